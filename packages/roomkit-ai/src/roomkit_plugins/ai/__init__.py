@@ -1,0 +1,1 @@
+"""AI channel for RoomKit: context, tool loop, memory, tool policy."""

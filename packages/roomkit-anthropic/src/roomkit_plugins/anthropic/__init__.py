@@ -1,0 +1,1 @@
+"""Anthropic Claude as an AI provider for RoomKit."""

@@ -1,0 +1,1 @@
+"""The `roomkit` command: demo, chat, plugins."""

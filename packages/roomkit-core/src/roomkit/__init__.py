@@ -1,0 +1,3 @@
+"""RoomKit: one conversation over many channels."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""How a plugin is written and found."""
+
+import pluggy
+
+hookimpl = pluggy.HookimplMarker("roomkit")

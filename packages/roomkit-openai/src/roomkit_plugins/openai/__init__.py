@@ -1,0 +1,1 @@
+"""OpenAI and OpenAI-compatible servers (vLLM) as AI providers for RoomKit."""

@@ -1,0 +1,1 @@
+"""For RoomKit authors: mocks, contract suites, simulators, virtual time."""

@@ -1,0 +1,1 @@
+"""WebSocket channel for RoomKit: live connections, streaming, resume."""
