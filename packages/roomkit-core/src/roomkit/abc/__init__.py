@@ -1,0 +1,1 @@
+"""What plugins implement: one module a role, ABCs and their errors, no logic beyond defaults."""

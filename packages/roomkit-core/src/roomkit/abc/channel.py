@@ -1,0 +1,154 @@
+"""The contract of everything that takes part in a room."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType
+
+if TYPE_CHECKING:
+    from roomkit.abc.services import ChannelServices
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.steering import SteeringDirective
+
+__all__ = ["Channel", "SupportsSteering", "TextStream"]
+
+
+class TextStream(ABC):
+    """An answer on its way out, as one recipient sees it.
+
+    Iterating yields pieces of text, each passed by the gates; a recipient that falls behind gets
+    the missed pieces as one. When iteration ends, `event` is the committed event, or None when
+    nothing of the answer was committed. A generation that failed raises its error from the
+    iteration *after* the text that was released, with `event` set to the committed part if any.
+    """
+
+    id: str
+    """The id the committed event will have."""
+    event: RoomEvent | None = None
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[str]:
+        """Yield the text that this recipient has not yet seen, until the answer is complete.
+
+        The last step waits until the committed event's turn has come in the recipient's order.
+        """
+
+
+class Channel(ABC):
+    """Anything that takes part in rooms: a transport carries events outside, an intelligence answers.
+
+    One object serves every room it is attached to, with calls running concurrently for different
+    rooms (for one room and one kind of call, one at a time and in order): what is known of a room
+    is passed in, or kept under the room's id. No method is called under a room's lock.
+    """
+
+    channel_type: ClassVar[ChannelType] | ChannelType
+    category: ChannelCategory = ChannelCategory.TRANSPORT
+    direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
+    responds_to: frozenset[EventType] = frozenset({EventType.MESSAGE})
+    """The event types that are put to an intelligence."""
+    delivers_to_source: bool = False
+    """Whether the channel also wants its own events, to hand them to its other recipients."""
+    services: ChannelServices | None = None
+
+    def __init__(self, channel_id: str) -> None:
+        self.channel_id = channel_id
+
+    def bind(self, services: ChannelServices) -> None:
+        """Take the kit's services; called once, by `register_channel`."""
+        self.services = services
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Facts for operators, without secrets."""
+        return {}
+
+    @property
+    def provider_name(self) -> str | None:
+        """The name of the provider behind the channel, None without one."""
+        return None
+
+    def capabilities(self) -> ChannelCapabilities:
+        """Return what the channel carries natively; read when it is attached. Text only by default."""
+        return ChannelCapabilities()
+
+    @abstractmethod
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        """Make the event of a message that came in; no I/O.
+
+        Raises InvalidInputError when the message makes no event.
+        """
+
+    @abstractmethod
+    async def deliver(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Carry `event` to the recipient of `binding`.
+
+        `event` is already transcoded and no longer than `max_length`. `context.delivery.id` is the
+        stable idempotency key. Returns `ChannelOutput.skipped(reason)` when there is nobody to send
+        to. Raises ProviderError for a failure; any other exception counts as a permanent one.
+        Called in commit order per binding; retried only after a retryable failure. It may be
+        cancelled at any await, when its deadline passes.
+        """
+
+    async def on_event(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Answer `event`, or have it noticed; the whole of an intelligence's work."""
+        return ChannelOutput.empty()
+
+    def can_stream(self, binding: ChannelBinding) -> bool:
+        """Return whether an answer can be shown in that room while it is generated."""
+        return self.supports_streaming_delivery
+
+    @property
+    def supports_streaming_delivery(self) -> bool:
+        """Whether the channel can show an answer while it is generated."""
+        return False
+
+    async def deliver_stream(
+        self, text_stream: TextStream, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Show an answer while it is generated.
+
+        `event` has the id, source and visibility of the event to come, and no text yet. Runs beside
+        the other deliveries to the binding; the end of `text_stream` waits for its turn among them.
+        """
+        text = "".join([piece async for piece in text_stream])
+        final = text_stream.event or event.replace(content=TextContent(body=text))
+        return await self.deliver(final, binding, context)
+
+    async def connect_session(self, session: Any, room_id: str, binding: ChannelBinding) -> None:
+        """Take over a live session that came with an inbound message."""
+
+    async def disconnect_session(self, session: Any, room_id: str) -> None:
+        """Let go of a live session."""
+
+    async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
+        """Notice that the channel's binding in a room changed or was removed (access NONE)."""
+
+    async def close(self) -> None:
+        """Release what the channel holds. Idempotent."""
+
+    @staticmethod
+    def extract_text(event: RoomEvent) -> str:
+        """Return the words of an event, "" when it has none."""
+        return text_of(event.content)
+
+
+@runtime_checkable
+class SupportsSteering(Protocol):
+    """An intelligence that takes directions while it works."""
+
+    async def steer(
+        self, directive: SteeringDirective, *, room_id: str | None = None, loop_id: str | None = None
+    ) -> bool:
+        """Hand `directive` to the work under way in that room; False when there is none."""

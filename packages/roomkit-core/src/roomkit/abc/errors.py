@@ -1,0 +1,309 @@
+"""The one error taxonomy: every error RoomKit raises on purpose is a `RoomKitError`.
+
+A message says what happened, to which object, and what to do next; `code` is stable.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from roomkit.models.event import RoomEvent
+
+__all__ = [
+    "ChannelAlreadyRegisteredError",
+    "ChannelNotFoundError",
+    "ChannelNotRegisteredError",
+    "CloseError",
+    "DuplicateEventError",
+    "ErrorCode",
+    "EventNotFoundError",
+    "HookRegistrationError",
+    "IdentityNotFoundError",
+    "InvalidInputError",
+    "KitClosedError",
+    "LockLostError",
+    "ParticipantNotFoundError",
+    "ProviderError",
+    "RoomAlreadyExistsError",
+    "RoomClosedError",
+    "RoomKitError",
+    "RoomNotFoundError",
+    "SourceAlreadyAttachedError",
+    "SourceNotFoundError",
+    "StaleRoomError",
+    "StoreError",
+    "VoiceBackendNotConfiguredError",
+    "VoiceNotConfiguredError",
+    "WebhookRejected",
+]
+
+
+class RoomKitError(Exception):
+    """The base of every error RoomKit raises on purpose."""
+
+    code: ClassVar[str] = "roomkit_error"
+
+
+class InvalidInputError(RoomKitError, ValueError):
+    """An argument or a message that cannot be used; nothing was stored."""
+
+    code = "invalid_input"
+
+
+class KitClosedError(RoomKitError):
+    """The kit is closed, or closing: it takes no new work."""
+
+    code = "kit_closed"
+
+
+class CloseError(RoomKitError, ExceptionGroup[Exception]):
+    """What went wrong while closing, all of it; every step was taken all the same."""
+
+    code = "close_failed"
+
+
+class HookRegistrationError(RoomKitError, ValueError):
+    """A hook that could never do what it was registered for."""
+
+    code = "hook_registration"
+
+
+class RoomNotFoundError(RoomKitError):
+    """No such room."""
+
+    code = "room_not_found"
+
+
+class RoomAlreadyExistsError(RoomKitError):
+    """A room of that id exists; its contents were not touched."""
+
+    code = "room_already_exists"
+
+
+class RoomClosedError(RoomKitError):
+    """The room is closed or archived, so its timeline no longer grows."""
+
+    code = "room_closed"
+
+
+class ChannelNotFoundError(RoomKitError):
+    """The channel is not attached to the room."""
+
+    code = "channel_not_found"
+
+
+class ChannelNotRegisteredError(RoomKitError):
+    """The kit knows no channel of that id, or it is of another kind."""
+
+    code = "channel_not_registered"
+
+
+class ChannelAlreadyRegisteredError(RoomKitError):
+    """Another channel of that id is registered; bindings would be routed to the wrong one."""
+
+    code = "channel_already_registered"
+
+
+class ParticipantNotFoundError(RoomKitError):
+    """Nobody of that id in the room."""
+
+    code = "participant_not_found"
+
+
+class IdentityNotFoundError(RoomKitError):
+    """No such identity."""
+
+    code = "identity_not_found"
+
+
+class EventNotFoundError(RoomKitError):
+    """No such event in the room."""
+
+    code = "event_not_found"
+
+
+class SourceAlreadyAttachedError(RoomKitError):
+    """The channel has a source already."""
+
+    code = "source_already_attached"
+
+
+class SourceNotFoundError(RoomKitError):
+    """The channel has no source."""
+
+    code = "source_not_found"
+
+
+class VoiceNotConfiguredError(RoomKitError):
+    """The kit was given no speech-to-text or text-to-speech provider."""
+
+    code = "voice_not_configured"
+
+
+class VoiceBackendNotConfiguredError(RoomKitError):
+    """The kit was given no voice backend."""
+
+    code = "voice_backend_not_configured"
+
+
+class StoreError(RoomKitError):
+    """The store could not do what was asked; nothing was acknowledged."""
+
+    code = "store_error"
+
+
+class StaleRoomError(StoreError):
+    """The room changed between the plan and the commit; plan again."""
+
+    code = "stale_room"
+
+
+class DuplicateEventError(StoreError):
+    """The room holds an event with that idempotency key; `event` is the first one."""
+
+    code = "duplicate_event"
+
+    def __init__(self, message: str, event: RoomEvent) -> None:
+        super().__init__(message)
+        self.event = event
+
+
+class LockLostError(RoomKitError):
+    """The lock on a room was lost while it was held; what was under way was not committed."""
+
+    code = "lock_lost"
+
+
+class WebhookRejected(RoomKitError):
+    """A webhook whose sender could not be verified, or that is not what its vendor sends.
+
+    `status_code` is what to answer: 401 for a bad signature, 400 for a bad body.
+    """
+
+    code = "webhook_rejected"
+
+    def __init__(self, message: str, *, status_code: int = 401) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+@unique
+class ErrorCode(StrEnum):
+    """Why a provider failed, classified once, by the vendor's code and never by its prose."""
+
+    AUTH = "auth"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_OVERFLOW = "context_overflow"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    SERVER = "server"
+    CANCELED = "canceled"
+    MISSING_RECIPIENT = "missing_recipient"
+    INVALID_RECIPIENT = "invalid_recipient"
+    UNSUPPORTED_CONTENT = "unsupported_content"
+    TOO_LONG = "too_long"
+    BAD_RESPONSE = "bad_response"
+    CIRCUIT_OPEN = "circuit_open"
+    UNKNOWN = "unknown"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self in _RETRYABLE
+
+    @property
+    def blames_provider(self) -> bool:
+        """Whether it counts against the provider, not against this message or recipient."""
+        return self in _PROVIDER_FAULT
+
+
+_RETRYABLE = frozenset(
+    {
+        ErrorCode.RATE_LIMIT,
+        ErrorCode.OVERLOADED,
+        ErrorCode.TIMEOUT,
+        ErrorCode.CONNECTION,
+        ErrorCode.SERVER,
+        ErrorCode.CIRCUIT_OPEN,
+    }
+)
+_PROVIDER_FAULT = frozenset(
+    {
+        ErrorCode.AUTH,
+        ErrorCode.PERMISSION,
+        ErrorCode.QUOTA,
+        ErrorCode.OVERLOADED,
+        ErrorCode.TIMEOUT,
+        ErrorCode.CONNECTION,
+        ErrorCode.SERVER,
+        ErrorCode.BAD_RESPONSE,
+        ErrorCode.UNKNOWN,
+    }
+)
+
+
+class ProviderError(RoomKitError):
+    """A provider's failure.
+
+    `error_code` classifies it; `retryable` follows from it unless given; `retry_after` is in
+    seconds. The message may quote the vendor, so it is for operators, never for end users.
+    """
+
+    code = "provider_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_code: ErrorCode = ErrorCode.UNKNOWN,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        provider: str = "",
+        status_code: int | None = None,
+        vendor_code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+        self.retryable = error_code.retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        self.provider = provider
+        self.status_code = status_code
+        self.vendor_code = vendor_code
+        self.request_id = request_id
+
+
+_BY_STATUS = {
+    400: ErrorCode.INVALID_REQUEST,
+    401: ErrorCode.AUTH,
+    402: ErrorCode.QUOTA,
+    403: ErrorCode.PERMISSION,
+    404: ErrorCode.NOT_FOUND,
+    408: ErrorCode.TIMEOUT,
+    409: ErrorCode.OVERLOADED,
+    413: ErrorCode.TOO_LONG,
+    422: ErrorCode.INVALID_REQUEST,
+    425: ErrorCode.OVERLOADED,
+    429: ErrorCode.RATE_LIMIT,
+    503: ErrorCode.OVERLOADED,
+    504: ErrorCode.TIMEOUT,
+    529: ErrorCode.OVERLOADED,
+}
+
+
+def code_for_status(status_code: int) -> ErrorCode:
+    """Return the class of an HTTP error status, for vendors that give nothing more precise."""
+    if status_code in _BY_STATUS:
+        return _BY_STATUS[status_code]
+    if status_code >= 500:
+        return ErrorCode.SERVER
+    return ErrorCode.INVALID_REQUEST if status_code >= 400 else ErrorCode.BAD_RESPONSE

@@ -1,0 +1,44 @@
+"""What the providers behind text channels have in common."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from roomkit.models.delivery import DeliveryStatus, InboundMessage
+    from roomkit.models.webhook import WebhookRequest
+
+__all__ = ["Provider", "ReceivesWebhooks"]
+
+
+class Provider(ABC):
+    """The vendor behind a channel.
+
+    Safe for concurrent use by every room of its channel. `send` of each role takes the event to
+    carry, already transcoded and within the length limit, and `idempotency_key`, stable over
+    retries, for vendors that accept one. It returns a `ProviderResult` with the vendor's message id
+    and raises `ProviderError` for a failure; it never retries by itself.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider's component name."""
+        return type(self).__name__
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+
+
+@runtime_checkable
+class ReceivesWebhooks(Protocol):
+    """A provider whose vendor calls back."""
+
+    async def webhook(
+        self, request: WebhookRequest, *, channel_id: str
+    ) -> list[InboundMessage | DeliveryStatus]:
+        """Verify the request's signature first, then return what it says, in its order.
+
+        Raises WebhookRejected when it cannot be verified or is not what the vendor sends. Nothing
+        the vendor sent is dropped: what is not understood becomes a message or status that says so.
+        """

@@ -1,0 +1,45 @@
+"""The contract of RCS providers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from roomkit.abc.provider import Provider
+from roomkit.models.delivery import ProviderResult
+
+if TYPE_CHECKING:
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["RCSDeliveryResult", "RCSProvider"]
+
+
+class RCSDeliveryResult(ProviderResult):
+    """A `ProviderResult` that also says by which way the message went."""
+
+    channel_used: str = "rcs"
+    fallback: bool = False
+
+
+class RCSProvider(Provider):
+    """Sends RCS messages; see `Provider` for what every send promises."""
+
+    @property
+    @abstractmethod
+    def sender_id(self) -> str:
+        """The RCS agent that messages are sent as."""
+
+    @property
+    def supports_fallback(self) -> bool:
+        """Whether the vendor can send an SMS when the phone has no RCS."""
+        return True
+
+    @abstractmethod
+    async def send(
+        self, event: RoomEvent, to: str, *, fallback: bool = True, idempotency_key: str | None = None
+    ) -> RCSDeliveryResult:
+        """Send to the E.164 number `to`, as an SMS when `fallback` is allowed and needed."""
+
+    async def check_capability(self, phone_number: str) -> bool:
+        """Return whether the phone can receive RCS; True where the vendor cannot say."""
+        return True

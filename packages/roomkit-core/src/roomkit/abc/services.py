@@ -1,0 +1,71 @@
+"""What the kit lends to a channel that is registered with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.realtime import RealtimeBackend
+    from roomkit.abc.telemetry import TelemetryProvider
+    from roomkit.models.enums import HookTrigger
+    from roomkit.models.trace import ProtocolTrace
+
+__all__ = ["ChannelServices", "GateOutcome"]
+
+
+@dataclass(slots=True, frozen=True)
+class GateOutcome[P]:
+    """What the gates of one trigger decided: go on with `payload`, or stop for `reason`."""
+
+    allowed: bool
+    payload: P
+    reason: str | None = None
+    blocked_by: str | None = None
+
+
+class ChannelServices(ABC):
+    """The kit as a channel sees it; handed over by `Channel.bind` when it is registered.
+
+    Shared by every room of the channel, so each call names its room.
+    """
+
+    clock: Clock
+    realtime: RealtimeBackend
+    telemetry: TelemetryProvider
+
+    @abstractmethod
+    async def run_gate[P](
+        self, trigger: HookTrigger, payload: P, *, room_id: str, channel_id: str
+    ) -> GateOutcome[P]:
+        """Put `payload` to the gates of `trigger`; a gate that fails in any way blocks.
+
+        With no gate registered this costs one truth test. Not run under the room's lock.
+        """
+
+    @abstractmethod
+    async def observe(self, trigger: HookTrigger, payload: object, *, room_id: str, channel_id: str) -> None:
+        """Show `payload` to the observers of `trigger`; their failures are reported, never raised."""
+
+    @abstractmethod
+    def report(
+        self,
+        kind: str,
+        *,
+        room_id: str | None = None,
+        channel_id: str | None = None,
+        event_id: str | None = None,
+        **data: Any,
+    ) -> None:
+        """Publish a framework event; its handlers run in the background."""
+
+    @abstractmethod
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work` as a supervised task: its failure is reported, and `close()` ends it."""
+
+    @abstractmethod
+    def trace(self, trace: ProtocolTrace) -> None:
+        """Hand a protocol trace to its observers; free of cost when there are none."""

@@ -1,0 +1,24 @@
+"""The contract of Telegram providers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from roomkit.abc.provider import Provider
+
+if TYPE_CHECKING:
+    from roomkit.models.delivery import ProviderResult
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["TelegramProvider"]
+
+
+class TelegramProvider(Provider):
+    """Sends Telegram messages; see `Provider` for what every send promises."""
+
+    @abstractmethod
+    async def send(
+        self, event: RoomEvent, to: str, *, idempotency_key: str | None = None
+    ) -> ProviderResult:
+        """Send to the chat id `to`."""

@@ -1,0 +1,1 @@
+"""What flows: frozen records and enums, without any I/O."""

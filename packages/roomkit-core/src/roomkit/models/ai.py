@@ -1,0 +1,225 @@
+"""What an AI provider is given and what it answers, whatever the vendor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record
+
+if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelCapabilities
+    from roomkit.models.context import RoomContext
+    from roomkit.models.enums import ChannelMediaType
+    from roomkit.models.task import Observation, Task
+
+__all__ = [
+    "AIContext",
+    "AIImagePart",
+    "AIMessage",
+    "AIPart",
+    "AIResponse",
+    "AITextPart",
+    "AIThinkingPart",
+    "AITool",
+    "AIToolCall",
+    "AIToolCallPart",
+    "AIToolResultPart",
+    "StreamDone",
+    "StreamEvent",
+    "StreamTextDelta",
+    "StreamThinkingDelta",
+    "StreamToolCall",
+]
+
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "refusal", "cancelled", "error"})
+"""The normalised finish reasons; the vendor's own word goes to `metadata["finish_reason"]`."""
+
+USAGE_KEYS = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "reasoning_tokens",
+        "total_tokens",
+    }
+)
+"""The keys of `usage`. `input_tokens` excludes cache reads for every vendor."""
+
+
+class AITextPart(Record):
+    """Text inside a message."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class AIImagePart(Record):
+    """An image inside a message: an http(s) or data: URL."""
+
+    type: Literal["image"] = "image"
+    url: str
+    mime_type: str | None = None
+
+
+class AIToolCallPart(Record):
+    """A tool call the model made; `metadata` is opaque vendor data to send back unchanged."""
+
+    type: Literal["tool_call"] = "tool_call"
+    id: str
+    name: str
+    arguments: Json = EMPTY
+    metadata: Json = EMPTY
+
+
+class AIToolResultPart(Record):
+    """What a tool answered to the call `tool_call_id`."""
+
+    type: Literal["tool_result"] = "tool_result"
+    tool_call_id: str
+    name: str
+    result: str
+    is_error: bool = False
+
+
+class AIThinkingPart(Record):
+    """A reasoning block, to be sent back unchanged and in place.
+
+    `signature` and `redacted_data` are the vendor's opaque tokens; a redacted block has no text.
+    """
+
+    type: Literal["thinking"] = "thinking"
+    thinking: str
+    signature: str | None = None
+    redacted_data: str | None = None
+
+
+type AIPart = Annotated[
+    AITextPart | AIImagePart | AIToolCallPart | AIToolResultPart | AIThinkingPart,
+    Field(discriminator="type"),
+]
+
+
+class AIMessage(Record):
+    """One turn of the model's conversation. `name` labels the speaker of a `user` turn."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | tuple[AIPart, ...]
+    name: str | None = None
+    metadata: Json = EMPTY
+
+
+class AITool(Record):
+    """A tool the model may call; `parameters` is a JSON Schema of type object."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    parameters: Json = EMPTY
+
+
+class AIToolCall(Record):
+    """A complete tool call of a response.
+
+    `invalid` is set when the model's arguments were not a JSON object: the raw text is then in
+    `arguments["raw"]`, and the tool is not run.
+    """
+
+    id: str
+    name: str
+    arguments: Json = EMPTY
+    metadata: Json = EMPTY
+    invalid: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class AIContext:
+    """Everything handed to a provider for one generation.
+
+    None for `temperature`, `max_tokens`, `thinking_budget`, `reasoning_effort`, `tool_choice`
+    leaves the provider's own configuration in force. `tool_choice` is `auto`, `none`, `required`
+    or a tool's name.
+    """
+
+    messages: list[AIMessage] = field(default_factory=list)
+    system_prompt: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    thinking_budget: int | None = None
+    reasoning_effort: str | None = None
+    stop: tuple[str, ...] = ()
+    tools: list[AITool] = field(default_factory=list)
+    tool_choice: str | None = None
+    room: RoomContext | None = None
+    target_capabilities: ChannelCapabilities | None = None
+    target_media_types: tuple[ChannelMediaType, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class AIResponse:
+    """A provider's whole answer.
+
+    `finish_reason` is one of `FINISH_REASONS`, `usage` has `USAGE_KEYS`. `thinking_parts` keeps
+    every reasoning block as it came, for replay; `thinking` is their text.
+    """
+
+    content: str
+    thinking: str | None = None
+    thinking_signature: str | None = None
+    thinking_parts: list[AIThinkingPart] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    tool_calls: list[AIToolCall] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class StreamThinkingDelta:
+    """A piece of reasoning.
+
+    The last delta of a block carries the block's `signature` (its `thinking` may be empty);
+    `redacted_data` stands alone.
+    """
+
+    thinking: str
+    signature: str | None = None
+    redacted_data: str | None = None
+    type: Literal["thinking_delta"] = "thinking_delta"
+
+
+@dataclass(slots=True, frozen=True)
+class StreamTextDelta:
+    """A piece of the answer."""
+
+    text: str
+    type: Literal["text_delta"] = "text_delta"
+
+
+@dataclass(slots=True, frozen=True)
+class StreamToolCall:
+    """A complete tool call, never a partial one; fields as in `AIToolCall`."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    invalid: str | None = None
+    type: Literal["tool_call"] = "tool_call"
+
+
+@dataclass(slots=True, frozen=True)
+class StreamDone:
+    """The end of a structured stream: exactly one, and last."""
+
+    finish_reason: str | None = None
+    usage: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    type: Literal["done"] = "done"
+
+
+type StreamEvent = StreamThinkingDelta | StreamTextDelta | StreamToolCall | StreamDone

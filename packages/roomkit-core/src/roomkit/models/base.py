@@ -1,0 +1,177 @@
+"""What every record shares: frozen pydantic models, frozen JSON values, ids and the present time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Never, Self
+
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema
+from pydantic_core import core_schema
+
+__all__ = ["EMPTY", "FrozenDict", "FrozenList", "Json", "Record", "freeze", "new_id", "utcnow"]
+
+
+def new_id() -> str:
+    """Return 128 random bits as 32 lower-case hexadecimal digits."""
+    return os.urandom(16).hex()
+
+
+def utcnow() -> datetime:
+    """Return the present time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _read_only(self: object, *args: object, **kwargs: object) -> Never:
+    raise TypeError(
+        "records are read-only: build a new dict (`{**old, ...}`) and pass it to `model_copy(update=...)`"
+    )
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot change after it is made, so that stores and readers may share it.
+
+    `|`, `{**d}` and `dict(d)` give ordinary dicts.
+    """
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __ior__ = _read_only
+    clear = pop = popitem = setdefault = update = _read_only
+
+    def __hash__(self) -> int:  # type: ignore[override]  # dict declares it None; ours is immutable
+        return hash(frozenset(self))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (dict(self),))
+
+
+class FrozenList(list[Any]):
+    """A list that cannot change after it is made; equal to a list with the same items."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _read_only
+    append = clear = extend = insert = pop = remove = reverse = sort = _read_only
+
+    def __hash__(self) -> int:  # type: ignore[override]  # list declares it None; ours is immutable
+        return hash(tuple(self))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (list(self),))
+
+
+EMPTY = FrozenDict()
+_MAX_DEPTH = 64
+
+
+def freeze(value: Any, *, path: str = "", depth: int = 0) -> Any:
+    """Return `value` as a deeply read-only JSON value.
+
+    Raises ValueError for what JSON cannot carry (other types, NaN and infinities, keys that are
+    not strings, lone surrogates, nesting beyond 64), naming the place.
+    """
+    kind = type(value)
+    if kind is FrozenDict or kind is FrozenList or kind is bool or kind is int or value is None:
+        return value
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_text(value, path)
+        return value
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{path or 'value'} is {value}, which JSON cannot carry")
+        return value
+    if depth >= _MAX_DEPTH:
+        raise ValueError(f"{path or 'value'} is nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{path or 'value'} has the key {key!r}; JSON keys are strings")
+            if not key.isascii():
+                _check_text(key, path)
+        return FrozenDict(
+            (key, freeze(item, path=f"{path}.{key}" if path else key, depth=depth + 1))
+            for key, item in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return FrozenList(
+            freeze(item, path=f"{path}[{place}]", depth=depth + 1) for place, item in enumerate(value)
+        )
+    raise ValueError(
+        f"{path or 'value'} is a {kind.__name__}; only JSON values can be stored "
+        "(text, numbers, booleans, None, lists, dicts): convert it first"
+    )
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path or 'value'} is not valid Unicode text: {error.reason}") from None
+
+
+def _json_schema(_source: Any, _handler: Any) -> core_schema.CoreSchema:
+    return core_schema.no_info_after_validator_function(
+        freeze, core_schema.dict_schema(core_schema.any_schema(), core_schema.any_schema())
+    )
+
+
+type Json = Annotated[Mapping[str, Any], GetPydanticSchema(_json_schema)]
+"""A JSON object, frozen on the way in: `freeze` says what is refused."""
+
+
+class Record(BaseModel):
+    """A frozen model: a change is a copy, so a record can be shared without copying it.
+
+    An unknown field is an error, because a misspelt one would otherwise be dropped in silence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with `changes`, which are trusted: nothing is validated.
+
+        This is the kernel's copy (a third of `model_copy`); values from outside go through the
+        constructor instead. Cached properties are dropped, since they may depend on the changes.
+        """
+        cls = type(self)
+        fields = cls.__pydantic_fields__
+        copy = cls.__new__(cls)
+        state = self.__dict__
+        if len(state) != len(fields):
+            state = {name: state[name] for name in fields}
+        object.__setattr__(copy, "__dict__", {**state, **changes})
+        object.__setattr__(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__)
+        object.__setattr__(copy, "__pydantic_extra__", None)
+        object.__setattr__(copy, "__pydantic_private__", None)
+        return copy
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with `update` applied and validated; `deep` is accepted and needs nothing.
+
+        Raises pydantic.ValidationError when an updated field does not fit the model.
+        """
+        if not update:
+            return self.replace()
+        cls = type(self)
+        state = self.__dict__
+        checked = cls.model_validate({**{name: state[name] for name in cls.__pydantic_fields__}, **update})
+        object.__setattr__(
+            checked, "__pydantic_fields_set__", self.__pydantic_fields_set__ | frozenset(update)
+        )
+        return checked

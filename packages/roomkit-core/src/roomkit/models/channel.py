@@ -1,0 +1,171 @@
+"""A channel in a room: its binding, what it can carry, and how it is paced."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record, utcnow
+from roomkit.models.enums import (
+    Access,
+    ChannelCategory,
+    ChannelDirection,
+    ChannelMediaType,
+    ChannelType,
+    DeliveryMode,
+    DeliveryState,
+    DoubleText,
+    LengthPolicy,
+)
+
+if TYPE_CHECKING:
+    from roomkit.models.ai import StreamEvent
+    from roomkit.models.delivery import ProviderResult
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.task import Observation, Task
+
+__all__ = ["ChannelBinding", "ChannelCapabilities", "ChannelOutput", "RateLimit", "RetryPolicy"]
+
+
+class ChannelCapabilities(Record):
+    """What a channel carries natively. Each limit is positive when set; sizes in bytes, times in seconds."""
+
+    media_types: tuple[ChannelMediaType, ...] = (ChannelMediaType.TEXT,)
+    max_length: int | None = Field(default=None, gt=0)
+    supports_threading: bool = False
+    supports_reactions: bool = False
+    supports_edit: bool = False
+    supports_delete: bool = False
+    supports_read_receipts: bool = False
+    supports_delivery_receipts: bool = False
+    supports_typing: bool = False
+    supports_templates: bool = False
+    supports_rich_text: bool = False
+    supports_buttons: bool = False
+    max_buttons: int | None = Field(default=None, gt=0)
+    supports_cards: bool = False
+    supports_quick_replies: bool = False
+    supports_media: bool = False
+    supported_media_types: tuple[str, ...] = ()
+    max_media_size_bytes: int | None = Field(default=None, gt=0)
+    supports_audio: bool = False
+    max_audio_duration_seconds: int | None = Field(default=None, gt=0)
+    supported_audio_formats: tuple[str, ...] = ()
+    supports_video: bool = False
+    max_video_duration_seconds: int | None = Field(default=None, gt=0)
+    supported_video_formats: tuple[str, ...] = ()
+    delivery_mode: DeliveryMode = DeliveryMode.BROADCAST
+    custom: Json = EMPTY
+
+
+class RateLimit(Record):
+    """How often something may happen; every limit that is set applies.
+
+    `burst` is how many may pass at once after a pause, one second's worth and at least 1 when None.
+    """
+
+    max_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_per_hour: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    burst: int | None = Field(default=None, ge=1)
+
+
+class RetryPolicy(Record):
+    """How a retryable failure is tried again.
+
+    Try n (from 0) waits min(base * exponential_base ** n, max) seconds, spread by up to
+    `jitter` of itself; a vendor's `retry_after` is waited for when it is longer. There are
+    `max_retries` + 1 attempts in all.
+    """
+
+    max_retries: int = Field(default=3, ge=0)
+    base_delay_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    max_delay_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    exponential_base: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    jitter: float = Field(default=0.1, ge=0, le=1)
+
+    def delay(self, retry: int, *, spread: float = 0.0) -> float:
+        """Return the seconds to wait before retry number `retry` (from 0); `spread` is in [-1, 1]."""
+        # The exponent is capped: 2.0 ** 5000 overflows a float, and max_delay has won long before.
+        plain = self.base_delay_seconds * self.exponential_base ** min(retry, 64)
+        return min(plain, self.max_delay_seconds) * (1.0 + self.jitter * spread)
+
+
+_TEXT_ONLY = ChannelCapabilities()
+
+
+class ChannelBinding(Record):
+    """One channel in one room, with its permissions, limits and recipient.
+
+    `access` and `muted` gate what the channel may add (`can_write`); `access` and `direction`
+    what it receives (`can_read`): an INBOUND binding only brings events in. `visibility` caps who
+    sees what the channel says. The recipient's address is in `metadata`, under the channel's
+    recipient key. `double_text` and `fold_seconds` apply to intelligences.
+    """
+
+    channel_id: str
+    room_id: str
+    channel_type: ChannelType
+    category: ChannelCategory = ChannelCategory.TRANSPORT
+    direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
+    access: Access = Access.READ_WRITE
+    muted: bool = False
+    visibility: str = "all"
+    participant_id: str | None = None
+    last_read_index: int | None = Field(default=None, ge=0)
+    attached_at: datetime = Field(default_factory=utcnow)
+    capabilities: ChannelCapabilities = _TEXT_ONLY
+    rate_limit: RateLimit | None = None
+    retry_policy: RetryPolicy | None = None
+    length_policy: LengthPolicy = LengthPolicy.SPLIT
+    double_text: DoubleText = DoubleText.QUEUE
+    fold_seconds: float = Field(default=0.5, gt=0, le=60)
+    metadata: Json = EMPTY
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the channel may add events to the room now."""
+        return self.access.can_write and not self.muted
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the channel receives the room's events."""
+        return self.access.can_read and self.direction is not ChannelDirection.INBOUND
+
+
+@dataclass(slots=True, kw_only=True)
+class ChannelOutput:
+    """What a channel made of an event.
+
+    From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised,
+    or told by `provider_result.success` being false. From `on_event`: `response_events` (complete
+    answers) or `response_stream` (an answer being generated: text deltas or stream events), with
+    tasks, observations and shallow `metadata_updates` to the room.
+    """
+
+    responded: bool = False
+    response_events: list[RoomEvent] | tuple[RoomEvent, ...] = ()
+    response_stream: AsyncIterator[str | StreamEvent] | None = None
+    tasks: list[Task] | tuple[Task, ...] = ()
+    observations: list[Observation] | tuple[Observation, ...] = ()
+    metadata_updates: dict[str, Any] | None = None
+    provider_result: ProviderResult | None = None
+    state: DeliveryState = DeliveryState.SENT
+    skip_reason: str | None = None
+
+    @classmethod
+    def empty(cls) -> ChannelOutput:
+        """Return the output of a delivery that went well and says nothing more."""
+        return _EMPTY_OUTPUT
+
+    @classmethod
+    def skipped(cls, reason: str) -> ChannelOutput:
+        """Return the output of a delivery that had nowhere to go; `reason` is a stable code."""
+        return cls(state=DeliveryState.SKIPPED, skip_reason=reason)
+
+
+_EMPTY_OUTPUT = ChannelOutput()

@@ -1,0 +1,228 @@
+"""What an event says: a union discriminated by `type`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.enums import ChannelMediaType, DeleteType
+
+__all__ = [
+    "AudioContent",
+    "CompositeContent",
+    "DeleteContent",
+    "EditContent",
+    "EventContent",
+    "LocationContent",
+    "MediaContent",
+    "RichContent",
+    "SystemContent",
+    "TemplateContent",
+    "TextContent",
+    "VideoContent",
+    "text_of",
+]
+
+MAX_COMPOSITE_DEPTH = 5
+_SCHEMES = ("http://", "https://", "data:")
+
+
+def _check_url(url: str) -> str:
+    if not url.lower().startswith(_SCHEMES):
+        raise ValueError("a media URL starts with http://, https:// or data:")
+    return url
+
+
+type MediaUrl = Annotated[str, AfterValidator(_check_url)]
+
+
+class TextContent(Record):
+    """Plain text; `language` is a BCP 47 tag."""
+
+    type: Literal["text"] = "text"
+    body: str
+    language: str | None = None
+
+
+class RichContent(Record):
+    """Formatted text with optional buttons, cards and quick replies.
+
+    `body` is in `format`; `plain_text` is what channels without formatting get, else `body`.
+    A button is `{"text", "type": "reply" | "url" | "call", "payload" | "url" | "phone_number"}`,
+    a card `{"title", "description", "media_url", "buttons"}`.
+    """
+
+    type: Literal["rich"] = "rich"
+    body: str
+    format: Literal["html", "markdown"] = "markdown"
+    plain_text: str | None = None
+    buttons: tuple[Json, ...] = ()
+    cards: tuple[Json, ...] = ()
+    quick_replies: tuple[str, ...] = ()
+
+
+class MediaContent(Record):
+    """A file or an image behind a URL."""
+
+    type: Literal["media"] = "media"
+    url: MediaUrl
+    mime_type: str
+    filename: str | None = None
+    size_bytes: int | None = Field(default=None, ge=0)
+    caption: str | None = None
+
+
+class LocationContent(Record):
+    """A place, in WGS 84 degrees."""
+
+    type: Literal["location"] = "location"
+    latitude: float = Field(ge=-90, le=90, allow_inf_nan=False)
+    longitude: float = Field(ge=-180, le=180, allow_inf_nan=False)
+    label: str | None = None
+    address: str | None = None
+
+
+class AudioContent(Record):
+    """A sound recording behind a URL; `transcript` is what text-only channels get."""
+
+    type: Literal["audio"] = "audio"
+    url: MediaUrl
+    mime_type: str = "audio/ogg"
+    duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    transcript: str | None = None
+
+
+class VideoContent(Record):
+    """A film behind a URL."""
+
+    type: Literal["video"] = "video"
+    url: MediaUrl
+    mime_type: str = "video/mp4"
+    duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    thumbnail_url: MediaUrl | None = None
+
+
+class SystemContent(Record):
+    """What the framework says of the room itself; `code` is stable, `body` is for people."""
+
+    type: Literal["system"] = "system"
+    body: str
+    code: str | None = None
+    data: Json = EMPTY
+
+
+class TemplateContent(Record):
+    """A template approved at the vendor; `body` is the text for channels without templates."""
+
+    type: Literal["template"] = "template"
+    template_id: str
+    language: str = "en"
+    parameters: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+
+
+class DeleteContent(Record):
+    """The wish to delete an earlier event; whether it is granted depends on who asks."""
+
+    type: Literal["delete"] = "delete"
+    target_event_id: str
+    delete_type: DeleteType = DeleteType.SENDER
+    reason: str | None = None
+
+
+class EditContent(Record):
+    """The wish to replace an earlier event's content, granted to its author."""
+
+    type: Literal["edit"] = "edit"
+    target_event_id: str
+    new_content: EventContent
+    edit_source: str | None = None
+
+    @field_validator("new_content")
+    @classmethod
+    def _not_an_act(cls, content: Any) -> Any:
+        if content.type in ("edit", "delete"):
+            raise ValueError("an edit replaces content: it cannot hold another edit or a deletion")
+        return content
+
+    @property
+    def depth(self) -> int:
+        """How deeply composites are nested in the new content."""
+        return _depth(self.new_content)
+
+
+class CompositeContent(Record):
+    """Several contents as one message, nested at most five deep."""
+
+    type: Literal["composite"] = "composite"
+    parts: tuple[EventContent, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> CompositeContent:
+        if _depth(self) > MAX_COMPOSITE_DEPTH:
+            raise ValueError(f"composites nest at most {MAX_COMPOSITE_DEPTH} deep")
+        return self
+
+
+type EventContent = Annotated[
+    TextContent
+    | RichContent
+    | MediaContent
+    | LocationContent
+    | AudioContent
+    | VideoContent
+    | CompositeContent
+    | SystemContent
+    | TemplateContent
+    | EditContent
+    | DeleteContent,
+    Field(discriminator="type"),
+]
+
+MEDIA_TYPE_OF: dict[str, ChannelMediaType] = {
+    "text": ChannelMediaType.TEXT,
+    "rich": ChannelMediaType.RICH,
+    "media": ChannelMediaType.MEDIA,
+    "audio": ChannelMediaType.AUDIO,
+    "video": ChannelMediaType.VIDEO,
+    "location": ChannelMediaType.LOCATION,
+    "template": ChannelMediaType.TEMPLATE,
+}
+"""The one media type that carries a content `type`; composite, system, edit and delete have none."""
+
+
+def _depth(content: Any) -> int:
+    if isinstance(content, CompositeContent):
+        return 1 + max(_depth(part) for part in content.parts)
+    if isinstance(content, EditContent):
+        return content.depth
+    return 0
+
+
+def text_of(content: EventContent) -> str:
+    """Return the words of `content` as plain text, "" when it has none.
+
+    The same reading for every kind: body, plain text, caption, transcript, place, template
+    fallback; a composite's parts are joined by newlines. Nothing is invented for bare media.
+    """
+    match content:
+        case TextContent() | SystemContent():
+            return content.body
+        case RichContent():
+            return content.plain_text if content.plain_text is not None else content.body
+        case MediaContent():
+            return content.caption or ""
+        case AudioContent():
+            return content.transcript or ""
+        case LocationContent():
+            return content.label or content.address or f"{content.latitude}, {content.longitude}"
+        case TemplateContent():
+            return content.body or ""
+        case CompositeContent():
+            return "\n".join(filter(None, (text_of(part) for part in content.parts)))
+        case EditContent():
+            return text_of(content.new_content)
+        case _:
+            return ""

@@ -1,0 +1,102 @@
+"""What a hook, channel or agent is shown of the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.models.visibility import sees
+
+if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.delivery import Delivery
+    from roomkit.models.enums import ChannelType
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
+    from roomkit.models.room import Room
+
+__all__ = ["RoomContext"]
+
+
+class RoomContext:
+    """A view of one room: `room`, `bindings`, `participants`, `recent_events`.
+
+    Each part is read when it is first asked for and then stays as it was. `recent_events` are the
+    newest conversation entries, oldest first, without blocked or deleted ones; `reader`, when set,
+    is the binding they are shown to, and only what that binding may see is among them. `delivery`
+    is the ledger row being worked on, in `Channel.deliver` and `Channel.on_event`.
+    """
+
+    __slots__ = ("_bindings", "_participants", "_recent", "_room", "delivery", "reader")
+
+    def __init__(
+        self,
+        room: Room | Callable[[], Room],
+        bindings: Iterable[ChannelBinding] | Callable[[], Iterable[ChannelBinding]] = (),
+        participants: Iterable[Participant] | Callable[[], Iterable[Participant]] = (),
+        recent_events: Sequence[RoomEvent] | Callable[[], Sequence[RoomEvent]] = (),
+        *,
+        reader: ChannelBinding | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        self._room = room
+        self._bindings = bindings
+        self._participants = participants
+        self._recent = recent_events
+        self.reader = reader
+        self.delivery = delivery
+
+    @property
+    def room(self) -> Room:
+        """The room as it is now."""
+        if callable(self._room):
+            self._room = self._room()
+        return self._room
+
+    @property
+    def bindings(self) -> Sequence[ChannelBinding]:
+        """Every channel of the room."""
+        bindings = self._bindings
+        if not isinstance(bindings, tuple):
+            bindings = self._bindings = tuple(bindings() if callable(bindings) else bindings)
+        return bindings
+
+    @property
+    def participants(self) -> Sequence[Participant]:
+        """Everybody known in the room."""
+        participants = self._participants
+        if not isinstance(participants, tuple):
+            participants = tuple(participants() if callable(participants) else participants)
+            self._participants = participants
+        return participants
+
+    @property
+    def recent_events(self) -> Sequence[RoomEvent]:
+        """The newest entries the reader may see, oldest first."""
+        recent = self._recent
+        if not isinstance(recent, tuple):
+            events = recent() if callable(recent) else recent
+            reader = self.reader
+            if reader is not None:
+                events = [event for event in events if sees(reader, event)]
+            recent = self._recent = tuple(events)
+        return recent
+
+    def other_channels(self, exclude_channel_id: str) -> list[ChannelBinding]:
+        """Return every binding but that of `exclude_channel_id`."""
+        return [binding for binding in self.bindings if binding.channel_id != exclude_channel_id]
+
+    def channels_by_type(self, channel_type: ChannelType) -> list[ChannelBinding]:
+        """Return the bindings of one channel type."""
+        return [binding for binding in self.bindings if binding.channel_type == channel_type]
+
+    def get_binding(self, channel_id: str) -> ChannelBinding | None:
+        """Return the binding of `channel_id`, None when it is not in the room."""
+        return next((binding for binding in self.bindings if binding.channel_id == channel_id), None)
+
+    def get_participant(self, participant_id: str | None) -> Participant | None:
+        """Return the participant `participant_id`, None when unknown."""
+        return next((person for person in self.participants if person.id == participant_id), None)
+
+    def __repr__(self) -> str:
+        return f"<RoomContext room={self.room.id!r}>"

@@ -1,0 +1,159 @@
+"""What comes in, what became of it, and the ledger of what went out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.content import EventContent
+from roomkit.models.enums import DeliveryState, EventType, ReceiptState
+
+if TYPE_CHECKING:
+    from roomkit.models.event import RoomEvent
+
+__all__ = [
+    "Delivery",
+    "DeliveryError",
+    "DeliveryResult",
+    "DeliveryStatus",
+    "InboundMessage",
+    "InboundResult",
+    "ProviderResult",
+]
+
+
+class ProviderResult(Record):
+    """What a provider says of one send.
+
+    `error` is a stable code when `success` is false; `parts` are the vendor's ids of every segment
+    sent. Providers raise `ProviderError` for what can be classified; a false `success` is for a
+    refusal the vendor reports in a normal answer.
+    """
+
+    success: bool
+    provider_message_id: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    retry_after: float | None = Field(default=None, ge=0)
+    status_code: int | None = None
+    parts: tuple[str, ...] = ()
+    metadata: Json = EMPTY
+
+
+class InboundMessage(Record):
+    """A message from outside, before it belongs to a room.
+
+    `sender_id` is the sender's address on that channel. `external_id` is the vendor's id,
+    `idempotency_key` what makes a redelivery recognisable within the room, `thread_id` the
+    vendor's thread, `connection_id` the socket it came by, `session` a live call it belongs to.
+    Keys of `metadata` that begin with `_` are dropped at the door.
+    """
+
+    channel_id: str
+    sender_id: str
+    content: EventContent
+    event_type: EventType = EventType.MESSAGE
+    external_id: str | None = None
+    thread_id: str | None = None
+    idempotency_key: str | None = None
+    connection_id: str | None = None
+    provider_message_id: str | None = None
+    parent_event_id: str | None = None
+    visibility: str | None = None
+    response_visibility: str | None = None
+    addressed_to: tuple[str, ...] | None = None
+    raw_payload: Json = EMPTY
+    metadata: Json = EMPTY
+    session: Any | None = Field(default=None, repr=False, exclude=True)
+
+
+class DeliveryError(Record):
+    """Why a delivery failed: `code` is an `ErrorCode` value, or the vendor's own in `vendor_code`."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after: float | None = None
+    vendor_code: str | None = None
+
+
+class Delivery(Record):
+    """One row of the ledger: what became of one event on its way to one binding.
+
+    `id` is the stable idempotency key given to vendors that take one. `reason` is why it was
+    skipped. `receipt` is what the vendor said later.
+    """
+
+    id: str
+    room_id: str
+    event_id: str
+    event_index: int
+    channel_id: str
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+    provider: str | None = None
+    provider_message_id: str | None = None
+    parts: tuple[str, ...] = ()
+    error: DeliveryError | None = None
+    reason: str | None = None
+    receipt: ReceiptState | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+    duration_ms: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class DeliveryResult:
+    """The end of one delivery, as `InboundResult` reports it."""
+
+    channel_id: str
+    state: DeliveryState
+    provider_message_id: str | None = None
+    error: DeliveryError | None = None
+    reason: str | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether the event reached the provider."""
+        return self.state is DeliveryState.SENT
+
+
+@dataclass(slots=True, frozen=True)
+class InboundResult:
+    """What became of a message.
+
+    `blocked` with a `reason` (a stable code or the hook's words) when it was refused; `event` is
+    then the stored BLOCKED entry, or None when nothing was stored. `error` is the first failure of
+    an intelligence or observer in the cascade, `delivery_results` the end of each delivery of this
+    event by channel id (empty with `wait="committed"`). `duplicate` marks a redelivery, which gets
+    the first result again.
+    """
+
+    event: RoomEvent | None = None
+    blocked: bool = False
+    reason: str | None = None
+    error: Exception | None = None
+    delivery_results: Mapping[str, DeliveryResult] = field(default_factory=dict)
+    duplicate: bool = False
+
+
+class DeliveryStatus(Record):
+    """A vendor's receipt for a message sent earlier; `status` is the vendor's word, normalised if known."""
+
+    provider: str
+    message_id: str
+    status: str
+    room_id: str | None = None
+    channel_id: str | None = None
+    event_id: str | None = None
+    recipient: str = ""
+    sender: str = ""
+    error_code: str | None = None
+    error_message: str | None = None
+    timestamp: datetime | None = None
+    raw: Json = EMPTY

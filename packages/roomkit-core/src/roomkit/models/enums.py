@@ -1,0 +1,379 @@
+"""The closed vocabularies. Every enum is a `StrEnum`: its JSON form is its value."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+
+__all__ = [
+    "Access",
+    "AgentResponsePolicy",
+    "ChannelCategory",
+    "ChannelDirection",
+    "ChannelMediaType",
+    "ChannelType",
+    "DeleteType",
+    "DeliveryMode",
+    "DeliveryState",
+    "DoubleText",
+    "EphemeralEventType",
+    "EventStatus",
+    "EventType",
+    "HookExecution",
+    "HookTrigger",
+    "IdentificationStatus",
+    "LengthPolicy",
+    "ParticipantRole",
+    "ParticipantStatus",
+    "ReceiptState",
+    "RoomStatus",
+    "SourceStatus",
+    "TaskStatus",
+    "Visibility",
+]
+
+
+@unique
+class ChannelType(StrEnum):
+    """What kind of channel an event came from or goes to."""
+
+    SMS = "sms"
+    MMS = "mms"
+    RCS = "rcs"
+    EMAIL = "email"
+    WHATSAPP = "whatsapp"
+    WHATSAPP_PERSONAL = "whatsapp_personal"
+    WEBSOCKET = "websocket"
+    AI = "ai"
+    VOICE = "voice"
+    REALTIME_VOICE = "realtime_voice"
+    PUSH = "push"
+    MESSENGER = "messenger"
+    TELEGRAM = "telegram"
+    TEAMS = "teams"
+    WEBHOOK = "webhook"
+    SYSTEM = "system"
+
+
+@unique
+class ChannelCategory(StrEnum):
+    """Whether a channel carries events outside or answers them."""
+
+    TRANSPORT = "transport"
+    INTELLIGENCE = "intelligence"
+
+
+@unique
+class ChannelDirection(StrEnum):
+    """Of an event: where it came from. Of a binding: which ways events may pass."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    BIDIRECTIONAL = "bidirectional"
+
+
+@unique
+class ChannelMediaType(StrEnum):
+    """The content kinds a channel can carry natively; others are transcoded for it."""
+
+    TEXT = "text"
+    RICH = "rich"
+    MEDIA = "media"
+    AUDIO = "audio"
+    VIDEO = "video"
+    LOCATION = "location"
+    TEMPLATE = "template"
+
+
+@unique
+class EventType(StrEnum):
+    """What a timeline entry is."""
+
+    MESSAGE = "message"
+    SYSTEM = "system"
+    TYPING = "typing"
+    READ_RECEIPT = "read_receipt"
+    DELIVERY_RECEIPT = "delivery_receipt"
+    PRESENCE = "presence"
+    REACTION = "reaction"
+    EDIT = "edit"
+    DELETE = "delete"
+    PARTICIPANT_JOINED = "participant_joined"
+    PARTICIPANT_LEFT = "participant_left"
+    PARTICIPANT_IDENTIFIED = "participant_identified"
+    CHANNEL_ATTACHED = "channel_attached"
+    CHANNEL_DETACHED = "channel_detached"
+    CHANNEL_MUTED = "channel_muted"
+    CHANNEL_UNMUTED = "channel_unmuted"
+    CHANNEL_UPDATED = "channel_updated"
+    TASK_CREATED = "task_created"
+    TASK_DELEGATED = "task_delegated"
+    TASK_COMPLETED = "task_completed"
+    OBSERVATION = "observation"
+    DTMF = "dtmf"
+    RECORDING_STARTED = "recording_started"
+    RECORDING_STOPPED = "recording_stopped"
+
+
+@unique
+class DeleteType(StrEnum):
+    """By whose authority an event is deleted."""
+
+    SENDER = "sender"
+    SYSTEM = "system"
+    ADMIN = "admin"
+
+
+@unique
+class EventStatus(StrEnum):
+    """PENDING before the commit; DELIVERED (accepted into the timeline) or BLOCKED after it."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@unique
+class DeliveryState(StrEnum):
+    """How one delivery of one event to one binding ended, or that it has not yet."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@unique
+class ReceiptState(StrEnum):
+    """What the vendor last said of a sent message. It only moves forward; FAILED is final."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+
+
+@unique
+class Access(StrEnum):
+    """What a binding permits: read is receiving the room's events, write is adding to them."""
+
+    READ_WRITE = "read_write"
+    READ_ONLY = "read_only"
+    WRITE_ONLY = "write_only"
+    NONE = "none"
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the channel receives the room's events."""
+        return self is Access.READ_WRITE or self is Access.READ_ONLY
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the channel may add events to the room."""
+        return self is Access.READ_WRITE or self is Access.WRITE_ONLY
+
+
+@unique
+class DoubleText(StrEnum):
+    """What happens to messages that come while an agent is at work on an earlier one.
+
+    QUEUE answers each in turn; INTERRUPT cancels the turn and restarts with both; FOLD waits a
+    moment and answers a burst once; STEER hands them to the running tool loop.
+    """
+
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+    FOLD = "fold"
+    STEER = "steer"
+
+
+@unique
+class LengthPolicy(StrEnum):
+    """What happens to text longer than the channel's `max_length`."""
+
+    SPLIT = "split"
+    TRUNCATE = "truncate"
+    ERROR = "error"
+
+
+@unique
+class AgentResponsePolicy(StrEnum):
+    """Whether agents answer other agents unasked.
+
+    AGENT_CHAIN: every event is put to every agent that may see it, up to the chain depth.
+    ADDRESSED_ONLY: an agent's event is put to another agent only when it is addressed to it.
+    """
+
+    AGENT_CHAIN = "agent_chain"
+    ADDRESSED_ONLY = "addressed_only"
+
+
+class Visibility(StrEnum):
+    """The keywords of the visibility vocabulary; channel ids, alone or comma-separated, are the rest."""
+
+    ALL = "all"
+    NONE = "none"
+    TRANSPORT = "transport"
+    INTELLIGENCE = "intelligence"
+    INTERNAL = "internal"
+
+
+@unique
+class IdentificationStatus(StrEnum):
+    """How far a sender is known."""
+
+    IDENTIFIED = "identified"
+    PENDING = "pending"
+    AMBIGUOUS = "ambiguous"
+    UNKNOWN = "unknown"
+    CHALLENGE_SENT = "challenge_sent"
+    REJECTED = "rejected"
+
+
+@unique
+class ParticipantRole(StrEnum):
+    """What a participant is to the room; tool policies and moderation go by it."""
+
+    OWNER = "owner"
+    AGENT = "agent"
+    MEMBER = "member"
+    OBSERVER = "observer"
+    BOT = "bot"
+
+
+@unique
+class ParticipantStatus(StrEnum):
+    """Whether a participant is in the room."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    LEFT = "left"
+    BANNED = "banned"
+
+
+@unique
+class TaskStatus(StrEnum):
+    """The life of a task."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@unique
+class RoomStatus(StrEnum):
+    """The life of a room: ACTIVE and PAUSED are open, CLOSED and ARCHIVED accept nothing more."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    ARCHIVED = "archived"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the timeline may still grow."""
+        return self is RoomStatus.ACTIVE or self is RoomStatus.PAUSED
+
+
+@unique
+class DeliveryMode(StrEnum):
+    """How a channel with several recipients hands an event to them."""
+
+    BROADCAST = "broadcast"
+    DIRECT = "direct"
+    ROUND_ROBIN = "round_robin"
+
+
+@unique
+class HookExecution(StrEnum):
+    """SYNC may block or rewrite where the trigger is a gate; ASYNC only observes."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+@unique
+class HookTrigger(StrEnum):
+    """The points at which user code runs. `roomkit.models.hook.GATES` lists those that can block."""
+
+    BEFORE_BROADCAST = "before_broadcast"
+    AFTER_BROADCAST = "after_broadcast"
+    ON_ROOM_CREATED = "on_room_created"
+    ON_ROOM_PAUSED = "on_room_paused"
+    ON_ROOM_CLOSED = "on_room_closed"
+    ON_CHANNEL_ATTACHED = "on_channel_attached"
+    ON_CHANNEL_DETACHED = "on_channel_detached"
+    ON_CHANNEL_MUTED = "on_channel_muted"
+    ON_CHANNEL_UNMUTED = "on_channel_unmuted"
+    ON_IDENTITY_AMBIGUOUS = "on_identity_ambiguous"
+    ON_IDENTITY_UNKNOWN = "on_identity_unknown"
+    ON_PARTICIPANT_IDENTIFIED = "on_participant_identified"
+    ON_TASK_CREATED = "on_task_created"
+    ON_OBSERVATION = "on_observation"
+    ON_DELIVERY_STATUS = "on_delivery_status"
+    ON_ERROR = "on_error"
+    ON_SESSION_STARTED = "on_session_started"
+    ON_PROTOCOL_TRACE = "on_protocol_trace"
+    ON_AI_THINKING = "on_ai_thinking"
+    BEFORE_TOOL_USE = "before_tool_use"
+    ON_TOOL_CALL = "on_tool_call"
+    ON_PHASE_TRANSITION = "on_phase_transition"
+    ON_HANDOFF = "on_handoff"
+    ON_HANDOFF_REJECTED = "on_handoff_rejected"
+    ON_TASK_DELEGATED = "on_task_delegated"
+    ON_TASK_COMPLETED = "on_task_completed"
+    ON_SPEECH_START = "on_speech_start"
+    ON_SPEECH_END = "on_speech_end"
+    ON_TRANSCRIPTION = "on_transcription"
+    ON_PARTIAL_TRANSCRIPTION = "on_partial_transcription"
+    ON_VAD_SILENCE = "on_vad_silence"
+    ON_VAD_AUDIO_LEVEL = "on_vad_audio_level"
+    ON_INPUT_AUDIO_LEVEL = "on_input_audio_level"
+    ON_OUTPUT_AUDIO_LEVEL = "on_output_audio_level"
+    BEFORE_TTS = "before_tts"
+    AFTER_TTS = "after_tts"
+    ON_TTS_CANCELLED = "on_tts_cancelled"
+    ON_BARGE_IN = "on_barge_in"
+    ON_SPEAKER_CHANGE = "on_speaker_change"
+    ON_DTMF = "on_dtmf"
+    ON_TURN_COMPLETE = "on_turn_complete"
+    ON_TURN_INCOMPLETE = "on_turn_incomplete"
+    ON_BACKCHANNEL = "on_backchannel"
+    ON_RECORDING_STARTED = "on_recording_started"
+    ON_RECORDING_STOPPED = "on_recording_stopped"
+    BEFORE_BRIDGE_AUDIO = "before_bridge_audio"
+    ON_REALTIME_TOOL_CALL = "on_realtime_tool_call"
+    ON_REALTIME_TEXT_INJECTED = "on_realtime_text_injected"
+
+
+@unique
+class EphemeralEventType(StrEnum):
+    """Signals that are never stored."""
+
+    TYPING_START = "typing_start"
+    TYPING_STOP = "typing_stop"
+    PRESENCE_ONLINE = "presence_online"
+    PRESENCE_AWAY = "presence_away"
+    PRESENCE_OFFLINE = "presence_offline"
+    READ_RECEIPT = "read_receipt"
+    REACTION = "reaction"
+    TOOL_CALL_START = "tool_call_start"
+    TOOL_CALL_END = "tool_call_end"
+    THINKING_START = "thinking_start"
+    THINKING_END = "thinking_end"
+    CUSTOM = "custom"
+
+
+@unique
+class SourceStatus(StrEnum):
+    """The state of an event-driven source."""
+
+    STOPPED = "stopped"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    ERROR = "error"

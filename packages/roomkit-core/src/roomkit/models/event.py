@@ -1,0 +1,125 @@
+"""The timeline entry and where it came from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+
+from pydantic import Field
+from pydantic_core import to_json
+
+from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
+from roomkit.models.content import EventContent
+from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
+
+__all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
+
+SYSTEM_CHANNEL_ID = "system"
+"""The source of events the framework makes; it is never registered or attached."""
+
+
+class EventSource(Record):
+    """Who an event came from, and by which way.
+
+    `direction` is INBOUND for what a transport brought in or `send_event` added, OUTBOUND for what
+    an intelligence or the framework made. `raw_payload` is the vendor's payload as received.
+    """
+
+    channel_id: str
+    channel_type: ChannelType
+    direction: ChannelDirection = ChannelDirection.INBOUND
+    participant_id: str | None = None
+    connection_id: str | None = None
+    external_id: str | None = None
+    provider: str | None = None
+    provider_message_id: str | None = None
+    raw_payload: Json = EMPTY
+
+
+class ChannelData(Record):
+    """What the vendor's world calls the message; `thread_id` is the vendor's thread reference."""
+
+    provider: str | None = None
+    external_id: str | None = None
+    thread_id: str | None = None
+    extra: Json = EMPTY
+
+
+class Generation(Record):
+    """How a model made an event.
+
+    `usage` has the keys `input_tokens` (cache reads excluded), `output_tokens`,
+    `cache_read_input_tokens`, `cache_creation_input_tokens`, `reasoning_tokens`, where known.
+    `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`.
+    While an answer streams, gates see its segments, numbered from 0 in `segment`; the committed
+    event has `segment=None`.
+    """
+
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Json = EMPTY
+    tool_rounds: int = 0
+    stream_id: str | None = None
+    segment: int | None = None
+    error_code: str | None = None
+
+
+class Amendment(Record):
+    """What later happened to a committed event: the entry stays, with its former contents."""
+
+    edited_at: datetime | None = None
+    deleted_at: datetime | None = None
+    amended_by: str | None = None
+    former_contents: tuple[EventContent, ...] = ()
+
+
+_NO_CHANNEL_DATA = ChannelData()
+
+
+class RoomEvent(Record):
+    """One immutable entry of a room's timeline.
+
+    `index` is -1 until the commit, then the event's place, which strictly rises per room.
+    `visibility` says who may see it, `response_visibility` who may see the answers to it, both in
+    the vocabulary of `Visibility`. `addressed_to` names the intelligences asked to act: None lets
+    the framework ask all that may see it, `()` asks nobody. `chain_depth` is 0 for what people
+    say and one more for each answer. `blocked_by` and `block_reason` are set when a gate refused it.
+    """
+
+    id: str = Field(default_factory=new_id)
+    room_id: str
+    type: EventType = EventType.MESSAGE
+    source: EventSource
+    content: EventContent
+    status: EventStatus = EventStatus.PENDING
+    blocked_by: str | None = None
+    block_reason: str | None = None
+    visibility: str = "all"
+    response_visibility: str | None = None
+    addressed_to: tuple[str, ...] | None = None
+    index: int = Field(default=-1, ge=-1)
+    chain_depth: int = Field(default=0, ge=0)
+    parent_event_id: str | None = None
+    correlation_id: str | None = None
+    idempotency_key: str | None = None
+    created_at: datetime = Field(default_factory=utcnow)
+    metadata: Json = EMPTY
+    channel_data: ChannelData = _NO_CHANNEL_DATA
+    generation: Generation | None = None
+    amendment: Amendment | None = None
+
+    @cached_property
+    def json_bytes(self) -> bytes:
+        """The event as UTF-8 JSON, encoded once however many readers write it to a wire."""
+        return to_json(self)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the event was deleted after its commit."""
+        return self.amendment is not None and self.amendment.deleted_at is not None
+
+    @property
+    def edited(self) -> bool:
+        """Whether the event was edited after its commit."""
+        return self.amendment is not None and self.amendment.edited_at is not None

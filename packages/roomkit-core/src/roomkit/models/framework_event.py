@@ -1,0 +1,22 @@
+"""What the framework tells observers about itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record, utcnow
+
+__all__ = ["FrameworkEvent"]
+
+
+class FrameworkEvent(Record):
+    """One observation of the framework at work; the types are listed in `roomkit.kernel.framework_events`."""
+
+    type: str
+    room_id: str | None = None
+    channel_id: str | None = None
+    event_id: str | None = None
+    timestamp: datetime = Field(default_factory=utcnow)
+    data: Json = EMPTY

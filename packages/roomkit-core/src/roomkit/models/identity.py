@@ -1,0 +1,78 @@
+"""Who somebody is across channels, and how that was found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.enums import IdentificationStatus
+from roomkit.models.hook import InjectedEvent
+
+__all__ = ["Identity", "IdentityHookResult", "IdentityResult"]
+
+
+class Identity(Record):
+    """A person, by every address they are known at; `channel_addresses` is keyed by channel type."""
+
+    id: str = Field(min_length=1)
+    organization_id: str | None = None
+    display_name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    channel_addresses: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    external_id: str | None = None
+    external_ids: dict[str, str] = Field(default_factory=dict)
+    metadata: Json = EMPTY
+
+
+class IdentityResult(Record):
+    """A resolver's answer; IDENTIFIED carries the `identity`, AMBIGUOUS the `candidates`."""
+
+    status: IdentificationStatus
+    identity: Identity | None = None
+    candidates: tuple[Identity, ...] = ()
+    address: str | None = None
+    channel_type: str | None = None
+    challenge_type: str | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class IdentityHookResult:
+    """An identity hook's decision; all four kinds hold for ambiguous and unknown senders alike."""
+
+    status: IdentificationStatus
+    identity: Identity | None = None
+    display_name: str | None = None
+    candidates: tuple[Identity, ...] | None = None
+    inject: InjectedEvent | None = None
+    reason: str | None = None
+    challenge_type: str | None = None
+    message: str | None = None
+
+    @classmethod
+    def resolved(cls, identity: Identity) -> Self:
+        """The sender is `identity`."""
+        return cls(IdentificationStatus.IDENTIFIED, identity=identity)
+
+    @classmethod
+    def pending(cls, display_name: str | None = None, candidates: list[Identity] | None = None) -> Self:
+        """Let the message pass; the sender joins as a participant yet to be identified."""
+        return cls(
+            IdentificationStatus.PENDING,
+            display_name=display_name,
+            candidates=tuple(candidates) if candidates is not None else None,
+        )
+
+    @classmethod
+    def challenge(cls, inject: InjectedEvent, message: str | None = None) -> Self:
+        """Hold the message back and send `inject` to ask the sender who they are."""
+        return cls(IdentificationStatus.CHALLENGE_SENT, inject=inject, message=message)
+
+    @classmethod
+    def reject(cls, reason: str = "Unknown sender") -> Self:
+        """Refuse the message: no room, participant or event comes of it."""
+        return cls(IdentificationStatus.REJECTED, reason=reason)

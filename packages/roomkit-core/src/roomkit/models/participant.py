@@ -1,0 +1,36 @@
+"""A person in a room."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record, utcnow
+from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
+
+__all__ = ["Participant"]
+
+
+class Participant(Record):
+    """A person in a room, unique by (`room_id`, `id`).
+
+    `channel_id` is the channel they came by first, `connected_via` every channel they used in the
+    order of first sight. `candidates` are the identities it may be, while that is open.
+    """
+
+    id: str = Field(min_length=1)
+    room_id: str
+    channel_id: str
+    display_name: str | None = None
+    role: ParticipantRole = ParticipantRole.MEMBER
+    status: ParticipantStatus = ParticipantStatus.ACTIVE
+    identification: IdentificationStatus = IdentificationStatus.PENDING
+    identity_id: str | None = None
+    candidates: tuple[str, ...] | None = None
+    connected_via: tuple[str, ...] = ()
+    external_id: str | None = None
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    joined_at: datetime = Field(default_factory=utcnow)
+    metadata: Json = EMPTY

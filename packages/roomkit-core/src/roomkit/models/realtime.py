@@ -1,0 +1,39 @@
+"""Signals that are seen once and never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
+from roomkit.models.enums import EphemeralEventType
+
+__all__ = ["EphemeralEvent"]
+
+
+class EphemeralEvent(Record):
+    """Typing, presence, a read mark, a reaction, an agent's tool call or thinking.
+
+    `visibility` is in the vocabulary of events: a subscriber that names itself sees what it may.
+    """
+
+    room_id: str
+    type: EphemeralEventType
+    user_id: str
+    id: str = Field(default_factory=new_id)
+    channel_id: str | None = None
+    visibility: str = "all"
+    data: Json = EMPTY
+    timestamp: datetime = Field(default_factory=utcnow)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the event of a JSON form; raises pydantic.ValidationError when it is none."""
+        return cls.model_validate(data)

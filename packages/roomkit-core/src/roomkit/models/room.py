@@ -1,0 +1,62 @@
+"""The room, its timers, and the AI settings it carries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from roomkit.models.ai import AITool
+from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
+from roomkit.models.enums import AgentResponsePolicy, RoomStatus
+
+__all__ = ["AIConfig", "Room", "RoomTimers"]
+
+
+class RoomTimers(Record):
+    """When an idle room is paused and closed; both count seconds from the last activity."""
+
+    inactive_after_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    closed_after_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    last_activity_at: datetime | None = None
+
+
+class AIConfig(Record):
+    """What the agents of one room are told, over their own defaults; None leaves the default.
+
+    Precedence, field by field: the binding's metadata, then this, then the channel's constructor.
+    """
+
+    system_prompt: str | None = None
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, gt=0)
+    thinking_budget: int | None = Field(default=None, ge=0)
+    tools: tuple[AITool, ...] = ()
+
+
+_NO_TIMERS = RoomTimers()
+
+
+class Room(Record):
+    """One conversation.
+
+    The store owns `event_count`, `latest_index` (-1 while the timeline is empty), `version` and
+    `timers.last_activity_at`: an `update_room` keeps its own values of these. `version` rises
+    with every change of the room, its bindings or its participants. `state` is where plugins keep
+    what they know of the room, each under its own name; it never comes from outside.
+    """
+
+    id: str = Field(default_factory=new_id, min_length=1)
+    organization_id: str | None = None
+    status: RoomStatus = RoomStatus.ACTIVE
+    created_at: datetime = Field(default_factory=utcnow)
+    updated_at: datetime = Field(default_factory=utcnow)
+    closed_at: datetime | None = None
+    timers: RoomTimers = _NO_TIMERS
+    metadata: Json = EMPTY
+    event_count: int = Field(default=0, ge=0)
+    latest_index: int = Field(default=-1, ge=-1)
+    version: int = Field(default=0, ge=0)
+    ai_config: AIConfig | None = None
+    agent_response_policy: AgentResponsePolicy | None = None
+    state: Json = EMPTY

@@ -1,0 +1,21 @@
+"""The state of an event-driven source."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.enums import SourceStatus
+
+__all__ = ["SourceHealth"]
+
+
+class SourceHealth(Record):
+    """A snapshot of a source: since when it is connected, what it brought, what went wrong last."""
+
+    status: SourceStatus = SourceStatus.STOPPED
+    connected_at: datetime | None = None
+    last_message_at: datetime | None = None
+    messages_received: int = 0
+    error: str | None = None
+    metadata: Json = EMPTY

@@ -1,0 +1,28 @@
+"""A tool call on its way to be run, as gates and observers see it."""
+
+from __future__ import annotations
+
+from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.enums import ParticipantRole
+
+__all__ = ["ToolUse"]
+
+
+class ToolUse(Record):
+    """The payload of BEFORE_TOOL_USE and ON_TOOL_CALL.
+
+    A gate that modifies it changes what is run: exactly this payload executes. `participant_id`
+    and `role` are those of whoever the agent is answering. In ON_TOOL_CALL, `result` is what the
+    tool answered and `is_error` whether it failed or was refused.
+    """
+
+    room_id: str
+    channel_id: str
+    call_id: str
+    name: str
+    arguments: Json = EMPTY
+    participant_id: str | None = None
+    role: ParticipantRole | None = None
+    result: str | None = None
+    is_error: bool = False
+    duration_ms: float | None = None
