@@ -1,0 +1,129 @@
+"""What a plugin contributes, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ComponentKind(StrEnum):
+    """The roles a component can play. The set is closed: a role needs a contract in the core."""
+
+    CHANNEL = "channel"
+    SMS = "sms"
+    RCS = "rcs"
+    EMAIL = "email"
+    MESSENGER = "messenger"
+    TEAMS = "teams"
+    TELEGRAM = "telegram"
+    WHATSAPP = "whatsapp"
+    HTTP = "http"
+    AI = "ai"
+    MEMORY = "memory"
+    STORE = "store"
+    LOCKS = "locks"
+    REALTIME = "realtime"
+    IDENTITY = "identity"
+    ROUTER = "router"
+    SOURCE = "source"
+    TELEMETRY = "telemetry"
+    TASKS = "tasks"
+    STT = "stt"
+    TTS = "tts"
+    VOICE_BACKEND = "voice-backend"
+    REALTIME_VOICE = "realtime-voice"
+    VAD = "vad"
+    DENOISER = "denoiser"
+    AEC = "aec"
+    AGC = "agc"
+    DTMF = "dtmf"
+    DIARIZATION = "diarization"
+    RECORDER = "recorder"
+    RESAMPLER = "resampler"
+    TURN = "turn"
+    BACKCHANNEL = "backchannel"
+
+
+class ComponentState(StrEnum):
+    """What became of a component, or of the plugin that brings it."""
+
+    DECLARED = "declared"
+    """Known by name; its code is not imported yet."""
+    LOADED = "loaded"
+    """Its code is imported."""
+    BLOCKED = "blocked"
+    """Left out before import, because the user said so."""
+    INCOMPATIBLE = "incompatible"
+    """Left out before import, because its plugin asks for another version of the core."""
+    BROKEN = "broken"
+    """Importing or registering it failed."""
+    SHADOWED = "shadowed"
+    """Another plugin claimed its name first."""
+
+
+@dataclass(slots=True, eq=False)
+class Component:
+    """One entry of the registry. Read it; only the plugin manager changes it."""
+
+    kind: ComponentKind
+    name: str
+    target: str
+    """`module:Class`, imported at first use."""
+    plugin: str
+    """The entry point that brought it."""
+    config: str | None = None
+    """`module:Class` of its pydantic config model; `None` means it takes no settings."""
+    summary: str = ""
+    aliases: tuple[str, ...] = ()
+    parts: Mapping[str, ComponentKind] = field(default_factory=dict)
+    """Constructor arguments that are components themselves, such as a channel's `provider`."""
+    state: ComponentState = ComponentState.DECLARED
+    reason: str = ""
+    cause: BaseException | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(slots=True, eq=False)
+class Plugin:
+    """One installed plugin, as the scan found it. Read it; only the plugin manager changes it."""
+
+    name: str
+    """The name of its entry point."""
+    module: str
+    distribution: str = ""
+    """The installed distribution, or an empty string if there is none."""
+    version: str = ""
+    state: ComponentState = ComponentState.DECLARED
+    reason: str = ""
+    cause: BaseException | None = None
+    components: list[Component] = field(default_factory=list)  # bound: what one plugin declares
+
+    @property
+    def key(self) -> str:
+        """What tells it from another plugin of the same name."""
+        return f"{self.name} ({self.distribution or self.module})"
+
+    def __str__(self) -> str:
+        if not self.distribution or self.distribution == self.name:
+            return f"plugin {self.name!r}"
+        return f"plugin {self.name!r} ({self.distribution} {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two claims to one name: who has it, and who does not."""
+
+    kind: ComponentKind
+    name: str
+    winner: str
+    loser: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} is claimed by the plugins {self.winner!r} and {self.loser!r}; "
+            f"{self.winner!r} has it. To choose the other, block {self.winner!r} "
+            f"(ROOMKIT_PLUGINS_BLOCK={self.winner})."
+        )

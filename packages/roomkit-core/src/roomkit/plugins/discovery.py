@@ -1,0 +1,186 @@
+"""Find the installed plugins, and take each in, one at a time.
+
+Whatever one plugin does wrong here ends in its own record. Nothing but the user's Ctrl-C leaves
+these functions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import pluggy
+
+from roomkit._names import nearest
+from roomkit.plugins import hookspecs
+from roomkit.plugins.components import ComponentState, Plugin
+from roomkit.plugins.errors import PluginError, describe
+from roomkit.plugins.registry import Registry
+from roomkit.plugins.versions import core_specifiers, satisfies
+
+GROUP = "roomkit"
+"""The entry-point group. Its name is the generation of the plugin API."""
+
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("roomkit_"))
+
+
+class EntryPoint(Protocol):
+    """The part of `importlib.metadata.EntryPoint` that discovery uses."""
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+
+    @property
+    def value(self) -> str:
+        """The module that implements the hooks."""
+
+    def load(self) -> object:
+        """Import that module."""
+
+
+class InvalidPluginError(PluginError):
+    """What an entry point names is not a plugin."""
+
+    code = "plugin_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A plugin that was found: its record, and what decides whether it is let in."""
+
+    plugin: Plugin
+    load: Callable[[], object]
+    """Imports and returns the module that implements the hooks."""
+    requirements: tuple[str, ...] = ()
+    """The `Requires-Dist` lines of its distribution."""
+
+
+def installed_entry_points() -> tuple[EntryPoint, ...]:
+    """Scan what is installed."""
+    import importlib_metadata  # here, because it costs more than `import roomkit` may
+
+    return tuple(importlib_metadata.entry_points(group=GROUP))
+
+
+def candidates(entry_points: Iterable[EntryPoint]) -> list[Candidate]:
+    """Read the metadata of each entry point, in the one order that does not depend on the machine."""
+    found = [_candidate(entry_point) for entry_point in entry_points]
+    return sorted(found, key=lambda c: (c.plugin.name, c.plugin.distribution, c.plugin.module))
+
+
+def blocked_names(block: Iterable[str]) -> frozenset[str]:
+    """Join `block` with what `ROOMKIT_PLUGINS_BLOCK` lists, separated by commas."""
+    listed = os.environ.get("ROOMKIT_PLUGINS_BLOCK", "").split(",")
+    return frozenset(_normal(name) for name in (*block, *listed) if name.strip())
+
+
+def admit(candidate: Candidate, hooks: pluggy.PluginManager, *, blocked: frozenset[str], core: str) -> None:
+    """Take one plugin in, and write down in its record how far that went.
+
+    Blocked and incompatible plugins are left out before anything of theirs is imported. `core` is
+    this core's version.
+    """
+    plugin = candidate.plugin
+    if blocked & {_normal(plugin.name), _normal(plugin.distribution)}:
+        plugin.state = ComponentState.BLOCKED
+        plugin.reason = f"{plugin} is blocked, by block= or ROOMKIT_PLUGINS_BLOCK"
+        return
+    if misfit := _misfit(core, candidate.requirements):
+        plugin.state = ComponentState.INCOMPATIBLE
+        plugin.reason = f"{plugin} {misfit}"
+        return
+    try:
+        _register(plugin, candidate.load(), hooks)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a plugin's SystemExit must not end the start
+        plugin.state = ComponentState.BROKEN
+        plugin.reason = f"{plugin} is broken: {describe(error)}"
+        plugin.cause = error
+        for component in plugin.components:
+            component.state, component.reason, component.cause = plugin.state, plugin.reason, error
+    else:
+        plugin.state = ComponentState.LOADED
+
+
+def implementations(hooks: pluggy.PluginManager, hook: str) -> list[pluggy.HookImpl]:
+    """List a hook's implementations as registered, but `tryfirst` before and `trylast` after the rest."""
+    place = {name: index for index, (name, _) in enumerate(hooks.list_name_plugin())}
+    found: list[pluggy.HookImpl] = getattr(hooks.hook, hook).get_hookimpls()
+    return sorted(found, key=lambda impl: (impl.trylast - impl.tryfirst, place[impl.plugin_name]))
+
+
+def call(implementation: pluggy.HookImpl, argument: object) -> object:
+    """Call one plugin's implementation. Each hook has one argument, which it may leave out."""
+    return implementation.function(*(argument,) if implementation.argnames else ())
+
+
+def _register(plugin: Plugin, module: object, hooks: pluggy.PluginManager) -> None:
+    try:
+        hooks.register(module, name=plugin.key)
+        _check_hooks(module, hooks)
+        for implementation in implementations(hooks, "roomkit_register"):
+            if implementation.plugin is module:
+                call(implementation, Registry(plugin))
+    except BaseException:
+        hooks.unregister(name=plugin.key)
+        raise
+
+
+def _check_hooks(module: object, hooks: pluggy.PluginManager) -> None:
+    callers = hooks.get_hookcallers(module) or []
+    implemented = {caller.name for caller in callers}
+    for name in implemented - set(HOOKS):
+        close = nearest(name, HOOKS)
+        hint = f"did you mean {close!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
+        raise InvalidPluginError(f"there is no hook {name!r}; {hint}")
+    for name in HOOKS:
+        if name not in implemented and callable(getattr(module, name, None)):
+            raise InvalidPluginError(f"{name} is not marked; decorate it with @hookimpl")
+    if not callers:
+        raise InvalidPluginError(
+            "it implements no hook; decorate its functions with `roomkit.plugins.hookimpl`"
+        )
+    for caller in callers:
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is module and (implementation.wrapper or implementation.hookwrapper):
+                raise InvalidPluginError(f"{caller.name} is a wrapper; hooks cannot be wrapped")
+
+
+def _misfit(core: str, requirements: tuple[str, ...]) -> str | None:
+    specifiers = core_specifiers(requirements)
+    if specifiers is None:
+        return None
+    try:
+        if satisfies(core, specifiers):
+            return None
+    except ValueError as error:
+        return f"asks for a roomkit-core that cannot be read: {error}; tell its author"
+    return (
+        f"needs roomkit-core {specifiers}, and this is {core}; "
+        "install the version of the plugin that was made for it"
+    )
+
+
+def _candidate(entry_point: EntryPoint) -> Candidate:
+    plugin = Plugin(name=str(entry_point.name), module=str(entry_point.value))
+    requirements: tuple[str, ...] = ()
+    try:
+        if (distribution := getattr(entry_point, "dist", None)) is not None:
+            metadata = distribution.metadata
+            plugin.distribution = str(metadata["Name"] or "")
+            plugin.version = str(metadata["Version"] or "")
+            requirements = tuple(metadata.get_all("Requires-Dist") or ())
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # noqa: BLE001 - unreadable metadata is the plugin's, not ours
+        plugin.reason = f"{plugin} has unreadable metadata: {describe(error)}"
+    return Candidate(plugin, entry_point.load, requirements)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()

@@ -1,0 +1,101 @@
+"""What can go wrong with a plugin, a component or a configuration file.
+
+Each message says what happened, to which object, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from roomkit.abc.errors import RoomKitError
+
+
+class PluginError(RoomKitError):
+    """Base of everything that goes wrong between the core and a plugin."""
+
+    code = "plugin_error"
+
+
+class RegistrationError(PluginError):
+    """A plugin declared a component that cannot be: the plugin's mistake, seen at the scan."""
+
+    code = "plugin_registration"
+
+
+class ComponentNotFoundError(PluginError):
+    """No installed plugin brings the component that was asked for."""
+
+    code = "component_not_found"
+
+
+class PluginBlockedError(PluginError):
+    """The component that was asked for belongs to a plugin the user blocked."""
+
+    code = "plugin_blocked"
+
+
+class PluginIncompatibleError(PluginError):
+    """The component that was asked for belongs to a plugin made for another version of the core."""
+
+    code = "plugin_incompatible"
+
+
+class PluginBrokenError(PluginError):
+    """The component that was asked for cannot be imported or built; `__cause__` says why."""
+
+    code = "plugin_broken"
+
+
+class BlockingImportError(PluginError):
+    """Code on a running event loop asked for a component that is not imported yet."""
+
+    code = "blocking_import"
+
+
+class PluginHooksError(PluginError):
+    """Hooks of one or more plugins failed; all the others ran. `group` holds every failure."""
+
+    code = "plugin_hooks"
+
+    def __init__(self, hook: str, failures: Sequence[PluginFailure]) -> None:
+        names = ", ".join(repr(failure.plugin) for failure in failures)
+        super().__init__(
+            f"{hook} failed in the plugins {names}: "
+            + "; ".join(f"{failure.plugin}: {describe(failure.error)}" for failure in failures)
+            + f". Block one with ROOMKIT_PLUGINS_BLOCK, or run `roomkit plugins doctor {failures[0].plugin}`."
+        )
+        self.failures = tuple(failures)
+        self.group = BaseExceptionGroup(hook, [failure.error for failure in failures])
+        self.__cause__ = self.group
+
+
+class ConfigError(PluginError):
+    """A configuration is wrong. `problems` lists everything found in it, not just the first."""
+
+    code = "config"
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{source} cannot be used:{lines}")
+
+
+class PluginFailure:
+    """One plugin's hook that failed."""
+
+    __slots__ = ("error", "hook", "plugin")
+
+    def __init__(self, plugin: str, hook: str, error: BaseException) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"PluginFailure(plugin={self.plugin!r}, hook={self.hook!r}, error={self.error!r})"
+
+
+def describe(error: BaseException) -> str:
+    """Say an error in one line: its type and its first line."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,414 @@
+"""Finds components by name, and runs the hooks of plugins.
+
+What is found but not asked for is never fatal; what the user names is, with its cause and a next
+step. Nobody else touches pluggy's own manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+import roomkit
+from roomkit._names import nearest
+from roomkit.plugins import hookspecs
+from roomkit.plugins.components import Clash, Component, ComponentKind, ComponentState, Plugin
+from roomkit.plugins.discovery import (
+    Candidate,
+    EntryPoint,
+    admit,
+    blocked_names,
+    call,
+    candidates,
+    implementations,
+    installed_entry_points,
+)
+from roomkit.plugins.errors import (
+    BlockingImportError,
+    ComponentNotFoundError,
+    PluginBlockedError,
+    PluginBrokenError,
+    PluginError,
+    PluginFailure,
+    PluginHooksError,
+    PluginIncompatibleError,
+    describe,
+)
+from roomkit.plugins.references import resolve
+
+if TYPE_CHECKING:
+    from roomkit.kernel.kit import RoomKit
+    from roomkit.plugins.commands import Commands
+    from roomkit.plugins.doctor import DoctorReport
+
+logger = logging.getLogger("roomkit.plugins")
+
+HOOK_TIMEOUT = 30.0
+"""Seconds that one plugin's start-up or shutdown may take."""
+
+_REFUSALS: Mapping[ComponentState, type[PluginError]] = {
+    ComponentState.BLOCKED: PluginBlockedError,
+    ComponentState.INCOMPATIBLE: PluginIncompatibleError,
+    ComponentState.BROKEN: PluginBrokenError,
+}
+
+
+class PluginManager:
+    """The installed plugins of a process, or of one kit that wants its own set.
+
+    Nothing is scanned before it is needed; then once. All methods may be called from any thread.
+
+    `block` names plugins (by entry point or by distribution) to leave out unimported, besides those
+    in `ROOMKIT_PLUGINS_BLOCK`. `entry_points` replaces the scan of what is installed.
+    """
+
+    def __init__(self, block: Iterable[str] = (), entry_points: Iterable[EntryPoint] | None = None) -> None:
+        self._block = blocked_names(block)
+        self._entry_points = None if entry_points is None else tuple(entry_points)
+        self._hooks = pluggy.PluginManager("roomkit")
+        self._hooks.add_hookspecs(hookspecs)
+        self._lock = threading.RLock()  # a plugin may ask for this manager while it is imported
+        self._scanned = False
+        self._scanning = False
+        self._plugins: dict[str, Plugin] = {}  # bound: what is installed, as the three below
+        self._index: dict[tuple[str, str], Component] = {}
+        self._loaded: dict[Component, Callable[..., Any]] = {}
+        self._clashes: list[Clash] = []
+
+    # What there is
+
+    def scan(self) -> None:
+        """Find the plugins and register their components. Does nothing the second time."""
+        if self._scanned:
+            return
+        with self._lock:
+            if not self._scanning:
+                self._scanning = True
+                self._scan()
+                self._scanned = True
+
+    async def ascan(self) -> None:
+        """Do `scan` without blocking the loop."""
+        if not self._scanned:
+            await asyncio.to_thread(self.scan)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """List every plugin found, whatever became of it: the core's own first, then by name."""
+        self.scan()
+        return tuple(self._plugins.values())
+
+    def components(self, kind: ComponentKind | str | None = None) -> tuple[Component, ...]:
+        """List every component declared, of one kind or of all, whatever became of it."""
+        self.scan()
+        return tuple(
+            component
+            for plugin in self._plugins.values()
+            for component in plugin.components
+            if kind is None or component.kind == kind
+        )
+
+    def clashes(self) -> tuple[Clash, ...]:
+        """List the names that two plugins claim."""
+        self.scan()
+        return tuple(self._clashes)
+
+    def find(self, kind: ComponentKind | str, name: str) -> Component:
+        """Return the record of the component called `name`, or by that alias.
+
+        Raises `ComponentNotFoundError`, or if its plugin is known to be out, `PluginBlockedError`,
+        `PluginIncompatibleError` or `PluginBrokenError`.
+        """
+        self.scan()
+        component = self._index.get((kind, name))
+        if component is None:
+            raise self._absence(kind, name)
+        return component
+
+    # What it is made of
+
+    def get(self, kind: ComponentKind | str, name: str) -> Callable[..., Any]:
+        """Return the class (or factory) of a component, importing it at first use.
+
+        On a running event loop an import would stop every room for as long as it takes, so there
+        `BlockingImportError` is raised unless it is loaded already: use `aget`.
+        """
+        self._refuse_on_loop(kind, name)
+        return self._load(self.find(kind, name))
+
+    async def aget(self, kind: ComponentKind | str, name: str) -> Callable[..., Any]:
+        """Do `get`, importing in a worker thread."""
+        return await asyncio.to_thread(self.get, kind, name)
+
+    def create(
+        self,
+        kind: ComponentKind | str,
+        name: str,
+        settings: Mapping[str, object] | None = None,
+        **wiring: object,
+    ) -> object:
+        """Build a component from its settings, as a configuration file would.
+
+        `wiring` holds constructor arguments that no file can say, such as `channel_id`. Raises
+        `ConfigError` with everything that is wrong with the settings, and what `get` raises.
+        """
+        from roomkit.plugins.construction import Drawing, construct
+
+        self._refuse_on_loop(kind, name)
+        drawing = Drawing(self)
+        blueprint = drawing.required(kind, name, settings or {})
+        return construct(blueprint, **wiring)
+
+    async def acreate(
+        self,
+        kind: ComponentKind | str,
+        name: str,
+        settings: Mapping[str, object] | None = None,
+        **wiring: object,
+    ) -> object:
+        """Do `create` in a worker thread. Constructors run there: they need no loop and do no I/O."""
+        return await asyncio.to_thread(self.create, kind, name, settings, **wiring)
+
+    # The hooks
+
+    def configure(self, kit: RoomKit) -> tuple[PluginFailure, ...]:
+        """Let every plugin add to a kit that is being built.
+
+        Returns the failures. Raises `PluginHooksError` for those of plugins that are in use: with a
+        component loaded.
+        """
+        return self._settle("roomkit_configure", self._call_each("roomkit_configure", kit))
+
+    async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
+        """Let every plugin prepare, one after the other, each within `timeout` seconds.
+
+        Returns and raises as `configure` does.
+        """
+        await self.ascan()
+        impls = implementations(self._hooks, "roomkit_startup")
+        return self._settle("roomkit_startup", await self._await_each(impls, kit, timeout))
+
+    async def shutdown(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> None:
+        """Let every plugin release what it holds, in reverse order, each within `timeout` seconds.
+
+        Raises one `PluginHooksError` with all failures, after every plugin had its turn.
+        """
+        await self.ascan()
+        impls = implementations(self._hooks, "roomkit_shutdown")[::-1]
+        if failures := await self._await_each(impls, kit, timeout):
+            raise PluginHooksError("roomkit_shutdown", failures)
+
+    def commands(self, cli: Commands) -> tuple[PluginFailure, ...]:
+        """Let every plugin add its commands. Returns the failures."""
+        return self._report("roomkit_commands", self._call_each("roomkit_commands", cli))
+
+    def doctor(self, report: DoctorReport) -> tuple[PluginFailure, ...]:
+        """Report the state of every plugin, then let each add its own checks. Returns the failures."""
+        for plugin in self.plugins():
+            if plugin.state is ComponentState.LOADED:
+                report.ok(plugin.name, f"{plugin} brings {len(plugin.components)} components")
+            elif plugin.state is ComponentState.BLOCKED:
+                report.warn(plugin.name, plugin.reason, next_step="unblock it to use it")
+            else:
+                report.fail(plugin.name, plugin.reason, next_step=_remedy(plugin))
+        for clash in self._clashes:
+            report.warn(clash.loser, str(clash), next_step=f"block {clash.winner} or {clash.loser}")
+        failures = self._report("roomkit_doctor", self._call_each("roomkit_doctor", report))
+        for failure in failures:
+            report.fail(
+                failure.plugin, f"its check failed: {describe(failure.error)}", next_step="tell its author"
+            )
+        return failures
+
+    # Inside
+
+    def _scan(self) -> None:
+        self._admit(_builtin())
+        entry_points = installed_entry_points() if self._entry_points is None else self._entry_points
+        for candidate in candidates(entry_points):
+            self._admit(candidate)
+
+    def _admit(self, candidate: Candidate) -> None:
+        plugin = candidate.plugin
+        self._plugins[plugin.key] = plugin
+        admit(candidate, self._hooks, blocked=self._block, core=roomkit.__version__)
+        if plugin.reason:
+            logger.warning("%s", plugin.reason)
+        if plugin.state is ComponentState.LOADED:
+            for component in plugin.components:
+                self._claim(component)
+
+    def _claim(self, component: Component) -> None:
+        for name in (component.name, *component.aliases):
+            holder = self._index.setdefault((component.kind, name), component)
+            if holder is component:
+                continue
+            clash = Clash(component.kind, name, winner=holder.plugin, loser=component.plugin)
+            self._clashes.append(clash)
+            logger.warning("%s", clash)
+            if name == component.name:
+                component.state, component.reason = ComponentState.SHADOWED, str(clash)
+                return
+
+    def _load(self, component: Component) -> Callable[..., Any]:
+        if (loaded := self._loaded.get(component)) is not None:
+            return loaded
+        try:
+            target = resolve(component.target)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            component.state = ComponentState.BROKEN
+            component.reason = f"{component} of plugin {component.plugin!r}: {describe(error)}"
+            component.cause = error
+            raise PluginBrokenError(
+                f"{component} of plugin {component.plugin!r} cannot be loaded: {describe(error)}. "
+                f"`roomkit plugins doctor {component.plugin}` says more"
+            ) from error
+        component.state, component.reason, component.cause = ComponentState.LOADED, "", None
+        self._loaded[component] = target
+        return target
+
+    def _refuse_on_loop(self, kind: ComponentKind | str, name: str) -> None:
+        if self._scanned and self.find(kind, name) in self._loaded:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise BlockingImportError(
+            f"loading {kind} {name!r} would import its code on the running event loop; "
+            f"write `await kit.plugins.aget({str(kind)!r}, {name!r})`, or acreate"
+        )
+
+    def _absence(self, kind: ComponentKind | str, name: str) -> PluginError:
+        known_kinds = [member.value for member in ComponentKind]
+        if kind not in known_kinds:
+            close = nearest(str(kind), known_kinds)
+            hint = f"did you mean {close!r}?" if close else f"the kinds are {', '.join(known_kinds)}"
+            return ComponentNotFoundError(f"there is no component kind {str(kind)!r}; {hint}")
+        distribution = _distribution_that_brings(kind, name)
+        for plugin in self._plugins.values():
+            brings = any(
+                component.kind == kind and name in (component.name, *component.aliases)
+                for component in plugin.components
+            )
+            if plugin.state in _REFUSALS and (
+                brings or plugin.name == name or plugin.distribution == (distribution or name)
+            ):
+                error = _REFUSALS[plugin.state](
+                    f"{kind} {name!r} is not there: {plugin.reason}. {_remedy(plugin)}"
+                )
+                error.__cause__ = plugin.cause
+                return error
+        if distribution is not None:
+            return ComponentNotFoundError(
+                f"{kind} {name!r} comes with {distribution}, which is not installed: "
+                f"pip install {distribution}"
+            )
+        known = sorted(known for known_kind, known in self._index if known_kind == kind)
+        if close := nearest(name, known):
+            return ComponentNotFoundError(f"there is no {kind} {name!r}. Did you mean {close!r}?")
+        choice = f"installed: {', '.join(known)}" if known else f"no {kind} is installed"
+        return ComponentNotFoundError(
+            f"there is no {kind} {name!r} ({choice}). `roomkit plugins list` shows what there is"
+        )
+
+    def _call_each(self, hook: str, argument: object) -> list[PluginFailure]:
+        self.scan()
+        failures = []
+        for implementation in implementations(self._hooks, hook):
+            try:
+                call(implementation, argument)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
+                failures.append(self._failure(implementation, hook, error))
+        return failures
+
+    async def _await_each(
+        self, impls: Iterable[pluggy.HookImpl], kit: RoomKit, timeout: float
+    ) -> list[PluginFailure]:
+        failures = []
+        for implementation in impls:
+            hook = implementation.function.__name__
+            try:
+                answer = call(implementation, kit)
+                if answer is None:
+                    continue
+                if not inspect.isawaitable(answer):
+                    raise TypeError(f"{hook} returned {type(answer).__name__}, not an awaitable")
+                async with asyncio.timeout(timeout):
+                    await answer
+            except KeyboardInterrupt:
+                raise
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                failures.append(self._failure(implementation, hook, error))
+            except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
+                failures.append(self._failure(implementation, hook, error))
+        return failures
+
+    def _failure(self, implementation: pluggy.HookImpl, hook: str, error: BaseException) -> PluginFailure:
+        return PluginFailure(self._plugins[implementation.plugin_name].name, hook, error)
+
+    def _settle(self, hook: str, failures: list[PluginFailure]) -> tuple[PluginFailure, ...]:
+        in_use = {component.plugin for component in self._loaded}
+        if fatal := [failure for failure in failures if failure.plugin in in_use]:
+            raise PluginHooksError(hook, fatal)
+        return self._report(hook, failures)
+
+    def _report(self, hook: str, failures: list[PluginFailure]) -> tuple[PluginFailure, ...]:
+        for failure in failures:
+            logger.warning("%s of plugin %r failed: %s", hook, failure.plugin, describe(failure.error))
+        return tuple(failures)
+
+
+_default_lock = threading.Lock()
+_default: PluginManager | None = None
+
+
+def default_manager() -> PluginManager:
+    """Return the manager of this process: what is installed is scanned once, at its first use."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = PluginManager()
+        return _default
+
+
+def _builtin() -> Candidate:
+    def load() -> object:
+        from roomkit.plugins import builtin
+
+        return builtin
+
+    plugin = Plugin("core", "roomkit.plugins.builtin", "roomkit-core", roomkit.__version__)
+    return Candidate(plugin, load)
+
+
+def _distribution_that_brings(kind: str, name: str) -> str | None:
+    from roomkit._exports import COMPONENTS
+
+    return COMPONENTS.get(f"{kind}:{name}")
+
+
+def _remedy(plugin: Plugin) -> str:
+    match plugin.state:
+        case ComponentState.BLOCKED:
+            return "Unblock it to use it"
+        case ComponentState.INCOMPATIBLE:
+            return f"pip install --upgrade {plugin.distribution or plugin.name}"
+        case _:
+            return f"`roomkit plugins doctor {plugin.name}` says more"
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

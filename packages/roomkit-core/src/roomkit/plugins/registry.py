@@ -1,0 +1,94 @@
+"""The object a plugin declares its components on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from roomkit._names import nearest
+from roomkit.plugins.components import Component, ComponentKind, Plugin
+from roomkit.plugins.errors import RegistrationError
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+_REFERENCE = re.compile(f"{_DOTTED}:{_DOTTED}")
+
+
+class Registry:
+    """Hands one plugin's components over to the core.
+
+    Given to `roomkit_register`; of no use after it has returned.
+    """
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+
+    def add(
+        self,
+        kind: ComponentKind | str,
+        name: str,
+        target: str,
+        *,
+        config: str | None = None,
+        summary: str = "",
+        aliases: Iterable[str] = (),
+        parts: Mapping[str, ComponentKind | str] | None = None,
+    ) -> None:
+        """Declare one component, without importing it.
+
+        `target` and `config` are references such as `"acme_roomkit.provider:AcmeProvider"`. From a
+        configuration file the component is built from its table: `config` (a pydantic model)
+        validates the settings, and the class is called with the model as `config=` if it takes one,
+        else with the model's fields as keyword arguments. Without `config` it takes no settings.
+        `parts` names the constructor arguments that are components: `parts={"provider": "sms"}`.
+
+        Raises `RegistrationError` for an unknown kind, a malformed name or reference, or a name this
+        plugin declared already.
+        """
+        component = Component(
+            kind=_kind(kind),
+            name=_name(name),
+            target=_reference("target", target),
+            plugin=self._plugin.name,
+            config=None if config is None else _reference("config", config),
+            summary=str(summary),
+            aliases=tuple(_name(alias) for alias in aliases),
+            parts={str(part): _kind(kind) for part, kind in (parts or {}).items()},
+        )
+        taken = {
+            claimed
+            for known in self._plugin.components
+            if known.kind is component.kind
+            for claimed in (known.name, *known.aliases)
+        }
+        claims = (component.name, *component.aliases)
+        for index, claim in enumerate(claims):
+            if claim in taken or claim in claims[:index]:
+                raise RegistrationError(f"{component.kind} {claim!r} is declared twice; declare it once")
+        self._plugin.components.append(component)
+
+
+def _kind(kind: ComponentKind | str) -> ComponentKind:
+    try:
+        return ComponentKind(kind)
+    except ValueError:
+        known = [member.value for member in ComponentKind]
+        close = nearest(str(kind), known)
+        hint = f"did you mean {close!r}?" if close else f"choose one of {', '.join(known)}"
+        raise RegistrationError(f"there is no component kind {kind!r}; {hint}") from None
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise RegistrationError(
+        f"{name!r} cannot name a component; use lower-case letters, digits and dashes, as in 'acme-sms'"
+    )
+
+
+def _reference(role: str, reference: object) -> str:
+    if isinstance(reference, str) and _REFERENCE.fullmatch(reference):
+        return reference
+    raise RegistrationError(
+        f"{role} {reference!r} is not a reference; write 'package.module:Class', as a string"
+    )
