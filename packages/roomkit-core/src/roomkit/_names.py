@@ -5,14 +5,15 @@ Standard library only: each floor of the core, and each plugin, may use it.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
+from types import ModuleType
 
-type LazyModule = tuple[Callable[[str], object], Callable[[], list[str]], list[str]]
-"""What a lazy module defines: `__getattr__`, `__dir__` and `__all__`."""
+type Lookup = Callable[[str], object]
+type Listing = Callable[[], list[str]]
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> LazyModule:
+def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Lookup, Listing, list[str]]:
     """Make a package's public names load at first use.
 
     `package` is the package's `__name__`; `homes` maps each public name to the submodule that
@@ -30,12 +31,31 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> LazyModule:
     def load(name: str) -> object:
         return getattr(import_module(f"{package}.{homes[name]}"), name)
 
-    return _lazy_module(package, homes, load)
+    return *_lazy_module(package, homes, load), list(homes)
 
 
-def reexport(module: str, names: Iterable[str]) -> LazyModule:
-    """Make `module` a second, documented home of public names of `roomkit`."""
-    return _lazy_module(module, dict.fromkeys(names), public_name)
+def reexport(module: str, names: Iterable[str]) -> tuple[Lookup, Listing]:
+    """Make `module` a documented home of public names: `roomkit` itself, and its second homes.
+
+    Its `__all__` is what is installed, so that a star import works with the core alone.
+    """
+    known = frozenset(names)
+
+    def load(name: str) -> object:
+        return _installed(known) if name == "__all__" else public_name(name)
+
+    return _lazy_module(module, known | {"__all__"}, load)
+
+
+def mirror(module: str, mirrored: str) -> tuple[Lookup, Listing]:
+    """Make `module` a second home of everything in the module `mirrored`."""
+
+    def lookup(name: str) -> object:
+        if name.startswith("__") and name != "__all__":
+            raise unknown_attribute(module, name, ())
+        return getattr(_home(mirrored, asked_for=module), name)
+
+    return lookup, lambda: dir(_home(mirrored, asked_for=module))
 
 
 def public_name(name: str) -> object:
@@ -47,31 +67,15 @@ def public_name(name: str) -> object:
     from roomkit._exports import HOMES
 
     home = HOMES[name]
-    distribution = distribution_of(home)
-    try:
-        module = import_module(home)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{home}.".startswith(f"{error.name}."):
-            raise
-        raise ImportError(
-            f"roomkit.{name} comes with {distribution}, which is not installed: pip install {distribution}",
-            name=error.name,
-        ) from None
+    module = _home(home, asked_for=f"roomkit.{name}")
     try:
         return getattr(module, name)
     except AttributeError:
+        distribution = distribution_of(home)
         raise ImportError(
             f"roomkit.{name} is not in the installed {distribution}: pip install --upgrade {distribution}",
             name=home,
         ) from None
-
-
-def installed_names() -> list[str]:
-    """List the public names whose distribution is installed: what `from roomkit import *` binds."""
-    from roomkit._exports import HOMES
-
-    found = {home: _is_installed(home) for home in set(HOMES.values())}
-    return [name for name, home in HOMES.items() if found[home]]
 
 
 def distribution_of(module: str) -> str:
@@ -103,7 +107,20 @@ def unknown_attribute(module: str, name: str, candidates: Iterable[str]) -> Attr
     return AttributeError(message, name=name, obj=sys.modules.get(module))
 
 
-def _lazy_module(module: str, names: Mapping[str, object], load: Callable[[str], object]) -> LazyModule:
+def _home(module: str, asked_for: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        distribution = distribution_of(module)
+        raise ImportError(
+            f"{asked_for} comes with {distribution}, which is not installed: pip install {distribution}",
+            name=error.name,
+        ) from None
+
+
+def _lazy_module(module: str, names: Collection[str], load: Lookup) -> tuple[Lookup, Listing]:
     namespace = sys.modules[module].__dict__
 
     def __getattr__(name: str) -> object:
@@ -113,17 +130,22 @@ def _lazy_module(module: str, names: Mapping[str, object], load: Callable[[str],
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*namespace, *names})
+        return sorted({*namespace, *names} - {"__all__"})
 
-    return __getattr__, __dir__, list(names)
+    return __getattr__, __dir__
 
 
-def _is_installed(module: str) -> bool:
-    from importlib.util import find_spec
+def _installed(names: Iterable[str]) -> list[str]:
+    from roomkit._exports import HOMES
 
-    if module.startswith("roomkit."):
-        return True
+    wanted = {name: HOMES[name] for name in names}
+    plugins = {home for home in wanted.values() if not home.startswith("roomkit.")}
+    offered = {plugin: _offered(plugin) for plugin in plugins}
+    return sorted(name for name, home in wanted.items() if home not in plugins or name in offered[home])
+
+
+def _offered(plugin: str) -> Collection[str]:
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+        return dir(import_module(plugin))
+    except Exception:  # noqa: BLE001 - nobody asked for this one by name
+        return ()

@@ -1,0 +1,1 @@
+"""What keeps the tree in shape: the generator of public names, and small validators."""
