@@ -169,10 +169,10 @@ def _imports(node: ast.AST, package: str, checkers: bool = False, delayed: bool 
             base = package.split(".")[: len(package.split(".")) - level + 1] if level else []
             yield Import(".".join([*base, *([module] if module else [])]), node.lineno, checkers, delayed)
         case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=orelse):
-            for child in body:
-                yield from _imports(child, package, True, delayed)
-            for child in orelse:
-                yield from _imports(child, package, checkers, delayed)
+            for statement in body:
+                yield from _imports(statement, package, True, delayed)
+            for statement in orelse:
+                yield from _imports(statement, package, checkers, delayed)
         case _:
             inside = delayed or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             for child in ast.iter_child_nodes(node):

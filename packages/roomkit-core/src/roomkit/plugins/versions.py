@@ -19,7 +19,7 @@ _VERSION = re.compile(
 )
 _SPECIFIER = re.compile(r"(~=|==|!=|<=|>=|<|>)\s*([^\s,]+)")
 _REQUIREMENT = re.compile(
-    r"roomkit[-_.]core\s*(?:\[[^\]]*\])?\s*\(?(?P<specifiers>[^;)]*)\)?\s*(?:;(?P<marker>.*))?",
+    r"roomkit[-_.]core(?![\w.-])\s*(?:\[[^\]]*\])?\s*\(?(?P<specifiers>[^;)]*)\)?\s*(?:;(?P<marker>.*))?",
     re.IGNORECASE,
 )
 _PHASES = {"alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc"}
@@ -62,9 +62,7 @@ def satisfies(version: str, specifiers: str) -> bool:
 
 def parse(version: str) -> Version:
     """Read a version. Raises `ValueError` if it is not one."""
-    found = _VERSION.fullmatch(version.strip())
-    if not found:
-        raise ValueError(f"{version!r} is not a version")
+    found = _read(version)
     release = [int(part) for part in found["release"].split(".")]
     while len(release) > 1 and release[-1] == 0:
         release.pop()
@@ -80,6 +78,13 @@ def parse(version: str) -> Version:
     else:
         pre = _FINAL
     return Version(tuple(release), pre, post, dev)
+
+
+def _read(version: str) -> re.Match[str]:
+    found = _VERSION.fullmatch(version.strip())
+    if not found:
+        raise ValueError(f"{version!r} is not a version")
+    return found
 
 
 def _matches(version: Version, clause: str) -> bool:
@@ -106,12 +111,10 @@ def _matches(version: Version, clause: str) -> bool:
             same = version.release == bound.release
             return version > bound and (bound.post != -1 or not (version.post != -1 and same))
         case _:
-            prefix = text.split(".")[:-1] if "." in text else []
-            if not prefix:
+            numbers = _read(text)["release"].split(".")
+            if len(numbers) < 2:
                 raise ValueError(f"{clause!r} needs at least two numbers")
-            numbers = re.match(r"\d+(\.\d+)*", text)
-            assert numbers is not None  # the text was parsed above
-            return version >= bound and _has_prefix(version, numbers[0].rpartition(".")[0])
+            return version >= bound and _has_prefix(version, ".".join(numbers[:-1]))
 
 
 def _has_prefix(version: Version, prefix: str) -> bool:

@@ -1,0 +1,92 @@
+"""The whole suite: `uv run nox`. A part: `uv run nox -s lint`. A package: `uv run nox -s plugin -- roomkit-ai`.
+
+Packages are found in `packages/`; a new folder needs nothing here.
+"""
+
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+PYTHONS = ["3.12", "3.13"]
+DISTRIBUTIONS = sorted(folder.parent.name for folder in Path("packages").glob("*/pyproject.toml"))
+MODULES = {
+    name: "roomkit" if name == "roomkit-core" else f"roomkit_plugins.{name[8:].replace('-', '_')}"
+    for name in DISTRIBUTIONS
+    if name != "roomkit"  # it ships no code
+}
+
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "types", "tests", "plugin"]
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Check style and layout."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    packages = [f"--package={module}" for module in MODULES.values()]
+    session.run("mypy", *packages, "--package=tests.tree")
+    session.run("mypy", "noxfile.py")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests in one environment that holds every package."""
+    _sync(session, "--all-packages", "--all-groups")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def plugin(session: nox.Session) -> None:
+    """Test each distribution alone, from its wheel: all of them, or those named after `--`."""
+    failed = [name for name in session.posargs or DISTRIBUTIONS if not _stands_alone(session, name)]
+    if failed:
+        session.error(f"failed alone: {', '.join(failed)}")
+
+
+@nox.session(venv_backend="none", default=False)
+def exports(session: nox.Session) -> None:
+    """Write the generated modules of public names; `-- --check` only compares."""
+    session.run("python", "-m", "tests.tree.exports", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Run the benchmarks, or those named after `--`."""
+    for script in session.posargs or sorted(map(str, Path("benchmarks").glob("*.py"))):
+        session.run("python", script)
+
+
+def _stands_alone(session: nox.Session, name: str) -> bool:
+    """Import it with its declared dependencies only, then run its tests with its `test` group."""
+    alone = ["--no-editable", "--no-default-groups", f"--package={name}"]
+    rebuilt = [f"--reinstall-package={each}" for each in DISTRIBUTIONS]
+    try:
+        _sync(session, *alone, *rebuilt)
+        session.run("python", "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
+        _sync(session, *alone, "--group=test")
+        session.run("pytest", f"packages/{name}/tests")
+    except CommandFailed:
+        return False
+    return True
+
+
+def _sync(session: nox.Session, *options: str) -> None:
+    """Make the session's environment hold exactly what `uv.lock` says for these options."""
+    location = session.virtualenv.location
+    session.run_install(
+        "uv",
+        "sync",
+        "--quiet",
+        "--locked",
+        f"--python={location}",
+        *options,
+        env={"UV_PROJECT_ENVIRONMENT": location},
+    )
