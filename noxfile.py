@@ -1,4 +1,4 @@
-"""The whole suite: `uv run nox`. A part: `uv run nox -s lint`. A package: `uv run nox -s plugin -- roomkit-ai`.
+"""The whole suite: `uv run nox`. A part: `uv run nox -s lint`. One package: `uv run nox -s plugin -- NAME`.
 
 Packages are found in `packages/`; a new folder needs nothing here.
 """

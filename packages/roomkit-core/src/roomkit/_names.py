@@ -4,13 +4,18 @@
 Standard library only: each floor of the core, and each plugin, may use it.
 """
 
-import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib import import_module
-from types import ModuleType
+from __future__ import annotations
 
-type Lookup = Callable[[str], object]
-type Listing = Callable[[], list[str]]
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False  # what checkers know as typing's, without the cost of importing it
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from types import ModuleType
+
+    type Lookup = Callable[[str], object]
+    type Listing = Callable[[], list[str]]
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Lookup, Listing, list[str]]:
@@ -37,7 +42,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Lookup, Listing,
 def reexport(module: str, names: Iterable[str]) -> tuple[Lookup, Listing]:
     """Make `module` a documented home of public names: `roomkit` itself, and its second homes.
 
-    Its `__all__` is what is installed, so that a star import works with the core alone.
+    Its `__all__` is what is installed and can be imported, so that a star import always works.
     """
     known = frozenset(names)
 
@@ -136,16 +141,12 @@ def _lazy_module(module: str, names: Collection[str], load: Lookup) -> tuple[Loo
 
 
 def _installed(names: Iterable[str]) -> list[str]:
-    from roomkit._exports import HOMES
-
-    wanted = {name: HOMES[name] for name in names}
-    plugins = {home for home in wanted.values() if not home.startswith("roomkit.")}
-    offered = {plugin: _offered(plugin) for plugin in plugins}
-    return sorted(name for name, home in wanted.items() if home not in plugins or name in offered[home])
+    return sorted(name for name in names if _is_there(name))
 
 
-def _offered(plugin: str) -> Collection[str]:
+def _is_there(name: str) -> bool:
     try:
-        return dir(import_module(plugin))
+        public_name(name)
     except Exception:  # noqa: BLE001 - nobody asked for this one by name
-        return ()
+        return False
+    return True

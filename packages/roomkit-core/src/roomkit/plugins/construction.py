@@ -132,7 +132,8 @@ class Drawing:
         except ValidationError as error:
             self._problems += problems_of(error, where)
             return {}
-        if "config" in inspect.signature(factory).parameters:
+        signature = _signature(factory)
+        if signature is not None and "config" in signature.parameters:
             return {"config": config}
         return {name: getattr(config, name) for name in type(config).model_fields}
 
@@ -179,7 +180,8 @@ def construct(blueprint: Blueprint, **wiring: object) -> object:
     arguments = {**blueprint.arguments, **parts, **wiring}
     component = blueprint.component
     try:
-        inspect.signature(blueprint.factory).bind(**arguments)
+        if (signature := _signature(blueprint.factory)) is not None:
+            signature.bind(**arguments)
     except TypeError as error:
         raise ConfigError(str(component), [f"{blueprint.factory.__name__}: {error}"]) from error
     try:
@@ -232,6 +234,13 @@ def _built[T](blueprint: Blueprint | None, role: type[T], **wiring: object) -> T
             f"{type(built).__name__}, which is no {role.__name__}"
         )
     return built
+
+
+def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(factory)
+    except ValueError:  # some classes written in C have none
+        return None
 
 
 def _validate(model: type[BaseModel], settings: Mapping[str, object]) -> BaseModel:

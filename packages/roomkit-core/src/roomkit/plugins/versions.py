@@ -108,7 +108,7 @@ def _matches(version: Version, clause: str) -> bool:
             same = version.release == bound.release
             return version < bound and (bound.is_prerelease or not (version.is_prerelease and same))
         case ">":
-            same = version.release == bound.release
+            same = (version.release, version.pre) == (bound.release, bound.pre)
             return version > bound and (bound.post != -1 or not (version.post != -1 and same))
         case _:
             numbers = _read(text)["release"].split(".")

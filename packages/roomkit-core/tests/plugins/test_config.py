@@ -1,0 +1,142 @@
+"""`roomkit.toml`: what may stand in it, and what the user reads when something else does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from roomkit.plugins import ConfigError, KitPlan, load_config
+
+CONFIGURATION = """
+[kit]
+max_chain_depth = 3
+process_timeout = 20.0
+
+[store]
+plugin = "memory"
+
+[channels.support]
+plugin = "sms"
+
+[channels.support.provider]
+plugin = "twilio"
+auth_token = "env:ACME_TOKEN"
+
+[agents.front]
+plugin = "ai"
+provider = { plugin = "anthropic", api_key = "file:keys/anthropic" }
+"""
+
+
+def problems(tables: Mapping[str, object]) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as raised:
+        load_config(tables)
+    return raised.value.problems
+
+
+def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables become components, references become secrets; files are looked for beside the configuration."""
+    monkeypatch.setenv("ACME_TOKEN", "token-canary")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/anthropic").write_text("key-canary\n")
+    (tmp_path / "roomkit.toml").write_text(CONFIGURATION)
+
+    plan = load_config(tmp_path / "roomkit.toml")
+
+    assert plan.kit.given() == {"max_chain_depth": 3, "process_timeout": 20.0}
+    assert plan.store is not None
+    assert plan.store.plugin == "memory"
+    assert plan.channels["support"].settings["provider"] == {
+        "plugin": "twilio",
+        "auth_token": SecretStr("token-canary"),
+    }
+    assert plan.agents["front"].settings["provider"] == {
+        "plugin": "anthropic",
+        "api_key": SecretStr("key-canary"),
+    }
+    assert "canary" not in repr(plan)
+    assert "canary" not in str(plan)
+
+
+def test_an_empty_configuration_is_all_defaults() -> None:
+    """Nothing needs to be said."""
+    assert load_config({}) == KitPlan()
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    """A user mends a file in one go: each line names the place, the trouble and the remedy."""
+    path = tmp_path / "roomkit.toml"
+    path.write_text(
+        'agents = 3\n[kit]\nproces_timeout = 1\nmax_chain_depth = 0\n[stores]\nplugin = "memory"\n'
+        '[store]\nplugin = ""\n[locks]\n[channels.a]\nplugin = "sms"\n'
+        't = "env:NOT_SET"\nu = "env:"\nf = "file:none"\n'
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+
+    assert str(raised.value).splitlines() == [
+        f"{path} cannot be used:",
+        "  - agents is int, not a table; write [agents]",
+        "  - kit.proces_timeout is unknown; did you mean 'process_timeout'?",
+        "  - kit.max_chain_depth: Input should be greater than or equal to 1",
+        "  - stores is unknown; did you mean 'store'?",
+        '  - store names no component; add plugin = "..."',
+        '  - locks names no component; add plugin = "..."',
+        "  - channels.a.t: the environment variable NOT_SET is not set; set it",
+        "  - channels.a.u: 'env:' names no environment variable; write env:NAME",
+        f"  - channels.a.f: the file '{tmp_path / 'none'}' cannot be read: No such file or directory",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"[kit", "it is not TOML"), (b"\xff\xfe", "it is not TOML"), (None, "it cannot be read: No such file")],
+)
+def test_a_file_that_is_none_is_a_config_error(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    """Not an error of the TOML reader or of the system."""
+    path = tmp_path / "roomkit.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=problem):
+        load_config(path)
+
+
+def test_an_infinite_deadline_is_refused() -> None:
+    """TOML knows inf and nan; a deadline does not."""
+    assert problems({"kit": {"process_timeout": float("inf")}}) == (
+        "kit.process_timeout: Input should be a finite number",
+    )
+
+
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+words = st.sampled_from(["kit", "store", "channels", "agents", "plugin", "max_chain_depth", "a"])
+
+
+@given(tables=st.dictionaries(words | st.text(max_size=8), values, max_size=4))
+def test_any_mapping_is_a_plan_or_a_config_error(tables: dict[str, object]) -> None:
+    """Nonsense never does anything worse than being refused, each problem in words."""
+    try:
+        plan = load_config(tables)
+    except ConfigError as error:
+        assert all(error.problems)
+    else:
+        assert isinstance(plan, KitPlan)
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_any_text_is_a_plan_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """The same for a file."""
+    path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        assert isinstance(load_config(path), KitPlan)
+    except ConfigError as error:
+        assert all(error.problems)
