@@ -1,0 +1,60 @@
+"""Vendors' APIs on a local port: real sockets, the vendor's wire format and strictness, scripted answers.
+
+They need `pip install roomkit-testing[simulators]`, and work with the vendors' own SDKs.
+"""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.testing.simulators.ai import AISimulator as AISimulator
+    from roomkit_plugins.testing.simulators.ai import Drop as Drop
+    from roomkit_plugins.testing.simulators.ai import Duplicate as Duplicate
+    from roomkit_plugins.testing.simulators.ai import FailMidStream as FailMidStream
+    from roomkit_plugins.testing.simulators.ai import Failure as Failure
+    from roomkit_plugins.testing.simulators.ai import Hang as Hang
+    from roomkit_plugins.testing.simulators.ai import Malformed as Malformed
+    from roomkit_plugins.testing.simulators.ai import Reply as Reply
+    from roomkit_plugins.testing.simulators.ai import ScriptedThinking as ScriptedThinking
+    from roomkit_plugins.testing.simulators.ai import ScriptedToolCall as ScriptedToolCall
+    from roomkit_plugins.testing.simulators.ai import ScriptedUsage as ScriptedUsage
+    from roomkit_plugins.testing.simulators.ai import Slow as Slow
+    from roomkit_plugins.testing.simulators.ai import Truncate as Truncate
+    from roomkit_plugins.testing.simulators.ai import UnscriptedRequestError as UnscriptedRequestError
+    from roomkit_plugins.testing.simulators.ai import UnusedRepliesError as UnusedRepliesError
+    from roomkit_plugins.testing.simulators.ai import WrongShape as WrongShape
+    from roomkit_plugins.testing.simulators.anthropic import AnthropicSimulator as AnthropicSimulator
+    from roomkit_plugins.testing.simulators.http import Exchange as Exchange
+    from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
+    from roomkit_plugins.testing.simulators.http import Request as Request
+    from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
+    from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "AISimulator": "ai",
+            "AnthropicSimulator": "anthropic",
+            "Drop": "ai",
+            "Duplicate": "ai",
+            "Exchange": "http",
+            "FailMidStream": "ai",
+            "Failure": "ai",
+            "HTTPSimulator": "http",
+            "Hang": "ai",
+            "Malformed": "ai",
+            "OpenAISimulator": "openai",
+            "Reply": "ai",
+            "Request": "http",
+            "ScriptedThinking": "ai",
+            "ScriptedToolCall": "ai",
+            "ScriptedUsage": "ai",
+            "Slow": "ai",
+            "Truncate": "ai",
+            "UnscriptedRequestError": "ai",
+            "UnusedRepliesError": "ai",
+            "VLLMSimulator": "openai",
+            "WrongShape": "ai",
+        },
+    )
