@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from roomkit_plugins.testing.virtual_time import DeadlockError, VirtualClock, VirtualTimeLoop, run
+from roomkit_plugins.testing.virtual_time import DeadlockError, VirtualClock, VirtualTimeLoop, run_virtual
 
 
 @pytest.mark.virtual_time
@@ -51,7 +51,7 @@ def test_two_runs_are_the_same() -> None:
         await asyncio.gather(*map(walk, range(100)))
         return steps
 
-    assert run(main()) == run(main())
+    assert run_virtual(main()) == run_virtual(main())
 
 
 @pytest.mark.virtual_time
@@ -86,7 +86,7 @@ def test_a_deadlock_names_the_pending_tasks_and_where_they_wait() -> None:
             group.create_task(wait_for_godot(event), name="estragon")
 
     with pytest.raises(DeadlockError, match=r"nothing is runnable.*'estragon'.*wait_for_godot.*'vladimir'"):
-        run(main())
+        run_virtual(main())
 
 
 def test_a_treadmill_of_timers_is_found_out() -> None:
@@ -102,7 +102,7 @@ def test_a_treadmill_of_timers_is_found_out() -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(DeadlockError, match=r"only timers still fire.*'heartbeat'"):
-        run(main(), horizon=3600)
+        run_virtual(main(), horizon=3600)
 
 
 @pytest.mark.virtual_time
@@ -151,4 +151,4 @@ def test_sockets_nobody_serves_are_a_deadlock_too() -> None:
             await server.serve_forever()
 
     with pytest.raises(DeadlockError, match="no I/O came"):
-        run(main(), io_limit=0.01)
+        run_virtual(main(), io_limit=0.01)

@@ -12,4 +12,19 @@ if TYPE_CHECKING:
 
 @hookimpl
 def roomkit_register(registry: Registry) -> None:
-    """Declare the components of this distribution."""
+    """Declare the mocks: for trying out a configuration without an account anywhere."""
+    package = "roomkit_plugins.testing"
+    registry.add("ai", "mock", f"{package}:MockAIProvider", summary="Answers with a fixed text.")
+    registry.add("sms", "mock", f"{package}:MockSMSProvider", summary="Records SMS messages.")
+    registry.add("rcs", "mock", f"{package}:MockRCSProvider", summary="Records RCS messages.")
+    registry.add("email", "mock", f"{package}:MockEmailProvider", summary="Records e-mail messages.")
+    registry.add(
+        "messenger", "mock", f"{package}:MockMessengerProvider", summary="Records Messenger messages."
+    )
+    registry.add("teams", "mock", f"{package}:MockTeamsProvider", summary="Records Teams messages.")
+    registry.add("telegram", "mock", f"{package}:MockTelegramProvider", summary="Records Telegram messages.")
+    registry.add("whatsapp", "mock", f"{package}:MockWhatsAppProvider", summary="Records WhatsApp messages.")
+    registry.add("http", "mock", f"{package}:MockHTTPProvider", summary="Records HTTP deliveries.")
+    registry.add("identity", "mock", f"{package}:MockIdentityResolver", summary="Knows nobody.")
+    registry.add("memory", "mock", f"{package}:MockMemoryProvider", summary="Remembers nothing.")
+    registry.add("telemetry", "mock", f"{package}:MockTelemetryProvider", summary="Keeps spans and metrics.")

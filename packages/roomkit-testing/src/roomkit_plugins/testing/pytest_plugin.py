@@ -15,6 +15,9 @@ import pytest
 if TYPE_CHECKING:
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
+# So that a failing contract test shows the values it compared.
+pytest.register_assert_rewrite("roomkit_plugins.testing.contracts")
+
 type LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 

@@ -1,7 +1,7 @@
 """An event loop whose clock jumps to the next timer: an hour of waiting takes no time.
 
 In a test, the marker `virtual_time` gives the test and its async fixtures such a loop; elsewhere
-use `run`. What runs in what order depends on nothing but the program, so a test that passes once
+use `run_virtual`. What runs in what order depends on nothing but the program, so a test that passes once
 passes always.
 
 Only the loop's clock is virtual: `asyncio.sleep`, timeouts and timers, and `VirtualClock`. What
@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.clock import Clock
 from roomkit.abc.errors import RoomKitError
+from roomkit_plugins.testing.waiting import waiting_at
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-__all__ = ["DeadlockError", "VirtualClock", "VirtualTimeLoop", "run"]
+__all__ = ["DeadlockError", "VirtualClock", "VirtualTimeLoop", "run_virtual"]
 
 DAY = 86_400.0
 
@@ -188,7 +189,7 @@ class VirtualClock(Clock):
         return self._start + timedelta(seconds=self.monotonic())
 
 
-def run[T](
+def run_virtual[T](
     main: Coroutine[Any, Any, T],
     *,
     io_patience: float = 0.0,
@@ -210,9 +211,4 @@ def _waiting(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    frames = []
-    awaited: Any = task.get_coro()
-    while (frame := getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)) is not None:
-        frames.append(f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})")
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return f"task {task.get_name()!r} in " + " > ".join(frames)
+    return f"task {task.get_name()!r} in " + " > ".join(waiting_at(task.get_coro()))

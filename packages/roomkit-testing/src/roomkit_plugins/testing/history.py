@@ -1,0 +1,124 @@
+"""Checks what each recipient saw against the timeline: order, once each, nothing lost or betrayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import EventStatus, EventType
+from roomkit.models.event import RoomEvent
+from roomkit.models.visibility import sees
+
+__all__ = ["Recipient", "Violation", "assert_history", "violations"]
+
+
+@dataclass(slots=True, frozen=True)
+class Recipient:
+    """One binding and what was handed to it, in order.
+
+    It should have seen what came `after_index` and before `before_index` (both exclusive) while it
+    was attached, by the permissions of `binding`; `wants` narrows that, to messages by default.
+    """
+
+    binding: ChannelBinding
+    seen: Sequence[RoomEvent]
+    after_index: int = -1
+    before_index: int | None = None
+    sees_own: bool = False
+    at_least_once: bool = False
+    """Whether a repetition is allowed: after the death of a worker, it is."""
+    wants: Callable[[RoomEvent], bool] = lambda event: event.type is EventType.MESSAGE
+
+    def should_see(self, event: RoomEvent) -> bool:
+        """Return whether `event` was to be handed to this recipient."""
+        if event.index <= self.after_index:
+            return False
+        if self.before_index is not None and event.index >= self.before_index:
+            return False
+        if event.source.channel_id == self.binding.channel_id and not self.sees_own:
+            return False
+        return self.may_see(event) and self.wants(event)
+
+    def may_see(self, event: RoomEvent) -> bool:
+        """Return whether `event` may be shown to this recipient at all."""
+        if event.status is EventStatus.BLOCKED:
+            return False
+        return self.binding.can_read and sees(self.binding, event)
+
+
+@dataclass(slots=True, frozen=True)
+class Violation:
+    """One way in which a history is wrong. `kind` is stable."""
+
+    kind: str
+    channel_id: str
+    event_id: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.channel_id or 'the timeline'} and event {self.event_id}: {self.detail}"
+
+
+def violations(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient]) -> list[Violation]:
+    """Return everything that is wrong with a history, [] when nothing is.
+
+    Of the timeline: `not_rising` and `repeated_id`. Of a recipient: `out_of_order`, `twice`,
+    `lost`, `betrayed` (it saw what it may not see), `unknown` (what was never committed).
+    """
+    found = list(_of_timeline(timeline))
+    for recipient in recipients:
+        found += _of_recipient(timeline, recipient)
+    return found
+
+
+def assert_history(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient]) -> None:
+    """Raise AssertionError with every violation, see `violations`."""
+    found = violations(timeline, recipients)
+    if found:
+        raise AssertionError(f"{len(found)} violations:\n" + "\n".join(map(str, found)))
+
+
+def _of_timeline(timeline: Sequence[RoomEvent]) -> list[Violation]:
+    found: list[Violation] = []  # bound: the timeline
+    ids: set[str] = set()
+    newest = -1
+    for event in timeline:
+        if event.index <= newest:
+            found.append(Violation("not_rising", "", event.id, f"index {event.index} comes after {newest}"))
+        newest = max(newest, event.index)
+        if event.id in ids:
+            found.append(Violation("repeated_id", "", event.id, "two entries have this id"))
+        ids.add(event.id)
+    return found
+
+
+def _of_recipient(timeline: Sequence[RoomEvent], recipient: Recipient) -> list[Violation]:
+    channel_id = recipient.binding.channel_id
+    committed = {event.id: event for event in timeline}
+    found: list[Violation] = []  # bound: what was seen
+    counted: set[str] = set()
+    newest = -1
+    for shown in recipient.seen:
+        event = committed.get(shown.id)
+        if event is None:
+            found.append(Violation("unknown", channel_id, shown.id, "it was never committed"))
+            continue
+        if not recipient.may_see(event):
+            detail = f"visibility {event.visibility!r}, status {event.status}"
+            found.append(Violation("betrayed", channel_id, event.id, detail))
+        if event.id in counted:
+            if not recipient.at_least_once:
+                found.append(Violation("twice", channel_id, event.id, f"index {event.index}"))
+            continue
+        counted.add(event.id)
+        if event.index < newest:
+            detail = f"index {event.index} came after {newest}"
+            found.append(Violation("out_of_order", channel_id, event.id, detail))
+        newest = max(newest, event.index)
+    found += [
+        Violation("lost", channel_id, event.id, f"index {event.index} was never seen")
+        for event in timeline
+        if recipient.should_see(event) and event.id not in counted
+    ]
+    return found

@@ -1,0 +1,253 @@
+"""Vendors that accept everything, and fail on command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from roomkit.abc.email import EmailProvider
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.http import HTTPProvider
+from roomkit.abc.messenger import MessengerProvider
+from roomkit.abc.provider import Provider
+from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
+from roomkit.abc.sms import SMSProvider
+from roomkit.abc.teams import TeamsProvider
+from roomkit.abc.telegram import TelegramProvider
+from roomkit.abc.whatsapp import WhatsAppProvider
+from roomkit.models.base import new_id
+from roomkit.models.content import text_of
+from roomkit.models.delivery import ProviderResult
+from roomkit.models.event import RoomEvent
+from roomkit_plugins.testing.mocks.script import Hang, Script
+
+__all__ = [
+    "MockEmailProvider",
+    "MockHTTPProvider",
+    "MockMessengerProvider",
+    "MockRCSProvider",
+    "MockSMSProvider",
+    "MockTeamsProvider",
+    "MockTelegramProvider",
+    "MockWhatsAppProvider",
+]
+
+type Step = ProviderResult | Exception | Hang | None
+
+
+class MockProvider(Provider):
+    """What the mocks of all text providers share: they record every send, and play a script.
+
+    `script` says what each send does, in order: a `ProviderResult` is returned, an exception
+    raised, a `Hang` waited for, None sends. After it every send ends in `fail_with`, or well.
+    `delay` seconds of the loop's clock pass first. Each send is a dict with `event`, `to`,
+    `idempotency_key` and the arguments of its role: in `attempts` when it was asked for, in `sent`
+    when it went well.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: Iterable[Step] = (),
+        fail_with: ProviderResult | Exception | None = None,
+        delay: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        self.attempts: list[dict[str, Any]] = []  # bound: the life of a test
+        self.sent: list[dict[str, Any]] = []  # bound: the life of a test
+        self.fail_with = fail_with
+        self.closed = False
+        self._script: Script[ProviderResult] = Script(script, delay=delay)
+        self._name = name or type(self).__name__
+
+    @property
+    def name(self) -> str:
+        """The provider's component name: the class's, unless another was given."""
+        return self._name
+
+    @property
+    def texts(self) -> list[str]:
+        """The words of everything that was sent."""
+        return [text_of(send["event"].content) for send in self.sent]
+
+    async def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+    async def _send(self, **send: Any) -> ProviderResult:
+        self.attempts.append(send)
+        if not send["to"]:
+            raise ProviderError(
+                f"{self.name} was given no recipient; put one into the binding's metadata",
+                error_code=ErrorCode.MISSING_RECIPIENT,
+                provider=self.name,
+            )
+        result = await self._script.play() or self.fail_with
+        if isinstance(result, Exception):
+            raise result
+        result = result or self._accepted(send)
+        if result.success:
+            self.sent.append(send)
+        return result
+
+    def _accepted(self, send: Mapping[str, Any]) -> ProviderResult:
+        return ProviderResult(success=True, provider_message_id=new_id())
+
+
+class MockSMSProvider(MockProvider, SMSProvider):
+    """An SMS vendor; `sent` also has `from`, "" when the sender was left open."""
+
+    from_number = "+15550001234"
+
+    async def send(
+        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+    ) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, **{"from": from_ or ""})
+
+
+class MockRCSProvider(MockProvider, RCSProvider):
+    """An RCS vendor; `sent` also has `fallback`, and `calls` is another name of `attempts`.
+
+    With `simulate_fallback` no phone has RCS: what may fall back goes as an SMS, the rest is
+    refused. With `simulate_failure` every send is refused.
+    """
+
+    def __init__(
+        self,
+        sender_id: str = "mock_rcs_agent",
+        *,
+        simulate_fallback: bool = False,
+        simulate_failure: bool = False,
+        script: Iterable[Step] = (),
+        fail_with: ProviderResult | Exception | None = None,
+        delay: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        if simulate_failure:
+            fail_with = RCSDeliveryResult(success=False, error="simulated_failure")
+        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name)
+        self._sender_id = sender_id
+        self.simulate_fallback = simulate_fallback
+
+    @property
+    def sender_id(self) -> str:
+        """The RCS agent that messages are sent as."""
+        return self._sender_id
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Every send that was asked for."""
+        return self.attempts
+
+    async def send(
+        self, event: RoomEvent, to: str, *, fallback: bool = True, idempotency_key: str | None = None
+    ) -> RCSDeliveryResult:
+        """Record the message, and play the script."""
+        result = await self._send(event=event, to=to, fallback=fallback, idempotency_key=idempotency_key)
+        if isinstance(result, RCSDeliveryResult):
+            return result
+        return RCSDeliveryResult(**dict(result))
+
+    async def check_capability(self, phone_number: str) -> bool:
+        """Return whether the phone has RCS: all have, unless a fallback is simulated."""
+        return not self.simulate_fallback
+
+    def _accepted(self, send: Mapping[str, Any]) -> ProviderResult:
+        if not self.simulate_fallback:
+            return RCSDeliveryResult(success=True, provider_message_id=new_id())
+        if send["fallback"]:
+            return RCSDeliveryResult(
+                success=True, provider_message_id=new_id(), channel_used="sms", fallback=True
+            )
+        raise ProviderError(
+            f"{send['to']} has no RCS, and a fallback was not allowed",
+            error_code=ErrorCode.INVALID_RECIPIENT,
+            provider=self.name,
+        )
+
+
+class MockEmailProvider(MockProvider, EmailProvider):
+    """An e-mail vendor; `sent` also has `from` and `subject`, "" when they were left open."""
+
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        from_: str | None = None,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(
+            event=event,
+            to=to,
+            subject=subject or "",
+            idempotency_key=idempotency_key,
+            **{"from": from_ or ""},
+        )
+
+
+class MockMessengerProvider(MockProvider, MessengerProvider):
+    """A Messenger vendor."""
+
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+
+
+class MockTeamsProvider(MockProvider, TeamsProvider):
+    """A Teams vendor."""
+
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+
+
+class MockTelegramProvider(MockProvider, TelegramProvider):
+    """A Telegram vendor."""
+
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+
+
+class MockHTTPProvider(MockProvider, HTTPProvider):
+    """An HTTP endpoint."""
+
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+
+
+class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
+    """A WhatsApp vendor; `templates` and `reactions` hold what was sent besides messages."""
+
+    def __init__(
+        self,
+        *,
+        script: Iterable[Step] = (),
+        fail_with: ProviderResult | Exception | None = None,
+        delay: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name)
+        self.templates: list[dict[str, Any]] = []  # bound: the life of a test
+        self.reactions: list[dict[str, Any]] = []  # bound: the life of a test
+
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+        """Record the message, and play the script."""
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+
+    async def send_template(
+        self, to: str, template_name: str, params: Mapping[str, str] | None = None
+    ) -> ProviderResult:
+        """Record the template."""
+        self.templates.append({"to": to, "template_name": template_name, "params": dict(params or {})})
+        return ProviderResult(success=True, provider_message_id=new_id())
+
+    async def send_reaction(self, chat: str, sender: str, message_id: str, emoji: str) -> ProviderResult:
+        """Record the reaction."""
+        self.reactions.append({"chat": chat, "sender": sender, "message_id": message_id, "emoji": emoji})
+        return ProviderResult(success=True, provider_message_id=new_id())

@@ -1,0 +1,81 @@
+"""The leak detector, on clean cycles and on planted leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from roomkit_plugins.testing.leaks import Holdings, assert_nothing_leaks
+
+
+async def test_a_clean_cycle_passes() -> None:
+    """Tasks, threads and sockets that are given back are no leak."""
+
+    async def cycle() -> None:
+        thread = threading.Thread(target=lambda: None)
+        with socket.socket():
+            thread.start()
+            await asyncio.create_task(asyncio.sleep(0))
+        thread.join()
+
+    await assert_nothing_leaks(cycle, cycles=20)
+
+
+async def test_a_leaked_task_is_named() -> None:
+    """A task that nobody waits for is found, with its name."""
+    tasks = set()
+
+    async def cycle() -> None:
+        tasks.add(asyncio.create_task(asyncio.Event().wait(), name="forgotten"))
+
+    with pytest.raises(AssertionError, match=r"after 5 cycles there are 9 tasks, 4 before: forgotten"):
+        await assert_nothing_leaks(cycle, cycles=5)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Collect sockets, and close them after the test."""
+    opened: list[socket.socket] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+async def test_a_leaked_socket_is_found(sockets: list[socket.socket]) -> None:
+    """A descriptor that stays open is found, with what it leads to."""
+
+    async def cycle() -> None:
+        sockets.append(socket.socket())
+
+    with pytest.raises(AssertionError, match=r"descriptors, \d+ before: socket:"):
+        await assert_nothing_leaks(cycle, cycles=3)
+
+
+async def test_a_leaked_thread_is_found() -> None:
+    """A thread that does not end is found."""
+    end = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def cycle() -> None:
+        threads.append(threading.Thread(target=end.wait, name="lingering"))
+        threads[-1].start()
+
+    with pytest.raises(AssertionError, match="threads, 4 before: lingering"):
+        await assert_nothing_leaks(cycle, cycles=3)
+    end.set()
+    for thread in threads:
+        thread.join()
+
+
+async def test_holding_less_than_before_is_no_leak() -> None:
+    """Only what grew is told."""
+    before = Holdings(("a", "b"), ("main",), ("pipe", "pipe"))
+    assert not Holdings(("a",), ("main",), ("pipe",)).beyond(before)
+    assert Holdings(("a", "b", "b"), ("main",), ()).beyond(before) == "3 tasks, 2 before: b"
