@@ -68,6 +68,17 @@ class Module:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """One component that a `plugin.py` declares, read from its text."""
+
+    name: str
+    """`kind:name`."""
+    target: str
+    config: str | None
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Distribution:
     """One folder of `packages/`."""
 
@@ -98,6 +109,16 @@ class Distribution:
         source = self.folder / "src"
         return [Module(path, _dotted(path, source)) for path in sorted(source.rglob("*.py"))]
 
+    @cached_property
+    def declared(self) -> list[Declared]:
+        """The components its `plugin.py` declares."""
+        return [
+            component
+            for module in self.modules
+            if module.path.name == "plugin.py"
+            for component in _declared(module.syntax)
+        ]
+
     @property
     def requirements(self) -> list[str]:
         """Names of the distributions it depends on, its extras' included."""
@@ -125,6 +146,10 @@ class Tree:
     def sources(self) -> list[Module]:
         return [module for distribution in self.distributions for module in distribution.modules]
 
+    @property
+    def core(self) -> list[Module]:
+        return [module for one in self.distributions if one.short == "core" for module in one.modules]
+
     @cached_property
     def tests(self) -> list[Module]:
         folders = [self.root / "tests", *(one.folder / "tests" for one in self.distributions)]
@@ -149,6 +174,32 @@ def requirement_name(requirement: str) -> str:
     for character in "[<>=!~; (":
         name = name.partition(character)[0]
     return name.strip().lower().replace("_", "-")
+
+
+def owner(module: str) -> str | None:
+    """Name the plugin distribution that ships a module, if it is of the namespace of plugins."""
+    package, _, rest = module.partition(".")
+    if package != "roomkit_plugins" or not rest:
+        return None
+    return f"roomkit-{rest.partition('.')[0].replace('_', '-')}"
+
+
+def _declared(plugin: ast.Module) -> Iterator[Declared]:
+    for node in ast.walk(plugin):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="add"),
+                args=[
+                    ast.Constant(value=str(kind)),
+                    ast.Constant(value=str(name)),
+                    ast.Constant(value=str(target)),
+                ],
+                keywords=keywords,
+            ):
+                given = {keyword.arg: keyword.value for keyword in keywords}
+                config = ast.literal_eval(given["config"]) if "config" in given else None
+                aliases = ast.literal_eval(given["aliases"]) if "aliases" in given else ()
+                yield Declared(f"{kind}:{name}", target, config, tuple(aliases))
 
 
 def _flat(groups: Mapping[str, list[str]]) -> list[str]:

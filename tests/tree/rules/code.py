@@ -1,0 +1,58 @@
+"""Laws of the running code that can be seen in its text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tests.tree.source import Tree
+
+STARTERS = ("create_task", "ensure_future")
+
+
+def tasks_are_supervised(tree: Tree) -> Iterator[str]:
+    """Nobody starts a task that the kit does not know, or says in a comment `# supervised:` who waits for it."""
+    for module in tree.sources:
+        if module.name != "roomkit.kernel.supervisor":
+            for node in ast.walk(module.syntax):
+                if call := _starts_a_task(node):
+                    line = getattr(node, "lineno", 1)
+                    if "# supervised:" not in module.lines[line - 1]:
+                        yield f"{tree.place(module, line)}: {call} outside the kit's supervisor"
+
+
+def collections_are_bounded(tree: Tree) -> Iterator[str]:
+    """A queue, a deque and a cache are given a bound, or say in a comment `# bound:` what limits them."""
+    for module in tree.sources:
+        for node in ast.walk(module.syntax):
+            if isinstance(node, ast.Call) and (what := _unbounded(node)):
+                lines = module.lines[node.lineno - 1 : node.end_lineno]
+                if not any("# bound:" in line for line in lines):
+                    place = tree.place(module, node.lineno)
+                    yield f"{place}: {what} has no bound; give it one, or say `# bound: why`"
+
+
+def _starts_a_task(node: ast.AST) -> str | None:
+    match node:
+        case ast.Call(func=ast.Attribute(attr="create_task", value=ast.Name(id="asyncio" | "loop"))):
+            return "create_task"
+        case ast.Call(func=ast.Attribute(attr="ensure_future")):
+            return "ensure_future"
+        case ast.ImportFrom(module="asyncio", names=names):
+            return next((alias.name for alias in names if alias.name in STARTERS), None)
+    return None
+
+
+def _unbounded(call: ast.Call) -> str | None:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    match name:
+        case "deque" if "maxlen" not in given and len(call.args) < 2:
+            return name
+        case "Queue" | "LifoQueue" | "PriorityQueue" if "maxsize" not in given and not call.args:
+            return name
+        case "lru_cache" if isinstance(size := given.get("maxsize"), ast.Constant) and size.value is None:
+            return name
+        case "SimpleQueue" | "cache":
+            return name
+    return None

@@ -1,0 +1,78 @@
+"""Who may import whom: the star of packages, and the floors of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.tree.source import Tree, owner
+
+FLOORS = ("models", "abc", "memory", "plugins", "kernel")
+"""The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
+
+UPWARD_IMPORTS = {
+    ("roomkit.plugins.hookspecs", "roomkit.kernel.kit"): "hooks are handed the kit; for checkers only",
+    ("roomkit.plugins.manager", "roomkit.kernel.kit"): "so are the hooks' wrappers; for checkers only",
+}
+"""The exceptions, each with its reason."""
+
+
+def star(tree: Tree) -> Iterator[str]:
+    """A plugin depends on the core, on its vendor's library, and on no other plugin."""
+    known = {one.name for one in tree.distributions}
+    for plugin in tree.plugins:
+        may = {plugin.name, "roomkit-core", *tree.catalogue["allowed"].get(plugin.name, [])}
+        for name in (known & set(plugin.requirements)) - may:
+            yield f"packages/{plugin.name}/pyproject.toml requires {name}; plugins meet only in the core"
+        for module in plugin.modules:
+            for used in module.imports:
+                if (other := owner(used.module)) and other not in may:
+                    yield (
+                        f"{tree.place(module, used.line)} imports {used.module}; put what both need in "
+                        f"roomkit.abc, or add {other} to [allowed] in catalogue.toml"
+                    )
+
+
+def core_imports_no_plugin(tree: Tree) -> Iterator[str]:
+    """The core knows plugins by their entry points; only generated tables of names name their modules."""
+    for module in tree.core:
+        for used in module.imports:
+            if owner(used.module) and not module.generated:
+                yield f"{tree.place(module, used.line)} imports {used.module}; ask the plugin manager by name"
+
+
+def package_tests_stay_at_home(tree: Tree) -> Iterator[str]:
+    """A package's own tests need that package and `roomkit-testing`; what crosses packages is in tests/."""
+    for one in tree.distributions:
+        may = {one.name, "roomkit-testing", *one.requirements}
+        for module in tree.tests:
+            if one.folder in module.path.parents:
+                for used in module.imports:
+                    if (other := owner(used.module)) and other not in may:
+                        place = tree.place(module, used.line)
+                        yield f"{place} imports {used.module}; move the test to tests/"
+
+
+def floors(tree: Tree) -> Iterator[str]:
+    """A floor of the core imports only itself and the floors below it; imports for checkers count too."""
+    for module in tree.core:
+        floor = _floor(module.name)
+        for used in module.imports:
+            upward = _floor(used.module) > floor >= 0 and not module.generated
+            if upward and (module.name, used.module) not in UPWARD_IMPORTS:
+                yield (
+                    f"{tree.place(module, used.line)} imports {used.module}, from a floor above "
+                    f"({' < '.join(FLOORS)}); pass it in, or move the contract to roomkit.abc"
+                )
+
+
+def upward_imports_are_needed(tree: Tree) -> Iterator[str]:
+    """An exception that nobody needs any more leaves the list."""
+    found = {(module.name, used.module) for module in tree.core for used in module.imports}
+    for importer, imported in UPWARD_IMPORTS.keys() - found:
+        yield f"UPWARD_IMPORTS lists {importer} -> {imported}, which is not there any more; remove it"
+
+
+def _floor(module: str) -> int:
+    package, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    return FLOORS.index(name) if package == "roomkit" and name in FLOORS else -1

@@ -1,0 +1,53 @@
+"""A name says what a thing is, and the same thing is called the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.tree.source import Tree
+
+VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
+
+
+def distributions_follow_the_house(tree: Tree) -> Iterator[str]:
+    """Folder and distribution `roomkit-x`, module `roomkit_plugins.x`."""
+    for one in tree.distributions:
+        place = f"packages/{one.folder.name}/pyproject.toml"
+        if one.project["project"]["name"] != one.name:
+            yield f"{place}: name is {one.project['project']['name']!r}; the folder says {one.name!r}"
+        backend = one.project.get("tool", {}).get("uv", {}).get("build-backend", {})
+        if backend.get("module-name") != (one.module or []):
+            yield f"{place}: module-name is {backend.get('module-name')!r}; write {one.module or []!r}"
+
+
+def entry_points_follow_the_house(tree: Tree) -> Iterator[str]:
+    """Plugin `x` is found through the entry point `x`, at its `plugin.py`."""
+    for plugin in tree.plugins:
+        module = f"{plugin.module}.plugin"
+        entries = plugin.project["project"].get("entry-points", {}).get("roomkit", {})
+        if entries != {plugin.short: module}:
+            yield (
+                f"packages/{plugin.name}/pyproject.toml: "
+                f'[project.entry-points.roomkit] must hold {plugin.short} = "{module}" and nothing else'
+            )
+        if module not in {each.name for each in plugin.modules}:
+            yield f"packages/{plugin.name} has no plugin.py; it registers the components"
+
+
+def components_follow_the_house(tree: Tree) -> Iterator[str]:
+    """A plugin registers what is its own, and calls a config `XConfig`."""
+    for plugin in tree.plugins:
+        place = f"packages/{plugin.name}"
+        for declared in plugin.declared:
+            for reference in filter(None, (declared.target, declared.config)):
+                if reference.partition(":")[0] not in {module.name for module in plugin.modules}:
+                    yield f"{place}: {declared.name} is {reference}, which is not in it"
+            if declared.config and not declared.config.endswith("Config"):
+                yield f"{place}: {declared.name} is set up by {declared.config}; call it XConfig"
+
+
+def modules_are_not_vague(tree: Tree) -> Iterator[str]:
+    """A module's name says what is in it."""
+    for module in tree.sources:
+        if VAGUE.intersection(module.name.split(".")):
+            yield f"{tree.place(module)}: {module.name} tells nothing; name it after what it holds"

@@ -1,0 +1,378 @@
+"""The rules hold in this tree, and each one catches a planted violation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tree.exports import generate
+from tests.tree.rules import ALL, Rule, imports, naming, packages, public, testing
+from tests.tree.rules.code import collections_are_bounded, tasks_are_supervised
+from tests.tree.source import Tree
+
+CLEAN = {
+    "pyproject.toml": """
+[project]
+name = "workspace"
+[tool.uv.sources]
+roomkit = { workspace = true }
+roomkit-core = { workspace = true }
+roomkit-sms = { workspace = true }
+roomkit-testing = { workspace = true }
+""",
+    "tests/tree/catalogue.toml": """
+[names]
+roomkit-core = ["Room", "Later"]
+roomkit-sms = ["SMSChannel"]
+roomkit-twilio = ["TwilioSMSProvider"]
+[later]
+roomkit-core = ["Later"]
+[components]
+roomkit-twilio = ["sms:twilio"]
+[meta]
+includes = ["roomkit-core", "roomkit-http"]
+[extras]
+sms = ["roomkit-sms"]
+twilio = ["roomkit-twilio"]
+[allowed]
+[homes."roomkit.channels"]
+about = "The channels."
+names = ["*Channel"]
+""",
+    "packages/roomkit/pyproject.toml": """
+[project]
+name = "roomkit"
+version = "0.1.0"
+dependencies = ["roomkit-core>=0.1,<0.2"]
+[project.optional-dependencies]
+sms = ["roomkit-sms>=0.1,<0.2"]
+all = ["roomkit[sms]"]
+[tool.uv.build-backend]
+module-name = []
+""",
+    "packages/roomkit/README.md": "| `sms` | yes |\n| `twilio` | not built yet |\n",
+    "packages/roomkit/CHANGELOG.md": "## 0.1.0\n",
+    "packages/roomkit/tests/test_meta.py": "",
+    "packages/roomkit-core/pyproject.toml": """
+[project]
+name = "roomkit-core"
+version = "0.1.0"
+dependencies = ["pydantic>=2"]
+[tool.uv.build-backend]
+module-name = "roomkit"
+""",
+    "packages/roomkit-core/README.md": "",
+    "packages/roomkit-core/CHANGELOG.md": "## 0.1.0\n",
+    "packages/roomkit-core/tests/test_room.py": "def test_it():\n    'It is.'\n",
+    "packages/roomkit-core/src/roomkit/py.typed": "",
+    "packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '0.1.0'\n",
+    "packages/roomkit-core/src/roomkit/models/__init__.py": "",
+    "packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room']\nclass Room: ...\n",
+    "packages/roomkit-core/src/roomkit/kernel/__init__.py": "",
+    "packages/roomkit-core/src/roomkit/kernel/kit.py": "from roomkit.models.room import Room\n",
+    "packages/roomkit-core/src/roomkit/plugins/hookspecs.py": (
+        "if TYPE_CHECKING:\n    from roomkit.kernel.kit import RoomKit\n"
+    ),
+    "packages/roomkit-core/src/roomkit/plugins/manager.py": (
+        "if TYPE_CHECKING:\n    from roomkit.kernel.kit import RoomKit\n"
+    ),
+}
+for plugin, offered in {"sms": "'SMSChannel': 'channel'", "testing": ""}.items():
+    CLEAN |= {
+        f"packages/roomkit-{plugin}/pyproject.toml": f"""
+[project]
+name = "roomkit-{plugin}"
+version = "0.1.0"
+dependencies = ["roomkit-core>=0.1,<0.2"]
+[project.entry-points.roomkit]
+{plugin} = "roomkit_plugins.{plugin}.plugin"
+[tool.uv.build-backend]
+module-name = "roomkit_plugins.{plugin}"
+""",
+        f"packages/roomkit-{plugin}/README.md": "",
+        f"packages/roomkit-{plugin}/CHANGELOG.md": "## 0.1.0\n",
+        f"packages/roomkit-{plugin}/tests/test_{plugin}.py": "import roomkit_plugins.testing\n",
+        f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/py.typed": "",
+        f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/__init__.py": (
+            f"__getattr__, __dir__, __all__ = lazy_names(__name__, {{{offered}}})\n"
+        ),
+        f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/plugin.py": (
+            f"registry.add('channel', '{plugin}', 'roomkit_plugins.{plugin}:Channel')\n"
+        ),
+    }
+
+SMS = "packages/roomkit-sms"
+CODE = f"{SMS}/src/roomkit_plugins/sms"
+
+VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
+    (imports.star, {f"{CODE}/channel.py": "from roomkit_plugins.testing import x\n"}, "channel.py:1 imports"),
+    (
+        imports.star,
+        {f"{CODE}/channel.py": "def f():\n    import roomkit_plugins.testing.x\n"},
+        "channel.py:2 imports",
+    ),
+    (
+        imports.star,
+        {
+            f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(
+                "roomkit-core>", "roomkit-testing>"
+            )
+        },
+        "requires roomkit-testing",
+    ),
+    (
+        imports.core_imports_no_plugin,
+        {"packages/roomkit-core/src/roomkit/kernel/kit.py": "import roomkit_plugins.sms\n"},
+        "kit.py:1 imports roomkit_plugins.sms",
+    ),
+    (
+        imports.package_tests_stay_at_home,
+        {"packages/roomkit-core/tests/test_room.py": "import roomkit_plugins.sms\n"},
+        "move the test to tests/",
+    ),
+    (
+        imports.floors,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "from roomkit.kernel.kit import x\n"},
+        "room.py:1 imports roomkit.kernel.kit, from a floor above",
+    ),
+    (
+        imports.floors,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "def f():\n    from ..kernel import kit\n"},
+        "room.py:2",
+    ),
+    (
+        imports.upward_imports_are_needed,
+        {"packages/roomkit-core/src/roomkit/plugins/manager.py": ""},
+        "roomkit.plugins.manager -> roomkit.kernel.kit",
+    ),
+    (
+        naming.distributions_follow_the_house,
+        {
+            f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(
+                'name = "roomkit-sms"', 'name = "sms"'
+            )
+        },
+        "the folder says 'roomkit-sms'",
+    ),
+    (
+        naming.entry_points_follow_the_house,
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace("\nsms = ", "\ntext = ")},
+        "[project.entry-points.roomkit] must hold sms",
+    ),
+    (
+        naming.distributions_follow_the_house,
+        {
+            f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(
+                'module-name = "roomkit_plugins.sms"', ""
+            )
+        },
+        "module-name is None",
+    ),
+    (
+        naming.components_follow_the_house,
+        {f"{CODE}/plugin.py": "registry.add('sms', 'x', 'elsewhere:X')\n"},
+        "sms:x is elsewhere:X, which is not in it",
+    ),
+    (
+        naming.components_follow_the_house,
+        {
+            f"{CODE}/plugin.py": (
+                "registry.add('sms', 'x', 'roomkit_plugins.sms:X', config='roomkit_plugins.sms:Setup')\n"
+            )
+        },
+        "call it XConfig",
+    ),
+    (naming.modules_are_not_vague, {f"{CODE}/utils.py": ""}, "name it after what it holds"),
+    (packages.the_namespace_is_free, {f"{SMS}/src/roomkit_plugins/__init__.py": ""}, "delete it"),
+    (packages.packages_are_typed, {f"{CODE}/py.typed": "-"}, "py.typed is missing"),
+    (packages.packages_are_whole, {f"{SMS}/README.md": "-"}, "README.md is missing"),
+    (packages.packages_are_whole, {f"{SMS}/CHANGELOG.md": "nothing"}, "no section ## 0.1.0"),
+    (packages.packages_are_whole, {f"{SMS}/tests/test_sms.py": "-"}, "has no test_*.py"),
+    (packages.packages_are_whole, {f"{SMS}/setup.py": ""}, "setup.py does not belong there"),
+    (
+        packages.plugins_say_which_core,
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(">=0.1,<0.2", "")},
+        "depend on roomkit-core>=A,<B",
+    ),
+    (
+        packages.the_core_has_one_version,
+        {"packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '0.2.0'\n"},
+        "must be '0.1.0'",
+    ),
+    (
+        packages.the_core_stays_small,
+        {
+            "packages/roomkit-core/pyproject.toml": CLEAN["packages/roomkit-core/pyproject.toml"].replace(
+                "pydantic>=2", "httpx"
+            )
+        },
+        "pyproject.toml requires httpx",
+    ),
+    (
+        packages.the_workspace_knows_every_package,
+        {"pyproject.toml": CLEAN["pyproject.toml"].replace("roomkit-sms = { workspace = true }", "")},
+        "add `roomkit-sms = { workspace = true }`",
+    ),
+    (
+        packages.the_meta_package_brings_what_is_built,
+        {
+            "packages/roomkit/pyproject.toml": CLEAN["packages/roomkit/pyproject.toml"].replace(
+                "roomkit-core>", "roomkit-sms>"
+            )
+        },
+        "add the dependency roomkit-core",
+    ),
+    (
+        packages.the_meta_package_brings_what_is_built,
+        {
+            "packages/roomkit/pyproject.toml": CLEAN["packages/roomkit/pyproject.toml"].replace(
+                'all = ["roomkit[sms]"]', 'twilio = ["roomkit-twilio"]\nall = ["roomkit[sms,twilio]"]'
+            )
+        },
+        "the extra twilio must bring nothing: remove it",
+    ),
+    (
+        packages.the_meta_package_brings_what_is_built,
+        {"packages/roomkit/README.md": ""},
+        "needs the row | `sms` | yes |",
+    ),
+    (
+        public.exports_are_current,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room', 'New']\n"},
+        "_exports.py is out of date; run `uv run nox -s exports`",
+    ),
+    (
+        public.exports_are_current,
+        {"packages/roomkit-core/src/roomkit/voice.py": "# Generated by nobody\n"},
+        "voice.py:1 is generated from nothing",
+    ),
+    (
+        public.promised_names_are_there,
+        {f"{CODE}/__init__.py": ""},
+        "roomkit-sms lacks SMSChannel",
+    ),
+    (
+        public.promised_names_are_there,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room', 'Later']\n"},
+        "Later is there; remove it from [later]",
+    ),
+    (
+        public.promised_names_are_there,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room', 'TwilioSMSProvider']\n"},
+        "TwilioSMSProvider is promised from roomkit-twilio, but roomkit-core brings it",
+    ),
+    (tasks_are_supervised, {f"{CODE}/channel.py": "asyncio.create_task(f())\n"}, "create_task outside"),
+    (
+        tasks_are_supervised,
+        {f"{CODE}/channel.py": "asyncio.ensure_future(f())\n"},
+        "ensure_future outside",
+    ),
+    (
+        tasks_are_supervised,
+        {f"{CODE}/channel.py": "from asyncio import create_task\n"},
+        "create_task outside",
+    ),
+    (collections_are_bounded, {f"{CODE}/channel.py": "waiting = deque()\n"}, "deque has no bound"),
+    (
+        collections_are_bounded,
+        {f"{CODE}/channel.py": "waiting = asyncio.Queue()\n"},
+        "Queue has no bound",
+    ),
+    (
+        collections_are_bounded,
+        {f"{CODE}/channel.py": "@lru_cache(maxsize=None)\ndef f(): ...\n"},
+        "lru_cache",
+    ),
+    (
+        testing.tests_are_told,
+        {f"{SMS}/tests/test_sms.py": "def test_it(): ...\n"},
+        "needs a one-line docstring",
+    ),
+    (
+        testing.tests_do_not_sleep,
+        {f"{SMS}/tests/test_sms.py": "import time\ntime.sleep(0.1)\n"},
+        "test_sms.py:2 sleeps",
+    ),
+    (
+        testing.tests_do_not_sleep,
+        {f"{SMS}/tests/test_sms.py": "async def test_it():\n    await asyncio.sleep(1)\n"},
+        "test_sms.py:2 sleeps",
+    ),
+]
+
+
+def plant(root: Path, files: dict[str, str]) -> Tree:
+    """Write a tree; the text `-` leaves a file out."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text == "-":
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(text, encoding="utf-8")
+    return Tree(root)
+
+
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    return Tree()
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    for path, text in generate(plant(tmp_path, CLEAN)).items():
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
+def test_the_rule_holds(rule: Rule, tree: Tree) -> None:
+    """In this tree."""
+    assert list(rule(tree)) == []
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
+def test_a_clean_tree_is_let_through(rule: Rule, clean: Path) -> None:
+    """No rule invents a violation."""
+    assert list(rule(Tree(clean))) == []
+
+
+@pytest.mark.parametrize(("rule", "files", "message"), VIOLATIONS)
+def test_a_planted_violation_is_caught(rule: Rule, files: dict[str, str], message: str, clean: Path) -> None:
+    """With words that say where it is and what to do."""
+    violations = list(rule(plant(clean, files)))
+    assert any(message in violation for violation in violations), violations
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "waiting = deque(maxlen=3)\n",
+        "waiting = deque()  # bound: one for each open socket\n",
+        "waiting = asyncio.Queue(8)\n",
+        "@lru_cache(maxsize=8)\ndef f(): ...\n",
+    ],
+)
+def test_a_stated_bound_is_let_through(code: str, clean: Path) -> None:
+    """A number, or a reason."""
+    assert list(collections_are_bounded(plant(clean, {f"{CODE}/channel.py": code}))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def test_it():\n    await asyncio.sleep(0)\n",
+        "@pytest.mark.virtual_time\nasync def test_it():\n    await asyncio.sleep(9)\n",
+        "pytestmark = pytest.mark.virtual_time\nasync def test_it():\n    await asyncio.sleep(9)\n",
+        "async def slow():\n    await asyncio.sleep(9)  # virtual time\n",
+    ],
+)
+def test_a_virtual_sleep_is_let_through(code: str, clean: Path) -> None:
+    """Yielding to the loop, and time that does not pass, are no sleep."""
+    assert list(testing.tests_do_not_sleep(plant(clean, {f"{SMS}/tests/test_sms.py": code}))) == []
+
+
+def test_every_rule_has_a_planted_violation() -> None:
+    """A rule that catches nothing protects nothing."""
+    assert {rule.__name__ for rule in ALL} == {rule.__name__ for rule, _, _ in VIOLATIONS}
