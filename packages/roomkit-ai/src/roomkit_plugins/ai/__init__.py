@@ -1,1 +1,49 @@
-"""AI channel for RoomKit: context, tool loop, memory, tool policy."""
+"""Agents for RoomKit: the AI channel with its tool loop, memory and tool policy."""
+
+from typing import TYPE_CHECKING
+
+from roomkit._names import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.ai.channel import AIChannel as AIChannel
+    from roomkit_plugins.ai.config import AIChannelConfig as AIChannelConfig
+    from roomkit_plugins.ai.config import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
+    from roomkit_plugins.ai.config import CompactingMemoryConfig as CompactingMemoryConfig
+    from roomkit_plugins.ai.config import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
+    from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
+    from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
+    from roomkit_plugins.ai.errors import UnknownToolError as UnknownToolError
+    from roomkit_plugins.ai.memory import BudgetAwareMemory as BudgetAwareMemory
+    from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
+    from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
+    from roomkit_plugins.ai.policy import ToolPolicy as ToolPolicy
+    from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
+    from roomkit_plugins.ai.tokens import estimate_context_tokens as estimate_context_tokens
+    from roomkit_plugins.ai.tokens import estimate_tokens as estimate_tokens
+    from roomkit_plugins.ai.tools import RunnableTool as RunnableTool
+    from roomkit_plugins.ai.tools import compose_tool_handlers as compose_tool_handlers
+    from roomkit_plugins.ai.tools import current_tool_call as current_tool_call
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "AIChannel": "channel",
+            "AIChannelConfig": "config",
+            "BudgetAwareMemory": "memory",
+            "BudgetAwareMemoryConfig": "config",
+            "CompactingMemory": "summary",
+            "CompactingMemoryConfig": "config",
+            "RoleOverride": "policy",
+            "RunnableTool": "tools",
+            "SlidingWindowMemory": "memory",
+            "SlidingWindowMemoryConfig": "config",
+            "ToolLoopError": "errors",
+            "ToolPolicy": "policy",
+            "TurnTimeoutError": "errors",
+            "UnknownToolError": "errors",
+            "compose_tool_handlers": "tools",
+            "current_tool_call": "tools",
+            "estimate_context_tokens": "tokens",
+            "estimate_tokens": "tokens",
+        },
+    )

@@ -12,4 +12,35 @@ if TYPE_CHECKING:
 
 @hookimpl
 def roomkit_register(registry: Registry) -> None:
-    """Declare the components of this distribution."""
+    """Declare the AI channel and the memories."""
+    registry.add(
+        "channel",
+        "ai",
+        "roomkit_plugins.ai:AIChannel",
+        config="roomkit_plugins.ai.config:AIChannelConfig",
+        summary="An agent: answers messages by asking a model, with tools.",
+        parts={"provider": "ai", "fallback_provider": "ai", "memory": "memory"},
+    )
+    registry.add(
+        "memory",
+        "sliding-window",
+        "roomkit_plugins.ai:SlidingWindowMemory",
+        config="roomkit_plugins.ai.config:SlidingWindowMemoryConfig",
+        summary="The newest events.",
+    )
+    registry.add(
+        "memory",
+        "budget-aware",
+        "roomkit_plugins.ai:BudgetAwareMemory",
+        config="roomkit_plugins.ai.config:BudgetAwareMemoryConfig",
+        summary="The newest events that fit a number of tokens.",
+        parts={"inner": "memory"},
+    )
+    registry.add(
+        "memory",
+        "compacting",
+        "roomkit_plugins.ai:CompactingMemory",
+        config="roomkit_plugins.ai.config:CompactingMemoryConfig",
+        summary="A model's summary of what no longer fits, and the newest events.",
+        parts={"inner": "memory", "provider": "ai"},
+    )

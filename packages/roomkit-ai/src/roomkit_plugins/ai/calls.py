@@ -1,0 +1,173 @@
+"""Runs the tool calls of one round. Whatever way a call came, it passes the same checks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from roomkit.models.ai import AIToolResultPart
+from roomkit.models.enums import HookTrigger
+from roomkit.models.tool import ToolUse
+from roomkit_plugins.ai.errors import UnknownToolError
+from roomkit_plugins.ai.overflow import cut
+from roomkit_plugins.ai.schema import thawed
+from roomkit_plugins.ai.tools import refused, running_call
+
+if TYPE_CHECKING:
+    from roomkit_plugins.ai.generation import Call
+    from roomkit_plugins.ai.turn import Turn
+
+__all__ = ["all_repeated", "run_calls"]
+
+logger = logging.getLogger(__name__)
+
+MAX_RESULT_CHARS = 120_000
+MAX_ERROR_CHARS = 2_000
+
+
+class Outcome(NamedTuple):
+    """What a call came to, in words for the model."""
+
+    result: str
+    is_error: bool = False
+
+
+async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]:
+    """Run the calls of one round concurrently; return their results in the order of the calls.
+
+    A call that is refused or fails has a result that says so. Raises `Stopped` when the turn is to
+    end: every call is cancelled first.
+    """
+    repeated = [_repeated(turn, call) for call in calls]
+    with turn.stop:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_run(turn, call, refusal), name=f"tool:{call.part.name}")
+                for call, refusal in zip(calls, repeated, strict=True)
+            ]
+    results = [task.result() for task in tasks]
+    for call, refusal, result in zip(calls, repeated, results, strict=True):
+        if refusal is None:
+            _remember(turn, call, result)
+    return results
+
+
+def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
+    """Return whether a round has nothing but calls that were made too often already."""
+    return all(_repeated(turn, call) for call in calls)
+
+
+async def _run(turn: Turn, call: Call, refusal: str | None) -> AIToolResultPart:
+    part = call.part
+    asked = ToolUse(
+        room_id=turn.room_id,
+        channel_id=turn.channel_id,
+        call_id=part.id,
+        name=part.name,
+        arguments=part.arguments,
+        participant_id=turn.participant_id,
+        role=turn.role,
+    )
+    began = asyncio.get_running_loop().time()
+    use, refusal = await _admitted(turn, asked, refusal or _unreadable(call))
+    if refusal is None:
+        await turn.signals.tool_started(use)
+        outcome = await _execute(turn, use)
+    else:
+        outcome = Outcome(refused(refusal), is_error=True)
+    took = (asyncio.get_running_loop().time() - began) * 1000
+    await turn.signals.tool_ended(
+        use.replace(result=outcome.result, is_error=outcome.is_error, duration_ms=took)
+    )
+    return AIToolResultPart(
+        tool_call_id=part.id, name=part.name, result=outcome.result, is_error=outcome.is_error
+    )
+
+
+async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[ToolUse, str | None]:
+    """Return the call to execute, and why not if it may not be.
+
+    A gate may change the name and the arguments, so what it returns is checked again.
+    """
+    refusal = refusal or turn.toolbox.refusal(use.name, use.arguments)
+    if refusal is not None or turn.services is None:
+        return use, refusal
+    try:
+        verdict = await turn.services.run_gate(
+            HookTrigger.BEFORE_TOOL_USE, use, room_id=turn.room_id, channel_id=turn.channel_id
+        )
+        passed = use.replace(name=verdict.payload.name, arguments=verdict.payload.arguments)
+    except Exception:
+        logger.exception("the gate of the tool %r failed, so it is not run", use.name)
+        return use, f"the tool {use.name!r} could not be checked and was not run"
+    if not verdict.allowed:
+        return use, verdict.reason or f"the tool {use.name!r} was refused"
+    if verdict.payload is use:
+        return use, None
+    return passed, turn.toolbox.refusal(passed.name, passed.arguments)
+
+
+async def _execute(turn: Turn, use: ToolUse) -> Outcome:
+    own = turn.toolbox.timeout(use.name)
+    seconds = turn.limits.tool_seconds if own is None else own
+    span = turn.signals.tool_opened(use)
+    error: str | None = "Cancelled"
+    running_call.set(use)  # the call has a task, and so a context, of its own
+    deadline = asyncio.timeout(seconds or None)
+    try:
+        async with deadline:
+            result = await turn.toolbox.handler(use.name)(use.name, thawed(use.arguments))
+        error = None
+        return Outcome(cut(_text(result), MAX_RESULT_CHARS))
+    except UnknownToolError as failure:
+        error = type(failure).__name__
+        return Outcome(refused(f"nobody answers the tool {use.name!r}"), is_error=True)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return Outcome(f"Error executing tool {use.name!r}: it was cancelled", is_error=True)
+    except Exception as failure:
+        error = type(failure).__name__
+        if deadline.expired():
+            return Outcome(f"Error executing tool {use.name!r}: no answer in {seconds} s", is_error=True)
+        logger.warning("the tool %r failed: %s", use.name, error, exc_info=failure)
+        reason = cut(str(failure) or error, MAX_ERROR_CHARS)
+        return Outcome(f"Error executing tool {use.name!r}: {reason}", is_error=True)
+    finally:
+        turn.signals.tool_closed(span, error)
+
+
+def _text(result: object) -> str:
+    """Return a handler's answer as text that can be sent: a careless handler returns a dict."""
+    if not isinstance(result, str):
+        result = "" if result is None else json.dumps(result, ensure_ascii=False, default=str)
+    return result.encode("utf-8", "replace").decode()
+
+
+def _unreadable(call: Call) -> str | None:
+    if call.invalid is None:
+        return None
+    return f"the arguments are no JSON object ({call.invalid}); call again with one"
+
+
+def _repeated(turn: Turn, call: Call) -> str | None:
+    _, times = turn.repeats.get(_key(call), ("", 0))
+    if times < turn.limits.max_identical_calls:
+        return None
+    return (
+        f"this call was made {times} times with the same arguments and the same result; "
+        "use that result, or call with other arguments"
+    )
+
+
+def _remember(turn: Turn, call: Call, result: AIToolResultPart) -> None:
+    before, times = turn.repeats.get(_key(call), ("", 0))
+    turn.repeats[_key(call)] = (result.result, times + 1 if result.result == before else 1)
+
+
+def _key(call: Call) -> tuple[str, str]:
+    return call.part.name, json.dumps(call.part.arguments, sort_keys=True)

@@ -1,0 +1,388 @@
+"""The channel that puts an AI provider into a room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from roomkit.abc.channel import Channel
+from roomkit.abc.errors import CloseError, InvalidInputError
+from roomkit.models.ai import StreamDone
+from roomkit.models.base import new_id
+from roomkit.models.channel import ChannelCapabilities, ChannelOutput
+from roomkit.models.content import TextContent
+from roomkit.models.enums import (
+    ChannelCategory,
+    ChannelDirection,
+    ChannelMediaType,
+    ChannelType,
+)
+from roomkit.models.event import EventSource, Generation, RoomEvent
+from roomkit.models.room import AIConfig
+from roomkit.models.visibility import sees
+from roomkit_plugins.ai.context import ask, settings_for, view_for
+from roomkit_plugins.ai.errors import TurnTimeoutError
+from roomkit_plugins.ai.generation import streams
+from roomkit_plugins.ai.loop import answer
+from roomkit_plugins.ai.memory import SlidingWindowMemory
+from roomkit_plugins.ai.schema import schema_problem
+from roomkit_plugins.ai.shape import call_ids
+from roomkit_plugins.ai.signals import Signals
+from roomkit_plugins.ai.tools import Toolbox, runnable
+from roomkit_plugins.ai.transcript import presentable
+from roomkit_plugins.ai.turn import Turn, TurnLimits
+
+if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.memory import MemoryProvider, MemoryResult
+    from roomkit.models.ai import AIContext, AITool
+    from roomkit.models.channel import ChannelBinding, RetryPolicy
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.enums import ParticipantRole
+    from roomkit.models.steering import SteeringDirective
+    from roomkit_plugins.ai.policy import ToolPolicy
+    from roomkit_plugins.ai.tools import RunnableTool, ToolLike
+
+__all__ = ["AIChannel"]
+
+
+class AIChannel(Channel):
+    """An agent: it answers the messages of every room it is attached to.
+
+    `system_prompt`, `temperature`, `max_tokens`, `thinking_budget` and `tools` are defaults: a
+    room's `ai_config`, and over it the metadata of the agent's binding, may set each of them. None
+    leaves a setting to the provider. Tools are definitions or definitions with a handler;
+    `tool_handler` answers the calls of those without. `extra_tools` is offered in every room.
+
+    A turn takes at most `max_tool_rounds` rounds of tool calls, after which the model is asked for
+    an answer without them, and `tool_loop_timeout_seconds`; a tool takes at most
+    `tool_timeout_seconds` (None or 0: no deadline). A call that gave the same result
+    `max_identical_calls` times is not made again. Only offered tools run, with arguments that fit
+    their schema, if `tool_policy` permits them to the sender's role and every BEFORE_TOOL_USE gate
+    lets them pass.
+
+    `retry_policy` covers retryable failures of the provider, `fallback_provider` is asked once
+    after it; neither is used once anything of an answer was seen. Failures are raised. With
+    `error_reply` that text is said as well, since no error text is ever shown in a room.
+
+    One object serves any number of rooms at once. `close` closes the providers and the memory.
+    Raises InvalidInputError for settings or tools that no turn could use.
+    """
+
+    channel_type = ChannelType.AI
+    category = ChannelCategory.INTELLIGENCE
+    direction = ChannelDirection.BIDIRECTIONAL
+
+    def __init__(
+        self,
+        channel_id: str,
+        provider: AIProvider,
+        system_prompt: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        max_context_events: int = 50,
+        tool_handler: ToolHandler | None = None,
+        max_tool_rounds: int = 200,
+        tool_loop_timeout_seconds: float | None = 300.0,
+        tool_loop_warn_after: int = 50,
+        retry_policy: RetryPolicy | None = None,
+        fallback_provider: AIProvider | None = None,
+        *,
+        memory: MemoryProvider | None = None,
+        tool_policy: ToolPolicy | None = None,
+        thinking_budget: int | None = None,
+        tools: Iterable[ToolLike] = (),
+        tool_timeout_seconds: float | None = 60.0,
+        max_identical_calls: int = 3,
+        error_reply: str | None = None,
+    ) -> None:
+        super().__init__(channel_id)
+        self.provider = provider
+        self.fallback_provider = fallback_provider
+        self.memory = memory or SlidingWindowMemory(max_context_events)
+        self.tool_handler = tool_handler
+        self.tool_policy = tool_policy
+        self.retry_policy = retry_policy
+        self.error_reply = error_reply
+        self.extra_tools: list[ToolLike] = []
+        self._tools = [_checked_tool(tool) for tool in tools]
+        self._defaults = _settings(
+            system_prompt=system_prompt,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            thinking_budget=thinking_budget,
+        )
+        self._limits = TurnLimits(
+            max_tool_rounds=max_tool_rounds,
+            warn_after_rounds=tool_loop_warn_after,
+            turn_seconds=tool_loop_timeout_seconds,
+            tool_seconds=tool_timeout_seconds,
+            max_identical_calls=max_identical_calls,
+        )
+        self._turns: dict[str, Turn] = {}  # bound: the turns under way
+
+    @property
+    def system_prompt(self) -> str | None:
+        """The agent's own instructions, where a room or a binding sets no others."""
+        return self._defaults.system_prompt
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The provider and the model."""
+        return {"provider": self.provider.name, "model": self.provider.model_name}
+
+    @property
+    def provider_name(self) -> str | None:
+        """The provider's name."""
+        return self.provider.name
+
+    def capabilities(self) -> ChannelCapabilities:
+        """Return what the model reads: text and rich text, and images when it has vision."""
+        vision = self.provider.supports_vision
+        media = (ChannelMediaType.MEDIA,) if vision else ()
+        return ChannelCapabilities(
+            media_types=(ChannelMediaType.TEXT, ChannelMediaType.RICH, *media),
+            supports_rich_text=True,
+            supports_media=vision,
+            supported_media_types=("image/*",) if vision else (),
+        )
+
+    def instructions(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Sequence[str]:
+        """Return what else belongs into the system prompt of one turn; for subclasses."""
+        return ()
+
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        """Refuse: nothing comes in through an agent. Raises InvalidInputError."""
+        raise InvalidInputError(
+            f"{self.channel_id!r} is an AI channel and takes no messages from outside: send them "
+            "through a transport, or with send_event"
+        )
+
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        """Do nothing: an agent is reached by `on_event`."""
+        return ChannelOutput.empty()
+
+    async def on_event(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Answer `event`.
+
+        A provider that streams gives a `response_stream` of text pieces that ends with one
+        `StreamDone`; else the answer is one event. Nothing is answered that is the agent's own,
+        that it may not see, or that has no content. Raises what the provider raised,
+        TurnTimeoutError or ToolLoopError; a stream raises it after the text that was released.
+        """
+        if not self._concerned(event, binding):
+            return ChannelOutput.empty()
+        turn = await self._begin(event, binding, context)
+        if turn is None:
+            return ChannelOutput.empty()
+        if streams(turn.provider, tools=bool(turn.request.tools)):
+            return ChannelOutput(responded=True, response_stream=self._run(turn))
+        return await self._collect(turn, binding)
+
+    async def steer(
+        self, directive: SteeringDirective, *, room_id: str | None = None, loop_id: str | None = None
+    ) -> bool:
+        """Hand `directive` to a turn under way; False when there is none to take it.
+
+        The turn is named by its `loop_id` or by its room. Raises InvalidInputError when neither is
+        given and several turns are under way. `Cancel` interrupts at once; the others take effect
+        before the model is asked next, and an injected message makes sure that it is. A message
+        injected as `system` goes to the system prompt.
+        """
+        found = [
+            turn
+            for turn in self._turns.values()
+            if room_id in (None, turn.room_id) and loop_id in (None, turn.id)
+        ]
+        if len(found) > 1 and room_id is None:
+            raise InvalidInputError(
+                f"{self.channel_id!r} is at work in {len(found)} rooms: name one with room_id="
+            )
+        return bool(found) and found[-1].direct(directive)
+
+    async def close(self) -> None:
+        """Close the providers and the memory; raises CloseError with all that failed."""
+        parts = (self.provider, self.fallback_provider, self.memory)
+        closing = [part.close() for part in parts if part is not None]
+        results = await asyncio.gather(*closing, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
+        if failures:
+            raise CloseError(f"AI channel {self.channel_id!r} did not close cleanly", failures)
+
+    def _concerned(self, event: RoomEvent, binding: ChannelBinding) -> bool:
+        return (
+            event.source.channel_id != self.channel_id
+            and event.type in self.responds_to
+            and presentable(event)
+            and sees(binding, event)
+        )
+
+    async def _begin(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Turn | None:
+        view = view_for(binding, context)
+        sender = view.get_participant(event.source.participant_id)
+        role = None if sender is None else sender.role
+        settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
+        toolbox = self._toolbox(self._tools if tools is None else map(self._handled, tools), role)
+        memory = await self._recall(event, view)
+        request = ask(
+            event,
+            binding,
+            view,
+            settings=settings,
+            memory=memory,
+            tools=toolbox.definitions,
+            vision=self.provider.supports_vision,
+            instructions=self.instructions(event, binding, view),
+        )
+        if request is None:
+            return None
+        return self._turn(event, binding, request, toolbox, role)
+
+    def _turn(
+        self,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        request: AIContext,
+        toolbox: Toolbox,
+        role: ParticipantRole | None,
+    ) -> Turn:
+        loop_id = new_id()
+        return Turn(
+            id=loop_id,
+            room_id=binding.room_id,
+            channel_id=self.channel_id,
+            participant_id=event.source.participant_id,
+            role=role,
+            request=request,
+            history=len(request.messages) - 1,
+            call_ids=call_ids(request.messages),
+            provider=self.provider,
+            fallback=self.fallback_provider,
+            retry=self.retry_policy,
+            toolbox=toolbox,
+            limits=self._limits,
+            signals=Signals(
+                self.services,
+                room_id=binding.room_id,
+                channel_id=self.channel_id,
+                loop_id=loop_id,
+            ),
+            services=self.services,
+            error_reply=self.error_reply,
+        )
+
+    def _toolbox(self, tools: Iterable[RunnableTool], role: str | None) -> Toolbox:
+        offered = [*tools, *map(runnable, self.extra_tools)] if self._limits.max_tool_rounds else ()
+        policy = self.tool_policy.resolve(role) if self.tool_policy else None
+        return Toolbox(offered, handler=self.tool_handler, policy=policy)
+
+    def _handled(self, definition: AITool) -> RunnableTool:
+        """Return a room's tool with the handler that the agent has for that name, if any."""
+        known = (tool for tool in self._tools if tool.definition.name == definition.name)
+        own = next(known, None)
+        return RunnableTool(definition, own.handler, own.timeout) if own else RunnableTool(definition)
+
+    async def _recall(self, event: RoomEvent, view: RoomContext) -> MemoryResult:
+        seconds = self._limits.turn_seconds or None
+        deadline = asyncio.timeout(seconds)
+        room_id = view.room.id
+        try:
+            async with deadline:
+                found = await self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
+                await self.memory.ingest(room_id, event, channel_id=self.channel_id)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise TurnTimeoutError(
+                f"the memory of {self.channel_id} gave no answer in {seconds} s"
+            ) from error
+        return found
+
+    async def _run(self, turn: Turn) -> AsyncGenerator[str | StreamDone]:
+        """Run the turn where `steer` finds it."""
+        self._turns[turn.id] = turn
+        try:
+            async for item in (pieces := answer(turn)):
+                yield item
+        finally:
+            del self._turns[turn.id]
+            await pieces.aclose()
+
+    async def _collect(self, turn: Turn, binding: ChannelBinding) -> ChannelOutput:
+        """Run the turn to its end and make one event of it."""
+        pieces: list[str] = []
+        done = StreamDone()
+        try:
+            async for item in self._run(turn):
+                if isinstance(item, str):
+                    pieces.append(item)
+                else:
+                    done = item
+        except Exception as error:
+            if self.error_reply is None:
+                raise
+            return ChannelOutput(
+                responded=True,
+                response_stream=_failed(pieces[-1:], done, error),
+                tasks=turn.tasks,
+                observations=turn.observations,
+            )
+        text = "".join(pieces)
+        return ChannelOutput(
+            responded=True,
+            response_events=[self._event(text, done, binding)] if text.strip() else (),
+            tasks=turn.tasks,
+            observations=turn.observations,
+        )
+
+    def _event(self, text: str, done: StreamDone, binding: ChannelBinding) -> RoomEvent:
+        return RoomEvent(
+            room_id=binding.room_id,
+            source=EventSource(
+                channel_id=self.channel_id,
+                channel_type=self.channel_type,
+                direction=ChannelDirection.OUTBOUND,
+                participant_id=binding.participant_id,
+                provider=done.metadata["provider"],
+            ),
+            content=TextContent(body=text),
+            generation=Generation(
+                provider=done.metadata["provider"],
+                model=done.metadata["model"],
+                tool_rounds=done.metadata["tool_rounds"],
+                finish_reason=done.finish_reason,
+                usage=done.usage,
+            ),
+        )
+
+
+async def _failed(
+    apology: Sequence[str], done: StreamDone, error: Exception
+) -> AsyncIterator[str | StreamDone]:
+    """Say the apology, then fail: the only way an answer can do both."""
+    for piece in apology:
+        yield piece
+    yield done
+    raise error
+
+
+def _settings(**values: Any) -> AIConfig:
+    try:
+        return AIConfig(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _checked_tool(tool: ToolLike) -> RunnableTool:
+    ready = runnable(tool)
+    problem = schema_problem(ready.definition)
+    if problem:
+        raise InvalidInputError(f"the tool {ready.definition.name!r} cannot be offered: {problem}")
+    return ready

@@ -1,0 +1,62 @@
+"""The settings of an agent and of its memories in a configuration file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from roomkit.models.ai import AITool
+from roomkit.models.channel import RetryPolicy
+from roomkit_plugins.ai.policy import ToolPolicy
+
+__all__ = [
+    "AIChannelConfig",
+    "BudgetAwareMemoryConfig",
+    "CompactingMemoryConfig",
+    "SlidingWindowMemoryConfig",
+]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class AIChannelConfig(_Config):
+    """What `AIChannel` can be told in a configuration file."""
+
+    system_prompt: str | None = Field(None, description="The agent's instructions.")
+    temperature: float | None = Field(None, ge=0, allow_inf_nan=False, description="None: the provider's.")
+    max_tokens: int | None = Field(None, gt=0, description="Longest answer; None: the provider's.")
+    thinking_budget: int | None = Field(None, ge=0, description="Tokens for reasoning.")
+    max_context_events: int = Field(50, ge=0, description="How many events the default memory shows.")
+    tools: tuple[AITool, ...] = Field((), description="Tools that the code's tool_handler answers.")
+    tool_policy: ToolPolicy | None = Field(None, description="Which tools may be used, by whom.")
+    max_tool_rounds: int = Field(200, ge=0, description="After these rounds the model must answer.")
+    max_identical_calls: int = Field(3, ge=1, description="How often one result may come again.")
+    tool_timeout_seconds: float | None = Field(60.0, ge=0, description="Deadline of one call; 0: none.")
+    tool_loop_timeout_seconds: float | None = Field(300.0, ge=0, description="Deadline of a turn; 0: none.")
+    tool_loop_warn_after: int = Field(50, ge=0, description="Log a warning at this round.")
+    retry_policy: RetryPolicy | None = Field(None, description="None: a failure is not tried again.")
+    error_reply: str | None = Field(None, description="What is said when an answer failed.")
+
+
+class SlidingWindowMemoryConfig(_Config):
+    """The settings of `SlidingWindowMemory`."""
+
+    max_events: int = Field(50, ge=0)
+
+
+class BudgetAwareMemoryConfig(_Config):
+    """The settings of `BudgetAwareMemory`, beside its part `inner`."""
+
+    max_context_tokens: int = Field(gt=0)
+    safety_margin_ratio: float = Field(0.15, ge=0, lt=1)
+    min_events: int = Field(3, ge=0)
+    reserve_tokens: int = Field(0, ge=0)
+
+
+class CompactingMemoryConfig(BudgetAwareMemoryConfig):
+    """The settings of `CompactingMemory`, beside its parts `inner` and `provider`."""
+
+    min_events: int = Field(5, ge=0)
+    summary_ratio: float = Field(0.10, gt=0, lt=1)
+    summary_cache_ttl_seconds: float = Field(300.0, ge=0)

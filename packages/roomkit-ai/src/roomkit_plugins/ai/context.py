@@ -1,0 +1,123 @@
+"""What the model is told at the start of a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from roomkit.abc.errors import InvalidInputError
+from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.context import RoomContext
+from roomkit.models.room import AIConfig
+from roomkit_plugins.ai.limits import audience, common_capabilities, limits_line
+from roomkit_plugins.ai.shape import well_formed
+from roomkit_plugins.ai.transcript import Transcript, history_of
+
+if TYPE_CHECKING:
+    from roomkit.abc.memory import MemoryResult
+    from roomkit.models.ai import AITool
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["ask", "settings_for", "view_for"]
+
+FIELDS = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "tools")
+
+
+def settings_for(
+    defaults: AIConfig, room: AIConfig | None, binding: ChannelBinding
+) -> tuple[AIConfig, Sequence[AITool] | None]:
+    """Return the settings in force, and the tools that take the place of the agent's own, if any.
+
+    Field by field the binding's metadata comes first, then the room, then the agent's defaults.
+    None leaves a field to the next; an empty text or list does not. Raises InvalidInputError for
+    metadata that is no setting.
+    """
+    own = {key: binding.metadata[key] for key in FIELDS if binding.metadata.get(key) is not None}
+    if not own and room is None:
+        return defaults, None
+    chosen = _checked(own, binding)
+    tools = chosen.tools if "tools" in own else (room.tools if room else ()) or None
+    layers = [layer for layer in (chosen, room, defaults) if layer is not None]
+    merged = {
+        field: next((value for one in layers if (value := getattr(one, field)) is not None), None)
+        for field in FIELDS[:-1]
+    }
+    return defaults.replace(**merged), tools
+
+
+def view_for(binding: ChannelBinding, context: RoomContext) -> RoomContext:
+    """Return the room as the agent may see it."""
+    reader = context.reader
+    if reader is not None and reader.channel_id == binding.channel_id:
+        return context
+    return RoomContext(
+        lambda: context.room,
+        lambda: context.bindings,
+        lambda: context.participants,
+        lambda: context.recent_events,
+        reader=binding,
+        delivery=context.delivery,
+    )
+
+
+def ask(
+    event: RoomEvent,
+    binding: ChannelBinding,
+    room: RoomContext,
+    *,
+    settings: AIConfig,
+    memory: MemoryResult,
+    tools: list[AITool],
+    vision: bool,
+    instructions: Iterable[str] = (),
+) -> AIContext | None:
+    """Return the first request of a turn: what is remembered, then `event` as the last message.
+
+    None when the event says nothing a model could answer. Every message is from an event that the
+    agent may see, or from its memory.
+    """
+    transcript = Transcript(binding, room, vision=vision)
+    current = transcript.message(event)
+    if current is None:
+        return None
+    history = history_of(event, memory.events)
+    spoken = [message for one in history if (message := transcript.message(one)) is not None]
+    remembered = [message for message in memory.messages if message.role != "system"]
+    capabilities = common_capabilities(audience(room.bindings, event, binding))
+    prompt = [
+        settings.system_prompt,
+        *instructions,
+        limits_line(capabilities),
+        *_system_texts(memory.messages),
+    ]
+    return AIContext(
+        messages=well_formed([*remembered, *spoken, current]),
+        system_prompt="\n\n".join(filter(None, prompt)) or None,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        thinking_budget=settings.thinking_budget,
+        tools=tools,
+        room=room,
+        target_capabilities=capabilities,
+        target_media_types=capabilities.media_types if capabilities else (),
+    )
+
+
+def _system_texts(messages: Iterable[AIMessage]) -> list[str]:
+    """Return what memory says as `system`: instructions go to the prompt, which every vendor has."""
+    return [one.content for one in messages if one.role == "system" and isinstance(one.content, str)]
+
+
+def _checked(settings: dict[str, object], binding: ChannelBinding) -> AIConfig:
+    try:
+        return AIConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(
+            f"the metadata of the binding of {binding.channel_id!r} in room {binding.room_id!r} is no "
+            f"AI setting: {place}: {first['msg']}; correct it with update_binding_metadata"
+        ) from error

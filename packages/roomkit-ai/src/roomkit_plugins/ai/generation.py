@@ -1,0 +1,273 @@
+"""One round: the model is asked once, with second chances until it has said anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import (
+    AITextPart,
+    AIThinkingPart,
+    AIToolCallPart,
+    StreamDone,
+    StreamTextDelta,
+    StreamThinkingDelta,
+    StreamToolCall,
+)
+from roomkit_plugins.ai.recovery import Recovery
+
+if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
+    from roomkit.models.ai import AIContext, AIPart, StreamEvent
+    from roomkit_plugins.ai.turn import Turn
+
+__all__ = ["Echo", "Round", "generate", "streams"]
+
+SHORTEST_ECHO = 16
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call of a round; `invalid` says why its arguments cannot be read."""
+
+    part: AIToolCallPart
+    invalid: str | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """What the model answered in one round, its parts in the order they came."""
+
+    parts: list[AIPart] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    done: StreamDone | None = None
+    started: bool = False
+    _text: list[str] = field(default_factory=list)
+    _thinking: list[str] | None = None
+
+    @property
+    def text(self) -> str:
+        """The words of the round."""
+        return "".join(part.text for part in self.parts if isinstance(part, AITextPart))
+
+    def add_text(self, text: str) -> None:
+        """Take a piece of the answer."""
+        self._text.append(text)
+
+    def add_thinking(self, piece: str) -> bool:
+        """Take a piece of reasoning; return whether a block begins with it."""
+        self._close_text()
+        if self._thinking is None:
+            self._thinking = [piece]
+            return True
+        self._thinking.append(piece)
+        return False
+
+    def close_thinking(
+        self, signature: str | None = None, redacted: str | None = None
+    ) -> AIThinkingPart | None:
+        """End the block of reasoning under way, if there is one, and return it."""
+        if self._thinking is None:
+            return None
+        thinking = "".join(self._thinking)
+        part = AIThinkingPart(thinking=thinking, signature=signature, redacted_data=redacted)
+        self._thinking = None
+        self.parts.append(part)
+        return part
+
+    def add_call(self, item: StreamToolCall, call_id: str) -> None:
+        """Take a tool call, under the id it has in the conversation."""
+        self._close_text()
+        call = _call(item, call_id)
+        self.parts.append(call.part)
+        self.calls.append(call)
+
+    def close(self) -> None:
+        """End the round."""
+        self._close_text()
+
+    def _close_text(self) -> None:
+        if self._text:
+            self.parts.append(AITextPart(text="".join(self._text)))
+            self._text = []
+
+
+class Echo:
+    """Holds back the start of a round while it repeats, word for word, what was said before it.
+
+    Some models begin the round after a tool call with the text they began the former one with.
+    """
+
+    __slots__ = ("_held", "_said")
+
+    def __init__(self, said: str) -> None:
+        self._said = said if len(said) >= SHORTEST_ECHO else ""
+        self._held = ""
+
+    def release(self, piece: str) -> str:
+        """Return what of the text so far is new and may be shown."""
+        if not self._said:
+            return piece
+        self._held += piece
+        if self._said.startswith(self._held) and len(self._held) < len(self._said):
+            return ""
+        text = self._held.removeprefix(self._said)
+        self._said = self._held = ""
+        return text
+
+    def rest(self) -> str:
+        """Return what is still held back when the round ends: it was no repetition after all."""
+        held, self._held = self._held, ""
+        return held
+
+
+async def generate(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
+    """Ask the model, and yield the text of its answer as it comes, all of it collected in `answer`.
+
+    Raises ProviderError when it fails for good, and `Stopped` when the turn is to end. Once the
+    provider has yielded anything, a failure is final: nothing is said twice.
+    """
+    recovery = Recovery(turn)
+    while True:
+        try:
+            async with aclosing(_ask(turn, answer, echo)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        except ProviderError as error:
+            if answer.started:
+                raise
+            await recovery.recover(error)
+
+
+def streams(provider: AIProvider, *, tools: bool) -> bool:
+    """Return whether the provider's answers can be shown while they are made."""
+    return provider.supports_structured_streaming or (provider.supports_streaming and not tools)
+
+
+async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
+    """Make one request; yield what of its text is new."""
+    loop = asyncio.get_running_loop()
+    begun, signals, error = loop.time(), turn.signals, "Cancelled"
+    live = streams(turn.provider, tools=bool(turn.request.tools))
+    span = signals.generation_started(turn.provider, tools=len(turn.request.tools), streaming=live)
+    stream = _open(turn)
+    try:
+        while True:
+            with turn.stop:
+                item = await anext(stream, None)
+            if item is None:
+                break
+            if not answer.started:
+                answer.started = True
+                signals.first_token(span, (loop.time() - begun) * 1000)
+            if isinstance(item, StreamTextDelta):
+                await _end_thinking(turn, answer)
+                answer.add_text(item.text)
+                if text := echo.release(item.text):
+                    yield text
+            else:
+                await _take(turn, answer, item)
+        if answer.done is None:
+            raise _cut_short(turn.provider)
+        answer.close()
+        if text := echo.rest():
+            yield text
+        error = ""
+    except Exception as failure:
+        error = type(failure).__name__
+        raise
+    finally:
+        signals.generation_ended(span, {} if answer.done is None else answer.done.usage, error or None)
+        await _close(stream)
+
+
+async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
+    match item:
+        case StreamThinkingDelta():
+            await _think(turn, answer, item)
+        case StreamToolCall():
+            await _end_thinking(turn, answer)
+            answer.add_call(item, turn.unique_id(item.id))
+        case StreamDone():
+            await _end_thinking(turn, answer)
+            answer.done = item
+
+
+async def _think(turn: Turn, answer: Round, item: StreamThinkingDelta) -> None:
+    if item.redacted_data is not None:
+        await _end_thinking(turn, answer)
+    if answer.add_thinking(item.thinking):
+        await turn.signals.thinking_started()
+    if item.signature is not None or item.redacted_data is not None:
+        await _end_thinking(turn, answer, item.signature, item.redacted_data)
+
+
+async def _end_thinking(
+    turn: Turn, answer: Round, signature: str | None = None, redacted: str | None = None
+) -> None:
+    thought = answer.close_thinking(signature, redacted)
+    if thought is not None:
+        await turn.signals.thinking_ended(thought)
+
+
+def _open(turn: Turn) -> AsyncIterator[StreamEvent]:
+    provider, request = turn.provider, turn.request
+    if provider.supports_structured_streaming:
+        return provider.generate_structured_stream(request)
+    if provider.supports_streaming and not request.tools:
+        return _plain(provider.generate_stream(request))
+    return _whole(turn, provider, request)
+
+
+async def _plain(stream: AsyncIterator[str]) -> AsyncGenerator[StreamEvent]:
+    try:
+        async for text in stream:
+            yield StreamTextDelta(text)
+    finally:
+        await _close(stream)
+    yield StreamDone()
+
+
+async def _whole(turn: Turn, provider: AIProvider, request: AIContext) -> AsyncGenerator[StreamEvent]:
+    response = await provider.generate(request)
+    turn.tasks += response.tasks
+    turn.observations += response.observations
+    for part in response.thinking_parts:
+        yield StreamThinkingDelta(part.thinking, part.signature, part.redacted_data)
+    if response.thinking and not response.thinking_parts:
+        yield StreamThinkingDelta(response.thinking, response.thinking_signature)
+    if response.content:
+        yield StreamTextDelta(response.content)
+    for call in response.tool_calls:
+        yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
+    yield StreamDone(response.finish_reason, response.usage, response.metadata)
+
+
+async def _close(stream: AsyncIterator[object]) -> None:
+    """Close a stream that is left in its middle, and with it the provider's connection."""
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()
+
+
+def _call(item: StreamToolCall, call_id: str) -> Call:
+    try:
+        part = AIToolCallPart(id=call_id, name=item.name, arguments=item.arguments, metadata=item.metadata)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        return Call(AIToolCallPart(id=call_id, name=item.name), reason)
+    return Call(part, item.invalid)
+
+
+def _cut_short(provider: AIProvider) -> ProviderError:
+    return ProviderError(
+        f"{provider.name} ended its stream without saying that it was done",
+        error_code=ErrorCode.BAD_RESPONSE,
+        provider=provider.name,
+    )

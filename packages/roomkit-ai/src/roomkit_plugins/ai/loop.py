@@ -1,0 +1,138 @@
+"""The tool loop: ask the model, run what it calls, ask again, until it has answered.
+
+There is one loop. Whether a provider streams only decides how the pieces of its answer arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from roomkit.models.ai import AIMessage, StreamDone
+from roomkit_plugins.ai.calls import all_repeated, run_calls
+from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
+from roomkit_plugins.ai.generation import Echo, Round, generate
+from roomkit_plugins.ai.stop import Stopped
+
+if TYPE_CHECKING:
+    from roomkit_plugins.ai.turn import Turn
+
+__all__ = ["answer"]
+
+logger = logging.getLogger(__name__)
+
+
+async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
+    """Yield the text of the turn's answer as it comes, and one `StreamDone`, last.
+
+    Raises what the provider raised, TurnTimeoutError, or ToolLoopError, after the text that was
+    released. With an `error_reply` that, and a `StreamDone` with the finish reason `error`, comes
+    before. A turn that is told to cancel ends as if it were done, for the reason `cancelled`.
+    """
+    _start_clock(turn)
+    try:
+        async with aclosing(_rounds(turn)) as pieces:
+            async for piece in pieces:
+                turn.last_piece = piece
+                yield piece
+        if turn.last_round and not turn.last_piece:
+            raise ToolLoopError(f"{turn.channel_id} used {turn.rounds} tool rounds and gave no answer")
+    except Exception as error:
+        failure = error.cause if isinstance(error, Stopped) else error
+        turn.finish_reason = "cancelled" if failure is None else "error"
+        if failure is not None:
+            for item in _apology(turn):
+                yield item
+        if failure is error:
+            raise
+        if failure is not None:
+            raise failure from None
+    finally:
+        turn.stop.disarm()
+    yield _done(turn)
+
+
+def _apology(turn: Turn) -> list[str | StreamDone]:
+    """Return what the agent says of its own failure, as an answer that is whole in itself."""
+    return [_apart(turn, turn.error_reply), _done(turn)] if turn.error_reply else []
+
+
+async def _rounds(turn: Turn) -> AsyncGenerator[str]:
+    before = ""
+    asked = True
+    while asked:
+        turn.take_directions()
+        turn.signals.round = turn.rounds
+        this = Round()
+        fresh = True
+        async with aclosing(generate(turn, this, Echo(before))) as pieces:
+            async for piece in pieces:
+                yield _apart(turn, piece) if fresh else piece
+                fresh = False
+        before = this.text
+        _account(turn, this)
+        asked = await _continue(turn, this)
+
+
+async def _continue(turn: Turn, this: Round) -> bool:
+    """Do what the round asks for; return whether the model is to be asked again."""
+    if not this.calls or turn.last_round:
+        if not turn.inbox:
+            return False
+        if this.text:
+            turn.add(AIMessage(role="assistant", content=this.text))
+        return turn.take_directions()
+    stuck = all_repeated(turn, this.calls)
+    results = await run_calls(turn, this.calls)
+    turn.rounds += 1
+    turn.add(
+        AIMessage(role="assistant", content=tuple(this.parts)),
+        AIMessage(role="tool", content=tuple(results)),
+    )
+    turn.take_directions()
+    _bound(turn, stuck)
+    return True
+
+
+def _bound(turn: Turn, stuck: bool) -> None:
+    if turn.rounds == turn.limits.warn_after_rounds:
+        logger.warning("%s is in tool round %d of one turn", turn.channel_id, turn.rounds)
+    if turn.rounds >= turn.limits.max_tool_rounds:
+        turn.ask_for_answer("You have used all the tool rounds of this turn.")
+    elif stuck:
+        turn.ask_for_answer("You keep making the same calls.")
+
+
+def _account(turn: Turn, this: Round) -> None:
+    if this.done is not None:
+        turn.finish_reason = this.done.finish_reason
+        turn.count(this.done.usage.items())
+
+
+def _start_clock(turn: Turn) -> None:
+    seconds = turn.limits.turn_seconds
+    if seconds:
+        error = TurnTimeoutError(f"{turn.channel_id} gave no whole answer in {seconds:g} s")
+        turn.stop.at_deadline(seconds, error)
+
+
+def _apart(turn: Turn, piece: str) -> str:
+    """Return `piece` as the beginning of something new after what was said last."""
+    last = turn.last_piece
+    touching = last and not last[-1].isspace() and not piece[:1].isspace()
+    return f"\n\n{piece}" if touching else piece
+
+
+def _done(turn: Turn) -> StreamDone:
+    return StreamDone(
+        turn.finish_reason,
+        turn.usage,
+        {
+            "provider": turn.provider.name,
+            "model": turn.provider.model_name,
+            "tool_rounds": turn.rounds,
+            "loop_id": turn.id,
+        },
+    )

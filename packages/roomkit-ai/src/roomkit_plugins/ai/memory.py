@@ -1,0 +1,109 @@
+"""What an agent remembers: the newest events, as many as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit_plugins.ai.tokens import of_event, of_messages
+from roomkit_plugins.ai.transcript import history_of
+
+if TYPE_CHECKING:
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["BudgetAwareMemory", "SlidingWindowMemory", "newest_that_fit", "usable_budget"]
+
+
+class SlidingWindowMemory(MemoryProvider):
+    """The newest `max_events` events before the current one."""
+
+    def __init__(self, max_events: int = 50) -> None:
+        if max_events < 0:
+            raise InvalidInputError(f"max_events is {max_events}; it cannot be negative")
+        self.max_events = max_events
+
+    async def retrieve(
+        self,
+        room_id: str,
+        current_event: RoomEvent,
+        context: RoomContext,
+        *,
+        channel_id: str | None = None,
+    ) -> MemoryResult:
+        """Return the window."""
+        if not self.max_events:
+            return MemoryResult()
+        history = history_of(current_event, context.recent_events)
+        return MemoryResult(events=history[-self.max_events :])
+
+
+class BudgetAwareMemory(MemoryProvider):
+    """What `inner` remembers, without the oldest events that would not fit the model's context.
+
+    The budget is `max_context_tokens` less `reserve_tokens` (for the prompt, the tools and the
+    answer) and a share of `safety_margin_ratio`; messages and the current event count against it.
+    The newest `min_events` are kept whatever they cost.
+    """
+
+    def __init__(
+        self,
+        inner: MemoryProvider,
+        max_context_tokens: int,
+        safety_margin_ratio: float = 0.15,
+        min_events: int = 3,
+        *,
+        reserve_tokens: int = 0,
+    ) -> None:
+        self.inner = inner
+        self.min_events = min_events
+        self.budget = usable_budget(max_context_tokens, safety_margin_ratio) - reserve_tokens
+
+    async def retrieve(
+        self,
+        room_id: str,
+        current_event: RoomEvent,
+        context: RoomContext,
+        *,
+        channel_id: str | None = None,
+    ) -> MemoryResult:
+        """Return what fits of the inner memory."""
+        found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
+        left = self.budget - of_messages(found.messages) - of_event(current_event)
+        events = newest_that_fit(found.events, left, at_least=self.min_events)
+        return MemoryResult(found.messages, events)
+
+    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
+        """Pass it on."""
+        await self.inner.ingest(room_id, event, channel_id=channel_id)
+
+    async def clear(self, room_id: str) -> None:
+        """Pass it on."""
+        await self.inner.clear(room_id)
+
+    async def close(self) -> None:
+        """Close the inner memory."""
+        await self.inner.close()
+
+
+def usable_budget(max_context_tokens: int, safety_margin_ratio: float) -> int:
+    """Return the tokens to plan with. Raises InvalidInputError for numbers that leave none."""
+    if max_context_tokens <= 0 or not 0 <= safety_margin_ratio < 1:
+        raise InvalidInputError(
+            f"max_context_tokens={max_context_tokens} with safety_margin_ratio={safety_margin_ratio} "
+            "leaves no room: the first is positive, the second from 0 to below 1"
+        )
+    return int(max_context_tokens * (1 - safety_margin_ratio))
+
+
+def newest_that_fit(events: Sequence[RoomEvent], budget: int, *, at_least: int) -> Sequence[RoomEvent]:
+    """Return the longest tail of `events` within `budget` tokens, and no shorter than `at_least`."""
+    kept = 0
+    for event in reversed(events):
+        budget -= of_event(event)
+        if budget < 0 and kept >= at_least:
+            break
+        kept += 1
+    return events[len(events) - kept :]

@@ -1,0 +1,83 @@
+"""What is left out when a model says that a request is longer than it can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.models.ai import AIMessage, AITextPart, AIToolResultPart
+from roomkit_plugins.ai.shape import parts_in, well_formed
+from roomkit_plugins.ai.tokens import of_messages
+
+if TYPE_CHECKING:
+    from roomkit.models.ai import AIPart
+
+__all__ = ["cut", "shortened"]
+
+MAX_LINES = 20
+MAX_LINE_CHARS = 160
+MAX_RESULT_CHARS = 4000
+
+
+def shortened(messages: Sequence[AIMessage], history: int) -> tuple[list[AIMessage], int] | None:
+    """Return a shorter conversation and the length of its history; None when nothing can go.
+
+    The first `history` messages came before the turn: their older half (in tokens) is replaced by
+    one note of its lines. The turn itself stays whole; where it is the bigger part, long tool
+    results in it are cut. A call is never parted from its result.
+    """
+    before, turn = messages[:history], list(messages[history:])
+    bulky = of_messages(before) < of_messages(turn)
+    slim = [_with_cut_results(message) for message in turn] if bulky else turn
+    kept = _newer_half(before)
+    if not before and slim == turn:
+        return None
+    note = [_note(before[: len(before) - len(kept)])] if before else []
+    result = well_formed([*note, *kept, *slim])
+    return result, len(result) - len(slim)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return `text`, its middle replaced by a marker when it has more than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n[... {left_out} characters left out ...]\n{text[-half:]}"
+
+
+def _newer_half(messages: Sequence[AIMessage]) -> Sequence[AIMessage]:
+    budget = of_messages(messages) // 2
+    for start in _boundaries(messages):
+        if start and of_messages(messages[start:]) <= budget:
+            return messages[start:]
+    return []
+
+
+def _boundaries(messages: Sequence[AIMessage]) -> Iterable[int]:
+    """Return where a conversation may be cut: nowhere between a call and its result."""
+    return (place for place, message in enumerate(messages) if message.role != "tool")
+
+
+def _note(messages: Sequence[AIMessage]) -> AIMessage:
+    lines = [line for message in messages for line in _lines(message)][-MAX_LINES:]
+    return AIMessage(role="user", content="\n".join(["[Earlier messages, shortened]", *lines]))
+
+
+def _lines(message: AIMessage) -> Iterable[str]:
+    speaker = message.name or message.role
+    for part in parts_in(message):
+        if isinstance(part, AITextPart):
+            yield f"{speaker}: {' '.join(part.text.split())[:MAX_LINE_CHARS]}"
+
+
+def _with_cut_results(message: AIMessage) -> AIMessage:
+    if message.role != "tool":
+        return message
+    return message.replace(content=tuple(map(_with_cut_result, parts_in(message))))
+
+
+def _with_cut_result(part: AIPart) -> AIPart:
+    if not isinstance(part, AIToolResultPart):
+        return part
+    return part.replace(result=cut(part.result, MAX_RESULT_CHARS))

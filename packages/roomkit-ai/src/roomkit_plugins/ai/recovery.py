@@ -1,0 +1,117 @@
+"""What is done about a failed request, as long as nothing of its answer was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AIToolCallPart
+from roomkit.models.base import EMPTY
+from roomkit_plugins.ai.overflow import shortened
+from roomkit_plugins.ai.shape import parts_in, well_formed
+
+if TYPE_CHECKING:
+    from roomkit.models.ai import AIPart
+    from roomkit_plugins.ai.turn import Turn
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger(__name__)
+
+
+class Recovery:
+    """The second chances of one round.
+
+    In this order: a request too long for the model is shortened, once a turn; a retryable failure
+    is tried again as the retry policy says; what the provider is to blame for goes to the fallback
+    provider, once, and the turn stays there. Everything else is raised, and so is the first error
+    when the fallback fails too.
+    """
+
+    __slots__ = ("_first", "_retries", "_turn")
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._retries = 0
+        self._first: ProviderError | None = None
+
+    async def recover(self, error: ProviderError) -> None:
+        """Prepare the turn for another try. Raises when there is none."""
+        if self._shorten(error) or await self._wait(error) or self._fall_back(error):
+            return
+        if self._first is None:
+            raise error
+        self._first.add_note(f"the fallback provider failed too: {error.error_code}")
+        raise self._first from error
+
+    def _shorten(self, error: ProviderError) -> bool:
+        turn = self._turn
+        if error.error_code is not ErrorCode.CONTEXT_OVERFLOW or turn.compacted:
+            return False
+        turn.compacted = True
+        result = shortened(turn.request.messages, turn.history)
+        if result is None:
+            return False
+        logger.warning("a request was too long for %s and is shortened", turn.provider.name)
+        messages, turn.history = result
+        turn.request = replace(turn.request, messages=messages)
+        return True
+
+    async def _wait(self, error: ProviderError) -> bool:
+        turn, policy = self._turn, self._turn.retry
+        if policy is None or self._first or not error.retryable or self._retries >= policy.max_retries:
+            return False
+        spread = random.uniform(-1, 1)
+        delay = max(policy.delay(self._retries, spread=spread), error.retry_after or 0.0)
+        remaining = turn.stop.remaining
+        if remaining is not None and delay >= remaining:
+            return False
+        self._retries += 1
+        with turn.stop:
+            await asyncio.sleep(delay)
+        return True
+
+    def _fall_back(self, error: ProviderError) -> bool:
+        turn, fallback = self._turn, self._turn.fallback
+        if fallback is None or not _worth_another_provider(error):
+            return False
+        logger.warning("%s failed (%s): %s goes on", turn.provider.name, error.error_code, fallback.name)
+        self._first = error
+        turn.provider, turn.fallback = fallback, None
+        messages = _portable(turn.request.messages, vision=fallback.supports_vision)
+        turn.history -= len(turn.request.messages) - len(messages)
+        turn.request = replace(turn.request, messages=messages)
+        return True
+
+
+def _worth_another_provider(error: ProviderError) -> bool:
+    code = error.error_code
+    return error.retryable or code.blames_provider or code is ErrorCode.NOT_FOUND
+
+
+def _portable(messages: Iterable[AIMessage], *, vision: bool) -> list[AIMessage]:
+    """Return `messages` without what only the vendor that made them understands."""
+    return well_formed(_without_vendor_parts(message, vision) for message in messages)
+
+
+def _without_vendor_parts(message: AIMessage, vision: bool) -> AIMessage:
+    if isinstance(message.content, str):
+        return message
+    kept = [_neutral(part, vision) for part in parts_in(message)]
+    return message.replace(content=tuple(part for part in kept if part is not None))
+
+
+def _neutral(part: AIPart, vision: bool) -> AIPart | None:
+    match part:
+        case AIThinkingPart():
+            return None
+        case AIToolCallPart():
+            return part.replace(metadata=EMPTY)
+        case AIImagePart() if not vision:
+            return AITextPart(text="[image]")
+    return part

@@ -1,0 +1,146 @@
+"""What others are told of a turn: observers, ephemeral events, spans. Nothing here can fail a turn.
+
+Tool arguments, results and reasoning may hold what no end user may read. So the ephemeral events
+have the visibility `internal`: a subscriber that names a channel never gets them, an operator's
+view, which names none, does.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from roomkit.models.ai import AIThinkingPart
+from roomkit.models.enums import EphemeralEventType, HookTrigger
+from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.telemetry import Attr, SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from roomkit.abc.ai import AIProvider
+    from roomkit.abc.services import ChannelServices
+    from roomkit.models.tool import ToolUse
+
+__all__ = ["Signals"]
+
+logger = logging.getLogger(__name__)
+
+RESULT_PREVIEW = 500
+THINKING_PREVIEW = 1000
+
+
+class Signals:
+    """Tells of one turn of one agent in one room; tells nobody without services."""
+
+    __slots__ = ("_channel_id", "_loop_id", "_room_id", "_services", "round")
+
+    def __init__(
+        self, services: ChannelServices | None, *, room_id: str, channel_id: str, loop_id: str
+    ) -> None:
+        self._services = services
+        self._room_id = room_id
+        self._channel_id = channel_id
+        self._loop_id = loop_id
+        self.round = 0
+
+    async def tool_started(self, use: ToolUse) -> None:
+        """Tell that a call which passed every gate begins to run."""
+        call = {"id": use.call_id, "name": use.name, "arguments": use.arguments}
+        await self._publish(EphemeralEventType.TOOL_CALL_START, {"tool_calls": [call]})
+
+    async def tool_ended(self, use: ToolUse) -> None:
+        """Tell what became of a call, run or refused."""
+        if self._services is None:
+            return
+        result = {
+            "id": use.call_id,
+            "name": use.name,
+            "result": (use.result or "")[:RESULT_PREVIEW],
+            "is_error": use.is_error,
+            "duration_ms": use.duration_ms,
+        }
+        await self._publish(EphemeralEventType.TOOL_CALL_END, {"tool_calls": [result]})
+        await self._observe(HookTrigger.ON_TOOL_CALL, use)
+
+    async def thinking_started(self) -> None:
+        """Tell that the model begins to reason."""
+        await self._publish(EphemeralEventType.THINKING_START, {})
+
+    async def thinking_ended(self, thought: AIThinkingPart) -> None:
+        """Tell what the model reasoned; a redacted block has nothing to tell."""
+        preview = thought.thinking[:THINKING_PREVIEW]
+        details = {"thinking": preview, "thinking_length": len(thought.thinking)}
+        await self._publish(EphemeralEventType.THINKING_END, details)
+        if thought.thinking:
+            await self._observe(HookTrigger.ON_AI_THINKING, thought)
+
+    def generation_started(self, provider: AIProvider, *, tools: int, streaming: bool) -> str | None:
+        """Open the span of one request to a model."""
+        attributes = {
+            Attr.PROVIDER: provider.name,
+            Attr.MODEL: provider.model_name,
+            Attr.LLM_STREAMING: streaming,
+            Attr.LLM_TOOL_COUNT: tools,
+        }
+        return self._open(SpanKind.LLM_GENERATE, SpanKind.LLM_GENERATE.value, attributes)
+
+    def generation_ended(self, span: str | None, usage: Mapping[str, int], error: str | None) -> None:
+        """Close the span of one request, with the tokens it took."""
+        attributes = {
+            Attr.LLM_INPUT_TOKENS: usage.get("input_tokens"),
+            Attr.LLM_OUTPUT_TOKENS: usage.get("output_tokens"),
+        }
+        known = {key: count for key, count in attributes.items() if count is not None}
+        self._close(span, known, error)
+
+    def first_token(self, span: str | None, milliseconds: float) -> None:
+        """Record how long a model took to say anything."""
+        if self._services is not None and span is not None:
+            telemetry = self._services.telemetry
+            telemetry.set_attribute(span, Attr.TTFB_MS, milliseconds)
+            telemetry.record_metric("roomkit.llm.ttfb_ms", milliseconds, unit="ms")
+
+    def tool_opened(self, use: ToolUse) -> str | None:
+        """Open the span of one call."""
+        return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", {})
+
+    def tool_closed(self, span: str | None, error: str | None) -> None:
+        """Close the span of one call."""
+        self._close(span, {}, error)
+
+    def _open(self, kind: SpanKind, name: str, attributes: Mapping[str, Any]) -> str | None:
+        services = self._services
+        if services is None or not services.telemetry.enabled:
+            return None
+        return services.telemetry.start_span(
+            kind, name, attributes=attributes, room_id=self._room_id, channel_id=self._channel_id
+        )
+
+    def _close(self, span: str | None, attributes: Mapping[str, Any], error: str | None) -> None:
+        if self._services is not None and span is not None:
+            status = "error" if error else "ok"
+            self._services.telemetry.end_span(span, status=status, error_message=error, attributes=attributes)
+
+    async def _publish(self, kind: EphemeralEventType, data: dict[str, Any]) -> None:
+        services = self._services
+        if services is None:
+            return
+        details = {**data, "round": self.round, "channel_id": self._channel_id, "loop_id": self._loop_id}
+        event = EphemeralEvent(
+            room_id=self._room_id,
+            type=kind,
+            user_id=self._channel_id,
+            channel_id=self._channel_id,
+            visibility="internal",
+            data=details,
+            timestamp=services.clock.now(),
+        )
+        try:
+            await services.realtime.publish_to_room(self._room_id, event)
+        except Exception as error:  # noqa: BLE001 - a signal that is lost must not cost the answer
+            logger.warning("%s was not published: %s", kind, type(error).__name__)
+
+    async def _observe(self, trigger: HookTrigger, payload: object) -> None:
+        if self._services is not None:
+            await self._services.observe(trigger, payload, room_id=self._room_id, channel_id=self._channel_id)

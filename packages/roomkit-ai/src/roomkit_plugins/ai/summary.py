@@ -1,0 +1,198 @@
+"""A memory that summarises what no longer fits, by asking a model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import ProviderError
+from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import ChannelCategory, ChannelType
+from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
+from roomkit_plugins.ai.tokens import of_event, of_messages
+from roomkit_plugins.ai.transcript import Transcript
+
+if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["CompactingMemory"]
+
+logger = logging.getLogger(__name__)
+
+MAX_ROOMS = 1024
+REFILL = 0.5
+"""After a summary, events fill this share of the budget; the rest is room to grow before the next."""
+
+INSTRUCTIONS = (
+    "Summarise the conversation below for an assistant who will carry it on: who takes part, what "
+    "they want, facts, names, numbers and decisions, and what is still open. Do not answer it."
+)
+
+type Mark = tuple[str, datetime | None]
+"""An event as it was summarised: its id, and when it was last edited."""
+
+
+@dataclass(slots=True, frozen=True)
+class Summary:
+    """What was said up to and including the last event of `covers`."""
+
+    text: str
+    covers: tuple[Mark, ...]
+    expires: float
+
+
+class CompactingMemory(MemoryProvider):
+    """What `inner` remembers, its oldest part replaced by a summary once it no longer fits.
+
+    The summary is made by `provider` in at most `summary_ratio` of `max_context_tokens`, extended
+    when more events leave the window, made afresh when an event it covers is seen to have changed,
+    and in any case `summary_cache_ttl_seconds` after it was begun. When the provider fails, a note says that
+    messages are missing. The newest `min_events` are always shown. `provider` is not closed here.
+    """
+
+    def __init__(
+        self,
+        inner: MemoryProvider,
+        provider: AIProvider,
+        max_context_tokens: int,
+        summary_ratio: float = 0.10,
+        safety_margin_ratio: float = 0.15,
+        min_events: int = 5,
+        summary_cache_ttl_seconds: float = 300,
+        *,
+        reserve_tokens: int = 0,
+    ) -> None:
+        self.inner = inner
+        self.provider = provider
+        self.min_events = min_events
+        self.summary_tokens = max(1, int(max_context_tokens * summary_ratio))
+        self.budget = usable_budget(max_context_tokens, safety_margin_ratio) - reserve_tokens
+        self.ttl = summary_cache_ttl_seconds
+        self._summaries: OrderedDict[tuple[str, str | None], Summary] = OrderedDict()  # bound: MAX_ROOMS
+
+    async def retrieve(
+        self,
+        room_id: str,
+        current_event: RoomEvent,
+        context: RoomContext,
+        *,
+        channel_id: str | None = None,
+    ) -> MemoryResult:
+        """Return a summary, when one is needed, and the events it does not cover."""
+        found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
+        budget = self.budget - of_messages(found.messages) - of_event(current_event)
+        key = (room_id, channel_id)
+        summary = self._valid(key, found.events)
+        start = _overlap(summary, found.events) if summary else 0
+        cost = sum(map(of_event, found.events[start:])) + (self.summary_tokens if summary else 0)
+        if cost > budget:
+            cut = self._cut(found.events, start, budget)
+            if cut > start:
+                summary = await self._summarise(summary, found.events, (start, cut), context, channel_id)
+                self._remember(key, summary)
+            start = cut
+        said = [AIMessage(role="user", content=summary.text)] if summary else []
+        return MemoryResult([*found.messages, *said], found.events[start:])
+
+    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
+        """Pass it on."""
+        await self.inner.ingest(room_id, event, channel_id=channel_id)
+
+    async def clear(self, room_id: str) -> None:
+        """Forget the room's summaries, and pass it on."""
+        for key in [key for key in self._summaries if key[0] == room_id]:
+            del self._summaries[key]
+        await self.inner.clear(room_id)
+
+    async def close(self) -> None:
+        """Close the inner memory."""
+        await self.inner.close()
+
+    def _valid(self, key: tuple[str, str | None], events: Sequence[RoomEvent]) -> Summary | None:
+        summary = self._summaries.get(key)
+        if summary is None:
+            return None
+        if summary.expires > asyncio.get_running_loop().time() and _still_true(summary, events):
+            return summary
+        del self._summaries[key]
+        return None
+
+    def _remember(self, key: tuple[str, str | None], summary: Summary) -> None:
+        if summary.expires <= 0:
+            return
+        self._summaries[key] = summary
+        self._summaries.move_to_end(key)
+        while len(self._summaries) > MAX_ROOMS:
+            self._summaries.popitem(last=False)
+
+    def _cut(self, events: Sequence[RoomEvent], start: int, budget: int) -> int:
+        """Return where the events that are shown begin, with room for some more."""
+        left = int((budget - self.summary_tokens) * REFILL)
+        return len(events) - len(newest_that_fit(events[start:], left, at_least=self.min_events))
+
+    async def _summarise(
+        self,
+        before: Summary | None,
+        events: Sequence[RoomEvent],
+        span: tuple[int, int],
+        context: RoomContext,
+        channel_id: str | None,
+    ) -> Summary:
+        start, cut = span
+        known = [before.text] if before else []
+        lines = [*known, *_lines(events[start:cut], context, channel_id)]
+        request = AIContext(
+            messages=[AIMessage(role="user", content="\n".join(lines))],
+            system_prompt=INSTRUCTIONS,
+            max_tokens=self.summary_tokens,
+        )
+        covers = tuple(map(_mark, events[:cut]))
+        try:
+            response = await self.provider.generate(request)
+        except ProviderError as error:
+            logger.warning("no summary from %s: %s", self.provider.name, error.error_code)
+            return Summary(f"[{cut} earlier messages are not shown.]", covers, 0)
+        expires = before.expires if before else asyncio.get_running_loop().time() + self.ttl
+        return Summary(f"[Summary of the conversation so far]\n{response.content}", covers, expires)
+
+
+def _mark(event: RoomEvent) -> Mark:
+    return event.id, event.amendment.edited_at if event.amendment else None
+
+
+def _overlap(summary: Summary, events: Sequence[RoomEvent]) -> int:
+    """Return how many of `events`, from the first, the summary covers."""
+    covered = set(summary.covers)
+    return next((at for at, event in enumerate(events) if _mark(event) not in covered), len(events))
+
+
+def _still_true(summary: Summary, events: Sequence[RoomEvent]) -> bool:
+    """Return whether every covered event that should still be among `events` is, unchanged."""
+    if not events:
+        return False
+    first = _mark(events[0])
+    if first not in summary.covers:
+        return events[0].id not in {key for key, _ in summary.covers}
+    expected = summary.covers[summary.covers.index(first) :]
+    return expected == tuple(map(_mark, events[: len(expected)]))
+
+
+def _lines(events: Sequence[RoomEvent], context: RoomContext, channel_id: str | None) -> list[str]:
+    reader = context.reader or ChannelBinding(
+        channel_id=channel_id or "",
+        room_id=context.room.id,
+        channel_type=ChannelType.AI,
+        category=ChannelCategory.INTELLIGENCE,
+    )
+    transcript = Transcript(reader, context, vision=False)
+    messages = filter(None, map(transcript.message, events))
+    return [f"{one.name or one.role}: {one.content}" for one in messages if isinstance(one.content, str)]

@@ -1,0 +1,202 @@
+"""The tools of an agent: what is offered to the model, and who answers a call."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roomkit.abc.errors import InvalidInputError
+from roomkit.models.ai import AITool
+from roomkit_plugins.ai.errors import UnknownToolError
+from roomkit_plugins.ai.policy import ToolPolicy
+from roomkit_plugins.ai.schema import check_arguments, schema_problem
+
+if TYPE_CHECKING:
+    from roomkit.abc.ai import ToolHandler
+    from roomkit.models.tool import ToolUse
+
+__all__ = [
+    "RunnableTool",
+    "SupportsTool",
+    "ToolLike",
+    "Toolbox",
+    "compose_tool_handlers",
+    "current_tool_call",
+    "refused",
+    "runnable",
+    "running_call",
+]
+
+logger = logging.getLogger(__name__)
+
+running_call: ContextVar[ToolUse] = ContextVar("running_call")
+
+
+def current_tool_call() -> ToolUse:
+    """Return the call a tool handler is answering: its room, its id, and on whose behalf.
+
+    Raises LookupError outside a tool handler.
+    """
+    try:
+        return running_call.get()
+    except LookupError:
+        raise LookupError("no tool is being run here: call this from a tool handler") from None
+
+
+class SupportsTool(Protocol):
+    """Anything that brings a tool's definition together with its handler."""
+
+    @property
+    def definition(self) -> AITool:
+        """What the model is told of the tool."""
+
+    @property
+    def handler(self) -> ToolHandler | None:
+        """Who answers a call."""
+
+
+@dataclass(slots=True, frozen=True)
+class RunnableTool:
+    """A tool with its handler; without one, the channel's `tool_handler` answers.
+
+    `timeout` in seconds takes the place of the channel's `tool_timeout_seconds`.
+    """
+
+    definition: AITool
+    handler: ToolHandler | None = None
+    timeout: float | None = None
+
+
+type ToolLike = AITool | SupportsTool | tuple[AITool, ToolHandler]
+"""What `tools=` and `extra_tools` take."""
+
+
+def runnable(tool: ToolLike) -> RunnableTool:
+    """Return `tool` in the one form the loop works with.
+
+    Raises InvalidInputError for anything that is no tool.
+    """
+    match tool:
+        case RunnableTool():
+            return tool
+        case AITool():
+            return RunnableTool(tool)
+        case (AITool() as definition, handler) if callable(handler):
+            return RunnableTool(definition, handler)
+    described: object = getattr(tool, "definition", None)
+    if isinstance(described, AITool):
+        return RunnableTool(described, getattr(tool, "handler", None), getattr(tool, "timeout", None))
+    raise InvalidInputError(
+        f"{tool!r} is no tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
+    )
+
+
+class Toolbox:
+    """The tools of one turn, after policy: the one place that says what may be called.
+
+    Of two tools with one name the first is kept. A tool whose schema no vendor would take is left
+    out, with a warning, so that it does not spoil the request.
+    """
+
+    __slots__ = ("_fallback", "_policy", "_tools")
+
+    def __init__(
+        self,
+        tools: Iterable[RunnableTool] = (),
+        *,
+        handler: ToolHandler | None = None,
+        policy: ToolPolicy | None = None,
+    ) -> None:
+        self._policy = policy
+        self._fallback = handler
+        self._tools: dict[str, RunnableTool] = {}  # bound: the tools configured
+        for tool in tools:
+            if self._permits(tool.definition.name) and _usable(tool.definition):
+                self._tools.setdefault(tool.definition.name, tool)
+
+    @property
+    def definitions(self) -> list[AITool]:
+        """What the model is offered."""
+        return [tool.definition for tool in self._tools.values()]
+
+    def refusal(self, name: str, arguments: Mapping[str, Any]) -> str | None:
+        """Return why a call may not be made, in words for the model; None when it may."""
+        if not self._permits(name):
+            return f"the tool {name!r} is not permitted here"
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            return f"unknown tool {name!r}; the tools you may call: {known}"
+        problems = check_arguments(tool.definition, arguments)
+        if problems:
+            return f"invalid arguments, correct them and call again: {'; '.join(problems)}"
+        return None
+
+    def handler(self, name: str) -> ToolHandler:
+        """Return who answers calls of an offered tool. Raises UnknownToolError when nobody does."""
+        handler = self._tools[name].handler or self._fallback
+        if handler is None:
+            logger.warning(
+                "the tool %r was called but nobody answers it: set tool_handler, or pass the tool "
+                "with its handler in tools=",
+                name,
+            )
+            raise UnknownToolError(f"the tool {name!r} has no handler")
+        return handler
+
+    def timeout(self, name: str) -> float | None:
+        """Return a tool's own deadline in seconds, if it has one."""
+        return self._tools[name].timeout
+
+    def _permits(self, name: str) -> bool:
+        return self._policy is None or self._policy.is_allowed(name)
+
+
+def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:
+    """Return a handler that asks `handlers` in order until one knows the tool.
+
+    "Not mine" is said by raising `UnknownToolError`, or by returning a JSON object whose `error`
+    is a text that starts with "unknown tool". The last handler's answer is final. Raises
+    ValueError for fewer than two handlers.
+    """
+    if len(handlers) < 2:
+        raise ValueError(f"there is nothing to compose in {len(handlers)} handler(s): pass two or more")
+    *others, last = handlers
+
+    async def composed(name: str, arguments: dict[str, Any]) -> str:
+        for handler in others:
+            try:
+                result = await handler(name, arguments)
+            except UnknownToolError:
+                continue
+            if not _disowned(result):
+                return result
+        return await last(name, arguments)
+
+    return composed
+
+
+def refused(reason: str) -> str:
+    """Return the result that tells a model why its call was not run."""
+    return json.dumps({"error": reason}, ensure_ascii=False)
+
+
+def _disowned(result: object) -> bool:
+    if not isinstance(result, str) or not result.lstrip().startswith("{"):
+        return False
+    try:
+        error = json.loads(result).get("error")
+    except ValueError:
+        return False
+    return isinstance(error, str) and error.lower().startswith("unknown tool")
+
+
+def _usable(tool: AITool) -> bool:
+    problem = schema_problem(tool)
+    if problem:
+        logger.warning("the tool %r is not offered: %s", tool.name, problem)
+    return problem is None

@@ -1,0 +1,157 @@
+"""What a model reads of the timeline: events as messages, every kind of content, every speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.models.ai import AIImagePart, AIMessage, AITextPart
+from roomkit.models.content import (
+    AudioContent,
+    CompositeContent,
+    EditContent,
+    LocationContent,
+    MediaContent,
+    RichContent,
+    TemplateContent,
+    VideoContent,
+    text_of,
+)
+from roomkit.models.enums import ChannelCategory, ChannelType, EventStatus
+from roomkit.models.visibility import sees
+
+if TYPE_CHECKING:
+    from roomkit.models.ai import AIPart
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import EventContent
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
+
+__all__ = ["Transcript", "history_of", "parts_of", "presentable"]
+
+MAX_LABEL = 64
+
+
+def presentable(event: RoomEvent) -> bool:
+    """Return whether an event may be put to a model at all: not blocked and not deleted."""
+    return event.status is not EventStatus.BLOCKED and not event.deleted
+
+
+def history_of(current: RoomEvent, events: Iterable[RoomEvent]) -> list[RoomEvent]:
+    """Return what goes before `current`: each event once, and never `current` itself."""
+    history: dict[str, RoomEvent] = {}
+    for event in events:
+        if event.id != current.id and presentable(event):
+            history.setdefault(event.id, event)
+    return list(history.values())
+
+
+class Transcript:
+    """Turns the events of one room into messages, as one agent (its `binding`) sees them."""
+
+    __slots__ = ("_agents", "_binding", "_crowd", "_people", "_vision")
+
+    def __init__(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> None:
+        self._binding = binding
+        self._vision = vision
+        self._people: Mapping[str, Participant] = {one.id: one for one in context.participants}
+        self._agents = {
+            one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
+        }
+        self._crowd = len(self._people) > 1
+
+    def message(self, event: RoomEvent) -> AIMessage | None:
+        """Return the event as a message, None when the agent may not see it or it says nothing."""
+        if not presentable(event) or not sees(self._binding, event):
+            return None
+        own = event.source.channel_id == self._binding.channel_id
+        parts = parts_of(event.content, vision=self._vision and not own)
+        if not parts:
+            return None
+        return AIMessage(
+            role="assistant" if own else "user",
+            content=_plain(parts),
+            name=None if own else self._speaker(event),
+        )
+
+    def _speaker(self, event: RoomEvent) -> str | None:
+        source = event.source
+        if source.channel_type is ChannelType.SYSTEM:
+            return "[system]"
+        if source.channel_id in self._agents or source.channel_type is ChannelType.AI:
+            return f"[agent {_label(source.channel_id)}]"
+        person = self._people.get(source.participant_id or "")
+        if person is not None and person.display_name:
+            return _label(person.display_name) or None
+        return _label(source.participant_id) if self._crowd and source.participant_id else None
+
+
+def parts_of(content: EventContent, *, vision: bool) -> list[AIPart]:
+    """Return what a model gets of `content`; none when it says nothing.
+
+    Images become image parts when `vision` is set; what a model cannot take, such as a film, is
+    named in a short note.
+    """
+    match content:
+        case CompositeContent():
+            return [part for one in content.parts for part in parts_of(one, vision=vision)]
+        case EditContent():
+            return parts_of(content.new_content, vision=vision)
+        case MediaContent() if vision and content.mime_type.lower().startswith("image/"):
+            image = AIImagePart(url=content.url, mime_type=content.mime_type)
+            return [*_texts(content.caption or ""), image]
+    return _texts("\n".join(filter(None, (_words(content), _note(content)))))
+
+
+def _words(content: EventContent) -> str:
+    return "" if isinstance(content, LocationContent) else text_of(content)
+
+
+def _note(content: EventContent) -> str:
+    match content:
+        case MediaContent():
+            kind = "image" if content.mime_type.lower().startswith("image/") else "file"
+            return _bracket(kind, [content.filename, content.mime_type])
+        case AudioContent() if not content.transcript:
+            return _bracket("audio", [_seconds(content.duration_seconds), "no transcript"])
+        case VideoContent():
+            return _bracket("video", [_seconds(content.duration_seconds), content.mime_type])
+        case LocationContent():
+            place = f"{content.latitude}, {content.longitude}"
+            return _bracket("location", [content.label, content.address, place])
+        case TemplateContent() if not content.body:
+            values = [f"{key}={value}" for key, value in content.parameters.items()]
+            return _bracket("template", [content.template_id, *values])
+        case RichContent():
+            return _choices(content)
+    return ""
+
+
+def _choices(content: RichContent) -> str:
+    cards = [str(card.get("title", "")) for card in content.cards]
+    choices = [str(button.get("text", "")) for button in content.buttons]
+    shown = (("cards", cards), ("choices", [*choices, *content.quick_replies]))
+    return "\n".join(_bracket(kind, names) for kind, names in shown if any(names))
+
+
+def _bracket(kind: str, details: Sequence[str | None]) -> str:
+    return f"[{kind}: {', '.join(filter(None, details))}]"
+
+
+def _seconds(duration: float | None) -> str | None:
+    return None if duration is None else f"{duration:g} s"
+
+
+def _texts(text: str) -> list[AIPart]:
+    return [AITextPart(text=text)] if text.strip() else []
+
+
+def _plain(parts: list[AIPart]) -> str | tuple[AIPart, ...]:
+    first = parts[0]
+    return first.text if len(parts) == 1 and first.type == "text" else tuple(parts)
+
+
+def _label(name: str) -> str:
+    """Return `name` on one line and without brackets, which mark what is no person."""
+    return " ".join(name.translate({91: None, 93: None}).split())[:MAX_LABEL]

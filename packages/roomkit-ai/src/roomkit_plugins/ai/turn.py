@@ -1,0 +1,150 @@
+"""One turn of an agent: everything that belongs to one answer in one room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import InvalidInputError
+from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.steering import Cancel, InjectMessage, UpdateSystemPrompt
+from roomkit_plugins.ai.shape import append
+from roomkit_plugins.ai.stop import Stop
+
+if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
+    from roomkit.abc.services import ChannelServices
+    from roomkit.models.channel import RetryPolicy
+    from roomkit.models.enums import ParticipantRole
+    from roomkit.models.steering import SteeringDirective
+    from roomkit.models.task import Observation, Task
+    from roomkit_plugins.ai.signals import Signals
+    from roomkit_plugins.ai.tools import Toolbox
+
+__all__ = ["Turn", "TurnLimits"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class TurnLimits:
+    """How long a turn may go on; seconds, None for no deadline.
+
+    Raises InvalidInputError for a limit that would let nothing happen.
+    """
+
+    max_tool_rounds: int = 200
+    warn_after_rounds: int = 50
+    turn_seconds: float | None = 300.0
+    tool_seconds: float | None = 60.0
+    max_identical_calls: int = 3
+
+    def __post_init__(self) -> None:
+        if self.max_tool_rounds < 0 or self.max_identical_calls < 1:
+            raise InvalidInputError(
+                f"max_tool_rounds={self.max_tool_rounds} and max_identical_calls="
+                f"{self.max_identical_calls}: the first may not be negative, the second is at least 1"
+            )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Turn:
+    """The state of one turn.
+
+    `request` is what the model is asked next; it is replaced, never changed, when a round ends, so
+    that who records requests has each as it was.
+    """
+
+    id: str
+    room_id: str
+    channel_id: str
+    participant_id: str | None
+    role: ParticipantRole | None
+    request: AIContext
+    provider: AIProvider
+    fallback: AIProvider | None
+    retry: RetryPolicy | None
+    toolbox: Toolbox
+    limits: TurnLimits
+    signals: Signals
+    services: ChannelServices | None
+    call_ids: set[str]
+    history: int
+    """How many of the request's messages came before the turn."""
+    error_reply: str | None = None
+
+    stop: Stop = field(default_factory=Stop)
+    inbox: list[SteeringDirective] = field(default_factory=list)  # bound: MAX_INBOX
+    rounds: int = 0
+    usage: dict[str, int] = field(default_factory=dict)
+    last_piece: str = ""
+    """What was said last, "" while nothing was."""
+    finish_reason: str | None = None
+    compacted: bool = False
+    last_round: bool = False
+    repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+
+    def direct(self, directive: SteeringDirective) -> bool:
+        """Take a direction from outside: at once to cancel, else before the next round.
+
+        False when the turn has more directions waiting than it will take.
+        """
+        if isinstance(directive, Cancel):
+            self.stop.request()
+        elif len(self.inbox) >= MAX_INBOX:
+            return False
+        else:
+            self.inbox.append(directive)
+        return True
+
+    def take_directions(self) -> bool:
+        """Apply what is waiting; return whether the model is to be asked because of it."""
+        asked = False
+        for directive in self.inbox:
+            match directive:
+                case InjectMessage(role="user"):
+                    self.add(AIMessage(role="user", content=directive.content))
+                    asked = True
+                case InjectMessage():
+                    self.instruct(directive.content)
+                    asked = True
+                case UpdateSystemPrompt():
+                    self.instruct(directive.append)
+        self.inbox.clear()
+        return asked
+
+    def add(self, *messages: AIMessage) -> None:
+        """Go on from `messages`, which follow what was said so far."""
+        conversation = list(self.request.messages)
+        for message in messages:
+            append(conversation, message)
+        self.request = replace(self.request, messages=conversation)
+
+    def instruct(self, text: str) -> None:
+        """Add to the system prompt."""
+        prompt = "\n\n".join(filter(None, (self.request.system_prompt, text)))
+        self.request = replace(self.request, system_prompt=prompt)
+
+    def ask_for_answer(self, why: str) -> None:
+        """Make the next round the last: no more tools, an answer."""
+        self.last_round = True
+        self.add(AIMessage(role="user", content=f"[{why} Answer now with what you know.]"))
+        self.request = replace(self.request, tool_choice="none")
+
+    def count(self, usage: Iterable[tuple[str, int]]) -> None:
+        """Add what a round used to what the turn used."""
+        for key, tokens in usage:
+            self.usage[key] = self.usage.get(key, 0) + tokens
+
+    def unique_id(self, call_id: str) -> str:
+        """Return `call_id`, changed if an earlier call of the conversation had it."""
+        unique, number = call_id or "call", 1
+        while unique in self.call_ids:
+            number += 1
+            unique = f"{call_id or 'call'}-{number}"
+        self.call_ids.add(unique)
+        return unique
+
+
+MAX_INBOX = 100
