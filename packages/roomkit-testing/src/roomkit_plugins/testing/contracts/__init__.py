@@ -1,0 +1,1 @@
+"""Contract suites: one pytest class for each role. Subclass it, give a `factory`, run it."""

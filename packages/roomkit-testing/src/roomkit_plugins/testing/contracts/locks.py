@@ -1,0 +1,233 @@
+"""The contract suite of room locks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from roomkit.abc.locks import RoomLockManager
+from roomkit.models.base import new_id
+from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
+from roomkit_plugins.testing.contracts.base import ContractSuite, make
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+__all__ = ["RoomLockManagerContract"]
+
+PATIENCE = 10.0
+
+
+class RoomLockManagerContract(ContractSuite):
+    """Mutual exclusion per room, in order of arrival, whatever is cancelled meanwhile.
+
+    The factory's managers need not exclude each other, unless `is_process_local` is false: then two
+    of them guard the same rooms.
+    """
+
+    @pytest.fixture
+    def locks(self, subject: RoomLockManager) -> RoomLockManager:
+        """Return the manager under test."""
+        return subject
+
+    @pytest.fixture
+    def room(self) -> str:
+        """Return the id of a room nobody else has."""
+        return new_id()
+
+    async def test_one_at_a_time_per_room(self, locks: RoomLockManager, room: str) -> None:
+        """However many want in, one is in."""
+        inside = 0
+        most = 0
+
+        async def enter() -> None:
+            nonlocal inside, most
+            async with locks.locked(room):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await asyncio.gather(*(enter() for _ in range(50)))
+        assert (most, inside) == (1, 0)
+
+    async def test_rooms_do_not_wait_for_each_other(self, locks: RoomLockManager, room: str) -> None:
+        """Holding one room leaves all others free."""
+        async with locks.locked(room), asyncio.timeout(PATIENCE):
+            for _ in range(20):
+                async with locks.locked(new_id()):
+                    pass
+
+    async def test_waiters_are_served_in_order_of_arrival(self, locks: RoomLockManager, room: str) -> None:
+        """First come, first served; nobody overtakes, not even who asks at the moment of release."""
+        served: list[int] = []
+
+        async def enter(number: int) -> None:
+            async with locks.locked(room):
+                served.append(number)
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            async with locks.locked(room):
+                for number in range(10):
+                    group.create_task(enter(number))
+                    await self.settle()
+            async with locks.locked(room):
+                served.append(10)
+        assert served == list(range(11))
+
+    async def test_an_exception_inside_frees_the_lock(self, locks: RoomLockManager, room: str) -> None:
+        """What is raised inside comes out as it was, and the next may enter."""
+        with pytest.raises(ZeroDivisionError):
+            async with locks.locked(room):
+                _ = 1 / 0
+        await self.assert_free(locks, room)
+
+    async def test_a_manager_made_and_not_entered_holds_nothing(
+        self, locks: RoomLockManager, room: str
+    ) -> None:
+        """`locked()` alone takes no lock."""
+        locks.locked(room)
+        await self.assert_free(locks, room)
+
+    async def test_cancelling_who_holds_the_lock_frees_it(self, locks: RoomLockManager, room: str) -> None:
+        """At whatever await the holder is cancelled, acquiring and releasing included."""
+
+        async def hold() -> None:
+            async with locks.locked(room):
+                await asyncio.sleep(0)
+
+        async def check(cancellation: Cancellation) -> None:
+            await self.assert_free(locks, room)
+
+        await cancel_at_every_await(hold, check)
+
+    async def test_cancelling_who_waits_leaves_the_lock_as_it_was(
+        self, locks: RoomLockManager, room: str
+    ) -> None:
+        """The holder still excludes, and those behind the cancelled one still get their turn."""
+        served: list[str] = []
+
+        async def enter(name: str) -> None:
+            async with locks.locked(room):
+                served.append(name)
+
+        async with asyncio.timeout(PATIENCE):
+            async with locks.locked(room):
+                waiting = [asyncio.create_task(enter(name)) for name in ("first", "second", "third")]
+                await self.settle()
+                waiting[1].cancel()
+                await asyncio.wait([waiting[1]])
+                assert not served
+            await asyncio.gather(waiting[0], waiting[2])
+        assert served == ["first", "third"]
+        await self.assert_free(locks, room)
+
+    async def test_a_turn_that_comes_with_the_cancellation_is_passed_on(
+        self, locks: RoomLockManager, room: str
+    ) -> None:
+        """A waiter cancelled in the very moment of its turn does not take the lock to the grave."""
+
+        async def hold_while_another_leaves() -> None:
+            leaving = asyncio.create_task(hold_shortly())
+            await self.settle()
+            try:
+                async with locks.locked(room):
+                    pass
+            finally:
+                await leaving
+
+        async def hold_shortly() -> None:
+            async with locks.locked(room):
+                await self.settle()
+
+        async def check(cancellation: Cancellation) -> None:
+            await self.assert_free(locks, room)
+
+        await cancel_at_every_await(hold_while_another_leaves, check)
+
+    async def test_a_storm_of_cancellations_loses_no_turn(self, locks: RoomLockManager, room: str) -> None:
+        """Half the waiters are cancelled at different moments; the other half all get in, alone."""
+        inside = 0
+        served = 0
+
+        async def enter() -> None:
+            nonlocal inside, served
+            async with locks.locked(room):
+                inside += 1
+                assert inside == 1
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    inside -= 1
+                served += 1
+
+        tasks = [asyncio.create_task(enter()) for _ in range(60)]
+        for number, task in enumerate(tasks):
+            if number % 2:
+                await asyncio.sleep(0)
+                task.cancel()
+        async with asyncio.timeout(PATIENCE):
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        finished = ends.count(None)
+        assert finished >= 30
+        assert finished == served
+        assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
+        await self.assert_free(locks, room)
+
+    async def test_strange_room_ids_are_rooms_of_their_own(self, locks: RoomLockManager) -> None:
+        """No two ids are one lock, however alike they look to a careless encoding."""
+        ids = ["", " ", "room", "ROOM", "room ", "ro\x00om", "räum", "ra\u0308um", "r" * 10_000, "'; --"]
+        prefix = new_id()
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+            for room_id in ids:
+                await stack.enter_async_context(locks.locked(prefix + room_id))
+
+    async def test_a_lock_of_every_process_excludes_other_managers(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """`is_process_local` false means that another manager of the same kind waits."""
+        if locks.is_process_local:
+            pytest.skip("the lock is local to the process, and says so")
+        other = await make(factory)
+        served: list[str] = []
+
+        async def enter() -> None:
+            async with other.locked(room):
+                served.append("other")
+
+        async with asyncio.timeout(PATIENCE):
+            async with locks.locked(room):
+                waiting = asyncio.create_task(enter())
+                await self.settle()
+                assert not served
+            await waiting
+        await other.close()
+        assert served == ["other"]
+
+    async def test_nothing_leaks(self, locks: RoomLockManager) -> None:
+        """Taking and contending for ever new rooms leaves tasks, threads and descriptors flat."""
+
+        async def cycle() -> None:
+            room = new_id()
+
+            async def enter() -> None:
+                async with locks.locked(room):
+                    await asyncio.sleep(0)
+
+            await asyncio.gather(*(enter() for _ in range(3)))
+
+        await assert_nothing_leaks(cycle)
+
+    async def settle(self) -> None:
+        """Wait until what was asked of the lock has reached it; override where that takes I/O."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def assert_free(self, locks: RoomLockManager, room: str) -> None:
+        """Assert that the room can be entered."""
+        async with asyncio.timeout(PATIENCE), locks.locked(room):
+            pass

@@ -1,0 +1,290 @@
+"""The contract suite of realtime backends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import given
+
+from roomkit.abc.realtime import RealtimeBackend
+from roomkit.models.base import new_id
+from roomkit.models.enums import EphemeralEventType
+from roomkit.models.realtime import EphemeralEvent
+from roomkit_plugins.testing.contracts.base import ContractSuite
+from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+__all__ = ["RealtimeBackendContract"]
+
+PATIENCE = 10.0
+
+
+class RealtimeBackendContract(ContractSuite):
+    """Publish and subscribe: in order, to everybody, and nobody slows down anybody."""
+
+    @pytest.fixture
+    def backend(self, subject: RealtimeBackend) -> RealtimeBackend:
+        """Return the backend under test."""
+        return subject
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """Return a topic nobody else uses."""
+        return new_id()
+
+    @property
+    def queue_size(self) -> int:
+        """How many events a slow subscription holds before the oldest are dropped."""
+        return 100
+
+    async def test_a_subscriber_sees_events_in_the_order_published(
+        self, backend: RealtimeBackend, topic: str
+    ) -> None:
+        """One publisher, one order."""
+        ear = Ear(expected=50)
+        await backend.subscribe(topic, ear)
+        published = [signal(data={"number": number}) for number in range(50)]
+        for event in published:
+            await backend.publish(topic, event)
+        assert await ear.heard_all() == published
+
+    @PROPERTY
+    @given(event=records(EphemeralEvent))
+    async def test_every_field_arrives(self, backend: RealtimeBackend, event: EphemeralEvent) -> None:
+        """What is published is what is seen, field by field."""
+        topic, ear = new_id(), Ear()
+        subscription = await backend.subscribe(topic, ear)
+        await backend.publish(topic, event)
+        assert await ear.heard_all() == [event]
+        await backend.unsubscribe(subscription)
+
+    async def test_every_subscriber_of_the_topic_sees_it_and_nobody_else(
+        self, backend: RealtimeBackend, topic: str
+    ) -> None:
+        """Topics are apart, whatever their names have in common."""
+        ears = [Ear(), Ear()]
+        for ear in ears:
+            await backend.subscribe(topic, ear)
+        strangers = {name: Ear() for name in (f"{topic}x", topic[:-1], f"room:{topic}", f"{topic}*")}
+        for name, ear in strangers.items():
+            await backend.subscribe(name, ear)
+        event = signal()
+        await backend.publish(topic, event)
+        for ear in ears:
+            assert await ear.heard_all() == [event]
+        await self.settle()
+        assert not any(ear.heard for ear in strangers.values())
+
+    async def test_rooms_have_topics_of_their_own(self, backend: RealtimeBackend) -> None:
+        """`publish_to_room` reaches `subscribe_to_room` of that room only."""
+        here, there = Ear(), Ear()
+        room = new_id()
+        await backend.subscribe_to_room(room, here)
+        await backend.subscribe_to_room(new_id(), there)
+        event = signal()
+        await backend.publish_to_room(room, event)
+        assert await here.heard_all() == [event]
+        await self.settle()
+        assert not there.heard
+
+    async def test_nothing_is_replayed(self, backend: RealtimeBackend, topic: str) -> None:
+        """A subscription sees what comes after it."""
+        await backend.publish(topic, signal())
+        await self.settle()
+        ear = Ear()
+        await backend.subscribe(topic, ear)
+        event = signal()
+        await backend.publish(topic, event)
+        assert await ear.heard_all() == [event]
+
+    async def test_a_hanging_subscriber_delays_nobody(self, backend: RealtimeBackend, topic: str) -> None:
+        """The publisher goes on, and the others see everything."""
+        stuck = asyncio.Event()
+
+        async def hang(event: EphemeralEvent) -> None:
+            await stuck.wait()
+
+        await backend.subscribe(topic, hang)
+        ear = Ear(expected=self.queue_size // 2)
+        await backend.subscribe(topic, ear)
+        published = [signal() for _ in range(self.queue_size // 2)]
+        async with asyncio.timeout(PATIENCE):
+            for event in published:
+                await backend.publish(topic, event)
+        assert await ear.heard_all() == published
+        stuck.set()
+
+    async def test_a_subscription_shows_one_event_at_a_time(
+        self, backend: RealtimeBackend, topic: str
+    ) -> None:
+        """The callback is not called again before it has returned."""
+        ear = Ear(expected=5, pause=True)
+        await backend.subscribe(topic, ear)
+        for _ in range(5):
+            await backend.publish(topic, signal())
+        await ear.heard_all()
+        assert ear.most_at_once == 1
+
+    async def test_beyond_its_bound_a_slow_subscriber_loses_the_oldest(
+        self, backend: RealtimeBackend, topic: str
+    ) -> None:
+        """The newest are seen, in order, and no more than the bound are kept."""
+        release = asyncio.Event()
+        heard: list[int] = []
+        first = asyncio.Event()
+
+        async def slow(event: EphemeralEvent) -> None:
+            first.set()
+            await release.wait()
+            heard.append(event.data["number"])
+
+        await backend.subscribe(topic, slow)
+        await backend.publish(topic, signal(data={"number": -1}))
+        async with asyncio.timeout(PATIENCE):
+            await first.wait()
+            published = range(3 * self.queue_size)
+            for number in published:
+                await backend.publish(topic, signal(data={"number": number}))
+            await self.settle()
+            release.set()
+            while not heard or heard[-1] != published[-1]:
+                await self.settle()
+        assert heard == [-1, *published[-self.queue_size :]]
+
+    async def test_a_failing_callback_is_logged_and_ends_nothing(
+        self, backend: RealtimeBackend, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its subscription goes on, and so do the others'; what it was told is not in the log."""
+        calls: list[EphemeralEvent] = []
+
+        async def fail(event: EphemeralEvent) -> None:
+            calls.append(event)
+            raise RuntimeError("the callback is broken")
+
+        await backend.subscribe(topic, fail)
+        ear = Ear(expected=2)
+        await backend.subscribe(topic, ear)
+        published = [signal(data={"text": "between us"}), signal()]
+        with caplog.at_level(logging.ERROR):
+            for event in published:
+                await backend.publish(topic, event)
+            assert await ear.heard_all() == published
+            await self.settle()
+        assert calls == published
+        assert caplog.records
+        assert "between us" not in caplog.text
+
+    async def test_unsubscribing_ends_it(self, backend: RealtimeBackend, topic: str) -> None:
+        """Once it is unsubscribed the callback is not called, not for what was waiting either."""
+        gone, ear = Ear(), Ear()
+        subscription = await backend.subscribe(topic, gone)
+        await backend.subscribe(topic, ear)
+        assert await backend.unsubscribe(subscription) is True
+        assert await backend.unsubscribe(subscription) is False
+        await backend.publish(topic, signal())
+        await ear.heard_all()
+        await self.settle()
+        assert not gone.heard
+
+    async def test_an_unknown_subscription_is_no_subscription(self, backend: RealtimeBackend) -> None:
+        """Unsubscribing what never was says so, and does not raise."""
+        assert await backend.unsubscribe("no-such-subscription") is False
+
+    async def test_a_callback_may_end_its_own_subscription(
+        self, backend: RealtimeBackend, topic: str
+    ) -> None:
+        """It finishes what it is doing, and is not called again."""
+        heard: list[EphemeralEvent] = []
+        done = asyncio.Event()
+        subscription = ""
+
+        async def once(event: EphemeralEvent) -> None:
+            heard.append(event)
+            assert await backend.unsubscribe(subscription)
+            await asyncio.sleep(0)
+            done.set()
+
+        subscription = await backend.subscribe(topic, once)
+        await backend.publish(topic, signal())
+        await backend.publish(topic, signal())
+        async with asyncio.timeout(PATIENCE):
+            await done.wait()
+        await self.settle()
+        assert len(heard) == 1
+
+    async def test_after_close_publishing_does_nothing(self, backend: RealtimeBackend, topic: str) -> None:
+        """Every subscription has ended, and publishing is silently of no effect."""
+        ear = Ear()
+        await backend.subscribe(topic, ear)
+        await backend.close()
+        await backend.publish(topic, signal())
+        await self.settle()
+        assert not ear.heard
+
+    async def test_close_ends_a_callback_that_hangs(self, backend: RealtimeBackend, topic: str) -> None:
+        """Closing does not wait for ever."""
+        reached = asyncio.Event()
+
+        async def hang(event: EphemeralEvent) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        await backend.subscribe(topic, hang)
+        await backend.publish(topic, signal())
+        async with asyncio.timeout(PATIENCE):
+            await reached.wait()
+            await backend.close()
+
+    async def test_nothing_leaks(self, backend: RealtimeBackend) -> None:
+        """Subscribing, hearing and unsubscribing leaves tasks, threads and descriptors flat."""
+
+        async def cycle() -> None:
+            topic, ear = new_id(), Ear()
+            subscription = await backend.subscribe(topic, ear)
+            await backend.publish(topic, signal())
+            await ear.heard_all()
+            await backend.unsubscribe(subscription)
+
+        await assert_nothing_leaks(cycle)
+
+    async def settle(self) -> None:
+        """Wait until what was published has reached the callbacks; override where that takes I/O."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+class Ear:
+    """A subscriber that collects what it hears."""
+
+    def __init__(self, *, expected: int = 1, pause: bool = False) -> None:
+        self.heard: list[EphemeralEvent] = []
+        self.most_at_once = 0
+        self._expected = expected
+        self._pause = pause
+        self._at_once = 0
+        self._enough = asyncio.Event()
+
+    async def __call__(self, event: EphemeralEvent) -> None:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        if self._pause:
+            await asyncio.sleep(0)
+        self._at_once -= 1
+        self.heard.append(event)
+        if len(self.heard) >= self._expected:
+            self._enough.set()
+
+    async def heard_all(self) -> list[EphemeralEvent]:
+        """Wait for the expected number of events, and return what was heard."""
+        async with asyncio.timeout(PATIENCE):
+            await self._enough.wait()
+        return self.heard
+
+
+def signal(**fields: object) -> EphemeralEvent:
+    """Build an ephemeral event."""
+    return EphemeralEvent.model_validate(
+        {"room_id": "room", "type": EphemeralEventType.TYPING_START, "user_id": "user", **fields}
+    )
