@@ -11,7 +11,7 @@ STARTERS = ("create_task", "ensure_future")
 
 
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
-    """Nobody starts a task that the kit does not know, or says in a comment `# supervised:` who waits for it."""
+    """Nobody starts a task the kit does not know, without a comment `# supervised:` on who waits for it."""
     for module in tree.sources:
         if module.name != "roomkit.kernel.supervisor":
             for node in ast.walk(module.syntax):
