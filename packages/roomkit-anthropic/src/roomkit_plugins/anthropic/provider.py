@@ -82,9 +82,11 @@ class AnthropicAIProvider(AIProvider):
         request = self._request(context)
         async with self._response(request, stream=True) as response:
             stream = MessageStream(request.names, request_id=response.request_id)
-            async for data in _events(response):
-                for item in stream.feed(data):
-                    yield item
+            decoder = SSEDecoder()
+            async for chunk in response.iter_bytes():
+                for data in _decoded(decoder, chunk, response.request_id):
+                    for item in stream.feed(data):
+                        yield item
             done = stream.end()
         yield done
 
@@ -203,12 +205,9 @@ class AnthropicAIProvider(AIProvider):
         return client
 
 
-async def _events(response: anthropic.AsyncAPIResponse[Any]) -> AsyncIterator[str]:
-    """Yield the data of each server-sent event."""
-    decoder = SSEDecoder()
-    async for chunk in response.iter_bytes():
-        try:
-            for data in decoder.feed(chunk):
-                yield data
-        except ValueError as error:
-            raise bad_response(str(error), request_id=response.request_id) from error
+def _decoded(decoder: SSEDecoder, chunk: bytes, request_id: str | None) -> list[str]:
+    """Return the data of each event that `chunk` completes."""
+    try:
+        return list(decoder.feed(chunk))
+    except ValueError as error:
+        raise bad_response(str(error), request_id=request_id) from error

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from roomkit.plugins import hookimpl
 
 if TYPE_CHECKING:
-    from roomkit.plugins import Registry
+    from roomkit.plugins import DoctorReport, Registry
 
 
 @hookimpl
 def roomkit_register(registry: Registry) -> None:
     """Declare the components of this distribution."""
+    registry.add(
+        "ai",
+        "openai",
+        "roomkit_plugins.openai:OpenAIAIProvider",
+        config="roomkit_plugins.openai:OpenAIConfig",
+        summary="OpenAI's models, and any server that speaks its API.",
+    )
+    registry.add(
+        "ai",
+        "vllm",
+        "roomkit_plugins.openai:create_vllm_provider",
+        config="roomkit_plugins.openai:VLLMConfig",
+        summary="A model served by vLLM, or by Ollama, LM Studio, llama.cpp.",
+    )
+
+
+@hookimpl
+def roomkit_doctor(report: DoctorReport) -> None:
+    """Check that the SDK is there and that a key is."""
+    if find_spec("openai") is None:
+        report.fail("openai", "the openai SDK is not installed", next_step="pip install roomkit-openai")
+    else:
+        report.ok("openai", "the openai SDK is installed")
+    if os.environ.get("OPENAI_API_KEY"):
+        report.ok("openai", "OPENAI_API_KEY is set")
+    else:
+        report.warn(
+            "openai",
+            "OPENAI_API_KEY is not set",
+            next_step="set OPENAI_API_KEY, or give OpenAIConfig an api_key; vLLM needs none",
+        )
