@@ -24,7 +24,6 @@ _BY_CODE = {
     "misalignment_policy_violation": ErrorCode.CONTENT_FILTER,
     "model_not_found": ErrorCode.NOT_FOUND,
     "rate_limit_exceeded": ErrorCode.RATE_LIMIT,
-    "server_error": ErrorCode.SERVER,
 }
 
 

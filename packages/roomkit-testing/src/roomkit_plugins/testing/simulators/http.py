@@ -94,6 +94,7 @@ class HTTPSimulator(ABC):
         self._problems: list[Exception] = []  # bound: one test
         self._connections: set[asyncio.Task[Any]] = set()  # bound: the client's pool
         self._server: asyncio.Server | None = None
+        self._arrived = asyncio.Condition()
 
     @property
     def origin(self) -> str:
@@ -105,6 +106,12 @@ class HTTPSimulator(ABC):
     @abstractmethod
     async def handle(self, request: Request, exchange: Exchange) -> None:
         """Answer one request. Cancelled when the client goes away."""
+
+    async def received(self, count: int = 1) -> Request:
+        """Wait until `count` requests have come, and return the last of them."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.requests) >= count)
+        return self.requests[count - 1]
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -146,6 +153,8 @@ class HTTPSimulator(ABC):
         connection = h11.Connection(h11.SERVER)
         while (request := await _read_request(connection, reader)) is not None:
             self.requests.append(request)
+            async with self._arrived:
+                self._arrived.notify_all()
             if not await self._answer(request, connection, reader, writer):
                 return
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
