@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
+    from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
@@ -106,6 +107,7 @@ else:
             "MemoryResult",
             "MessengerProvider",
             "ParticipantNotFoundError",
+            "ProcessTimeoutError",
             "Provider",
             "ProviderError",
             "RCSDeliveryResult",

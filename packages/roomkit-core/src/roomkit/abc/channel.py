@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.steering import SteeringDirective
 
-__all__ = ["Channel", "SupportsSteering", "TextStream"]
+__all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream"]
 
 
 class TextStream(ABC):
@@ -49,7 +49,7 @@ class Channel(ABC):
     is passed in, or kept under the room's id. No method is called under a room's lock.
     """
 
-    channel_type: ClassVar[ChannelType] | ChannelType
+    channel_type: ChannelType
     category: ChannelCategory = ChannelCategory.TRANSPORT
     direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
     responds_to: frozenset[EventType] = frozenset({EventType.MESSAGE})
@@ -87,9 +87,7 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    async def deliver(
-        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
-    ) -> ChannelOutput:
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Carry `event` to the recipient of `binding`.
 
         `event` is already transcoded and no longer than `max_length`. `context.delivery.id` is the
@@ -152,3 +150,22 @@ class SupportsSteering(Protocol):
         self, directive: SteeringDirective, *, room_id: str | None = None, loop_id: str | None = None
     ) -> bool:
         """Hand `directive` to the work under way in that room; False when there is none."""
+
+
+@runtime_checkable
+class SupportsConnections(Protocol):
+    """A channel of live connections, such as web sockets."""
+
+    def register_connection(
+        self,
+        connection_id: str,
+        send_fn: Callable[[str, RoomEvent], Awaitable[None]],
+        *,
+        stream_send_fn: Callable[[str, Any], Awaitable[None]] | None = None,
+        room_id: str | None = None,
+        participant_id: str | None = None,
+    ) -> None:
+        """Begin to send to a connection; one of the same id is replaced."""
+
+    def unregister_connection(self, connection_id: str) -> bool:
+        """Stop sending to a connection; False when there is none of that id."""

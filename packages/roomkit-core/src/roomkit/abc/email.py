@@ -19,6 +19,12 @@ class EmailProvider(Provider):
 
     @abstractmethod
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, subject: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        from_: str | None = None,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ProviderResult:
         """Send to the address `to`; `subject` defaults to the configured one."""

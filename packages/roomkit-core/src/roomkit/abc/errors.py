@@ -25,6 +25,7 @@ __all__ = [
     "KitClosedError",
     "LockLostError",
     "ParticipantNotFoundError",
+    "ProcessTimeoutError",
     "ProviderError",
     "RoomAlreadyExistsError",
     "RoomClosedError",
@@ -168,6 +169,12 @@ class DuplicateEventError(StoreError):
     def __init__(self, message: str, event: RoomEvent) -> None:
         super().__init__(message)
         self.event = event
+
+
+class ProcessTimeoutError(RoomKitError, TimeoutError):
+    """What leads up to the commit took longer than `process_timeout`; nothing was stored."""
+
+    code = "process_timeout"
 
 
 class LockLostError(RoomKitError):

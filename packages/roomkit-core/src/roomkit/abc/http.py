@@ -18,7 +18,5 @@ class HTTPProvider(Provider):
     """Sends HTTP messages; see `Provider` for what every send promises."""
 
     @abstractmethod
-    async def send(
-        self, event: RoomEvent, to: str, *, idempotency_key: str | None = None
-    ) -> ProviderResult:
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
         """Send to the recipient id `to`, which never chooses the URL."""

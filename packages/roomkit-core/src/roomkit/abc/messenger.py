@@ -18,7 +18,5 @@ class MessengerProvider(Provider):
     """Sends Messenger messages; see `Provider` for what every send promises."""
 
     @abstractmethod
-    async def send(
-        self, event: RoomEvent, to: str, *, idempotency_key: str | None = None
-    ) -> ProviderResult:
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
         """Send to the page-scoped user id `to`."""

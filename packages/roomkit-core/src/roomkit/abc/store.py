@@ -378,9 +378,7 @@ class ConversationStore(ABC):
         """Return rows in order of commit; each given filter must hold. `after` is a row's id."""
 
     @abstractmethod
-    async def record_receipt(
-        self, provider: str, message_id: str, receipt: ReceiptState
-    ) -> Delivery | None:
+    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
         """Move the receipt of the delivery with that vendor id forward; return the row, None if unknown.
 
         A receipt never moves backwards, and FAILED is final.

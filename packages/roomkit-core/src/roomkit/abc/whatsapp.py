@@ -20,9 +20,7 @@ class WhatsAppProvider(Provider):
     """Sends WhatsApp messages; see `Provider` for what every send promises."""
 
     @abstractmethod
-    async def send(
-        self, event: RoomEvent, to: str, *, idempotency_key: str | None = None
-    ) -> ProviderResult:
+    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
         """Send to the number or JID `to`."""
 
     async def send_template(

@@ -34,7 +34,9 @@ __all__ = [
     "StreamToolCall",
 ]
 
-FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "refusal", "cancelled", "error"})
+FINISH_REASONS = frozenset(
+    {"stop", "length", "tool_calls", "content_filter", "refusal", "cancelled", "error"}
+)
 """The normalised finish reasons; the vendor's own word goes to `metadata["finish_reason"]`."""
 
 USAGE_KEYS = frozenset(

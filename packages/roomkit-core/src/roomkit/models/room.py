@@ -44,6 +44,7 @@ class Room(Record):
     `timers.last_activity_at`: an `update_room` keeps its own values of these. `version` rises
     with every change of the room, its bindings or its participants. `state` is where plugins keep
     what they know of the room, each under its own name; it never comes from outside.
+    `detached_channels` were taken away on purpose: only an explicit attach brings them back.
     """
 
     id: str = Field(default_factory=new_id, min_length=1)
@@ -59,4 +60,5 @@ class Room(Record):
     version: int = Field(default=0, ge=0)
     ai_config: AIConfig | None = None
     agent_response_policy: AgentResponsePolicy | None = None
+    detached_channels: tuple[str, ...] = ()
     state: Json = EMPTY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from roomkit.models.enums import ChannelCategory
+from roomkit.models.enums import ChannelCategory, EventStatus
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
@@ -40,10 +40,20 @@ def admits(visibility: str, channel_id: str, category: ChannelCategory) -> bool:
 
 
 def sees(reader: ChannelBinding, event: RoomEvent) -> bool:
-    """Return whether `reader` may see `event`: its own always, others' when admitted and readable."""
+    """Return whether `reader` may see `event`.
+
+    A channel sees its own events, and others' when it may read and they are meant for it. Nobody
+    sees a deleted event, nor, but for its author, a blocked one.
+    """
+    if event.deleted:
+        return False
     if event.source.channel_id == reader.channel_id:
         return True
-    return reader.access.can_read and admits(event.visibility, reader.channel_id, reader.category)
+    return (
+        event.status is not EventStatus.BLOCKED
+        and reader.access.can_read
+        and admits(event.visibility, reader.channel_id, reader.category)
+    )
 
 
 def narrowest(first: str, second: str) -> str:

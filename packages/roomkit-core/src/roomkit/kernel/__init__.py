@@ -1,0 +1,1 @@
+"""How a message flows: `inbound` from top to bottom, then `writer`, `lanes` and `cascade`."""

@@ -1,0 +1,330 @@
+"""What an intelligence said, on its way back into the room: the same gates, permission and commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from roomkit.abc.store import Commit
+from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.lanes import Job
+from roomkit.kernel.plan import recipients
+from roomkit.kernel.streams import LiveAnswer, Recipient, segments_of
+from roomkit.kernel.view import RecordContext
+from roomkit.kernel.writer import Draft, Writer, Written
+from roomkit.models.ai import StreamDone, StreamTextDelta
+from roomkit.models.base import new_id
+from roomkit.models.channel import ChannelOutput
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.enums import ChannelDirection, EventStatus, HookTrigger
+from roomkit.models.event import EventSource, Generation, RoomEvent
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.hooks import HookRegistration
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.plan import Target
+    from roomkit.kernel.settling import Settling
+    from roomkit.models.ai import StreamEvent
+    from roomkit.models.channel import ChannelBinding
+
+__all__ = ["Answers"]
+
+
+class _Withheld(Exception):
+    """A gate stopped a streamed answer at a segment."""
+
+    def __init__(self, reason: str, by: str, text: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.by = by
+        self.text = text
+
+
+class Answers:
+    """Brings answers into the room, whole or while they are generated."""
+
+    def __init__(self, parts: Parts, writer: Writer, settling: Settling) -> None:
+        self._parts = parts
+        self._writer = writer
+        self._settling = settling
+
+    async def take(
+        self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord
+    ) -> None:
+        """Commit what the intelligence made of the job's event.
+
+        Raises the error of a generation that failed, after what recipients saw of it is committed.
+        """
+        effects: dict[str, Any] = {
+            "tasks": output.tasks,
+            "observations": output.observations,
+            "metadata": output.metadata_updates,
+        }
+        spoken: list[RoomEvent] = []  # bound: one turn of an agent
+        if binding.can_write:
+            spoken = [self._answer_to(job, binding, event) for event in output.response_events]
+        for event in spoken:
+            await self._writer.write(Draft(event=event, cascade=job.run.cascade, **effects))
+            effects = {}
+        if output.response_stream is not None:
+            if binding.can_write:
+                await self._stream(output.response_stream, job, binding, record, effects)
+                return
+            await _close(output.response_stream)
+        if any(effects.values()):
+            await self._keep(effects, job, record)
+
+    async def _keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
+        """Store what a turn left behind besides words."""
+        event = job.run.event
+        commit = Commit(
+            room_id=event.room_id, entries=(), at=self._parts.clock.now(), activity=False, **effects
+        )
+        await self._parts.store.commit(commit)
+        self._settling.side_effects(event, commit.tasks, commit.observations, record, job.run.cascade)
+
+    def _answer_to(self, job: Job, binding: ChannelBinding, answer: RoomEvent) -> RoomEvent:
+        """Return the answer as the room takes it: who said it, and how deep in a chain, is not its to say."""
+        return answer.replace(**self._stamps(job.run.event, binding, answer))
+
+    def _stamps(self, trigger: RoomEvent, binding: ChannelBinding, answer: RoomEvent) -> dict[str, Any]:
+        source = answer.source
+        if source.channel_id != binding.channel_id or source.direction is not ChannelDirection.OUTBOUND:
+            source = source.replace(
+                channel_id=binding.channel_id,
+                channel_type=binding.channel_type,
+                direction=ChannelDirection.OUTBOUND,
+            )
+        stamps: dict[str, Any] = {
+            "room_id": trigger.room_id,
+            "source": source,
+            "status": EventStatus.PENDING,
+            "index": -1,
+            "chain_depth": trigger.chain_depth + 1,
+            "correlation_id": trigger.correlation_id or trigger.id,
+            "parent_event_id": answer.parent_event_id or trigger.parent_event_id,
+        }
+        if trigger.response_visibility is not None:
+            stamps["visibility"] = trigger.response_visibility
+            stamps["response_visibility"] = trigger.response_visibility
+        thread_id = trigger.channel_data.thread_id
+        if thread_id is not None and answer.channel_data.thread_id is None:
+            stamps["channel_data"] = answer.channel_data.replace(thread_id=thread_id)
+        return stamps
+
+    # -- streaming ----------------------------------------------------------------------------
+
+    async def _stream(
+        self,
+        stream: AsyncIterator[str | StreamEvent],
+        job: Job,
+        binding: ChannelBinding,
+        record: RoomRecord,
+        effects: Mapping[str, Any],
+    ) -> None:
+        channel = job.target.channel
+        event_id = new_id()
+        event = RoomEvent(
+            id=event_id,
+            room_id=job.run.event.room_id,
+            source=EventSource(
+                channel_id=binding.channel_id,
+                channel_type=binding.channel_type,
+                direction=ChannelDirection.OUTBOUND,
+                provider=channel.provider_name if channel is not None else None,
+            ),
+            content=TextContent(body=""),
+            generation=Generation(stream_id=event_id),
+        )
+        event = self._answer_to(job, binding, event)
+        turn = _StreamedTurn(self, self._parts, event, binding, record, job.run.cascade)
+        await turn.run(stream, effects)
+
+    async def commit(self, draft: Draft) -> Written:
+        """Commit a part of a streamed turn."""
+        return await self._writer.write(draft)
+
+
+class _StreamedTurn:
+    """One answer being generated, shown to whoever can see it so, and committed at its end."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        parts: Parts,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        record: RoomRecord,
+        cascade: Any,
+    ) -> None:
+        self._answers = answers
+        self._parts = parts
+        self._event = event
+        self._binding = binding
+        self._record = record
+        self._cascade = cascade
+        self._answer = LiveAnswer(event.id)
+        self._recipients: dict[str, Recipient] = {}
+        self._hooks: Sequence[HookRegistration] = ()
+        self._generation = event.generation or Generation()
+        self._buffer = ""
+        self._segment = 0
+        self._effects: dict[str, Any] = {}
+
+    async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> None:
+        self._effects = dict(effects)
+        self._start()
+        withheld: _Withheld | None = None
+        failure: BaseException | None = None
+        try:
+            await self._consume(stream)
+        except _Withheld as stop:
+            withheld = stop
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again once what was said is committed
+            failure = error
+        finally:
+            await _close(stream)
+        await self._end(withheld, failure)
+        if failure is not None:
+            raise failure
+
+    def _start(self) -> None:
+        """Begin to show the answer to every recipient that can see it grow."""
+        targets = recipients(
+            self._record,
+            self._parts.channels,
+            self._event,
+            self._parts.settings.agent_response_policy,
+            answerable=False,
+        )
+        for target in targets:
+            if target.channel is not None and target.channel.can_stream(target.binding):
+                self._recipients[target.binding.channel_id] = self._show_to(target)
+        if self._recipients:
+            self._hooks = self._parts.hooks.select(
+                HookTrigger.BEFORE_BROADCAST, self._event.room_id, self._event.source
+            )
+
+    def _show_to(self, target: Target) -> Recipient:
+        assert target.channel is not None
+        recipient = Recipient(self._answer, target)
+        context = RecordContext(self._record, event=self._event, target=target.binding.channel_id)
+        work = target.channel.deliver_stream(recipient, self._event, target.binding, context)
+        recipient.task = self._parts.supervisor.begin(
+            work, f"stream {self._event.id} to {target.binding.channel_id}"
+        )
+        return recipient
+
+    async def _consume(self, stream: AsyncIterator[str | StreamEvent]) -> None:
+        async for item in stream:
+            if isinstance(item, str):
+                await self._say(item)
+            elif isinstance(item, StreamTextDelta):
+                await self._say(item.text)
+            elif isinstance(item, StreamDone):
+                self._done(item)
+        await self._judge(final=True)
+
+    def _done(self, done: StreamDone) -> None:
+        known = done.metadata
+        self._generation = self._generation.replace(
+            provider=known.get("provider", self._generation.provider),
+            model=known.get("model", self._generation.model),
+            tool_rounds=known.get("tool_rounds", self._generation.tool_rounds),
+            finish_reason=done.finish_reason,
+            usage=Generation(usage=done.usage).usage,
+        )
+
+    async def _say(self, text: str) -> None:
+        if self._hooks:
+            self._buffer += text
+            await self._judge(final=False)
+        else:
+            self._answer.release(text)
+
+    async def _judge(self, *, final: bool) -> None:
+        """Put complete segments to the gates, and release what they let through."""
+        if not self._hooks:
+            return
+        segments, self._buffer = segments_of(self._buffer, final=final)
+        for place, segment in enumerate(segments):
+            event = self._event.replace(
+                content=TextContent(body=segment),
+                generation=self._generation.replace(segment=self._segment),
+            )
+            self._segment += 1
+            with Deadline(self._parts.settings.process_timeout) as deadline:
+                verdict = await self._parts.hooks.run_gates(
+                    self._hooks, event, RecordContext(self._record), deadline
+                )
+            self._effects["tasks"] = (*(self._effects.get("tasks") or ()), *verdict.tasks)
+            self._effects["observations"] = (
+                *(self._effects.get("observations") or ()),
+                *verdict.observations,
+            )
+            if not verdict.allowed:
+                unsaid = "".join(segments[place:]) + self._buffer
+                raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
+            self._answer.release(text_of(verdict.payload.content))
+
+    async def _end(self, withheld: _Withheld | None, failure: BaseException | None) -> None:
+        """Commit what was said, then let each recipient finish."""
+        answer = self._answer
+        reason = self._generation.finish_reason
+        if failure is not None:
+            reason = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
+        generation = self._generation.replace(finish_reason=reason or "stop")
+        answer.end(failure if isinstance(failure, Exception) else None)
+        written: Written | None = None
+        try:
+            said = answer.text if self._recipients or failure is None else ""
+            if said.strip():
+                written = await self._commit(said, generation)
+            if withheld is not None and withheld.text:
+                await self._commit_withheld(withheld, generation, said=bool(said.strip()))
+        finally:
+            stored = written.event if written is not None and not written.blocked else None
+            planned = set(written.run.targets) if written is not None and written.run is not None else set()
+            for channel_id, recipient in self._recipients.items():
+                if channel_id not in planned:
+                    recipient.commit(stored)
+
+    async def _commit(self, text: str, generation: Generation) -> Written:
+        effects, self._effects = self._effects, {}
+        event = self._event.replace(content=TextContent(body=text), generation=generation)
+        return await self._answers.commit(
+            Draft(
+                event=event,
+                cascade=self._cascade,
+                gated=not self._recipients,
+                streamed=self._recipients,
+                **effects,
+            )
+        )
+
+    async def _commit_withheld(self, withheld: _Withheld, generation: Generation, *, said: bool) -> None:
+        """Keep what a gate withheld, as a blocked entry."""
+        effects, self._effects = self._effects, {}
+        event = self._event.replace(
+            id=new_id() if said else self._event.id,
+            content=TextContent(body=withheld.text),
+            generation=generation.replace(finish_reason="content_filter"),
+        )
+        await self._answers.commit(
+            Draft(
+                event=event,
+                cascade=self._cascade,
+                gated=False,
+                blocked=(withheld.by, withheld.reason),
+                **effects,
+            )
+        )
+
+
+async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:
+    """Close a generator whose answer is not wanted, or no longer."""
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()

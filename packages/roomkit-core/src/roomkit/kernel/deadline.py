@@ -1,0 +1,108 @@
+"""One timer for everything a task waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A moment by which a task must be done, and shorter ones for steps on the way.
+
+    Like `asyncio.timeout`, but with a single timer however many steps there are, and with none
+    until the task really waits when `lazy` (see `waiting`). A step that is late is cancelled;
+    whoever catches the CancelledError asks `caught()` whether it was this deadline's.
+    """
+
+    __slots__ = ("_baseline", "_fired", "_handle", "_lazy", "_limit", "_loop", "_task", "expires")
+
+    def __init__(self, seconds: float | None, *, lazy: bool = False) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a Deadline bounds a task; there is none running")
+        self._task = task
+        self._loop = loop = asyncio.get_running_loop()
+        self._baseline = task.cancelling()
+        self._fired = False
+        self._handle: asyncio.TimerHandle | None = None
+        self._lazy = lazy
+        self.expires = None if seconds is None else loop.time() + seconds
+        self._limit = self.expires
+        if not lazy and self._limit is not None:
+            self._arm()
+
+    def _arm(self) -> None:
+        assert self._limit is not None
+        self._handle = self._loop.call_at(self._limit, self._on_time)
+
+    def waiting(self) -> None:
+        """Note that the task of a lazy deadline was left waiting: from here on there is a timer."""
+        self._lazy = False
+        if self._limit is not None and self._handle is None:
+            self._arm()
+
+    def _on_time(self) -> None:
+        self._handle = None
+        if self._limit is None:
+            return
+        if self._limit > self._loop.time():
+            self._arm()
+            return
+        self._fired = True
+        self._task.cancel()
+
+    def enter(self, seconds: float | None) -> float | None:
+        """Begin a step of at most `seconds`; return what `leave` needs."""
+        outer = self._limit
+        if seconds is not None:
+            limit = self._loop.time() + seconds
+            if outer is None or limit < outer:
+                self._limit = limit
+                if not self._lazy and (self._handle is None or limit < self._handle.when()):
+                    if self._handle is not None:
+                        self._handle.cancel()
+                    self._arm()
+        return outer
+
+    def leave(self, outer: float | None) -> None:
+        """End the step begun by the `enter` that returned `outer`."""
+        self._limit = outer
+        if self._fired:
+            # The step swallowed the cancellation, or ended in the very turn it was sent.
+            self._fired = False
+            self._task.uncancel()
+        if outer is not None and self._handle is None and not self._lazy:
+            self._arm()
+
+    def caught(self) -> bool:
+        """Return whether the CancelledError just caught was this deadline's, and take it back."""
+        if not self._fired:
+            return False
+        self._fired = False
+        return self._task.uncancel() <= self._baseline
+
+    @property
+    def passed(self) -> bool:
+        """Whether the whole deadline, not only a step of it, has passed."""
+        return self.expires is not None and self._loop.time() >= self.expires
+
+    def close(self) -> None:
+        """Stop the timer: from here on nothing is cancelled."""
+        self._limit = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

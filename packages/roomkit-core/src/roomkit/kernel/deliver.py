@@ -1,0 +1,275 @@
+"""One step of a lane: transcode, split, pace, deliver, try again by error class, and write it down."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.kernel.transcode import carries, split_text
+from roomkit.kernel.view import RecordContext
+from roomkit.models.content import RichContent, TextContent, text_of
+from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.enums import DeliveryState, LengthPolicy
+from roomkit.models.telemetry import Attr, SpanKind
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.kernel.deadline import Deadline
+    from roomkit.kernel.lanes import Job
+    from roomkit.kernel.parts import Parts
+    from roomkit.models.channel import ChannelBinding, ChannelOutput
+    from roomkit.models.content import EventContent
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["Deliverer", "Outcome", "error_of", "row"]
+
+
+class Outcome:
+    """How a delivery ended, before it is written down."""
+
+    __slots__ = ("attempts", "error", "message_ids", "provider", "reason", "state")
+
+    def __init__(self) -> None:
+        self.state = DeliveryState.SENT
+        self.attempts = 0
+        self.provider: str | None = None
+        self.message_ids: list[str] = []  # bound: the segments of one message
+        self.error: DeliveryError | None = None
+        self.reason: str | None = None
+
+    def failed(self, error: DeliveryError) -> Outcome:
+        """Turn it into a failure."""
+        self.state = DeliveryState.FAILED
+        self.error = error
+        return self
+
+    def skipped(self, reason: str | None) -> Outcome:
+        """Turn it into a skip."""
+        self.state = DeliveryState.SKIPPED
+        self.reason = reason or "skipped"
+        return self
+
+
+class Deliverer:
+    """Carries events to transports."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def deliver(self, job: Job, deadline: Deadline) -> Outcome:
+        """Carry the job's event to its binding; every failure comes back in the outcome."""
+        binding, channel = job.target.binding, job.target.channel
+        outcome = Outcome()
+        if channel is None:
+            return outcome.failed(_not_registered(binding))
+        event = job.run.event
+        outcome.provider = channel.provider_name
+        context = RecordContext(job.run.record, event=event, target=binding.channel_id)
+        try:
+            pieces = await self._pieces(event, job, binding)
+        except ProviderError as error:
+            return outcome.failed(error_of(error))
+        for context.part, piece in enumerate(pieces):
+            await self._send(piece, channel, binding, context, deadline, outcome)
+            if outcome.state is not DeliveryState.SENT:
+                break
+        return outcome
+
+    async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
+        content = event.content
+        capabilities = binding.capabilities
+        if not carries(capabilities, content):
+            source = job.run.record.bindings.get(event.source.channel_id)
+            fitted = await self._parts.transcoder.transcode(content, source, binding)
+            if fitted is None:
+                raise ProviderError(
+                    f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
+                    error_code=ErrorCode.UNSUPPORTED_CONTENT,
+                )
+            if fitted is not content:
+                content = fitted
+                event = event.replace(content=content)
+        most = capabilities.max_length
+        if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
+            return [event]
+        return [event.replace(content=part) for part in _shorten(content, most, binding)]
+
+    async def _send(
+        self,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
+        deadline: Deadline,
+        outcome: Outcome,
+    ) -> None:
+        policy = binding.retry_policy or self._parts.settings.retry_policy
+        retry = 0
+        while True:
+            if binding.rate_limit is not None:
+                await self._parts.limiter.wait((binding.room_id, binding.channel_id), binding.rate_limit)
+            error = await self._attempt(event, channel, binding, context, deadline, outcome)
+            if error is None:
+                return
+            if not error.retryable or retry >= policy.max_retries:
+                outcome.failed(error_of(error))
+                return
+            pause = policy.delay(retry, spread=random.uniform(-1, 1))
+            await asyncio.sleep(max(pause, error.retry_after or 0.0))
+            retry += 1
+
+    async def _attempt(
+        self,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
+        deadline: Deadline,
+        outcome: Outcome,
+    ) -> ProviderError | None:
+        """Try once; return what went wrong, None when it went well or there was nowhere to go."""
+        breaker = self._parts.breakers.get(channel.channel_id)
+        if breaker is not None and not breaker.allow_request():
+            return ProviderError(
+                f"the provider of channel {channel.channel_id!r} keeps failing and is left alone for "
+                f"{breaker.retry_after:.0f} s",
+                error_code=ErrorCode.CIRCUIT_OPEN,
+                retry_after=breaker.retry_after,
+            )
+        outcome.attempts += 1
+        outer = deadline.enter(self._parts.settings.delivery_timeout)
+        try:
+            output = await self._call(event, channel, binding, context)
+            self._take(output, outcome)
+        except asyncio.CancelledError:
+            if breaker is not None:
+                breaker.record_abandoned()
+            if not deadline.caught():
+                raise
+            error = ProviderError(
+                f"channel {channel.channel_id!r} did not deliver within "
+                f"{self._parts.settings.delivery_timeout} s",
+                error_code=ErrorCode.TIMEOUT,
+            )
+        except ProviderError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001  # a channel may raise anything: it becomes a typed failure
+            error = ProviderError(f"{type(raised).__name__}: {raised}", error_code=ErrorCode.UNKNOWN)
+            error.__cause__ = raised
+        else:
+            if breaker is not None and breaker.record_success():
+                self._parts.events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
+            return None
+        finally:
+            deadline.leave(outer)
+        self._count(error, channel)
+        return error
+
+    async def _call(
+        self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        telemetry = self._parts.telemetry
+        if not telemetry.enabled:
+            return await channel.deliver(event, binding, context)
+        with telemetry.span(
+            SpanKind.DELIVERY,
+            "framework.delivery",
+            room_id=event.room_id,
+            channel_id=channel.channel_id,
+            attributes={Attr.DELIVERY_CHANNEL_TYPE: str(channel.channel_type)},
+        ):
+            return await channel.deliver(event, binding, context)
+
+    def _take(self, output: ChannelOutput, outcome: Outcome) -> None:
+        if output.state is DeliveryState.SKIPPED:
+            outcome.skipped(output.skip_reason)
+            return
+        result = output.provider_result
+        if result is None:
+            return
+        if not result.success:
+            raise ProviderError(
+                f"the provider refused the message: {result.error or 'no reason given'}",
+                error_code=ErrorCode.SERVER if result.retryable else ErrorCode.INVALID_REQUEST,
+                retryable=result.retryable,
+                retry_after=result.retry_after,
+                status_code=result.status_code,
+                vendor_code=result.error,
+            )
+        if result.provider_message_id is not None:
+            outcome.message_ids.append(result.provider_message_id)
+        outcome.message_ids.extend(part for part in result.parts if part not in outcome.message_ids)
+
+    def _count(self, error: ProviderError, channel: Channel) -> None:
+        """Count a failure against the provider when it is the provider's."""
+        breaker = self._parts.breaker(channel.channel_id)
+        if not error.error_code.blames_provider:
+            breaker.record_abandoned()
+        elif breaker.record_failure():
+            self._parts.events.emit("circuit_breaker_opened", channel_id=channel.channel_id)
+
+
+def _shorten(content: TextContent | RichContent, most: int, binding: ChannelBinding) -> list[EventContent]:
+    policy = binding.length_policy
+    if policy is LengthPolicy.ERROR:
+        raise ProviderError(
+            f"the text has {len(content.body)} characters and channel {binding.channel_id!r} takes {most}; "
+            "shorten it, or attach the channel with length_policy='split'",
+            error_code=ErrorCode.TOO_LONG,
+        )
+    text = text_of(content)
+    if policy is LengthPolicy.TRUNCATE:
+        return [TextContent(body=text if len(text) <= most else text[: max(most - 1, 0)] + "…")]
+    return [TextContent(body=piece) for piece in split_text(text, most)]
+
+
+def _not_registered(binding: ChannelBinding) -> DeliveryError:
+    return DeliveryError(
+        code="channel_not_registered",
+        message=f"channel {binding.channel_id!r} is attached to the room but not registered with the kit: "
+        "register_channel it at start-up",
+    )
+
+
+def error_of(error: ProviderError) -> DeliveryError:
+    """Return what the ledger keeps of a failure."""
+    return DeliveryError(
+        code=error.error_code,
+        message=str(error),
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        vendor_code=error.vendor_code,
+    )
+
+
+_ROW = Delivery.model_construct(
+    id="", room_id="", event_id="", event_index=0, channel_id="", created_at=datetime.min, parts=()
+)
+
+
+def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
+    """Return the ledger row of a delivery that ended."""
+    event = job.run.event
+    channel_id = job.target.binding.channel_id
+    ids = outcome.message_ids
+    return _ROW.replace(
+        id=f"{event.id}:{channel_id}",
+        room_id=event.room_id,
+        event_id=event.id,
+        event_index=event.index,
+        channel_id=channel_id,
+        state=outcome.state,
+        attempts=outcome.attempts,
+        provider=outcome.provider,
+        provider_message_id=ids[0] if ids else None,
+        parts=tuple(ids[1:]),
+        error=outcome.error,
+        reason=outcome.reason,
+        created_at=event.created_at,
+        finished_at=parts.clock.now(),
+        duration_ms=seconds * 1000,
+    )

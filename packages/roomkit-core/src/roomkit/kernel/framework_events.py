@@ -1,0 +1,158 @@
+"""What the framework tells about itself, and who listens."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from roomkit.models.framework_event import FrameworkEvent
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.kernel.supervisor import Supervisor
+
+__all__ = ["FRAMEWORK_EVENTS", "FrameworkEvents"]
+
+FRAMEWORK_EVENTS: dict[str, str] = {
+    "room_created": "a room was created",
+    "room_paused": "a room was paused: reason",
+    "room_resumed": "a paused room became active again",
+    "room_closed": "a room was closed: reason",
+    "room_archived": "a closed room was archived",
+    "room_deleted": "a room was deleted",
+    "room_channel_attached": "a channel was attached: access, visibility",
+    "room_channel_detached": "a channel was detached",
+    "channel_registered": "a channel was registered",
+    "channel_unregistered": "a channel was unregistered",
+    "channel_connected": "a socket was connected: connection_id",
+    "channel_disconnected": "a socket was disconnected: connection_id, reason",
+    "session_started": "a stranger's message opened a room, or a call began",
+    "routing_ambiguous": "no room could be told for a message, so it opened one: sender_id",
+    "event_processed": "an event and all it set going has settled",
+    "event_blocked": "an event was refused: reason, blocked_by",
+    "hook_error": "a hook failed: hook, trigger, error",
+    "hook_timeout": "a hook was late: hook, trigger, error",
+    "identity_timeout": "the identity resolver was late: timeout",
+    "identity_error": "the identity resolver failed: error",
+    "process_timeout": "a message was not committed in time: timeout",
+    "delivery_succeeded": "a delivery reached its provider: duration_ms",
+    "delivery_skipped": "a delivery had nowhere to go: reason",
+    "delivery_failed": "a delivery failed for good: code, error",
+    "delivery_status_unmatched": "a receipt belongs to no known delivery: provider, message_id, status",
+    "broadcast_partial_failure": "some deliveries of an event failed: failed, total",
+    "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",
+    "circuit_breaker_opened": "a channel's provider is left alone for a while",
+    "circuit_breaker_closed": "a channel's provider works again",
+    "agent_failed": "an intelligence failed to answer: code, error",
+    "background_error": "background work failed: task, error",
+    "source_attached": "a source was attached: source_name",
+    "source_detached": "a source was detached: source_name",
+    "source_error": "a source broke: source_name, error, attempt",
+    "source_exhausted": "a source was given up: source_name, attempts, last_error",
+    "source_ended": "a source ended by itself: source_name",
+    "framework_events_dropped": "a slow handler lost framework events: handler, dropped",
+}
+"""Every type the core emits, and what it says; `"*"` subscribes to all of them."""
+
+_BACKLOG = 1000
+_log = logging.getLogger("roomkit.kernel")
+
+type FrameworkHandler = Callable[[FrameworkEvent], Awaitable[None]]
+
+
+class _Subscription:
+    """One handler: it sees events one at a time and in order, and delays nobody."""
+
+    __slots__ = ("backlog", "busy", "dropped", "handler", "kind", "name")
+
+    def __init__(self, kind: str, handler: FrameworkHandler) -> None:
+        self.kind = kind
+        self.handler = handler
+        self.name = getattr(handler, "__name__", type(handler).__name__)
+        self.backlog: deque[FrameworkEvent] = deque(maxlen=_BACKLOG)
+        self.busy = False
+        self.dropped = 0
+
+    async def drain(self) -> None:
+        self.busy = True
+        try:
+            while self.backlog:
+                event = self.backlog.popleft()
+                try:
+                    await self.handler(event)
+                except Exception:  # noqa: BLE001  # a handler may raise anything: it is logged
+                    # Not reported as an event: the handler might be listening to that one too.
+                    _log.exception("framework event handler %s failed on %s", self.name, event.type)
+        finally:
+            self.busy = False
+
+
+class FrameworkEvents:
+    """Hands framework events to their handlers; with no handler nothing is even built."""
+
+    def __init__(self, supervisor: Supervisor, clock: Clock) -> None:
+        self._supervisor = supervisor
+        self._clock = clock
+        self._subscriptions: dict[str, list[_Subscription]] = {}
+
+    def subscribe(self, kind: str, handler: FrameworkHandler) -> Callable[[], None]:
+        """Call `handler` for every event of `kind` (`"*"`: all); return what ends that.
+
+        Plugins emit kinds of their own, so an unknown one is no error; a near miss of one of the
+        core's is told in the log.
+        """
+        if kind != "*" and kind not in FRAMEWORK_EVENTS:
+            close = get_close_matches(kind, FRAMEWORK_EVENTS, n=1, cutoff=0.8)
+            if close:
+                _log.warning("the core emits no framework event %r; did you mean %r?", kind, close[0])
+        subscription = _Subscription(kind, handler)
+        self._subscriptions.setdefault(kind, []).append(subscription)
+
+        def unsubscribe() -> None:
+            subscriptions = self._subscriptions.get(kind, [])
+            if subscription in subscriptions:
+                subscriptions.remove(subscription)
+                if not subscriptions:
+                    del self._subscriptions[kind]
+
+        return unsubscribe
+
+    def wants(self, kind: str) -> bool:
+        """Return whether anybody listens to `kind`."""
+        return bool(self._subscriptions) and (kind in self._subscriptions or "*" in self._subscriptions)
+
+    def emit(
+        self,
+        kind: str,
+        *,
+        room_id: str | None = None,
+        channel_id: str | None = None,
+        event_id: str | None = None,
+        **data: Any,
+    ) -> None:
+        """Hand an event to its handlers: at once to those that are idle, else in their turn."""
+        if not self._subscriptions:
+            return
+        listeners = [*self._subscriptions.get(kind, ()), *self._subscriptions.get("*", ())]
+        if not listeners:
+            return
+        event = FrameworkEvent(
+            type=kind,
+            room_id=room_id,
+            channel_id=channel_id,
+            event_id=event_id,
+            timestamp=self._clock.now(),
+            data=data,
+        )
+        for subscription in listeners:
+            self._hand(subscription, event)
+
+    def _hand(self, subscription: _Subscription, event: FrameworkEvent) -> None:
+        if len(subscription.backlog) == _BACKLOG:
+            subscription.dropped += 1
+        subscription.backlog.append(event)
+        if not subscription.busy:
+            self._supervisor.start(subscription.drain(), f"framework event handler {subscription.name}")

@@ -1,0 +1,361 @@
+"""The hook engine: gates in order under one deadline, observers beside each other."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from roomkit.abc.errors import HookRegistrationError
+from roomkit.kernel.deadline import Deadline
+from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
+from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.hook import GATES, HookResult, InjectedEvent
+from roomkit.models.telemetry import Attr, SpanKind
+
+if TYPE_CHECKING:
+    from roomkit.abc.telemetry import TelemetryProvider
+    from roomkit.kernel.supervisor import Supervisor
+    from roomkit.models.context import RoomContext
+    from roomkit.models.task import Observation, Task
+
+__all__ = ["GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
+
+_log = logging.getLogger("roomkit.hooks")
+
+type HookFn = Callable[[Any, "RoomContext"], Awaitable[Any]]
+
+
+@dataclass(slots=True, kw_only=True)
+class HookRegistration:
+    """One hook: what runs, when, in which order, and for which events.
+
+    Filters are ANDed and tested on the event's source; None matches all. Lower `priority` runs
+    first, equal ones in order of registration. `on_error` is what a gate's failure means.
+    """
+
+    trigger: HookTrigger
+    fn: HookFn
+    execution: HookExecution = HookExecution.SYNC
+    priority: int = 0
+    name: str = ""
+    timeout: float = 30.0
+    channel_types: Collection[ChannelType] | None = None
+    channel_ids: Collection[str] | None = None
+    directions: Collection[ChannelDirection] | None = None
+    on_error: Literal["block", "allow"] = "block"
+
+    def __post_init__(self) -> None:
+        self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
+        if not _is_async(self.fn):
+            raise HookRegistrationError(
+                f"hook {self.name!r} on {self.trigger} is not a coroutine function: write `async def`"
+            )
+        if self.execution is HookExecution.ASYNC and self.trigger in GATES:
+            raise HookRegistrationError(
+                f"hook {self.name!r}: {self.trigger} is a gate, where an ASYNC hook would never run; "
+                "register it as SYNC, or observe AFTER_BROADCAST"
+            )
+        if self.timeout <= 0:
+            raise HookRegistrationError(f"hook {self.name!r} has the timeout {self.timeout}; give it seconds")
+        if self.on_error not in ("block", "allow"):
+            raise HookRegistrationError(f"hook {self.name!r}: on_error is 'block' or 'allow'")
+
+    def matches(self, source: EventSource) -> bool:
+        """Return whether the filters let an event of that source through."""
+        return (
+            (self.channel_types is None or source.channel_type in self.channel_types)
+            and (self.channel_ids is None or source.channel_id in self.channel_ids)
+            and (self.directions is None or source.direction in self.directions)
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class HookFailure:
+    """A hook that raised, ran out of time or answered with something that is no verdict."""
+
+    hook: str
+    trigger: HookTrigger
+    error: str
+    timed_out: bool = False
+    cause: Exception | None = None
+
+
+@dataclass(slots=True)
+class GateVerdict:
+    """What the gates made of a payload. Side effects are kept whatever the verdict."""
+
+    payload: Any
+    allowed: bool = True
+    reason: str | None = None
+    blocked_by: str | None = None
+    injected_events: list[InjectedEvent] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    failures: list[HookFailure] = field(default_factory=list)
+    ran: list[tuple[str, str, float]] = field(default_factory=list)
+    """(hook, verdict, milliseconds) of each gate, in order, for the trace of the event."""
+
+
+def _is_async(fn: object) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method is what is awaited
+
+
+class HookEngine:
+    """Registers hooks and runs them.
+
+    Selections are compiled once per (trigger, source) and forgotten when a registration changes;
+    with no hook for a trigger, `has_hooks` is one dict look-up.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        on_failure: Callable[[HookFailure, str | None], None] | None = None,
+    ) -> None:
+        self._supervisor = supervisor
+        self._on_failure = on_failure
+        self._global: dict[HookTrigger, list[HookRegistration]] = {}
+        self._rooms: dict[str, list[HookRegistration]] = {}
+        self._compiled: dict[tuple[Any, ...], tuple[HookRegistration, ...]] = {}
+        self._telemetry: TelemetryProvider | None = None
+        self._suppressed: Collection[HookTrigger] = ()
+
+    def trace_with(self, telemetry: TelemetryProvider, suppressed: Collection[HookTrigger]) -> None:
+        """Put a span around every hook, but for those of the suppressed triggers."""
+        self._telemetry = telemetry if telemetry.enabled else None
+        self._suppressed = suppressed
+
+    def _call(self, hook: HookRegistration, payload: Any, context: RoomContext) -> Awaitable[Any]:
+        if self._telemetry is None or hook.trigger in self._suppressed:
+            return hook.fn(payload, context)
+        return self._traced(self._telemetry, hook, payload, context)
+
+    async def _traced(
+        self, telemetry: TelemetryProvider, hook: HookRegistration, payload: Any, context: RoomContext
+    ) -> Any:
+        kind = SpanKind.HOOK_SYNC if hook.trigger in GATES else SpanKind.HOOK_ASYNC
+        attributes = {Attr.HOOK_NAME: hook.name, Attr.HOOK_TRIGGER: str(hook.trigger)}
+        room_id = _room_of(context)
+        with telemetry.span(kind, f"{kind}.{hook.name}", attributes=attributes, room_id=room_id):
+            return await hook.fn(payload, context)
+
+    # -- registration -------------------------------------------------------------------------
+
+    def register(self, registration: HookRegistration) -> None:
+        """Add a hook for every room."""
+        self._global.setdefault(registration.trigger, []).append(registration)
+        self._compiled.clear()
+
+    def unregister(self, name: str) -> bool:
+        """Remove the first global hook of that name; False when there is none."""
+        for registrations in self._global.values():
+            for registration in registrations:
+                if registration.name == name:
+                    registrations.remove(registration)
+                    self._compiled.clear()
+                    return True
+        return False
+
+    def add_room_hook(self, room_id: str, registration: HookRegistration) -> None:
+        """Add a hook for one room; it goes with the room."""
+        self._rooms.setdefault(room_id, []).append(registration)
+
+    def remove_room_hook(self, room_id: str, name: str) -> bool:
+        """Remove the first hook of that name from the room; False when there is none."""
+        registrations = self._rooms.get(room_id, [])
+        for registration in registrations:
+            if registration.name == name:
+                registrations.remove(registration)
+                if not registrations:
+                    del self._rooms[room_id]
+                return True
+        return False
+
+    def forget_room(self, room_id: str) -> None:
+        """Drop the hooks of a room that is over."""
+        self._rooms.pop(room_id, None)
+
+    def has_hooks(self, trigger: HookTrigger, room_id: str | None = None) -> bool:
+        """Return whether anything at all is registered for the trigger."""
+        if self._global.get(trigger):
+            return True
+        return room_id in self._rooms and any(
+            registration.trigger is trigger for registration in self._rooms[room_id]
+        )
+
+    def select(
+        self, trigger: HookTrigger, room_id: str | None, source: EventSource | None
+    ) -> tuple[HookRegistration, ...]:
+        """Return the hooks to run, in order: global ones before the room's at equal priority."""
+        general = self._global.get(trigger)
+        own = self._rooms.get(room_id) if room_id is not None and self._rooms else None
+        if not general and not own:
+            return ()
+        if own:
+            candidates = [*(general or ()), *(hook for hook in own if hook.trigger is trigger)]
+            return _ordered(candidates, source)
+        if source is None:
+            return _ordered(general or (), None)
+        key = (trigger, source.channel_type, source.channel_id, source.direction)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            if len(self._compiled) > 4096:
+                self._compiled.clear()
+            compiled = self._compiled[key] = _ordered(general or (), source)
+        return compiled
+
+    # -- gates --------------------------------------------------------------------------------
+
+    async def run_gates(
+        self,
+        hooks: Sequence[HookRegistration],
+        payload: Any,
+        context: RoomContext,
+        deadline: Deadline,
+    ) -> GateVerdict:
+        """Put `payload` to each gate in order; the first that blocks, or fails, ends it.
+
+        Each gate sees what the ones before made of the payload. A gate that raises, is late, or
+        answers with anything but a HookResult (or with a payload of another kind) blocks, unless it
+        was registered with `on_error="allow"`: then its answer is left out.
+        """
+        verdict = GateVerdict(payload)
+        kind = _kind(payload)
+        loop = asyncio.get_running_loop()
+        for hook in hooks:
+            started = loop.time()
+            result, failure = await self._ask(hook, verdict.payload, context, deadline)
+            if failure is None and result is not None and result.action == "modify":
+                failure = _check_payload(hook, kind, result.event)
+            if failure is not None:
+                result = None
+                verdict.failures.append(failure)
+                self._failed(failure, _room_of(context))
+            action = self._apply(hook, result, verdict)
+            verdict.ran.append((hook.name, action, (loop.time() - started) * 1000))
+            if not verdict.allowed:
+                break
+        return verdict
+
+    async def _ask(
+        self, hook: HookRegistration, payload: Any, context: RoomContext, deadline: Deadline
+    ) -> tuple[HookResult | None, HookFailure | None]:
+        outer = deadline.enter(hook.timeout)
+        try:
+            result = await self._call(hook, payload, context)
+        except asyncio.CancelledError:
+            if not deadline.caught():
+                raise
+            if deadline.passed:
+                raise TimeoutError from None
+            return None, HookFailure(
+                hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True
+            )
+        except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return None, HookFailure(hook.name, hook.trigger, f"{type(error).__name__}: {error}", cause=error)
+        finally:
+            deadline.leave(outer)
+        if not isinstance(result, HookResult):
+            return None, HookFailure(
+                hook.name,
+                hook.trigger,
+                f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
+                ".modify(...) or .block(...)",
+            )
+        return result, None
+
+    def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
+        if result is None:
+            if hook.on_error == "allow":
+                return "failed"
+            verdict.allowed = False
+            verdict.blocked_by = hook.name
+            verdict.reason = "hook_timeout" if verdict.failures[-1].timed_out else "hook_failed"
+            return "failed"
+        if result.injected_events:
+            verdict.injected_events.extend(result.injected_events)
+        if result.tasks:
+            verdict.tasks.extend(result.tasks)
+        if result.observations:
+            verdict.observations.extend(result.observations)
+        if result.action == "modify":
+            verdict.payload = result.event
+        elif result.action == "block":
+            verdict.allowed = False
+            verdict.reason = result.reason
+            verdict.blocked_by = hook.name
+        return result.action
+
+    # -- observers ----------------------------------------------------------------------------
+
+    async def observe(
+        self, trigger: HookTrigger, payload: Any, context: RoomContext, source: EventSource | None = None
+    ) -> list[HookFailure]:
+        """Show `payload` to every observer of `trigger`, concurrently; return what went wrong.
+
+        Returns when all have finished or run out of their time. Their answers are ignored.
+        """
+        room_id = _room_of(context)
+        hooks = self.select(trigger, room_id, source)
+        if not hooks:
+            return []
+        if len(hooks) == 1:
+            outcomes = [await self._show(hooks[0], payload, context)]
+        else:
+            tasks = [
+                self._supervisor.start(self._show(hook, payload, context), f"hook {hook.name} on {trigger}")
+                for hook in hooks
+            ]
+            outcomes = [await task for task in tasks]
+        failures = [failure for failure in outcomes if failure is not None]
+        for failure in failures:
+            self._failed(failure, room_id)
+        return failures
+
+    async def _show(self, hook: HookRegistration, payload: Any, context: RoomContext) -> HookFailure | None:
+        try:
+            async with asyncio.timeout(hook.timeout):
+                await self._call(hook, payload, context)
+        except TimeoutError as error:
+            return HookFailure(
+                hook.name, hook.trigger, f"not done within {hook.timeout} s", timed_out=True, cause=error
+            )
+        except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return HookFailure(hook.name, hook.trigger, f"{type(error).__name__}: {error}", cause=error)
+        return None
+
+    def _failed(self, failure: HookFailure, room_id: str | None) -> None:
+        if self._on_failure is not None:
+            self._on_failure(failure, room_id)
+        else:
+            _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.error)
+
+
+def _ordered(
+    registrations: Sequence[HookRegistration], source: EventSource | None
+) -> tuple[HookRegistration, ...]:
+    chosen = [hook for hook in registrations if source is None or hook.matches(source)]
+    chosen.sort(key=lambda hook: hook.priority)
+    return tuple(chosen)
+
+
+def _room_of(context: RoomContext) -> str | None:
+    return context.room.id
+
+
+def _kind(payload: Any) -> type:
+    return RoomEvent if isinstance(payload, RoomEvent) else type(payload)
+
+
+def _check_payload(hook: HookRegistration, kind: type, payload: Any) -> HookFailure | None:
+    if isinstance(payload, kind):
+        return None
+    return HookFailure(
+        hook.name,
+        hook.trigger,
+        f"modified the payload into {type(payload).__name__}; it is {kind.__name__} here",
+    )

@@ -1,0 +1,265 @@
+"""Finding out who a sender is, before anything is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import HookRegistrationError
+from roomkit.models.enums import (
+    ChannelDirection,
+    ChannelType,
+    HookTrigger,
+    IdentificationStatus,
+)
+from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
+from roomkit.models.participant import Participant
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.identity import IdentityResolver
+    from roomkit.kernel.parts import Parts
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import EventSource, RoomEvent
+    from roomkit.models.hook import InjectedEvent
+
+__all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict"]
+
+_log = logging.getLogger("roomkit.identity")
+
+type IdentityHookFn = Callable[
+    ["RoomEvent", "RoomContext", IdentityResult], Awaitable[IdentityHookResult | None]
+]
+
+_TRIGGERS = {
+    IdentificationStatus.AMBIGUOUS: HookTrigger.ON_IDENTITY_AMBIGUOUS,
+    IdentificationStatus.PENDING: HookTrigger.ON_IDENTITY_AMBIGUOUS,
+    IdentificationStatus.UNKNOWN: HookTrigger.ON_IDENTITY_UNKNOWN,
+    IdentificationStatus.REJECTED: HookTrigger.ON_IDENTITY_UNKNOWN,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class IdentityHookRegistration:
+    """A hook that decides on a sender; the first answer that is not None counts."""
+
+    trigger: HookTrigger
+    fn: IdentityHookFn
+    name: str = ""
+    timeout: float = 10.0
+    channel_types: Collection[ChannelType] | None = None
+    channel_ids: Collection[str] | None = None
+    directions: Collection[ChannelDirection] | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
+        if self.trigger not in (HookTrigger.ON_IDENTITY_AMBIGUOUS, HookTrigger.ON_IDENTITY_UNKNOWN):
+            raise HookRegistrationError(
+                f"identity hook {self.name!r} is on {self.trigger}; "
+                "identity hooks decide on ON_IDENTITY_AMBIGUOUS and ON_IDENTITY_UNKNOWN"
+            )
+        if not inspect.iscoroutinefunction(self.fn):
+            raise HookRegistrationError(
+                f"identity hook {self.name!r} is not a coroutine function: write `async def`"
+            )
+
+    def matches(self, source: EventSource) -> bool:
+        """Return whether the filters let an event of that source through."""
+        return (
+            (self.channel_types is None or source.channel_type in self.channel_types)
+            and (self.channel_ids is None or source.channel_id in self.channel_ids)
+            and (self.directions is None or source.direction in self.directions)
+        )
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is known of a sender.
+
+    `reason` refuses the message; `inject` is then what to tell the sender. Otherwise `event` goes
+    on, and `participant` is to be written with it; `identity` is set for one newly identified.
+    """
+
+    event: RoomEvent
+    reason: str | None = None
+    inject: InjectedEvent | None = None
+    participant: Participant | None = None
+    identity: Identity | None = None
+
+
+class IdentityDesk:
+    """Asks the resolver, then the identity hooks, then lets the observers know."""
+
+    def __init__(self, parts: Parts, resolver: IdentityResolver | None) -> None:
+        self._parts = parts
+        self.resolver = resolver
+        self.hooks: list[IdentityHookRegistration] = []  # bound: the program's own registrations
+
+    def applies(self, channel: Channel) -> bool:
+        """Return whether senders of that channel are resolved at all."""
+        types = self._parts.settings.identity_channel_types
+        return self.resolver is not None and (types is None or channel.channel_type in types)
+
+    async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> Verdict:
+        """Return who the sender is, or why the message is refused. Nothing is stored."""
+        known = _known(context, message)
+        if known is not None:
+            return Verdict(_said_by(event, known.id))
+        result = await self._resolve(message, event, context)
+        decision = await self._decide(result, event, context)
+        status = decision.status
+        if status is IdentificationStatus.IDENTIFIED and decision.identity is not None:
+            return self._identified(message, event, context, decision.identity)
+        if status is IdentificationStatus.REJECTED:
+            return Verdict(event, reason=decision.reason or "identity_rejected")
+        if status is IdentificationStatus.CHALLENGE_SENT:
+            return Verdict(event, reason="identity_challenge_sent", inject=decision.inject)
+        if status is IdentificationStatus.UNKNOWN:
+            return Verdict(event)
+        return self._pending(message, event, context, decision)
+
+    async def _resolve(
+        self, message: InboundMessage, event: RoomEvent, context: RoomContext
+    ) -> IdentityResult:
+        assert self.resolver is not None
+        seconds = self._parts.settings.identity_timeout
+        kind, about = "", {"room_id": event.room_id, "channel_id": message.channel_id}
+        try:
+            async with asyncio.timeout(seconds):
+                result = await self.resolver.resolve(message, context)
+            # A wrong answer raises AttributeError here, and is reported as any failure is.
+            return result.replace(
+                address=result.address or message.sender_id,
+                channel_type=result.channel_type or event.source.channel_type,
+            )
+        except TimeoutError:
+            kind, error = "identity_timeout", f"no answer within {seconds} s"
+        except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
+            kind, error = "identity_error", f"{type(raised).__name__}: {raised}"
+        _log.warning("identity resolution on channel %s: %s", message.channel_id, error)
+        if kind == "identity_timeout":
+            self._parts.events.emit(kind, **about, timeout=seconds)
+        else:
+            self._parts.events.emit(kind, **about, error=error)
+        return IdentityResult(
+            status=IdentificationStatus.UNKNOWN,
+            address=message.sender_id,
+            channel_type=event.source.channel_type,
+        )
+
+    async def _decide(
+        self, result: IdentityResult, event: RoomEvent, context: RoomContext
+    ) -> IdentityHookResult:
+        """Return the decision: the resolver's own where it made one, else the hooks'."""
+        status = result.status
+        if status is IdentificationStatus.IDENTIFIED and result.identity is not None:
+            return IdentityHookResult(status, identity=result.identity)
+        if status is IdentificationStatus.CHALLENGE_SENT:
+            return IdentityHookResult(status, message=result.message)
+        trigger = _TRIGGERS.get(status, HookTrigger.ON_IDENTITY_UNKNOWN)
+        decision = await self._ask_hooks(trigger, result, event, context)
+        await self._parts.hooks.observe(trigger, event, context, event.source)
+        if decision is not None:
+            return decision
+        if status is IdentificationStatus.REJECTED:
+            return IdentityHookResult(status, reason=result.message or "unknown_sender")
+        return IdentityHookResult(
+            IdentificationStatus.UNKNOWN if status is IdentificationStatus.IDENTIFIED else status,
+            candidates=result.candidates,
+        )
+
+    async def _ask_hooks(
+        self, trigger: HookTrigger, result: IdentityResult, event: RoomEvent, context: RoomContext
+    ) -> IdentityHookResult | None:
+        for hook in self.hooks:
+            if hook.trigger is not trigger or not hook.matches(event.source):
+                continue
+            try:
+                async with asyncio.timeout(hook.timeout):
+                    decision = await hook.fn(event, context, result)
+            except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
+                # A sender cannot be let in by a hook that broke: what it would have said is unknown.
+                _log.warning("identity hook %s failed: %r", hook.name, error)
+                self._parts.events.emit(
+                    "hook_error",
+                    room_id=event.room_id,
+                    channel_id=event.source.channel_id,
+                    hook=hook.name,
+                    trigger=trigger,
+                    error=f"{type(error).__name__}: {error}",
+                )
+                return IdentityHookResult.reject("identity_hook_failed")
+            if decision is not None:
+                return decision
+        return None
+
+    def _identified(
+        self, message: InboundMessage, event: RoomEvent, context: RoomContext, identity: Identity
+    ) -> Verdict:
+        now = self._parts.clock.now()
+        known = context.get_participant(identity.id)
+        channel_id = message.channel_id
+        via = known.connected_via if known is not None else ()
+        person = (known or Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id)).replace(
+            identification=IdentificationStatus.IDENTIFIED,
+            identity_id=identity.id,
+            display_name=identity.display_name or (known.display_name if known is not None else None),
+            candidates=None,
+            external_id=message.sender_id,
+            connected_via=via if channel_id in via else (*via, channel_id),
+            resolved_at=now,
+            resolved_by="resolver",
+        )
+        return Verdict(_said_by(event, identity.id), participant=person, identity=identity)
+
+    def _pending(
+        self,
+        message: InboundMessage,
+        event: RoomEvent,
+        context: RoomContext,
+        decision: IdentityHookResult,
+    ) -> Verdict:
+        participant_id = event.source.participant_id or f"pending-{event.id[:8]}"
+        known = context.get_participant(participant_id)
+        candidates = tuple(identity.id for identity in decision.candidates or ())
+        if known is not None and known.candidates == (candidates or None):
+            return Verdict(_said_by(event, participant_id))
+        person = known or Participant(
+            id=participant_id,
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            connected_via=(message.channel_id,),
+        )
+        person = person.replace(
+            candidates=candidates or None,
+            display_name=decision.display_name or person.display_name,
+            identification=IdentificationStatus.PENDING,
+        )
+        return Verdict(_said_by(event, participant_id), participant=person)
+
+
+def joined_code(person: Participant) -> str:
+    """Return the code of the note on somebody who joined."""
+    identified = person.identification is IdentificationStatus.IDENTIFIED
+    return "participant_joined_identified" if identified else "participant_joined_pending"
+
+
+def _said_by(event: RoomEvent, participant_id: str) -> RoomEvent:
+    return event.replace(source=event.source.replace(participant_id=participant_id))
+
+
+def _known(context: RoomContext, message: InboundMessage) -> Participant | None:
+    """Return the participant who is known to write from that address, so that nobody is asked twice."""
+    for person in context.participants:
+        if (
+            person.identification is IdentificationStatus.IDENTIFIED
+            and person.external_id == message.sender_id
+            and message.channel_id in (person.connected_via or (person.channel_id,))
+        ):
+            return person
+    return None

@@ -1,0 +1,349 @@
+"""The life of a message from outside: admit, route, parse, identify, then the one write path."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal
+
+from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
+from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
+from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
+from roomkit.kernel.rooms import check_id
+from roomkit.kernel.scope import working_for
+from roomkit.kernel.settling import note
+from roomkit.kernel.signals import EPHEMERAL
+from roomkit.kernel.view import RECENT_EVENTS, RecordContext
+from roomkit.kernel.writer import Draft, Writer, Written
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.models.base import FrozenDict, new_id
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.models.room import Room
+from roomkit.models.session_event import SessionStartedEvent
+from roomkit.models.telemetry import SpanKind
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.rooms import Rooms
+    from roomkit.kernel.settling import Settling
+    from roomkit.kernel.signals import Signals
+
+__all__ = ["Inbound", "Wait"]
+
+type Wait = Literal["settled", "committed"]
+
+_VOICE = frozenset({ChannelType.VOICE, ChannelType.REALTIME_VOICE})
+
+
+class _Refused(Exception):
+    """The message goes no further, for a reason that has a code."""
+
+
+class Inbound:
+    """Takes messages in."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        rooms: Rooms,
+        writer: Writer,
+        settling: Settling,
+        signals: Signals,
+        router: InboundRoomRouter,
+        desk: IdentityDesk,
+    ) -> None:
+        self._parts = parts
+        self._rooms = rooms
+        self._writer = writer
+        self._settling = settling
+        self._signals = signals
+        self._router = router
+        self._desk = desk
+        self._routing = InMemoryLockManager()
+        self._in_flight: dict[tuple[str, str], Cascade] = {}
+
+    async def process(self, message: InboundMessage, room_id: str | None, wait: Wait) -> InboundResult:
+        """Take one message through the whole of it."""
+        channel = self._rooms.channel(message.channel_id)
+        limit = self._parts.settings.inbound_rate_limit
+        if limit is not None and not self._parts.limiter.acquire(("inbound", message.channel_id), limit):
+            return InboundResult(blocked=True, reason="rate_limited")
+        message = _admitted(message)
+        seconds = self._parts.settings.process_timeout
+        with self._span(message), Deadline(seconds) as deadline:
+            try:
+                return await self._process(message, channel, room_id, wait, deadline)
+            except _Refused as refused:
+                return InboundResult(blocked=True, reason=str(refused))
+            except (asyncio.CancelledError, TimeoutError) as error:
+                if isinstance(error, asyncio.CancelledError) and not deadline.caught():
+                    raise
+                if isinstance(error, TimeoutError) and not deadline.passed:
+                    raise
+                self._parts.events.emit(
+                    "process_timeout", room_id=room_id, channel_id=message.channel_id, timeout=seconds
+                )
+                return InboundResult(blocked=True, reason=ProcessTimeoutError.code)
+
+    def _span(self, message: InboundMessage) -> AbstractContextManager[Any]:
+        telemetry = self._parts.telemetry
+        if not telemetry.enabled:
+            return nullcontext()
+        return telemetry.span(SpanKind.INBOUND_PIPELINE, "framework.inbound", channel_id=message.channel_id)
+
+    async def _process(
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        room_id: str | None,
+        wait: Wait,
+        deadline: Deadline,
+    ) -> InboundResult:
+        cascade = Cascade()
+        if room_id is None:
+            # One at a time per sender, until the room knows them: two first messages make one room.
+            async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
+                room_id = await self._route(message, channel)
+                draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline)
+        else:
+            check_id(room_id, "room")
+            draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline)
+        if draft.event.type in EPHEMERAL:
+            await self._signals.take(draft.event)
+            return InboundResult(draft.event)
+        key = (draft.event.room_id, message.idempotency_key) if message.idempotency_key else None
+        if key is not None and key not in self._in_flight:
+            self._in_flight[key] = cascade
+        try:
+            written = await self._writer.write(draft, deadline)
+            deadline.close()
+            if fresh:
+                self._session_started(message, channel, draft)
+            if draft.participant is not None and not written.blocked and not written.duplicate:
+                await self._joined(draft)
+            return await self._result(written, cascade, message, channel, wait, key)
+        finally:
+            if key is not None and self._in_flight.get(key) is cascade:
+                del self._in_flight[key]
+
+    # -- route --------------------------------------------------------------------------------
+
+    async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
+        found = await self._router.route(
+            message.channel_id, channel.channel_type, message.sender_id, message=message
+        )
+        if found is None and self._parts.events.wants("routing_ambiguous"):
+            others = await self._parts.store.find_room_ids_by_channel(message.channel_id, limit=1)
+            if others:
+                self._parts.events.emit(
+                    "routing_ambiguous", channel_id=message.channel_id, sender_id=message.sender_id
+                )
+        return found
+
+    # -- parse and identify -------------------------------------------------------------------
+
+    async def _prepare(
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        room_id: str | None,
+        cascade: Cascade,
+        deadline: Deadline,
+    ) -> tuple[Draft, bool]:
+        """Return the draft of the message, and whether its room was made for it."""
+        record = None
+        if room_id is not None:
+            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
+        if record is not None:
+            context: RoomContext = RecordContext(record)
+            home = record.room.id if room_id is None else room_id
+        else:
+            home = room_id or new_id()
+            context = RoomContext(Room(id=home))
+        event = _parsed(await channel.handle_inbound(message, context), message, channel, home)
+        verdict = Verdict(event)
+        if self._desk.applies(channel):
+            verdict = await self._desk.identify(message, event, context)
+            if verdict.reason is not None and verdict.inject is None:
+                raise _Refused(verdict.reason)
+        fresh = await self._settle_in(message, home, record)
+        if verdict.reason is not None:
+            await self._challenge(verdict, message, cascade)
+            raise _Refused(verdict.reason)
+        person = verdict.participant
+        before: tuple[RoomEvent, ...] = ()
+        if person is not None and (record is None or person.id not in record.participants):
+            before = (
+                note(
+                    home,
+                    EventType.PARTICIPANT_JOINED,
+                    joined_code(person),
+                    f"{person.display_name or person.id} joined",
+                    participant_id=person.id,
+                    status=person.identification,
+                ),
+            )
+        draft = Draft(event=verdict.event, cascade=cascade, participant=person, before=before)
+        return draft, fresh
+
+    async def _settle_in(self, message: InboundMessage, room_id: str, record: RoomRecord | None) -> bool:
+        """Make the room and attach the channel where that is still to be done."""
+        fresh = record is None
+        if record is None:
+            try:
+                await self._rooms.create(room_id)
+            except RoomAlreadyExistsError:
+                fresh = False
+                record = await self._parts.store.load(room_id)
+        if record is None or message.channel_id not in record.bindings:
+            if record is not None:
+                if not record.status.is_open:
+                    raise _Refused(f"room_{record.status}")
+                if message.channel_id in record.room.detached_channels:
+                    raise _Refused("channel_detached")
+            await self._rooms.attach(room_id, message.channel_id)
+        return fresh
+
+    async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:
+        """Ask the sender who they are; their message is held back."""
+        inject = verdict.inject
+        assert inject is not None
+        if inject.event.room_id != verdict.event.room_id:
+            raise InvalidInputError(
+                "an identity challenge goes to the room it was asked for: use context.room.id"
+            )
+        wanted = inject.target_channel_ids
+        await self._writer.write(
+            Draft(
+                event=inject.event,
+                cascade=cascade,
+                gated=False,
+                lifecycle=True,
+                targets=[message.channel_id] if wanted is None else list(wanted),
+            )
+        )
+
+    # -- afterwards ---------------------------------------------------------------------------
+
+    def _session_started(self, message: InboundMessage, channel: Channel, draft: Draft) -> None:
+        if channel.channel_type in _VOICE:
+            return
+        event = draft.event
+        started = SessionStartedEvent(
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            channel_type=channel.channel_type,
+            participant_id=event.source.participant_id,
+        )
+        self._parts.events.emit(
+            "session_started",
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            channel_type=channel.channel_type,
+        )
+        if self._parts.hooks.has_hooks(HookTrigger.ON_SESSION_STARTED, event.room_id):
+            draft.cascade.hold()
+            self._parts.supervisor.start(
+                self._observe_later(HookTrigger.ON_SESSION_STARTED, started, draft),
+                "observers of a session's start",
+            )
+
+    async def _joined(self, draft: Draft) -> None:
+        """Tell the observers that a sender was identified."""
+        person = draft.participant
+        if person is None or person.identity_id is None or person.resolved_by != "resolver":
+            return
+        if self._parts.hooks.has_hooks(HookTrigger.ON_PARTICIPANT_IDENTIFIED, draft.event.room_id):
+            payload = note(
+                draft.event.room_id,
+                EventType.PARTICIPANT_IDENTIFIED,
+                "participant_identified",
+                f"{person.id} was identified",
+                participant_id=person.id,
+                identity_id=person.identity_id,
+                resolved_by=person.resolved_by,
+            )
+            draft.cascade.hold()
+            await self._observe_later(HookTrigger.ON_PARTICIPANT_IDENTIFIED, payload, draft)
+
+    async def _observe_later(self, trigger: HookTrigger, payload: object, draft: Draft) -> None:
+        try:
+            record = await self._parts.store.load(draft.event.room_id, recent=RECENT_EVENTS)
+            if record is not None:
+                await self._settling.observe(trigger, payload, record, draft.cascade, draft.event.source)
+        finally:
+            draft.cascade.release()
+
+    async def _result(
+        self,
+        written: Written,
+        cascade: Cascade,
+        message: InboundMessage,
+        channel: Channel,
+        wait: Wait,
+        key: tuple[str, str] | None,
+    ) -> InboundResult:
+        event = written.event
+        if written.duplicate and key is not None:
+            # The first one may still be on its way: whoever sent it twice gets one answer.
+            cascade = self._in_flight.get(key, cascade)
+        if event is not None and message.session is not None and not written.blocked:
+            binding = await self._parts.store.get_binding(event.room_id, message.channel_id)
+            if binding is not None:
+                await channel.connect_session(message.session, event.room_id, binding)
+        if wait == "settled" and cascade.pending and not working_for(event.room_id if event else ""):
+            await cascade.settled()
+        if written.run is not None:
+            results: Any = DeliveryResults(written.run)
+        elif written.duplicate and event is not None and event.status is not EventStatus.BLOCKED:
+            results = await self._results_of(event)
+        else:
+            results = {}
+        return InboundResult(
+            event, written.blocked, written.reason, cascade.error, results, written.duplicate
+        )
+
+    async def _results_of(self, event: RoomEvent) -> dict[str, Any]:
+        rows = await self._parts.store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
+        return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _admitted(message: InboundMessage) -> InboundMessage:
+    """Return the message without what only the framework may say of it."""
+    if any(key.startswith("_") for key in message.metadata):
+        kept = {key: value for key, value in message.metadata.items() if not key.startswith("_")}
+        message = message.replace(metadata=FrozenDict(kept))
+    return message
+
+
+def _parsed(event: RoomEvent, message: InboundMessage, channel: Channel, room_id: str) -> RoomEvent:
+    """Return the channel's event with what the message says of it, in the room it is for."""
+    if not isinstance(event, RoomEvent):
+        raise InvalidInputError(
+            f"channel {message.channel_id!r} made {type(event).__name__} of a message, not a RoomEvent"
+        )
+    changes: dict[str, Any] = {}
+    if event.room_id != room_id:
+        changes["room_id"] = room_id
+    if event.source.channel_id != message.channel_id:
+        changes["source"] = event.source.replace(channel_id=message.channel_id)
+    if event.index != -1 or event.chain_depth or event.status is not EventStatus.PENDING:
+        changes |= {"index": -1, "chain_depth": 0, "status": EventStatus.PENDING}
+    if message.idempotency_key is not None and event.idempotency_key is None:
+        changes["idempotency_key"] = message.idempotency_key
+    if message.parent_event_id is not None and event.parent_event_id is None:
+        changes["parent_event_id"] = message.parent_event_id
+    if message.visibility is not None:
+        changes["visibility"] = message.visibility
+    if message.response_visibility is not None and event.response_visibility is None:
+        changes["response_visibility"] = message.response_visibility
+    if message.addressed_to is not None and event.addressed_to is None:
+        changes["addressed_to"] = message.addressed_to
+    return event.replace(**changes) if changes else event

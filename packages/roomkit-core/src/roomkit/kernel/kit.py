@@ -1,0 +1,1097 @@
+"""RoomKit: the one object a program talks to. It owns the parts and forwards to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from roomkit.abc.channel import SupportsConnections
+from roomkit.abc.clock import Clock, SystemClock
+from roomkit.abc.errors import (
+    ChannelAlreadyRegisteredError,
+    ChannelNotFoundError,
+    ChannelNotRegisteredError,
+    CloseError,
+    InvalidInputError,
+    KitClosedError,
+    RoomClosedError,
+)
+from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
+from roomkit.kernel.answers import Answers
+from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.closing import Closing
+from roomkit.kernel.framework_events import FrameworkEvents, FrameworkHandler
+from roomkit.kernel.hooks import HookEngine, HookFailure, HookFn, HookRegistration
+from roomkit.kernel.identity import IdentityDesk, IdentityHookFn, IdentityHookRegistration
+from roomkit.kernel.inbound import Inbound, Wait
+from roomkit.kernel.lanes import Lanes
+from roomkit.kernel.participants import Participants
+from roomkit.kernel.parts import Parts, Settings
+from roomkit.kernel.receipts import Receipts
+from roomkit.kernel.rooms import Rooms, check_channel_id
+from roomkit.kernel.routing import DefaultInboundRoomRouter
+from roomkit.kernel.scope import working_for
+from roomkit.kernel.services import KitServices
+from roomkit.kernel.settling import Settling
+from roomkit.kernel.signals import Signals
+from roomkit.kernel.sources import Sources
+from roomkit.kernel.supervisor import Supervisor
+from roomkit.kernel.tracing import ConfiguredTelemetry
+from roomkit.kernel.transcode import DefaultContentTranscoder
+from roomkit.kernel.worker import LaneWorker
+from roomkit.kernel.writer import Draft, Writer
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.memory.realtime import InMemoryRealtime
+from roomkit.memory.store import InMemoryStore
+from roomkit.memory.telemetry import NoopTelemetryProvider
+from roomkit.models.channel import ChannelBinding, RateLimit, RetryPolicy
+from roomkit.models.content import DeleteContent, EditContent, EventContent
+from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
+from roomkit.models.enums import (
+    Access,
+    AgentResponsePolicy,
+    ChannelCategory,
+    ChannelDirection,
+    ChannelType,
+    DeleteType,
+    DeliveryState,
+    EphemeralEventType,
+    EventType,
+    HookExecution,
+    HookTrigger,
+    SourceStatus,
+    TaskStatus,
+)
+from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
+from roomkit.models.participant import Participant
+from roomkit.models.room import AIConfig, Room, RoomTimers
+from roomkit.models.source import SourceHealth
+from roomkit.models.task import Observation, Task
+from roomkit.models.webhook import WebhookRequest
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.identity import IdentityResolver
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
+    from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.source import SourceProvider
+    from roomkit.abc.store import ConversationStore
+    from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.plugins.manager import PluginManager
+
+__all__ = ["RoomKit"]
+
+_log = logging.getLogger("roomkit.kernel")
+
+
+class RoomKit:
+    """Holds conversations over many channels.
+
+    Build one per process, register channels, create rooms and attach channels to them; then hand
+    in what comes from outside with `process_inbound`. `RoomKit()` works at once, with everything in
+    memory. Times are in seconds. All methods may be called concurrently, and from hooks, tools and
+    channels: a call about a room from inside that room's own work returns at the commit.
+
+    Installed plugins are started with the kit: by `start()`, by `async with`, or by the first call
+    that needs it. After `close()` every call raises KitClosedError.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore | None = None,
+        identity_resolver: IdentityResolver | None = None,
+        identity_channel_types: Collection[ChannelType] | None = None,
+        inbound_router: InboundRoomRouter | None = None,
+        lock_manager: RoomLockManager | None = None,
+        realtime: RealtimeBackend | None = None,
+        max_chain_depth: int = 5,
+        identity_timeout: float = 10.0,
+        process_timeout: float = 30.0,
+        telemetry: TelemetryProvider | TelemetryConfig | None = None,
+        inbound_rate_limit: RateLimit | None = None,
+        *,
+        transcoder: ContentTranscoder | None = None,
+        agent_response_policy: AgentResponsePolicy = AgentResponsePolicy.AGENT_CHAIN,
+        retry_policy: RetryPolicy | None = None,
+        delivery_timeout: float = 30.0,
+        agent_timeout: float = 600.0,
+        close_timeout: float = 10.0,
+        sweep_interval: float | None = None,
+        max_lane_backlog: int = 10_000,
+        single_process: bool = False,
+        clock: Clock | None = None,
+        plugins: PluginManager | None = None,
+    ) -> None:
+        """Build a kit; whatever is not given is in memory, or the default.
+
+        `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before
+        a commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an
+        agent; `close_timeout` the whole of `close()`. `retry_policy` is for bindings without their
+        own. `sweep_interval` sweeps room timers in the background. Raises InvalidInputError for
+        values that cannot work, and for a shared store with locks that only this process sees,
+        unless `single_process` says that there is only one.
+        """
+        settings = Settings(
+            max_chain_depth=_at_least(1, max_chain_depth, "max_chain_depth"),
+            process_timeout=_positive(process_timeout, "process_timeout"),
+            identity_timeout=_positive(identity_timeout, "identity_timeout"),
+            delivery_timeout=_positive(delivery_timeout, "delivery_timeout"),
+            agent_timeout=_positive(agent_timeout, "agent_timeout"),
+            close_timeout=_positive(close_timeout, "close_timeout"),
+            sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
+            max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
+            agent_response_policy=agent_response_policy,
+            retry_policy=retry_policy or RetryPolicy(),
+            inbound_rate_limit=inbound_rate_limit,
+            identity_channel_types=frozenset(identity_channel_types) if identity_channel_types else None,
+        )
+        store = store or InMemoryStore()
+        locks = lock_manager or InMemoryLockManager()
+        if locks.is_process_local and not store.is_process_local and not single_process:
+            raise InvalidInputError(
+                f"{type(store).__name__} is shared between processes but {type(locks).__name__} locks only "
+                "this one: pass a shared lock_manager, or single_process=True if there is only one process"
+            )
+        clock = clock or SystemClock()
+        supervisor = Supervisor(self._background_failure)
+        self._hooks = HookEngine(supervisor, self._hook_failure)
+        self._events = FrameworkEvents(supervisor, clock)
+        self._parts = parts = Parts(
+            settings=settings,
+            store=store,
+            locks=locks,
+            realtime=realtime or InMemoryRealtime(),
+            telemetry=_telemetry(telemetry, self._hooks),
+            transcoder=transcoder or DefaultContentTranscoder(),
+            clock=clock,
+            supervisor=supervisor,
+            hooks=self._hooks,
+            events=self._events,
+        )
+        self._settling = Settling(parts)
+        self._lanes = Lanes(supervisor, settings.max_lane_backlog)
+        self._writer = Writer(parts, self._lanes, self._settling)
+        self._lanes.worker = LaneWorker(parts, self._settling, Answers(parts, self._writer, self._settling))
+        self._rooms = Rooms(parts, self._writer, self._settling)
+        self._participants = Participants(parts, self._writer, self._settling)
+        self._desk = IdentityDesk(parts, identity_resolver)
+        self._signals = Signals(parts)
+        self._receipts = Receipts(parts, self._settling)
+        self._settling.receipts = self._receipts
+        self._inbound = Inbound(
+            parts,
+            self._rooms,
+            self._writer,
+            self._settling,
+            self._signals,
+            inbound_router or DefaultInboundRoomRouter(store),
+            self._desk,
+        )
+        self._sources = Sources(parts, self.process_inbound)
+        self._services = KitServices(parts, self._settling)
+        self._plugins = plugins
+        self._ready = False
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # -- life of the kit ----------------------------------------------------------------------
+
+    @classmethod
+    async def from_config(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, object],
+        *,
+        plugins: PluginManager | None = None,
+        **options: Any,
+    ) -> Self:
+        """Build a kit from `roomkit.toml`, or from the same as a mapping, and start it.
+
+        `options` are constructor arguments that the file has no word for, or that override it.
+        Raises ConfigError, naming every key that is wrong and the nearest right one.
+        """
+        from roomkit.plugins import default_manager
+        from roomkit.plugins.config import load_config
+        from roomkit.plugins.construction import build_components
+
+        manager = plugins or default_manager()
+        built = await build_components(load_config(source), manager)
+        arguments: dict[str, Any] = {
+            "store": built.store,
+            "lock_manager": built.locks,
+            "realtime": built.realtime,
+            "telemetry": built.telemetry,
+            "identity_resolver": built.identity,
+            "plugins": manager,
+            **built.options.given(),
+            **options,
+        }
+        kit = cls(**arguments)
+        for channel in (*built.channels.values(), *built.agents.values()):
+            kit.register_channel(channel)
+        await kit.start()
+        return kit
+
+    async def start(self) -> None:
+        """Find the installed plugins and start them for this kit. Once; later calls wait for the first.
+
+        A plugin that fails to start is reported in the log and never stops the kit.
+        """
+        if self._ready:
+            return
+        self._check_open()
+        if self._starting is None:
+            self._starting = self._parts.supervisor.begin(self._start(), "start of the kit")
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        manager = self.plugins
+        await manager.ascan()
+        manager.configure(self)
+        await manager.startup(self)
+        self._ready = True
+
+    @property
+    def plugins(self) -> PluginManager:
+        """The plugins of this kit: the process's own unless others were given."""
+        if self._plugins is None:
+            from roomkit.plugins import default_manager
+
+            self._plugins = default_manager()
+        return self._plugins
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Take no new work, let what is under way end, and release everything, within `close_timeout`.
+
+        What does not end in time is cancelled; its deliveries stay pending in the ledger. Every step
+        is taken whatever the others do. Raises CloseError with all that went wrong. Idempotent:
+        later calls wait for the first, and then raise nothing.
+        """
+        if self._closing is not None:
+            await asyncio.wait((self._closing,))
+            return
+        self._closed = True
+        self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        parts = self._parts
+        closing = Closing(parts.settings.close_timeout)
+        for failure in await self._sources.close():
+            closing.failures.append(failure)
+        await parts.supervisor.drain(closing.left / 2)
+        stuck = await parts.supervisor.cancel(closing.left / 2)
+        if stuck:
+            closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
+        for channel in parts.channels.values():
+            await closing.step(f"channel {channel.channel_id}", channel.close)
+        if self._ready:
+            await closing.step("plugins", lambda: self.plugins.shutdown(self))
+        await closing.step("realtime", parts.realtime.close)
+        await closing.step("telemetry", parts.telemetry.close)
+        await closing.step("locks", parts.locks.close)
+        await closing.step("store", parts.store.close)
+        if closing.failures:
+            raise CloseError("the kit closed, but not all of it went well", closing.failures)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise KitClosedError("the kit is closed, or closing, and takes no new work: build another")
+
+    async def _enter(self) -> None:
+        """Be open and started; the price of every public call, one truth test once it is so."""
+        self._check_open()
+        if not self._ready and not self._within_start():
+            await self.start()
+
+    def _within_start(self) -> bool:
+        """Whether the caller is a plugin that is just being started, and may use the kit already."""
+        return self._starting is not None and asyncio.current_task() is self._starting
+
+    def _background_failure(self, name: str, error: BaseException) -> None:
+        _log.error("background work %s failed", name, exc_info=error)
+        self._events.emit("background_error", task=name, error=f"{type(error).__name__}: {error}")
+
+    def _hook_failure(self, failure: HookFailure, room_id: str | None) -> None:
+        _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.error)
+        self._events.emit(
+            "hook_timeout" if failure.timed_out else "hook_error",
+            room_id=room_id,
+            hook=failure.hook,
+            trigger=failure.trigger,
+            error=failure.error,
+        )
+
+    # -- parts, for reading -------------------------------------------------------------------
+
+    @property
+    def store(self) -> ConversationStore:
+        """The store."""
+        return self._parts.store
+
+    @property
+    def hook_engine(self) -> HookEngine:
+        """The hook engine."""
+        return self._hooks
+
+    @property
+    def realtime(self) -> RealtimeBackend:
+        """The ephemeral side."""
+        return self._parts.realtime
+
+    @property
+    def telemetry(self) -> TelemetryProvider:
+        """The telemetry provider."""
+        return self._parts.telemetry
+
+    @property
+    def lock_manager(self) -> RoomLockManager:
+        """The room locks."""
+        return self._parts.locks
+
+    @property
+    def clock(self) -> Clock:
+        """The kit's one clock."""
+        return self._parts.clock
+
+    @property
+    def settings(self) -> Settings:
+        """The kit's scalar options."""
+        return self._parts.settings
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """The registered channels by id."""
+        return self._parts.channels
+
+    # -- channels -----------------------------------------------------------------------------
+
+    def register_channel(self, channel: Channel) -> None:
+        """Make a channel known, once per process; rooms attach it by its id.
+
+        Raises ChannelAlreadyRegisteredError when another channel has that id, InvalidInputError for
+        an id that means something else in `visibility`.
+        """
+        self._check_open()
+        channel_id = check_channel_id(channel.channel_id)
+        known = self._parts.channels.get(channel_id)
+        if known is channel:
+            return
+        if known is not None:
+            raise ChannelAlreadyRegisteredError(
+                f"a {type(known).__name__} is registered as {channel_id!r} already: "
+                "unregister_channel first, or use another id"
+            )
+        self._parts.channels[channel_id] = channel
+        channel.bind(self._services)
+        self._events.emit("channel_registered", channel_id=channel_id)
+
+    async def unregister_channel(self, channel_id: str) -> None:
+        """Close a channel and forget it; its bindings stay. Raises ChannelNotRegisteredError."""
+        channel = self._rooms.channel(channel_id)
+        del self._parts.channels[channel_id]
+        self._parts.breakers.pop(channel_id, None)
+        self._events.emit("channel_unregistered", channel_id=channel_id)
+        await channel.close()
+
+    def get_channel(self, channel_id: str) -> Channel | None:
+        """Return a registered channel."""
+        return self._parts.channels.get(channel_id)
+
+    def list_channels(self) -> list[Channel]:
+        """Return all registered channels."""
+        return list(self._parts.channels.values())
+
+    # -- rooms --------------------------------------------------------------------------------
+
+    async def create_room(
+        self,
+        room_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        timers: RoomTimers | None = None,
+        ai_config: AIConfig | None = None,
+        organization_id: str | None = None,
+        agent_response_policy: AgentResponsePolicy | None = None,
+    ) -> Room:
+        """Create a room; the id is made up when none is given. Raises RoomAlreadyExistsError."""
+        await self._enter()
+        return await self._rooms.create(
+            room_id,
+            metadata,
+            timers=timers,
+            ai_config=ai_config,
+            organization_id=organization_id,
+            agent_response_policy=agent_response_policy,
+        )
+
+    async def get_room(self, room_id: str) -> Room:
+        """Return a room. Raises RoomNotFoundError."""
+        return await self._rooms.get(room_id)
+
+    async def close_room(self, room_id: str) -> Room:
+        """Close a room: its timeline grows no more. Idempotent. Raises RoomNotFoundError."""
+        await self._enter()
+        return await self._rooms.close(room_id)
+
+    async def archive_room(self, room_id: str) -> Room:
+        """Put a room away for good. Idempotent. Raises RoomNotFoundError."""
+        await self._enter()
+        return await self._rooms.archive(room_id)
+
+    async def delete_room(self, room_id: str) -> bool:
+        """Remove a room and all that belongs to it; False when there is none."""
+        await self._enter()
+        return await self._rooms.delete(room_id)
+
+    async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
+        """Merge into a room's metadata, key by key. Raises RoomNotFoundError."""
+        await self._enter()
+        return await self._rooms.update_metadata(room_id, metadata)
+
+    async def check_room_timers(self, room_id: str) -> Room:
+        """Pause or close a room whose time has come. Raises RoomNotFoundError."""
+        await self._enter()
+        return (await self._rooms.check_timers(room_id))[0]
+
+    async def check_all_timers(self) -> list[Room]:
+        """Pause or close every room whose time has come; return those that changed."""
+        await self._enter()
+        return await self._rooms.sweep()
+
+    async def sweep_room_timers(self) -> list[Room]:
+        """Pause or close every room whose time has come; return those that changed."""
+        return await self.check_all_timers()
+
+    async def get_timeline(
+        self,
+        room_id: str,
+        offset: int = 0,
+        limit: int = 50,
+        visibility_filter: str | None = None,
+        *,
+        after_index: int | None = None,
+        before_index: int | None = None,
+        as_channel: str | None = None,
+        newest_first: bool = False,
+    ) -> list[RoomEvent]:
+        """Return a page of a room's timeline in order of index, all of it or as one channel sees it.
+
+        Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
+        """
+        await self._rooms.get(room_id)
+        reader = await self.get_binding(room_id, as_channel) if as_channel is not None else None
+        return await self._parts.store.list_events(
+            room_id,
+            offset,
+            limit,
+            visibility_filter,
+            after_index=after_index,
+            before_index=before_index,
+            reader=reader,
+            newest_first=newest_first,
+        )
+
+    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
+        """Return the tasks of a room."""
+        return await self._parts.store.list_tasks(room_id, status)
+
+    async def list_observations(self, room_id: str) -> list[Observation]:
+        """Return the observations of a room."""
+        return await self._parts.store.list_observations(room_id)
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    async def attach_channel(
+        self,
+        room_id: str,
+        channel_id: str,
+        channel_type: ChannelType | None = None,
+        category: ChannelCategory | None = None,
+        access: Access = Access.READ_WRITE,
+        visibility: str = "all",
+        **binding: Any,
+    ) -> ChannelBinding:
+        """Attach a registered channel to a room; attaching again replaces the binding.
+
+        `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
+        `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
+        RoomClosedError, ChannelNotRegisteredError, and pydantic.ValidationError for a field that
+        does not fit.
+        """
+        await self._enter()
+        return await self._rooms.attach(
+            room_id, channel_id, channel_type, category, access, visibility, **binding
+        )
+
+    async def detach_channel(self, room_id: str, channel_id: str) -> bool:
+        """Take a channel out of a room, until it is attached again; False when it was not in it."""
+        await self._enter()
+        return await self._rooms.detach(room_id, channel_id)
+
+    async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Let a channel listen but not speak. Raises ChannelNotFoundError."""
+        await self._enter()
+        return await self._rooms.mute(room_id, channel_id, muted=True)
+
+    async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Let a muted channel speak again. Raises ChannelNotFoundError."""
+        await self._enter()
+        return await self._rooms.mute(room_id, channel_id, muted=False)
+
+    async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
+        """Change what a channel may do in a room. Raises ChannelNotFoundError."""
+        await self._enter()
+        return await self._rooms.set_access(room_id, channel_id, access)
+
+    async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
+        """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
+        await self._enter()
+        return await self._rooms.set_visibility(room_id, channel_id, visibility)
+
+    async def update_binding_metadata(
+        self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
+    ) -> ChannelBinding:
+        """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
+        await self._enter()
+        return await self._rooms.update_binding_metadata(room_id, channel_id, metadata)
+
+    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Return a binding. Raises ChannelNotFoundError."""
+        binding = await self._parts.store.get_binding(room_id, channel_id)
+        if binding is None:
+            raise ChannelNotFoundError(
+                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+            )
+        return binding
+
+    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
+        """Return the bindings of a room."""
+        return await self._parts.store.list_bindings(room_id)
+
+    # -- participants -------------------------------------------------------------------------
+
+    async def ensure_participant(
+        self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
+    ) -> Participant:
+        """Return a participant, added or brought up to date where needed. Raises RoomNotFoundError."""
+        await self._enter()
+        return await self._participants.ensure(room_id, channel_id, participant_id, display_name)
+
+    async def resolve_participant(
+        self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
+    ) -> Participant:
+        """Tie a participant to an identity.
+
+        Raises ParticipantNotFoundError, IdentityNotFoundError.
+        """
+        await self._enter()
+        return await self._participants.resolve(room_id, participant_id, identity_id, resolved_by)
+
+    async def remove_participant(
+        self, room_id: str, participant_id: str, *, banned: bool = False
+    ) -> Participant:
+        """Mark a participant as gone; nothing a banned one sends is accepted any more."""
+        await self._enter()
+        return await self._participants.remove(room_id, participant_id, banned=banned)
+
+    async def list_participants(self, room_id: str) -> list[Participant]:
+        """Return the participants of a room."""
+        return await self._parts.store.list_participants(room_id)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def process_inbound(
+        self, message: InboundMessage, *, room_id: str | None = None, wait: Wait = "settled"
+    ) -> InboundResult:
+        """Take a message from outside into its room, and everything that follows from it.
+
+        Without `room_id` the router finds the room, or one is made. Returns when the whole cascade
+        has settled (deliveries, answers, observers), or with `wait="committed"` right after the
+        commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
+        What is refused comes back as `blocked` with a `reason`; nothing is dropped in silence.
+        Raises ChannelNotRegisteredError, InvalidInputError, KitClosedError, and what the store raises.
+        """
+        if not self._ready or self._closed:
+            await self._enter()
+        return await self._inbound.process(message, room_id, wait)
+
+    async def send_event(
+        self,
+        room_id: str,
+        channel_id: str,
+        content: EventContent,
+        event_type: EventType = EventType.MESSAGE,
+        chain_depth: int = 0,
+        participant_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        visibility: str = "all",
+        provider: str | None = None,
+        response_visibility: str | None = None,
+        *,
+        parent_event_id: str | None = None,
+        addressed_to: Sequence[str] | None = None,
+        idempotency_key: str | None = None,
+        thread_id: str | None = None,
+        wait: Wait = "settled",
+    ) -> RoomEvent:
+        """Say something in a room on behalf of one of its channels, or of `"system"`.
+
+        Takes the same path as a message from outside: gates, permission, commit, deliveries,
+        answers. Returns the stored event; `status` is BLOCKED when a gate refused it. Raises
+        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError, and
+        InvalidInputError for an edit or deletion that is not permitted (`code` says why).
+        """
+        await self._enter()
+        event = RoomEvent(
+            room_id=room_id,
+            type=event_type,
+            source=await self._source(room_id, channel_id, participant_id, provider),
+            content=content,
+            chain_depth=chain_depth,
+            metadata=metadata or {},
+            visibility=visibility,
+            response_visibility=response_visibility,
+            parent_event_id=parent_event_id,
+            addressed_to=None if addressed_to is None else tuple(addressed_to),
+            idempotency_key=idempotency_key,
+            channel_data={"thread_id": thread_id} if thread_id is not None else {},
+        )
+        cascade = Cascade()
+        written = await self._writer.write(Draft(event=event, cascade=cascade))
+        if written.event is None:
+            raise self._refused(room_id, channel_id, written.reason)
+        if wait == "settled" and cascade.pending and not working_for(room_id):
+            await cascade.settled()
+        return written.event
+
+    async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
+        """Replace an event's content with the host's authority; return the EDIT event."""
+        edit = EditContent(target_event_id=event_id, new_content=content)
+        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, edit, EventType.EDIT)
+
+    async def delete_event(self, room_id: str, event_id: str, reason: str | None = None) -> RoomEvent:
+        """Delete an event with the host's authority; return the DELETE event. The entry stays."""
+        deletion = DeleteContent(target_event_id=event_id, delete_type=DeleteType.SYSTEM, reason=reason)
+        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, deletion, EventType.DELETE)
+
+    async def _source(
+        self, room_id: str, channel_id: str, participant_id: str | None, provider: str | None
+    ) -> EventSource:
+        if channel_id == SYSTEM_CHANNEL_ID:
+            kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
+        else:
+            await self._rooms.get(room_id)
+            binding = await self.get_binding(room_id, channel_id)
+            kind = binding.channel_type
+            agent = binding.category is ChannelCategory.INTELLIGENCE
+            direction = ChannelDirection.OUTBOUND if agent else ChannelDirection.INBOUND
+        return EventSource(
+            channel_id=channel_id,
+            channel_type=kind,
+            direction=direction,
+            participant_id=participant_id,
+            provider=provider,
+        )
+
+    @staticmethod
+    def _refused(room_id: str, channel_id: str, reason: str | None) -> Exception:
+        if reason in ("room_closed", "room_archived"):
+            return RoomClosedError(f"room {room_id!r} is {reason[5:]}: its timeline grows no more")
+        if reason == "channel_not_attached":
+            return ChannelNotFoundError(
+                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+            )
+        return InvalidInputError(f"the event was refused by room {room_id!r}: {reason}")
+
+    async def process_webhook(
+        self, request: WebhookRequest, channel_id: str, *, wait: Wait = "committed"
+    ) -> list[InboundResult | Delivery | None]:
+        """Verify a vendor's request, then take in what it says; return what became of each part.
+
+        The parts keep the vendor's order. Raises WebhookRejected, and ChannelNotRegisteredError
+        when the channel is unknown or its provider takes no webhooks.
+        """
+        await self._enter()
+        channel = self._rooms.channel(channel_id)
+        provider = getattr(channel, "provider", None)
+        webhook = getattr(provider, "webhook", None)
+        if webhook is None:
+            raise ChannelNotRegisteredError(f"channel {channel_id!r} has no provider that takes webhooks")
+        results: list[InboundResult | Delivery | None] = []  # bound: one request
+        for part in await webhook(request, channel_id=channel_id):
+            if isinstance(part, DeliveryStatus):
+                results.append(await self.process_delivery_status(part))
+            else:
+                results.append(await self.process_inbound(part, wait=wait))
+        return results
+
+    # -- deliveries ---------------------------------------------------------------------------
+
+    async def process_delivery_status(self, status: DeliveryStatus) -> Delivery | None:
+        """Match a vendor's receipt to its delivery and tell the observers; None while it is unknown."""
+        await self._enter()
+        return await self._receipts.take(status)
+
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """Return a row of the ledger."""
+        return await self._parts.store.get_delivery(delivery_id)
+
+    async def list_deliveries(
+        self,
+        room_id: str | None = None,
+        *,
+        event_id: str | None = None,
+        channel_id: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Delivery]:
+        """Return rows of the ledger in order of commit."""
+        return await self._parts.store.list_deliveries(
+            room_id, event_id=event_id, channel_id=channel_id, state=state, limit=limit, after=after
+        )
+
+    # -- read marks ---------------------------------------------------------------------------
+
+    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
+        """Move a channel's read mark to an event, never backwards, and let the room know.
+
+        Raises RoomNotFoundError, ChannelNotFoundError, EventNotFoundError.
+        """
+        await self._enter()
+        await self._parts.store.mark_read(room_id, channel_id, event_id)
+        await self._signals.publish(
+            room_id,
+            EphemeralEventType.READ_RECEIPT,
+            channel_id,
+            {"event_id": event_id},
+            channel_id=channel_id,
+        )
+
+    async def mark_all_read(self, room_id: str, channel_id: str) -> None:
+        """Move a channel's read mark to the newest event, and let the room know."""
+        await self._enter()
+        index = await self._parts.store.mark_all_read(room_id, channel_id)
+        await self._signals.publish(
+            room_id,
+            EphemeralEventType.READ_RECEIPT,
+            channel_id,
+            {"index": index},
+            channel_id=channel_id,
+        )
+
+    async def get_unread_count(self, room_id: str, channel_id: str) -> int:
+        """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
+        return await self._parts.store.get_unread_count(room_id, channel_id)
+
+    # -- the ephemeral side -------------------------------------------------------------------
+
+    async def publish_typing(
+        self, room_id: str, user_id: str, is_typing: bool = True, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Show that somebody types, or stopped."""
+        kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
+        await self._signals.publish(room_id, kind, user_id, data)
+
+    async def publish_presence(self, room_id: str, user_id: str, status: str) -> None:
+        """Show that somebody is `online`, `away` or `offline`; any other status is a CUSTOM event."""
+        await self._signals.presence(room_id, user_id, status)
+
+    async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
+        """Show that somebody read an event; `mark_read` also moves the mark."""
+        await self._signals.publish(room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id})
+
+    async def publish_reaction(
+        self,
+        room_id: str,
+        user_id: str,
+        target_event_id: str,
+        emoji: str,
+        action: Literal["add", "remove"] = "add",
+    ) -> None:
+        """Show a reaction to an event."""
+        await self._signals.publish(
+            room_id,
+            EphemeralEventType.REACTION,
+            user_id,
+            {"target_event_id": target_event_id, "emoji": emoji, "action": action},
+        )
+
+    async def publish_tool_call(
+        self,
+        room_id: str,
+        channel_id: str,
+        tool_calls: Sequence[Mapping[str, Any]],
+        event_type: EphemeralEventType = EphemeralEventType.TOOL_CALL_START,
+        *,
+        duration_ms: float | None = None,
+        visibility: str = "intelligence",
+    ) -> None:
+        """Show an agent's tool calls; to intelligences and operators alone unless said otherwise."""
+        data: dict[str, Any] = {"tool_calls": list(tool_calls), "channel_id": channel_id}
+        if duration_ms is not None:
+            data["duration_ms"] = duration_ms
+        await self._signals.publish(
+            room_id, event_type, channel_id, data, channel_id=channel_id, visibility=visibility
+        )
+
+    async def subscribe_room(
+        self, room_id: str, callback: EphemeralCallback, *, as_channel: str | None = None
+    ) -> str:
+        """Call `callback` for each ephemeral event of a room; return the subscription's id.
+
+        `as_channel` shows only what that channel may see.
+        """
+        return await self._signals.subscribe(room_id, callback, as_channel)
+
+    async def unsubscribe_room(self, subscription_id: str) -> bool:
+        """End a subscription; False when there is none of that id."""
+        return await self._parts.realtime.unsubscribe(subscription_id)
+
+    # -- live connections ---------------------------------------------------------------------
+
+    async def connect_websocket(
+        self,
+        channel_id: str,
+        connection_id: str,
+        send_fn: Callable[[str, RoomEvent], Awaitable[None]],
+        *,
+        stream_send_fn: Callable[[str, Any], Awaitable[None]] | None = None,
+        room_id: str | None = None,
+        participant_id: str | None = None,
+    ) -> None:
+        """Connect a socket to a channel and, with `room_id`, to one of its rooms.
+
+        Raises ChannelNotRegisteredError when the channel is unknown or has no connections.
+        """
+        await self._enter()
+        channel: object = self._rooms.channel(channel_id)
+        if not isinstance(channel, SupportsConnections):
+            raise ChannelNotRegisteredError(
+                f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"
+            )
+        channel.register_connection(
+            connection_id,
+            send_fn,
+            stream_send_fn=stream_send_fn,
+            room_id=room_id,
+            participant_id=participant_id,
+        )
+        self._events.emit(
+            "channel_connected", room_id=room_id, channel_id=channel_id, connection_id=connection_id
+        )
+
+    async def disconnect_websocket(self, channel_id: str, connection_id: str) -> None:
+        """Disconnect a socket; never raises."""
+        channel: object = self._parts.channels.get(channel_id)
+        if isinstance(channel, SupportsConnections) and channel.unregister_connection(connection_id):
+            self._events.emit("channel_disconnected", channel_id=channel_id, connection_id=connection_id)
+
+    # -- sources ------------------------------------------------------------------------------
+
+    async def attach_source(
+        self,
+        channel_id: str,
+        source: SourceProvider,
+        *,
+        auto_restart: bool = True,
+        restart_delay: float = 5.0,
+        max_restart_delay: float = 300.0,
+        max_restart_attempts: int | None = None,
+        max_concurrent_emits: int | None = 10,
+    ) -> None:
+        """Run a source for a channel, and restart it when it breaks.
+
+        The delay doubles from `restart_delay` to `max_restart_delay`, and begins anew, as the count
+        of attempts does, once the source has brought messages again. Raises SourceAlreadyAttachedError.
+        """
+        await self._enter()
+        await self._sources.attach(
+            channel_id,
+            source,
+            auto_restart=auto_restart,
+            restart_delay=restart_delay,
+            max_restart_delay=max_restart_delay,
+            max_restart_attempts=max_restart_attempts,
+            max_concurrent_emits=max_concurrent_emits,
+        )
+
+    async def detach_source(self, channel_id: str) -> None:
+        """Stop a channel's source. Raises SourceNotFoundError."""
+        await self._sources.detach(channel_id)
+
+    async def source_health(self, channel_id: str) -> SourceHealth | None:
+        """Return a snapshot of a channel's source, None without one."""
+        return await self._sources.health(channel_id)
+
+    def list_sources(self) -> dict[str, SourceStatus]:
+        """Return the status of every attached source by channel id."""
+        return self._sources.statuses()
+
+    # -- hooks and framework events -----------------------------------------------------------
+
+    def hook[F: HookFn](
+        self,
+        trigger: HookTrigger,
+        execution: HookExecution = HookExecution.SYNC,
+        priority: int = 0,
+        name: str = "",
+        timeout: float = 30.0,
+        channel_types: Collection[ChannelType] | None = None,
+        channel_ids: Collection[str] | None = None,
+        directions: Collection[ChannelDirection] | None = None,
+        *,
+        on_error: Literal["block", "allow"] = "block",
+    ) -> Callable[[F], F]:
+        """Register the decorated `async def (payload, context)` for every room.
+
+        Gates (see `roomkit.models.hook.GATES`) return a HookResult; a gate that fails blocks unless
+        `on_error="allow"`. Raises HookRegistrationError for a hook that could never work.
+        """
+
+        def register(fn: F) -> F:
+            self._hooks.register(
+                HookRegistration(
+                    trigger=HookTrigger(trigger),
+                    fn=fn,
+                    execution=execution,
+                    priority=priority,
+                    name=name,
+                    timeout=timeout,
+                    channel_types=channel_types,
+                    channel_ids=channel_ids,
+                    directions=directions,
+                    on_error=on_error,
+                )
+            )
+            return fn
+
+        return register
+
+    def add_room_hook(
+        self,
+        room_id: str,
+        trigger: HookTrigger,
+        execution: HookExecution,
+        fn: HookFn,
+        priority: int = 0,
+        name: str = "",
+        timeout: float = 30.0,
+    ) -> None:
+        """Register a hook for one room; it is dropped when the room closes."""
+        self._hooks.add_room_hook(
+            room_id,
+            HookRegistration(
+                trigger=trigger,
+                fn=fn,
+                execution=execution,
+                priority=priority,
+                name=name,
+                timeout=timeout,
+            ),
+        )
+
+    def remove_room_hook(self, room_id: str, name: str) -> bool:
+        """Remove the first hook of that name from a room; False when there is none."""
+        return self._hooks.remove_room_hook(room_id, name)
+
+    def remove_hook(self, name: str) -> bool:
+        """Remove the first hook of that name from every room; False when there is none."""
+        return self._hooks.unregister(name)
+
+    def identity_hook[F: IdentityHookFn](
+        self,
+        trigger: HookTrigger,
+        channel_types: Collection[ChannelType] | None = None,
+        channel_ids: Collection[str] | None = None,
+        directions: Collection[ChannelDirection] | None = None,
+        *,
+        timeout: float = 10.0,
+    ) -> Callable[[F], F]:
+        """Register the decorated `async def (event, context, id_result)` to decide on senders.
+
+        The first answer that is not None counts; a hook that fails rejects the message.
+        """
+
+        def register(fn: F) -> F:
+            self._desk.hooks.append(
+                IdentityHookRegistration(
+                    trigger=HookTrigger(trigger),
+                    fn=fn,
+                    timeout=timeout,
+                    channel_types=channel_types,
+                    channel_ids=channel_ids,
+                    directions=directions,
+                )
+            )
+            return fn
+
+        return register
+
+    def on_delivery_status(self, fn: Callable[[DeliveryStatus], Any]) -> Callable[[DeliveryStatus], Any]:
+        """Register `fn(status)`, a function or a coroutine function, for matched receipts."""
+
+        async def observer(status: DeliveryStatus, _context: object) -> None:
+            answer = fn(status)
+            if isinstance(answer, Awaitable):
+                await answer
+
+        observer.__name__ = getattr(fn, "__name__", "on_delivery_status")
+        self.hook(HookTrigger.ON_DELIVERY_STATUS, HookExecution.ASYNC)(observer)
+        return fn
+
+    def on(self, event_type: str) -> Callable[[FrameworkHandler], FrameworkHandler]:
+        """Register the decorated `async def (event)` for framework events of a type, or for `"*"`.
+
+        A handler sees its events in order; it delays nobody, and at most 1,000 wait for it.
+        """
+
+        def register(fn: FrameworkHandler) -> FrameworkHandler:
+            self._events.subscribe(event_type, fn)
+            return fn
+
+        return register
+
+    def subscribe_events(self, event_type: str, fn: FrameworkHandler) -> Callable[[], None]:
+        """Register `fn` as `on` does; return a function that ends it."""
+        return self._events.subscribe(event_type, fn)
+
+
+def _telemetry(given: TelemetryProvider | TelemetryConfig | None, hooks: HookEngine) -> TelemetryProvider:
+    if isinstance(given, TelemetryConfig):
+        provider: TelemetryProvider = ConfiguredTelemetry(given.provider or NoopTelemetryProvider(), given)
+        hooks.trace_with(provider, given.suppressed_hook_triggers)
+        return provider
+    provider = given or NoopTelemetryProvider()
+    hooks.trace_with(provider, TelemetryConfig().suppressed_hook_triggers)
+    return provider
+
+
+def _positive(value: float, name: str) -> float:
+    if not value > 0:
+        raise InvalidInputError(f"{name} is {value!r}; give it a positive number of seconds")
+    return value
+
+
+def _at_least(least: int, value: int, name: str) -> int:
+    if value < least:
+        raise InvalidInputError(f"{name} is {value!r}; give it at least {least}")
+    return value

@@ -1,0 +1,203 @@
+"""One lane per (room, binding): its deliveries go in commit order, and wait for nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.scope import Work
+from roomkit.models.enums import DoubleText
+
+if TYPE_CHECKING:
+    from roomkit.kernel.cascade import Run
+    from roomkit.kernel.plan import Target
+    from roomkit.kernel.streams import Recipient
+    from roomkit.kernel.supervisor import Supervisor
+
+__all__ = ["Job", "Lane", "Lanes", "Worker"]
+
+_FOLD_WINDOWS = 4
+"""A burst that does not end is answered after this many windows."""
+
+
+class Job:
+    """One delivery: an event on its way to one binding."""
+
+    __slots__ = ("recipient", "run", "target")
+
+    def __init__(self, run: Run, target: Target, recipient: Recipient | None = None) -> None:
+        self.run = run
+        self.target = target
+        self.recipient = recipient
+        """Where the event was already streamed to, when it was."""
+
+
+class Worker(Protocol):
+    """What a lane does with its jobs."""
+
+    async def deliver(self, job: Job, lane: Lane) -> None:
+        """Carry the job out, whatever comes, and settle it."""
+
+    async def answer(self, job: Job, lane: Lane) -> None:
+        """Have the intelligence answer, and settle the job."""
+
+    async def steer(self, job: Job, lane: Lane) -> bool:
+        """Hand the job's event to the work under way; False when nobody took it."""
+
+    def skip(self, job: Job, reason: str) -> None:
+        """Settle the job as skipped."""
+
+    def refuse(self, job: Job) -> None:
+        """Settle the job as failed: its lane is full."""
+
+    def abandon(self, job: Job) -> None:
+        """Let go of the job: its ledger row stays pending, for whoever resumes it."""
+
+
+class Lane:
+    """The queue of one binding and the task that works it off; it exists only while there is work."""
+
+    __slots__ = ("_changed", "_interrupting", "_owner", "_task", "busy", "deadline", "key", "queue")
+
+    def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
+        self._owner = owner
+        self.key = key
+        self.queue: deque[Job] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
+        self.deadline: Deadline | None = None
+        self.busy: Job | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._interrupting = False
+        self._changed: asyncio.Event | None = None
+
+    @property
+    def waiting_event_ids(self) -> set[str]:
+        """The events still to be shown to this binding."""
+        return {job.run.event.id for job in self.queue}
+
+    def kick(self) -> None:
+        """Start working if nobody does."""
+        if self._task is not None or not self.queue:
+            if self._changed is not None:
+                self._changed.set()
+            if self.busy is not None and self.queue and not self._interrupting:
+                self._double_text(self.queue[-1])
+            return
+        task = self._owner.supervisor.start(self._work(), self._owner.name(self.key))
+        if not task.done():
+            self._task = task
+            if self.deadline is not None:
+                self.deadline.waiting()
+
+    def _double_text(self, job: Job) -> None:
+        policy = job.target.binding.double_text
+        if not job.target.is_agent or policy is DoubleText.QUEUE:
+            return
+        if policy is DoubleText.INTERRUPT:
+            self._interrupting = True
+            assert self._task is not None
+            self._task.cancel()
+        elif policy is DoubleText.STEER:
+            self._owner.supervisor.start(self._steer(job), f"{self._owner.name(self.key)} steer")
+
+    async def _steer(self, job: Job) -> None:
+        if await self._owner.worker.steer(job, self) and job in self.queue:
+            self.queue.remove(job)
+            self._owner.worker.skip(job, "steered")
+
+    def was_interrupted(self) -> bool:
+        """Return whether the CancelledError just caught was an interruption, and take it back."""
+        if not self._interrupting:
+            return False
+        self._interrupting = False
+        return asyncio.current_task().uncancel() == 0  # type: ignore[union-attr]  # a lane is a task
+
+    async def _work(self) -> None:
+        worker = self._owner.worker
+        try:
+            with Deadline(None, lazy=True) as self.deadline, Work(self.key[0]):
+                while self.queue:
+                    job = self.busy = self.queue.popleft()
+                    if job.target.is_agent and job.recipient is None:
+                        job = await self._gather(job)
+                        await worker.answer(job, self)
+                    else:
+                        await worker.deliver(job, self)
+                    self.busy = None
+        finally:
+            # Only a cancellation (the kit is closing) leaves anything here.
+            if self.busy is not None:
+                worker.abandon(self.busy)
+            while self.queue:
+                worker.abandon(self.queue.popleft())
+            self.deadline = None
+            self._task = None
+            self._owner.forget(self)
+
+    async def _gather(self, job: Job) -> Job:
+        """Return the job to answer: with FOLD and INTERRUPT the last of those that wait."""
+        policy = job.target.binding.double_text
+        if policy is DoubleText.FOLD:
+            await self._burst(job.target.binding.fold_seconds)
+        if policy is DoubleText.FOLD or policy is DoubleText.INTERRUPT:
+            while self.queue:
+                later = self.queue.popleft()
+                self._owner.worker.skip(job, f"folded_into:{later.run.event.id}")
+                job = self.busy = later
+        return job
+
+    async def _burst(self, window: float) -> None:
+        """Wait until nothing has come for `window` seconds, but not for ever."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + window * _FOLD_WINDOWS
+        self._changed = asyncio.Event()
+        try:
+            while (left := min(window, latest - loop.time())) > 0:
+                try:
+                    async with asyncio.timeout(left):
+                        await self._changed.wait()
+                except TimeoutError:
+                    return
+                self._changed.clear()
+        finally:
+            self._changed = None
+
+
+class Lanes:
+    """All lanes with work; an idle binding has none."""
+
+    def __init__(self, supervisor: Supervisor, max_backlog: int) -> None:
+        self.supervisor = supervisor
+        self.worker: Worker  # set by the kit: the worker needs the writer, which needs the lanes
+        self._max_backlog = max_backlog
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def enqueue(self, job: Job) -> Lane:
+        """Put a job at the end of its lane; called under the room's lock, so it starts nothing."""
+        key = (job.run.event.room_id, job.target.binding.channel_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self, key)
+        if len(lane.queue) >= self._max_backlog:
+            self.worker.refuse(job)
+        else:
+            lane.queue.append(job)
+        return lane
+
+    def get(self, room_id: str, channel_id: str) -> Lane | None:
+        """Return the lane of a binding, None while it is idle."""
+        return self._lanes.get((room_id, channel_id))
+
+    def forget(self, lane: Lane) -> None:
+        """Drop an idle lane."""
+        if self._lanes.get(lane.key) is lane and not lane.queue:
+            del self._lanes[lane.key]
+
+    @staticmethod
+    def name(key: tuple[str, str]) -> str:
+        """Return what the task of a lane is called."""
+        return f"lane {key[1]} of room {key[0]}"

@@ -1,0 +1,145 @@
+"""Who is in a room, and who they turn out to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
+from roomkit.abc.store import Commit
+from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.settling import note
+from roomkit.kernel.writer import Draft
+from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
+from roomkit.models.participant import Participant
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.settling import Settling
+    from roomkit.kernel.writer import Writer
+
+__all__ = ["Participants"]
+
+
+class Participants:
+    """Adds people to rooms and ties them to identities."""
+
+    def __init__(self, parts: Parts, writer: Writer, settling: Settling) -> None:
+        self._parts = parts
+        self._writer = writer
+        self._settling = settling
+
+    async def ensure(
+        self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
+    ) -> Participant:
+        """Return the participant, added or brought up to date."""
+
+        async def work() -> Participant:
+            record = await self._load(room_id)
+            known = record.participants.get(participant_id)
+            person = self._ensured(room_id, channel_id, participant_id, display_name, known)
+            if person is not known:
+                await self._parts.store.commit(
+                    Commit(
+                        room_id=room_id,
+                        entries=(),
+                        at=self._parts.clock.now(),
+                        participants=(person,),
+                        activity=False,
+                    )
+                )
+            return person
+
+        return await self._writer.exclusively(room_id, work)
+
+    def _ensured(
+        self,
+        room_id: str,
+        channel_id: str,
+        participant_id: str,
+        display_name: str | None,
+        known: Participant | None,
+    ) -> Participant:
+        person = known or Participant(
+            id=participant_id,
+            room_id=room_id,
+            channel_id=channel_id,
+            connected_via=(channel_id,),
+            joined_at=self._parts.clock.now(),
+        )
+        changes: dict[str, object] = {}
+        if channel_id not in person.connected_via:
+            changes["connected_via"] = (*(person.connected_via or (person.channel_id,)), channel_id)
+        if display_name is not None and display_name != person.display_name:
+            changes["display_name"] = display_name
+        return person.replace(**changes) if changes else person
+
+    async def resolve(
+        self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
+    ) -> Participant:
+        """Tie a participant to an identity, and note it."""
+        identity = await self._parts.store.get_identity(identity_id)
+        if identity is None:
+            raise IdentityNotFoundError(f"no identity {identity_id!r}: store.create_identity first")
+
+        def plan(record: RoomRecord) -> None:
+            draft.participant = _person(record, room_id, participant_id).replace(
+                identification=IdentificationStatus.IDENTIFIED,
+                identity_id=identity_id,
+                display_name=identity.display_name or _person(record, room_id, participant_id).display_name,
+                candidates=None,
+                resolved_at=self._parts.clock.now(),
+                resolved_by=resolved_by,
+            )
+
+        event = note(
+            room_id,
+            EventType.PARTICIPANT_IDENTIFIED,
+            "participant_identified",
+            f"{participant_id} was identified",
+            participant_id=participant_id,
+            identity_id=identity_id,
+            resolved_by=resolved_by,
+        )
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._writer.write(draft)
+        record = await self._load(room_id)
+        await self._settling.observe(
+            HookTrigger.ON_PARTICIPANT_IDENTIFIED, event, record, draft.cascade, event.source
+        )
+        assert draft.participant is not None
+        return draft.participant
+
+    async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
+        """Mark somebody as having left, or as banned: then nothing of theirs is accepted any more."""
+        status = ParticipantStatus.BANNED if banned else ParticipantStatus.LEFT
+
+        def plan(record: RoomRecord) -> None:
+            draft.participant = _person(record, room_id, participant_id).replace(status=status)
+
+        event = note(
+            room_id,
+            EventType.PARTICIPANT_LEFT,
+            f"participant_{status}",
+            f"{participant_id}: {status}",
+            participant_id=participant_id,
+        )
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._writer.write(draft)
+        assert draft.participant is not None
+        return draft.participant
+
+    async def _load(self, room_id: str) -> RoomRecord:
+        record = await self._parts.store.load(room_id, recent=0)
+        if record is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        return record
+
+
+def _person(record: RoomRecord, room_id: str, participant_id: str) -> Participant:
+    try:
+        return record.participants[participant_id]
+    except KeyError:
+        raise ParticipantNotFoundError(
+            f"nobody with the id {participant_id!r} in room {room_id!r}: ensure_participant adds them"
+        ) from None

@@ -1,0 +1,124 @@
+"""Who may add what to a room. Every answer is a stable code, None for yes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.models.content import DeleteContent, EditContent
+from roomkit.models.enums import (
+    ChannelCategory,
+    DeleteType,
+    EventStatus,
+    EventType,
+    IdentificationStatus,
+    ParticipantRole,
+    ParticipantStatus,
+)
+from roomkit.models.event import SYSTEM_CHANNEL_ID
+from roomkit.models.participant import Participant
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from roomkit.abc.store import RoomRecord
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["amends", "may_amend", "may_speak", "may_write", "newcomer"]
+
+_AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
+
+
+def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
+    """Return why the source has no place in the room: not attached, or banned from it."""
+    source = event.source
+    if source.channel_id != SYSTEM_CHANNEL_ID and source.channel_id not in record.bindings:
+        return "channel_not_attached"
+    if source.participant_id is not None:
+        person = record.participants.get(source.participant_id)
+        if person is not None and person.status is ParticipantStatus.BANNED:
+            return "participant_banned"
+    return None
+
+
+def may_write(binding: ChannelBinding | None) -> str | None:
+    """Return why the source's binding may not add to the timeline; the framework (None) always may."""
+    if binding is None or binding.can_write:
+        return None
+    return "source_muted" if binding.access.can_write else "source_read_only"
+
+
+def amends(event: RoomEvent) -> bool:
+    """Return whether the event edits or deletes another."""
+    return event.type in _AMENDING or isinstance(event.content, EditContent | DeleteContent)
+
+
+def may_amend(record: RoomRecord, event: RoomEvent, target: RoomEvent | None) -> str | None:
+    """Return why the source may not edit or delete `target`.
+
+    Authors may amend what they wrote, known by the participant the channel verified; owners of the
+    room may delete anything; the framework may do both. What the content claims about itself
+    (`edit_source`, ADMIN, SYSTEM) can only narrow that, never widen it.
+    """
+    content = event.content
+    if not (
+        (event.type is EventType.EDIT and isinstance(content, EditContent))
+        or (event.type is EventType.DELETE and isinstance(content, DeleteContent))
+    ):
+        return "content_type_mismatch"
+    if target is None or target.room_id != event.room_id or target.status is EventStatus.BLOCKED:
+        return "target_event_not_found"
+    if target.type is not EventType.MESSAGE or target.deleted:
+        return "target_not_amendable"
+    source = event.source
+    if source.channel_id == SYSTEM_CHANNEL_ID:
+        return None
+    if isinstance(content, DeleteContent):
+        if content.delete_type is DeleteType.SYSTEM:
+            return "not_authorized"
+        if content.delete_type is DeleteType.ADMIN:
+            person = record.participants.get(source.participant_id or "")
+            owner = person is not None and person.role is ParticipantRole.OWNER
+            return None if owner else "not_authorized"
+    return _is_author(record, event, target)
+
+
+def _is_author(record: RoomRecord, event: RoomEvent, target: RoomEvent) -> str | None:
+    source = event.source
+    binding = record.bindings.get(source.channel_id)
+    if binding is not None and binding.category is ChannelCategory.INTELLIGENCE:
+        return None if target.source.channel_id == source.channel_id else "not_original_author"
+    if source.participant_id is None or target.source.participant_id is None:
+        return "identity_required_for_edit"
+    if source.participant_id != target.source.participant_id:
+        return "not_original_author"
+    return None
+
+
+def newcomer(
+    record: RoomRecord, event: RoomEvent, binding: ChannelBinding | None, at: datetime
+) -> Participant | None:
+    """Return the participant record to write with a transport's event, None when nothing is new.
+
+    Whoever speaks becomes a participant; a second channel of theirs is added to `connected_via`.
+    """
+    source = event.source
+    participant_id = source.participant_id
+    if not participant_id or binding is None or binding.category is ChannelCategory.INTELLIGENCE:
+        return None
+    person = record.participants.get(participant_id)
+    if person is None:
+        return Participant(
+            id=participant_id,
+            room_id=event.room_id,
+            channel_id=source.channel_id,
+            connected_via=(source.channel_id,),
+            identification=IdentificationStatus.UNKNOWN,
+            joined_at=at,
+        )
+    if source.channel_id in person.connected_via:
+        return None
+    known = person.connected_via or (person.channel_id,)
+    if source.channel_id in known:
+        return person.replace(connected_via=known)
+    return person.replace(connected_via=(*known, source.channel_id))

@@ -1,0 +1,75 @@
+"""Who an event goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from roomkit.models.enums import AgentResponsePolicy, ChannelCategory
+from roomkit.models.visibility import admits
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.store import RoomRecord
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["Target", "answers_to", "recipients"]
+
+
+class Target:
+    """One binding an event goes to; `channel` is None when the kit does not know it."""
+
+    __slots__ = ("binding", "channel", "is_agent")
+
+    def __init__(self, binding: ChannelBinding, channel: Channel | None) -> None:
+        self.binding = binding
+        self.channel = channel
+        self.is_agent = binding.category is ChannelCategory.INTELLIGENCE
+
+
+def recipients(
+    record: RoomRecord,
+    channels: Mapping[str, Channel],
+    event: RoomEvent,
+    policy: AgentResponsePolicy,
+    *,
+    answerable: bool = True,
+) -> list[Target]:
+    """Return the bindings `event` goes to, in order of attachment.
+
+    Not the source, unless its channel serves several recipients; not who may not read, nor whom
+    the event's visibility leaves out; intelligences only as `answers_to` says.
+    """
+    source_id = event.source.channel_id
+    visibility = event.visibility
+    found: list[Target] = []  # bound: the room's bindings
+    for channel_id, binding in record.bindings.items():
+        channel = channels.get(channel_id)
+        if channel_id == source_id and (channel is None or not channel.delivers_to_source):
+            continue
+        if not binding.can_read or (
+            visibility != "all" and not admits(visibility, channel_id, binding.category)
+        ):
+            continue
+        target = Target(binding, channel)
+        if target.is_agent and not (answerable and answers_to(record, target, event, policy)):
+            continue
+        found.append(target)
+    return found
+
+
+def answers_to(record: RoomRecord, target: Target, event: RoomEvent, policy: AgentResponsePolicy) -> bool:
+    """Return whether the intelligence is asked to act on the event.
+
+    An addressed event is put to those it names. Any other is put to all, but another agent's
+    answer only when the room's policy, else the kit's, lets agents go on among themselves.
+    """
+    if target.channel is not None and event.type not in target.channel.responds_to:
+        return False
+    if event.addressed_to is not None:
+        return target.binding.channel_id in event.addressed_to
+    source = record.bindings.get(event.source.channel_id)
+    if source is None or source.category is not ChannelCategory.INTELLIGENCE:
+        return True
+    return (record.room.agent_response_policy or policy) is AgentResponsePolicy.AGENT_CHAIN

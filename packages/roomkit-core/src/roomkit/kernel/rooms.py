@@ -1,0 +1,450 @@
+"""The life of rooms and of the channels in them. Every change is a note in the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from roomkit.abc.errors import (
+    ChannelNotFoundError,
+    ChannelNotRegisteredError,
+    InvalidInputError,
+    RoomClosedError,
+    RoomNotFoundError,
+)
+from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.scope import working_for
+from roomkit.kernel.settling import note
+from roomkit.kernel.writer import Draft, Written
+from roomkit.models.base import FrozenDict, new_id
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
+from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
+from roomkit.models.room import AIConfig, Room, RoomTimers
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.settling import Settling
+    from roomkit.kernel.writer import Writer
+
+__all__ = ["Rooms", "check_channel_id", "check_id"]
+
+_KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
+_LONGEST_ID = 512
+
+
+def check_id(value: object, what: str) -> str:
+    """Return `value` when it can be an id. Raises InvalidInputError."""
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_ID or "\0" in value:
+        raise InvalidInputError(f"{value!r} cannot be a {what} id: use 1 to {_LONGEST_ID} characters of text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{value!r} cannot be a {what} id: it is not valid Unicode") from None
+    return value
+
+
+def check_channel_id(value: object) -> str:
+    """Return `value` when it can be a channel id. Raises InvalidInputError."""
+    channel_id = check_id(value, "channel")
+    if (
+        channel_id in _KEYWORDS
+        or any(mark in channel_id for mark in ",&")
+        or channel_id != channel_id.strip()
+    ):
+        raise InvalidInputError(
+            f"{channel_id!r} cannot be a channel id: it has a meaning in `visibility` "
+            f"(not {', '.join(sorted(_KEYWORDS))}; no comma, no ampersand, no spaces around)"
+        )
+    return channel_id
+
+
+class Rooms:
+    """Creates, changes and closes rooms; attaches channels and sets what they may do."""
+
+    def __init__(self, parts: Parts, writer: Writer, settling: Settling) -> None:
+        self._parts = parts
+        self._writer = writer
+        self._settling = settling
+
+    # -- rooms --------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        room_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        timers: RoomTimers | None = None,
+        ai_config: AIConfig | None = None,
+        organization_id: str | None = None,
+        **fields: Any,
+    ) -> Room:
+        """Create a room, and say so."""
+        now = self._parts.clock.now()
+        if timers is not None and timers.last_activity_at is None:
+            # The idle clock starts with the room: one that nobody ever writes to is idle too.
+            timers = timers.replace(last_activity_at=now)
+        room = Room(
+            id=check_id(room_id, "room") if room_id is not None else new_id(),
+            organization_id=organization_id,
+            metadata=metadata or {},
+            ai_config=ai_config,
+            created_at=now,
+            updated_at=now,
+            timers=timers or RoomTimers(last_activity_at=now),
+            **fields,
+        )
+        room = await self._parts.store.create_room(room)
+        self._parts.events.emit("room_created", room_id=room.id)
+        if self._parts.hooks.has_hooks(HookTrigger.ON_ROOM_CREATED, room.id):
+            await self._observe(
+                HookTrigger.ON_ROOM_CREATED,
+                note(room.id, EventType.SYSTEM, "room_created", "the room was created"),
+            )
+        return room
+
+    async def get(self, room_id: str) -> Room:
+        """Return a room. Raises RoomNotFoundError."""
+        room = await self._parts.store.get_room(room_id)
+        if room is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        return room
+
+    async def close(self, room_id: str) -> Room:
+        """Close a room, once."""
+
+        def plan(record: RoomRecord) -> None:
+            if record.status.is_open:
+                self._set_status(draft, RoomStatus.CLOSED)
+            else:
+                raise _Unchanged
+
+        event = note(room_id, EventType.SYSTEM, "room_closed", "the room was closed")
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        if await self._write(draft):
+            await self._closed(room_id, event, "closed")
+        return await self.get(room_id)
+
+    async def archive(self, room_id: str) -> Room:
+        """Put a room away, once."""
+
+        def plan(record: RoomRecord) -> None:
+            if record.status is RoomStatus.ARCHIVED:
+                raise _Unchanged
+            self._set_status(draft, RoomStatus.ARCHIVED)
+
+        event = note(room_id, EventType.SYSTEM, "room_archived", "the room was archived")
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        if await self._write(draft):
+            self._parts.events.emit("room_archived", room_id=room_id)
+        return await self.get(room_id)
+
+    async def delete(self, room_id: str) -> bool:
+        """Remove a room with everything in it."""
+        deleted = await self._writer.exclusively(room_id, lambda: self._parts.store.delete_room(room_id))
+        if deleted:
+            self._parts.hooks.forget_room(room_id)
+            self._parts.events.emit("room_deleted", room_id=room_id)
+        return deleted
+
+    async def check_timers(self, room_id: str) -> tuple[Room, bool]:
+        """Pause or close one room if its time has come; return it, and whether it changed."""
+        await self.get(room_id)
+        now = self._parts.clock.now()
+        found: list[tuple[RoomStatus, float, float]] = []  # bound: one
+
+        def plan(record: RoomRecord) -> None:
+            found.clear()
+            due = _due(record.room, now)
+            if due is None:
+                raise _Unchanged
+            found.append(due)
+            self._set_status(draft, due[0])
+            code = "room_closed_by_timer" if due[0] is RoomStatus.CLOSED else "room_paused_by_timer"
+            draft.event = note(
+                room_id,
+                EventType.SYSTEM,
+                code,
+                f"nobody wrote for {due[1]:.0f} s",
+                elapsed_seconds=due[1],
+                threshold=due[2],
+            )
+
+        draft = Draft(
+            event=note(room_id, EventType.SYSTEM, "room_timer", ""),
+            cascade=Cascade(),
+            lifecycle=True,
+            plan=plan,
+        )
+        changed = await self._write(draft)
+        if changed and found[0][0] is RoomStatus.CLOSED:
+            await self._closed(room_id, draft.event, "timer")
+        elif changed:
+            self._parts.events.emit("room_paused", room_id=room_id, reason="timer")
+            await self._observe(HookTrigger.ON_ROOM_PAUSED, draft.event)
+        return await self.get(room_id), changed
+
+    async def sweep(self) -> list[Room]:
+        """Pause and close every room whose time has come, page by page."""
+        changed: dict[str, Room] = {}
+        while True:
+            due = await self._parts.store.rooms_due(self._parts.clock.now())
+            progress = False
+            for room in due:
+                after, moved = await self.check_timers(room.id)
+                if moved:
+                    progress = True
+                    changed[room.id] = after
+            if not progress:
+                return list(changed.values())
+
+    def _set_status(self, draft: Draft, status: RoomStatus) -> None:
+        now = self._parts.clock.now()
+        draft.room_changes = {"status": status}
+        if status is RoomStatus.CLOSED:
+            draft.room_changes["closed_at"] = now
+
+    async def _closed(self, room_id: str, event: RoomEvent, reason: str) -> None:
+        self._parts.events.emit("room_closed", room_id=room_id, reason=reason)
+        await self._observe(HookTrigger.ON_ROOM_CLOSED, event)
+        self._parts.hooks.forget_room(room_id)
+
+    async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
+        """Merge `metadata` into the room's."""
+        await self.get(room_id)
+        return await self._parts.store.patch_room_metadata(room_id, Room(metadata=metadata).metadata)
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    def channel(self, channel_id: str) -> Channel:
+        """Return a registered channel. Raises ChannelNotRegisteredError."""
+        try:
+            return self._parts.channels[channel_id]
+        except KeyError:
+            known = ", ".join(sorted(self._parts.channels)) or "none"
+            raise ChannelNotRegisteredError(
+                f"no channel {channel_id!r} is registered (there are: {known}): register_channel first"
+            ) from None
+
+    async def attach(
+        self,
+        room_id: str,
+        channel_id: str,
+        channel_type: ChannelType | None = None,
+        category: ChannelCategory | None = None,
+        access: Access = Access.READ_WRITE,
+        visibility: str = "all",
+        **fields: Any,
+    ) -> ChannelBinding:
+        """Attach a channel; a binding it had is replaced."""
+        channel = self.channel(channel_id)
+        fields.setdefault("direction", channel.direction)
+        binding = ChannelBinding(
+            channel_id=channel_id,
+            room_id=room_id,
+            channel_type=channel_type or channel.channel_type,
+            category=category if category is not None else channel.category,
+            access=access,
+            visibility=visibility,
+            capabilities=channel.capabilities(),
+            attached_at=self._parts.clock.now(),
+            **fields,
+        )
+
+        def plan(record: RoomRecord) -> None:
+            _open_or_raise(record, f"channel {channel_id!r} cannot be attached")
+            draft.bindings = (binding,)
+            detached = record.room.detached_channels
+            if channel_id in detached:
+                draft.room_changes = {"detached_channels": tuple(c for c in detached if c != channel_id)}
+
+        event = note(
+            room_id,
+            EventType.CHANNEL_ATTACHED,
+            "channel_attached",
+            f"channel {channel_id} was attached",
+            channel_id=channel_id,
+            access=access,
+            visibility=visibility,
+        )
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._write(draft)
+        self._parts.events.emit(
+            "room_channel_attached",
+            room_id=room_id,
+            channel_id=channel_id,
+            access=access,
+            visibility=visibility,
+        )
+        await channel.update_binding(room_id, binding)
+        await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, event)
+        return binding
+
+    async def detach(self, room_id: str, channel_id: str) -> bool:
+        """Detach a channel and remember that it was done on purpose."""
+        gone: list[ChannelBinding] = []  # bound: one
+
+        def plan(record: RoomRecord) -> None:
+            gone.clear()
+            binding = record.bindings.get(channel_id)
+            if binding is None:
+                raise _Unchanged
+            gone.append(binding)
+            draft.unbind = (channel_id,)
+            kept = tuple(c for c in record.room.detached_channels if c != channel_id)
+            draft.room_changes = {"detached_channels": (*kept, channel_id)}
+
+        event = note(
+            room_id,
+            EventType.CHANNEL_DETACHED,
+            "channel_detached",
+            f"channel {channel_id} was detached",
+            channel_id=channel_id,
+        )
+        draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        if not await self._write(draft):
+            return False
+        self._parts.events.emit("room_channel_detached", room_id=room_id, channel_id=channel_id)
+        channel = self._parts.channels.get(channel_id)
+        if channel is not None:
+            await channel.update_binding(room_id, gone[0].replace(access=Access.NONE))
+        await self._observe(HookTrigger.ON_CHANNEL_DETACHED, event)
+        return True
+
+    async def mute(self, room_id: str, channel_id: str, *, muted: bool) -> ChannelBinding:
+        """Mute or unmute a channel."""
+        kind = EventType.CHANNEL_MUTED if muted else EventType.CHANNEL_UNMUTED
+        trigger = HookTrigger.ON_CHANNEL_MUTED if muted else HookTrigger.ON_CHANNEL_UNMUTED
+        return await self._change(
+            room_id, channel_id, kind, str(kind), lambda binding: {"muted": muted}, trigger=trigger
+        )
+
+    async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
+        """Change what a channel may do."""
+        access = Access(access)
+        return await self._change(
+            room_id,
+            channel_id,
+            EventType.CHANNEL_UPDATED,
+            "channel_access_changed",
+            lambda binding: {"access": access},
+        )
+
+    async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
+        """Change who sees what a channel says."""
+        return await self._change(
+            room_id,
+            channel_id,
+            EventType.CHANNEL_UPDATED,
+            "channel_visibility_changed",
+            lambda binding: {"visibility": visibility},
+        )
+
+    async def update_binding_metadata(
+        self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
+    ) -> ChannelBinding:
+        """Merge into a binding's metadata."""
+        frozen = Room(metadata=metadata).metadata
+        return await self._change(
+            room_id,
+            channel_id,
+            EventType.CHANNEL_UPDATED,
+            "channel_metadata_updated",
+            lambda binding: {"metadata": FrozenDict({**binding.metadata, **frozen})},
+            told={"keys": sorted(frozen)},
+        )
+
+    async def _change(
+        self,
+        room_id: str,
+        channel_id: str,
+        kind: EventType,
+        code: str,
+        changes: Callable[[ChannelBinding], Mapping[str, Any]],
+        *,
+        trigger: HookTrigger | None = None,
+        told: Mapping[str, Any] | None = None,
+    ) -> ChannelBinding:
+        """Change a binding, note it, tell the channel and the observers."""
+        done: list[ChannelBinding] = []  # bound: one
+
+        def plan(record: RoomRecord) -> None:
+            done.clear()
+            before = record.bindings.get(channel_id)
+            if before is None:
+                raise ChannelNotFoundError(
+                    f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+                )
+            values = changes(before)
+            binding = before.model_copy(update=values)
+            done.append(binding)
+            draft.bindings = (binding,)
+            data = dict(told) if told is not None else _told(before, values)
+            draft.event = note(
+                room_id, kind, code, f"channel {channel_id}: {code}", channel_id=channel_id, **data
+            )
+
+        draft = Draft(event=note(room_id, kind, code, ""), cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._write(draft)
+        channel = self._parts.channels.get(channel_id)
+        if channel is not None:
+            await channel.update_binding(room_id, done[0])
+        if trigger is not None:
+            await self._observe(trigger, draft.event)
+        return done[0]
+
+    # -- shared -------------------------------------------------------------------------------
+
+    async def _write(self, draft: Draft) -> bool:
+        """Commit a lifecycle note and wait for what follows from it; False when there was nothing to do."""
+        try:
+            written: Written = await self._writer.write(draft)
+        except _Unchanged:
+            return False
+        if written.event is not None:
+            draft.event = written.event
+        if not working_for(draft.event.room_id):
+            await draft.cascade.settled()
+        return True
+
+    async def _observe(self, trigger: HookTrigger, event: RoomEvent) -> None:
+        if not self._parts.hooks.has_hooks(trigger, event.room_id):
+            return
+        record = await self._parts.store.load(event.room_id, recent=50)
+        if record is not None:
+            await self._settling.observe(trigger, event, record, Cascade(), event.source)
+
+
+class _Unchanged(Exception):
+    """A plan found nothing to change."""
+
+
+def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, value in values.items():
+        told[name] = value
+        if name != "muted":
+            told[f"old_{name}"] = getattr(before, name)
+    return told
+
+
+def _open_or_raise(record: RoomRecord, what: str) -> None:
+    if not record.status.is_open:
+        raise RoomClosedError(f"{what}: room {record.room.id!r} is {record.status}")
+
+
+def _due(room: Room, now: datetime) -> tuple[RoomStatus, float, float] | None:
+    """Return the status a room's timers ask for, with how long it was idle and what was allowed."""
+    timers = room.timers
+    if not room.status.is_open or timers.last_activity_at is None:
+        return None
+    elapsed = (now - timers.last_activity_at).total_seconds()
+    closing, pausing = timers.closed_after_seconds, timers.inactive_after_seconds
+    if closing is not None and elapsed > closing:
+        return RoomStatus.CLOSED, elapsed, closing
+    if pausing is not None and elapsed > pausing and room.status is RoomStatus.ACTIVE:
+        return RoomStatus.PAUSED, elapsed, pausing
+    return None

@@ -1,0 +1,67 @@
+"""Where a call to the kit comes from: outside, from a room's lane or observer, or inside its gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Self
+
+__all__ = ["Work", "gate_of", "working_for"]
+
+
+class Work:
+    """Foreign code running on behalf of a room, found through the context it runs in.
+
+    A task that such code leaves behind inherits the context, but not the right: `active` ends with
+    the work itself. A gate also holds the room's lock; what is called from inside it takes turns by
+    `turn` in place of that lock, and what it sets going is kept in `after` until the lock is free.
+    """
+
+    __slots__ = ("_token", "active", "after", "depth", "is_gate", "parent", "room_id", "turn")
+
+    def __init__(
+        self, room_id: str, *, is_gate: bool = False, after: list[Callable[[], None]] | None = None
+    ) -> None:
+        self.room_id = room_id
+        self.is_gate = is_gate
+        self.active = True
+        self.parent = _current.get()
+        self.depth = 0
+        self.turn: asyncio.Lock | None = None
+        self.after = after
+        if is_gate:
+            self.turn = asyncio.Lock()
+            outer = gate_of(room_id)
+            self.depth = 0 if outer is None else outer.depth + 1
+
+    def __enter__(self) -> Self:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.active = False
+        _current.reset(self._token)
+
+
+_current: ContextVar[Work | None] = ContextVar("roomkit_work", default=None)
+
+
+def working_for(room_id: str) -> bool:
+    """Return whether the caller is part of the room's own work, and so must not wait for it."""
+    work = _current.get()
+    while work is not None:
+        if work.active and work.room_id == room_id:
+            return True
+        work = work.parent
+    return False
+
+
+def gate_of(room_id: str) -> Work | None:
+    """Return the innermost gate of the room that the caller runs inside of."""
+    work = _current.get()
+    while work is not None:
+        if work.is_gate and work.active and work.room_id == room_id:
+            return work
+        work = work.parent
+    return None

@@ -1,0 +1,215 @@
+"""What happens when deliveries end: the ledger, the observers, and the end of the cascade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.kernel.scope import Work
+from roomkit.kernel.view import RecordContext
+from roomkit.models.content import SystemContent
+from roomkit.models.enums import ChannelDirection, ChannelType, DeliveryState, EventType, HookTrigger
+from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.cascade import Cascade, Run
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.receipts import Receipts
+    from roomkit.models.delivery import Delivery
+    from roomkit.models.task import Observation, Task
+
+__all__ = ["Settling", "note"]
+
+_FRAMEWORK_EVENT_OF = {
+    DeliveryState.SENT: "delivery_succeeded",
+    DeliveryState.SKIPPED: "delivery_skipped",
+    DeliveryState.FAILED: "delivery_failed",
+}
+
+
+class Settling:
+    """Brings runs to their end. Nothing here holds a lock."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.receipts: Receipts | None = None
+
+    def launched(self, run: Run) -> None:
+        """Note that every delivery of the run was started; those that already ended are written down."""
+        run.launched = True
+        if run.pending == 0:
+            self._finish(run)
+        elif run.unrecorded:
+            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+
+    def ended(self, run: Run, delivery: Delivery) -> None:
+        """Note how one delivery ended."""
+        run.finished.append(delivery)
+        run.unrecorded.append(delivery)
+        run.pending -= 1
+        if self._parts.events.wants(_FRAMEWORK_EVENT_OF[delivery.state]):
+            self._tell(run, delivery)
+        if not run.launched:
+            return
+        if run.pending == 0:
+            self._finish(run)
+        else:
+            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+
+    def abandoned(self, run: Run) -> None:
+        """Note that a delivery was let go of; its row stays pending in the ledger."""
+        run.pending -= 1
+        if run.launched and run.pending == 0:
+            self._finish(run)
+
+    def _finish(self, run: Run) -> None:
+        self._parts.supervisor.start(self._settle(run), f"settling of event {run.event.id}")
+
+    async def _record(self, run: Run) -> None:
+        rows, run.unrecorded = run.unrecorded, []
+        await self._parts.store.record_deliveries(rows)
+        if self.receipts is not None and self.receipts.expecting:
+            for row in rows:
+                await self.receipts.sent(row)
+
+    async def _settle(self, run: Run) -> None:
+        parts, event = self._parts, run.event
+        try:
+            if run.unrecorded:
+                await self._record(run)
+            if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
+                await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
+            if parts.events.wants("broadcast_partial_failure"):
+                self._tell_failures(run)
+            parts.events.emit(
+                "event_processed",
+                room_id=event.room_id,
+                channel_id=event.source.channel_id,
+                event_id=event.id,
+            )
+        finally:
+            run.cascade.release()
+
+    async def observe(
+        self,
+        trigger: HookTrigger,
+        payload: object,
+        record: RoomRecord,
+        cascade: Cascade,
+        source: EventSource | None = None,
+    ) -> None:
+        """Show `payload` to the observers of a trigger and keep their first failure."""
+        with Work(record.room.id):
+            failures = await self._parts.hooks.observe(trigger, payload, RecordContext(record), source)
+        for failure in failures:
+            if failure.cause is not None:
+                cascade.failed(failure.cause)
+
+    def show(
+        self,
+        trigger: HookTrigger,
+        payload: object,
+        record: RoomRecord,
+        cascade: Cascade,
+        source: EventSource | None = None,
+    ) -> None:
+        """Show `payload` to the observers beside everything else; the cascade waits for them."""
+        if not self._parts.hooks.has_hooks(trigger, record.room.id):
+            return
+        cascade.hold()
+        self._parts.supervisor.start(
+            self._show(trigger, payload, record, cascade, source), f"observers of {trigger}"
+        )
+
+    async def _show(
+        self,
+        trigger: HookTrigger,
+        payload: object,
+        record: RoomRecord,
+        cascade: Cascade,
+        source: EventSource | None,
+    ) -> None:
+        try:
+            await self.observe(trigger, payload, record, cascade, source)
+        finally:
+            cascade.release()
+
+    def side_effects(
+        self,
+        event: RoomEvent,
+        tasks: Sequence[Task],
+        observations: Sequence[Observation],
+        record: RoomRecord,
+        cascade: Cascade,
+    ) -> None:
+        """Show stored tasks and observations to their observers, as events that mirror the trigger's."""
+        for task in tasks:
+            payload = event.replace(
+                type=EventType.TASK_CREATED,
+                content=SystemContent(
+                    body=task.title, code="task_created", data={"task_id": task.id, "task_title": task.title}
+                ),
+            )
+            self.show(HookTrigger.ON_TASK_CREATED, payload, record, cascade, event.source)
+        for observation in observations:
+            payload = event.replace(
+                type=EventType.OBSERVATION,
+                content=SystemContent(
+                    body=observation.content,
+                    code="observation",
+                    data={"observation_id": observation.id, "category": observation.category},
+                ),
+            )
+            self.show(HookTrigger.ON_OBSERVATION, payload, record, cascade, event.source)
+
+    def _tell(self, run: Run, delivery: Delivery) -> None:
+        data: dict[str, object] = {"duration_ms": delivery.duration_ms}
+        if delivery.reason is not None:
+            data["reason"] = delivery.reason
+        if delivery.error is not None:
+            data |= {"code": delivery.error.code, "error": delivery.error.message}
+        self._parts.events.emit(
+            _FRAMEWORK_EVENT_OF[delivery.state],
+            room_id=delivery.room_id,
+            channel_id=delivery.channel_id,
+            event_id=delivery.event_id,
+            **data,
+        )
+
+    def _tell_failures(self, run: Run) -> None:
+        failed = [row for row in run.finished if row.state is DeliveryState.FAILED]
+        if failed:
+            self._parts.events.emit(
+                "broadcast_partial_failure",
+                room_id=run.event.room_id,
+                event_id=run.event.id,
+                failed=len(failed),
+                total=len(run.targets),
+                errors={row.channel_id: row.error.code for row in failed if row.error is not None},
+            )
+
+
+def note(
+    room_id: str,
+    kind: EventType,
+    code: str,
+    body: str,
+    *,
+    participant_id: str | None = None,
+    **data: object,
+) -> RoomEvent:
+    """Return the framework's own note on a room: from the system, seen by no channel."""
+    return RoomEvent(
+        room_id=room_id,
+        type=kind,
+        source=EventSource(
+            channel_id=SYSTEM_CHANNEL_ID,
+            channel_type=ChannelType.SYSTEM,
+            direction=ChannelDirection.OUTBOUND,
+            participant_id=participant_id,
+        ),
+        content=SystemContent(body=body, code=code, data=data),
+        visibility="internal",
+    )

@@ -1,0 +1,104 @@
+"""Ephemeral signals: typing, presence, read marks, reactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from roomkit.models.enums import EphemeralEventType, EventType
+from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.visibility import admits
+
+if TYPE_CHECKING:
+    from roomkit.abc.realtime import EphemeralCallback
+    from roomkit.kernel.parts import Parts
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["EPHEMERAL", "Signals"]
+
+EPHEMERAL = frozenset(
+    {EventType.TYPING, EventType.PRESENCE, EventType.READ_RECEIPT, EventType.DELIVERY_RECEIPT}
+)
+"""Event types that are shown once and never written to the timeline."""
+
+_PRESENCE = {
+    "online": EphemeralEventType.PRESENCE_ONLINE,
+    "away": EphemeralEventType.PRESENCE_AWAY,
+    "offline": EphemeralEventType.PRESENCE_OFFLINE,
+}
+
+
+class Signals:
+    """Publishes and subscribes by room."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def publish(
+        self,
+        room_id: str,
+        kind: EphemeralEventType,
+        user_id: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        channel_id: str | None = None,
+        visibility: str = "all",
+    ) -> None:
+        """Publish one signal on the room's topic."""
+        event = EphemeralEvent(
+            room_id=room_id,
+            type=kind,
+            user_id=user_id,
+            channel_id=channel_id,
+            visibility=visibility,
+            data=data or {},
+            timestamp=self._parts.clock.now(),
+        )
+        await self._parts.realtime.publish_to_room(room_id, event)
+
+    async def presence(self, room_id: str, user_id: str, status: str) -> None:
+        """Publish a status; one that is not in the vocabulary is a CUSTOM event."""
+        kind = _PRESENCE.get(status)
+        if kind is None:
+            await self.publish(room_id, EphemeralEventType.CUSTOM, user_id, {"status": status})
+        else:
+            await self.publish(room_id, kind, user_id)
+
+    async def take(self, event: RoomEvent) -> None:
+        """Publish what a channel brought in that is no timeline entry."""
+        who = event.source.participant_id or event.source.channel_id
+        data = {**event.metadata}
+        kind = EphemeralEventType.CUSTOM
+        if event.type is EventType.TYPING:
+            stopped = data.get("is_typing") is False
+            kind = EphemeralEventType.TYPING_STOP if stopped else EphemeralEventType.TYPING_START
+        elif event.type is EventType.PRESENCE:
+            kind = _PRESENCE.get(str(data.get("status")), EphemeralEventType.CUSTOM)
+        elif event.type is EventType.READ_RECEIPT:
+            kind = EphemeralEventType.READ_RECEIPT
+        await self.publish(
+            event.room_id,
+            kind,
+            who,
+            data,
+            channel_id=event.source.channel_id,
+            visibility=event.visibility,
+        )
+
+    async def subscribe(
+        self, room_id: str, callback: EphemeralCallback, channel_id: str | None = None
+    ) -> str:
+        """Subscribe to a room, as the operator or, with `channel_id`, as one of its channels."""
+        if channel_id is None:
+            return await self._parts.realtime.subscribe_to_room(room_id, callback)
+
+        async def only_visible(event: EphemeralEvent) -> None:
+            binding = await self._parts.store.get_binding(room_id, channel_id)
+            if (
+                binding is not None
+                and binding.access.can_read
+                and admits(event.visibility, channel_id, binding.category)
+            ):
+                await callback(event)
+
+        return await self._parts.realtime.subscribe_to_room(room_id, only_visible)

@@ -1,0 +1,116 @@
+"""The only place where tasks are made: each has a name, an owner and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+__all__ = ["Interrupted", "Supervisor"]
+
+_log = logging.getLogger("roomkit.kernel")
+
+
+class Supervisor:
+    """Runs the kit's background work and ends it with the kit.
+
+    A task starts at once, in the caller's step of the loop, so work that never waits costs no
+    turn of the loop. What fails is handed to `on_failure`, never lost.
+    """
+
+    def __init__(self, on_failure: Callable[[str, BaseException], None] | None = None) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_failure = on_failure
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start[T](self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` until it first waits; whatever is left of it is supervised."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        if task.done():
+            if not task.cancelled() and task.exception() is not None:
+                self._report(name, task)
+        else:
+            task.set_name(name)
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        return task
+
+    def begin[T](self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` as `start` does, for a caller that takes the outcome from the task itself."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        task.set_name(name)
+        if not task.done():
+            self._tasks.add(task)
+        task.add_done_callback(self._taken)
+        return task
+
+    def _taken(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that an owner who gave up is not warned about
+
+    async def complete[T](self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Run `work` to its end even when the caller is cancelled, for what must not be cut.
+
+        Its outcome is the caller's. A cancellation that came meanwhile is raised afterwards as
+        `Interrupted`, which carries the result; a failure outranks it.
+        """
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        if task.done():
+            return task.result()
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        result = task.result()
+        if cancelled is not None:
+            raise Interrupted(result) from cancelled
+        return result
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._report(task.get_name(), task)
+
+    def _report(self, name: str, task: asyncio.Task[Any]) -> None:
+        error = task.exception()
+        assert error is not None
+        if self._on_failure is not None:
+            self._on_failure(name, error)
+        else:
+            _log.error("background work %s failed", name, exc_info=error)
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the work under way; return whether all of it ended."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while others := self._tasks - {asyncio.current_task()}:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            await asyncio.wait(others, timeout=left)
+        return True
+
+    async def cancel(self, seconds: float) -> list[str]:
+        """Cancel what is left and wait up to `seconds` for it; return the names of what did not end."""
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel("the kit is closing")
+        if others:
+            await asyncio.wait(others, timeout=seconds)
+        return sorted(task.get_name() for task in others if not task.done())
+
+
+class Interrupted(asyncio.CancelledError):
+    """A cancellation that came while something was finished; `result` is what it came to."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("cancelled after the work was done")
+        self.result = result

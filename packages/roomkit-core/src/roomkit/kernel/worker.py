@@ -1,0 +1,221 @@
+"""What lanes do: deliver to transports, have intelligences answer, and settle each job."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from roomkit.abc.channel import SupportsSteering
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.kernel.deliver import Deliverer, Outcome, error_of, row
+from roomkit.kernel.view import RECENT_EVENTS, RecordContext
+from roomkit.models.content import SystemContent, text_of
+from roomkit.models.delivery import DeliveryError
+from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
+from roomkit.models.steering import InjectMessage
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.answers import Answers
+    from roomkit.kernel.lanes import Job, Lane
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.settling import Settling
+
+__all__ = ["LaneWorker"]
+
+
+class LaneWorker:
+    """Carries out the jobs of all lanes; whatever happens, each ends in the ledger."""
+
+    def __init__(self, parts: Parts, settling: Settling, answers: Answers) -> None:
+        self._parts = parts
+        self._settling = settling
+        self._answers = answers
+        self._deliverer = Deliverer(parts)
+
+    async def deliver(self, job: Job, lane: Lane) -> None:
+        """Carry an event to a transport, or finish the stream it was shown by."""
+        started = asyncio.get_running_loop().time()
+        assert lane.deadline is not None
+        try:
+            if job.recipient is not None:
+                outcome = await self._finish_stream(job, lane)
+            else:
+                outcome = await self._deliverer.deliver(job, lane.deadline)
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+            # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
+            outcome = Outcome().failed(_unexpected(error))
+        self._end(job, outcome, started)
+
+    async def _finish_stream(self, job: Job, lane: Lane) -> Outcome:
+        """Give the recipient of a stream the committed event, in its turn, and wait for its end."""
+        recipient, outcome = job.recipient, Outcome()
+        assert recipient is not None
+        assert recipient.task is not None
+        assert lane.deadline is not None
+        outcome.provider = job.target.channel.provider_name if job.target.channel is not None else None
+        outcome.attempts = 1
+        recipient.commit(job.run.event)
+        outer = lane.deadline.enter(self._parts.settings.delivery_timeout)
+        try:
+            output = await recipient.task
+        except asyncio.CancelledError:
+            if not lane.deadline.caught():
+                raise
+            recipient.task.cancel()
+            return outcome.failed(
+                DeliveryError(
+                    code=ErrorCode.TIMEOUT,
+                    message="the stream was not finished in time",
+                    retryable=False,
+                )
+            )
+        except ProviderError as error:
+            return outcome.failed(error_of(error))
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+            # The answer broke off: what the recipient saw of it is what was committed.
+            return outcome if recipient.broke_off(error) else outcome.failed(_unexpected(error))
+        finally:
+            lane.deadline.leave(outer)
+        if output.skip_reason is not None:
+            return outcome.skipped(output.skip_reason)
+        if output.provider_result is not None and output.provider_result.provider_message_id is not None:
+            outcome.message_ids.append(output.provider_result.provider_message_id)
+        return outcome
+
+    async def answer(self, job: Job, lane: Lane) -> None:
+        """Have an intelligence answer, under the time an agent is given."""
+        started = asyncio.get_running_loop().time()
+        outcome = Outcome()
+        assert lane.deadline is not None
+        seconds = self._parts.settings.agent_timeout
+        outer = lane.deadline.enter(seconds)
+        try:
+            await self._ask(job, lane, outcome)
+        except asyncio.CancelledError:
+            if lane.was_interrupted():
+                outcome.skipped("interrupted")
+            elif lane.deadline.caught():
+                error = ProviderError(
+                    f"agent {job.target.binding.channel_id!r} did not answer within {seconds} s",
+                    error_code=ErrorCode.TIMEOUT,
+                )
+                await self._failed(job, error, outcome)
+            else:
+                raise
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+            await self._failed(job, error, outcome)
+        finally:
+            lane.deadline.leave(outer)
+        self._end(job, outcome, started)
+
+    async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
+        event, channel = job.run.event, job.target.channel
+        channel_id = job.target.binding.channel_id
+        if channel is None:
+            outcome.failed(
+                DeliveryError(
+                    code="channel_not_registered",
+                    message=f"agent {channel_id!r} is attached to the room but not registered with the kit: "
+                    "register_channel it at start-up",
+                )
+            )
+            return
+        record = await self._parts.store.load(event.room_id, recent=RECENT_EVENTS)
+        binding = record.bindings.get(channel_id) if record is not None else None
+        if record is None or binding is None or not binding.can_read:
+            outcome.skipped("channel_detached")
+            return
+        if not record.status.is_open:
+            outcome.skipped(f"room_{record.status}")
+            return
+        context = RecordContext(
+            record, reader=binding, event=event, target=channel_id, hidden=lane.waiting_event_ids
+        )
+        outcome.provider = channel.provider_name
+        outcome.attempts = 1
+        output = await channel.on_event(event, binding, context)
+        await self._answers.take(output, job, binding, record)
+
+    async def _failed(self, job: Job, error: Exception, outcome: Outcome) -> None:
+        """Tell an agent's failure to whoever waits, whoever watches, and the ledger."""
+        record, event = job.run.record, job.run.event
+        channel_id = job.target.binding.channel_id
+        failure = error_of(error) if isinstance(error, ProviderError) else _unexpected(error)
+        outcome.failed(failure)
+        job.run.cascade.failed(error)
+        self._parts.events.emit(
+            "agent_failed",
+            room_id=event.room_id,
+            channel_id=channel_id,
+            event_id=event.id,
+            code=failure.code,
+            error=failure.message,
+        )
+        await self._observe_error(job, record, channel_id, error, failure)
+
+    async def _observe_error(
+        self, job: Job, record: RoomRecord, channel_id: str, error: Exception, failure: DeliveryError
+    ) -> None:
+        event = job.run.event
+        if not self._parts.hooks.has_hooks(HookTrigger.ON_ERROR, event.room_id):
+            return
+        source = event.source.replace(
+            channel_id=channel_id,
+            channel_type=job.target.binding.channel_type,
+            direction=ChannelDirection.OUTBOUND,
+            participant_id=None,
+        )
+        payload = event.replace(
+            type=EventType.SYSTEM,
+            source=source,
+            visibility="internal",
+            content=SystemContent(
+                body="an intelligence failed to answer",
+                code="agent_failed",
+                data={
+                    "event_id": event.id,
+                    "error": failure.message,
+                    "error_type": type(error).__name__,
+                    "error_category": failure.code,
+                    "retryable": failure.retryable,
+                },
+            ),
+        )
+        await self._settling.observe(HookTrigger.ON_ERROR, payload, record, job.run.cascade, source)
+
+    async def steer(self, job: Job, lane: Lane) -> bool:
+        """Hand the job's event to the agent's running work."""
+        channel: object = job.target.channel
+        if not isinstance(channel, SupportsSteering):
+            return False
+        event = job.run.event
+        return await channel.steer(InjectMessage(text_of(event.content)), room_id=event.room_id)
+
+    def skip(self, job: Job, reason: str) -> None:
+        """Settle a job that was taken care of otherwise."""
+        self._end(job, Outcome().skipped(reason), None)
+
+    def refuse(self, job: Job) -> None:
+        """Settle a job whose lane is full."""
+        backlog = self._parts.settings.max_lane_backlog
+        error = DeliveryError(
+            code=ErrorCode.OVERLOADED,
+            message=f"{backlog} deliveries wait for channel {job.target.binding.channel_id!r} already",
+            retryable=True,
+        )
+        self._end(job, Outcome().failed(error), None)
+
+    def abandon(self, job: Job) -> None:
+        """Let go of a job: the ledger keeps it as pending."""
+        if job.recipient is not None and job.recipient.task is not None:
+            job.recipient.task.cancel()
+        self._settling.abandoned(job.run)
+
+    def _end(self, job: Job, outcome: Outcome, started: float | None) -> None:
+        seconds = 0.0 if started is None else asyncio.get_running_loop().time() - started
+        self._settling.ended(job.run, row(job, outcome, self._parts, seconds))
+
+
+def _unexpected(error: Exception) -> DeliveryError:
+    return DeliveryError(code=ErrorCode.UNKNOWN, message=f"{type(error).__name__}: {error}")

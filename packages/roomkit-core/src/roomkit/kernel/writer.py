@@ -1,0 +1,510 @@
+"""The one way to write to a timeline: gate, permission, commit, and what goes out from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from roomkit.abc.errors import (
+    DuplicateEventError,
+    InvalidInputError,
+    ProcessTimeoutError,
+    RoomNotFoundError,
+    StaleRoomError,
+)
+from roomkit.abc.store import Amend, Commit, Entry
+from roomkit.kernel.cascade import Cascade, Run
+from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.hooks import GateVerdict, HookRegistration
+from roomkit.kernel.lanes import Job, Lane, Lanes
+from roomkit.kernel.permissions import amends, may_amend, may_speak, may_write, newcomer
+from roomkit.kernel.plan import Target, recipients
+from roomkit.kernel.scope import Work, gate_of
+from roomkit.kernel.supervisor import Interrupted
+from roomkit.kernel.view import RECENT_EVENTS, RecordContext
+from roomkit.models.content import DeleteContent, EditContent
+from roomkit.models.enums import ChannelCategory, EventStatus, HookTrigger, RoomStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.task import Observation, Task
+from roomkit.models.visibility import narrowest
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.parts import Parts
+    from roomkit.kernel.settling import Settling
+    from roomkit.kernel.streams import Recipient
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.participant import Participant
+
+__all__ = ["Draft", "Writer", "Written"]
+
+_MAX_REPLANS = 8
+_MAX_GATE_DEPTH = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """What is proposed to a timeline, and how.
+
+    `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it.
+    `lifecycle` marks the framework's own notes on the room, which are written whatever its status
+    and count as no activity. `plan` is called with the room under its lock, to fill in what depends
+    on it; what it raises reaches the caller, and nothing is stored. `targets` replaces the
+    recipients by channel ids. `before` are such notes that belong right before the event.
+    `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have already
+    seen the text.
+    """
+
+    event: RoomEvent
+    cascade: Cascade
+    gated: bool = True
+    answerable: bool = True
+    lifecycle: bool = False
+    plan: Callable[[RoomRecord], None] | None = None
+    targets: Sequence[str] | None = None
+    blocked: tuple[str, str] | None = None
+    before: Sequence[RoomEvent] = ()
+    participant: Participant | None = None
+    bindings: Sequence[ChannelBinding] = ()
+    unbind: Sequence[str] = ()
+    room_changes: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    tasks: Sequence[Task] = ()
+    observations: Sequence[Observation] = ()
+    streamed: Mapping[str, Recipient] | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of a draft. `event` is the stored one; None when nothing was stored."""
+
+    event: RoomEvent | None = None
+    blocked: bool = False
+    reason: str | None = None
+    duplicate: bool = False
+    run: Run | None = None
+
+
+@dataclass(slots=True)
+class _Block:
+    """Why an event is stored as blocked."""
+
+    by: str
+    reason: str
+
+
+type _After = list[Callable[[], None]]
+"""What to start once the room's lock is free, in order."""
+
+
+class Writer:
+    """Commits drafts, one at a time per room, and starts what follows from them."""
+
+    def __init__(self, parts: Parts, lanes: Lanes, settling: Settling) -> None:
+        self._parts = parts
+        self._lanes = lanes
+        self._settling = settling
+
+    async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
+        """Take a draft through gates, permission and commit, and start its deliveries.
+
+        Returns once it is committed or refused; what it set going is counted in `draft.cascade`.
+        Raises RoomNotFoundError, ProcessTimeoutError (nothing was stored), and what the store raises.
+        A cancellation that comes before the commit leaves nothing behind; one that comes during it
+        is raised after everything that follows from the commit was started.
+        """
+        if deadline is not None:
+            return await self._write(draft, deadline)
+        seconds = self._parts.settings.process_timeout
+        with Deadline(seconds) as deadline:
+            try:
+                return await self._write(draft, deadline)
+            except asyncio.CancelledError:
+                if not deadline.caught():
+                    raise
+                raise ProcessTimeoutError(
+                    f"an event for room {draft.event.room_id!r} was not committed within {seconds} s; "
+                    "nothing was stored"
+                ) from None
+
+    async def _write(self, draft: Draft, deadline: Deadline) -> Written:
+        room_id = draft.event.room_id
+        gate = gate_of(room_id)
+        if gate is not None:
+            return await self._write_inside(gate, draft, deadline)
+        after: _After = []  # bound: the drafts of one lock tenure
+        try:
+            async with self._parts.locks.locked(room_id):
+                return await self._write_locked(draft, deadline, after)
+        finally:
+            for start in after:
+                start()
+
+    async def _write_inside(self, gate: Work, draft: Draft, deadline: Deadline) -> Written:
+        """Write on behalf of a gate, which holds the room's lock; start nothing before it is free."""
+        if gate.depth >= _MAX_GATE_DEPTH:
+            raise InvalidInputError(
+                f"gates of room {draft.event.room_id!r} write from inside each other {gate.depth} deep: "
+                "a BEFORE_BROADCAST hook must not answer every event with another"
+            )
+        assert gate.turn is not None
+        assert gate.after is not None
+        async with gate.turn:
+            if gate.active:
+                return await self._write_locked(draft, deadline, gate.after)
+        return await self._write(draft, deadline)
+
+    async def exclusively[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the kit's own `work` under the room's lock, or in its turn inside the room's gate."""
+        gate = gate_of(room_id)
+        if gate is not None and gate.turn is not None:
+            async with gate.turn:
+                if gate.active:
+                    return await work()
+        async with self._parts.locks.locked(room_id):
+            return await work()
+
+    # -- under the lock -----------------------------------------------------------------------
+
+    async def _write_locked(self, draft: Draft, deadline: Deadline, after: _After) -> Written:
+        parts, event = self._parts, draft.event
+        hooks: tuple[HookRegistration, ...] = ()
+        if draft.gated:
+            hooks = parts.hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
+        record = await self._load(event.room_id, RECENT_EVENTS if hooks else 0)
+        if event.idempotency_key is not None:
+            first = await parts.store.find_event_by_key(event.room_id, event.idempotency_key)
+            if first is not None:
+                return _duplicate(first)
+        reason = await self._refusal(record, draft)
+        if reason is not None:
+            return Written(blocked=True, reason=reason)
+        verdict = await self._gate(record, draft, hooks, deadline, after) if hooks else None
+        for _ in range(_MAX_REPLANS):
+            try:
+                return await self._commit(record, draft, verdict, deadline, after)
+            except DuplicateEventError as duplicate:
+                return self._duplicated(duplicate, event)
+            except StaleRoomError:
+                record = await self._load(event.room_id, 0)
+                reason = await self._refusal(record, draft)
+                if reason is not None:
+                    return Written(blocked=True, reason=reason)
+        raise StaleRoomError(
+            f"room {event.room_id!r} changed {_MAX_REPLANS} times while an event was being committed: "
+            "try again"
+        )
+
+    async def _load(self, room_id: str, recent: int) -> RoomRecord:
+        record = await self._parts.store.load(room_id, recent=recent)
+        if record is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        return record
+
+    async def _refusal(self, record: RoomRecord, draft: Draft) -> str | None:
+        """Return why nothing of the draft may be stored, None when it may."""
+        if draft.plan is not None:
+            draft.plan(record)
+        if draft.lifecycle:
+            return None
+        if not record.status.is_open:
+            return f"room_{record.status}"
+        event = draft.event
+        reason = may_speak(record, event)
+        if reason is not None or not amends(event):
+            return reason
+        target_id = getattr(event.content, "target_event_id", "")
+        return may_amend(record, event, await self._parts.store.get_event(target_id))
+
+    async def _gate(
+        self,
+        record: RoomRecord,
+        draft: Draft,
+        hooks: Sequence[HookRegistration],
+        deadline: Deadline,
+        after: _After,
+    ) -> GateVerdict:
+        event = draft.event
+        with Work(event.room_id, is_gate=True, after=after) as work:
+            try:
+                verdict = await self._parts.hooks.run_gates(hooks, event, RecordContext(record), deadline)
+            finally:
+                await _end(work)
+        # A gate rewrites what is said, not who said it, where, or how deep in a chain.
+        if verdict.payload is not event:
+            verdict.payload = verdict.payload.replace(
+                id=event.id,
+                room_id=event.room_id,
+                source=event.source,
+                index=event.index,
+                status=event.status,
+                chain_depth=event.chain_depth,
+                idempotency_key=event.idempotency_key,
+            )
+        return verdict
+
+    def _block(
+        self,
+        record: RoomRecord,
+        event: RoomEvent,
+        binding: ChannelBinding | None,
+        verdict: GateVerdict | None,
+    ) -> _Block | None:
+        if verdict is not None and not verdict.allowed:
+            return _Block(verdict.blocked_by or "", verdict.reason or "blocked")
+        denied = may_write(binding)
+        if denied is not None:
+            return _Block(denied, denied)
+        if event.chain_depth >= self._parts.settings.max_chain_depth and event.chain_depth > 0:
+            return _Block("event_chain_depth_limit", "event_chain_depth_limit")
+        return None
+
+    async def _commit(
+        self,
+        record: RoomRecord,
+        draft: Draft,
+        verdict: GateVerdict | None,
+        deadline: Deadline,
+        after: _After,
+    ) -> Written:
+        parts = self._parts
+        event = draft.event if verdict is None else verdict.payload
+        binding = record.bindings.get(event.source.channel_id)
+        block = None
+        if draft.blocked is not None:
+            block = _Block(*draft.blocked)
+        elif not draft.lifecycle:
+            block = self._block(record, event, binding, verdict)
+        targets: list[Target] = []  # bound: the room's bindings
+        if block is not None:
+            event = event.replace(status=EventStatus.BLOCKED, blocked_by=block.by, block_reason=block.reason)
+        else:
+            if binding is not None and binding.visibility != "all":
+                event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
+            if draft.targets is not None:
+                targets = [
+                    Target(record.bindings[channel_id], parts.channels.get(channel_id))
+                    for channel_id in draft.targets
+                    if channel_id in record.bindings
+                ]
+            elif not draft.lifecycle:
+                targets = recipients(
+                    record,
+                    parts.channels,
+                    event,
+                    parts.settings.agent_response_policy,
+                    answerable=draft.answerable,
+                )
+        injected = verdict.injected_events if verdict is not None else ()
+        commit = self._assemble(record, draft, event, block, targets, injected, verdict)
+        # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
+        deadline.close()
+        try:
+            stored = await parts.supervisor.complete(parts.store.commit(commit), "commit")
+        except Interrupted as interrupted:
+            self._follow(record, draft, commit, interrupted.result, block, targets, injected, after)
+            raise
+        return self._follow(record, draft, commit, stored, block, targets, injected, after)
+
+    def _assemble(
+        self,
+        record: RoomRecord,
+        draft: Draft,
+        event: RoomEvent,
+        block: _Block | None,
+        targets: Sequence[Target],
+        injected: Sequence[InjectedEvent],
+        verdict: GateVerdict | None,
+    ) -> Commit:
+        at = self._parts.clock.now()
+        channel_ids = [target.binding.channel_id for target in targets]
+        entries = [Entry(event, channel_ids)]  # bound: one event and what hooks inject
+        if draft.before and block is None:
+            entries = [*(Entry(note) for note in draft.before), *entries]
+        for injection in injected:
+            entries.append(_injection(record, event.room_id, injection))
+        participants: tuple[Participant, ...] = ()
+        amend = None
+        if block is None:
+            person = draft.participant or newcomer(
+                record, event, record.bindings.get(event.source.channel_id), at
+            )
+            participants = (person,) if person is not None else ()
+            amend = _amend(event)
+        tasks, observations = draft.tasks, draft.observations
+        if verdict is not None:
+            tasks = (*tasks, *verdict.tasks)
+            observations = (*observations, *verdict.observations)
+        if block is not None and block.by == "event_chain_depth_limit":
+            observations = (*observations, self._too_deep(event))
+        room_changes = draft.room_changes
+        if record.status is RoomStatus.PAUSED and block is None and not draft.lifecycle:
+            room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
+        return Commit(
+            room_id=event.room_id,
+            entries=entries,
+            at=at,
+            expected_version=record.version,
+            participants=participants,
+            bindings=draft.bindings,
+            unbind=draft.unbind,
+            room_changes=room_changes,
+            metadata=draft.metadata,
+            amend=amend,
+            tasks=tasks,
+            observations=observations,
+            activity=not draft.lifecycle and block is None,
+        )
+
+    def _too_deep(self, event: RoomEvent) -> Observation:
+        return Observation(
+            id=f"obs_{event.id}",
+            room_id=event.room_id,
+            channel_id=event.source.channel_id,
+            content="an answer was too deep in a chain of answers",
+            category="event_chain_depth_exceeded",
+            metadata={
+                "chain_depth": event.chain_depth,
+                "max_chain_depth": self._parts.settings.max_chain_depth,
+                "source_channel": event.source.channel_id,
+            },
+        )
+
+    def _follow(
+        self,
+        record: RoomRecord,
+        draft: Draft,
+        commit: Commit,
+        stored: Sequence[RoomEvent],
+        block: _Block | None,
+        targets: Sequence[Target],
+        injected: Sequence[InjectedEvent],
+        after: _After,
+    ) -> Written:
+        """Queue what follows from a commit; still under the lock, so that lanes keep its order."""
+        place = len(stored) - 1 - len(injected)
+        event = stored[place]
+        runs = [self._queue(draft.cascade, record, event, targets, draft.streamed)]
+        for entry, extra in zip(commit.entries[place + 1 :], stored[place + 1 :], strict=True):
+            found = [_target(record, self._parts, channel_id) for channel_id in entry.targets]
+            runs.append(self._queue(draft.cascade, record, extra, found, None))
+        written = Written(
+            event, block is not None, block.reason if block is not None else None, run=runs[0][0]
+        )
+        after.append(partial(self._launch, written, draft, commit, record, runs))
+        return written
+
+    def _queue(
+        self,
+        cascade: Cascade,
+        record: RoomRecord,
+        event: RoomEvent,
+        targets: Sequence[Target],
+        streamed: Mapping[str, Recipient] | None,
+    ) -> tuple[Run, list[Lane]]:
+        run = Run(cascade, event, record, [target.binding.channel_id for target in targets])
+        cascade.hold()
+        lanes: list[Lane] = []  # bound: the targets
+        for target in targets:
+            recipient = streamed.get(target.binding.channel_id) if streamed else None
+            lanes.append(self._lanes.enqueue(Job(run, target, recipient)))
+        return run, lanes
+
+    # -- after the lock -----------------------------------------------------------------------
+
+    def _launch(
+        self,
+        written: Written,
+        draft: Draft,
+        commit: Commit,
+        record: RoomRecord,
+        runs: Sequence[tuple[Run, Sequence[Lane]]],
+    ) -> None:
+        event = written.event
+        assert event is not None
+        for _, lanes in runs:
+            for lane in lanes:
+                lane.kick()
+        cascade, settling = draft.cascade, self._settling
+        if commit.tasks or commit.observations:
+            settling.side_effects(event, commit.tasks, commit.observations, record, cascade)
+        if written.blocked:
+            self._tell_blocked(event)
+        elif commit.room_changes and record.status is RoomStatus.ACTIVE and not draft.lifecycle:
+            self._parts.events.emit("room_resumed", room_id=event.room_id)
+        for run, _ in runs:
+            settling.launched(run)
+
+    def _tell_blocked(self, event: RoomEvent) -> None:
+        details = {"room_id": event.room_id, "channel_id": event.source.channel_id, "event_id": event.id}
+        self._parts.events.emit(
+            "event_blocked", **details, reason=event.block_reason, blocked_by=event.blocked_by
+        )
+        if event.blocked_by == "event_chain_depth_limit":
+            self._parts.events.emit(
+                "chain_depth_exceeded",
+                **details,
+                chain_depth=event.chain_depth,
+                max_chain_depth=self._parts.settings.max_chain_depth,
+            )
+
+    @staticmethod
+    def _duplicated(duplicate: DuplicateEventError, event: RoomEvent) -> Written:
+        first = duplicate.event
+        key = event.idempotency_key
+        if first.id == event.id or (key is not None and first.idempotency_key == key):
+            return _duplicate(first)
+        raise InvalidInputError(
+            f"a hook injected the event {first.id!r}, which the timeline holds already: "
+            "make a new RoomEvent for each injection"
+        ) from duplicate
+
+
+def _duplicate(first: RoomEvent) -> Written:
+    return Written(first, first.status is EventStatus.BLOCKED, first.block_reason, duplicate=True)
+
+
+def _amend(event: RoomEvent) -> Amend | None:
+    content = event.content
+    by = event.source.participant_id or event.source.channel_id
+    if isinstance(content, EditContent):
+        return Amend(content.target_event_id, content.new_content, by)
+    if isinstance(content, DeleteContent):
+        return Amend(content.target_event_id, None, by)
+    return None
+
+
+def _injection(record: RoomRecord, room_id: str, injection: InjectedEvent) -> Entry:
+    event = injection.event
+    if event.room_id != room_id:
+        raise InvalidInputError(
+            f"a hook of room {room_id!r} injected an event for room {event.room_id!r}: "
+            "a hook adds only to the room it was called for; use send_event for others"
+        )
+    wanted = [record.bindings.get(channel_id) for channel_id in injection.target_channel_ids or ()]
+    return Entry(
+        event,
+        [
+            binding.channel_id
+            for binding in wanted
+            if binding is not None and binding.category is not ChannelCategory.INTELLIGENCE
+        ],
+    )
+
+
+def _target(record: RoomRecord, parts: Parts, channel_id: str) -> Target:
+    return Target(record.bindings[channel_id], parts.channels.get(channel_id))
+
+
+async def _end(work: Work) -> None:
+    """Take a gate's right to write away, after whoever is using it just now."""
+    assert work.turn is not None
+    if work.turn.locked():
+        async with work.turn:
+            work.active = False
+    else:
+        work.active = False
