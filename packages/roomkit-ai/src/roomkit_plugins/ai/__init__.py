@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from roomkit._names import lazy_names
+from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.ai.channel import AIChannel as AIChannel

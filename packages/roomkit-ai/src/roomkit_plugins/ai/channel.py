@@ -31,14 +31,14 @@ from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
-from roomkit_plugins.ai.tools import Toolbox, runnable
+from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import presentable
 from roomkit_plugins.ai.turn import Turn, TurnLimits
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider, MemoryResult
-    from roomkit.models.ai import AIContext, AITool
+    from roomkit.models.ai import AIContext
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
@@ -228,7 +228,7 @@ class AIChannel(Channel):
         sender = view.get_participant(event.source.participant_id)
         role = None if sender is None else sender.role
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
-        toolbox = self._toolbox(self._tools if tools is None else map(self._handled, tools), role)
+        toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
         memory = await self._recall(event, view)
         request = ask(
             event,
@@ -281,12 +281,6 @@ class AIChannel(Channel):
         offered = [*tools, *map(runnable, self.extra_tools)] if self._limits.max_tool_rounds else ()
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
-
-    def _handled(self, definition: AITool) -> RunnableTool:
-        """Return a room's tool with the handler that the agent has for that name, if any."""
-        known = (tool for tool in self._tools if tool.definition.name == definition.name)
-        own = next(known, None)
-        return RunnableTool(definition, own.handler, own.timeout) if own else RunnableTool(definition)
 
     async def _recall(self, event: RoomEvent, view: RoomContext) -> MemoryResult:
         seconds = self._limits.turn_seconds or None

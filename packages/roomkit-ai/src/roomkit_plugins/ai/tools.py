@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.abc.errors import InvalidInputError
@@ -29,6 +29,7 @@ __all__ = [
     "refused",
     "runnable",
     "running_call",
+    "with_handlers",
 ]
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,15 @@ def runnable(tool: ToolLike) -> RunnableTool:
     raise InvalidInputError(
         f"{tool!r} is no tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
     )
+
+
+def with_handlers(definitions: Iterable[AITool], known: Iterable[RunnableTool]) -> list[RunnableTool]:
+    """Return a room's tools, each with the handler the agent has for that name, if any."""
+    by_name = {tool.definition.name: tool for tool in known}
+    return [
+        replace(by_name[one.name], definition=one) if one.name in by_name else RunnableTool(one)
+        for one in definitions
+    ]
 
 
 class Toolbox:
