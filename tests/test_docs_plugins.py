@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roomkit.plugins import ComponentKind, ComponentState, hookspecs
-from roomkit.plugins.discovery import HOOKS
+from roomkit.plugins.hooks import HOOKS
 from tests.conftest import Environment
 from tests.tree.source import Module, Tree
 
@@ -20,6 +20,15 @@ REFERENCE = ROOT / "docs/reference/hookspecs.md"
 HOW_TO = ROOT / "docs/how-to/write-a-plugin.md"
 EXAMPLE = ROOT / "tests/outsider/acme-roomkit"
 BLOCK = re.compile(r'^```\w+ title="(?P<file>[^"]+)"\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+AWAITED = {
+    "roomkit_configure": "roomkit-opentelemetry adds its observers",
+    "roomkit_startup": "roomkit-postgres opens its pool",
+    "roomkit_shutdown": "roomkit-postgres closes it",
+    "roomkit_commands": "roomkit-cli adds its own",
+}
+"""Hooks of the design whose first user is on its way. Who arrives leaves the list."""
 
 
 def blocks() -> dict[str, str]:
@@ -66,7 +75,7 @@ def test_every_hook_is_used(hook: str) -> None:
     """A hook is born with a plugin that uses it: one of ours, or the core's own."""
     users = [module.name for module in Tree().sources if hook in implemented(module)]
 
-    assert users
+    assert bool(users) is not (hook in AWAITED), users or f"nobody implements {hook}"
 
 
 def test_the_how_to_shows_the_plugin_that_is_tested() -> None:

@@ -1,5 +1,6 @@
 """`roomkit.toml`: what may stand in it, and what the user reads when something else does."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from roomkit.plugins import ConfigError, KitPlan, load_config
+from roomkit.plugins.config import KitOptions
 
 CONFIGURATION = """
 [kit]
@@ -59,6 +61,18 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     assert "canary" not in repr(plan)
     assert "canary" not in str(plan)
+
+
+def test_every_plain_option_of_the_kit_can_be_set_in_a_file() -> None:
+    """The table `kit` has exactly the numbers and switches that `RoomKit` takes."""
+    from roomkit import RoomKit
+
+    plain = {
+        name
+        for name, parameter in inspect.signature(RoomKit).parameters.items()
+        if str(parameter.annotation).removesuffix(" | None") in ("int", "float", "bool")
+    }
+    assert set(KitOptions.model_fields) == plain
 
 
 def test_an_empty_configuration_is_all_defaults() -> None:

@@ -139,12 +139,21 @@ async def test_shutdown_goes_backwards_and_reports_all_failures_together(make: A
     manager = make.manager(
         *(make.EntryPoint(name, make.module(roomkit_shutdown=stops(name))) for name in "abc")
     )
+    await manager.startup(KIT)
 
     with pytest.raises(PluginHooksError) as raised:
         await manager.shutdown(KIT)
     assert calls == ["c", "b", "a"]
     assert [failure.plugin for failure in raised.value.failures] == ["c", "a"]
     assert isinstance(raised.value.__cause__, BaseExceptionGroup)
+
+
+async def test_shutting_down_what_was_never_looked_for_looks_for_nothing(make: Any) -> None:
+    """Closing a kit that never started costs no scan."""
+    entry_point = make.EntryPoint("a", make.module(roomkit_shutdown=fails(RuntimeError())))
+
+    await make.manager(entry_point).shutdown(KIT)
+    assert entry_point.imported == []
 
 
 async def test_a_plugin_that_hangs_is_given_up(make: Any) -> None:
@@ -155,6 +164,7 @@ async def test_a_plugin_that_hangs_is_given_up(make: Any) -> None:
         make.EntryPoint("hangs", make.module(roomkit_shutdown=lambda: asyncio.Event().wait())),
     )
 
+    await manager.startup(KIT)
     with pytest.raises(PluginHooksError, match="hangs: TimeoutError"):
         await manager.shutdown(KIT, timeout=0.01)
     assert calls == ["a"]

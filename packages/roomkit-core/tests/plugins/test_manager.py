@@ -80,6 +80,18 @@ def test_ctrl_c_still_ends_the_scan(make: Any) -> None:
         manager.plugins()
 
 
+def test_an_interrupted_scan_can_be_made_again(make: Any) -> None:
+    """From the beginning, without remains of the first."""
+    slow = make.EntryPoint("slow", make.declares(("sms", "slow", "acme:SMS")), error=KeyboardInterrupt())
+    manager = make.manager(make.EntryPoint("early", make.declares(("sms", "early", "acme:SMS"))), slow)
+    with pytest.raises(KeyboardInterrupt):
+        manager.plugins()
+    slow.error = None
+
+    assert set(states(manager).values()) == {ComponentState.LOADED}
+    assert manager.clashes() == ()
+
+
 def test_naming_a_broken_plugin_raises_with_its_cause(make: Any) -> None:
     """What the user asks for is not left out in silence."""
     error = ImportError("No module named 'acmesdk'")

@@ -57,13 +57,19 @@ class ComponentPlan(_Plan):
 
 
 class KitOptions(_Plan):
-    """Scalar options of `RoomKit`; `None` leaves its default."""
+    """The options of `RoomKit` that are plain values; times are in seconds, `None` leaves the default."""
 
     max_chain_depth: int | None = Field(None, ge=1, description="How long a chain of answers may get.")
     process_timeout: Seconds | None = Field(None, description="Deadline of one message until its commit.")
     identity_timeout: Seconds | None = Field(None, description="Deadline of identity resolution.")
+    delivery_timeout: Seconds | None = Field(None, description="Deadline of one attempt of a delivery.")
+    agent_timeout: Seconds | None = Field(None, description="Deadline of one turn of an agent.")
+    close_timeout: Seconds | None = Field(None, description="Deadline of closing the kit.")
+    sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
+    max_lane_backlog: int | None = Field(None, ge=1, description="How many deliveries may wait in a lane.")
+    single_process: bool | None = Field(None, description="That no other process uses the store.")
 
-    def given(self) -> dict[str, int | float]:
+    def given(self) -> dict[str, int | float | bool]:
         """Return the options that were set, as keyword arguments."""
         return self.model_dump(exclude_none=True)
 

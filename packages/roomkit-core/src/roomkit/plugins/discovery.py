@@ -12,19 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import pluggy
-
-from roomkit._names import nearest
-from roomkit.plugins import hookspecs
 from roomkit.plugins.components import ComponentState, Plugin
-from roomkit.plugins.errors import PluginError, describe
+from roomkit.plugins.errors import describe
+from roomkit.plugins.hooks import Hooks
 from roomkit.plugins.registry import Registry
 from roomkit.plugins.versions import core_specifiers, satisfies
 
 GROUP = "roomkit"
 """The entry-point group. Its name is the generation of the plugin API."""
-
-HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("roomkit_"))
 
 
 class EntryPoint(Protocol):
@@ -40,12 +35,6 @@ class EntryPoint(Protocol):
 
     def load(self) -> object:
         """Import that module."""
-
-
-class InvalidPluginError(PluginError):
-    """What an entry point names is not a plugin."""
-
-    code = "plugin_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +67,7 @@ def blocked_names(block: Iterable[str]) -> frozenset[str]:
     return frozenset(_normal(name) for name in (*block, *listed) if name.strip())
 
 
-def admit(candidate: Candidate, hooks: pluggy.PluginManager, *, blocked: frozenset[str], core: str) -> None:
+def admit(candidate: Candidate, hooks: Hooks, *, blocked: frozenset[str], core: str) -> None:
     """Take one plugin in, and write down in its record how far that went.
 
     Blocked and incompatible plugins are left out before anything of theirs is imported. `core` is
@@ -94,61 +83,19 @@ def admit(candidate: Candidate, hooks: pluggy.PluginManager, *, blocked: frozens
         plugin.reason = f"{plugin} {misfit}"
         return
     try:
-        _register(plugin, candidate.load(), hooks)
+        hooks.register(plugin, candidate.load())
+        hooks.call_one(plugin, "roomkit_register", Registry(plugin))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin's SystemExit must not end the start
         plugin.state = ComponentState.BROKEN
         plugin.reason = f"{plugin} is broken: {describe(error)}"
         plugin.cause = error
+        hooks.unregister(plugin)
         for component in plugin.components:
             component.state, component.reason, component.cause = plugin.state, plugin.reason, error
     else:
         plugin.state = ComponentState.LOADED
-
-
-def implementations(hooks: pluggy.PluginManager, hook: str) -> list[pluggy.HookImpl]:
-    """List a hook's implementations as registered, but `tryfirst` before and `trylast` after the rest."""
-    place = {name: index for index, (name, _) in enumerate(hooks.list_name_plugin())}
-    found: list[pluggy.HookImpl] = getattr(hooks.hook, hook).get_hookimpls()
-    return sorted(found, key=lambda impl: (impl.trylast - impl.tryfirst, place[impl.plugin_name]))
-
-
-def call(implementation: pluggy.HookImpl, argument: object) -> object:
-    """Call one plugin's implementation. Each hook has one argument, which it may leave out."""
-    return implementation.function(*(argument,) if implementation.argnames else ())
-
-
-def _register(plugin: Plugin, module: object, hooks: pluggy.PluginManager) -> None:
-    try:
-        hooks.register(module, name=plugin.key)
-        _check_hooks(module, hooks)
-        for implementation in implementations(hooks, "roomkit_register"):
-            if implementation.plugin is module:
-                call(implementation, Registry(plugin))
-    except BaseException:
-        hooks.unregister(name=plugin.key)
-        raise
-
-
-def _check_hooks(module: object, hooks: pluggy.PluginManager) -> None:
-    callers = hooks.get_hookcallers(module) or []
-    implemented = {caller.name for caller in callers}
-    for name in implemented - set(HOOKS):
-        close = nearest(name, HOOKS)
-        hint = f"did you mean {close!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
-        raise InvalidPluginError(f"there is no hook {name!r}; {hint}")
-    for name in HOOKS:
-        if name not in implemented and callable(getattr(module, name, None)):
-            raise InvalidPluginError(f"{name} is not marked; decorate it with @hookimpl")
-    if not callers:
-        raise InvalidPluginError(
-            "it implements no hook; decorate its functions with `roomkit.plugins.hookimpl`"
-        )
-    for caller in callers:
-        for implementation in caller.get_hookimpls():
-            if implementation.plugin is module and (implementation.wrapper or implementation.hookwrapper):
-                raise InvalidPluginError(f"{caller.name} is a wrapper; hooks cannot be wrapped")
 
 
 def _misfit(core: str, requirements: tuple[str, ...]) -> str | None:

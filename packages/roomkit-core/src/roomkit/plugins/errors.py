@@ -6,6 +6,7 @@ Each message says what happened, to which object, and what to do next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from roomkit.abc.errors import RoomKitError
 
@@ -14,6 +15,12 @@ class PluginError(RoomKitError):
     """Base of everything that goes wrong between the core and a plugin."""
 
     code = "plugin_error"
+
+
+class InvalidPluginError(PluginError):
+    """What an entry point names is not a plugin: the plugin's mistake, seen at the scan."""
+
+    code = "plugin_invalid"
 
 
 class RegistrationError(PluginError):
@@ -52,6 +59,15 @@ class BlockingImportError(PluginError):
     code = "blocking_import"
 
 
+@dataclass(frozen=True, slots=True)
+class PluginFailure:
+    """One plugin's hook that failed."""
+
+    plugin: str
+    hook: str
+    error: BaseException
+
+
 class PluginHooksError(PluginError):
     """Hooks of one or more plugins failed; all the others ran. `group` holds every failure."""
 
@@ -79,20 +95,6 @@ class ConfigError(PluginError):
         self.problems = tuple(problems)
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
         super().__init__(f"{source} cannot be used:{lines}")
-
-
-class PluginFailure:
-    """One plugin's hook that failed."""
-
-    __slots__ = ("error", "hook", "plugin")
-
-    def __init__(self, plugin: str, hook: str, error: BaseException) -> None:
-        self.plugin = plugin
-        self.hook = hook
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"PluginFailure(plugin={self.plugin!r}, hook={self.hook!r}, error={self.error!r})"
 
 
 def describe(error: BaseException) -> str:

@@ -7,39 +7,30 @@ step. Nobody else touches pluggy's own manager.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
 import roomkit
-from roomkit._names import nearest
-from roomkit.plugins import hookspecs
+from roomkit.plugins.absence import absence, remedy
 from roomkit.plugins.components import Clash, Component, ComponentKind, ComponentState, Plugin
 from roomkit.plugins.discovery import (
     Candidate,
     EntryPoint,
     admit,
     blocked_names,
-    call,
     candidates,
-    implementations,
     installed_entry_points,
 )
 from roomkit.plugins.errors import (
     BlockingImportError,
-    ComponentNotFoundError,
-    PluginBlockedError,
     PluginBrokenError,
-    PluginError,
     PluginFailure,
     PluginHooksError,
-    PluginIncompatibleError,
     describe,
 )
+from roomkit.plugins.hooks import Hooks
 from roomkit.plugins.references import resolve
 
 if TYPE_CHECKING:
@@ -51,12 +42,6 @@ logger = logging.getLogger("roomkit.plugins")
 
 HOOK_TIMEOUT = 30.0
 """Seconds that one plugin's start-up or shutdown may take."""
-
-_REFUSALS: Mapping[ComponentState, type[PluginError]] = {
-    ComponentState.BLOCKED: PluginBlockedError,
-    ComponentState.INCOMPATIBLE: PluginIncompatibleError,
-    ComponentState.BROKEN: PluginBrokenError,
-}
 
 
 class PluginManager:
@@ -71,8 +56,7 @@ class PluginManager:
     def __init__(self, block: Iterable[str] = (), entry_points: Iterable[EntryPoint] | None = None) -> None:
         self._block = blocked_names(block)
         self._entry_points = None if entry_points is None else tuple(entry_points)
-        self._hooks = pluggy.PluginManager("roomkit")
-        self._hooks.add_hookspecs(hookspecs)
+        self._hooks = Hooks()
         self._lock = threading.RLock()  # a plugin may ask for this manager while it is imported
         self._scanned = False
         self._scanning = False
@@ -85,13 +69,9 @@ class PluginManager:
 
     def scan(self) -> None:
         """Find the plugins and register their components. Does nothing the second time."""
-        if self._scanned:
-            return
-        with self._lock:
-            if not self._scanning:
-                self._scanning = True
-                self._scan()
-                self._scanned = True
+        if not self._scanned:
+            with self._lock:
+                self._scan_once()
 
     async def ascan(self) -> None:
         """Do `scan` without blocking the loop."""
@@ -127,7 +107,8 @@ class PluginManager:
         self.scan()
         component = self._index.get((kind, name))
         if component is None:
-            raise self._absence(kind, name)
+            names = [known for known_kind, known in self._index if known_kind == kind]
+            raise absence(kind, name, self._plugins.values(), names)
         return component
 
     # What it is made of
@@ -143,6 +124,9 @@ class PluginManager:
 
     async def aget(self, kind: ComponentKind | str, name: str) -> Callable[..., Any]:
         """Do `get`, importing in a worker thread."""
+        await self.ascan()
+        if (loaded := self._loaded.get(self.find(kind, name))) is not None:
+            return loaded
         return await asyncio.to_thread(self.get, kind, name)
 
     def create(
@@ -157,7 +141,7 @@ class PluginManager:
         `wiring` holds constructor arguments that no file can say, such as `channel_id`. Raises
         `ConfigError` with everything that is wrong with the settings, and what `get` raises.
         """
-        from roomkit.plugins.construction import Drawing, construct
+        from roomkit.plugins.construction import Drawing, construct  # brings pydantic
 
         self._refuse_on_loop(kind, name)
         drawing = Drawing(self)
@@ -182,7 +166,8 @@ class PluginManager:
         Returns the failures. Raises `PluginHooksError` for those of plugins that are in use: with a
         component loaded.
         """
-        return self._settle("roomkit_configure", self._call_each("roomkit_configure", kit))
+        self.scan()
+        return self._settle("roomkit_configure", self._hooks.call_each("roomkit_configure", kit))
 
     async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
         """Let every plugin prepare, one after the other, each within `timeout` seconds.
@@ -190,22 +175,25 @@ class PluginManager:
         Returns and raises as `configure` does.
         """
         await self.ascan()
-        impls = implementations(self._hooks, "roomkit_startup")
-        return self._settle("roomkit_startup", await self._await_each(impls, kit, timeout))
+        failures = await self._hooks.await_each("roomkit_startup", kit, timeout=timeout)
+        return self._settle("roomkit_startup", failures)
 
     async def shutdown(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> None:
         """Let every plugin release what it holds, in reverse order, each within `timeout` seconds.
 
-        Raises one `PluginHooksError` with all failures, after every plugin had its turn.
+        Raises one `PluginHooksError` with all failures, after every plugin had its turn. Nothing that
+        was not looked for is looked for now.
         """
-        await self.ascan()
-        impls = implementations(self._hooks, "roomkit_shutdown")[::-1]
-        if failures := await self._await_each(impls, kit, timeout):
+        if not self._scanned:
+            return
+        failures = await self._hooks.await_each("roomkit_shutdown", kit, timeout=timeout, reverse=True)
+        if failures:
             raise PluginHooksError("roomkit_shutdown", failures)
 
     def commands(self, cli: Commands) -> tuple[PluginFailure, ...]:
         """Let every plugin add its commands. Returns the failures."""
-        return self._report("roomkit_commands", self._call_each("roomkit_commands", cli))
+        self.scan()
+        return self._report("roomkit_commands", self._hooks.call_each("roomkit_commands", cli))
 
     def doctor(self, report: DoctorReport) -> tuple[PluginFailure, ...]:
         """Report the state of every plugin, then let each add its own checks. Returns the failures."""
@@ -213,12 +201,12 @@ class PluginManager:
             if plugin.state is ComponentState.LOADED:
                 report.ok(plugin.name, f"{plugin} brings {len(plugin.components)} components")
             elif plugin.state is ComponentState.BLOCKED:
-                report.warn(plugin.name, plugin.reason, next_step="unblock it to use it")
+                report.warn(plugin.name, plugin.reason, next_step=remedy(plugin))
             else:
-                report.fail(plugin.name, plugin.reason, next_step=_remedy(plugin))
+                report.fail(plugin.name, plugin.reason, next_step=remedy(plugin))
         for clash in self._clashes:
             report.warn(clash.loser, str(clash), next_step=f"block {clash.winner} or {clash.loser}")
-        failures = self._report("roomkit_doctor", self._call_each("roomkit_doctor", report))
+        failures = self._report("roomkit_doctor", self._hooks.call_each("roomkit_doctor", report))
         for failure in failures:
             report.fail(
                 failure.plugin, f"its check failed: {describe(failure.error)}", next_step="tell its author"
@@ -227,7 +215,20 @@ class PluginManager:
 
     # Inside
 
+    def _scan_once(self) -> None:
+        if self._scanned or self._scanning:  # by another thread; or a plugin asks while it is imported
+            return
+        self._scanning = True
+        try:
+            self._scan()
+            self._scanned = True
+        finally:
+            self._scanning = False
+
     def _scan(self) -> None:
+        self._hooks = Hooks()
+        for container in (self._plugins, self._index, self._clashes):
+            container.clear()  # what an interrupted scan left behind
         self._admit(_builtin())
         entry_points = installed_entry_points() if self._entry_points is None else self._entry_points
         for candidate in candidates(entry_points):
@@ -286,78 +287,6 @@ class PluginManager:
             f"write `await kit.plugins.aget({str(kind)!r}, {name!r})`, or acreate"
         )
 
-    def _absence(self, kind: ComponentKind | str, name: str) -> PluginError:
-        known_kinds = [member.value for member in ComponentKind]
-        if kind not in known_kinds:
-            close = nearest(str(kind), known_kinds)
-            hint = f"did you mean {close!r}?" if close else f"the kinds are {', '.join(known_kinds)}"
-            return ComponentNotFoundError(f"there is no component kind {str(kind)!r}; {hint}")
-        distribution = _distribution_that_brings(kind, name)
-        for plugin in self._plugins.values():
-            brings = any(
-                component.kind == kind and name in (component.name, *component.aliases)
-                for component in plugin.components
-            )
-            if plugin.state in _REFUSALS and (
-                brings or plugin.name == name or plugin.distribution == (distribution or name)
-            ):
-                error = _REFUSALS[plugin.state](
-                    f"{kind} {name!r} is not there: {plugin.reason}. {_remedy(plugin)}"
-                )
-                error.__cause__ = plugin.cause
-                return error
-        if distribution is not None:
-            return ComponentNotFoundError(
-                f"{kind} {name!r} comes with {distribution}, which is not installed: "
-                f"pip install {distribution}"
-            )
-        known = sorted(known for known_kind, known in self._index if known_kind == kind)
-        if close := nearest(name, known):
-            return ComponentNotFoundError(f"there is no {kind} {name!r}. Did you mean {close!r}?")
-        choice = f"installed: {', '.join(known)}" if known else f"no {kind} is installed"
-        return ComponentNotFoundError(
-            f"there is no {kind} {name!r} ({choice}). `roomkit plugins list` shows what there is"
-        )
-
-    def _call_each(self, hook: str, argument: object) -> list[PluginFailure]:
-        self.scan()
-        failures = []
-        for implementation in implementations(self._hooks, hook):
-            try:
-                call(implementation, argument)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
-                failures.append(self._failure(implementation, hook, error))
-        return failures
-
-    async def _await_each(
-        self, impls: Iterable[pluggy.HookImpl], kit: RoomKit, timeout: float
-    ) -> list[PluginFailure]:
-        failures = []
-        for implementation in impls:
-            hook = implementation.function.__name__
-            try:
-                answer = call(implementation, kit)
-                if answer is None:
-                    continue
-                if not inspect.isawaitable(answer):
-                    raise TypeError(f"{hook} returned {type(answer).__name__}, not an awaitable")
-                async with asyncio.timeout(timeout):
-                    await answer
-            except KeyboardInterrupt:
-                raise
-            except asyncio.CancelledError as error:
-                if _is_cancelled():
-                    raise
-                failures.append(self._failure(implementation, hook, error))
-            except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
-                failures.append(self._failure(implementation, hook, error))
-        return failures
-
-    def _failure(self, implementation: pluggy.HookImpl, hook: str, error: BaseException) -> PluginFailure:
-        return PluginFailure(self._plugins[implementation.plugin_name].name, hook, error)
-
     def _settle(self, hook: str, failures: list[PluginFailure]) -> tuple[PluginFailure, ...]:
         in_use = {component.plugin for component in self._loaded}
         if fatal := [failure for failure in failures if failure.plugin in in_use]:
@@ -391,24 +320,3 @@ def _builtin() -> Candidate:
 
     plugin = Plugin("core", "roomkit.plugins.builtin", "roomkit-core", roomkit.__version__)
     return Candidate(plugin, load)
-
-
-def _distribution_that_brings(kind: str, name: str) -> str | None:
-    from roomkit._exports import COMPONENTS
-
-    return COMPONENTS.get(f"{kind}:{name}")
-
-
-def _remedy(plugin: Plugin) -> str:
-    match plugin.state:
-        case ComponentState.BLOCKED:
-            return "Unblock it to use it"
-        case ComponentState.INCOMPATIBLE:
-            return f"pip install --upgrade {plugin.distribution or plugin.name}"
-        case _:
-            return f"`roomkit plugins doctor {plugin.name}` says more"
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

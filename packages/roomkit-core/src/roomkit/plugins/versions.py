@@ -57,7 +57,8 @@ def satisfies(version: str, specifiers: str) -> bool:
     """
     parsed = parse(version)
     clauses = [clause for clause in specifiers.split(",") if clause.strip()]
-    return all(_matches(parsed, clause.strip()) for clause in clauses)
+    matches = [_matches(parsed, clause.strip()) for clause in clauses]  # each is read, and so checked
+    return all(matches)
 
 
 def parse(version: str) -> Version:
