@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider as AIProvider
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
+    from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
     from roomkit.abc.clock import Clock as Clock
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
+    from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
@@ -67,9 +69,13 @@ if TYPE_CHECKING:
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.kernel.breaker import CircuitBreaker as CircuitBreaker
-    from roomkit.kernel.deadline import Deadline as Deadline
+    from roomkit.kernel.hooks import HookEngine as HookEngine
+    from roomkit.kernel.hooks import HookRegistration as HookRegistration
+    from roomkit.kernel.identity import IdentityHookRegistration as IdentityHookRegistration
+    from roomkit.kernel.kit import RoomKit as RoomKit
     from roomkit.kernel.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
-    from roomkit.kernel.supervisor import Supervisor as Supervisor
+    from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
+    from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.store import InMemoryStore as InMemoryStore
@@ -184,11 +190,64 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
+    from roomkit_plugins.ai import AIChannel as AIChannel
+    from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
+    from roomkit_plugins.ai import BudgetAwareMemory as BudgetAwareMemory
+    from roomkit_plugins.ai import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
+    from roomkit_plugins.ai import CompactingMemory as CompactingMemory
+    from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
+    from roomkit_plugins.ai import RoleOverride as RoleOverride
+    from roomkit_plugins.ai import RunnableTool as RunnableTool
+    from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
+    from roomkit_plugins.ai import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
+    from roomkit_plugins.ai import ToolLoopError as ToolLoopError
+    from roomkit_plugins.ai import ToolPolicy as ToolPolicy
+    from roomkit_plugins.ai import TurnTimeoutError as TurnTimeoutError
+    from roomkit_plugins.ai import UnknownToolError as UnknownToolError
+    from roomkit_plugins.ai import compose_tool_handlers as compose_tool_handlers
+    from roomkit_plugins.ai import current_tool_call as current_tool_call
+    from roomkit_plugins.ai import estimate_context_tokens as estimate_context_tokens
+    from roomkit_plugins.ai import estimate_tokens as estimate_tokens
+    from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
+    from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
+    from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
+    from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
+    from roomkit_plugins.openai import VLLMConfig as VLLMConfig
+    from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.testing import Cancellation as Cancellation
+    from roomkit_plugins.testing import DeadlockError as DeadlockError
+    from roomkit_plugins.testing import Hang as Hang
+    from roomkit_plugins.testing import MockAIProvider as MockAIProvider
+    from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
+    from roomkit_plugins.testing import MockHTTPProvider as MockHTTPProvider
+    from roomkit_plugins.testing import MockIdentityResolver as MockIdentityResolver
+    from roomkit_plugins.testing import MockMemoryProvider as MockMemoryProvider
+    from roomkit_plugins.testing import MockMessengerProvider as MockMessengerProvider
+    from roomkit_plugins.testing import MockRCSProvider as MockRCSProvider
+    from roomkit_plugins.testing import MockSMSProvider as MockSMSProvider
+    from roomkit_plugins.testing import MockTeamsProvider as MockTeamsProvider
+    from roomkit_plugins.testing import MockTelegramProvider as MockTelegramProvider
+    from roomkit_plugins.testing import MockTelemetryProvider as MockTelemetryProvider
+    from roomkit_plugins.testing import MockWhatsAppProvider as MockWhatsAppProvider
+    from roomkit_plugins.testing import Recipient as Recipient
+    from roomkit_plugins.testing import RecordingChannel as RecordingChannel
+    from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
+    from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import Violation as Violation
+    from roomkit_plugins.testing import VirtualClock as VirtualClock
+    from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
+    from roomkit_plugins.testing import assert_history as assert_history
+    from roomkit_plugins.testing import assert_nothing_leaks as assert_nothing_leaks
+    from roomkit_plugins.testing import cancel_at_every_await as cancel_at_every_await
+    from roomkit_plugins.testing import cancellations as cancellations
+    from roomkit_plugins.testing import run_virtual as run_virtual
+    from roomkit_plugins.testing import violations as violations
 
 HOMES = {
     "AECProvider": "roomkit_plugins.voice",
     "AGCProvider": "roomkit_plugins.voice",
     "AIChannel": "roomkit_plugins.ai",
+    "AIChannelConfig": "roomkit_plugins.ai",
     "AIConfig": "roomkit.models.room",
     "AIContext": "roomkit.models.ai",
     "AIImagePart": "roomkit.models.ai",
@@ -234,7 +293,9 @@ HOMES = {
     "BridgeFrameFilter": "roomkit_plugins.voice",
     "BridgeFrameProcessor": "roomkit_plugins.voice",
     "BudgetAwareMemory": "roomkit_plugins.ai",
+    "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
     "Cancel": "roomkit.models.steering",
+    "Cancellation": "roomkit_plugins.testing",
     "Channel": "roomkit.abc.channel",
     "ChannelAlreadyRegisteredError": "roomkit.abc.errors",
     "ChannelBinding": "roomkit.models.channel",
@@ -253,6 +314,7 @@ HOMES = {
     "CloseError": "roomkit.abc.errors",
     "Commit": "roomkit.abc.store",
     "CompactingMemory": "roomkit_plugins.ai",
+    "CompactingMemoryConfig": "roomkit_plugins.ai",
     "CompositeContent": "roomkit.models.content",
     "ConsoleTelemetryProvider": "roomkit.memory.telemetry",
     "ContentTranscoder": "roomkit.abc.transcoder",
@@ -265,8 +327,10 @@ HOMES = {
     "ConversationStore": "roomkit.abc.store",
     "DELEGATE_TOOL": "roomkit_plugins.agents",
     "DTMFDetector": "roomkit_plugins.voice",
-    "Deadline": "roomkit.kernel.deadline",
+    "DeadlockError": "roomkit_plugins.testing",
     "DeepgramSTTProvider": "roomkit_plugins.deepgram",
+    "DefaultContentTranscoder": "roomkit.kernel.transcode",
+    "DefaultInboundRoomRouter": "roomkit.kernel.routing",
     "DelegateHandler": "roomkit_plugins.agents",
     "DelegatedTask": "roomkit_plugins.agents",
     "DelegatedTaskResult": "roomkit_plugins.agents",
@@ -324,12 +388,16 @@ HOMES = {
     "HandoffMemoryProvider": "roomkit_plugins.agents",
     "HandoffRequest": "roomkit_plugins.agents",
     "HandoffResult": "roomkit_plugins.agents",
+    "Hang": "roomkit_plugins.testing",
+    "HookEngine": "roomkit.kernel.hooks",
     "HookExecution": "roomkit.models.enums",
+    "HookRegistration": "roomkit.kernel.hooks",
     "HookRegistrationError": "roomkit.abc.errors",
     "HookResult": "roomkit.models.hook",
     "HookTrigger": "roomkit.models.enums",
     "IdentificationStatus": "roomkit.models.enums",
     "Identity": "roomkit.models.identity",
+    "IdentityHookRegistration": "roomkit.kernel.identity",
     "IdentityHookResult": "roomkit.models.identity",
     "IdentityNotFoundError": "roomkit.abc.errors",
     "IdentityResolver": "roomkit.abc.identity",
@@ -403,6 +471,7 @@ HOMES = {
     "PipelineStage": "roomkit_plugins.agents",
     "PostgresLockManager": "roomkit_plugins.postgres",
     "PostgresStore": "roomkit_plugins.postgres",
+    "ProcessTimeoutError": "roomkit.abc.errors",
     "ProtocolTrace": "roomkit.models.trace",
     "Provider": "roomkit.abc.provider",
     "ProviderError": "roomkit.abc.errors",
@@ -430,7 +499,9 @@ HOMES = {
     "RealtimeVoiceProvider": "roomkit_plugins.realtime_voice",
     "ReceiptState": "roomkit.models.enums",
     "ReceivesWebhooks": "roomkit.abc.provider",
+    "Recipient": "roomkit_plugins.testing",
     "Record": "roomkit.models.base",
+    "RecordingChannel": "roomkit_plugins.testing",
     "RedisLockManager": "roomkit_plugins.redis",
     "RetryPolicy": "roomkit.models.channel",
     "RichContent": "roomkit.models.content",
@@ -440,6 +511,7 @@ HOMES = {
     "RoomClosedError": "roomkit.abc.errors",
     "RoomContext": "roomkit.models.context",
     "RoomEvent": "roomkit.models.event",
+    "RoomKit": "roomkit.kernel.kit",
     "RoomKitError": "roomkit.abc.errors",
     "RoomLockManager": "roomkit.abc.locks",
     "RoomNotFoundError": "roomkit.abc.errors",
@@ -448,6 +520,7 @@ HOMES = {
     "RoomTimers": "roomkit.models.room",
     "RoutingConditions": "roomkit_plugins.agents",
     "RoutingRule": "roomkit_plugins.agents",
+    "RunnableTool": "roomkit_plugins.ai",
     "SIPRealtimeTransport": "roomkit_plugins.sip",
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
@@ -458,6 +531,8 @@ HOMES = {
     "SYSTEM_CHANNEL_ID": "roomkit.models.event",
     "ScriptExecutor": "roomkit_plugins.skills",
     "ScriptResult": "roomkit_plugins.skills",
+    "ScriptedIntelligence": "roomkit_plugins.testing",
+    "ScriptedSource": "roomkit_plugins.testing",
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SessionStartedEvent": "roomkit.models.session_event",
@@ -473,6 +548,7 @@ HOMES = {
     "SkillRegistry": "roomkit_plugins.skills",
     "SkillValidationError": "roomkit_plugins.skills",
     "SlidingWindowMemory": "roomkit_plugins.ai",
+    "SlidingWindowMemoryConfig": "roomkit_plugins.ai",
     "SourceAlreadyAttachedError": "roomkit.abc.errors",
     "SourceHealth": "roomkit.models.source",
     "SourceNotFoundError": "roomkit.abc.errors",
@@ -498,7 +574,7 @@ HOMES = {
     "StreamToolCall": "roomkit.models.ai",
     "StripBrackets": "roomkit_plugins.voice",
     "StripInternalTags": "roomkit_plugins.voice",
-    "Supervisor": "roomkit.kernel.supervisor",
+    "SupportsConnections": "roomkit.abc.channel",
     "SupportsSteering": "roomkit.abc.channel",
     "SystemClock": "roomkit.abc.clock",
     "SystemContent": "roomkit.models.content",
@@ -527,15 +603,18 @@ HOMES = {
     "TextStream": "roomkit.abc.channel",
     "TokenBucketRateLimiter": "roomkit.kernel.limits",
     "ToolHandler": "roomkit.abc.ai",
+    "ToolLoopError": "roomkit_plugins.ai",
     "ToolPolicy": "roomkit_plugins.ai",
     "ToolUse": "roomkit.models.tool",
     "TranscriptionEvent": "roomkit_plugins.voice",
     "TranscriptionResult": "roomkit_plugins.voice",
     "TurnDetector": "roomkit_plugins.voice",
+    "TurnTimeoutError": "roomkit_plugins.ai",
     "TwilioConfig": "roomkit_plugins.twilio",
     "TwilioRCSConfig": "roomkit_plugins.twilio",
     "TwilioRCSProvider": "roomkit_plugins.twilio",
     "TwilioSMSProvider": "roomkit_plugins.twilio",
+    "UnknownToolError": "roomkit_plugins.ai",
     "UpdateSystemPrompt": "roomkit.models.steering",
     "VADAudioLevelEvent": "roomkit_plugins.voice",
     "VADConfig": "roomkit_plugins.voice",
@@ -545,6 +624,9 @@ HOMES = {
     "VADSilenceEvent": "roomkit_plugins.voice",
     "VLLMConfig": "roomkit_plugins.openai",
     "VideoContent": "roomkit.models.content",
+    "Violation": "roomkit_plugins.testing",
+    "VirtualClock": "roomkit_plugins.testing",
+    "VirtualTimeLoop": "roomkit_plugins.testing",
     "Visibility": "roomkit.models.enums",
     "VoiceBackend": "roomkit_plugins.voice",
     "VoiceBackendNotConfiguredError": "roomkit.abc.errors",
@@ -570,12 +652,17 @@ HOMES = {
     "WhatsAppPersonalSourceProvider": "roomkit_plugins.neonize",
     "WhatsAppProvider": "roomkit.abc.whatsapp",
     "admits": "roomkit.models.visibility",
+    "assert_history": "roomkit_plugins.testing",
+    "assert_nothing_leaks": "roomkit_plugins.testing",
     "auth_context": "roomkit_plugins.voice",
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",
+    "cancel_at_every_await": "roomkit_plugins.testing",
+    "cancellations": "roomkit_plugins.testing",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",
+    "current_tool_call": "roomkit_plugins.ai",
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",
     "extract_sms_meta": "roomkit_plugins.sms",
@@ -599,23 +686,29 @@ HOMES = {
     "parse_twilio_webhook": "roomkit_plugins.twilio",
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
+    "run_virtual": "roomkit_plugins.testing",
     "sees": "roomkit.models.visibility",
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",
     "setup_handoff": "roomkit_plugins.agents",
     "text_of": "roomkit.models.content",
     "utcnow": "roomkit.models.base",
+    "violations": "roomkit_plugins.testing",
 }
 """Public name: the module to import it from."""
 
 COMPONENTS = {
     "aec:speex": "roomkit-speex",
     "agc:simple": "roomkit-agc",
+    "ai:anthropic": "roomkit-anthropic",
     "ai:gemini": "roomkit-gemini",
     "ai:mistral": "roomkit-mistral",
+    "ai:openai": "roomkit-openai",
     "ai:pydantic-ai": "roomkit-pydantic-ai",
+    "ai:vllm": "roomkit-openai",
     "backchannel:words": "roomkit-backchannel",
     "channel:agent": "roomkit-agents",
+    "channel:ai": "roomkit-ai",
     "channel:email": "roomkit-email",
     "channel:http": "roomkit-http",
     "channel:messenger": "roomkit-messenger",
@@ -636,6 +729,9 @@ COMPONENTS = {
     "http:webhook": "roomkit-http",
     "locks:postgres": "roomkit-postgres",
     "locks:redis": "roomkit-redis",
+    "memory:budget-aware": "roomkit-ai",
+    "memory:compacting": "roomkit-ai",
+    "memory:sliding-window": "roomkit-ai",
     "messenger:facebook": "roomkit-messenger",
     "rcs:telnyx": "roomkit-telnyx",
     "rcs:twilio": "roomkit-twilio",

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import Channel as Channel
     from roomkit.models.channel import ChannelBinding as ChannelBinding
     from roomkit.models.channel import ChannelCapabilities as ChannelCapabilities
+    from roomkit_plugins.ai import AIChannel as AIChannel
+    from roomkit_plugins.testing import RecordingChannel as RecordingChannel
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -23,6 +25,7 @@ else:
             "MessengerChannel",
             "RCSChannel",
             "RealtimeVoiceChannel",
+            "RecordingChannel",
             "SMSChannel",
             "StreamSendFn",
             "TeamsChannel",

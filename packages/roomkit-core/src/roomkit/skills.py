@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
+    from roomkit_plugins.testing import ScriptedSource as ScriptedSource
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "ScriptExecutor",
             "ScriptResult",
+            "ScriptedIntelligence",
+            "ScriptedSource",
             "Skill",
             "SkillMetadata",
             "SkillParseError",

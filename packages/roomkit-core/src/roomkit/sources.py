@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import SourceStatus as SourceStatus
     from roomkit.models.event import EventSource as EventSource
     from roomkit.models.source import SourceHealth as SourceHealth
+    from roomkit_plugins.testing import ScriptedSource as ScriptedSource
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -21,6 +22,7 @@ else:
             "EventSource",
             "NATSSource",
             "SSESource",
+            "ScriptedSource",
             "SourceHealth",
             "SourceProvider",
             "SourceStatus",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import Attr as Attr
     from roomkit.models.telemetry import Span as Span
     from roomkit.models.telemetry import SpanKind as SpanKind
+    from roomkit_plugins.testing import MockTelemetryProvider as MockTelemetryProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

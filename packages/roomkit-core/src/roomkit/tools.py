@@ -8,6 +8,9 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.models.ai import AITool as AITool
     from roomkit.models.ai import AIToolCall as AIToolCall
+    from roomkit_plugins.ai import RoleOverride as RoleOverride
+    from roomkit_plugins.ai import ToolPolicy as ToolPolicy
+    from roomkit_plugins.ai import compose_tool_handlers as compose_tool_handlers
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider as AIProvider
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
+    from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
     from roomkit.abc.clock import Clock as Clock
@@ -126,6 +127,7 @@ else:
             "SourceProvider",
             "StaleRoomError",
             "StoreError",
+            "SupportsConnections",
             "SupportsSteering",
             "SystemClock",
             "TeamsProvider",

@@ -7,16 +7,24 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.kernel.breaker import CircuitBreaker as CircuitBreaker
-    from roomkit.kernel.deadline import Deadline as Deadline
+    from roomkit.kernel.hooks import HookEngine as HookEngine
+    from roomkit.kernel.hooks import HookRegistration as HookRegistration
+    from roomkit.kernel.identity import IdentityHookRegistration as IdentityHookRegistration
+    from roomkit.kernel.kit import RoomKit as RoomKit
     from roomkit.kernel.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
-    from roomkit.kernel.supervisor import Supervisor as Supervisor
+    from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
+    from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "CircuitBreaker",
-            "Deadline",
-            "Supervisor",
+            "DefaultContentTranscoder",
+            "DefaultInboundRoomRouter",
+            "HookEngine",
+            "HookRegistration",
+            "IdentityHookRegistration",
+            "RoomKit",
             "TokenBucketRateLimiter",
         ],
     )

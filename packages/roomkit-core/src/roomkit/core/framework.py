@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
+    from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
+    from roomkit.kernel.kit import RoomKit as RoomKit
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -48,9 +50,11 @@ else:
             "KitClosedError",
             "LockLostError",
             "ParticipantNotFoundError",
+            "ProcessTimeoutError",
             "ProviderError",
             "RoomAlreadyExistsError",
             "RoomClosedError",
+            "RoomKit",
             "RoomKitError",
             "RoomNotFoundError",
             "SourceAlreadyAttachedError",

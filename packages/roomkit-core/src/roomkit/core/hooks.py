@@ -7,6 +7,9 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
+    from roomkit.kernel.hooks import HookEngine as HookEngine
+    from roomkit.kernel.hooks import HookRegistration as HookRegistration
+    from roomkit.kernel.identity import IdentityHookRegistration as IdentityHookRegistration
     from roomkit.models.enums import HookExecution as HookExecution
     from roomkit.models.enums import HookTrigger as HookTrigger
     from roomkit.models.hook import HookResult as HookResult
@@ -16,10 +19,13 @@ else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
+            "HookEngine",
             "HookExecution",
+            "HookRegistration",
             "HookRegistrationError",
             "HookResult",
             "HookTrigger",
+            "IdentityHookRegistration",
             "IdentityHookResult",
             "InjectedEvent",
         ],

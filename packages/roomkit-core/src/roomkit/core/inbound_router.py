@@ -7,10 +7,12 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
+    from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
+            "DefaultInboundRoomRouter",
             "InboundRoomRouter",
         ],
     )

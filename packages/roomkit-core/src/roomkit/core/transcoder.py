@@ -7,10 +7,12 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
+    from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "ContentTranscoder",
+            "DefaultContentTranscoder",
         ],
     )

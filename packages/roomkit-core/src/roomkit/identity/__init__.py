@@ -8,16 +8,19 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
+    from roomkit.kernel.identity import IdentityHookRegistration as IdentityHookRegistration
     from roomkit.models.enums import IdentificationStatus as IdentificationStatus
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
+    from roomkit_plugins.testing import MockIdentityResolver as MockIdentityResolver
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "IdentificationStatus",
             "Identity",
+            "IdentityHookRegistration",
             "IdentityHookResult",
             "IdentityNotFoundError",
             "IdentityResolver",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit_plugins.testing import MockIdentityResolver as MockIdentityResolver
 else:
     __getattr__, __dir__ = reexport(
         __name__,

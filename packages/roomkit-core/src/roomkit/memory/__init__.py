@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
+    from roomkit_plugins.ai import BudgetAwareMemory as BudgetAwareMemory
+    from roomkit_plugins.ai import CompactingMemory as CompactingMemory
+    from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
+    from roomkit_plugins.ai import estimate_context_tokens as estimate_context_tokens
+    from roomkit_plugins.ai import estimate_tokens as estimate_tokens
+    from roomkit_plugins.testing import MockMemoryProvider as MockMemoryProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

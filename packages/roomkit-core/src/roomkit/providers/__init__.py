@@ -26,12 +26,34 @@ if TYPE_CHECKING:
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
     from roomkit.models.delivery import ProviderResult as ProviderResult
     from roomkit.models.room import AIConfig as AIConfig
+    from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
+    from roomkit_plugins.ai import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
+    from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
+    from roomkit_plugins.ai import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
+    from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
+    from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
+    from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
+    from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
+    from roomkit_plugins.openai import VLLMConfig as VLLMConfig
+    from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.testing import MockAIProvider as MockAIProvider
+    from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
+    from roomkit_plugins.testing import MockHTTPProvider as MockHTTPProvider
+    from roomkit_plugins.testing import MockMemoryProvider as MockMemoryProvider
+    from roomkit_plugins.testing import MockMessengerProvider as MockMessengerProvider
+    from roomkit_plugins.testing import MockRCSProvider as MockRCSProvider
+    from roomkit_plugins.testing import MockSMSProvider as MockSMSProvider
+    from roomkit_plugins.testing import MockTeamsProvider as MockTeamsProvider
+    from roomkit_plugins.testing import MockTelegramProvider as MockTelegramProvider
+    from roomkit_plugins.testing import MockTelemetryProvider as MockTelemetryProvider
+    from roomkit_plugins.testing import MockWhatsAppProvider as MockWhatsAppProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "AECProvider",
             "AGCProvider",
+            "AIChannelConfig",
             "AIConfig",
             "AIProvider",
             "AgentsTeamsProvider",
@@ -43,6 +65,8 @@ else:
             "AzureAIProvider",
             "BaseSourceProvider",
             "BotFrameworkTeamsProvider",
+            "BudgetAwareMemoryConfig",
+            "CompactingMemoryConfig",
             "ConsoleTelemetryProvider",
             "DeepgramSTTProvider",
             "DenoiserProvider",
@@ -115,6 +139,7 @@ else:
             "SherpaOnnxVADProvider",
             "SinchConfig",
             "SinchSMSProvider",
+            "SlidingWindowMemoryConfig",
             "SourceProvider",
             "SpeexAECProvider",
             "TTSProvider",

@@ -25,11 +25,18 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamThinkingDelta as StreamThinkingDelta
     from roomkit.models.ai import StreamToolCall as StreamToolCall
     from roomkit.models.room import AIConfig as AIConfig
+    from roomkit_plugins.ai import AIChannel as AIChannel
+    from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
+    from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
+    from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
+    from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.testing import MockAIProvider as MockAIProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "AIChannel",
+            "AIChannelConfig",
             "AIConfig",
             "AIContext",
             "AIImagePart",

@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.email import EmailProvider as EmailProvider
+    from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.http import HTTPProvider as HTTPProvider
+    from roomkit_plugins.testing import MockHTTPProvider as MockHTTPProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

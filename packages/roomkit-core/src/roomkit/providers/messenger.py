@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
+    from roomkit_plugins.testing import MockMessengerProvider as MockMessengerProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

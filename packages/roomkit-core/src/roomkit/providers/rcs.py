@@ -8,6 +8,7 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
+    from roomkit_plugins.testing import MockRCSProvider as MockRCSProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.sms import SMSProvider as SMSProvider
+    from roomkit_plugins.testing import MockSMSProvider as MockSMSProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

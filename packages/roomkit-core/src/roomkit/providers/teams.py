@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.teams import TeamsProvider as TeamsProvider
+    from roomkit_plugins.testing import MockTeamsProvider as MockTeamsProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

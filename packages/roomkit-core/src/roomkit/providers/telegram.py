@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.telegram import TelegramProvider as TelegramProvider
+    from roomkit_plugins.testing import MockTelegramProvider as MockTelegramProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -7,6 +7,7 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit_plugins.testing import MockWhatsAppProvider as MockWhatsAppProvider
 else:
     __getattr__, __dir__ = reexport(
         __name__,

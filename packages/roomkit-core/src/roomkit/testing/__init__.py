@@ -6,11 +6,41 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit_plugins.testing import Cancellation as Cancellation
+    from roomkit_plugins.testing import DeadlockError as DeadlockError
+    from roomkit_plugins.testing import Hang as Hang
+    from roomkit_plugins.testing import MockAIProvider as MockAIProvider
+    from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
+    from roomkit_plugins.testing import MockHTTPProvider as MockHTTPProvider
+    from roomkit_plugins.testing import MockIdentityResolver as MockIdentityResolver
+    from roomkit_plugins.testing import MockMemoryProvider as MockMemoryProvider
+    from roomkit_plugins.testing import MockMessengerProvider as MockMessengerProvider
+    from roomkit_plugins.testing import MockRCSProvider as MockRCSProvider
+    from roomkit_plugins.testing import MockSMSProvider as MockSMSProvider
+    from roomkit_plugins.testing import MockTeamsProvider as MockTeamsProvider
+    from roomkit_plugins.testing import MockTelegramProvider as MockTelegramProvider
+    from roomkit_plugins.testing import MockTelemetryProvider as MockTelemetryProvider
+    from roomkit_plugins.testing import MockWhatsAppProvider as MockWhatsAppProvider
+    from roomkit_plugins.testing import Recipient as Recipient
+    from roomkit_plugins.testing import RecordingChannel as RecordingChannel
+    from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
+    from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import Violation as Violation
+    from roomkit_plugins.testing import VirtualClock as VirtualClock
+    from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
+    from roomkit_plugins.testing import assert_history as assert_history
+    from roomkit_plugins.testing import assert_nothing_leaks as assert_nothing_leaks
+    from roomkit_plugins.testing import cancel_at_every_await as cancel_at_every_await
+    from roomkit_plugins.testing import cancellations as cancellations
+    from roomkit_plugins.testing import run_virtual as run_virtual
+    from roomkit_plugins.testing import violations as violations
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
+            "Cancellation",
+            "DeadlockError",
+            "Hang",
             "MockAIProvider",
             "MockDenoiserProvider",
             "MockDiarizationProvider",
@@ -31,5 +61,18 @@ else:
             "MockVADProvider",
             "MockVoiceBackend",
             "MockWhatsAppProvider",
+            "Recipient",
+            "RecordingChannel",
+            "ScriptedIntelligence",
+            "ScriptedSource",
+            "Violation",
+            "VirtualClock",
+            "VirtualTimeLoop",
+            "assert_history",
+            "assert_nothing_leaks",
+            "cancel_at_every_await",
+            "cancellations",
+            "run_virtual",
+            "violations",
         ],
     )

@@ -6,6 +6,6 @@ from typing import TYPE_CHECKING
 from roomkit._names import mirror
 
 if TYPE_CHECKING:
-    pass
+    from roomkit_plugins.testing.contracts import *  # noqa: F403
 else:
     __getattr__, __dir__ = mirror(__name__, "roomkit_plugins.testing.contracts")
