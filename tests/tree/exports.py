@@ -186,9 +186,10 @@ def _tidy(files: Mapping[Path, str]) -> dict[Path, str]:
         drafts = {path: Path(folder, f"{number}.py") for number, path in enumerate(files)}
         for path, draft in drafts.items():
             draft.write_text(files[path], encoding="utf-8")
+        ruff = [sys.executable, "-m", "ruff"]
         settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", "--quiet", folder]
-        subprocess.run(["ruff", "check", "--select", "I", "--fix", *settings], check=True)
-        subprocess.run(["ruff", "format", *settings], check=True)
+        subprocess.run([*ruff, "check", "--select", "I", "--fix", *settings], check=True)
+        subprocess.run([*ruff, "format", *settings], check=True)
         return {path: draft.read_text(encoding="utf-8") for path, draft in drafts.items()}
 
 

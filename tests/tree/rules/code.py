@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from tests.tree.source import Tree
 
 STARTERS = ("create_task", "ensure_future")
+OUTSIDE_A_KIT = ("roomkit.kernel.supervisor", "roomkit_plugins.testing")
+"""The supervisor itself, and what only tests run."""
 
 
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
     """Nobody starts a task the kit does not know, without a comment `# supervised:` on who waits for it."""
     for module in tree.sources:
-        if module.name != "roomkit.kernel.supervisor":
-            for node in ast.walk(module.syntax):
-                if call := _starts_a_task(node):
-                    line = getattr(node, "lineno", 1)
-                    if "# supervised:" not in module.lines[line - 1]:
-                        yield f"{tree.place(module, line)}: {call} outside the kit's supervisor"
+        if module.name.startswith(OUTSIDE_A_KIT):
+            continue
+        for node in ast.walk(module.syntax):
+            if call := _starts_a_task(node):
+                line = getattr(node, "lineno", 1)
+                if "# supervised:" not in module.lines[line - 1]:
+                    yield f"{tree.place(module, line)}: {call} outside the kit's supervisor"
 
 
 def collections_are_bounded(tree: Tree) -> Iterator[str]:
