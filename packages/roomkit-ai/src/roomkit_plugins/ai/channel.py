@@ -23,7 +23,13 @@ from roomkit.models.enums import (
 from roomkit.models.event import EventSource, Generation, RoomEvent
 from roomkit.models.room import AIConfig
 from roomkit.models.visibility import sees
-from roomkit_plugins.ai.context import ask, settings_for, view_for
+from roomkit_plugins.ai.context import (
+    conversation,
+    first_request,
+    settings_for,
+    system_texts,
+    view_for,
+)
 from roomkit_plugins.ai.errors import TurnTimeoutError
 from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.loop import answer
@@ -38,11 +44,9 @@ from roomkit_plugins.ai.turn import Turn, TurnLimits
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider, MemoryResult
-    from roomkit.models.ai import AIContext
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
-    from roomkit.models.enums import ParticipantRole
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
@@ -230,28 +234,22 @@ class AIChannel(Channel):
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
         toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
         memory = await self._recall(event, view)
-        request = ask(
+        vision = self.provider.supports_vision
+        messages = conversation(event, binding, view, memory, vision=vision)
+        if not messages:
+            return None
+        request = first_request(
+            messages,
             event,
             binding,
             view,
             settings=settings,
-            memory=memory,
             tools=toolbox.definitions,
-            vision=self.provider.supports_vision,
-            instructions=self.instructions(event, binding, view),
+            instructions=[
+                *self.instructions(event, binding, view),
+                *system_texts(memory.messages),
+            ],
         )
-        if request is None:
-            return None
-        return self._turn(event, binding, request, toolbox, role)
-
-    def _turn(
-        self,
-        event: RoomEvent,
-        binding: ChannelBinding,
-        request: AIContext,
-        toolbox: Toolbox,
-        role: ParticipantRole | None,
-    ) -> Turn:
         loop_id = new_id()
         return Turn(
             id=loop_id,
@@ -260,20 +258,21 @@ class AIChannel(Channel):
             participant_id=event.source.participant_id,
             role=role,
             request=request,
-            history=len(request.messages) - 1,
+            earlier=messages[:-1],
+            own=messages[-1:],
             call_ids=call_ids(request.messages),
             provider=self.provider,
             fallback=self.fallback_provider,
             retry=self.retry_policy,
             toolbox=toolbox,
             limits=self._limits,
+            services=self.services,
             signals=Signals(
                 self.services,
                 room_id=binding.room_id,
                 channel_id=self.channel_id,
                 loop_id=loop_id,
             ),
-            services=self.services,
             error_reply=self.error_reply,
         )
 

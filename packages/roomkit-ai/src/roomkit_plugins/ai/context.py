@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["ask", "settings_for", "view_for"]
+__all__ = ["conversation", "first_request", "settings_for", "system_texts", "view_for"]
 
 FIELDS = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "tools")
 
@@ -63,38 +63,43 @@ def view_for(binding: ChannelBinding, context: RoomContext) -> RoomContext:
     )
 
 
-def ask(
+def conversation(
+    event: RoomEvent,
+    binding: ChannelBinding,
+    room: RoomContext,
+    memory: MemoryResult,
+    *,
+    vision: bool,
+) -> list[AIMessage]:
+    """Return what a turn begins with, message by message: what is remembered, then `event`.
+
+    Empty when the event says nothing a model could answer. Every message is from an event that
+    the agent may see, or from its memory.
+    """
+    transcript = Transcript(binding, room, vision=vision)
+    current = transcript.message(event)
+    if current is None:
+        return []
+    history = map(transcript.message, history_of(event, memory.events))
+    remembered = (message for message in memory.messages if message.role != "system")
+    return [*remembered, *filter(None, history), current]
+
+
+def first_request(
+    messages: Iterable[AIMessage],
     event: RoomEvent,
     binding: ChannelBinding,
     room: RoomContext,
     *,
     settings: AIConfig,
-    memory: MemoryResult,
     tools: list[AITool],
-    vision: bool,
-    instructions: Iterable[str] = (),
-) -> AIContext | None:
-    """Return the first request of a turn: what is remembered, then `event` as the last message.
-
-    None when the event says nothing a model could answer. Every message is from an event that the
-    agent may see, or from its memory.
-    """
-    transcript = Transcript(binding, room, vision=vision)
-    current = transcript.message(event)
-    if current is None:
-        return None
-    history = history_of(event, memory.events)
-    spoken = [message for one in history if (message := transcript.message(one)) is not None]
-    remembered = [message for message in memory.messages if message.role != "system"]
+    instructions: Iterable[str],
+) -> AIContext:
+    """Return the request a turn begins with; `instructions` follow the system prompt."""
     capabilities = common_capabilities(audience(room.bindings, event, binding))
-    prompt = [
-        settings.system_prompt,
-        *instructions,
-        limits_line(capabilities),
-        *_system_texts(memory.messages),
-    ]
+    prompt = [settings.system_prompt, *instructions, limits_line(capabilities)]
     return AIContext(
-        messages=well_formed([*remembered, *spoken, current]),
+        messages=well_formed(messages),
         system_prompt="\n\n".join(filter(None, prompt)) or None,
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
@@ -106,8 +111,8 @@ def ask(
     )
 
 
-def _system_texts(messages: Iterable[AIMessage]) -> list[str]:
-    """Return what memory says as `system`: instructions go to the prompt, which every vendor has."""
+def system_texts(messages: Iterable[AIMessage]) -> list[str]:
+    """Return what a memory says as `system`: it goes to the prompt, which every vendor has."""
     return [one.content for one in messages if one.role == "system" and isinstance(one.content, str)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.models.ai import AIMessage, AITextPart, AIToolResultPart
-from roomkit_plugins.ai.shape import parts_in, well_formed
+from roomkit_plugins.ai.shape import parts_in
 from roomkit_plugins.ai.tokens import of_messages
 
 if TYPE_CHECKING:
@@ -19,22 +19,22 @@ MAX_LINE_CHARS = 160
 MAX_RESULT_CHARS = 4000
 
 
-def shortened(messages: Sequence[AIMessage], history: int) -> tuple[list[AIMessage], int] | None:
-    """Return a shorter conversation and the length of its history; None when nothing can go.
+def shortened(
+    earlier: Sequence[AIMessage], own: Sequence[AIMessage]
+) -> tuple[list[AIMessage], list[AIMessage]] | None:
+    """Return a shorter conversation in the same two parts; None when nothing can go.
 
-    The first `history` messages came before the turn: their older half (in tokens) is replaced by
-    one note of its lines. The turn itself stays whole; where it is the bigger part, long tool
-    results in it are cut. A call is never parted from its result.
+    Of what was said before the turn the older half (in tokens) is replaced by one note of its
+    lines. What belongs to the turn stays whole; where it is the bigger part, long tool results in
+    it are cut. A call is never parted from its result.
     """
-    before, turn = messages[:history], list(messages[history:])
-    bulky = of_messages(before) < of_messages(turn)
-    slim = [_with_cut_results(message) for message in turn] if bulky else turn
-    kept = _newer_half(before)
-    if not before and slim == turn:
+    bulky = of_messages(earlier) < of_messages(own)
+    slim = [_with_cut_results(message) for message in own] if bulky else list(own)
+    if not earlier and slim == list(own):
         return None
-    note = [_note(before[: len(before) - len(kept)])] if before else []
-    result = well_formed([*note, *kept, *slim])
-    return result, len(result) - len(slim)
+    kept = _newer_half(earlier)
+    note = [_note(earlier[: len(earlier) - len(kept)])] if earlier else []
+    return [*note, *kept], slim
 
 
 def cut(text: str, limit: int) -> str:

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
 from roomkit_plugins.ai.overflow import shortened
-from roomkit_plugins.ai.shape import parts_in, well_formed
+from roomkit_plugins.ai.shape import parts_in
 
 if TYPE_CHECKING:
     from roomkit.models.ai import AIPart
@@ -54,12 +53,11 @@ class Recovery:
         if error.error_code is not ErrorCode.CONTEXT_OVERFLOW or turn.compacted:
             return False
         turn.compacted = True
-        result = shortened(turn.request.messages, turn.history)
+        result = shortened(turn.earlier, turn.own)
         if result is None:
             return False
         logger.warning("a request was too long for %s and is shortened", turn.provider.name)
-        messages, turn.history = result
-        turn.request = replace(turn.request, messages=messages)
+        turn.retell(*result)
         return True
 
     async def _wait(self, error: ProviderError) -> bool:
@@ -83,9 +81,8 @@ class Recovery:
         logger.warning("%s failed (%s): %s goes on", turn.provider.name, error.error_code, fallback.name)
         self._first = error
         turn.provider, turn.fallback = fallback, None
-        messages = _portable(turn.request.messages, vision=fallback.supports_vision)
-        turn.history -= len(turn.request.messages) - len(messages)
-        turn.request = replace(turn.request, messages=messages)
+        vision = fallback.supports_vision
+        turn.retell(_portable(turn.earlier, vision), _portable(turn.own, vision))
         return True
 
 
@@ -94,9 +91,9 @@ def _worth_another_provider(error: ProviderError) -> bool:
     return error.retryable or code.blames_provider or code is ErrorCode.NOT_FOUND
 
 
-def _portable(messages: Iterable[AIMessage], *, vision: bool) -> list[AIMessage]:
+def _portable(messages: Iterable[AIMessage], vision: bool) -> list[AIMessage]:
     """Return `messages` without what only the vendor that made them understands."""
-    return well_formed(_without_vendor_parts(message, vision) for message in messages)
+    return [_without_vendor_parts(message, vision) for message in messages]
 
 
 def _without_vendor_parts(message: AIMessage, vision: bool) -> AIMessage:

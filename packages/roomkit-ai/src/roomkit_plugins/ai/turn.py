@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.ai import AIContext, AIMessage
 from roomkit.models.steering import Cancel, InjectMessage, UpdateSystemPrompt
-from roomkit_plugins.ai.shape import append
+from roomkit_plugins.ai.shape import append, well_formed
 from roomkit_plugins.ai.stop import Stop
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ class Turn:
     signals: Signals
     services: ChannelServices | None
     call_ids: set[str]
-    history: int
-    """How many of the request's messages came before the turn."""
+    earlier: Sequence[AIMessage]
+    """What was said before the turn, message by message."""
+    own: list[AIMessage]
+    """What belongs to the turn: the message it answers, then everything since."""
     error_reply: str | None = None
 
     stop: Stop = field(default_factory=Stop)
@@ -116,10 +118,16 @@ class Turn:
 
     def add(self, *messages: AIMessage) -> None:
         """Go on from `messages`, which follow what was said so far."""
+        self.own += messages
         conversation = list(self.request.messages)
         for message in messages:
             append(conversation, message)
         self.request = replace(self.request, messages=conversation)
+
+    def retell(self, earlier: Sequence[AIMessage], own: list[AIMessage]) -> None:
+        """Put the conversation in other words."""
+        self.earlier, self.own = earlier, own
+        self.request = replace(self.request, messages=well_formed([*earlier, *own]))
 
     def instruct(self, text: str) -> None:
         """Add to the system prompt."""

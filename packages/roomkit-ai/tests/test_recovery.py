@@ -1,0 +1,249 @@
+"""Second chances: retry, fallback, compaction; and what is never done twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import AIMessage, AIThinkingPart, AIToolCall, AIToolCallPart, AIToolResultPart
+from roomkit.models.channel import RetryPolicy
+from roomkit.models.content import MediaContent
+from roomkit_plugins.ai.overflow import cut, shortened
+from roomkit_plugins.ai.shape import well_formed
+from roomkit_plugins.testing import MockAIProvider
+
+pytestmark = pytest.mark.virtual_time
+
+RETRY = RetryPolicy(max_retries=2, base_delay_seconds=1, jitter=0)
+CLASSES = list(ErrorCode)
+
+
+def failing(code=ErrorCode.OVERLOADED, **fields):
+    return ProviderError(f"failed: {code}", error_code=code, **fields)
+
+
+async def test_a_retryable_failure_is_tried_again(stage):
+    """After the policy's delays, on the loop's clock."""
+    provider = stage.provider(failing(), failing(), "Hello.")
+    began = asyncio.get_running_loop().time()
+    heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi")
+    assert heard.text == "Hello."
+    assert asyncio.get_running_loop().time() - began == 1 + 2
+
+
+async def test_retries_end(stage):
+    """Then the failure is raised."""
+    provider = stage.provider(failing())
+    heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)
+    assert isinstance(heard.error, ProviderError)
+    assert len(provider.calls) == 3
+
+
+async def test_without_a_policy_there_is_one_attempt(stage):
+    """Nothing is retried unless the user says so."""
+    provider = stage.provider(failing())
+    await stage.ask(stage.agent(provider), "Hi", catch=True)
+    assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize("code", CLASSES)
+async def test_only_what_may_pass_is_tried_again(stage, code):
+    """By the class of the error, not by its words: a permanent one makes one attempt."""
+    provider = stage.provider(failing(code))
+    await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)
+    assert len(provider.calls) == (3 if code.retryable else 1)
+
+
+async def test_the_vendors_wish_is_kept(stage):
+    """`retry_after` is waited for when it is longer than the policy's delay."""
+    provider = stage.provider(failing(ErrorCode.RATE_LIMIT, retry_after=20.0), "Hello.")
+    began = asyncio.get_running_loop().time()
+    await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi")
+    assert asyncio.get_running_loop().time() - began == 20
+
+
+async def test_a_wait_beyond_the_deadline_is_not_begun(stage):
+    """The failure is raised at once instead of a timeout later."""
+    provider = stage.provider(failing(ErrorCode.RATE_LIMIT, retry_after=3600.0))
+    began = asyncio.get_running_loop().time()
+    heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)
+    assert heard.error.error_code is ErrorCode.RATE_LIMIT
+    assert asyncio.get_running_loop().time() == began
+
+
+async def test_the_fallback_answers_after_the_retries(stage):
+    """Once, and the answer says who made it."""
+    provider, fallback = stage.provider(failing()), stage.provider("Hello.")
+    agent = stage.agent(provider, retry_policy=RETRY, fallback_provider=fallback)
+    heard = await stage.ask(agent, "Hi")
+    assert heard.text == "Hello."
+    assert (len(provider.calls), len(fallback.calls)) == (3, 1)
+
+
+async def test_when_the_fallback_fails_too_the_first_failure_is_raised(stage):
+    """With the other as its cause."""
+    first, second = failing(ErrorCode.AUTH), failing(ErrorCode.SERVER)
+    agent = stage.agent(stage.provider(first), fallback_provider=stage.provider(second), retry_policy=RETRY)
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert heard.error is first
+    assert first.__cause__ is second
+    assert first.__notes__ == ["the fallback provider failed too: server"]
+    assert len(agent.fallback_provider.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "code", [ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.REFUSAL, ErrorCode.CANCELED]
+)
+async def test_what_is_wrong_with_the_request_is_not_put_to_the_fallback(stage, code):
+    """Another vendor would say the same, or should not be asked."""
+    fallback = stage.provider("Hello.")
+    agent = stage.agent(stage.provider(failing(code)), fallback_provider=fallback)
+    await stage.ask(agent, "Hi", catch=True)
+    assert fallback.calls == []
+
+
+async def test_a_turn_stays_with_the_fallback(stage, script):
+    """And is spared what only the first vendor can read: signed reasoning, opaque data, images."""
+    image = MediaContent(url="https://x/p.png", mime_type="image/png", caption="My cat")
+    thought = AIThinkingPart(thinking="Hm.", signature="sig")
+    call = AIToolCall(id="c1", name="look", metadata={"signature": "sig"})
+    provider = stage.provider(script.calls(call, thinking_parts=[thought]), failing(), vision=True)
+    fallback = stage.provider(script.calls("look"), script.says("Done."))
+
+    async def look(name, arguments):
+        return "seen"
+
+    agent = stage.agent(provider, fallback_provider=fallback, tools=[(script.tool("look"), look)])
+    heard = await stage.ask(agent, stage.event(image))
+    assert heard.text == "Done."
+    assert (len(provider.calls), len(fallback.calls)) == (2, 2)
+    question, asked, _ = fallback.calls[0].messages
+    assert [part.text for part in question.content] == ["My cat", "[image]"]
+    (moved,) = asked.content
+    assert (moved.id, moved.metadata) == ("c1", {})
+
+
+async def test_what_was_said_is_never_said_again(new_stage):
+    """A stream that broke is not begun anew, nor handed to the fallback."""
+    stage = new_stage(streaming=True)
+    provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=failing())
+    fallback = stage.provider("Hello.")
+    agent = stage.agent(provider, retry_policy=RETRY, fallback_provider=fallback)
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert heard.text == "Hel"
+    assert isinstance(heard.error, ProviderError)
+    assert (len(provider.calls), fallback.calls) == (1, [])
+
+
+async def test_a_stream_that_has_yielded_is_never_reentered(new_stage, script):
+    """Reasoning that nobody saw counts as well."""
+    stage = new_stage(streaming=True)
+    answer = script.says("Hello.", thinking="Hm.")
+    provider = stage.provider(answer, fail_after_chunks=0, stream_error=failing())
+    await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)
+    assert len(provider.calls) == 1
+
+
+async def test_a_later_round_has_chances_of_its_own(stage, script):
+    """What the first round said stays, and is not repeated."""
+
+    async def look(name, arguments):
+        return "seen"
+
+    provider = stage.provider(script.calls("look", text="One moment."), failing(), script.says("Done."))
+    agent = stage.agent(provider, retry_policy=RETRY, tools=[(script.tool("look"), look)])
+    heard = await stage.ask(agent, "Hi")
+    assert heard.text == "One moment.\n\nDone."
+
+
+async def test_an_error_that_is_no_provider_error_is_raised_as_it_is(stage):
+    """A defect is not a vendor's failure."""
+    heard = await stage.ask(
+        stage.agent(stage.provider(ZeroDivisionError("bug")), retry_policy=RETRY), "Hi", catch=True
+    )
+    assert isinstance(heard.error, ZeroDivisionError)
+
+
+# -- a request too long -------------------------------------------------------------------------
+
+
+async def test_a_request_too_long_is_shortened_once(stage, script):
+    """The older half becomes a note, the newer stays as it was; then it is asked again."""
+    for number in range(8):
+        stage.event(f"message {number}", channel="agent" if number % 2 else "ws")
+    provider = stage.provider(failing(ErrorCode.CONTEXT_OVERFLOW), "Hello.")
+    heard = await stage.ask(stage.agent(provider), "Now?")
+    assert heard.text == "Hello."
+    first, second = (script.lines(context) for context in provider.calls)
+    assert second[1:] == first[5:]
+    assert second[0][1].startswith("[Earlier messages, shortened]\nAlice: message 0\n")
+
+
+async def test_a_request_that_stays_too_long_fails(stage):
+    """After one more attempt."""
+    stage.event("before")
+    provider = stage.provider(failing(ErrorCode.CONTEXT_OVERFLOW))
+    heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Now?", catch=True)
+    assert heard.error.error_code is ErrorCode.CONTEXT_OVERFLOW
+    assert len(provider.calls) == 2
+
+
+async def test_a_request_with_nothing_to_leave_out_fails_at_once(stage):
+    """One message cannot be shortened."""
+    provider = stage.provider(failing(ErrorCode.CONTEXT_OVERFLOW))
+    await stage.ask(stage.agent(provider), "Now?", catch=True)
+    assert len(provider.calls) == 1
+
+
+async def test_the_running_turn_is_not_torn_apart(stage, script):
+    """In the midst of a tool loop calls keep their results, and the question stays."""
+
+    async def look(name, arguments):
+        return "x" * 50_000
+
+    for number in range(4):
+        stage.event(f"message {number}", channel="agent" if number % 2 else "ws")
+    provider = stage.provider(script.calls("look"), failing(ErrorCode.CONTEXT_OVERFLOW), script.says("Done."))
+    heard = await stage.ask(stage.agent(provider, tools=[(script.tool("look"), look)]), "THE QUESTION")
+    assert heard.text == "Done."
+    last = provider.calls[-1]
+    assert [message.role for message in last.messages] == ["user", "assistant", "user", "assistant", "tool"][
+        -len(last.messages) :
+    ]
+    assert "THE QUESTION" in str(last.messages)
+    assert len(script.results(last)[0].result) < 5_000
+
+
+def test_shortening_never_parts_a_call_from_its_result(legal):
+    """Wherever the middle falls."""
+    history = []
+    for number in range(6):
+        call = AIToolCallPart(id=f"c{number}", name="t")
+        result = AIToolResultPart(tool_call_id=f"c{number}", name="t", result="r" * 40 * number)
+        history += [
+            AIMessage(role="user", content=f"question {number}"),
+            AIMessage(role="assistant", content=(call,)),
+            AIMessage(role="tool", content=(result,)),
+            AIMessage(role="assistant", content=f"answer {number}"),
+        ]
+    now = AIMessage(role="user", content="now?")
+    for length in range(1, len(history) + 1):
+        earlier, own = shortened(history[:length], [now])
+        assert own == [now]
+        kept = earlier[1:]
+        assert kept == history[length - len(kept) : length]
+        assert not kept or kept[0].role != "tool"
+        legal(well_formed([*earlier, *own]))
+
+
+def test_cutting_keeps_both_ends():
+    """And says how much is gone."""
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdefgh", 4) == "ab\n[... 4 characters left out ...]\ngh"
+
+
+def test_the_mock_is_what_the_tests_take_it_for():
+    """Both ways of generating are on or off together."""
+    assert MockAIProvider(streaming=True).supports_structured_streaming
