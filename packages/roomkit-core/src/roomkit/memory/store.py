@@ -19,7 +19,7 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
-from roomkit.models.base import FrozenDict, utcnow
+from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import (
@@ -56,14 +56,16 @@ class _Record:
         "ledger",
         "marks",
         "observations",
+        "order",
         "participants",
         "status",
         "tasks",
         "version",
     )
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, order: int) -> None:
         self._room = room
+        self.order = order
         self.status = room.status
         self.version = room.version
         self.last_activity = room.timers.last_activity_at
@@ -121,15 +123,19 @@ class _Record:
 
 
 class _Index:
-    """Sets of room ids by some key, each in order of insertion; an empty one takes no memory."""
+    """Rooms by some key, each set in order of creation; an empty one takes no memory."""
 
     __slots__ = ("_rooms",)
 
     def __init__(self) -> None:
-        self._rooms: dict[Any, dict[str, None]] = {}
+        self._rooms: dict[Any, dict[str, _Record]] = {}
 
-    def add(self, key: Any, room_id: str) -> None:
-        self._rooms.setdefault(key, {})[room_id] = None
+    def add(self, key: Any, room_id: str, record: _Record) -> None:
+        rooms = self._rooms.setdefault(key, {})
+        late = rooms and next(reversed(rooms.values())).order > record.order
+        rooms[room_id] = record
+        if late:
+            self._rooms[key] = dict(sorted(rooms.items(), key=lambda item: item[1].order))
 
     def discard(self, key: Any, room_id: str) -> None:
         rooms = self._rooms.get(key)
@@ -138,8 +144,9 @@ class _Index:
             if not rooms:
                 del self._rooms[key]
 
-    def get(self, key: Any) -> Iterable[str]:
-        return self._rooms.get(key, ())
+    def get(self, key: Any) -> Iterable[_Record]:
+        rooms = self._rooms.get(key)
+        return rooms.values() if rooms is not None else ()
 
 
 class InMemoryStore(ConversationStore):
@@ -154,6 +161,7 @@ class InMemoryStore(ConversationStore):
         self._tasks: dict[str, Task] = {}
         self._identities: dict[str, Identity] = {}
         self._addresses: dict[tuple[str, str, str], str] = {}
+        self._created = 0
         self._by_channel = _Index()
         self._by_sender = _Index()
         self._by_participant = _Index()
@@ -173,6 +181,7 @@ class InMemoryStore(ConversationStore):
     async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
         record = self._record(commit.room_id)
         self._check(record, commit)
+        metadata = freeze(commit.metadata or EMPTY)  # refused, if it must be, before anything is written
         at = commit.at
         stored = [self._append(record, entry, at) for entry in commit.entries]
         if commit.participants:
@@ -191,10 +200,10 @@ class InMemoryStore(ConversationStore):
             self._put_observation(record, observation)
         if commit.activity:
             record.last_activity = at
-        if commit.room_changes or commit.metadata:
+        if commit.room_changes or metadata:
             changes = dict(commit.room_changes or {})
-            if commit.metadata:
-                changes["metadata"] = FrozenDict({**record.room.metadata, **commit.metadata})
+            if metadata:
+                changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
             record.change(**changes, updated_at=at)
         return stored
 
@@ -214,6 +223,8 @@ class InMemoryStore(ConversationStore):
                 )
             if event.id in self._events:
                 raise DuplicateEventError(f"event {event.id!r} exists already", self._events[event.id])
+        if len(commit.entries) > 1:
+            _check_distinct(commit)
         if commit.amend is not None:
             target = self._events.get(commit.amend.event_id)
             if target is None or target.room_id != commit.room_id:
@@ -237,7 +248,7 @@ class InMemoryStore(ConversationStore):
         if entry.targets:
             if record.ledger is None:
                 record.ledger = {}
-            record.ledger[index] = entry.targets
+            record.ledger[index] = tuple(entry.targets)
         return stored
 
     def _amend(self, amend: Amend, at: datetime) -> None:
@@ -263,7 +274,8 @@ class InMemoryStore(ConversationStore):
         if room.id in self._rooms:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
         room = room.replace(event_count=0, latest_index=-1, version=0)
-        self._rooms[room.id] = _Record(room)
+        self._created += 1
+        self._rooms[room.id] = _Record(room, self._created)
         return room
 
     @override
@@ -275,7 +287,7 @@ class InMemoryStore(ConversationStore):
     async def update_room(self, room: Room) -> Room:
         record = self._record(room.id)
         timers = room.timers.replace(last_activity_at=record.last_activity)
-        kept = {"event_count", "latest_index", "version", "timers", "id", "created_at"}
+        kept = {"event_count", "latest_index", "version", "timers", "id"}
         fields = {name: value for name, value in room.__dict__.items() if name not in kept}
         return record.change(**fields, timers=timers)
 
@@ -299,10 +311,13 @@ class InMemoryStore(ConversationStore):
                 self._keys.pop((room_id, event.idempotency_key), None)
         for delivery_id in [d.id for d in self._ledger_of(record)]:
             self._forget_delivery(delivery_id)
-        for channel_id in list(record.bindings):
-            self._unindex_binding(record.bindings[channel_id])
-        for participant in record.participants.values():
-            self._unindex_participant(participant)
+        bindings, participants = list(record.bindings.values()), list(record.participants.values())
+        record.bindings.clear()
+        record.participants.clear()
+        for binding in bindings:
+            self._unindex_binding(record, binding)
+        for participant in participants:
+            self._unindex_participant(record, participant)
         for task_id in record.tasks or ():
             self._tasks.pop(task_id, None)
         return True
@@ -369,9 +384,8 @@ class InMemoryStore(ConversationStore):
         records = self._records(self._by_channel.get(channel_id), status)
         return [record._room.id for record in islice(records, limit)]
 
-    def _records(self, room_ids: Iterable[str], status: RoomStatus | str | None) -> Iterator[_Record]:
-        for room_id in room_ids:
-            record = self._rooms[room_id]
+    def _records(self, records: Iterable[_Record], status: RoomStatus | str | None) -> Iterator[_Record]:
+        for record in records:
             if record.status.is_open if status is None else record.status == status:
                 yield record
 
@@ -462,28 +476,41 @@ class InMemoryStore(ConversationStore):
 
     def _put_binding(self, record: _Record, binding: ChannelBinding) -> None:
         before = record.bindings.get(binding.channel_id)
-        if before is not None:
-            self._unindex_binding(before)
         record.bindings[binding.channel_id] = binding
-        self._by_channel.add(binding.channel_id, binding.room_id)
-        if binding.participant_id is not None:
-            self._by_participant.add(binding.participant_id, binding.room_id)
-            self._by_sender.add((binding.channel_id, binding.participant_id), binding.room_id)
+        self._by_channel.add(binding.channel_id, binding.room_id, record)
+        who = binding.participant_id
+        if who is not None:
+            self._by_participant.add(who, binding.room_id, record)
+            self._by_sender.add((binding.channel_id, who), binding.room_id, record)
+        if before is not None and before.participant_id != who:
+            self._unindex_person(record, before.channel_id, before.participant_id)
         record.version += 1
 
     def _drop_binding(self, record: _Record, channel_id: str) -> bool:
         binding = record.bindings.pop(channel_id, None)
         if binding is None:
             return False
-        self._unindex_binding(binding)
+        self._unindex_binding(record, binding)
         record.version += 1
         return True
 
-    def _unindex_binding(self, binding: ChannelBinding) -> None:
+    def _unindex_binding(self, record: _Record, binding: ChannelBinding) -> None:
         self._by_channel.discard(binding.channel_id, binding.room_id)
-        if binding.participant_id is not None:
-            self._by_participant.discard(binding.participant_id, binding.room_id)
-            self._by_sender.discard((binding.channel_id, binding.participant_id), binding.room_id)
+        self._unindex_person(record, binding.channel_id, binding.participant_id)
+
+    def _unindex_person(self, record: _Record, channel_id: str, who: str | None) -> None:
+        """Forget that somebody is in a room and came by a channel, unless there is another sign of it."""
+        if who is None:
+            return
+        room_id = record._room.id
+        bindings, participants = record.bindings, record.participants
+        if who not in participants and all(each.participant_id != who for each in bindings.values()):
+            self._by_participant.discard(who, room_id)
+        bound = bindings.get(channel_id)
+        if bound is not None and bound.participant_id == who:
+            return
+        if not any((channel_id, who) in _senders(participant) for participant in participants.values()):
+            self._by_sender.discard((channel_id, who), room_id)
 
     # -- participants -------------------------------------------------------------------------
 
@@ -515,19 +542,18 @@ class InMemoryStore(ConversationStore):
 
     def _put_participant(self, record: _Record, participant: Participant) -> None:
         before = record.participants.get(participant.id)
-        if before is not None:
-            self._unindex_participant(before)
         record.participants[participant.id] = participant
-        self._by_participant.add(participant.id, participant.room_id)
-        for channel_id in _channels_of(participant):
-            self._by_sender.add((channel_id, participant.external_id or participant.id), participant.room_id)
+        self._by_participant.add(participant.id, participant.room_id, record)
+        for sender in _senders(participant):
+            self._by_sender.add(sender, participant.room_id, record)
+        if before is not None and _senders(before) != _senders(participant):
+            self._unindex_participant(record, before)
         record.version += 1
 
-    def _unindex_participant(self, participant: Participant) -> None:
-        self._by_participant.discard(participant.id, participant.room_id)
-        for channel_id in _channels_of(participant):
-            key = (channel_id, participant.external_id or participant.id)
-            self._by_sender.discard(key, participant.room_id)
+    def _unindex_participant(self, record: _Record, participant: Participant) -> None:
+        for channel_id, who in _senders(participant):
+            self._unindex_person(record, channel_id, who)
+        self._unindex_person(record, participant.channel_id, participant.id)
 
     # -- identities ---------------------------------------------------------------------------
 
@@ -656,8 +682,12 @@ class InMemoryStore(ConversationStore):
     async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             before = self._deliveries.get(delivery.id)
-            if before is not None and before.state is not DeliveryState.PENDING:
-                continue
+            if before is not None:
+                if before.state is not DeliveryState.PENDING:
+                    continue
+                receipt = delivery.receipt
+                if before.receipt is not None and not (receipt and _advances(before.receipt, receipt)):
+                    delivery = delivery.replace(receipt=before.receipt)
             self._deliveries[delivery.id] = delivery
             if delivery.provider_message_id is not None and delivery.provider is not None:
                 for message_id in (delivery.provider_message_id, *delivery.parts):
@@ -745,6 +775,15 @@ def pending_delivery(event: RoomEvent, channel_id: str) -> Delivery:
     )
 
 
+def _check_distinct(commit: Commit) -> None:
+    ids = {entry.event.id for entry in commit.entries}
+    keys = [key for entry in commit.entries if (key := entry.event.idempotency_key) is not None]
+    if len(ids) < len(commit.entries) or len(set(keys)) < len(keys):
+        raise StoreError(
+            f"a commit to room {commit.room_id!r} has one event id or idempotency key twice: send it once"
+        )
+
+
 def _frozen(metadata: Mapping[str, Any]) -> Any:
     return Room(metadata=metadata).metadata
 
@@ -767,8 +806,10 @@ def _is_due(record: _Record, now: datetime) -> bool:
     return pausing is not None and record.status is RoomStatus.ACTIVE and idle > timedelta(seconds=pausing)
 
 
-def _channels_of(participant: Participant) -> tuple[str, ...]:
-    return participant.connected_via or (participant.channel_id,)
+def _senders(participant: Participant) -> set[tuple[str, str]]:
+    """Return the participant as a sender: each channel they came by, and their address there."""
+    who = participant.external_id or participant.id
+    return {(channel_id, who) for channel_id in participant.connected_via or (participant.channel_id,)}
 
 
 def _addresses_of(identity: Identity) -> Iterator[tuple[str, str, str]]:
