@@ -31,6 +31,7 @@ BROKEN = {
 
 START = """
 import asyncio, json
+from roomkit import RoomKit
 from roomkit.plugins import default_manager
 
 manager = default_manager()
@@ -44,10 +45,8 @@ for name in ("good", "import-error", "system-exit", "wrong-version", "missing-sd
         asked[name] = [type(error).__name__, error.code, type(error.__cause__).__name__]
 
 async def start():
-    kit = object()
-    manager.configure(kit)
-    await manager.startup(kit)
-    await manager.shutdown(kit)
+    async with RoomKit() as kit:
+        await kit.create_room(room_id="r")
 
 asyncio.run(start())
 print(json.dumps([states, clashes, asked]))

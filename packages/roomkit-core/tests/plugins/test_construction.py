@@ -1,6 +1,7 @@
 """From settings to objects: everything is checked before anything is built."""
 
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -47,6 +48,13 @@ class LineConfig(BaseModel):
     """The settings of a channel."""
 
     greeting: str = "hello"
+    extra: Any = object()  # JSON cannot say this default
+
+
+class UnsayableConfig(BaseModel):
+    """Settings that no file can hold."""
+
+    factory: Callable[[], object]
 
 
 class Line(Channel):
@@ -55,7 +63,14 @@ class Line(Channel):
     handle_inbound: Any = None
     deliver: Any = None
 
-    def __init__(self, channel_id: str, *, provider: Provider | None = None, greeting: str = "") -> None:
+    def __init__(
+        self,
+        channel_id: str,
+        *,
+        provider: Provider | None = None,
+        greeting: str = "",
+        extra: object = None,
+    ) -> None:
         super().__init__(channel_id)
         self.provider = provider
         self.greeting = greeting
@@ -66,6 +81,7 @@ def manager(make: Any, acme: ModuleType) -> PluginManager:
     Provider.built.clear()
     acme.Provider, acme.Config, acme.Line, acme.LineConfig = Provider, Config, Line, LineConfig
     acme.not_a_model = dict
+    acme.UnsayableConfig = UnsayableConfig
 
     def fail(**settings: object) -> None:
         raise ModuleNotFoundError("No module named 'acmesdk'", name="acmesdk")
@@ -77,6 +93,7 @@ def manager(make: Any, acme: ModuleType) -> PluginManager:
         registry.add("channel", "line", "acme:Line", config="acme:LineConfig", parts={"provider": "sms"})
         registry.add("sms", "no-sdk", "acme:fails")
         registry.add("sms", "no-model", "acme:Provider", config="acme:not_a_model")
+        registry.add("sms", "unsayable", "acme:Provider", config="acme:UnsayableConfig")
         registry.add("store", "wrong", "acme:not_a_model")
 
     return make.manager(make.EntryPoint("acme", make.module(roomkit_register=register)))
@@ -234,11 +251,21 @@ def test_the_schema_describes_what_is_installed(manager: PluginManager) -> None:
     schema: Any = json_schema(manager)
 
     line = schema["$defs"]["channel:line"]
-    assert set(line["properties"]) == {"plugin", "greeting", "provider"}
+    assert set(line["properties"]) == {"plugin", "greeting", "extra", "provider"}
     assert line["additionalProperties"] is False
     assert {"$ref": "#/$defs/sms:acme"} in line["properties"]["provider"]["anyOf"][1]["oneOf"]
     acme = schema["$defs"]["sms:acme"]
     assert acme["required"] == ["plugin", "token"]
     assert acme["properties"]["token"]["format"] == "password"
     assert acme["description"] == "Acme SMS."
-    assert "config model of sms:no-model" in schema["$defs"]["sms:no-model"]["description"]
+
+
+@pytest.mark.parametrize("component", ["sms:no-model", "sms:unsayable"])
+def test_settings_that_cannot_be_described_spoil_only_their_own(
+    manager: PluginManager, component: str
+) -> None:
+    """The rest of the schema is there, and the component's name with the reason."""
+    schema: Any = json_schema(manager)
+
+    assert "cannot be described" in schema["$defs"][component]["description"]
+    assert list(schema["$defs"][component]["properties"]) == ["plugin"]

@@ -6,10 +6,9 @@ Everything is loaded at first use, so registering a plugin imports nothing but p
 
 from typing import TYPE_CHECKING
 
-from roomkit._names import lazy_names
+from roomkit._names import lazy_names as lazy_names
 
 if TYPE_CHECKING:
-    from roomkit._names import lazy_names as lazy_names
     from roomkit.plugins.commands import Commands as Commands
     from roomkit.plugins.components import Component as Component
     from roomkit.plugins.components import ComponentKind as ComponentKind

@@ -239,7 +239,8 @@ class PluginManager:
         self._plugins[plugin.key] = plugin
         admit(candidate, self._hooks, blocked=self._block, core=roomkit.__version__)
         if plugin.reason:
-            logger.warning("%s", plugin.reason)
+            level = logging.INFO if plugin.state is ComponentState.BLOCKED else logging.WARNING
+            logger.log(level, "%s", plugin.reason)
         if plugin.state is ComponentState.LOADED:
             for component in plugin.components:
                 self._claim(component)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
 
 from roomkit.plugins.components import Component, ComponentKind, ComponentState
 from roomkit.plugins.config import NAMED_TABLES, SINGLE_TABLES, KitOptions
 from roomkit.plugins.construction import config_model
-from roomkit.plugins.errors import PluginBrokenError
+from roomkit.plugins.errors import PluginBrokenError, describe
 
 if TYPE_CHECKING:
     from roomkit.plugins.manager import PluginManager
@@ -57,19 +60,19 @@ def _choice(manager: PluginManager, kind: ComponentKind, definitions: Schema) ->
 
 def _table(manager: PluginManager, component: Component, definitions: Schema) -> Schema:
     properties: Schema = {"plugin": {"enum": [component.name, *component.aliases]}}
-    required: list[object] = ["plugin"]
     try:
-        model = config_model(component)
-    except PluginBrokenError as error:
-        return {"type": "object", "properties": properties, "required": required, "description": str(error)}
-    open_ended = False
-    if model is not None:
-        schema = model.model_json_schema(ref_template=f"#/$defs/{component}.{{model}}")
-        for name, definition in schema.pop("$defs", {}).items():
-            definitions[f"{component}.{name}"] = definition
-        properties |= {name: _or_reference(field) for name, field in schema["properties"].items()}
-        required += schema.get("required", [])
-        open_ended = bool(schema.get("additionalProperties"))
+        settings = _settings(component)
+    except (PluginBrokenError, PydanticUserError) as error:
+        description = f"Its settings cannot be described: {describe(error)}"
+        return {
+            "type": "object",
+            "description": description,
+            "properties": properties,
+            "required": ["plugin"],
+        }
+    for name, definition in settings.get("$defs", {}).items():
+        definitions[f"{component}.{name}"] = definition
+    properties |= {name: _or_reference(field) for name, field in settings.get("properties", {}).items()}
     for part, kind in component.parts.items():
         named = {"type": "string", "description": f"The name of a {kind} that needs no settings."}
         properties[part] = {"anyOf": [named, _choice(manager, kind, definitions)]}
@@ -77,9 +80,23 @@ def _table(manager: PluginManager, component: Component, definitions: Schema) ->
         "type": "object",
         "description": component.summary,
         "properties": properties,
-        "required": required,
-        "additionalProperties": open_ended,
+        "required": ["plugin", *settings.get("required", [])],
+        "additionalProperties": bool(settings.get("additionalProperties")),
     }
+
+
+def _settings(component: Component) -> dict[str, Any]:
+    model = config_model(component)
+    if model is None:
+        return {}
+    template = f"#/$defs/{component}.{{model}}"
+    return model.model_json_schema(ref_template=template, schema_generator=_Generator)
+
+
+class _Generator(GenerateJsonSchema):
+    """Leaves out, without a warning, a default that JSON cannot say."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as in the base
 
 
 def _or_reference(field: Mapping[str, object]) -> Schema:
