@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from roomkit.kernel.deadline import Deadline
@@ -59,47 +60,41 @@ class Worker(Protocol):
 class Lane:
     """The queue of one binding and the task that works it off; it exists only while there is work."""
 
-    __slots__ = ("_changed", "_interrupting", "_owner", "_task", "busy", "deadline", "key", "queue")
+    _task: asyncio.Task[None] | None = None
+    _interrupting = False
+    _changed: asyncio.Event | None = None
+    deadline: Deadline | None = None
+    busy: Job | None = None
+    working = False
 
     def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
         self._owner = owner
         self.key = key
         self.queue: deque[Job] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
-        self.deadline: Deadline | None = None
-        self.busy: Job | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._interrupting = False
-        self._changed: asyncio.Event | None = None
 
     @property
     def waiting_event_ids(self) -> set[str]:
         """The events still to be shown to this binding."""
         return {job.run.event.id for job in self.queue}
 
-    def kick(self) -> None:
-        """Start working if nobody does."""
-        if self._task is not None or not self.queue:
-            if self._changed is not None:
-                self._changed.set()
-            if self.busy is not None and self.queue and not self._interrupting:
-                self._double_text(self.queue[-1])
-            return
-        task = self._owner.supervisor.start(self._work(), self._owner.name(self.key))
-        if not task.done():
-            self._task = task
-            if self.deadline is not None:
-                self.deadline.waiting()
+    def left_waiting(self, task: asyncio.Task[None]) -> None:
+        """Note that `task` waits in the middle of the lane's work."""
+        self._task = task
+        if self.deadline is not None:
+            self.deadline.waiting()
 
-    def _double_text(self, job: Job) -> None:
+    def notice(self, job: Job) -> None:
+        """Note a job that was put behind the one being worked on."""
+        if self._changed is not None:
+            self._changed.set()
         policy = job.target.binding.double_text
-        if not job.target.is_agent or policy is DoubleText.QUEUE:
+        if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
-        if policy is DoubleText.INTERRUPT:
+        if policy is DoubleText.INTERRUPT and self._task is not None and not self._interrupting:
             self._interrupting = True
-            assert self._task is not None
             self._task.cancel()
         elif policy is DoubleText.STEER:
-            self._owner.supervisor.start(self._steer(job), f"{self._owner.name(self.key)} steer")
+            self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
 
     async def _steer(self, job: Job) -> None:
         if await self._owner.worker.steer(job, self) and job in self.queue:
@@ -111,28 +106,28 @@ class Lane:
         if not self._interrupting:
             return False
         self._interrupting = False
-        return asyncio.current_task().uncancel() == 0  # type: ignore[union-attr]  # a lane is a task
+        return self._task is not None and self._task.uncancel() == 0
 
-    async def _work(self) -> None:
-        worker = self._owner.worker
+    async def work(self, deadline: Deadline) -> None:
+        """Work the queue off, in order."""
+        worker, queue = self._owner.worker, self.queue
+        self.deadline = deadline
         try:
-            with Deadline(None, lazy=True) as self.deadline, Work(self.key[0]):
-                while self.queue:
-                    job = self.busy = self.queue.popleft()
-                    if job.target.is_agent and job.recipient is None:
-                        job = await self._gather(job)
-                        await worker.answer(job, self)
-                    else:
-                        await worker.deliver(job, self)
-                    self.busy = None
+            while queue:
+                job = self.busy = queue.popleft()
+                if job.target.is_agent and job.recipient is None:
+                    job = await self._gather(job)
+                    await worker.answer(job, self)
+                else:
+                    await worker.deliver(job, self)
+                self.busy = None
         finally:
             # Only a cancellation (the kit is closing) leaves anything here.
             if self.busy is not None:
                 worker.abandon(self.busy)
-            while self.queue:
-                worker.abandon(self.queue.popleft())
-            self.deadline = None
-            self._task = None
+            while queue:
+                worker.abandon(queue.popleft())
+            self.working = False
             self._owner.forget(self)
 
     async def _gather(self, job: Job) -> Job:
@@ -163,6 +158,11 @@ class Lane:
         finally:
             self._changed = None
 
+    @property
+    def name(self) -> str:
+        """What the lane is called."""
+        return f"lane {self.key[1]} of room {self.key[0]}"
+
 
 class Lanes:
     """All lanes with work; an idle binding has none."""
@@ -188,6 +188,36 @@ class Lanes:
             lane.queue.append(job)
         return lane
 
+    def start(self, room_id: str, jobs: Sequence[tuple[Job, Lane]]) -> None:
+        """Have the jobs worked on: at once where the lane is idle, else in their turn.
+
+        One task works through the idle lanes one after the other for as long as nothing makes it
+        wait; where something does, it stays there, and another one goes on with the rest. So a lane
+        that waits holds up none of the others, and those that do not wait share the price of a task.
+        """
+        idle: list[Lane] = []  # bound: the jobs
+        for job, lane in jobs:
+            if lane.working:
+                lane.notice(job)
+            elif lane.queue:
+                lane.working = True
+                idle.append(lane)
+        if not idle:
+            return
+        idle.reverse()
+        while idle:
+            at: list[Lane] = []  # bound: one, the lane the task is at
+            task = self.supervisor.start(self._work(room_id, idle, at), "lanes")
+            if not task.done():
+                task.set_name(at[0].name)
+                at[0].left_waiting(task)
+
+    async def _work(self, room_id: str, idle: list[Lane], at: list[Lane]) -> None:
+        with Deadline(None, lazy=True) as deadline, Work(room_id):
+            while idle:
+                at[:] = (idle.pop(),)
+                await at[0].work(deadline)
+
     def get(self, room_id: str, channel_id: str) -> Lane | None:
         """Return the lane of a binding, None while it is idle."""
         return self._lanes.get((room_id, channel_id))
@@ -197,7 +227,3 @@ class Lanes:
         if self._lanes.get(lane.key) is lane and not lane.queue:
             del self._lanes[lane.key]
 
-    @staticmethod
-    def name(key: tuple[str, str]) -> str:
-        """Return what the task of a lane is called."""
-        return f"lane {key[1]} of room {key[0]}"

@@ -97,6 +97,9 @@ class _Block:
     reason: str
 
 
+type _Queued = tuple[Run, list[tuple[Job, Lane]]]
+"""An event on its way out, and its jobs in their lanes."""
+
 type _After = list[Callable[[], None]]
 """What to start once the room's lock is free, in order."""
 
@@ -405,14 +408,15 @@ class Writer:
         event: RoomEvent,
         targets: Sequence[Target],
         streamed: Mapping[str, Recipient] | None,
-    ) -> tuple[Run, list[Lane]]:
+    ) -> _Queued:
         run = Run(cascade, event, record, [target.binding.channel_id for target in targets])
         cascade.hold()
-        lanes: list[Lane] = []  # bound: the targets
+        jobs: list[tuple[Job, Lane]] = []  # bound: the targets
         for target in targets:
             recipient = streamed.get(target.binding.channel_id) if streamed else None
-            lanes.append(self._lanes.enqueue(Job(run, target, recipient)))
-        return run, lanes
+            job = Job(run, target, recipient)
+            jobs.append((job, self._lanes.enqueue(job)))
+        return run, jobs
 
     # -- after the lock -----------------------------------------------------------------------
 
@@ -422,13 +426,13 @@ class Writer:
         draft: Draft,
         commit: Commit,
         record: RoomRecord,
-        runs: Sequence[tuple[Run, Sequence[Lane]]],
+        runs: Sequence[_Queued],
     ) -> None:
         event = written.event
         assert event is not None
-        for _, lanes in runs:
-            for lane in lanes:
-                lane.kick()
+        for _, jobs in runs:
+            if jobs:
+                self._lanes.start(event.room_id, jobs)
         cascade, settling = draft.cascade, self._settling
         if commit.tasks or commit.observations:
             settling.side_effects(event, commit.tasks, commit.observations, record, cascade)
