@@ -227,6 +227,25 @@ def test_a_wrong_signature_breaks_its_plugin_alone(make: Any) -> None:
     assert "loop" in str(manager.plugins()[1].cause)
 
 
+def test_a_plugin_that_is_installed_twice_counts_once(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The second of one name and one distribution is reported, and takes nothing from the first."""
+    one, same = (make.EntryPoint("acme", make.declares(("sms", "acme", "acme:SMS"))) for _ in range(2))
+    manager = make.manager(one, same)
+
+    assert states(manager) == {"core": ComponentState.LOADED, "acme": ComponentState.LOADED}
+    assert manager.find("sms", "acme").state is ComponentState.DECLARED
+    assert "plugin 'acme' is installed twice" in caplog.text
+
+
+def test_two_entry_points_to_one_module_are_one_plugin(make: Any) -> None:
+    """The second is broken, and says why; the first goes on working."""
+    module = make.declares(("sms", "acme", "acme:SMS"))
+    manager = make.manager(make.EntryPoint("a", module), make.EntryPoint("b", module))
+
+    assert states(manager)["b"] is ComponentState.BROKEN
+    assert manager.find("sms", "acme").plugin == "a"
+
+
 def test_a_forgotten_marker_is_pointed_out(make: Any) -> None:
     """A function named as a hook but not marked would never be called."""
     module = ModuleType("forgetful")

@@ -236,7 +236,9 @@ class PluginManager:
 
     def _admit(self, candidate: Candidate) -> None:
         plugin = candidate.plugin
-        self._plugins[plugin.key] = plugin
+        if self._plugins.setdefault(plugin.key, plugin) is not plugin:
+            logger.warning("%s is installed twice; the first is used", plugin)
+            return
         admit(candidate, self._hooks, blocked=self._block, core=roomkit.__version__)
         if plugin.reason:
             level = logging.INFO if plugin.state is ComponentState.BLOCKED else logging.WARNING
