@@ -188,21 +188,27 @@ class AnthropicAIProvider(AIProvider):
         headers: dict[str, Any] = {**config.extra_headers, "anthropic-version": config.api_version}
         if config.api_key and config.api_version == "2023-06-01":
             headers |= {"x-api-key": config.api_key.get_secret_value(), "Authorization": anthropic.Omit()}
-        client = anthropic.AsyncAnthropic(
-            api_key=config.api_key.get_secret_value() if config.api_key else None,
-            base_url=config.base_url,
-            timeout=config.timeout,
-            max_retries=0,
-            default_headers=headers,
-            http_client=self._http_client,
-        )
-        if not (client.api_key or client.auth_token or client.credentials):
-            raise ProviderError(
-                "there is no Anthropic key: set ANTHROPIC_API_KEY, or give AnthropicConfig an api_key",
-                error_code=ErrorCode.AUTH,
-                provider=self.name,
+        try:
+            client = anthropic.AsyncAnthropic(
+                api_key=config.api_key.get_secret_value() if config.api_key else None,
+                base_url=config.base_url,
+                timeout=config.timeout,
+                max_retries=0,
+                default_headers=headers,
+                http_client=self._http_client,
             )
+        except anthropic.AnthropicError as error:
+            raise self._no_key() from error
+        if not (client.api_key or client.auth_token or client.credentials):
+            raise self._no_key()
         return client
+
+    def _no_key(self) -> ProviderError:
+        return ProviderError(
+            "there is no Anthropic key: set ANTHROPIC_API_KEY, or give AnthropicConfig an api_key",
+            error_code=ErrorCode.AUTH,
+            provider=self.name,
+        )
 
 
 def _decoded(decoder: SSEDecoder, chunk: bytes, request_id: str | None) -> list[str]:

@@ -1,0 +1,125 @@
+"""The provider beside its contract: what it says once, what it needs, what it leaves alone."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import AIContext, AIMessage
+from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
+from roomkit_plugins.testing.simulators import AnthropicSimulator, ScriptedThinking
+
+HELLO = [AIMessage(role="user", content="Hello")]
+
+
+def make(simulator: AnthropicSimulator, **fields: object) -> AnthropicAIProvider:
+    return AnthropicAIProvider(
+        AnthropicConfig.model_validate(
+            {
+                "model": "claude-sonnet-5-5",
+                "api_key": simulator.api_key,
+                "base_url": simulator.base_url,
+                **fields,
+            }
+        )
+    )
+
+
+async def test_a_left_out_parameter_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning for all requests that carry it."""
+    caplog.set_level(logging.WARNING)
+    async with AnthropicSimulator() as simulator:
+        provider = make(simulator)
+        for _ in range(3):
+            simulator.reply("Hi")
+            await provider.generate(AIContext(messages=HELLO, temperature=0.2))
+        await provider.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "claude-sonnet-5-5 takes no temperature: it is left out of this request and all later ones"
+    ]
+
+
+@pytest.mark.parametrize("profile", [None, "none-such"])
+async def test_without_a_key_it_says_where_to_put_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str | None
+) -> None:
+    """A missing key, or a profile that is none, is an `auth` error before anything is sent."""
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    if profile:
+        monkeypatch.setenv("ANTHROPIC_PROFILE", profile)
+    provider = AnthropicAIProvider(AnthropicConfig(model="claude-sonnet-5-5"))
+    with pytest.raises(ProviderError, match="set ANTHROPIC_API_KEY") as caught:
+        await provider.generate(AIContext(messages=HELLO))
+    assert caught.value.error_code is ErrorCode.AUTH
+
+
+async def test_the_environment_gives_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ANTHROPIC_API_KEY` is used when the configuration has none."""
+    async with AnthropicSimulator() as simulator:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", simulator.api_key)
+        simulator.reply("Hi")
+        provider = make(simulator, api_key=None)
+        assert (await provider.generate(AIContext(messages=HELLO))).content == "Hi"
+        await provider.close()
+
+
+async def test_a_client_of_the_user_stays_the_users() -> None:
+    """An injected HTTP client is used, and not closed."""
+    seen: list[str] = []
+
+    async def note(request: httpx2.Request) -> None:
+        seen.append(request.url.path)
+
+    async with AnthropicSimulator() as simulator, httpx2.AsyncClient() as client:
+        client.event_hooks = {"request": [note]}
+        simulator.reply("Hi")
+        config = AnthropicConfig(
+            model="claude-sonnet-5-5",
+            api_key=SecretStr(simulator.api_key),
+            base_url=simulator.base_url,
+        )
+        provider = AnthropicAIProvider(config, http_client=client)
+        await provider.generate(AIContext(messages=HELLO))
+        await provider.close()
+        assert not client.is_closed
+    assert seen == ["/v1/messages"]
+
+
+async def test_redacted_thinking_comes_back() -> None:
+    """A block without text is kept for replay, whole and streamed."""
+    async with AnthropicSimulator() as simulator:
+        provider = make(simulator)
+        simulator.reply("Hi", thinking=[ScriptedThinking(redacted_data="xyz")])
+        response = await provider.generate(AIContext(messages=HELLO))
+        await provider.close()
+    assert [part.redacted_data for part in response.thinking_parts] == ["xyz"]
+    assert response.thinking is None
+
+
+async def test_a_missing_sdk_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the distribution."""
+    monkeypatch.setitem(sys.modules, "anthropic", None)
+    provider = AnthropicAIProvider(AnthropicConfig(model="claude-sonnet-5-5"))
+    with pytest.raises(ImportError, match="pip install roomkit-anthropic"):
+        await provider.generate(AIContext(messages=HELLO))
+
+
+def test_the_sdk_is_imported_at_first_use_only() -> None:
+    """Neither the plugin, nor the class, nor an object of it imports the SDK."""
+    code = (
+        "import sys, roomkit_plugins.anthropic.plugin\n"
+        "assert 'pydantic' not in sys.modules\n"
+        "from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig\n"
+        "AnthropicAIProvider(AnthropicConfig(model='claude-sonnet-5-5'))\n"
+        "assert not {'anthropic', 'httpx2'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
