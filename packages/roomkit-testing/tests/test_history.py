@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.enums import Access, ChannelType, EventStatus, EventType
-from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.event import Amendment, EventSource, RoomEvent
 from roomkit_plugins.testing.history import Recipient, assert_history, violations
 
 
@@ -88,6 +89,14 @@ def test_a_revoked_reader_sees_nothing() -> None:
     revoked = replace(BOB, binding=binding("bob", access=Access.WRITE_ONLY))
     assert kinds(revoked) == ["betrayed", "betrayed"]
     assert kinds(replace(revoked, seen=[])) == []
+
+
+def test_a_deleted_event_may_have_been_seen_and_need_not_have_been() -> None:
+    """Whether the delivery or the deletion came first is not told by the timeline."""
+    gone = event(7, amendment=Amendment(deleted_at=utcnow()))
+    timeline = [*TIMELINE, gone]
+    assert kinds(BOB, timeline) == []
+    assert kinds(replace(BOB, seen=[*BOB.seen, gone]), timeline) == []
 
 
 def test_an_event_from_nowhere_is_found() -> None:

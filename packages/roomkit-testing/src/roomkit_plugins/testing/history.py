@@ -38,13 +38,16 @@ class Recipient:
             return False
         if event.source.channel_id == self.binding.channel_id and not self.sees_own:
             return False
-        return self.may_see(event) and self.wants(event)
+        return not event.deleted and self.may_see(event) and self.wants(event)
 
     def may_see(self, event: RoomEvent) -> bool:
-        """Return whether `event` may be shown to this recipient at all."""
-        if event.status is EventStatus.BLOCKED:
+        """Return whether `event` may be shown to this recipient at all.
+
+        A deleted event may have been shown before it was deleted.
+        """
+        if event.status is EventStatus.BLOCKED or not self.binding.can_read:
             return False
-        return self.binding.can_read and sees(self.binding, event)
+        return sees(self.binding, event.replace(amendment=None) if event.deleted else event)
 
 
 @dataclass(slots=True, frozen=True)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from roomkit.models.base import Json, Record
+from roomkit.models.base import Json, Record, new_id
 from roomkit.models.content import (
     CompositeContent,
     DeleteContent,
@@ -27,7 +27,7 @@ from roomkit.models.content import (
     TextContent,
 )
 
-__all__ = ["PROPERTY", "contents", "json_objects", "records", "texts"]
+__all__ = ["PROPERTY", "contents", "json_objects", "records", "texts", "unique_ids"]
 
 PROPERTY = settings(
     deadline=None,
@@ -53,6 +53,11 @@ def texts(*, min_size: int = 0) -> st.SearchStrategy[str]:
         ["'; DROP TABLE", 'a"b\\c', "50%_off", "日本語", "e\u0301", "👩‍👩‍👧", "\r\n\t", " "]
     )
     return hard | st.text(_CHARACTERS, min_size=min_size, max_size=20)
+
+
+def unique_ids() -> st.SearchStrategy[str]:
+    """Generate ids that no other example has: examples may share a store."""
+    return st.builds(new_id)
 
 
 def json_objects() -> st.SearchStrategy[dict[str, Any]]:

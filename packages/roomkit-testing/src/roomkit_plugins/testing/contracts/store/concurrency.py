@@ -1,0 +1,315 @@
+"""The store's contract: many writers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import pytest
+
+from roomkit.abc.errors import DuplicateEventError, RoomAlreadyExistsError, RoomKitError, StaleRoomError
+from roomkit.abc.store import Amend, ConversationStore
+from roomkit.models.base import new_id
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.task import Observation, Task
+from roomkit_plugins.testing.contracts.base import binding, event
+from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit
+from roomkit_plugins.testing.history import assert_history
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+__all__ = ["ConcurrencyContract"]
+
+
+class ConcurrencyContract(StoreSuite):
+    """Whatever runs at the same time, nobody's change is lost and no index is given twice."""
+
+    async def test_concurrent_commits_get_indexes_of_their_own(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """Each writer's events rise in its own order, and the counters agree with the timeline."""
+
+        async def write(writer: int) -> list[RoomEvent]:
+            stored: list[RoomEvent] = []
+            for number in range(5):
+                stored += await commit(store, room.id, event(room.id, f"{writer}.{number}"), event(room.id))
+            return stored
+
+        written = await asyncio.gather(*map(write, range(8)))
+        timeline = await store.list_events(room.id, limit=1000)
+        assert_history(timeline, [])
+        assert [each.index for each in timeline] == list(range(80))
+        for stored in written:
+            assert [each.index for each in stored] == sorted(each.index for each in stored)
+        after = await store.get_room(room.id)
+        assert after is not None
+        assert (after.event_count, after.latest_index) == (80, 79)
+
+    async def test_of_concurrent_duplicates_one_is_stored(self, store: ConversationStore, room: Room) -> None:
+        """The others are told which."""
+
+        async def write(number: int) -> RoomEvent:
+            try:
+                (stored,) = await commit(store, room.id, event(room.id, str(number), idempotency_key="key"))
+            except DuplicateEventError as error:
+                return error.event
+            return stored
+
+        results = await asyncio.gather(*map(write, range(10)))
+        assert [each.id for each in results] == [results[0].id] * 10
+        assert await store.list_events(room.id) == [results[0]]
+
+    async def test_of_concurrent_plans_one_is_carried_out(self, store: ConversationStore, room: Room) -> None:
+        """When each changes the room it was planned on, the others are stale."""
+        record = await store.load(room.id)
+        assert record is not None
+        version = record.version
+
+        async def change(number: int) -> int | None:
+            try:
+                await commit(store, room.id, expected_version=version, metadata={"winner": number})
+            except StaleRoomError:
+                return None
+            return number
+
+        winners = [each for each in await asyncio.gather(*map(change, range(10))) if each is not None]
+        after = await store.get_room(room.id)
+        assert after is not None
+        assert [after.metadata["winner"]] == winners
+
+    async def test_of_concurrent_creations_one_succeeds(self, store: ConversationStore) -> None:
+        """The others find the room there, untouched."""
+        room_id = new_id()
+
+        async def create(number: int) -> Room | None:
+            try:
+                return await store.create_room(Room(id=room_id, metadata={"by": number}))
+            except RoomAlreadyExistsError:
+                return None
+
+        created = [each for each in await asyncio.gather(*map(create, range(10))) if each is not None]
+        assert [await store.get_room(room_id)] == created
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [pytest.param(a, b, id=f"{a}-{b}") for a, b in combinations_with_replacement(range(13), 2)],
+    )
+    async def test_any_two_changes_at_once_are_both_seen(
+        self, store: ConversationStore, room: Room, first: int, second: int
+    ) -> None:
+        """Partial updates of one room never lose each other, in whatever pair."""
+        for _ in range(3):
+            stage = await Stage.set(store, room.id)
+            one, other = stage.changes()[first], stage.changes()[second]
+            await asyncio.gather(one.make(), other.make())
+            assert await one.is_seen()
+            assert await other.is_seen()
+
+    async def test_a_deletion_and_a_commit_at_once_leave_no_half(self, store: ConversationStore) -> None:
+        """The commit was before, or finds no room; nothing of either is left."""
+        for _ in range(10):
+            room = await store.create_room(Room())
+            (stored,) = await commit(store, room.id, event(room.id))
+            sent = event(room.id, idempotency_key="key")
+
+            async def write(room_id: str = room.id, sent: RoomEvent = sent) -> None:
+                with suppress(RoomKitError):
+                    await commit(store, room_id, sent, targets=["sms"])
+
+            await asyncio.gather(write(), store.delete_room(room.id))
+            assert await store.get_room(room.id) is None
+            for event_id in (stored.id, sent.id):
+                assert await store.get_event(event_id) is None
+            assert await store.list_deliveries(room.id) == []
+
+    async def test_nothing_leaks(self, store: ConversationStore) -> None:
+        """Rooms that come, are used and go leave tasks, threads and descriptors flat."""
+
+        async def cycle() -> None:
+            room = await store.create_room(Room())
+            await asyncio.gather(*(commit(store, room.id, event(room.id)) for _ in range(3)))
+            await store.delete_room(room.id)
+
+        await assert_nothing_leaks(cycle, cycles=20)
+
+
+@dataclass(slots=True)
+class Change:
+    """One change, and whether its effect is there."""
+
+    make: Callable[[], Awaitable[object]]
+    is_seen: Callable[[], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A room that is ready for every kind of change; every effect is under ids of its own."""
+
+    store: ConversationStore
+    room_id: str
+    event: RoomEvent
+    sent: Delivery
+    identity: Identity
+    channel: str
+
+    @classmethod
+    async def set(cls, store: ConversationStore, room_id: str) -> Stage:
+        """Prepare what the changes change."""
+        channel = new_id()
+        await store.add_binding(binding(room_id, channel))
+        stored, sent = await commit(store, room_id, event(room_id), event(room_id), targets=[channel])
+        row = await store.get_delivery(f"{sent.id}:{channel}")
+        assert row is not None
+        row = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=new_id())
+        await store.record_deliveries([row])
+        identity = await store.create_identity(Identity(id=new_id()))
+        return cls(store, room_id, stored, row, identity, channel)
+
+    def changes(self) -> list[Change]:
+        """Return one change of every kind, each with ids that no other change has."""
+        return [
+            self._commit(),
+            self._commit_metadata(),
+            self._patch(),
+            self._bind(),
+            self._unbind(),
+            self._join(),
+            self._task(),
+            self._observe(),
+            self._read(),
+            self._end_delivery(),
+            self._receipt(),
+            self._link(),
+            self._amend(),
+        ]
+
+    def _commit(self) -> Change:
+        sent = event(self.room_id)
+
+        async def seen() -> bool:
+            return sent.id in {each.id for each in await self.store.list_events(self.room_id, limit=1000)}
+
+        return Change(lambda: commit(self.store, self.room_id, sent), seen)
+
+    def _commit_metadata(self) -> Change:
+        key = new_id()
+
+        async def seen() -> bool:
+            room = await self.store.get_room(self.room_id)
+            return room is not None and room.metadata.get(key) == 1 and room.status is RoomStatus.PAUSED
+
+        changes = {"status": RoomStatus.PAUSED}
+        return Change(lambda: commit(self.store, self.room_id, metadata={key: 1}, room_changes=changes), seen)
+
+    def _patch(self) -> Change:
+        key = new_id()
+
+        async def seen() -> bool:
+            room = await self.store.get_room(self.room_id)
+            return room is not None and room.metadata.get(key) == 2
+
+        return Change(lambda: self.store.patch_room_metadata(self.room_id, {key: 2}), seen)
+
+    def _bind(self) -> Change:
+        bound = binding(self.room_id, new_id())
+
+        async def seen() -> bool:
+            return await self.store.get_binding(self.room_id, bound.channel_id) == bound
+
+        return Change(lambda: self.store.add_binding(bound), seen)
+
+    def _unbind(self) -> Change:
+        bound = binding(self.room_id, new_id())
+
+        async def make() -> None:
+            await self.store.add_binding(bound)
+            await self.store.remove_binding(self.room_id, bound.channel_id)
+
+        async def seen() -> bool:
+            return await self.store.get_binding(self.room_id, bound.channel_id) is None
+
+        return Change(make, seen)
+
+    def _join(self) -> Change:
+        person = Participant(id=new_id(), room_id=self.room_id, channel_id="c")
+
+        async def seen() -> bool:
+            return await self.store.get_participant(self.room_id, person.id) == person
+
+        return Change(lambda: self.store.add_participant(person), seen)
+
+    def _task(self) -> Change:
+        task = Task(id=new_id(), room_id=self.room_id, title="t")
+
+        async def seen() -> bool:
+            return task in await self.store.list_tasks(self.room_id)
+
+        return Change(lambda: self.store.add_task(task), seen)
+
+    def _observe(self) -> Change:
+        observation = Observation(id=new_id(), room_id=self.room_id, channel_id="c", content="o")
+
+        async def seen() -> bool:
+            return observation in await self.store.list_observations(self.room_id)
+
+        return Change(lambda: self.store.add_observation(observation), seen)
+
+    def _read(self) -> Change:
+        async def seen() -> bool:
+            return (await self.store.list_read_marks(self.room_id))[self.channel] >= self.event.index
+
+        return Change(lambda: self.store.mark_read(self.room_id, self.channel, self.event.id), seen)
+
+    def _end_delivery(self) -> Change:
+        delivery_id = f"{self.event.id}:{self.channel}"
+
+        async def make() -> None:
+            row = await self.store.get_delivery(delivery_id)
+            assert row is not None
+            await self.store.record_deliveries([row.replace(state=DeliveryState.SENT)])
+
+        async def seen() -> bool:
+            row = await self.store.get_delivery(delivery_id)
+            return row is not None and row.state is DeliveryState.SENT
+
+        return Change(make, seen)
+
+    def _receipt(self) -> Change:
+        message_id = self.sent.provider_message_id or ""
+
+        async def seen() -> bool:
+            row = await self.store.get_delivery(self.sent.id)
+            return row is not None and row.receipt is ReceiptState.READ
+
+        return Change(lambda: self.store.record_receipt("acme", message_id, ReceiptState.READ), seen)
+
+    def _link(self) -> Change:
+        address = new_id()
+
+        async def seen() -> bool:
+            identity = await self.store.get_identity(self.identity.id)
+            found = await self.store.resolve_identity("sms", address)
+            return identity is not None and identity == found and address in identity.channel_addresses["sms"]
+
+        return Change(lambda: self.store.link_address(self.identity.id, "sms", address), seen)
+
+    def _amend(self) -> Change:
+        content = TextContent(body=new_id())
+
+        async def seen() -> bool:
+            edited = await self.store.get_event(self.event.id)
+            if edited is None or edited.amendment is None:
+                return False
+            return content in (edited.content, *edited.amendment.former_contents)
+
+        return Change(
+            lambda: commit(self.store, self.room_id, amend=Amend(self.event.id, content, "alice")), seen
+        )
