@@ -74,6 +74,10 @@ class RoomRecord(Protocol):
     """A room as the store holds it, for reading; it may move on while you hold it."""
 
     @property
+    def room_id(self) -> str:
+        """`room.id`, cheaply."""
+
+    @property
     def room(self) -> Room:
         """The room with its counters."""
 

@@ -17,7 +17,7 @@ class Deadline:
     whoever catches the CancelledError asks `caught()` whether it was this deadline's.
     """
 
-    __slots__ = ("_baseline", "_fired", "_handle", "_lazy", "_limit", "_loop", "_task", "expires")
+    __slots__ = ("_baseline", "_begun", "_fired", "_handle", "_lazy", "_limit", "_loop", "_task", "expires")
 
     def __init__(self, seconds: float | None, *, lazy: bool = False) -> None:
         task = asyncio.current_task()
@@ -29,7 +29,8 @@ class Deadline:
         self._fired = False
         self._handle: asyncio.TimerHandle | None = None
         self._lazy = lazy
-        self.expires = None if seconds is None else loop.time() + seconds
+        self._begun = loop.time()
+        self.expires = None if seconds is None else self._begun + seconds
         self._limit = self.expires
         if not lazy and self._limit is not None:
             self._arm()
@@ -58,7 +59,8 @@ class Deadline:
         """Begin a step of at most `seconds`; return what `leave` needs."""
         outer = self._limit
         if seconds is not None:
-            limit = self._loop.time() + seconds
+            # Until the task first waits, all its steps begin at the same moment, give or take microseconds.
+            limit = (self._begun if self._lazy else self._loop.time()) + seconds
             if outer is None or limit < outer:
                 self._limit = limit
                 if not self._lazy and (self._handle is None or limit < self._handle.when()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import datetime
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -12,11 +12,12 @@ from roomkit.kernel.transcode import carries, split_text
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
-from roomkit.models.enums import DeliveryState, LengthPolicy
+from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
 from roomkit.models.telemetry import Attr, SpanKind
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
+    from roomkit.kernel.breaker import CircuitBreaker
     from roomkit.kernel.deadline import Deadline
     from roomkit.kernel.lanes import Job
     from roomkit.kernel.parts import Parts
@@ -25,21 +26,18 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Deliverer", "Outcome", "error_of", "row"]
+__all__ = ["Deliverer", "Outcome", "as_provider_error", "error_of", "row"]
 
 
 class Outcome:
     """How a delivery ended, before it is written down."""
 
-    __slots__ = ("attempts", "error", "message_ids", "provider", "reason", "state")
-
-    def __init__(self) -> None:
-        self.state = DeliveryState.SENT
-        self.attempts = 0
-        self.provider: str | None = None
-        self.message_ids: list[str] = []  # bound: the segments of one message
-        self.error: DeliveryError | None = None
-        self.reason: str | None = None
+    state = DeliveryState.SENT
+    attempts = 0
+    provider: str | None = None
+    message_ids: Sequence[str] = ()
+    error: DeliveryError | None = None
+    reason: str | None = None
 
     def failed(self, error: DeliveryError) -> Outcome:
         """Turn it into a failure."""
@@ -69,6 +67,9 @@ class Deliverer:
         event = job.run.event
         outcome.provider = channel.provider_name
         context = RecordContext(job.run.record, event=event, target=binding.channel_id)
+        if _fits(event.content, binding):
+            await self._send(event, channel, binding, context, deadline, outcome)
+            return outcome
         try:
             pieces = await self._pieces(event, job, binding)
         except ProviderError as error:
@@ -80,9 +81,9 @@ class Deliverer:
         return outcome
 
     async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
+        """Return the event as the channel takes it, in as many pieces as its length asks for."""
         content = event.content
-        capabilities = binding.capabilities
-        if not carries(capabilities, content):
+        if not carries(binding.capabilities, content):
             source = job.run.record.bindings.get(event.source.channel_id)
             fitted = await self._parts.transcoder.transcode(content, source, binding)
             if fitted is None:
@@ -90,10 +91,9 @@ class Deliverer:
                     f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
                     error_code=ErrorCode.UNSUPPORTED_CONTENT,
                 )
-            if fitted is not content:
-                content = fitted
-                event = event.replace(content=content)
-        most = capabilities.max_length
+            content = fitted
+            event = event.replace(content=content)
+        most = binding.capabilities.max_length
         if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
             return [event]
         return [event.replace(content=part) for part in _shorten(content, most, binding)]
@@ -107,14 +107,37 @@ class Deliverer:
         deadline: Deadline,
         outcome: Outcome,
     ) -> None:
-        policy = binding.retry_policy or self._parts.settings.retry_policy
+        """Try until it is sent, skipped, or failed for good."""
+        settings = self._parts.settings
         retry = 0
         while True:
             if binding.rate_limit is not None:
                 await self._parts.limiter.wait((binding.room_id, binding.channel_id), binding.rate_limit)
-            error = await self._attempt(event, channel, binding, context, deadline, outcome)
-            if error is None:
-                return
+            breaker = self._parts.breakers.get(channel.channel_id)
+            if breaker is not None and not breaker.allow_request():
+                error = _circuit_open(channel, breaker)
+            else:
+                outcome.attempts += 1
+                outer = deadline.enter(settings.delivery_timeout)
+                try:
+                    output = await self._call(event, channel, binding, context)
+                    _take(output, outcome)
+                except asyncio.CancelledError:
+                    if breaker is not None:
+                        breaker.record_abandoned()
+                    if not deadline.caught():
+                        raise
+                    error = _late(channel, settings.delivery_timeout)
+                except Exception as raised:  # noqa: BLE001  # a channel may raise anything
+                    error = as_provider_error(raised)
+                else:
+                    if breaker is not None and breaker.record_success():
+                        self._parts.events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
+                    return
+                finally:
+                    deadline.leave(outer)
+                self._count(error, channel)
+            policy = binding.retry_policy or settings.retry_policy
             if not error.retryable or retry >= policy.max_retries:
                 outcome.failed(error_of(error))
                 return
@@ -122,60 +145,17 @@ class Deliverer:
             await asyncio.sleep(max(pause, error.retry_after or 0.0))
             retry += 1
 
-    async def _attempt(
-        self,
-        event: RoomEvent,
-        channel: Channel,
-        binding: ChannelBinding,
-        context: RoomContext,
-        deadline: Deadline,
-        outcome: Outcome,
-    ) -> ProviderError | None:
-        """Try once; return what went wrong, None when it went well or there was nowhere to go."""
-        breaker = self._parts.breakers.get(channel.channel_id)
-        if breaker is not None and not breaker.allow_request():
-            return ProviderError(
-                f"the provider of channel {channel.channel_id!r} keeps failing and is left alone for "
-                f"{breaker.retry_after:.0f} s",
-                error_code=ErrorCode.CIRCUIT_OPEN,
-                retry_after=breaker.retry_after,
-            )
-        outcome.attempts += 1
-        outer = deadline.enter(self._parts.settings.delivery_timeout)
-        try:
-            output = await self._call(event, channel, binding, context)
-            self._take(output, outcome)
-        except asyncio.CancelledError:
-            if breaker is not None:
-                breaker.record_abandoned()
-            if not deadline.caught():
-                raise
-            error = ProviderError(
-                f"channel {channel.channel_id!r} did not deliver within "
-                f"{self._parts.settings.delivery_timeout} s",
-                error_code=ErrorCode.TIMEOUT,
-            )
-        except ProviderError as raised:
-            error = raised
-        except Exception as raised:  # noqa: BLE001  # a channel may raise anything: it becomes a typed failure
-            error = ProviderError(f"{type(raised).__name__}: {raised}", error_code=ErrorCode.UNKNOWN)
-            error.__cause__ = raised
-        else:
-            if breaker is not None and breaker.record_success():
-                self._parts.events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
-            return None
-        finally:
-            deadline.leave(outer)
-        self._count(error, channel)
-        return error
+    def _call(
+        self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
+    ) -> Awaitable[ChannelOutput]:
+        if not self._parts.telemetry.enabled:
+            return channel.deliver(event, binding, context)
+        return self._traced(event, channel, binding, context)
 
-    async def _call(
+    async def _traced(
         self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
     ) -> ChannelOutput:
-        telemetry = self._parts.telemetry
-        if not telemetry.enabled:
-            return await channel.deliver(event, binding, context)
-        with telemetry.span(
+        with self._parts.telemetry.span(
             SpanKind.DELIVERY,
             "framework.delivery",
             room_id=event.room_id,
@@ -184,26 +164,6 @@ class Deliverer:
         ):
             return await channel.deliver(event, binding, context)
 
-    def _take(self, output: ChannelOutput, outcome: Outcome) -> None:
-        if output.state is DeliveryState.SKIPPED:
-            outcome.skipped(output.skip_reason)
-            return
-        result = output.provider_result
-        if result is None:
-            return
-        if not result.success:
-            raise ProviderError(
-                f"the provider refused the message: {result.error or 'no reason given'}",
-                error_code=ErrorCode.SERVER if result.retryable else ErrorCode.INVALID_REQUEST,
-                retryable=result.retryable,
-                retry_after=result.retry_after,
-                status_code=result.status_code,
-                vendor_code=result.error,
-            )
-        if result.provider_message_id is not None:
-            outcome.message_ids.append(result.provider_message_id)
-        outcome.message_ids.extend(part for part in result.parts if part not in outcome.message_ids)
-
     def _count(self, error: ProviderError, channel: Channel) -> None:
         """Count a failure against the provider when it is the provider's."""
         breaker = self._parts.breaker(channel.channel_id)
@@ -211,6 +171,59 @@ class Deliverer:
             breaker.record_abandoned()
         elif breaker.record_failure():
             self._parts.events.emit("circuit_breaker_opened", channel_id=channel.channel_id)
+
+
+def _fits(content: EventContent, binding: ChannelBinding) -> bool:
+    """Whether plain text goes out as it is; everything else is looked at more closely."""
+    if type(content) is not TextContent:
+        return False
+    capabilities = binding.capabilities
+    most = capabilities.max_length
+    return ChannelMediaType.TEXT in capabilities.media_types and (most is None or len(content.body) <= most)
+
+
+def _take(output: ChannelOutput, outcome: Outcome) -> None:
+    if output.state is DeliveryState.SKIPPED:
+        outcome.skipped(output.skip_reason)
+        return
+    result = output.provider_result
+    if result is None:
+        return
+    if not result.success:
+        raise ProviderError(
+            f"the provider refused the message: {result.error or 'no reason given'}",
+            error_code=ErrorCode.SERVER if result.retryable else ErrorCode.INVALID_REQUEST,
+            retryable=result.retryable,
+            retry_after=result.retry_after,
+            status_code=result.status_code,
+            vendor_code=result.error,
+        )
+    named = () if result.provider_message_id is None else (result.provider_message_id,)
+    outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *named, *result.parts)))
+
+
+def as_provider_error(error: Exception) -> ProviderError:
+    """Return a failure as a classified one; what is not classified counts as permanent."""
+    if isinstance(error, ProviderError):
+        return error
+    wrapped = ProviderError(f"{type(error).__name__}: {error}", error_code=ErrorCode.UNKNOWN)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _late(channel: Channel, seconds: float) -> ProviderError:
+    return ProviderError(
+        f"channel {channel.channel_id!r} did not deliver within {seconds} s", error_code=ErrorCode.TIMEOUT
+    )
+
+
+def _circuit_open(channel: Channel, breaker: CircuitBreaker) -> ProviderError:
+    return ProviderError(
+        f"the provider of channel {channel.channel_id!r} keeps failing and is left alone for "
+        f"{breaker.retry_after:.0f} s",
+        error_code=ErrorCode.CIRCUIT_OPEN,
+        retry_after=breaker.retry_after,
+    )
 
 
 def _shorten(content: TextContent | RichContent, most: int, binding: ChannelBinding) -> list[EventContent]:
@@ -246,17 +259,12 @@ def error_of(error: ProviderError) -> DeliveryError:
     )
 
 
-_ROW = Delivery.model_construct(
-    id="", room_id="", event_id="", event_index=0, channel_id="", created_at=datetime.min, parts=()
-)
-
-
 def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
     """Return the ledger row of a delivery that ended."""
     event = job.run.event
     channel_id = job.target.binding.channel_id
     ids = outcome.message_ids
-    return _ROW.replace(
+    return Delivery.trusted(
         id=f"{event.id}:{channel_id}",
         room_id=event.room_id,
         event_id=event.id,
@@ -266,9 +274,10 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
         attempts=outcome.attempts,
         provider=outcome.provider,
         provider_message_id=ids[0] if ids else None,
-        parts=tuple(ids[1:]),
+        parts=tuple(ids[1:]) if ids else (),
         error=outcome.error,
         reason=outcome.reason,
+        receipt=None,
         created_at=event.created_at,
         finished_at=parts.clock.now(),
         duration_ms=seconds * 1000,

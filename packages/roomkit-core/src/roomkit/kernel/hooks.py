@@ -344,7 +344,7 @@ def _ordered(
 
 
 def _room_of(context: RoomContext) -> str | None:
-    return context.room.id
+    return context.room_id
 
 
 def _kind(payload: Any) -> type:

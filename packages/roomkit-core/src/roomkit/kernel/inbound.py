@@ -163,7 +163,7 @@ class Inbound:
             record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
         if record is not None:
             context: RoomContext = RecordContext(record)
-            home = record.room.id if room_id is None else room_id
+            home = record.room_id if room_id is None else room_id
         else:
             home = room_id or new_id()
             context = RoomContext(Room(id=home))

@@ -224,6 +224,5 @@ class Lanes:
 
     def forget(self, lane: Lane) -> None:
         """Drop an idle lane."""
-        if self._lanes.get(lane.key) is lane and not lane.queue:
-            del self._lanes[lane.key]
-
+        if not lane.queue:
+            self._lanes.pop(lane.key, None)

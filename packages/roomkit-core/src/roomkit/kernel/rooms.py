@@ -433,7 +433,7 @@ def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _open_or_raise(record: RoomRecord, what: str) -> None:
     if not record.status.is_open:
-        raise RoomClosedError(f"{what}: room {record.room.id!r} is {record.status}")
+        raise RoomClosedError(f"{what}: room {record.room_id!r} is {record.status}")
 
 
 def _due(room: Room, now: datetime) -> tuple[RoomStatus, float, float] | None:

@@ -101,7 +101,7 @@ class Settling:
         source: EventSource | None = None,
     ) -> None:
         """Show `payload` to the observers of a trigger and keep their first failure."""
-        with Work(record.room.id):
+        with Work(record.room_id):
             failures = await self._parts.hooks.observe(trigger, payload, RecordContext(record), source)
         for failure in failures:
             if failure.cause is not None:
@@ -116,7 +116,7 @@ class Settling:
         source: EventSource | None = None,
     ) -> None:
         """Show `payload` to the observers beside everything else; the cascade waits for them."""
-        if not self._parts.hooks.has_hooks(trigger, record.room.id):
+        if not self._parts.hooks.has_hooks(trigger, record.room_id):
             return
         cascade.hold()
         self._parts.supervisor.start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 from roomkit.memory.store import pending_delivery
 from roomkit.models.context import RoomContext
@@ -30,7 +30,14 @@ class RecordContext(RoomContext):
     own lane, which it will be shown in their turn.
     """
 
-    __slots__ = ("_bound", "_event", "_hidden", "_people", "_record", "_seen", "_shown", "_target", "part")
+    _shown: Room | None = None
+    _bound: tuple[ChannelBinding, ...] | None = None
+    _people: tuple[Participant, ...] | None = None
+    _seen: tuple[RoomEvent, ...] | None = None
+    _event: RoomEvent | None = None
+    _target: str | None = None
+    part = 0
+    """Which piece of a split message is being delivered: each has an idempotency key of its own."""
 
     def __init__(
         self,
@@ -43,15 +50,15 @@ class RecordContext(RoomContext):
     ) -> None:
         self._record = record
         self.reader = reader
-        self._event = event
-        self._target = target
         self._hidden = hidden
-        self.part = 0
-        """Which piece of a split message is being delivered: each has an idempotency key of its own."""
-        self._shown: Room | None = None
-        self._bound: tuple[ChannelBinding, ...] | None = None
-        self._people: tuple[Participant, ...] | None = None
-        self._seen: tuple[RoomEvent, ...] | None = None
+        if event is not None:
+            self._event = event
+            self._target = target
+
+    @property
+    @override
+    def room_id(self) -> str:
+        return self._record.room_id
 
     @property
     def room(self) -> Room:

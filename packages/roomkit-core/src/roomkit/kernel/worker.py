@@ -80,7 +80,7 @@ class LaneWorker:
         if output.skip_reason is not None:
             return outcome.skipped(output.skip_reason)
         if output.provider_result is not None and output.provider_result.provider_message_id is not None:
-            outcome.message_ids.append(output.provider_result.provider_message_id)
+            outcome.message_ids = (output.provider_result.provider_message_id,)
         return outcome
 
     async def answer(self, job: Job, lane: Lane) -> None:

@@ -58,6 +58,7 @@ class _Record:
         "observations",
         "order",
         "participants",
+        "room_id",
         "status",
         "tasks",
         "version",
@@ -66,6 +67,7 @@ class _Record:
     def __init__(self, room: Room, order: int) -> None:
         self._room = room
         self.order = order
+        self.room_id = room.id
         self.status = room.status
         self.version = room.version
         self.last_activity = room.timers.last_activity_at
@@ -345,7 +347,7 @@ class InMemoryStore(ConversationStore):
         records = iter(self._rooms.values())
         if room_id is not None:
             for record in records:
-                if record.room.id == room_id:
+                if record.room_id == room_id:
                     break
         return records
 
@@ -375,14 +377,14 @@ class InMemoryStore(ConversationStore):
         records = list(self._records(self._by_sender.get((channel_id, sender_id)), None))
         if len(records) > 1:
             records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
-        return [record._room.id for record in records[:limit]]
+        return [record.room_id for record in records[:limit]]
 
     @override
     async def find_room_ids_by_channel(
         self, channel_id: str, status: RoomStatus | str | None = None, *, limit: int = 2
     ) -> list[str]:
         records = self._records(self._by_channel.get(channel_id), status)
-        return [record._room.id for record in islice(records, limit)]
+        return [record.room_id for record in islice(records, limit)]
 
     def _records(self, records: Iterable[_Record], status: RoomStatus | str | None) -> Iterator[_Record]:
         for record in records:
@@ -471,7 +473,7 @@ class InMemoryStore(ConversationStore):
             return record.bindings[channel_id]
         except KeyError:
             raise ChannelNotFoundError(
-                f"channel {channel_id!r} is not attached to room {record.room.id!r}: attach_channel first"
+                f"channel {channel_id!r} is not attached to room {record.room_id!r}: attach_channel first"
             ) from None
 
     def _put_binding(self, record: _Record, binding: ChannelBinding) -> None:
@@ -502,7 +504,7 @@ class InMemoryStore(ConversationStore):
         """Forget that somebody is in a room and came by a channel, unless there is another sign of it."""
         if who is None:
             return
-        room_id = record._room.id
+        room_id = record.room_id
         bindings, participants = record.bindings, record.participants
         if who not in participants and all(each.participant_id != who for each in bindings.values()):
             self._by_participant.discard(who, room_id)

@@ -135,6 +135,10 @@ type Json = Annotated[Mapping[str, Any], GetPydanticSchema(_json_schema)]
 """A JSON object, frozen on the way in: `freeze` says what is refused."""
 
 
+_ALL: set[str] = set()
+"""The fields set of trusted records: which of them were given is of no interest to anybody."""
+
+
 class Record(BaseModel):
     """A frozen model: a change is a copy, so a record can be shared without copying it.
 
@@ -160,6 +164,19 @@ class Record(BaseModel):
         object.__setattr__(copy, "__pydantic_extra__", None)
         object.__setattr__(copy, "__pydantic_private__", None)
         return copy
+
+    @classmethod
+    def trusted(cls, **values: Any) -> Self:
+        """Return a record of `values`, which must be all its fields and right: nothing is checked.
+
+        For the kernel's own records on the path of every message.
+        """
+        record = cls.__new__(cls)
+        object.__setattr__(record, "__dict__", values)
+        object.__setattr__(record, "__pydantic_fields_set__", _ALL)
+        object.__setattr__(record, "__pydantic_extra__", None)
+        object.__setattr__(record, "__pydantic_private__", None)
+        return record
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with `update` applied and validated; `deep` is accepted and needs nothing.

@@ -54,6 +54,11 @@ class RoomContext:
         return self._room
 
     @property
+    def room_id(self) -> str:
+        """The room's id."""
+        return self.room.id
+
+    @property
     def bindings(self) -> Sequence[ChannelBinding]:
         """Every channel of the room."""
         bindings = self._bindings
@@ -99,4 +104,4 @@ class RoomContext:
         return next((person for person in self.participants if person.id == participant_id), None)
 
     def __repr__(self) -> str:
-        return f"<RoomContext room={self.room.id!r}>"
+        return f"<RoomContext room={self.room_id!r}>"
