@@ -264,8 +264,9 @@ _FAILURES = {
 
 
 def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    # Of what does not fit a union, the member that fitted furthest tells most.
+    first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+    place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     return f"{place}: {first['msg']}"
 
 

@@ -431,8 +431,9 @@ def _unsupported(param: str, hint: str) -> _RefusedError:
 
 
 def _first(error: ValidationError) -> Failure:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    # Of what does not fit a union, the member that fitted furthest tells most.
+    first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+    place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     if first["type"] == "extra_forbidden":
         return _error(400, f"Unknown parameter: '{place}'.", param=place, code="unknown_parameter")
     if first["type"] == "missing":
