@@ -165,6 +165,15 @@ async def test_tasks_and_observations_of_the_model_are_passed_on(new_stage, scri
     assert (list(output.tasks), list(output.observations)) == ([task], [seen])
 
 
+async def test_tasks_of_a_fallback_that_does_not_stream_are_passed_on(new_stage, script):
+    """Whoever answered."""
+    task = Task(id="t", room_id="r1", title="Call back")
+    fallback = MockAIProvider(ai_responses=[script.says("ok", tasks=[task])])
+    stage = new_stage(streaming=True)
+    heard = await stage.ask(stage.agent(stage.provider(DOWN), fallback_provider=fallback), "Hi")
+    assert (heard.text, list(heard.output.tasks)) == ("ok", [task])
+
+
 async def test_an_agent_takes_no_messages_from_outside(stage):
     """It is reached through the room."""
     message = InboundMessage(channel_id="agent", sender_id="x", content={"type": "text", "body": "x"})
@@ -204,6 +213,8 @@ def test_an_agent_tells_its_provider_and_model():
         ({"max_tool_rounds": -1}, "max_tool_rounds=-1"),
         ({"max_identical_calls": 0}, "max_identical_calls=0"),
         ({"max_context_events": -1}, "max_events is -1"),
+        ({"tool_loop_timeout_seconds": -1}, "tool_loop_timeout_seconds=-1"),
+        ({"tool_timeout_seconds": -1}, "tool_timeout_seconds=-1"),
         ({"tools": ["look"]}, "'look' is no tool"),
     ],
 )

@@ -13,6 +13,8 @@ from roomkit.models.enums import ChannelCategory, EphemeralEventType, HookTrigge
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.visibility import admits
 
+pytestmark = pytest.mark.virtual_time
+
 CANARY = "c4n4ry-s3cr3t"
 
 

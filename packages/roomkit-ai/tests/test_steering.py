@@ -151,6 +151,18 @@ async def test_without_work_there_is_nothing_to_steer(stage):
     assert not await agent.steer(InjectMessage("x"))
 
 
+async def test_a_direction_after_the_last_word_is_refused(new_stage):
+    """The stream is not yet read to its end, but nobody would act on it: it is not taken."""
+    stage = new_stage(streaming=True)
+    agent = stage.agent(stage.provider("Hello."))
+    output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())
+    async for item in output.response_stream:
+        taken = await agent.steer(InjectMessage("x"), room_id="r1")
+        assert taken == isinstance(item, str)
+        if taken:
+            agent._turns[next(iter(agent._turns))].inbox.clear()
+
+
 async def test_a_direction_reaches_one_room_only(new_stage):
     """Two rooms at work: the room, or the loop, must be named."""
     first, second = new_stage("r1"), new_stage("r2")
@@ -168,6 +180,7 @@ async def test_a_direction_reaches_one_room_only(new_stage):
     assert (one.text, other.text) == ("Hello from AI", "")
 
 
+@pytest.mark.virtual_time
 async def test_a_loop_is_steered_by_its_published_id(stage, script):
     """Ephemeral events and the end of the stream carry it."""
     await stage.services.listen()

@@ -93,6 +93,7 @@ async def test_the_tool_handler_can_be_set_later(stage, script, looked_up):
     assert looked_up.calls
 
 
+@pytest.mark.virtual_time
 async def test_calls_of_one_round_run_at_once_and_answer_in_order(stage, script):
     """Each waits for the other; the results are in the order of the calls."""
     both = asyncio.Barrier(2)
@@ -100,7 +101,7 @@ async def test_calls_of_one_round_run_at_once_and_answer_in_order(stage, script)
     async def handler(name, arguments):
         await both.wait()
         if name == "first":
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(1)
         return name
 
     provider = stage.provider(script.calls("first", "second"), script.says("Done."))
@@ -361,6 +362,14 @@ async def test_reasoning_of_a_simple_provider_goes_back_too(stage, script, looke
     provider = stage.provider(answer, script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("look"), looked_up)]), "Go")
     assert provider.calls[1].messages[1].content[0] == AIThinkingPart(thinking="Hm.", signature="sig")
+
+
+async def test_white_space_between_parts_is_left_out(stage, script, looked_up):
+    """Vendors refuse a text block without text."""
+    answer = script.calls("look", text="\n\n", thinking="Hm.", thinking_signature="sig")
+    provider = stage.provider(answer, script.says("Done."))
+    await stage.ask(stage.agent(provider, tools=[(script.tool("look"), looked_up)]), "Go")
+    assert [part.type for part in provider.calls[1].messages[1].content] == ["thinking", "tool_call"]
 
 
 async def test_opaque_data_of_a_call_goes_back(stage, script, looked_up):

@@ -186,7 +186,13 @@ class AIChannel(Channel):
         if turn is None:
             return ChannelOutput.empty()
         if streams(turn.provider, tools=bool(turn.request.tools)):
-            return ChannelOutput(responded=True, response_stream=self._run(turn))
+            # The lists fill while the stream is read: a fallback that does not stream has both.
+            return ChannelOutput(
+                responded=True,
+                response_stream=self._run(turn),
+                tasks=turn.tasks,
+                observations=turn.observations,
+            )
         return await self._collect(turn, binding)
 
     async def steer(

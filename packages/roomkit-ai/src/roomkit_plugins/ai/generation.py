@@ -93,9 +93,10 @@ class Round:
         self._close_text()
 
     def _close_text(self) -> None:
-        if self._text:
-            self.parts.append(AITextPart(text="".join(self._text)))
-            self._text = []
+        text = "".join(self._text)
+        if text.strip():  # vendors refuse a block of white space
+            self.parts.append(AITextPart(text=text))
+        self._text.clear()
 
 
 class Echo:

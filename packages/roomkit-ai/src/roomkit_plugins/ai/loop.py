@@ -40,6 +40,7 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
         if turn.last_round and not turn.last_piece:
             raise ToolLoopError(f"{turn.channel_id} used {turn.rounds} tool rounds and gave no answer")
     except Exception as error:
+        turn.over = True
         failure = error.cause if isinstance(error, Stopped) else error
         turn.finish_reason = "cancelled" if failure is None else "error"
         if failure is not None:
@@ -74,6 +75,7 @@ async def _rounds(turn: Turn) -> AsyncGenerator[str]:
         before = this.text
         _account(turn, this)
         asked = await _continue(turn, this)
+    turn.over = True
 
 
 async def _continue(turn: Turn, this: Round) -> bool:

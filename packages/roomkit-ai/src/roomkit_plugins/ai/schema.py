@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def thawed(value: Any) -> Any:
 
 
 def _check_for(tool: AITool) -> Check:
-    return _compiled(tool.parameters) if tool.parameters else _accept
+    return _compiled(json.dumps(tool.parameters)) if tool.parameters else _accept
 
 
 def _accept(arguments: Mapping[str, Any]) -> list[str]:
@@ -49,7 +50,7 @@ def _accept(arguments: Mapping[str, Any]) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(parameters: Mapping[str, Any]) -> Check:
+def _compiled(parameters: str) -> Check:
     # Imported here: it takes as long as pydantic, and an agent without tools does not need it.
     from jsonschema import SchemaError  # type: ignore[import-untyped]  # it ships no types
     from jsonschema.validators import (  # type: ignore[import-untyped]  # it ships no types
@@ -59,7 +60,7 @@ def _compiled(parameters: Mapping[str, Any]) -> Check:
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    schema = thawed(parameters)
+    schema = json.loads(parameters)
     if schema.get("type", "object") != "object":
         raise ValueError(f"its parameters are of type {schema['type']!r}; they must be an object")
     kind = validator_for(schema, default=Draft202012Validator)

@@ -28,7 +28,9 @@ def well_formed(messages: Iterable[AIMessage]) -> list[AIMessage]:
     Neighbours of one role become one message; where their speakers differ, each is labelled in
     the text. Calls without a result and results without a call are dropped.
     """
-    turns = _merged(_paired(_merged(messages)))
+    turns = _merged(messages)
+    if not all(isinstance(message.content, str) for message in turns):
+        turns = _merged(_paired(turns))
     return turns if not turns or turns[0].role == "user" else [OPENING, *turns]
 
 
@@ -59,8 +61,13 @@ def call_ids(messages: Iterable[AIMessage]) -> set[str]:
 
 
 def _merged(messages: Iterable[AIMessage]) -> list[AIMessage]:
-    spoken = (message for message in messages if parts_in(message))
+    spoken = filter(_says_something, messages)
     return [_merge(list(group)) for _, group in groupby(spoken, key=attrgetter("role"))]
+
+
+def _says_something(message: AIMessage) -> bool:
+    content = message.content
+    return bool(content.strip() if isinstance(content, str) else content)
 
 
 def _merge(group: Sequence[AIMessage]) -> AIMessage:

@@ -127,16 +127,16 @@ class Signals:
         if services is None:
             return
         details = {**data, "round": self.round, "channel_id": self._channel_id, "loop_id": self._loop_id}
-        event = EphemeralEvent(
-            room_id=self._room_id,
-            type=kind,
-            user_id=self._channel_id,
-            channel_id=self._channel_id,
-            visibility="internal",
-            data=details,
-            timestamp=services.clock.now(),
-        )
         try:
+            event = EphemeralEvent(
+                room_id=self._room_id,
+                type=kind,
+                user_id=self._channel_id,
+                channel_id=self._channel_id,
+                visibility="internal",
+                data=details,
+                timestamp=services.clock.now(),
+            )
             await services.realtime.publish_to_room(self._room_id, event)
         except Exception as error:  # noqa: BLE001 - a signal that is lost must not cost the answer
             logger.warning("%s was not published: %s", kind, type(error).__name__)

@@ -14,6 +14,7 @@ from roomkit.models.content import (
     MediaContent,
     RichContent,
     TemplateContent,
+    TextContent,
     VideoContent,
     text_of,
 )
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
-    from roomkit.models.event import RoomEvent
+    from roomkit.models.event import EventSource, RoomEvent
     from roomkit.models.participant import Participant
 
 __all__ = ["Transcript", "history_of", "parts_of", "presentable"]
@@ -50,7 +51,7 @@ def history_of(current: RoomEvent, events: Iterable[RoomEvent]) -> list[RoomEven
 class Transcript:
     """Turns the events of one room into messages, as one agent (its `binding`) sees them."""
 
-    __slots__ = ("_agents", "_binding", "_crowd", "_people", "_vision")
+    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision")
 
     def __init__(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> None:
         self._binding = binding
@@ -60,23 +61,27 @@ class Transcript:
             one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
         }
         self._crowd = len(self._people) > 1
+        self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the room's speakers
 
     def message(self, event: RoomEvent) -> AIMessage | None:
         """Return the event as a message, None when the agent may not see it or it says nothing."""
         if not presentable(event) or not sees(self._binding, event):
             return None
         own = event.source.channel_id == self._binding.channel_id
-        parts = parts_of(event.content, vision=self._vision and not own)
-        if not parts:
+        content = _content(event.content, vision=self._vision and not own)
+        if not content:
             return None
-        return AIMessage(
-            role="assistant" if own else "user",
-            content=_plain(parts),
-            name=None if own else self._speaker(event),
-        )
+        if own:
+            return AIMessage(role="assistant", content=content)
+        return AIMessage(role="user", content=content, name=self._speaker(event.source))
 
-    def _speaker(self, event: RoomEvent) -> str | None:
-        source = event.source
+    def _speaker(self, source: EventSource) -> str | None:
+        key = (source.channel_id, source.participant_id)
+        if key not in self._names:
+            self._names[key] = self._named(source)
+        return self._names[key]
+
+    def _named(self, source: EventSource) -> str | None:
         if source.channel_type is ChannelType.SYSTEM:
             return "[system]"
         if source.channel_id in self._agents or source.channel_type is ChannelType.AI:
@@ -147,9 +152,14 @@ def _texts(text: str) -> list[AIPart]:
     return [AITextPart(text=text)] if text.strip() else []
 
 
-def _plain(parts: list[AIPart]) -> str | tuple[AIPart, ...]:
-    first = parts[0]
-    return first.text if len(parts) == 1 and first.type == "text" else tuple(parts)
+def _content(content: EventContent, *, vision: bool) -> str | tuple[AIPart, ...]:
+    """Return what `parts_of` gives as plain text where that is all there is."""
+    if isinstance(content, TextContent):
+        return content.body if content.body.strip() else ""
+    parts = parts_of(content, vision=vision)
+    if len(parts) == 1 and parts[0].type == "text":
+        return parts[0].text
+    return tuple(parts)
 
 
 def _label(name: str) -> str:

@@ -44,6 +44,11 @@ class TurnLimits:
                 f"max_tool_rounds={self.max_tool_rounds} and max_identical_calls="
                 f"{self.max_identical_calls}: the first may not be negative, the second is at least 1"
             )
+        if (self.turn_seconds or 0) < 0 or (self.tool_seconds or 0) < 0:
+            raise InvalidInputError(
+                f"tool_loop_timeout_seconds={self.turn_seconds} and tool_timeout_seconds="
+                f"{self.tool_seconds}: a deadline may not be negative; 0 or None means none"
+            )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -83,6 +88,8 @@ class Turn:
     finish_reason: str | None = None
     compacted: bool = False
     last_round: bool = False
+    over: bool = False
+    """Whether all is said; what remains is to hand it over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
@@ -90,8 +97,10 @@ class Turn:
     def direct(self, directive: SteeringDirective) -> bool:
         """Take a direction from outside: at once to cancel, else before the next round.
 
-        False when the turn has more directions waiting than it will take.
+        False when there is no next round, or more directions wait than the turn will take.
         """
+        if self.over:
+            return False
         if isinstance(directive, Cancel):
             self.stop.request()
         elif len(self.inbox) >= MAX_INBOX:
