@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Amend", "Commit", "ConversationStore", "Entry", "RoomRecord"]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Entry:
     """One event to commit, and the channel ids it is to be delivered to: a ledger row each."""
 
@@ -46,7 +46,7 @@ class Amend:
     amended_by: str | None
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Commit:
     """Everything one step writes, in one transaction.
 

@@ -265,20 +265,22 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
     channel_id = job.target.binding.channel_id
     ids = outcome.message_ids
     return Delivery.trusted(
-        id=f"{event.id}:{channel_id}",
-        room_id=event.room_id,
-        event_id=event.id,
-        event_index=event.index,
-        channel_id=channel_id,
-        state=outcome.state,
-        attempts=outcome.attempts,
-        provider=outcome.provider,
-        provider_message_id=ids[0] if ids else None,
-        parts=tuple(ids[1:]) if ids else (),
-        error=outcome.error,
-        reason=outcome.reason,
-        receipt=None,
-        created_at=event.created_at,
-        finished_at=parts.clock.now(),
-        duration_ms=seconds * 1000,
+        {
+            "id": f"{event.id}:{channel_id}",
+            "room_id": event.room_id,
+            "event_id": event.id,
+            "event_index": event.index,
+            "channel_id": channel_id,
+            "state": outcome.state,
+            "attempts": outcome.attempts,
+            "provider": outcome.provider,
+            "provider_message_id": ids[0] if ids else None,
+            "parts": tuple(ids[1:]) if ids else (),
+            "error": outcome.error,
+            "reason": outcome.reason,
+            "receipt": None,
+            "created_at": event.created_at,
+            "finished_at": parts.clock.now(),
+            "duration_ms": seconds * 1000,
+        }
     )

@@ -135,6 +135,7 @@ type Json = Annotated[Mapping[str, Any], GetPydanticSchema(_json_schema)]
 """A JSON object, frozen on the way in: `freeze` says what is refused."""
 
 
+_set = object.__setattr__
 _ALL: set[str] = set()
 """The fields set of trusted records: which of them were given is of no interest to anybody."""
 
@@ -159,23 +160,23 @@ class Record(BaseModel):
         state = self.__dict__
         if len(state) != len(fields):
             state = {name: state[name] for name in fields}
-        object.__setattr__(copy, "__dict__", {**state, **changes})
-        object.__setattr__(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__)
-        object.__setattr__(copy, "__pydantic_extra__", None)
-        object.__setattr__(copy, "__pydantic_private__", None)
+        _set(copy, "__dict__", {**state, **changes})
+        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__)
+        _set(copy, "__pydantic_extra__", None)
+        _set(copy, "__pydantic_private__", None)
         return copy
 
     @classmethod
-    def trusted(cls, **values: Any) -> Self:
+    def trusted(cls, values: dict[str, Any]) -> Self:
         """Return a record of `values`, which must be all its fields and right: nothing is checked.
 
-        For the kernel's own records on the path of every message.
+        For the kernel's own records on the path of every message. The record keeps the dict itself.
         """
         record = cls.__new__(cls)
-        object.__setattr__(record, "__dict__", values)
-        object.__setattr__(record, "__pydantic_fields_set__", _ALL)
-        object.__setattr__(record, "__pydantic_extra__", None)
-        object.__setattr__(record, "__pydantic_private__", None)
+        _set(record, "__dict__", values)
+        _set(record, "__pydantic_fields_set__", _ALL)
+        _set(record, "__pydantic_extra__", None)
+        _set(record, "__pydantic_private__", None)
         return record
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
