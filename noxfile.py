@@ -65,11 +65,11 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def _stands_alone(session: nox.Session, name: str) -> bool:
-    """Import it with its declared dependencies only, then run its tests with its `test` group."""
+    """Import all of it with only what it declares, extras included; then run its tests with its `test` group."""
     alone = ["--no-editable", "--no-default-groups", f"--package={name}"]
     rebuilt = [f"--reinstall-package={each}" for each in DISTRIBUTIONS]
     try:
-        _sync(session, *alone, *rebuilt)
+        _sync(session, *alone, "--all-extras", *rebuilt)
         session.run("python", "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
         _sync(session, *alone, "--group=test")
         session.run("pytest", f"packages/{name}/tests")
