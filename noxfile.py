@@ -65,7 +65,7 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def _stands_alone(session: nox.Session, name: str) -> bool:
-    """Import all of it with only what it declares, extras included; then run its tests with its `test` group."""
+    """Import all of it with only what it declares, extras included; then run its tests."""
     alone = ["--no-editable", "--no-default-groups", f"--package={name}"]
     rebuilt = [f"--reinstall-package={each}" for each in DISTRIBUTIONS]
     try:
