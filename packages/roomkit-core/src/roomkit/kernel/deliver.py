@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.retry import pause_before
 from roomkit.kernel.transcode import carries, split_text
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import RichContent, TextContent, text_of
@@ -141,8 +141,7 @@ class Deliverer:
             if not error.retryable or retry >= policy.max_retries:
                 outcome.failed(error_of(error))
                 return
-            pause = policy.delay(retry, spread=random.uniform(-1, 1))
-            await asyncio.sleep(max(pause, error.retry_after or 0.0))
+            await asyncio.sleep(pause_before(retry, policy, error))
             retry += 1
 
     def _call(

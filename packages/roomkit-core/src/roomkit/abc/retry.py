@@ -1,0 +1,38 @@
+"""Trying again what failed for a while, and only that."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import ProviderError
+
+if TYPE_CHECKING:
+    from roomkit.models.channel import RetryPolicy
+
+__all__ = ["pause_before", "retry_with_backoff"]
+
+
+async def retry_with_backoff[**P, T](
+    attempt: Callable[P, Awaitable[T]], policy: RetryPolicy, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call `attempt` until it returns; a retryable ProviderError is waited out as `policy` says.
+
+    Raises the last failure, and at once any that is not a retryable ProviderError.
+    """
+    retry = 0
+    while True:
+        try:
+            return await attempt(*args, **kwargs)
+        except ProviderError as error:
+            if not error.retryable or retry >= policy.max_retries:
+                raise
+            await asyncio.sleep(pause_before(retry, policy, error))
+        retry += 1
+
+
+def pause_before(retry: int, policy: RetryPolicy, error: ProviderError) -> float:
+    """Return the seconds to wait before retry number `retry` (from 0), the vendor's wish included."""
+    return max(policy.delay(retry, spread=random.uniform(-1, 1)), error.retry_after or 0.0)

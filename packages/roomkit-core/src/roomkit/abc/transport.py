@@ -1,0 +1,133 @@
+"""The channel behind which any provider that sends to an address can stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, override
+
+from roomkit.abc.channel import Channel
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.channel import ChannelCapabilities, ChannelOutput
+from roomkit.models.content import CompositeContent, EventContent, MediaContent
+from roomkit.models.enums import ChannelType
+from roomkit.models.event import ChannelData, EventSource, RoomEvent
+
+if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage, ProviderResult
+
+__all__ = ["SendsToAddress", "TransportChannel"]
+
+
+class SendsToAddress(Protocol):
+    """What every provider role of a transport has in common; roles add keywords of their own."""
+
+    @property
+    def name(self) -> str:
+        """The provider's component name."""
+
+    async def send(self, event: RoomEvent, to: str, **options: Any) -> ProviderResult:
+        """Send the event to an address; takes `idempotency_key` besides the role's own keywords."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class TransportChannel(Channel):
+    """A channel configured by its type, capabilities, provider, and where the address is kept.
+
+    The recipient is the binding's `metadata[recipient_key]`. `defaults` are keywords of the role's
+    `send`: a value is fixed, None is read from the binding's metadata at each delivery. A delivery
+    without a provider is skipped (`no_provider`); without an address it fails (`missing_recipient`).
+    """
+
+    def __init__(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        *,
+        provider: SendsToAddress | None = None,
+        capabilities: ChannelCapabilities | None = None,
+        recipient_key: str = "recipient_id",
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(channel_id)
+        self.channel_type = channel_type
+        self.provider = provider
+        self.recipient_key = recipient_key
+        self._capabilities = capabilities or ChannelCapabilities()
+        self._defaults = dict(defaults or {})
+
+    @property
+    @override
+    def info(self) -> dict[str, Any]:
+        return {name: value for name, value in self._defaults.items() if value is not None}
+
+    @property
+    @override
+    def provider_name(self) -> str | None:
+        return self.provider.name if self.provider is not None else None
+
+    @override
+    def capabilities(self) -> ChannelCapabilities:
+        return self._capabilities
+
+    @override
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        name = self.provider_name
+        return RoomEvent(
+            room_id=context.room_id,
+            type=message.event_type,
+            source=EventSource(
+                channel_id=self.channel_id,
+                channel_type=self._type_of(message.content),
+                participant_id=message.sender_id or None,
+                connection_id=message.connection_id,
+                external_id=message.external_id,
+                provider=name,
+                provider_message_id=message.provider_message_id,
+                raw_payload=message.raw_payload,
+            ),
+            content=message.content,
+            idempotency_key=message.idempotency_key,
+            metadata=message.metadata,
+            channel_data=ChannelData(
+                provider=name, external_id=message.external_id, thread_id=message.thread_id
+            ),
+        )
+
+    def _type_of(self, content: EventContent) -> ChannelType:
+        """A text message that carries media is an MMS."""
+        if self.channel_type is not ChannelType.SMS:
+            return self.channel_type
+        parts = content.parts if isinstance(content, CompositeContent) else (content,)
+        has_media = any(isinstance(part, MediaContent) for part in parts)
+        return ChannelType.MMS if has_media else ChannelType.SMS
+
+    @override
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        if self.provider is None:
+            return ChannelOutput.skipped("no_provider")
+        to = binding.metadata.get(self.recipient_key)
+        if not to:
+            raise ProviderError(
+                f"channel {self.channel_id!r} has no recipient in room {binding.room_id!r}: attach it with "
+                f"metadata={{{self.recipient_key!r}: ...}}",
+                error_code=ErrorCode.MISSING_RECIPIENT,
+                provider=self.provider.name,
+            )
+        options = {
+            name: binding.metadata.get(name) if value is None else value
+            for name, value in self._defaults.items()
+        }
+        delivery = context.delivery
+        result = await self.provider.send(
+            event, str(to), idempotency_key=delivery.id if delivery is not None else None, **options
+        )
+        return ChannelOutput(provider_result=result)
+
+    @override
+    async def close(self) -> None:
+        if self.provider is not None:
+            await self.provider.close()
