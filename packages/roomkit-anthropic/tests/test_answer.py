@@ -89,7 +89,7 @@ def test_any_body_is_an_answer_or_a_typed_error(body: bytes) -> None:
         assert error.error_code in (ErrorCode.BAD_RESPONSE, ErrorCode.SERVER)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.lists(likely_events() | ANY_JSON, max_size=8))
 def test_any_events_are_a_stream_or_a_typed_error(events: list[Any]) -> None:
     """No sequence of events makes anything but stream events or a ProviderError."""

@@ -122,7 +122,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-@settings(max_examples=200)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 @pytest.mark.parametrize("config", [CHAT, RESPONSES], ids=["chat", "responses"])
 def test_any_body_is_an_answer_or_a_typed_error(config: OpenAIConfig, body: bytes) -> None:

@@ -44,8 +44,8 @@ from roomkit_plugins.openai.wire import (
 __all__ = ["answer", "request", "stream_fields"]
 
 _INCOMPLETE = {"content_filter": "content_filter"}
-_TEXT = {"response.output_text.delta", "response.refusal.delta"}
-_THINKING = {"response.reasoning_summary_text.delta", "response.reasoning_text.delta"}
+_TEXT = ("response.output_text.delta", "response.refusal.delta")
+_THINKING = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
 
 def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request:
