@@ -143,9 +143,7 @@ class EditContent(Record):
     @field_validator("new_content")
     @classmethod
     def _not_an_act(cls, content: Any) -> Any:
-        if content.type in ("edit", "delete"):
-            raise ValueError("an edit replaces content: it cannot hold another edit or a deletion")
-        return content
+        return _check_no_act(content)
 
     @property
     def depth(self) -> int:
@@ -158,6 +156,11 @@ class CompositeContent(Record):
 
     type: Literal["composite"] = "composite"
     parts: tuple[EventContent, ...] = Field(min_length=1)
+
+    @field_validator("parts")
+    @classmethod
+    def _no_acts(cls, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(_check_no_act, parts))
 
     @model_validator(mode="after")
     def _bounded(self) -> CompositeContent:
@@ -191,6 +194,13 @@ MEDIA_TYPE_OF: dict[str, ChannelMediaType] = {
     "template": ChannelMediaType.TEMPLATE,
 }
 """The one media type that carries a content `type`; composite, system, edit and delete have none."""
+
+
+def _check_no_act(content: Any) -> Any:
+    # Permission is asked for what stands at the top: inside another content it would go unasked.
+    if content.type in ("edit", "delete"):
+        raise ValueError("content cannot hold an edit or a deletion: send each as an event of its own")
+    return content
 
 
 def _depth(content: Any) -> int:
