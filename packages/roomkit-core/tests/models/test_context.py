@@ -1,0 +1,93 @@
+"""RoomContext: what foreign code is shown of a room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from roomkit.models import (
+    ChannelBinding,
+    ChannelCategory,
+    ChannelType,
+    EventSource,
+    Participant,
+    Room,
+    RoomContext,
+    RoomEvent,
+    TextContent,
+)
+
+
+def binding(channel_id: str, **fields: Any) -> ChannelBinding:
+    return ChannelBinding(
+        **{"channel_id": channel_id, "room_id": "r", "channel_type": ChannelType.SMS, **fields}
+    )
+
+
+def said(body: str, visibility: str = "all") -> RoomEvent:
+    return RoomEvent(
+        room_id="r",
+        source=EventSource(channel_id="sms", channel_type=ChannelType.SMS),
+        content=TextContent(body=body),
+        visibility=visibility,
+    )
+
+
+EVENTS = (said("for all"), said("for transports", "transport"), said("for agents", "intelligence"))
+AGENT = binding("bot", channel_type=ChannelType.AI, category=ChannelCategory.INTELLIGENCE)
+
+
+def test_each_part_is_asked_for_once_and_only_when_wanted() -> None:
+    """A context that nobody looks at costs nothing."""
+    asked: list[str] = []
+
+    def give(what: str, value: Any) -> Any:
+        asked.append(what)
+        return value
+
+    context = RoomContext(
+        lambda: give("room", Room(id="r")),
+        lambda: give("bindings", [AGENT]),
+        lambda: give("participants", []),
+        lambda: give("events", list(EVENTS)),
+    )
+    assert asked == []
+    for _ in range(2):
+        assert context.room.id == "r"
+        assert context.bindings == (AGENT,)
+        assert context.participants == ()
+        assert context.recent_events == EVENTS
+    assert asked == ["room", "bindings", "participants", "events"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [tuple, list, lambda events: lambda: list(events), lambda events: lambda: events],
+    ids=["tuple", "list", "a function to a list", "a function to a tuple"],
+)
+def test_a_reader_is_shown_only_what_it_may_see(form: Any) -> None:
+    """However the events are handed over."""
+    context = RoomContext(Room(id="r"), recent_events=form(EVENTS), reader=AGENT)
+
+    assert [event.visibility for event in context.recent_events] == ["all", "intelligence"]
+    assert [event.visibility for event in context.recent_events] == ["all", "intelligence"]
+
+
+def test_without_a_reader_everything_is_shown() -> None:
+    """To hooks, which are the program's own."""
+    assert RoomContext(Room(id="r"), recent_events=EVENTS).recent_events == EVENTS
+
+
+def test_channels_and_people_are_found() -> None:
+    """By id and by type; None for who is not there."""
+    sms, bob = binding("sms"), Participant(id="bob", room_id="r", channel_id="sms")
+    context = RoomContext(Room(id="r"), [sms, AGENT], [bob])
+
+    assert context.get_binding("sms") is sms
+    assert context.get_binding("fax") is None
+    assert context.other_channels("sms") == [AGENT]
+    assert context.channels_by_type(ChannelType.AI) == [AGENT]
+    assert context.get_participant("bob") is bob
+    assert context.get_participant(None) is None
+    assert repr(context) == "<RoomContext room='r'>"
