@@ -90,9 +90,11 @@ class RetryPolicy(Record):
 
     def delay(self, retry: int, *, spread: float = 0.0) -> float:
         """Return the seconds to wait before retry number `retry` (from 0); `spread` is in [-1, 1]."""
-        # The exponent is capped: 2.0 ** 5000 overflows a float, and max_delay has won long before.
-        plain = self.base_delay_seconds * self.exponential_base ** min(retry, 64)
-        return min(plain, self.max_delay_seconds) * (1.0 + self.jitter * spread)
+        try:
+            plain = min(self.base_delay_seconds * self.exponential_base**retry, self.max_delay_seconds)
+        except OverflowError:
+            plain = self.max_delay_seconds
+        return plain * (1.0 + self.jitter * spread)
 
 
 _TEXT_ONLY = ChannelCapabilities()
