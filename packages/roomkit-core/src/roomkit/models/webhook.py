@@ -41,7 +41,7 @@ class WebhookRequest:
     def json(self) -> Any:
         """Return the body as JSON. Raises WebhookBodyError when it is not."""
         try:
-            return from_json(self.body)
+            return from_json(self.body, allow_inf_nan=False)
         except ValueError as error:
             raise WebhookBodyError(f"the webhook's body is not JSON: {error}") from error
 
