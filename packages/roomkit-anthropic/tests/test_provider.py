@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import httpx2
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import AIContext, AIMessage
 from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
-from roomkit_plugins.testing.simulators import AnthropicSimulator, ScriptedThinking
+from roomkit_plugins.testing.simulators import AnthropicSimulator, Failure, ScriptedThinking
 
 HELLO = [AIMessage(role="user", content="Hello")]
 
@@ -70,6 +71,21 @@ async def test_the_environment_gives_the_key(monkeypatch: pytest.MonkeyPatch) ->
         provider = make(simulator, api_key=None)
         assert (await provider.generate(AIContext(messages=HELLO))).content == "Hi"
         await provider.close()
+
+
+async def test_a_key_from_the_environment_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor that echoes the key does not make it known, wherever the key came from."""
+    async with AnthropicSimulator() as simulator:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", simulator.api_key)
+        error = {"type": "authentication_error", "message": f"bad key {simulator.api_key}"}
+        simulator.reply(fault=Failure(401, {"type": "error", "error": error}))
+        provider = make(simulator, api_key=None)
+        with pytest.raises(ProviderError) as caught:
+            await provider.generate(AIContext(messages=HELLO))
+        await provider.close()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "bad key ***" in told
+    assert simulator.api_key not in told
 
 
 async def test_a_client_of_the_user_stays_the_users() -> None:

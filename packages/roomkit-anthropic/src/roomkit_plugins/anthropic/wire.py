@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,9 +177,12 @@ def _conversation(context: AIContext, names: ToolNames, *, vision: bool) -> tupl
         if message.role == "system":
             system.append(_plain_text(message))
             continue
-        calls.check(message)
+        parts = _parts(message)
+        if not parts:
+            continue
+        calls.check(parts)
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = list(_blocks(message, names, vision=vision))
+        blocks = list(_blocks(message, parts, names, vision=vision))
         if not blocks:
             continue
         if not turns and role == "assistant":
@@ -205,8 +208,7 @@ class _OpenCalls:
         self._seen: set[str] = set()  # bound: one conversation
         self._open: list[str] = []  # bound: one turn
 
-    def check(self, message: AIMessage) -> None:
-        parts = () if isinstance(message.content, str) else message.content
+    def check(self, parts: Sequence[AIPart]) -> None:
         results = [part for part in parts if isinstance(part, AIToolResultPart)]
         if not results:
             self.check_all_answered()
@@ -232,9 +234,10 @@ class _OpenCalls:
             )
 
 
-def _blocks(message: AIMessage, names: ToolNames, *, vision: bool) -> Iterator[Block]:
+def _blocks(
+    message: AIMessage, parts: Sequence[AIPart], names: ToolNames, *, vision: bool
+) -> Iterator[Block]:
     """Write the content of one message, tool results first."""
-    parts = _parts(message)
     label = f"{' '.join(message.name.split())}: " if message.name and message.role == "user" else ""
     for part in parts:
         if isinstance(part, AIToolResultPart):

@@ -103,8 +103,8 @@ def conversation(context: AIContext, origin: Origin, *, vision: bool) -> Convers
         if message.role == "system":
             system += [part.text for part in parts if isinstance(part, AITextPart)]
             continue
-        calls.check(parts)
         if parts:
+            calls.check(parts)
             messages.append(message.replace(content=parts))
     calls.check_all_answered()
     if not messages or messages[-1].role == "assistant":

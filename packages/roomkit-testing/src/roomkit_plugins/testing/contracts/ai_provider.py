@@ -204,6 +204,18 @@ class AIProviderContract(ContractSuite):
             await provider.generate(context)
         assert simulator.requests[0].body != simulator.requests[1].body
 
+    async def test_a_blank_message_breaks_nothing(self, provider: AIProvider, simulator: AISimulator) -> None:
+        """What says nothing, or belongs to the system, may stand between a call and its result."""
+        simulator.reply("Noon.")
+        context = ask("What time is it?", tools=[_WEATHER])
+        context.messages += [
+            _said(AIToolCallPart(id="call_1", name=_WEATHER.name)),
+            AIMessage(role="user", content=" "),
+            AIMessage(role="system", content="Be short."),
+            _result("call_1", "12:00"),
+        ]
+        assert (await provider.generate(context)).content == "Noon."
+
     async def test_arguments_that_are_no_json(self, provider: AIProvider, simulator: AISimulator) -> None:
         """A call that cannot be run is marked, keeps what the model wrote, and harms nothing else."""
         for _ in range(2):
