@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -288,7 +288,7 @@ class RoomKit:
             await asyncio.wait((self._closing,))
             return
         self._closed = True
-        self._closing = asyncio.ensure_future(self._close())
+        self._closing = self._parts.supervisor.begin(self._close(), "close of the kit")
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
@@ -296,8 +296,9 @@ class RoomKit:
         closing = Closing(parts.settings.close_timeout)
         for failure in await self._sources.close():
             closing.failures.append(failure)
+        stuck = await parts.supervisor.end_services(closing.left / 4)
         await parts.supervisor.drain(closing.left / 2)
-        stuck = await parts.supervisor.cancel(closing.left / 2)
+        stuck += await parts.supervisor.cancel(closing.left / 2)
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
         for channel in parts.channels.values():
@@ -310,6 +311,14 @@ class RoomKit:
         await closing.step("store", parts.store.close)
         if closing.failures:
             raise CloseError("the kit closed, but not all of it went well", closing.failures)
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work` in the background for as long as the kit is open; `close()` cancels it.
+
+        For plugins and programs: the task is supervised, its failure logged and published as the
+        framework event `background_error`.
+        """
+        self._parts.supervisor.serve(work, name)
 
     def _check_open(self) -> None:
         if self._closed:

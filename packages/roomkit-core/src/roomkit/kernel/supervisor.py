@@ -21,6 +21,7 @@ class Supervisor:
 
     def __init__(self, on_failure: Callable[[str, BaseException], None] | None = None) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._services: set[asyncio.Task[Any]] = set()
         self._on_failure = on_failure
 
     def __len__(self) -> int:
@@ -36,6 +37,15 @@ class Supervisor:
             task.set_name(name)
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+        return task
+
+    def serve(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` for as long as the kit is open: closing does not wait for it, it cancels it."""
+        task = self.start(work, name)
+        if not task.done():
+            self._tasks.discard(task)
+            self._services.add(task)
+            task.add_done_callback(self._services.discard)
         return task
 
     def begin[T](self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -98,9 +108,16 @@ class Supervisor:
             await asyncio.wait(others, timeout=left)
         return True
 
+    async def end_services(self, seconds: float) -> list[str]:
+        """Cancel what runs for as long as the kit; return the names of what did not end in time."""
+        return await self._cancel(self._services, seconds)
+
     async def cancel(self, seconds: float) -> list[str]:
         """Cancel what is left and wait up to `seconds` for it; return the names of what did not end."""
-        others = self._tasks - {asyncio.current_task()}
+        return await self._cancel(self._tasks, seconds)
+
+    async def _cancel(self, tasks: set[asyncio.Task[Any]], seconds: float) -> list[str]:
+        others = tasks - {asyncio.current_task()}
         for task in others:
             task.cancel("the kit is closing")
         if others:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import RoomKitError
 from roomkit.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from roomkit.kernel.kit import RoomKit
     from roomkit.plugins.doctor import DoctorReport
     from roomkit.plugins.registry import Registry
+
+logger = logging.getLogger("roomkit.plugins")
 
 
 @hookimpl
@@ -52,6 +58,23 @@ def roomkit_register(registry: Registry) -> None:
         "roomkit.kernel.routing:DefaultInboundRoomRouter",
         summary="Finds a sender's room by binding, then by participant; never guesses.",
     )
+
+
+@hookimpl
+def roomkit_startup(kit: RoomKit) -> None:
+    """Sweep the rooms' timers in the background, if the kit was told how often."""
+    if kit.settings.sweep_interval is not None:
+        kit.spawn(sweep_every(kit, kit.settings.sweep_interval), name="sweep of room timers")
+
+
+async def sweep_every(kit: RoomKit, seconds: float) -> None:
+    """Pause and close the rooms whose time has come, for ever; a sweep that fails is tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await kit.sweep_room_timers()
+        except RoomKitError:
+            logger.exception("the sweep of room timers failed; the next is in %s s", seconds)
 
 
 @hookimpl
