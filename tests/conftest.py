@@ -17,10 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 def uv(*arguments: str | Path, cwd: Path | None = None) -> str:
     """Run uv with this very interpreter: elsewhere than in the repository, nothing else chooses one."""
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("UV_", "VIRTUAL_ENV"))
-    }
-    environment["UV_PYTHON"] = sys.executable
+    environment = {**os.environ, "UV_PYTHON": sys.executable}
+    for name in ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"):  # they name the environment of this run
+        environment.pop(name, None)
     answer = subprocess.run(
         ["uv", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
     )
