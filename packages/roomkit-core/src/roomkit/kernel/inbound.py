@@ -203,12 +203,7 @@ class Inbound:
                 fresh = False
                 record = await self._parts.store.load(room_id)
         if record is None or message.channel_id not in record.bindings:
-            if record is not None:
-                if not record.status.is_open:
-                    raise _Refused(f"room_{record.status}")
-                if message.channel_id in record.room.detached_channels:
-                    raise _Refused("channel_detached")
-            await self._rooms.attach(room_id, message.channel_id)
+            await self._rooms.attach(room_id, message.channel_id, unasked=True)
         return fresh
 
     async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:

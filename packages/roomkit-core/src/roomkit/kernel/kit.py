@@ -724,7 +724,7 @@ class RoomKit:
     def _refused(room_id: str, channel_id: str, reason: str | None) -> Exception:
         if reason in ("room_closed", "room_archived"):
             return RoomClosedError(f"room {room_id!r} is {reason[5:]}: its timeline grows no more")
-        if reason == "channel_not_attached":
+        if reason in ("channel_not_attached", "channel_detached"):
             return ChannelNotFoundError(
                 f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
             )

@@ -30,10 +30,11 @@ _AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
 
 
 def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
-    """Return why the source has no place in the room: not attached, or banned from it."""
+    """Return why the source has no place in the room: not attached, detached, or banned from it."""
     source = event.source
     if source.channel_id != SYSTEM_CHANNEL_ID and source.channel_id not in record.bindings:
-        return "channel_not_attached"
+        detached = source.channel_id in record.room.detached_channels
+        return "channel_detached" if detached else "channel_not_attached"
     if source.participant_id is not None:
         person = record.participants.get(source.participant_id)
         if person is not None and person.status is ParticipantStatus.BANNED:

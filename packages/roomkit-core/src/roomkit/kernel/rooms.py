@@ -237,9 +237,15 @@ class Rooms:
         category: ChannelCategory | None = None,
         access: Access = Access.READ_WRITE,
         visibility: str = "all",
+        *,
+        unasked: bool = False,
         **fields: Any,
     ) -> ChannelBinding:
-        """Attach a channel; a binding it had is replaced."""
+        """Attach a channel; a binding it had is replaced.
+
+        `unasked` is for a message that comes by a channel the room does not have: it overrides
+        nothing that was decided about the channel or the room, not even meanwhile.
+        """
         channel = self.channel(channel_id)
         fields.setdefault("direction", channel.direction)
         binding = ChannelBinding(
@@ -255,9 +261,13 @@ class Rooms:
         )
 
         def plan(record: RoomRecord) -> None:
+            detached = record.room.detached_channels
+            if unasked and (
+                channel_id in record.bindings or channel_id in detached or not record.status.is_open
+            ):
+                raise _Unchanged
             _open_or_raise(record, f"channel {channel_id!r} cannot be attached")
             draft.bindings = (binding,)
-            detached = record.room.detached_channels
             if channel_id in detached:
                 draft.room_changes = {"detached_channels": tuple(c for c in detached if c != channel_id)}
 
@@ -271,7 +281,8 @@ class Rooms:
             visibility=visibility,
         )
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
-        await self._write(draft)
+        if not await self._write(draft):
+            return binding
         self._parts.events.emit(
             "room_channel_attached",
             room_id=room_id,
