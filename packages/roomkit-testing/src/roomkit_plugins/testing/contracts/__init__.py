@@ -1,1 +1,76 @@
-"""Contract suites: one pytest class for each role. Subclass it, give a `factory`, run it."""
+"""Contract suites: one pytest class for each role. Subclass it, give a `factory`, run it.
+
+Users know this package as `roomkit.testing.contracts`. It needs `roomkit-testing[pytest]`.
+"""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.testing.contracts.ai_provider import AIProviderContract as AIProviderContract
+    from roomkit_plugins.testing.contracts.base import ContractSuite as ContractSuite
+    from roomkit_plugins.testing.contracts.channel import ChannelContract as ChannelContract
+    from roomkit_plugins.testing.contracts.clock import ClockContract as ClockContract
+    from roomkit_plugins.testing.contracts.identity import (
+        IdentityResolverContract as IdentityResolverContract,
+    )
+    from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract as RoomLockManagerContract
+    from roomkit_plugins.testing.contracts.memory import MemoryProviderContract as MemoryProviderContract
+    from roomkit_plugins.testing.contracts.providers import EmailProviderContract as EmailProviderContract
+    from roomkit_plugins.testing.contracts.providers import HTTPProviderContract as HTTPProviderContract
+    from roomkit_plugins.testing.contracts.providers import (
+        MessengerProviderContract as MessengerProviderContract,
+    )
+    from roomkit_plugins.testing.contracts.providers import ProviderContract as ProviderContract
+    from roomkit_plugins.testing.contracts.providers import RCSProviderContract as RCSProviderContract
+    from roomkit_plugins.testing.contracts.providers import SMSProviderContract as SMSProviderContract
+    from roomkit_plugins.testing.contracts.providers import TeamsProviderContract as TeamsProviderContract
+    from roomkit_plugins.testing.contracts.providers import (
+        TelegramProviderContract as TelegramProviderContract,
+    )
+    from roomkit_plugins.testing.contracts.providers import (
+        WhatsAppProviderContract as WhatsAppProviderContract,
+    )
+    from roomkit_plugins.testing.contracts.realtime import RealtimeBackendContract as RealtimeBackendContract
+    from roomkit_plugins.testing.contracts.router import (
+        InboundRoomRouterContract as InboundRoomRouterContract,
+    )
+    from roomkit_plugins.testing.contracts.source import SourceProviderContract as SourceProviderContract
+    from roomkit_plugins.testing.contracts.store import ConversationStoreContract as ConversationStoreContract
+    from roomkit_plugins.testing.contracts.telemetry import (
+        TelemetryProviderContract as TelemetryProviderContract,
+    )
+    from roomkit_plugins.testing.contracts.transcoder import (
+        ContentTranscoderContract as ContentTranscoderContract,
+    )
+    from roomkit_plugins.testing.contracts.webhooks import WebhookContract as WebhookContract
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "AIProviderContract": "ai_provider",
+            "ChannelContract": "channel",
+            "ClockContract": "clock",
+            "ContentTranscoderContract": "transcoder",
+            "ContractSuite": "base",
+            "ConversationStoreContract": "store",
+            "EmailProviderContract": "providers",
+            "HTTPProviderContract": "providers",
+            "IdentityResolverContract": "identity",
+            "InboundRoomRouterContract": "router",
+            "MemoryProviderContract": "memory",
+            "MessengerProviderContract": "providers",
+            "ProviderContract": "providers",
+            "RCSProviderContract": "providers",
+            "RealtimeBackendContract": "realtime",
+            "RoomLockManagerContract": "locks",
+            "SMSProviderContract": "providers",
+            "SourceProviderContract": "source",
+            "TeamsProviderContract": "providers",
+            "TelegramProviderContract": "providers",
+            "TelemetryProviderContract": "telemetry",
+            "WebhookContract": "webhooks",
+            "WhatsAppProviderContract": "providers",
+        },
+    )

@@ -76,7 +76,7 @@ class MockProvider(Provider):
 
     async def _send(self, **send: Any) -> ProviderResult:
         self.attempts.append(send)
-        if not send["to"]:
+        if not send["to"].strip():
             raise ProviderError(
                 f"{self.name} was given no recipient; put one into the binding's metadata",
                 error_code=ErrorCode.MISSING_RECIPIENT,

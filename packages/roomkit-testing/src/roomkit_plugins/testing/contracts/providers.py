@@ -1,0 +1,390 @@
+"""The contract suites of the providers behind text channels."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from roomkit.abc.email import EmailProvider
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.http import HTTPProvider
+from roomkit.abc.messenger import MessengerProvider
+from roomkit.abc.provider import Provider
+from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
+from roomkit.abc.sms import SMSProvider
+from roomkit.abc.teams import TeamsProvider
+from roomkit.abc.telegram import TelegramProvider
+from roomkit.abc.whatsapp import WhatsAppProvider
+from roomkit.models.content import (
+    AudioContent,
+    CompositeContent,
+    DeleteContent,
+    EditContent,
+    EventContent,
+    LocationContent,
+    MediaContent,
+    RichContent,
+    SystemContent,
+    TemplateContent,
+    TextContent,
+    VideoContent,
+)
+from roomkit.models.delivery import ProviderResult
+from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
+from roomkit_plugins.testing.contracts.base import ContractSuite, close, event, make
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+__all__ = [
+    "EVERY_CONTENT",
+    "EmailProviderContract",
+    "HTTPProviderContract",
+    "MessengerProviderContract",
+    "ProviderContract",
+    "RCSProviderContract",
+    "SMSProviderContract",
+    "TeamsProviderContract",
+    "TelegramProviderContract",
+    "WhatsAppProviderContract",
+    "each_content",
+]
+
+_URL = "https://example.com/file"
+EVERY_CONTENT: Sequence[EventContent] = (
+    TextContent(body="hello"),
+    RichContent(
+        body="**hello**",
+        buttons=({"text": "Yes", "type": "reply", "payload": "y"},),
+        cards=({"title": "A card", "description": "of sorts"},),
+        quick_replies=("Yes", "No"),
+    ),
+    RichContent(body="<b>hello</b>", format="html", plain_text="hello"),
+    MediaContent(url=f"{_URL}.jpg", mime_type="image/jpeg", caption="a picture"),
+    MediaContent(url="data:text/plain;base64,aGVsbG8=", mime_type="text/plain", filename="a.txt"),
+    LocationContent(latitude=52.5, longitude=13.4, label="Berlin"),
+    AudioContent(url=f"{_URL}.ogg", transcript="hello"),
+    VideoContent(url=f"{_URL}.mp4"),
+    CompositeContent(
+        parts=(TextContent(body="look"), MediaContent(url=f"{_URL}.png", mime_type="image/png"))
+    ),
+    TemplateContent(template_id="welcome", parameters={"name": "Ann"}, body="Welcome, Ann"),
+    SystemContent(body="Ann joined", code="joined"),
+    EditContent(target_event_id="event", new_content=TextContent(body="corrected")),
+    DeleteContent(target_event_id="event"),
+)
+"""One content of every type, and of the shapes that are easily forgotten."""
+
+each_content = pytest.mark.parametrize(
+    "content",
+    [pytest.param(each, id=f"{each.type}-{number}") for number, each in enumerate(EVERY_CONTENT)],
+)
+"""Runs a test with each of them as `content`."""
+
+PATIENCE = 30.0
+_HARD_TEXTS = ("", " ", "\n\n", "日本語 👩‍👩‍👧 e\u0301", "<b>&amp;</b> *_`[]()", "\"\\'%s {0}", "\u202eevil")
+
+
+class ProviderContract(ContractSuite):
+    """What every provider promises: an id or an error for each message, and nothing in silence.
+
+    The factory's providers talk to the vendor's simulator, which accepts everything. A subclass
+    says who the recipient is and what else is true of the vendor.
+    """
+
+    role: type[Provider] = Provider
+
+    @pytest.fixture
+    def provider(self, subject: Any) -> Any:
+        """Return the provider under test."""
+        return subject
+
+    @property
+    def recipient(self) -> str:
+        """An address the vendor accepts."""
+        return "+15551230001"
+
+    @property
+    def honours_idempotency(self) -> bool:
+        """Whether the vendor takes an idempotency key: the same key then gives the same message."""
+        return False
+
+    @property
+    def reports_ids(self) -> bool:
+        """Whether the vendor names what it sent."""
+        return True
+
+    @pytest.fixture
+    def failing(self) -> Callable[[int], Any] | None:
+        """Return a function from an HTTP status to a provider whose vendor answers with it.
+
+        A vendor that does not speak HTTP leaves it at None.
+        """
+        return None
+
+    async def send(self, provider: Any, content: EventContent, to: str | None = None, **options: Any) -> Any:
+        """Send `content` to the recipient, or to `to`."""
+        sent = event("room", content=content)
+        return await provider.send(sent, self.recipient if to is None else to, **options)
+
+    async def test_a_sent_message_has_the_vendors_id(self, provider: Provider) -> None:
+        """By which a receipt will find it; each message has its own."""
+        results = [await self.send(provider, TextContent(body=text)) for text in ("one", "two")]
+        assert all(isinstance(result, ProviderResult) and result.success for result in results)
+        assert all(result.error is None for result in results)
+        if self.reports_ids:
+            ids = [result.provider_message_id for result in results]
+            assert all(ids)
+            assert len(set(ids)) == 2
+
+    async def test_it_is_of_its_role(self, provider: Provider) -> None:
+        """So that a channel of that role takes it."""
+        assert isinstance(provider, self.role)
+
+    async def test_it_has_a_name(self, provider: Provider) -> None:
+        """By which the ledger knows the vendor; no secret is part of it."""
+        assert provider.name
+        assert provider.name.isprintable()
+        assert not any(secret in provider.name for secret in self.secrets)
+
+    @each_content
+    async def test_every_content_is_sent_or_refused(self, provider: Provider, content: EventContent) -> None:
+        """What the vendor cannot carry is `unsupported_content`, never half of it and never nothing."""
+        try:
+            result = await self.send(provider, content)
+        except ProviderError as error:
+            assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT  # noqa: PT017
+            assert not error.retryable  # noqa: PT017
+        else:
+            assert result.success or result.error == ErrorCode.UNSUPPORTED_CONTENT
+
+    @pytest.mark.parametrize("text", _HARD_TEXTS, ids=ascii)
+    async def test_hard_text_is_sent_or_refused(self, provider: Provider, text: str) -> None:
+        """White space, wide characters and markup end in a result or a typed error."""
+        try:
+            result = await self.send(provider, TextContent(body=text))
+        except ProviderError as error:
+            assert not error.error_code.blames_provider  # noqa: PT017
+        else:
+            assert isinstance(result, ProviderResult)
+
+    @pytest.mark.parametrize("to", ["", " "])
+    async def test_nobody_is_no_recipient(self, provider: Provider, to: str) -> None:
+        """A message without a recipient is refused for good, before the vendor sees it."""
+        with pytest.raises(ProviderError) as caught:
+            await self.send(provider, TextContent(body="hello"), to)
+        assert caught.value.error_code in (ErrorCode.MISSING_RECIPIENT, ErrorCode.INVALID_RECIPIENT)
+        assert not caught.value.retryable
+
+    async def test_many_rooms_send_at_once(self, provider: Provider) -> None:
+        """One object serves them all; nobody gets another's answer."""
+        async with asyncio.timeout(PATIENCE):
+            results = await asyncio.gather(
+                *(self.send(provider, TextContent(body=f"number {number}")) for number in range(20))
+            )
+        assert all(result.success for result in results)
+        if self.reports_ids:
+            assert len({result.provider_message_id for result in results}) == 20
+
+    async def test_the_same_key_is_the_same_message(self, provider: Provider) -> None:
+        """Where the vendor takes an idempotency key, a retry does not send twice; elsewhere it is taken."""
+        content = TextContent(body="once")
+        first, again, other = [
+            await self.send(provider, content, idempotency_key=key) for key in ("key", "key", "other")
+        ]
+        if self.honours_idempotency:
+            assert first.provider_message_id == again.provider_message_id
+            assert first.provider_message_id != other.provider_message_id
+
+    async def test_a_cancelled_send_leaves_the_provider_usable(
+        self, factory: Callable[[], Provider | Awaitable[Provider]]
+    ) -> None:
+        """At whatever await it is cancelled: the next message goes out."""
+        provider = await make(factory)
+
+        async def check(cancellation: Cancellation) -> None:
+            async with asyncio.timeout(PATIENCE):
+                assert (await self.send(provider, TextContent(body="next"))).success
+
+        await cancel_at_every_await(lambda: self.send(provider, TextContent(body="cancelled")), check)
+        await close(provider)
+
+    @pytest.mark.parametrize(
+        ("status", "retryable"),
+        [(400, False), (401, False), (403, False), (404, False), (429, True), (500, True), (503, True)],
+    )
+    async def test_a_failure_is_classified(
+        self, failing: Callable[[int], Any] | None, status: int, retryable: bool
+    ) -> None:
+        """By its status or the vendor's code: what may be tried again is, and nothing else."""
+        if failing is None:
+            pytest.skip("the vendor does not answer with an HTTP status")
+        provider = await make(lambda: failing(status))
+        with pytest.raises(ProviderError) as caught:
+            await self.send(provider, TextContent(body="hello"))
+        error = caught.value
+        assert error.retryable is retryable
+        assert error.error_code is not ErrorCode.UNKNOWN
+        assert error.provider == provider.name
+        assert not any(secret in f"{error!r} {error} {vars(error)}" for secret in self.secrets)
+        await close(provider)
+
+    async def test_nothing_leaks(self, factory: Callable[[], Provider | Awaitable[Provider]]) -> None:
+        """Providers that are made, used and closed leave tasks, threads and descriptors flat."""
+
+        async def cycle() -> None:
+            provider = await make(factory)
+            await self.send(provider, TextContent(body="hello"))
+            await close(provider)
+
+        await assert_nothing_leaks(cycle, cycles=10)
+
+
+class SMSProviderContract(ProviderContract):
+    """What every SMS provider promises."""
+
+    role = SMSProvider
+
+    async def test_the_sender_may_be_named(self, provider: SMSProvider) -> None:
+        """By `from_`, for this message."""
+        sent = event("room", "hello")
+        assert (await provider.send(sent, self.recipient, from_=self.sender)).success
+
+    @property
+    def sender(self) -> str:
+        """A number the vendor lets us send from."""
+        return "+15550001234"
+
+
+class RCSProviderContract(ProviderContract):
+    """What every RCS provider promises."""
+
+    role = RCSProvider
+
+    async def test_the_result_says_which_way_it_went(self, provider: RCSProvider) -> None:
+        """As RCS, or as an SMS when that was allowed and needed."""
+        result = await provider.send(event("room", "hello"), self.recipient)
+        assert isinstance(result, RCSDeliveryResult)
+        assert result.channel_used in ("rcs", "sms")
+        assert result.fallback == (result.channel_used == "sms")
+
+    async def test_what_may_not_fall_back_does_not(self, provider: RCSProvider) -> None:
+        """It goes as RCS, or fails."""
+        try:
+            result = await provider.send(event("room", "hello"), self.recipient, fallback=False)
+        except ProviderError as error:
+            assert not error.retryable  # noqa: PT017
+        else:
+            assert not result.fallback
+
+    async def test_it_says_who_it_sends_as_and_who_can_receive(self, provider: RCSProvider) -> None:
+        """The agent's id, and a plain answer for a number."""
+        assert provider.sender_id
+        assert isinstance(provider.supports_fallback, bool)
+        assert isinstance(await provider.check_capability(self.recipient), bool)
+
+
+class EmailProviderContract(ProviderContract):
+    """What every e-mail provider promises."""
+
+    role = EmailProvider
+
+    @property
+    def recipient(self) -> str:
+        """An address the vendor accepts."""
+        return "ann@example.com"
+
+    async def test_sender_and_subject_may_be_named(self, provider: EmailProvider) -> None:
+        """For this message; a line break in a subject cannot add a header."""
+        sent = event("room", "hello")
+        result = await provider.send(sent, self.recipient, from_="us@example.com", subject="Hello, Ünï")
+        assert result.success
+        try:
+            await provider.send(sent, self.recipient, subject="Hello\r\nBcc: everybody@example.com")
+        except ProviderError as error:
+            assert not error.retryable  # noqa: PT017
+
+
+class MessengerProviderContract(ProviderContract):
+    """What every Messenger provider promises."""
+
+    role = MessengerProvider
+
+    @property
+    def recipient(self) -> str:
+        """A page-scoped user id."""
+        return "7788990011223344"
+
+
+class TeamsProviderContract(ProviderContract):
+    """What every Teams provider promises."""
+
+    role = TeamsProvider
+
+    @property
+    def recipient(self) -> str:
+        """A conversation id."""
+        return "19:conversation@thread.tacv2"
+
+
+class TelegramProviderContract(ProviderContract):
+    """What every Telegram provider promises."""
+
+    role = TelegramProvider
+
+    @property
+    def recipient(self) -> str:
+        """A chat id."""
+        return "123456789"
+
+
+class WhatsAppProviderContract(ProviderContract):
+    """What every WhatsApp provider promises."""
+
+    role = WhatsAppProvider
+
+    async def test_a_template_is_sent_or_refused(self, provider: WhatsAppProvider) -> None:
+        """Where there are none, the error says so."""
+        try:
+            result = await provider.send_template(self.recipient, "welcome", {"1": "Ann"})
+        except ProviderError as error:
+            assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT  # noqa: PT017
+        else:
+            assert result.success
+
+    async def test_a_reaction_is_sent_or_refused(self, provider: WhatsAppProvider) -> None:
+        """Where there are none, the error says so."""
+        try:
+            result = await provider.send_reaction(self.recipient, self.recipient, "wamid.1", "👍")
+        except ProviderError as error:
+            assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT  # noqa: PT017
+        else:
+            assert result.success
+
+
+class HTTPProviderContract(ProviderContract):
+    """What every HTTP provider promises."""
+
+    role = HTTPProvider
+
+    @property
+    def recipient(self) -> str:
+        """A recipient id of the endpoint's own."""
+        return "recipient-1"
+
+    @property
+    def reports_ids(self) -> bool:
+        """An endpoint need not name what it took."""
+        return False
+
+    async def test_the_recipient_never_chooses_the_url(self, provider: HTTPProvider) -> None:
+        """An address that looks like one goes to the endpoint as it is, or is refused."""
+        for to in ("http://169.254.169.254/", "../../etc/passwd", json.dumps({"a": 1})):
+            try:
+                result = await provider.send(event("room", "hello"), to)
+            except ProviderError as error:
+                assert not error.retryable  # noqa: PT017
+            else:
+                assert result.success

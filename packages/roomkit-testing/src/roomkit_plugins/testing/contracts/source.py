@@ -1,0 +1,178 @@
+"""The contract suite of event-driven sources."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from roomkit.abc.source import EmitCallback, SourceProvider
+from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.enums import SourceStatus
+from roomkit_plugins.testing.contracts.base import ContractSuite, close, make
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+__all__ = ["SourceProviderContract"]
+
+PATIENCE = 30.0
+
+
+class SourceProviderContract(ContractSuite):
+    """A source brings in what comes, one after the other, and can be stopped and started again.
+
+    A subclass implements `bring`: how the outside gives the source something to say.
+    """
+
+    @abstractmethod
+    async def bring(self, source: SourceProvider, number: int) -> None:
+        """Let the outside say `number` things to the source, which is running or about to."""
+
+    @pytest.fixture
+    def source(self, subject: SourceProvider) -> SourceProvider:
+        """Return the source under test."""
+        return subject
+
+    async def test_it_has_a_name_without_credentials(self, source: SourceProvider) -> None:
+        """Saying what it is connected to."""
+        assert source.name
+        assert not any(secret in source.name for secret in self.secrets)
+
+    async def test_it_is_stopped_until_it_is_started(self, source: SourceProvider) -> None:
+        """And says so; a source that never ran is healthy nonetheless."""
+        health = await source.healthcheck()
+        assert source.status == health.status == SourceStatus.STOPPED
+        assert (health.messages_received, health.error) == (0, None)
+
+    async def test_what_comes_is_emitted_in_order(self, source: SourceProvider) -> None:
+        """Each message is whole: a sender, a channel, a content."""
+        inbox = Inbox(expected=5)
+        async with running(source, inbox):
+            await self.bring(source, 5)
+            messages = await inbox.all()
+        assert len(messages) == 5
+        assert all(each.sender_id and each.channel_id for each in messages)
+
+    async def test_it_is_connected_while_it_runs(self, source: SourceProvider) -> None:
+        """Its health counts what came."""
+        inbox = Inbox(expected=2)
+        async with running(source, inbox):
+            await self.bring(source, 2)
+            await inbox.all()
+            health = await source.healthcheck()
+            assert source.status == health.status == SourceStatus.CONNECTED
+            assert health.messages_received == 2
+            assert health.connected_at is not None
+            assert health.last_message_at is not None
+        assert (await source.healthcheck()).status is SourceStatus.STOPPED
+
+    async def test_a_refused_message_does_not_end_it(self, source: SourceProvider) -> None:
+        """What the kit makes of a message is no affair of the connection."""
+        inbox = Inbox(expected=3, result=InboundResult(blocked=True, reason="refused"))
+        async with running(source, inbox):
+            await self.bring(source, 3)
+            await inbox.all()
+
+    async def test_it_waits_for_the_kit(self, source: SourceProvider) -> None:
+        """Awaiting `emit` is the back-pressure: no more than one message is under way."""
+        inbox = Inbox(expected=3, slow=True)
+        async with running(source, inbox):
+            await self.bring(source, 3)
+            await inbox.all()
+        assert inbox.most_at_once == 1
+
+    async def test_stop_makes_start_return(self, source: SourceProvider) -> None:
+        """Soon, without an error, however often it is told."""
+        inbox = Inbox()
+        async with running(source, inbox):
+            await self.bring(source, 1)
+            await inbox.all()
+        await source.stop()
+
+    async def test_stopping_what_never_ran_is_no_error(self, source: SourceProvider) -> None:
+        """And does not keep it from being started afterwards."""
+        await source.stop()
+        inbox = Inbox()
+        async with running(source, inbox):
+            await self.bring(source, 1)
+            await inbox.all()
+
+    async def test_it_can_be_started_again(self, source: SourceProvider) -> None:
+        """After it was stopped, as often as one likes."""
+        for _ in range(3):
+            inbox = Inbox()
+            async with running(source, inbox):
+                await self.bring(source, 1)
+                await inbox.all()
+
+    async def test_it_can_be_started_again_after_a_cancellation(self, source: SourceProvider) -> None:
+        """Cancelling `start` leaves nothing behind."""
+        task = asyncio.create_task(source.start(Inbox()))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.done()
+        inbox = Inbox()
+        async with running(source, inbox):
+            await self.bring(source, 1)
+            await inbox.all()
+
+    async def test_nothing_leaks(
+        self, factory: Callable[[], SourceProvider | Awaitable[SourceProvider]]
+    ) -> None:
+        """Sources that run and stop leave tasks, threads and descriptors flat."""
+
+        async def cycle() -> None:
+            source, inbox = await make(factory), Inbox()
+            async with running(source, inbox):
+                await self.bring(source, 1)
+                await inbox.all()
+            await close(source)
+
+        await assert_nothing_leaks(cycle, cycles=10)
+
+
+class Inbox:
+    """Takes what a source emits."""
+
+    def __init__(self, *, expected: int = 1, result: InboundResult | None = None, slow: bool = False) -> None:
+        self.most_at_once = 0
+        self._messages: list[InboundMessage] = []
+        self._expected = expected
+        self._result = result or InboundResult()
+        self._slow = slow
+        self._at_once = 0
+        self._enough = asyncio.Event()
+
+    async def __call__(self, message: InboundMessage) -> InboundResult:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        if self._slow:
+            for _ in range(3):
+                await asyncio.sleep(0)
+        self._at_once -= 1
+        self._messages.append(message)
+        if len(self._messages) >= self._expected:
+            self._enough.set()
+        return self._result
+
+    async def all(self) -> list[InboundMessage]:
+        """Wait for the expected number of messages, and return what came."""
+        async with asyncio.timeout(PATIENCE):
+            await self._enough.wait()
+        return self._messages
+
+
+@asynccontextmanager
+async def running(source: SourceProvider, emit: EmitCallback) -> AsyncIterator[None]:
+    """Run a source, and stop it at the end; what it raises is raised."""
+    task = asyncio.create_task(source.start(emit))
+    try:
+        yield
+    finally:
+        await source.stop()
+        async with asyncio.timeout(PATIENCE):
+            await task
