@@ -460,8 +460,14 @@ class Writer:
     def _duplicated(duplicate: DuplicateEventError, event: RoomEvent) -> Written:
         first = duplicate.event
         key = event.idempotency_key
-        if first.id == event.id or (key is not None and first.idempotency_key == key):
+        same_key = key is not None and first.idempotency_key == key
+        if first.room_id == event.room_id and (first.id == event.id or same_key):
             return _duplicate(first)
+        if first.id == event.id:
+            raise InvalidInputError(
+                f"the event id {event.id!r} is taken in another room: ids are unique over all rooms, "
+                "so let RoomEvent make them"
+            ) from duplicate
         raise InvalidInputError(
             f"a hook injected the event {first.id!r}, which the timeline holds already: "
             "make a new RoomEvent for each injection"
