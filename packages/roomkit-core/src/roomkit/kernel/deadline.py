@@ -108,3 +108,7 @@ class Deadline:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        if self._fired:
+            # What we waited for swallowed the cancellation: it is not the caller's to find.
+            self._fired = False
+            self._task.uncancel()
