@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.models.delivery import Delivery, DeliveryResult
@@ -18,11 +18,13 @@ __all__ = ["Cascade", "DeliveryResults", "Run", "result_of"]
 class Cascade:
     """Counts what is still under way; `error` is the first failure of an intelligence or observer."""
 
-    __slots__ = ("_waiter", "error", "pending")
+    __slots__ = ("_waiter", "error", "pending", "then")
 
     def __init__(self) -> None:
         self.pending = 0
         self.error: Exception | None = None
+        self.then: Callable[[], object] | None = None
+        """What to do when all has settled, for one that goes on without its caller."""
         self._waiter: asyncio.Future[None] | None = None
 
     def hold(self) -> None:
@@ -32,8 +34,11 @@ class Cascade:
     def release(self) -> None:
         """Note that something came to its end."""
         self.pending -= 1
-        if self.pending == 0 and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self.pending == 0:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+            if self.then is not None:
+                self.then()
 
     def failed(self, error: Exception) -> None:
         """Keep the first failure."""

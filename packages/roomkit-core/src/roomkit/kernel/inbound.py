@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
@@ -131,7 +132,10 @@ class Inbound:
             return await self._result(written, cascade, message, channel, wait, key)
         finally:
             if key is not None and self._in_flight.get(key) is cascade:
-                del self._in_flight[key]
+                if cascade.pending:  # the caller goes, what the message set going does not
+                    cascade.then = partial(self._in_flight.pop, key, None)
+                else:
+                    del self._in_flight[key]
 
     # -- route --------------------------------------------------------------------------------
 
