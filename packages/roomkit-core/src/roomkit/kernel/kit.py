@@ -37,7 +37,7 @@ from roomkit.kernel.routing import DefaultInboundRoomRouter
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.services import KitServices
 from roomkit.kernel.settling import Settling
-from roomkit.kernel.signals import Signals
+from roomkit.kernel.signals import EPHEMERAL, Signals
 from roomkit.kernel.sources import Sources
 from roomkit.kernel.supervisor import Supervisor
 from roomkit.kernel.tracing import ConfiguredTelemetry
@@ -669,6 +669,11 @@ class RoomKit:
         InvalidInputError for an edit or deletion that is not permitted (`code` says why).
         """
         await self._enter()
+        if event_type in EPHEMERAL:
+            raise InvalidInputError(
+                f"{event_type} is a signal, which is shown and never stored: use publish_typing, "
+                "publish_presence or publish_read_receipt"
+            )
         event = RoomEvent(
             room_id=room_id,
             type=event_type,
