@@ -24,7 +24,6 @@ BLOCK = re.compile(r'^```\w+ title="(?P<file>[^"]+)"\n(?P<text>.*?)^```$', re.MU
 
 AWAITED = {
     "roomkit_configure": "roomkit-opentelemetry adds its observers",
-    "roomkit_startup": "roomkit-postgres opens its pool",
     "roomkit_shutdown": "roomkit-postgres closes it",
     "roomkit_commands": "roomkit-cli adds its own",
 }

@@ -10,6 +10,10 @@ FLOORS = ("models", "abc", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
 
 UPWARD_IMPORTS = {
+    (
+        "roomkit.plugins.builtin",
+        "roomkit.kernel.kit",
+    ): "the core's own hooks are handed the kit; for checkers only",
     ("roomkit.plugins.hookspecs", "roomkit.kernel.kit"): "hooks are handed the kit; for checkers only",
     ("roomkit.plugins.manager", "roomkit.kernel.kit"): "so are the hooks' wrappers; for checkers only",
 }

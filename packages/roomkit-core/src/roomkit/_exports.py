@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
+    from roomkit.abc.retry import pause_before as pause_before
+    from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import GateOutcome as GateOutcome
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
+    from roomkit.abc.transport import SendsToAddress as SendsToAddress
+    from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.kernel.breaker import CircuitBreaker as CircuitBreaker
     from roomkit.kernel.hooks import HookEngine as HookEngine
@@ -242,6 +246,17 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import cancellations as cancellations
     from roomkit_plugins.testing import run_virtual as run_virtual
     from roomkit_plugins.testing import violations as violations
+    from roomkit_plugins.websocket import FrameError as FrameError
+    from roomkit_plugins.websocket import SendFn as SendFn
+    from roomkit_plugins.websocket import StreamChunk as StreamChunk
+    from roomkit_plugins.websocket import StreamEnd as StreamEnd
+    from roomkit_plugins.websocket import StreamError as StreamError
+    from roomkit_plugins.websocket import StreamMessage as StreamMessage
+    from roomkit_plugins.websocket import StreamSendFn as StreamSendFn
+    from roomkit_plugins.websocket import StreamStart as StreamStart
+    from roomkit_plugins.websocket import WebSocketChannel as WebSocketChannel
+    from roomkit_plugins.websocket import WebSocketChannelConfig as WebSocketChannelConfig
+    from roomkit_plugins.websocket import WebSocketServer as WebSocketServer
 
 HOMES = {
     "AECProvider": "roomkit_plugins.voice",
@@ -369,6 +384,7 @@ HOMES = {
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",
+    "FrameError": "roomkit_plugins.websocket",
     "FrameworkEvent": "roomkit.models.framework_event",
     "FrozenDict": "roomkit.models.base",
     "FrozenList": "roomkit.models.base",
@@ -535,6 +551,7 @@ HOMES = {
     "ScriptedSource": "roomkit_plugins.testing",
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
+    "SendsToAddress": "roomkit.abc.transport",
     "SessionStartedEvent": "roomkit.models.session_event",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxSTTProvider": "roomkit_plugins.sherpa",
@@ -608,6 +625,7 @@ HOMES = {
     "ToolUse": "roomkit.models.tool",
     "TranscriptionEvent": "roomkit_plugins.voice",
     "TranscriptionResult": "roomkit_plugins.voice",
+    "TransportChannel": "roomkit.abc.transport",
     "TurnDetector": "roomkit_plugins.voice",
     "TurnTimeoutError": "roomkit_plugins.ai",
     "TwilioConfig": "roomkit_plugins.twilio",
@@ -640,7 +658,9 @@ HOMES = {
     "WaitForIdleDelivery": "roomkit_plugins.agents",
     "WavFileRecorder": "roomkit_plugins.wav",
     "WebSocketChannel": "roomkit_plugins.websocket",
+    "WebSocketChannelConfig": "roomkit_plugins.websocket",
     "WebSocketRealtimeTransport": "roomkit_plugins.realtime_voice",
+    "WebSocketServer": "roomkit_plugins.websocket",
     "WebSocketSource": "roomkit_plugins.sources",
     "WebhookHTTPProvider": "roomkit_plugins.http",
     "WebhookMeta": "roomkit_plugins.sms",
@@ -686,6 +706,8 @@ HOMES = {
     "parse_twilio_webhook": "roomkit_plugins.twilio",
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
+    "pause_before": "roomkit.abc.retry",
+    "retry_with_backoff": "roomkit.abc.retry",
     "run_virtual": "roomkit_plugins.testing",
     "sees": "roomkit.models.visibility",
     "set_conversation_state": "roomkit_plugins.agents",
@@ -718,6 +740,7 @@ COMPONENTS = {
     "channel:teams": "roomkit-teams",
     "channel:telegram": "roomkit-telegram",
     "channel:voice": "roomkit-voice",
+    "channel:websocket": "roomkit-websocket",
     "channel:whatsapp": "roomkit-whatsapp",
     "channel:whatsapp-personal": "roomkit-neonize",
     "denoiser:rnnoise": "roomkit-rnnoise",

@@ -7,10 +7,13 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel as Channel
+    from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.models.channel import ChannelBinding as ChannelBinding
     from roomkit.models.channel import ChannelCapabilities as ChannelCapabilities
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.testing import RecordingChannel as RecordingChannel
+    from roomkit_plugins.websocket import StreamSendFn as StreamSendFn
+    from roomkit_plugins.websocket import WebSocketChannel as WebSocketChannel
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -30,6 +33,7 @@ else:
             "StreamSendFn",
             "TeamsChannel",
             "TelegramChannel",
+            "TransportChannel",
             "VoiceChannel",
             "WebSocketChannel",
             "WhatsAppChannel",

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
+from roomkit import RoomKit
 from roomkit.plugins import Commands, PluginHooksError, hookimpl
 from roomkit.plugins.errors import RegistrationError
 
-KIT: Any = object()
+
+@pytest.fixture
+def kit() -> RoomKit:
+    """The kit that hooks are handed. It is not started: the managers of these tests are not its own."""
+    return RoomKit()
 
 
-def test_configure_hands_the_kit_to_each_plugin_in_order(make: Any) -> None:
+def test_configure_hands_the_kit_to_each_plugin_in_order(kit: RoomKit, make: Any) -> None:
     """By name; an argument that is not needed may be left out."""
     calls: list[object] = []
     manager = make.manager(
@@ -21,11 +26,11 @@ def test_configure_hands_the_kit_to_each_plugin_in_order(make: Any) -> None:
         make.EntryPoint("a", make.module(roomkit_configure=lambda kit: calls.append(("a", kit)))),
     )
 
-    assert manager.configure(KIT) == ()
-    assert calls == [("a", KIT), "b"]
+    assert manager.configure(kit) == ()
+    assert calls == [("a", kit), "b"]
 
 
-def test_a_plugin_may_ask_to_come_first_or_last(make: Any) -> None:
+def test_a_plugin_may_ask_to_come_first_or_last(kit: RoomKit, make: Any) -> None:
     """pluggy's `tryfirst` and `trylast` hold."""
     calls: list[str] = []
 
@@ -42,7 +47,7 @@ def test_a_plugin_may_ask_to_come_first_or_last(make: Any) -> None:
         make.EntryPoint("a", hook("a", trylast=True)),
         make.EntryPoint("b", hook("b")),
         make.EntryPoint("c", hook("c", tryfirst=True)),
-    ).configure(KIT)
+    ).configure(kit)
     assert calls == ["c", "b", "a"]
 
 
@@ -66,7 +71,9 @@ def fails(error: BaseException) -> Callable[..., object]:
     return hook
 
 
-def test_a_plugin_nobody_uses_may_fail_to_configure(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_plugin_nobody_uses_may_fail_to_configure(
+    kit: RoomKit, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is reported, and the others have their turn."""
     calls: list[str] = []
     manager = make.manager(
@@ -74,28 +81,28 @@ def test_a_plugin_nobody_uses_may_fail_to_configure(make: Any, caplog: pytest.Lo
         make.EntryPoint("b", make.module(roomkit_configure=lambda: calls.append("b"))),
     )
 
-    (failure,) = manager.configure(KIT)
+    (failure,) = manager.configure(kit)
     assert (failure.plugin, failure.hook) == ("a", "roomkit_configure")
     assert calls == ["b"]
     assert "roomkit_configure of plugin 'a' failed: SystemExit: 1" in caplog.text
 
 
-async def test_a_plugin_in_use_may_not_fail_to_start(make: Any, acme: ModuleType) -> None:
+async def test_a_plugin_in_use_may_not_fail_to_start(kit: RoomKit, make: Any, acme: ModuleType) -> None:
     """A component of it was asked for, so its failure is the user's business."""
     acme.SMS = type("SMS", (), {})
     module = make.declares(("sms", "acme", "acme:SMS"))
     error = OSError("no network")
     module.roomkit_startup = make.module(roomkit_startup=fails(error)).roomkit_startup
     manager = make.manager(make.EntryPoint("acme", module))
-    assert len(await manager.startup(KIT)) == 1
+    assert len(await manager.startup(kit)) == 1
     await manager.aget("sms", "acme")
 
     with pytest.raises(PluginHooksError, match="roomkit_startup failed in the plugins 'acme'") as raised:
-        await manager.startup(KIT)
+        await manager.startup(kit)
     assert raised.value.group.exceptions == (error,)
 
 
-async def test_startup_awaits_what_a_plugin_returns(make: Any) -> None:
+async def test_startup_awaits_what_a_plugin_returns(kit: RoomKit, make: Any) -> None:
     """In order, each before the next; `None` is nothing to wait for."""
     calls: list[str] = []
 
@@ -112,19 +119,19 @@ async def test_startup_awaits_what_a_plugin_returns(make: Any) -> None:
         make.EntryPoint("c", make.module(roomkit_startup=starts("c"))),
     )
 
-    assert await manager.startup(KIT) == ()
+    assert await manager.startup(kit) == ()
     assert calls == ["a", "c"]
 
 
-async def test_a_plugin_that_returns_neither_awaitable_nor_none_has_failed(make: Any) -> None:
+async def test_a_plugin_that_returns_neither_awaitable_nor_none_has_failed(kit: RoomKit, make: Any) -> None:
     """The report says what it returned."""
     manager = make.manager(make.EntryPoint("a", make.module(roomkit_startup=lambda: 7)))
 
-    (failure,) = await manager.startup(KIT)
+    (failure,) = await manager.startup(kit)
     assert "returned int, not an awaitable" in str(failure.error)
 
 
-async def test_shutdown_goes_backwards_and_reports_all_failures_together(make: Any) -> None:
+async def test_shutdown_goes_backwards_and_reports_all_failures_together(kit: RoomKit, make: Any) -> None:
     """Every plugin has its turn, however many fail before it."""
     calls: list[str] = []
 
@@ -139,24 +146,24 @@ async def test_shutdown_goes_backwards_and_reports_all_failures_together(make: A
     manager = make.manager(
         *(make.EntryPoint(name, make.module(roomkit_shutdown=stops(name))) for name in "abc")
     )
-    await manager.startup(KIT)
+    await manager.startup(kit)
 
     with pytest.raises(PluginHooksError) as raised:
-        await manager.shutdown(KIT)
+        await manager.shutdown(kit)
     assert calls == ["c", "b", "a"]
     assert [failure.plugin for failure in raised.value.failures] == ["c", "a"]
     assert isinstance(raised.value.__cause__, BaseExceptionGroup)
 
 
-async def test_shutting_down_what_was_never_looked_for_looks_for_nothing(make: Any) -> None:
+async def test_shutting_down_what_was_never_looked_for_looks_for_nothing(kit: RoomKit, make: Any) -> None:
     """Closing a kit that never started costs no scan."""
     entry_point = make.EntryPoint("a", make.module(roomkit_shutdown=fails(RuntimeError())))
 
-    await make.manager(entry_point).shutdown(KIT)
+    await make.manager(entry_point).shutdown(kit)
     assert entry_point.imported == []
 
 
-async def test_a_plugin_that_hangs_is_given_up(make: Any) -> None:
+async def test_a_plugin_that_hangs_is_given_up(kit: RoomKit, make: Any) -> None:
     """Each has a deadline of its own."""
     calls: list[str] = []
     manager = make.manager(
@@ -164,13 +171,13 @@ async def test_a_plugin_that_hangs_is_given_up(make: Any) -> None:
         make.EntryPoint("hangs", make.module(roomkit_shutdown=lambda: asyncio.Event().wait())),
     )
 
-    await manager.startup(KIT)
+    await manager.startup(kit)
     with pytest.raises(PluginHooksError, match="hangs: TimeoutError"):
-        await manager.shutdown(KIT, timeout=0.01)
+        await manager.shutdown(kit, timeout=0.01)
     assert calls == ["a"]
 
 
-async def test_cancelling_the_caller_is_not_a_plugins_failure(make: Any) -> None:
+async def test_cancelling_the_caller_is_not_a_plugins_failure(kit: RoomKit, make: Any) -> None:
     """Cancellation goes through; a plugin's own `CancelledError` is a failure like any other."""
     waiting = asyncio.Event()
 
@@ -180,13 +187,13 @@ async def test_cancelling_the_caller_is_not_a_plugins_failure(make: Any) -> None
 
     manager = make.manager(make.EntryPoint("a", make.module(roomkit_startup=lambda: wait())))
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(manager.startup(KIT))
+        task = tasks.create_task(manager.startup(kit))
         await waiting.wait()
         task.cancel()
     assert task.cancelled()
 
     odd = make.manager(make.EntryPoint("a", make.module(roomkit_startup=fails(asyncio.CancelledError()))))
-    assert len(await odd.startup(KIT)) == 1
+    assert len(await odd.startup(kit)) == 1
 
 
 def test_commands_are_declared_by_strings_and_clashes_are_failures(make: Any) -> None:

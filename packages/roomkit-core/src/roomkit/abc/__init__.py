@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
+    from roomkit.abc.retry import pause_before as pause_before
+    from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import GateOutcome as GateOutcome
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
+    from roomkit.abc.transport import SendsToAddress as SendsToAddress
+    from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
 else:
     __getattr__, __dir__ = reexport(
@@ -122,6 +126,7 @@ else:
             "RoomNotFoundError",
             "RoomRecord",
             "SMSProvider",
+            "SendsToAddress",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "SourceProvider",
@@ -136,9 +141,12 @@ else:
             "TelemetryProvider",
             "TextStream",
             "ToolHandler",
+            "TransportChannel",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",
             "WebhookRejected",
             "WhatsAppProvider",
+            "pause_before",
+            "retry_with_backoff",
         ],
     )

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
+    from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.models.channel import RetryPolicy as RetryPolicy
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "RetryPolicy",
+            "retry_with_backoff",
         ],
     )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import MockTelegramProvider as MockTelegramProvider
     from roomkit_plugins.testing import MockTelemetryProvider as MockTelemetryProvider
     from roomkit_plugins.testing import MockWhatsAppProvider as MockWhatsAppProvider
+    from roomkit_plugins.websocket import WebSocketChannelConfig as WebSocketChannelConfig
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -163,6 +164,7 @@ else:
             "VLLMConfig",
             "VoiceMeUpConfig",
             "VoiceMeUpSMSProvider",
+            "WebSocketChannelConfig",
             "WebhookHTTPProvider",
             "WebhookMeta",
             "WhatsAppPersonalProvider",
