@@ -51,8 +51,8 @@ class Draft:
     """What is proposed to a timeline, and how.
 
     `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it.
-    `lifecycle` marks the framework's own notes on the room, which are written whatever its status
-    and count as no activity. `plan` is called with the room under its lock, to fill in what depends
+    `lifecycle` marks the framework's own notes on the room, which are written whatever its status,
+    are no gate's to judge, and count as no activity. `plan` is called with the room under its lock, to fill in what depends
     on it; what it raises reaches the caller, and nothing is stored. `targets` replaces the
     recipients by channel ids. `before` are such notes that belong right before the event.
     `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have already
@@ -176,7 +176,7 @@ class Writer:
     async def _write_locked(self, draft: Draft, deadline: Deadline, after: _After) -> Written:
         parts, event = self._parts, draft.event
         hooks: tuple[HookRegistration, ...] = ()
-        if draft.gated:
+        if draft.gated and not draft.lifecycle:
             hooks = parts.hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
         record = await self._load(event.room_id, RECENT_EVENTS if hooks else 0)
         if event.idempotency_key is not None:
