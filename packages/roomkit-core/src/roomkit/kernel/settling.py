@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from roomkit.kernel.scope import Work
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import SystemContent
-from roomkit.models.enums import ChannelDirection, ChannelType, DeliveryState, EventType, HookTrigger
+from roomkit.models.enums import (
+    ChannelDirection,
+    ChannelType,
+    DeliveryState,
+    EventStatus,
+    EventType,
+    HookTrigger,
+)
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 
 if TYPE_CHECKING:
@@ -27,6 +34,10 @@ _FRAMEWORK_EVENT_OF = {
     DeliveryState.SKIPPED: "delivery_skipped",
     DeliveryState.FAILED: "delivery_failed",
 }
+
+_SYSTEM = EventSource(
+    channel_id=SYSTEM_CHANNEL_ID, channel_type=ChannelType.SYSTEM, direction=ChannelDirection.OUTBOUND
+)
 
 
 class Settling:
@@ -79,6 +90,8 @@ class Settling:
         try:
             if run.unrecorded:
                 await self._record(run)
+            if event.status is EventStatus.BLOCKED:
+                return
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
             if parts.events.wants("broadcast_partial_failure"):
@@ -204,12 +217,7 @@ def note(
     return RoomEvent(
         room_id=room_id,
         type=kind,
-        source=EventSource(
-            channel_id=SYSTEM_CHANNEL_ID,
-            channel_type=ChannelType.SYSTEM,
-            direction=ChannelDirection.OUTBOUND,
-            participant_id=participant_id,
-        ),
+        source=_SYSTEM if participant_id is None else _SYSTEM.replace(participant_id=participant_id),
         content=SystemContent(body=body, code=code, data=data),
         visibility="internal",
     )
