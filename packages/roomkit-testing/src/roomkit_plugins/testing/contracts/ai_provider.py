@@ -1,4 +1,8 @@
-"""The contract suite of AI providers, run over a real socket against the vendor's simulator."""
+"""The contract suite of AI providers, run over a real socket against the vendor's simulator.
+
+It needs `roomkit-testing[pytest,simulators]`. A vendor without a simulator here gets one by
+subclassing `AISimulator`.
+"""
 
 from __future__ import annotations
 
