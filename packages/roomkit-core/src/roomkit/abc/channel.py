@@ -41,6 +41,9 @@ class TextStream(ABC):
         """
 
 
+_TEXT_ONLY = ChannelCapabilities()
+
+
 class Channel(ABC):
     """Anything that takes part in rooms: a transport carries events outside, an intelligence answers.
 
@@ -77,7 +80,7 @@ class Channel(ABC):
 
     def capabilities(self) -> ChannelCapabilities:
         """Return what the channel carries natively; read when it is attached. Text only by default."""
-        return ChannelCapabilities()
+        return _TEXT_ONLY
 
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:

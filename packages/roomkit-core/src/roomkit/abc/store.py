@@ -183,7 +183,7 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
-        """Return open rooms with a timer that has run out at `now`, those idle longest first."""
+        """Return open rooms for which `Room.due(now)` has an answer, those idle longest first."""
 
     @abstractmethod
     async def find_latest_room(

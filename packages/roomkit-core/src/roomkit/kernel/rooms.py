@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
@@ -62,6 +61,9 @@ def check_channel_id(value: object) -> str:
     return channel_id
 
 
+_NO_TIMERS = RoomTimers()
+
+
 class Rooms:
     """Creates, changes and closes rooms; attaches channels and sets what they may do."""
 
@@ -94,7 +96,7 @@ class Rooms:
             ai_config=ai_config,
             created_at=now,
             updated_at=now,
-            timers=timers or RoomTimers(last_activity_at=now),
+            timers=timers or _NO_TIMERS,
             **fields,
         )
         room = await self._parts.store.create_room(room)
@@ -158,7 +160,7 @@ class Rooms:
 
         def plan(record: RoomRecord) -> None:
             found.clear()
-            due = _due(record.room, now)
+            due = record.room.due(now)
             if due is None:
                 raise _Unchanged
             found.append(due)
@@ -445,17 +447,3 @@ def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
 def _open_or_raise(record: RoomRecord, what: str) -> None:
     if not record.status.is_open:
         raise RoomClosedError(f"{what}: room {record.room_id!r} is {record.status}")
-
-
-def _due(room: Room, now: datetime) -> tuple[RoomStatus, float, float] | None:
-    """Return the status a room's timers ask for, with how long it was idle and what was allowed."""
-    timers = room.timers
-    if not room.status.is_open or timers.last_activity_at is None:
-        return None
-    elapsed = (now - timers.last_activity_at).total_seconds()
-    closing, pausing = timers.closed_after_seconds, timers.inactive_after_seconds
-    if closing is not None and elapsed > closing:
-        return RoomStatus.CLOSED, elapsed, closing
-    if pausing is not None and elapsed > pausing and room.status is RoomStatus.ACTIVE:
-        return RoomStatus.PAUSED, elapsed, pausing
-    return None

@@ -511,10 +511,18 @@ def _target(record: RoomRecord, parts: Parts, channel_id: str) -> Target:
 
 
 async def _end(work: Work) -> None:
-    """Take a gate's right to write away, after whoever is using it just now."""
+    """Take a gate's right to write away, after whoever is using it just now.
+
+    Not even a cancellation comes between: a child would go on writing under a lock that is free.
+    """
     assert work.turn is not None
-    if work.turn.locked():
-        async with work.turn:
-            work.active = False
-    else:
-        work.active = False
+    cancelled: asyncio.CancelledError | None = None
+    while work.turn.locked():
+        try:
+            async with work.turn:
+                break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    work.active = False
+    if cancelled is not None:
+        raise cancelled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, override
 
@@ -243,7 +243,9 @@ class InMemoryStore(ConversationStore):
             created_at=at,
             status=EventStatus.DELIVERED if status is EventStatus.PENDING else status,
         )
-        record.events.append(stored)
+        stored.source.kept()
+        stored.content.kept()
+        record.events.append(stored.kept())
         self._events[stored.id] = stored
         if stored.idempotency_key is not None:
             self._keys[stored.room_id, stored.idempotency_key] = index
@@ -275,7 +277,8 @@ class InMemoryStore(ConversationStore):
     async def create_room(self, room: Room) -> Room:
         if room.id in self._rooms:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
-        room = room.replace(event_count=0, latest_index=-1, version=0)
+        room = room.replace(event_count=0, latest_index=-1, version=0).kept()
+        room.timers.kept()
         self._created += 1
         self._rooms[room.id] = _Record(room, self._created)
         return room
@@ -354,7 +357,7 @@ class InMemoryStore(ConversationStore):
     @override
     async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
         due = [record for record in self._rooms.values() if _is_due(record, now)]
-        due.sort(key=lambda record: record.last_activity or now)
+        due.sort(key=lambda record: record.last_activity or record.room.created_at)
         return [record.room for record in due[:limit]]
 
     @override
@@ -478,7 +481,7 @@ class InMemoryStore(ConversationStore):
 
     def _put_binding(self, record: _Record, binding: ChannelBinding) -> None:
         before = record.bindings.get(binding.channel_id)
-        record.bindings[binding.channel_id] = binding
+        record.bindings[binding.channel_id] = binding.kept()
         self._by_channel.add(binding.channel_id, binding.room_id, record)
         who = binding.participant_id
         if who is not None:
@@ -544,7 +547,7 @@ class InMemoryStore(ConversationStore):
 
     def _put_participant(self, record: _Record, participant: Participant) -> None:
         before = record.participants.get(participant.id)
-        record.participants[participant.id] = participant
+        record.participants[participant.id] = participant.kept()
         self._by_participant.add(participant.id, participant.room_id, record)
         for sender in _senders(participant):
             self._by_sender.add(sender, participant.room_id, record)
@@ -799,13 +802,9 @@ def _matches(room: Room, organization_id: str | None, metadata: Mapping[str, Any
 
 def _is_due(record: _Record, now: datetime) -> bool:
     timers = record._room.timers
-    if record.last_activity is None or not record.status.is_open:
+    if timers.closed_after_seconds is None and timers.inactive_after_seconds is None:
         return False
-    idle = now - record.last_activity
-    closing, pausing = timers.closed_after_seconds, timers.inactive_after_seconds
-    if closing is not None and idle > timedelta(seconds=closing):
-        return True
-    return pausing is not None and record.status is RoomStatus.ACTIVE and idle > timedelta(seconds=pausing)
+    return record.room.due(now) is not None
 
 
 def _senders(participant: Participant) -> set[tuple[str, str]]:

@@ -179,6 +179,14 @@ class Record(BaseModel):
         _set(record, "__pydantic_private__", None)
         return record
 
+    def kept(self) -> Self:
+        """Return this very record without its list of the fields that were given, for long keeping.
+
+        That list is up to half of a record's memory, and nobody asks a stored record for it.
+        """
+        _set(self, "__pydantic_fields_set__", _ALL)
+        return self
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with `update` applied and validated; `deep` is accepted and needs nothing.
 

@@ -62,3 +62,19 @@ class Room(Record):
     agent_response_policy: AgentResponsePolicy | None = None
     detached_channels: tuple[str, ...] = ()
     state: Json = EMPTY
+
+    def due(self, now: datetime) -> tuple[RoomStatus, float, float] | None:
+        """Return the status the timers ask for at `now`, the seconds idle, and the seconds allowed.
+
+        None while nothing is due. A room that nobody has written to yet is idle since its creation.
+        """
+        if not self.status.is_open:
+            return None
+        timers = self.timers
+        idle = (now - (timers.last_activity_at or self.created_at)).total_seconds()
+        closing, pausing = timers.closed_after_seconds, timers.inactive_after_seconds
+        if closing is not None and idle > closing:
+            return RoomStatus.CLOSED, idle, closing
+        if pausing is not None and idle > pausing and self.status is RoomStatus.ACTIVE:
+            return RoomStatus.PAUSED, idle, pausing
+        return None

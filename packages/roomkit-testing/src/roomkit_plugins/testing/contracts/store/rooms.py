@@ -282,10 +282,17 @@ class RoomsContract(StoreSuite):
         await room(100)
         await room(7200, status=RoomStatus.CLOSED, closed_after_seconds=3600)
         await room(7200, status=RoomStatus.ARCHIVED, inactive_after_seconds=1)
-        await store.create_room(Room(timers=RoomTimers(inactive_after_seconds=1)))
+        await store.create_room(Room(created_at=NOW, timers=RoomTimers(inactive_after_seconds=1)))
         assert [due.id for due in await store.rooms_due(NOW)] == [latest, later, late]
         assert [due.id for due in await store.rooms_due(NOW, limit=2)] == [latest, later]
         assert await store.rooms_due(NOW - timedelta(hours=3)) == []
+
+    async def test_a_room_nobody_wrote_to_is_idle_since_its_creation(self, store: ConversationStore) -> None:
+        """Its timers run from the moment it was made."""
+        made = NOW - timedelta(seconds=90)
+        room = await store.create_room(Room(created_at=made, timers=RoomTimers(inactive_after_seconds=60)))
+        assert [due.id for due in await store.rooms_due(NOW)] == [room.id]
+        assert await store.rooms_due(made + timedelta(seconds=30)) == []
 
     async def test_activity_puts_a_timer_off(self, store: ConversationStore) -> None:
         """A commit counts as activity unless it says otherwise."""
