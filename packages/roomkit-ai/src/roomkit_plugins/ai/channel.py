@@ -44,9 +44,11 @@ from roomkit_plugins.ai.turn import Turn, TurnLimits
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider, MemoryResult
+    from roomkit.models.ai import AIContext, AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
+    from roomkit.models.enums import ParticipantRole
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
@@ -244,6 +246,7 @@ class AIChannel(Channel):
         messages = conversation(event, binding, view, memory, vision=vision)
         if not messages:
             return None
+        extra = self.instructions(event, binding, view)
         request = first_request(
             messages,
             event,
@@ -251,15 +254,23 @@ class AIChannel(Channel):
             view,
             settings=settings,
             tools=toolbox.definitions,
-            instructions=[
-                *self.instructions(event, binding, view),
-                *system_texts(memory.messages),
-            ],
+            instructions=[*extra, *system_texts(memory.messages)],
         )
-        loop_id = new_id()
+        return self._turn(event, binding, request, messages, toolbox, role)
+
+    def _turn(
+        self,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        request: AIContext,
+        messages: list[AIMessage],
+        toolbox: Toolbox,
+        role: ParticipantRole | None,
+    ) -> Turn:
+        loop_id, room_id, services = new_id(), binding.room_id, self.services
         return Turn(
             id=loop_id,
-            room_id=binding.room_id,
+            room_id=room_id,
             channel_id=self.channel_id,
             participant_id=event.source.participant_id,
             role=role,
@@ -272,13 +283,8 @@ class AIChannel(Channel):
             retry=self.retry_policy,
             toolbox=toolbox,
             limits=self._limits,
-            services=self.services,
-            signals=Signals(
-                self.services,
-                room_id=binding.room_id,
-                channel_id=self.channel_id,
-                loop_id=loop_id,
-            ),
+            services=services,
+            signals=Signals(services, room_id=room_id, channel_id=self.channel_id, loop_id=loop_id),
             error_reply=self.error_reply,
         )
 

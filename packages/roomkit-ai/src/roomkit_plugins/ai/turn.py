@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.signals import Signals
     from roomkit_plugins.ai.tools import Toolbox
 
-__all__ = ["Turn", "TurnLimits"]
+__all__ = ["MAX_INBOX", "Turn", "TurnLimits"]
+
+MAX_INBOX = 100
+"""How many directions may wait for the next round."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -162,6 +165,3 @@ class Turn:
             unique = f"{call_id or 'call'}-{number}"
         self.call_ids.add(unique)
         return unique
-
-
-MAX_INBOX = 100
