@@ -183,17 +183,19 @@ class Writer:
             first = await parts.store.find_event_by_key(event.room_id, event.idempotency_key)
             if first is not None:
                 return _duplicate(first)
+        version = record.version  # before the gates: what they change of the room is planned anew
         reason = await self._refusal(record, draft)
         if reason is not None:
             return Written(blocked=True, reason=reason)
         verdict = await self._gate(record, draft, hooks, deadline, after) if hooks else None
         for _ in range(_MAX_REPLANS):
             try:
-                return await self._commit(record, draft, verdict, deadline, after)
+                return await self._commit(record, version, draft, verdict, deadline, after)
             except DuplicateEventError as duplicate:
                 return self._duplicated(duplicate, event)
             except StaleRoomError:
                 record = await self._load(event.room_id, 0)
+                version = record.version
                 reason = await self._refusal(record, draft)
                 if reason is not None:
                     return Written(blocked=True, reason=reason)
@@ -269,6 +271,7 @@ class Writer:
     async def _commit(
         self,
         record: RoomRecord,
+        version: int,
         draft: Draft,
         verdict: GateVerdict | None,
         deadline: Deadline,
@@ -303,7 +306,7 @@ class Writer:
                     answerable=draft.answerable,
                 )
         injected = verdict.injected_events if verdict is not None else ()
-        commit = self._assemble(record, draft, event, block, targets, injected, verdict)
+        commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         deadline.close()
         try:
@@ -316,6 +319,7 @@ class Writer:
     def _assemble(
         self,
         record: RoomRecord,
+        version: int,
         draft: Draft,
         event: RoomEvent,
         block: _Block | None,
@@ -351,7 +355,7 @@ class Writer:
             room_id=event.room_id,
             entries=entries,
             at=at,
-            expected_version=record.version,
+            expected_version=version,
             participants=participants,
             bindings=draft.bindings,
             unbind=draft.unbind,
