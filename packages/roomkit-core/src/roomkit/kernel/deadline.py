@@ -87,6 +87,14 @@ class Deadline:
         return self._task.uncancel() <= self._baseline
 
     @property
+    def disturbed(self) -> bool:
+        """Whether anybody wants the task to stop.
+
+        If nobody does, a CancelledError just caught is the failure of what the task waited for.
+        """
+        return self._fired or self._task.cancelling() > self._baseline
+
+    @property
     def passed(self) -> bool:
         """Whether the whole deadline, not only a step of it, has passed."""
         return self.expires is not None and self._loop.time() >= self.expires

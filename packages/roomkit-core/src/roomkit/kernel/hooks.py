@@ -247,7 +247,9 @@ class HookEngine:
         outer = deadline.enter(hook.timeout)
         try:
             result = await self._call(hook, payload, context)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not deadline.disturbed:
+                return None, HookFailure(hook.name, hook.trigger, f"CancelledError: {error}")
             if not deadline.caught():
                 raise
             if deadline.passed:
