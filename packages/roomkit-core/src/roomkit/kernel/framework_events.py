@@ -134,11 +134,9 @@ class FrameworkEvents:
         **data: Any,
     ) -> None:
         """Hand an event to its handlers: at once to those that are idle, else in their turn."""
-        if not self._subscriptions:
+        if not self.wants(kind):
             return
         listeners = [*self._subscriptions.get(kind, ()), *self._subscriptions.get("*", ())]
-        if not listeners:
-            return
         event = FrameworkEvent(
             type=kind,
             room_id=room_id,

@@ -61,6 +61,14 @@ def roomkit_register(registry: Registry) -> None:
 
 
 @hookimpl
+def roomkit_configure(kit: RoomKit) -> None:
+    """Write the kit's failures to the log."""
+    from roomkit.kernel.failure_log import log_failures
+
+    log_failures(kit)
+
+
+@hookimpl
 def roomkit_startup(kit: RoomKit) -> None:
     """Sweep the rooms' timers in the background, if the kit was told how often."""
     if kit.settings.sweep_interval is not None:
