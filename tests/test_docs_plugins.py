@@ -23,7 +23,6 @@ BLOCK = re.compile(r'^```\w+ title="(?P<file>[^"]+)"\n(?P<text>.*?)^```$', re.MU
 
 
 AWAITED = {
-    "roomkit_configure": "roomkit-opentelemetry adds its observers",
     "roomkit_shutdown": "roomkit-postgres closes it",
     "roomkit_commands": "roomkit-cli adds its own",
 }
