@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -28,12 +29,25 @@ from roomkit.models.enums import ChannelMediaType
 
 __all__ = ["DefaultContentTranscoder", "carries", "markup_to_text", "split_text"]
 
+# Each pattern reads on only to the next of its own marks: the time grows with the text, not its square.
 _TAG = re.compile(r"<[^<>]*>")
 _BREAK = re.compile(r"<\s*(?:br|/p|/div|/li|/h[1-6])\s*/?\s*>", re.IGNORECASE)
-_MARKDOWN_LINK = re.compile(r"!?\[([^\]]*)\]\(([^()\s]+)\)")
-_MARKDOWN_MARK = re.compile(r"(?<!\w)(\*\*|__|~~|\*|_|`)(?=\S)(.+?)(?<=\S)\1(?!\w)")
+_TAG_IN_ANCHOR = re.compile(r"<(?!/?a[\s>])[^<>]*>", re.IGNORECASE)
+_ANCHOR = re.compile(r"<a\s([^<>]*)>([^<>]*)</a\s*>", re.IGNORECASE)
+_HREF = re.compile(r"\bhref\s*=\s*[\"']?([^\"'\s<>]+)", re.IGNORECASE)
+_MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s]+)\)")
+_MARKDOWN_MARKS = tuple(
+    re.compile(rf"(?<!\w){mark}(?=\S)({body})(?<=\S){mark}(?!\w)")
+    for mark, body in (
+        (r"\*\*", r"(?:[^*\n]|\*(?!\*))+"),
+        ("__", r"(?:[^_\n]|_(?!_))+"),
+        ("~~", r"(?:[^~\n]|~(?!~))+"),
+        ("`", r"[^`\n]+"),
+        (r"\*", r"[^*\n]+"),
+        ("_", r"(?:[^_\n]|(?<=\w)_(?=\w))+"),
+    )
+)
 _MARKDOWN_HEADING = re.compile(r"^#{1,6}\s+", re.MULTILINE)
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": " ", "&amp;": "&"}
 
 
 def carries(capabilities: ChannelCapabilities, content: EventContent) -> bool:
@@ -51,7 +65,7 @@ def carries(capabilities: ChannelCapabilities, content: EventContent) -> bool:
         case CompositeContent():
             return all(carries(capabilities, part) for part in content.parts)
         case EditContent():
-            return capabilities.supports_edit
+            return capabilities.supports_edit and carries(capabilities, content.new_content)
         case DeleteContent():
             return capabilities.supports_delete
         case _:
@@ -121,6 +135,8 @@ def _fit_composite(content: CompositeContent, capabilities: ChannelCapabilities)
 
 def _fit_edit(content: EditContent, capabilities: ChannelCapabilities) -> EventContent | None:
     new = fit(content.new_content, capabilities)
+    if capabilities.supports_edit and new is not None:
+        return content.replace(new_content=new)
     if isinstance(new, TextContent):
         return TextContent(body=f"Correction: {new.body}")
     return new if new is not None else _text("[Correction]", capabilities)
@@ -140,8 +156,11 @@ def _fit_rich(content: RichContent, capabilities: ChannelCapabilities) -> RichCo
     cards = content.cards if capabilities.supports_cards else ()
     changes: dict[str, Any] = {"buttons": kept, "cards": cards, "quick_replies": replies}
     if said:
-        separator = "<br>" if content.format == "html" else "\n"
-        changes["body"] = separator.join([content.body, *said])
+        if content.format == "html":
+            as_html = (html.escape(line).replace("\n", "<br>") for line in said)
+            changes["body"] = "<br>".join([content.body, *as_html])
+        else:
+            changes["body"] = "\n".join([content.body, *said])
         if content.plain_text is not None:
             changes["plain_text"] = "\n".join([content.plain_text, *said])
     return content.replace(**changes)
@@ -153,11 +172,15 @@ def _as_other_media(
     """Return the same file as another kind of media that the channel carries."""
     if isinstance(content, MediaContent):
         main = content.mime_type.partition("/")[0]
+        other: AudioContent | VideoContent
         if main == "audio" and ChannelMediaType.AUDIO in capabilities.media_types:
-            return AudioContent(url=content.url, mime_type=content.mime_type)
-        if main == "video" and ChannelMediaType.VIDEO in capabilities.media_types:
-            return VideoContent(url=content.url, mime_type=content.mime_type)
-        return None
+            other = AudioContent(url=content.url, mime_type=content.mime_type)
+        elif main == "video" and ChannelMediaType.VIDEO in capabilities.media_types:
+            other = VideoContent(url=content.url, mime_type=content.mime_type)
+        else:
+            return None
+        said = _text(content.caption, capabilities) if content.caption else None
+        return other if said is None else CompositeContent(parts=(other, said))
     caption = content.transcript if isinstance(content, AudioContent) else None
     media = MediaContent(url=content.url, mime_type=content.mime_type, caption=caption)
     return media if carries(capabilities, media) else None
@@ -206,8 +229,11 @@ def _rich_as_text(content: RichContent) -> str:
     return "\n".join(filter(None, said))
 
 
-def _options(buttons: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    for number, button in enumerate(buttons, 1):
+def _options(buttons: object) -> Iterable[str]:
+    """Buttons are free-form JSON: what is none is left out."""
+    if not isinstance(buttons, list | tuple):
+        return
+    for number, button in enumerate((each for each in buttons if isinstance(each, Mapping)), 1):
         label = str(button.get("text") or button.get("title") or button.get("label") or "")
         target = button.get("url") or button.get("phone_number")
         yield f"{number}. {label}: {target}" if target else f"{number}. {label}"
@@ -217,23 +243,28 @@ def _cards(cards: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for card in cards:
         media = str(card.get("media_url") or "")
         link = "" if media.lower().startswith("data:") else media
-        yield "\n".join(
-            filter(
-                None, (card.get("title"), card.get("description"), link, *_options(card.get("buttons") or ()))
-            )
-        )
+        words = (card.get("title"), card.get("description"), link)
+        yield "\n".join([*(str(each) for each in words if each), *_options(card.get("buttons"))])
 
 
 def markup_to_text(body: str, markup: str) -> str:
     """Return HTML or Markdown as plain text: marks go, links keep their address."""
     if markup == "html":
-        text = _TAG.sub("", _BREAK.sub("\n", body))
-        for entity, character in _ENTITIES.items():
-            text = text.replace(entity, character)
-        return text.strip()
+        text = _TAG_IN_ANCHOR.sub("", _BREAK.sub("\n", body))
+        text = _TAG.sub("", _ANCHOR.sub(_anchor_as_text, text))
+        return html.unescape(text).replace("\xa0", " ").strip()
     text = _MARKDOWN_LINK.sub(lambda link: f"{link[1]} ({link[2]})" if link[1] else link[2], body)
-    text = _MARKDOWN_MARK.sub(r"\2", text)
+    for mark in _MARKDOWN_MARKS:
+        text = mark.sub(r"\1", text)
     return _MARKDOWN_HEADING.sub("", text)
+
+
+def _anchor_as_text(anchor: re.Match[str]) -> str:
+    href, words = _HREF.search(anchor[1]), anchor[2].strip()
+    address = href[1] if href is not None else ""
+    if not address.lower().startswith(("http://", "https://")) or address == words:
+        return words
+    return f"{words} ({address})" if words else address
 
 
 _BOUNDARIES = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
@@ -269,16 +300,29 @@ def _cut(text: str, most: int) -> tuple[int, int]:
             start = found[-1].start()
             return start, start + len(text[start:]) - len(text[start:].lstrip())
     cut = most
-    while (cut > max(most // 2, 1) and _joins(text[cut])) or (cut > 1 and text[cut - 1] == "\u200d"):
+    while (cut > max(most // 2, 1) and (_joins(text[cut]) or _halves_a_flag(text, cut))) or (
+        cut > 1 and text[cut - 1] == "\u200d"
+    ):
         cut -= 1
     return cut, cut
 
 
 def _joins(character: str) -> bool:
     """Whether a character belongs to the one before: a mark, a joiner, a variation or skin tone."""
-
     return (
-        unicodedata.combining(character) != 0
-        or character in "\u200d\ufe0e\ufe0f\u20e3"
+        unicodedata.category(character).startswith("M")
+        or character == "\u200d"
         or "\U0001f3fb" <= character <= "\U0001f3ff"
     )
+
+
+def _halves_a_flag(text: str, cut: int) -> bool:
+    """Whether the cut falls between the two letters of a flag."""
+    start = cut
+    while start > 0 and _is_flag_letter(text[start - 1]):
+        start -= 1
+    return (cut - start) % 2 == 1 and _is_flag_letter(text[cut])
+
+
+def _is_flag_letter(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
