@@ -1,0 +1,259 @@
+"""Sends frames to many connections, in order to each, so that none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.models.event import RoomEvent
+from roomkit_plugins.websocket.frames import StreamChunk
+
+if TYPE_CHECKING:
+    from roomkit_plugins.websocket.frames import Frame, SendFn, StreamSendFn
+
+__all__ = ["Connection", "Evict", "FanOut", "Supervise"]
+
+_log = logging.getLogger("roomkit.websocket")
+
+type Supervise = Callable[[asyncio.Task[None], str], None]
+"""Takes over a task that did not end at once: whoever it is sees to its end."""
+
+type Evict = Callable[["Connection", str], None]
+"""Takes a connection out of the registry, for a reason."""
+
+
+class Connection:
+    """One live connection, and what is on its way to it.
+
+    `sending` is whether a send is under way; then frames wait in `backlog`. `task` is who carries
+    on with a send that did not complete at once, `timer` what ends it.
+    """
+
+    __slots__ = (
+        "backlog",
+        "failures",
+        "follows",
+        "gone",
+        "id",
+        "participant_id",
+        "roams",
+        "rooms",
+        "send_fn",
+        "sending",
+        "stream_send_fn",
+        "task",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        connection_id: str,
+        send_fn: SendFn,
+        stream_send_fn: StreamSendFn | None,
+        participant_id: str | None,
+        *,
+        roams: bool,
+    ) -> None:
+        self.id = connection_id
+        self.send_fn = send_fn
+        self.stream_send_fn = stream_send_fn
+        self.participant_id = participant_id
+        self.roams = roams
+        """Registered without a room: it joins those its messages name."""
+        self.follows = roams
+        """It was never subscribed to anything, and sees the channel's room while there is only one."""
+        self.rooms: set[str] = set()
+        self.failures = 0
+        self.backlog: deque[Frame | _Gathered] = deque()  # bound: FanOut's backlog, kept by _queue
+        self.sending = False
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.gone = False
+
+    def drop(self) -> None:
+        """Send nothing more, and cut short what is being sent."""
+        self.gone = True
+        self.backlog.clear()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel("the connection is gone")
+
+
+class _Gathered:
+    """The text of one stream that waits for a slow connection; it is sent as one chunk."""
+
+    __slots__ = ("chunk", "deltas")
+
+    def __init__(self, chunk: StreamChunk) -> None:
+        self.chunk = chunk
+        self.deltas = [chunk.delta]  # bound: one answer
+
+    def joined(self) -> StreamChunk:
+        if len(self.deltas) == 1:
+            return self.chunk
+        return StreamChunk(self.chunk.room_id, self.chunk.stream_id, "".join(self.deltas))
+
+
+class _Round:
+    """One frame on its way to an audience; `carrier` is the task that takes it round, while it does."""
+
+    __slots__ = ("audience", "carrier", "frame", "place", "taken")
+
+    def __init__(self, audience: Sequence[Connection], frame: Frame) -> None:
+        self.audience = audience
+        self.frame = frame
+        self.place = 0
+        self.taken = 0
+        self.carrier: asyncio.Task[None] | None = None
+
+
+class FanOut:
+    """Sends frames to audiences.
+
+    A frame is carried from connection to connection by one task that starts at once. A send that
+    does not complete in that step keeps its task, gets a deadline, and the round goes on with
+    another task: so a connection that is quick costs a function call, and one that is slow costs
+    the others nothing. What comes meanwhile waits in its bounded backlog, in order.
+
+    A connection is evicted as `timeout` when a send takes longer than `send_timeout` seconds, as
+    `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row.
+    """
+
+    def __init__(
+        self,
+        supervise: Supervise,
+        evict: Evict,
+        *,
+        send_timeout: float,
+        backlog: int,
+        max_failures: int,
+    ) -> None:
+        self._supervise = supervise
+        self._evict = evict
+        self._send_timeout = send_timeout
+        self._backlog = backlog
+        self._max_failures = max_failures
+
+    def send(self, audience: Sequence[Connection], frame: Frame) -> int:
+        """Send `frame` to every connection; return how many have it, or have it queued. Never waits."""
+        round_ = _Round(audience, frame)
+        loop = asyncio.get_running_loop()
+        while round_.place < len(audience):
+            carrier: asyncio.Task[None] = asyncio.Task(self._carry(round_), loop=loop, eager_start=True)
+            if carrier.done():
+                continue
+            round_.carrier = None
+            self._leave(audience[round_.place - 1], carrier)
+            round_.taken += 1
+        return round_.taken
+
+    def _leave(self, connection: Connection, carrier: asyncio.Task[None]) -> None:
+        """Let `carrier` finish with the connection it waits for, within the deadline."""
+        connection.task = carrier
+        if connection.timer is None:
+            self._set_timer(connection)
+        self._supervise(carrier, f"send to connection {connection.id}")
+
+    async def _carry(self, round_: _Round) -> None:
+        round_.carrier = me = asyncio.current_task()
+        assert me is not None
+        audience, frame = round_.audience, round_.frame
+        streamed = not isinstance(frame, RoomEvent)
+        while round_.place < len(audience):
+            connection = audience[round_.place]
+            round_.place += 1
+            if connection.sending or connection.gone:
+                round_.taken += self._queue(connection, frame)
+                continue
+            connection.sending = True
+            # The same as _attempt, unrolled: this is what a quick connection costs.
+            try:
+                if streamed:
+                    await connection.stream_send_fn(connection.id, frame)  # type: ignore[misc, arg-type]  # as _attempt
+                else:
+                    await connection.send_fn(connection.id, frame)  # type: ignore[arg-type]  # as _attempt
+            except asyncio.CancelledError as error:
+                if me.cancelling():
+                    _release(connection)
+                    raise
+                self._failed(connection, error)
+            except Exception as error:  # noqa: BLE001  # a send may raise anything: it is counted
+                self._failed(connection, error)
+            else:
+                connection.failures = 0
+                round_.taken += 1
+            if connection.backlog or round_.carrier is not me:
+                await self._catch_up(connection)
+                if round_.carrier is not me:
+                    return
+            connection.sending = False
+
+    async def _catch_up(self, connection: Connection) -> None:
+        """Send what came while a send took its time."""
+        try:
+            while connection.backlog:
+                frame = connection.backlog.popleft()
+                self._set_timer(connection)
+                await self._attempt(connection, frame.joined() if isinstance(frame, _Gathered) else frame)
+        finally:
+            _release(connection)
+
+    async def _attempt(self, connection: Connection, frame: Frame) -> None:
+        try:
+            if isinstance(frame, RoomEvent):
+                await connection.send_fn(connection.id, frame)
+            else:
+                assert connection.stream_send_fn is not None  # only those that stream are sent it
+                await connection.stream_send_fn(connection.id, frame)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed(connection, error)
+        except Exception as error:  # noqa: BLE001  # a send may raise anything: it is counted
+            self._failed(connection, error)
+        else:
+            connection.failures = 0
+
+    def _queue(self, connection: Connection, frame: Frame) -> bool:
+        if connection.gone:
+            return False
+        backlog = connection.backlog
+        if isinstance(frame, StreamChunk):
+            last = backlog[-1] if backlog else None
+            if isinstance(last, _Gathered) and last.chunk.stream_id == frame.stream_id:
+                last.deltas.append(frame.delta)
+                return True
+        if len(backlog) >= self._backlog:
+            self._evict(connection, "overflow")
+            return False
+        backlog.append(_Gathered(frame) if isinstance(frame, StreamChunk) else frame)
+        return True
+
+    def _failed(self, connection: Connection, error: BaseException) -> None:
+        if connection.gone:
+            return
+        connection.failures += 1
+        _log.info("a send to connection %s failed: %s", connection.id, type(error).__name__)
+        if connection.failures >= self._max_failures:
+            self._evict(connection, "failures")
+
+    def _set_timer(self, connection: Connection) -> None:
+        if connection.timer is not None:
+            connection.timer.cancel()
+        loop = asyncio.get_running_loop()
+        connection.timer = loop.call_later(self._send_timeout, self._evict, connection, "timeout")
+
+
+def _release(connection: Connection) -> None:
+    """Note that nothing is being sent any more."""
+    if connection.timer is not None:
+        connection.timer.cancel()
+        connection.timer = None
+    connection.task = None
+    connection.sending = False

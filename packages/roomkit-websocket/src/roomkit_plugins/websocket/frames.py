@@ -1,0 +1,132 @@
+"""What a connection is sent: events, and the four frames of an answer that is still being generated."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic_core import to_json
+
+from roomkit.models.event import EventSource, RoomEvent
+
+__all__ = [
+    "Frame",
+    "SendFn",
+    "StreamChunk",
+    "StreamEnd",
+    "StreamError",
+    "StreamErrorCode",
+    "StreamMessage",
+    "StreamSendFn",
+    "StreamStart",
+]
+
+type StreamErrorCode = Literal["answer_failed", "answer_cancelled", "answer_withheld"]
+"""Why a stream ended without an event: the model failed, it was cut short, or nothing was let through."""
+
+
+@dataclass(slots=True, frozen=True)
+class _StreamFrame:
+    """A frame that is encoded once, however many connections it is written to."""
+
+    room_id: str
+    stream_id: str
+    _json: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def json_bytes(self) -> bytes:
+        """The frame as UTF-8 JSON, encoded at first use."""
+        encoded = self._json
+        if encoded is None:
+            encoded = to_json(self._fields())
+            object.__setattr__(self, "_json", encoded)
+        return encoded
+
+    def _fields(self) -> dict[str, object]:
+        raise NotImplementedError
+
+
+@dataclass(slots=True, frozen=True)
+class StreamStart(_StreamFrame):
+    """An answer begins; `event_id` (and `stream_id`, which is the same) is the id its event will have."""
+
+    source: EventSource
+    event_id: str
+    type: Literal["stream_start"] = "stream_start"
+
+    def _fields(self) -> dict[str, object]:
+        return {
+            "type": self.type,
+            "room_id": self.room_id,
+            "stream_id": self.stream_id,
+            "source": self.source,
+            "event_id": self.event_id,
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class StreamChunk(_StreamFrame):
+    """More text of an answer: what was added, never what was sent before."""
+
+    delta: str
+    type: Literal["stream_chunk"] = "stream_chunk"
+
+    def _fields(self) -> dict[str, object]:
+        return {
+            "type": self.type,
+            "room_id": self.room_id,
+            "stream_id": self.stream_id,
+            "delta": self.delta,
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class StreamEnd(_StreamFrame):
+    """An answer is complete: `event` is the committed entry, whose content is what counts.
+
+    An answer that broke off after some of it was said ends so too; `event.generation.finish_reason`
+    is then `error`, `cancelled` or `content_filter`.
+    """
+
+    event: RoomEvent
+    type: Literal["stream_end"] = "stream_end"
+
+    def _fields(self) -> dict[str, object]:
+        return {
+            "type": self.type,
+            "room_id": self.room_id,
+            "stream_id": self.stream_id,
+            "event": self.event,
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class StreamError(_StreamFrame):
+    """An answer ended and nothing of it is in the timeline.
+
+    `error` is a stable code, never a vendor's words.
+    """
+
+    error: StreamErrorCode
+    type: Literal["stream_error"] = "stream_error"
+
+    def _fields(self) -> dict[str, object]:
+        return {
+            "type": self.type,
+            "room_id": self.room_id,
+            "stream_id": self.stream_id,
+            "error": self.error,
+        }
+
+
+type StreamMessage = StreamStart | StreamChunk | StreamEnd | StreamError
+"""What a connection's `stream_send_fn` is called with."""
+
+type Frame = RoomEvent | StreamMessage
+
+type SendFn = Callable[[str, RoomEvent], Awaitable[None]]
+"""`async (connection_id, event)`: writes one event to the connection. Raising means that it could not."""
+
+type StreamSendFn = Callable[[str, StreamMessage], Awaitable[None]]
+"""`async (connection_id, frame)`: writes one stream frame to the connection."""

@@ -1,0 +1,267 @@
+"""A ready socket server for a web-socket channel, for programs without a web framework."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from roomkit.abc.errors import ChannelNotFoundError, InvalidInputError, RoomNotFoundError
+from roomkit.models.base import new_id
+from roomkit_plugins.websocket.protocol import encode
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import Server, ServerConnection
+    from websockets.http11 import Request, Response
+
+    from roomkit.kernel.kit import RoomKit
+    from roomkit.models.channel import ChannelBinding
+    from roomkit_plugins.websocket.frames import Frame
+
+__all__ = ["Authenticate", "SocketRequest", "WebSocketServer"]
+
+_log = logging.getLogger("roomkit.websocket.server")
+
+
+@dataclass(slots=True, frozen=True)
+class SocketRequest:
+    """What a client asked for when it connected. Header names are in lower case."""
+
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+type Authenticate = Callable[[SocketRequest, str], Awaitable[str | None]]
+"""`async (request, room_id)`: who it is, verified and allowed into the room, or None to refuse."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Admission:
+    binding: ChannelBinding
+    participant_id: str | None
+    after: int | None
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def room_in_path(request: SocketRequest) -> str | None:
+    """Return ROOM of the path `/rooms/ROOM`."""
+    head, _, room_id = request.path.rpartition("/")
+    return unquote(room_id) if head == "/rooms" and room_id else None
+
+
+def participant_in_query(request: SocketRequest) -> str | None:
+    """Return NAME of the query `?participant=NAME`."""
+    return request.query.get("participant") or None
+
+
+class WebSocketServer:
+    """Serves a `WebSocketChannel` on a socket; the JSON is described in `protocol`.
+
+    A client connects to `/rooms/ROOM?participant=NAME`, to a room that the channel is attached to.
+    With `&after=INDEX` it is first sent the events after that index (-1: all), without gaps or
+    doubles. `room_of` and `participant_of` read both from the request in another way.
+
+    `authenticate` says who a client is, whatever it claims; without it the server listens on
+    loopback addresses only. Browsers are let in from pages of the same host (on loopback: of this
+    machine), or from `origins`, such as `"https://shop.example"`.
+
+    `ping_interval` and `ping_timeout` find clients that are gone, in seconds; a frame of more than
+    `max_frame_bytes` ends its connection; `close_timeout` bounds a close. Start it with `start()` or
+    `async with`, and close it before the kit. Raises InvalidInputError for settings that are not safe.
+    """
+
+    def __init__(
+        self,
+        kit: RoomKit,
+        channel_id: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        room_of: Callable[[SocketRequest], str | None] = room_in_path,
+        participant_of: Callable[[SocketRequest], str | None] = participant_in_query,
+        authenticate: Authenticate | None = None,
+        origins: Sequence[str] | None = None,
+        ping_interval: float | None = 20.0,
+        ping_timeout: float | None = 20.0,
+        close_timeout: float = 5.0,
+        max_frame_bytes: int = 65_536,
+    ) -> None:
+        if authenticate is None and not _is_loopback(host):
+            raise InvalidInputError(
+                f"{host!r} can be reached from other machines: pass authenticate=, which says who a client "
+                "is, or listen on 127.0.0.1"
+            )
+        self._kit = kit
+        self._channel_id = channel_id
+        self._host = host
+        self._port = port
+        self._room_of = room_of
+        self._participant_of = participant_of
+        self._authenticate = authenticate
+        self._origins = None if origins is None else frozenset(origins)
+        self._ping = (ping_interval, ping_timeout)
+        self._close_timeout = close_timeout
+        self._max_frame_bytes = max_frame_bytes
+        self._server: Server | None = None
+        self._last: tuple[Frame, bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it is started; with `port=0` the system chose it."""
+        if self._server is None:
+            return self._port
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    def url(self, room_id: str, participant_id: str | None = None, *, after: int | None = None) -> str:
+        """Return where a client of a room connects to, with the default `room_of` and `participant_of`."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        query = urlencode(
+            {
+                **({} if participant_id is None else {"participant": participant_id}),
+                **({} if after is None else {"after": after}),
+            }
+        )
+        path = f"ws://{host}:{self.port}/rooms/{quote(room_id, safe='')}"
+        return f"{path}?{query}" if query else path
+
+    async def start(self) -> None:
+        """Listen. Once; raises OSError when the address cannot be had."""
+        if self._server is not None:
+            return
+        from websockets.asyncio.server import serve
+
+        self._server = await serve(
+            self._serve,
+            self._host,
+            self._port,
+            process_request=self._admit,
+            ping_interval=self._ping[0],
+            ping_timeout=self._ping[1],
+            close_timeout=self._close_timeout,
+            max_size=self._max_frame_bytes,
+            server_header=None,
+            logger=_log,
+        )
+
+    async def close(self) -> None:
+        """Say goodbye to every client (code 1001) and stop listening. Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # -- one client ---------------------------------------------------------------------------
+
+    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        """Decide on a client before the web socket is opened."""
+        url = urlsplit(request.path)
+        asked = SocketRequest(
+            path=url.path,
+            query=dict(parse_qsl(url.query)),
+            headers={name.lower(): value for name, value in request.headers.raw_items()},
+        )
+        try:
+            admission = await self._admission(asked)
+        except _Refusal as refusal:
+            return socket.respond(refusal.status, f"{refusal}\n")
+        setattr(socket, _ADMISSION, admission)
+        return None
+
+    async def _admission(self, request: SocketRequest) -> _Admission:
+        self._check_origin(request)
+        room_id = self._room_of(request)
+        if room_id is None:
+            raise _Refusal(404, "connect to /rooms/ROOM?participant=NAME")
+        after = _after(request)
+        if self._authenticate is None:
+            participant_id = self._participant_of(request)
+        else:
+            participant_id = await self._authenticate(request, room_id)
+            if participant_id is None:
+                raise _Refusal(401, "sign in first")
+        try:
+            binding = await self._kit.get_binding(room_id, self._channel_id)
+        except (RoomNotFoundError, ChannelNotFoundError):
+            raise _Refusal(404, "there is no such room here") from None
+        return _Admission(binding, participant_id, after)
+
+    def _check_origin(self, request: SocketRequest) -> None:
+        origin = request.headers.get("origin")
+        if origin is None:
+            return
+        if self._origins is not None:
+            allowed = origin in self._origins
+        elif self._authenticate is None:
+            # Not the Host header: a page that rebinds its name to this machine chooses that.
+            allowed = _is_loopback(urlsplit(origin).hostname or "")
+        else:
+            allowed = urlsplit(origin).netloc == request.headers.get("host")
+        if not allowed:
+            raise _Refusal(403, "this page may not connect; its origin is not in origins=")
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        from roomkit_plugins.websocket.session import Session
+
+        admission: _Admission = getattr(socket, _ADMISSION)
+        session = Session(
+            self._kit,
+            admission.binding,
+            socket,
+            new_id(),
+            admission.participant_id,
+            self._encoded,
+        )
+        await session.run(admission.after)
+
+    def _encoded(self, frame: Frame) -> bytes:
+        """Encode a frame; the many clients of a room are sent the same one, one after the other."""
+        if self._last is None or self._last[0] is not frame:
+            self._last = (frame, encode(frame))
+        return self._last[1]
+
+
+_ADMISSION = "roomkit_admission"
+
+
+def _after(request: SocketRequest) -> int | None:
+    after = request.query.get("after")
+    if after is None:
+        return None
+    try:
+        index = int(after) if len(after) < 20 else -2
+    except ValueError:
+        index = -2
+    if index < -1:
+        raise _Refusal(400, "after= is the index of the last event seen, or -1")
+    return index
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,218 @@
+"""What the tests of live connections share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from roomkit.abc.channel import TextStream
+from roomkit.kernel.kit import RoomKit
+from roomkit.models.channel import ChannelBinding, ChannelOutput
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.context import RoomContext
+from roomkit.models.enums import Access, ChannelType
+from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.framework_event import FrameworkEvent
+from roomkit.models.room import Room
+from roomkit_plugins.websocket import WebSocketChannel
+from roomkit_plugins.websocket.frames import Frame, StreamChunk, StreamMessage
+
+
+class Wire:
+    """The other end of a connection: remembers what came, and can be made slow, or broken."""
+
+    def __init__(self, connection_id: str = "c") -> None:
+        self.id = connection_id
+        self.frames: list[Frame] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.broken = False
+        self.cancelled = 0
+
+    async def send(self, connection_id: str, frame: Frame) -> None:
+        assert connection_id == self.id
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.broken:
+            raise ConnectionError("the socket is broken")
+        self.frames.append(frame)
+
+    @property
+    def texts(self) -> list[str]:
+        """The words of the events that came."""
+        return [text_of(frame.content) for frame in self.frames if isinstance(frame, RoomEvent)]
+
+    @property
+    def stream(self) -> list[StreamMessage]:
+        return [frame for frame in self.frames if not isinstance(frame, RoomEvent)]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [str(frame.type) for frame in self.frames]
+
+    @property
+    def streamed_text(self) -> str:
+        return "".join(frame.delta for frame in self.frames if isinstance(frame, StreamChunk))
+
+    def join(
+        self,
+        channel: WebSocketChannel,
+        room_id: str | None = None,
+        participant_id: str | None = None,
+        *,
+        streaming: bool = False,
+    ) -> Wire:
+        channel.register_connection(
+            self.id,
+            self.send,
+            stream_send_fn=self.send if streaming else None,
+            room_id=room_id,
+            participant_id=participant_id,
+        )
+        return self
+
+
+class Words(TextStream):
+    """An answer that is generated as the test says."""
+
+    def __init__(self, event: RoomEvent, error: Exception | None = None) -> None:
+        self.id = event.id
+        self.event = None
+        self.committed: RoomEvent | None = event
+        self.error = error
+        self.pieces: asyncio.Queue[str | None] = asyncio.Queue(100)
+
+    def say(self, *pieces: str) -> None:
+        for piece in pieces:
+            self.pieces.put_nowait(piece)
+
+    def finish(self) -> None:
+        self.pieces.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (piece := await self.pieces.get()) is not None:
+            yield piece
+        self.event = self.committed
+        if self.error is not None:
+            raise self.error
+
+
+def said(text: str = "hello", room_id: str = "room", **source: str | None) -> RoomEvent:
+    """An event, by an agent unless `source` says otherwise."""
+    return RoomEvent(
+        room_id=room_id,
+        source=EventSource.model_validate({"channel_id": "agent", "channel_type": ChannelType.AI, **source}),
+        content=TextContent(body=text),
+    )
+
+
+def bound(channel: WebSocketChannel, room_id: str = "room", **fields: object) -> ChannelBinding:
+    return ChannelBinding.model_validate(
+        {
+            "channel_id": channel.channel_id,
+            "room_id": room_id,
+            "channel_type": ChannelType.WEBSOCKET,
+            **fields,
+        }
+    )
+
+
+async def deliver(channel: WebSocketChannel, event: RoomEvent) -> ChannelOutput:
+    return await channel.deliver(event, bound(channel, event.room_id), RoomContext(Room(id=event.room_id)))
+
+
+async def show(channel: WebSocketChannel, words: Words, event: RoomEvent) -> ChannelOutput:
+    return await channel.deliver_stream(
+        words, event, bound(channel, event.room_id), RoomContext(Room(id=event.room_id))
+    )
+
+
+async def turns(number: int = 10) -> None:
+    """Let the loop work off what is ready."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class Told:
+    """The framework events of a kit."""
+
+    def __init__(self, kit: RoomKit, kinds: Sequence[str]) -> None:
+        self.events: list[FrameworkEvent] = []
+        for kind in kinds:
+            kit.subscribe_events(kind, self._note)
+
+    async def _note(self, event: FrameworkEvent) -> None:
+        self.events.append(event)
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        return [(event.data["connection_id"], event.data["reason"]) for event in self.events]
+
+
+class Stage:
+    """A channel that a kit knows, its connections, and a way to make things happen."""
+
+    def __init__(self, kit: RoomKit) -> None:
+        self.kit = kit
+        self.channel = WebSocketChannel("ws", send_timeout=5.0, backlog=10, max_failures=3)
+        kit.register_channel(self.channel)
+        self.evicted = Told(kit, ["channel_disconnected"])
+        self.unrouted = Told(kit, ["connection_unrouted"])
+
+    wire = Wire
+    turns = staticmethod(turns)
+    said = staticmethod(said)
+
+    def join(self, connection_id: str, room_id: str | None = "room", **options: Any) -> Wire:
+        return Wire(connection_id).join(self.channel, room_id, **options)
+
+    async def attach(self, *room_ids: str) -> None:
+        for room_id in room_ids:
+            await self.channel.update_binding(room_id, self.bound(room_id))
+
+    async def detach(self, room_id: str) -> None:
+        await self.channel.update_binding(room_id, self.bound(room_id, access=Access.NONE))
+
+    def bound(self, room_id: str = "room", **fields: object) -> ChannelBinding:
+        return bound(self.channel, room_id, **fields)
+
+    async def deliver(self, event: RoomEvent) -> ChannelOutput:
+        return await deliver(self.channel, event)
+
+    async def say(self, text: str, room_id: str = "room", **source: str | None) -> ChannelOutput:
+        return await self.deliver(said(text, room_id, **source))
+
+    def answer(self, text: str = "", room_id: str = "room", error: Exception | None = None) -> Answer:
+        return Answer(self, said(text, room_id), error)
+
+
+class Answer:
+    """An answer that the test generates; `output` is what the channel made of it."""
+
+    def __init__(self, stage: Stage, event: RoomEvent, error: Exception | None) -> None:
+        self.event = event
+        self.words = Words(event, error)
+        self.task = asyncio.create_task(show(stage.channel, self.words, event))
+
+    async def say(self, *pieces: str) -> None:
+        for piece in pieces:
+            self.words.say(piece)
+            await turns()
+
+    async def finish(self) -> ChannelOutput:
+        self.words.finish()
+        return await self.task
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A kit on the test's own clock, with a channel whose rooms the test attaches."""
+    kit = RoomKit()
+    yield Stage(kit)
+    await kit.close()
