@@ -237,7 +237,8 @@ class AIChannel(Channel):
 
     async def _begin(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Turn | None:
         view = view_for(binding, context)
-        sender = view.get_participant(event.source.participant_id)
+        source = event.source
+        sender = view.get_participant(source.participant_id or source.on_behalf_of)
         role = None if sender is None else sender.role
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
         toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
@@ -272,7 +273,7 @@ class AIChannel(Channel):
             id=loop_id,
             room_id=room_id,
             channel_id=self.channel_id,
-            participant_id=event.source.participant_id,
+            participant_id=event.source.participant_id or event.source.on_behalf_of,
             role=role,
             request=request,
             earlier=messages[:-1],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.retry import pause_before
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
 from roomkit_plugins.ai.overflow import shortened
@@ -64,8 +64,7 @@ class Recovery:
         turn, policy = self._turn, self._turn.retry
         if policy is None or self._first or not error.retryable or self._retries >= policy.max_retries:
             return False
-        spread = random.uniform(-1, 1)
-        delay = max(policy.delay(self._retries, spread=spread), error.retry_after or 0.0)
+        delay = pause_before(self._retries, policy, error)
         remaining = turn.stop.remaining
         if remaining is not None and delay >= remaining:
             return False

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.settling import Settling
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.task import Observation, Task
 
 __all__ = ["Answers"]
 
@@ -91,12 +92,12 @@ class Answers:
 
     def _stamps(self, trigger: RoomEvent, binding: ChannelBinding, answer: RoomEvent) -> dict[str, Any]:
         source = answer.source
-        if source.channel_id != binding.channel_id or source.direction is not ChannelDirection.OUTBOUND:
-            source = source.replace(
-                channel_id=binding.channel_id,
-                channel_type=binding.channel_type,
-                direction=ChannelDirection.OUTBOUND,
-            )
+        source = source.replace(
+            channel_id=binding.channel_id,
+            channel_type=binding.channel_type,
+            direction=ChannelDirection.OUTBOUND,
+            on_behalf_of=trigger.source.participant_id or trigger.source.on_behalf_of,
+        )
         stamps: dict[str, Any] = {
             "room_id": trigger.room_id,
             "source": source,
@@ -172,6 +173,8 @@ class _StreamedTurn:
         self._buffer = ""
         self._segment = 0
         self._effects: dict[str, Any] = {}
+        self._gate_tasks: list[Task] = []  # bound: what gates leave behind in one answer
+        self._gate_observations: list[Observation] = []  # bound: likewise
 
     async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> None:
         self._effects = dict(effects)
@@ -259,11 +262,8 @@ class _StreamedTurn:
                 verdict = await self._parts.hooks.run_gates(
                     self._hooks, event, RecordContext(self._record), deadline
                 )
-            self._effects["tasks"] = (*(self._effects.get("tasks") or ()), *verdict.tasks)
-            self._effects["observations"] = (
-                *(self._effects.get("observations") or ()),
-                *verdict.observations,
-            )
+            self._gate_tasks += verdict.tasks
+            self._gate_observations += verdict.observations
             if not verdict.allowed:
                 unsaid = "".join(segments[place:]) + self._buffer
                 raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
@@ -279,7 +279,9 @@ class _StreamedTurn:
         answer.end(failure if isinstance(failure, Exception) else None)
         written: Written | None = None
         try:
-            said = answer.text if self._recipients or failure is None else ""
+            # Nobody saw what was not streamed; but an agent may end its failure with words for the room.
+            meant = failure is None or self._generation.finish_reason == "error"
+            said = answer.text if self._recipients or meant else ""
             if said.strip():
                 written = await self._commit(said, generation)
             if withheld is not None and withheld.text:
@@ -292,7 +294,7 @@ class _StreamedTurn:
                     recipient.commit(stored)
 
     async def _commit(self, text: str, generation: Generation) -> Written:
-        effects, self._effects = self._effects, {}
+        effects = self._taken_effects()
         event = self._event.replace(content=TextContent(body=text), generation=generation)
         return await self._answers.commit(
             Draft(
@@ -304,9 +306,20 @@ class _StreamedTurn:
             )
         )
 
+    def _taken_effects(self) -> dict[str, Any]:
+        """Return what the turn leaves behind besides words, once.
+
+        Only now: an agent may add to its lists until its stream has ended.
+        """
+        effects, self._effects = self._effects, {}
+        effects["tasks"] = (*(effects.get("tasks") or ()), *self._gate_tasks)
+        effects["observations"] = (*(effects.get("observations") or ()), *self._gate_observations)
+        self._gate_tasks, self._gate_observations = [], []
+        return effects
+
     async def _commit_withheld(self, withheld: _Withheld, generation: Generation, *, said: bool) -> None:
         """Keep what a gate withheld, as a blocked entry."""
-        effects, self._effects = self._effects, {}
+        effects = self._taken_effects()
         event = self._event.replace(
             id=new_id() if said else self._event.id,
             content=TextContent(body=withheld.text),

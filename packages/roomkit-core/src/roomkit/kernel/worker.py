@@ -185,11 +185,17 @@ class LaneWorker:
         await self._settling.observe(HookTrigger.ON_ERROR, payload, record, job.run.cascade, source)
 
     async def steer(self, job: Job, lane: Lane) -> bool:
-        """Hand the job's event to the agent's running work."""
+        """Hand the job's event to the agent's running work, if it comes from whom that works for.
+
+        Tools run with the rights of whoever is being answered: somebody else's words wait their turn.
+        """
         channel: object = job.target.channel
+        event = job.run.event
+        answered = lane.busy.run.event if lane.busy is not None else None
+        if answered is None or answered.source.participant_id != event.source.participant_id:
+            return False
         if not isinstance(channel, SupportsSteering):
             return False
-        event = job.run.event
         return await channel.steer(InjectMessage(text_of(event.content)), room_id=event.room_id)
 
     def skip(self, job: Job, reason: str) -> None:

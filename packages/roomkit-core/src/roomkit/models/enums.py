@@ -180,7 +180,8 @@ class DoubleText(StrEnum):
     """What happens to messages that come while an agent is at work on an earlier one.
 
     QUEUE answers each in turn; INTERRUPT cancels the turn and restarts with both; FOLD waits a
-    moment and answers a burst once; STEER hands them to the running tool loop.
+    moment and answers a burst once; STEER hands them to the running tool loop if they come from
+    the person it works for, and answers others in turn.
     """
 
     QUEUE = "queue"

@@ -22,13 +22,15 @@ class EventSource(Record):
     """Who an event came from, and by which way.
 
     `direction` is INBOUND for what a transport brought in or `send_event` added, OUTBOUND for what
-    an intelligence or the framework made. `raw_payload` is the vendor's payload as received.
+    an intelligence or the framework made. `on_behalf_of` is the participant an intelligence answers,
+    whose rights its own events are judged by. `raw_payload` is the vendor's payload as received.
     """
 
     channel_id: str
     channel_type: ChannelType
     direction: ChannelDirection = ChannelDirection.INBOUND
     participant_id: str | None = None
+    on_behalf_of: str | None = None
     connection_id: str | None = None
     external_id: str | None = None
     provider: str | None = None
