@@ -1,0 +1,169 @@
+"""Routing: who is writing decides, and what is ambiguous is a new room."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roomkit.abc.router import InboundRoomRouter
+from roomkit.models import Access, InboundMessage, TextContent
+from roomkit_plugins.testing import RecordingChannel
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def room_of(stage: Any, sender: str, channel: str = "sms") -> str:
+    result = await stage.say(channel=channel, by=sender, room=None)
+    assert result.event is not None
+    return str(result.event.room_id)
+
+
+async def test_a_strangers_message_opens_a_room(stage: Any) -> None:
+    """With the channel attached and the message in it."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    room_id = await room_of(stage, "+1")
+
+    assert room_id != "r1"
+    assert [binding.channel_id for binding in await stage.kit.list_bindings(room_id)] == ["sms"]
+    assert await stage.texts(room_id) == ["hello"]
+
+
+async def test_who_writes_again_is_in_the_same_room(stage: Any) -> None:
+    """And two senders of one channel are never in one."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    first, second = await room_of(stage, "+1"), await room_of(stage, "+2")
+
+    assert first != second
+    assert [await room_of(stage, sender) for sender in ("+1", "+2", "+1")] == [first, second, first]
+
+
+async def test_two_first_messages_at_once_open_one_room(stage: Any) -> None:
+    """Also when storing takes its time."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    rooms = await asyncio.gather(*(room_of(stage, "+1") for _ in range(5)))
+
+    assert len(set(rooms)) == 1
+    assert len(await stage.texts(rooms[0])) == 5
+
+
+async def test_a_stranger_comes_to_the_one_room_nobody_else_came_to(stage: Any) -> None:
+    """A room that was prepared for whoever writes first."""
+    await stage.socket("sms")
+
+    assert await room_of(stage, "+1") == "r1"
+    assert await room_of(stage, "+2") != "r1"
+
+
+async def test_a_room_bound_to_somebody_is_theirs(stage: Any) -> None:
+    """It never takes in a stranger, and they find it before having said a word."""
+    await stage.socket("sms", participant_id="+1")
+
+    assert await room_of(stage, "+2") != "r1"
+    assert await room_of(stage, "+1") == "r1"
+
+
+async def test_somebody_who_came_by_another_channel_does_not_make_the_room_theirs_here(stage: Any) -> None:
+    """Their id on one channel says nothing about who writes by another."""
+    await stage.socket("sms")
+    await stage.socket("web")
+    await stage.say(channel="web", by="+2")
+
+    assert await room_of(stage, "+2") == "r1", "nobody came by sms yet"
+    assert await room_of(stage, "+3") != "r1"
+
+
+async def test_two_rooms_that_would_do_are_no_answer(stage: Any) -> None:
+    """Guessing would show somebody's conversation to somebody else; it is told."""
+    await stage.open("r2")
+    await stage.join(RecordingChannel("sms"), "r1", "r2")
+
+    assert await room_of(stage, "+1") not in ("r1", "r2")
+    assert stage.facts("routing_ambiguous") == [{"sender_id": "+1"}]
+
+
+async def test_a_person_in_two_rooms_goes_on_in_the_latest(stage: Any) -> None:
+    """The one where something was said last."""
+    await stage.open("r2")
+    await stage.join(RecordingChannel("sms"), "r1", "r2")
+    for room_id in ("r2", "r1"):
+        await stage.say(channel="sms", by="+1", room=room_id)
+        await asyncio.sleep(1)
+        assert await room_of(stage, "+1") == room_id
+        await asyncio.sleep(1)
+
+
+async def test_a_closed_room_is_over_and_a_paused_one_goes_on(stage: Any) -> None:
+    """The next message after a close opens another."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    first = await room_of(stage, "+1")
+    await stage.kit.close_room(first)
+    second = await room_of(stage, "+1")
+
+    assert second != first
+    await stage.kit.archive_room(second)
+    assert await room_of(stage, "+1") not in (first, second)
+
+
+async def test_a_detached_channel_brings_nobody_back(stage: Any) -> None:
+    """Their message is refused, and says so; only an explicit attach opens that way again."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    first = await room_of(stage, "+1")
+    await stage.kit.detach_channel(first, "sms")
+
+    for room_id in (None, first):
+        result = await stage.say(channel="sms", by="+1", room=room_id)
+        assert (result.reason, result.event) == ("channel_detached", None)
+    assert await stage.kit.list_bindings(first) == []
+
+    await stage.kit.attach_channel(first, "sms")
+    assert await room_of(stage, "+1") == first
+
+
+async def test_a_named_room_is_not_routed(stage: Any) -> None:
+    """It is made when it is not there, and joined when it is."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    await stage.say(channel="sms", by="+1", room="r9")
+    await stage.say(channel="sms", by="+1", room="r1")
+
+    assert await stage.texts("r9") == await stage.texts("r1") == ["hello"]
+
+
+async def test_access_is_kept_over_messages(stage: Any) -> None:
+    """A message never gives its channel more than it has."""
+    await stage.socket("sms", access=Access.READ_ONLY)
+    await stage.say(channel="sms")
+
+    assert (await stage.kit.get_binding("r1", "sms")).access is Access.READ_ONLY
+
+
+async def test_another_router_sees_the_whole_message(staging: Any) -> None:
+    """Threads, recipients and metadata are there to go by; one sender's calls come one at a time."""
+    asked: list[InboundMessage] = []
+    busy = 0
+
+    class ByThread(InboundRoomRouter):
+        async def route(
+            self, channel_id: Any, channel_type: Any, participant_id: Any = None, *, message: Any = None
+        ) -> Any:
+            nonlocal busy
+            busy += 1
+            assert busy == 1
+            await asyncio.sleep(1)
+            busy -= 1
+            asked.append(message)
+            return message.thread_id
+
+    async with staging(inbound_router=ByThread()) as stage:
+        stage.kit.register_channel(RecordingChannel("mail"))
+        messages = [
+            InboundMessage(
+                channel_id="mail", sender_id="a@b", content=TextContent(body="x"), thread_id=f"t{number % 2}"
+            )
+            for number in range(4)
+        ]
+        results = await asyncio.gather(*map(stage.kit.process_inbound, messages))
+
+        assert asked == messages
+        assert [result.event.room_id for result in results] == ["t0", "t1", "t0", "t1"]
