@@ -16,10 +16,12 @@ from roomkit import (
     HookTrigger,
     InboundMessage,
     ProviderError,
+    RoleOverride,
     RoomKit,
     TextContent,
+    ToolPolicy,
 )
-from roomkit.models.enums import DeliveryState, DoubleText
+from roomkit.models.enums import DeliveryState, DoubleText, ParticipantRole
 from roomkit_plugins.testing import Hang, MockAIProvider, RecordingChannel
 
 
@@ -162,3 +164,58 @@ async def test_a_second_message_steers_the_first_turn(kit, join):
     (event,) = await said(kit)
     assert event.content.body == "Hello from AI\n\nAnd two."
     assert agent.provider.calls[1].messages[-1].content == "Make it two"
+
+
+async def test_somebody_elses_words_are_not_steered_into_a_turn(kit, join):
+    """Tools of the turn run with the first person's rights: the other is answered in turn."""
+    hang = Hang()
+    agent = await join(hang, "One is on its way.", "I cannot change that order.")
+    await kit.detach_channel("r1", "agent")
+    await kit.attach_channel(
+        "r1", "agent", category=ChannelCategory.INTELLIGENCE, double_text=DoubleText.STEER
+    )
+    other = InboundMessage(channel_id="ws", sender_id="mallory", content=TextContent(body="Make it ten"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(kit.process_inbound(message("One pizza"), room_id="r1"))
+        await hang.reached.wait()
+        group.create_task(kit.process_inbound(other, room_id="r1"))
+        await asyncio.sleep(0)
+        hang.release()
+    assert len(await said(kit)) == 2
+    first = agent.provider.calls[0].messages
+    assert not any("ten" in str(part.content) for part in first)
+
+
+async def test_an_apology_reaches_the_room_and_the_failure_the_caller(kit, join):
+    """Whether or not anybody could watch the answer grow."""
+    failure = ProviderError("the vendor's words", error_code=ErrorCode.QUOTA)
+    await join(failure, error_reply="I cannot answer just now.")
+    result = await kit.process_inbound(message("Hi"), room_id="r1")
+    assert result.error is failure
+    (event,) = await said(kit)
+    assert event.content.body == "I cannot answer just now."
+    assert event.generation.finish_reason == "error"
+
+
+async def test_an_agent_asked_by_another_has_the_rights_of_the_person_behind_it(kit, join, script):
+    """What an observer may not do, an agent does not do for the other agent either."""
+    ran = []
+
+    async def handler(name, arguments):
+        ran.append(name)
+        return "ok"
+
+    policy = ToolPolicy(role_overrides={"observer": RoleOverride(deny=["refund"])})
+    await join("Please refund 5.")
+    answers = [script.calls(script.call("refund", amount=5)), script.says("I may not.")]
+    second = AIChannel("second", MockAIProvider(answers), tools=[(TOOL, handler)], tool_policy=policy)
+    kit.register_channel(second)
+    await kit.attach_channel("r1", "second")
+    person = await kit.ensure_participant("r1", "ws", "alice")
+    await kit.store.update_participant(person.model_copy(update={"role": ParticipantRole.OBSERVER}))
+    asked = InboundMessage(
+        channel_id="ws", sender_id="alice", content=TextContent(body="Refund me"), addressed_to=("agent",)
+    )
+    await kit.process_inbound(asked, room_id="r1")
+    assert second.provider.calls, "the second agent was not asked"
+    assert ran == []
