@@ -54,9 +54,9 @@ class Draft:
     `lifecycle` marks the framework's own notes on the room, which are written whatever its status,
     are no gate's to judge, and count as no activity. `plan` is called with the room under its lock,
     to fill in what depends on it; what it raises reaches the caller, and nothing is stored.
-    `targets` replaces the recipients by channel ids. `before` are such notes that belong right before the event.
-    `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have already
-    seen the text.
+    `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
+    the event. `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have
+    already seen the text.
     """
 
     event: RoomEvent
