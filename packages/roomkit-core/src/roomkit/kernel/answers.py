@@ -213,7 +213,9 @@ class _StreamedTurn:
     def _show_to(self, target: Target) -> Recipient:
         assert target.channel is not None
         recipient = Recipient(self._answer, target)
-        context = RecordContext(self._record, event=self._event, target=target.binding.channel_id)
+        context = RecordContext(
+            self._record, reader=target.binding, event=self._event, target=target.binding.channel_id
+        )
         work = target.channel.deliver_stream(recipient, self._event, target.binding, context)
         recipient.task = self._parts.supervisor.begin(
             work, f"stream {self._event.id} to {target.binding.channel_id}"

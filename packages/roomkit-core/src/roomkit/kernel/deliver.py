@@ -66,7 +66,8 @@ class Deliverer:
             return outcome.failed(_not_registered(binding))
         event = job.run.event
         outcome.provider = channel.provider_name
-        context = RecordContext(job.run.record, event=event, target=binding.channel_id)
+        record, target = job.run.record, binding.channel_id
+        context = RecordContext(record, reader=binding, event=event, target=target)
         if _fits(event.content, binding):
             await self._send(event, channel, binding, context, deadline, outcome)
             return outcome
@@ -74,7 +75,10 @@ class Deliverer:
             pieces = await self._pieces(event, job, binding)
         except ProviderError as error:
             return outcome.failed(error_of(error))
-        for context.part, piece in enumerate(pieces):
+        for part, piece in enumerate(pieces):
+            if part:  # each has a context of its own, which keeps its key
+                context = RecordContext(record, reader=binding, event=event, target=target)
+                context.part = part
             await self._send(piece, channel, binding, context, deadline, outcome)
             if outcome.state is not DeliveryState.SENT:
                 break
