@@ -18,6 +18,7 @@ __all__ = ["Receipts", "receipt_state"]
 
 _log = logging.getLogger("roomkit.kernel")
 _MAX_EARLY = 10_000
+_MAX_EARLY_EACH = 8
 
 _WORDS = {
     "queued": ReceiptState.QUEUED,
@@ -45,14 +46,14 @@ def receipt_state(word: str) -> ReceiptState | None:
 class Receipts:
     """Matches receipts to deliveries by (provider, vendor's message id).
 
-    A receipt that is faster than the send it belongs to is kept, at most 10,000 of them with the
-    oldest given up first, and matched when the send is written down.
+    Receipts that are faster than the send they belong to are kept, for at most 10,000 messages with
+    the oldest given up first, and matched in their order when the send is written down.
     """
 
     def __init__(self, parts: Parts, settling: Settling) -> None:
         self._parts = parts
         self._settling = settling
-        self._early: OrderedDict[tuple[str, str], DeliveryStatus] = OrderedDict()
+        self._early: OrderedDict[tuple[str, str], list[DeliveryStatus]] = OrderedDict()
         self.given_up = 0
 
     async def take(self, status: DeliveryStatus) -> Delivery | None:
@@ -62,7 +63,8 @@ class Receipts:
         if state is not None:
             row = await self._parts.store.record_receipt(status.provider, status.message_id, state)
         if row is None:
-            self._keep(status)
+            if state is not None:
+                self._keep(status)
             self._parts.events.emit(
                 "delivery_status_unmatched",
                 room_id=status.room_id,
@@ -76,7 +78,10 @@ class Receipts:
         return row
 
     def _keep(self, status: DeliveryStatus) -> None:
-        self._early[status.provider, status.message_id] = status
+        early = self._early.setdefault((status.provider, status.message_id), [])
+        if status not in early:
+            early.append(status)
+        del early[:-_MAX_EARLY_EACH]
         if len(self._early) > _MAX_EARLY:
             self._early.popitem(last=False)
             self.given_up += 1
@@ -89,8 +94,7 @@ class Receipts:
     async def sent(self, row: Delivery) -> None:
         """Match the receipts that came before the send of `row` was written down."""
         for message_id in filter(None, (row.provider_message_id, *row.parts)):
-            early = self._early.pop((row.provider or "", message_id), None)
-            if early is not None:
+            for early in self._early.pop((row.provider or "", message_id), ()):
                 await self.take(early)
 
     async def _tell(self, status: DeliveryStatus, row: Delivery) -> None:
