@@ -81,16 +81,25 @@ class Sources:
         attached = self._attached.pop(channel_id, None)
         if attached is None:
             raise SourceNotFoundError(f"channel {channel_id!r} has no source: attach_source first")
-        attached.stopping = True
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await attached.source.stop()
-        except TimeoutError:
+        if not await self._stop(channel_id, attached, _STOP_SECONDS):
             _log.warning("source %s did not stop within %s s", attached.source.name, _STOP_SECONDS)
+
+    async def _stop(self, channel_id: str, attached: _Attached, seconds: float) -> bool:
+        """Stop a source, twice `seconds` at most; return whether it did as it was told."""
+        attached.stopping = True
+        # A task, and not a timeout around the call: a stop that ignores its cancellation is left behind.
+        stop = self._parts.supervisor.begin(attached.source.stop(), f"stop of source {channel_id}")
+        try:
+            await asyncio.wait((stop,), timeout=seconds)
+            if stop.done():
+                stop.result()
+                return True
+            return False
         finally:
+            stop.cancel()
             if attached.task is not None:
                 attached.task.cancel()
-                await asyncio.wait((attached.task,), timeout=_STOP_SECONDS)
+                await asyncio.wait((attached.task,), timeout=seconds)
             self._tell("source_detached", channel_id, attached)
 
     async def health(self, channel_id: str) -> SourceHealth | None:
@@ -170,12 +179,23 @@ class Sources:
     def _tell(self, kind: str, channel_id: str, attached: _Attached, **data: Any) -> None:
         self._parts.events.emit(kind, channel_id=channel_id, source_name=attached.source.name, **data)
 
-    async def close(self) -> list[Exception]:
-        """Detach every source; return what went wrong."""
-        failures: list[Exception] = []  # bound: the sources
-        for channel_id in list(self._attached):
-            try:
-                await self.detach(channel_id)
-            except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
-                failures.append(error)
-        return failures
+    async def close(self, seconds: float) -> list[Exception]:
+        """Detach every source, beside each other and within `seconds`; return what went wrong."""
+        attached, self._attached = self._attached, {}
+        stops = {
+            self._parts.supervisor.begin(self._close(channel_id, each, seconds / 2), f"end of {channel_id}")
+            for channel_id, each in attached.items()
+        }
+        if stops:
+            await asyncio.wait(stops)
+        return [failure for stop in stops if (failure := stop.result()) is not None]
+
+    async def _close(self, channel_id: str, attached: _Attached, seconds: float) -> Exception | None:
+        try:
+            stopped = await self._stop(channel_id, attached, seconds)
+        except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+            error.add_note(f"while closing: source {attached.source.name}")
+            return error
+        if stopped:
+            return None
+        return TimeoutError(f"source {attached.source.name} did not stop within {seconds} s")

@@ -1,0 +1,267 @@
+"""Sources: started, restarted with a growing pause, and never broken by a message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roomkit.abc.errors import CloseError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.source import EmitCallback
+from roomkit.models import EventType, InboundMessage, SourceStatus, TextContent
+from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedSource
+
+pytestmark = pytest.mark.virtual_time
+
+
+def message(text: str = "hello", channel: str = "chat", **fields: Any) -> InboundMessage:
+    return InboundMessage(channel_id=channel, sender_id="bob", content=TextContent(body=text), **fields)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Clocked(ScriptedSource):
+    """A source that notes when it was started, and that may stop badly."""
+
+    def __init__(self, *script: Any, stops: Any = None) -> None:
+        super().__init__(script)
+        self.moments: list[float] = []
+        self._stops = stops
+
+    async def start(self, emit: EmitCallback) -> None:
+        self.moments.append(now())
+        await super().start(emit)
+
+    async def stop(self) -> None:
+        if isinstance(self._stops, Hang):
+            await self._stops.wait()
+        elif isinstance(self._stops, Exception):
+            raise self._stops
+        await super().stop()
+
+
+def broken(times: int) -> list[Exception]:
+    return [ConnectionError(f"lost {number}") for number in range(times)]
+
+
+async def test_messages_come_in_as_any_other(stage: Any) -> None:
+    """Through the one path; the source reads what became of each."""
+    stage.kit.register_channel(RecordingChannel("chat"))
+    source = ScriptedSource([message("one"), message("two")])
+    await stage.kit.attach_source("chat", source)
+    await asyncio.sleep(1)
+
+    assert [result.blocked for result in source.results] == [False, False]
+    room_id = source.results[0].event.room_id  # type: ignore[union-attr]
+    assert await stage.texts(room_id) == ["one", "two"]
+    health = await stage.kit.source_health("chat")
+    assert (health.status, health.messages_received) == (SourceStatus.CONNECTED, 2)
+    assert stage.kit.list_sources() == {"chat": SourceStatus.CONNECTED}
+    await stage.kit.detach_source("chat")
+    assert stage.facts("source_attached") == stage.facts("source_detached") == [{"source_name": "scripted"}]
+
+
+async def test_a_channel_has_one_source(stage: Any) -> None:
+    """The error names the one it has."""
+    await stage.kit.attach_source("chat", ScriptedSource(name="first"))
+
+    with pytest.raises(
+        SourceAlreadyAttachedError, match="'chat' has the source 'first' already: detach_source"
+    ):
+        await stage.kit.attach_source("chat", ScriptedSource())
+    await stage.kit.detach_source("chat")
+    with pytest.raises(SourceNotFoundError, match="'chat' has no source: attach_source first"):
+        await stage.kit.detach_source("chat")
+    assert await stage.kit.source_health("chat") is None
+
+
+async def test_a_source_that_breaks_is_started_again_later_and_later(stage: Any) -> None:
+    """The pause doubles up to its limit; each trouble is told."""
+    source = Clocked(*broken(5))
+    await stage.kit.attach_source("chat", source, restart_delay=5, max_restart_delay=20)
+    await asyncio.sleep(100)
+
+    assert source.moments == [0, 5, 15, 35, 55, 75]
+    assert [fact["attempt"] for fact in stage.facts("source_error")] == [1, 2, 3, 4, 5]
+    assert stage.facts("source_error")[0]["error"] == "ConnectionError: lost 0"
+    assert source.status is SourceStatus.CONNECTED
+    await stage.kit.detach_source("chat")
+
+
+async def test_a_source_that_brought_messages_begins_anew(stage: Any) -> None:
+    """One break a day is not a growing trouble: neither the pause nor the count goes on."""
+    stage.kit.register_channel(RecordingChannel("chat"))
+    source = Clocked(*broken(3), message(), *broken(2))
+    await stage.kit.attach_source("chat", source, restart_delay=5, max_restart_attempts=4)
+    await asyncio.sleep(100)
+
+    assert source.moments == [0, 5, 15, 35, 40, 50]
+    assert [fact["attempt"] for fact in stage.facts("source_error")] == [1, 2, 3, 1, 2]
+    await stage.kit.detach_source("chat")
+
+
+@pytest.mark.parametrize(
+    ("options", "starts"), [({"max_restart_attempts": 3}, 3), ({"auto_restart": False}, 1)], ids=str
+)
+async def test_a_source_is_given_up_in_the_end(stage: Any, options: dict[str, Any], starts: int) -> None:
+    """It is told, and shown, until somebody detaches it."""
+    source = ScriptedSource(broken(9))
+    await stage.kit.attach_source("chat", source, restart_delay=1, **options)
+    await asyncio.sleep(1000)
+
+    assert source.starts == starts
+    last = f"ConnectionError: lost {starts - 1}"
+    assert stage.facts("source_exhausted") == [
+        {"source_name": "scripted", "attempts": starts, "last_error": last}
+    ]
+    assert stage.kit.list_sources() == {"chat": SourceStatus.ERROR}
+    assert (await stage.kit.source_health("chat")).error == last
+    await stage.kit.detach_source("chat")
+
+
+async def test_a_source_that_ends_by_itself_is_forgotten(stage: Any) -> None:
+    """And told."""
+
+    class Finite(ScriptedSource):
+        async def start(self, emit: EmitCallback) -> None:
+            await emit(message())
+
+    stage.kit.register_channel(RecordingChannel("chat"))
+    await stage.kit.attach_source("chat", Finite())
+    await stage.idle()
+
+    assert stage.kinds().count("source_ended") == 1
+    assert stage.kit.list_sources() == {}
+    await stage.kit.attach_source("chat", ScriptedSource())
+    await stage.kit.detach_source("chat")
+
+
+async def test_no_message_ever_breaks_a_source(stage: Any) -> None:
+    """What is wrong with it comes back as a result: unknown channel, bad content, a store that fails."""
+
+    class Picky(RecordingChannel):
+        async def handle_inbound(self, message: Any, context: Any) -> Any:
+            raise RuntimeError("cannot read this")
+
+    stage.kit.register_channel(RecordingChannel("chat"))
+    stage.kit.register_channel(Picky("picky"))
+    edit = message(event_type=EventType.EDIT)
+    source = ScriptedSource([message(channel="nobody"), message(channel="picky"), edit, message("fine")])
+    await stage.kit.attach_source("chat", source)
+    await asyncio.sleep(1)
+
+    assert [result.reason for result in source.results] == [
+        "channel_not_registered",
+        "internal_error",
+        "content_type_mismatch",
+        None,
+    ]
+    assert [type(result.error).__name__ for result in source.results[:2]] == [
+        "ChannelNotRegisteredError",
+        "RuntimeError",
+    ]
+    assert source.starts == 1
+    await stage.kit.detach_source("chat")
+
+
+async def test_only_so_many_messages_are_under_way_at_once(stage: Any) -> None:
+    """Waiting for `emit` is the source's back-pressure."""
+    busy = most = 0
+
+    class Slow(RecordingChannel):
+        async def handle_inbound(self, message: Any, context: Any) -> Any:
+            nonlocal busy, most
+            busy += 1
+            most = max(most, busy)
+            await asyncio.sleep(1)
+            busy -= 1
+            return await super().handle_inbound(message, context)
+
+    class Flood(ScriptedSource):
+        async def start(self, emit: EmitCallback) -> None:
+            await asyncio.gather(*(emit(message(str(n)).replace(sender_id=str(n))) for n in range(9)))
+
+    stage.kit.register_channel(Slow("chat"))
+    await stage.kit.attach_source("chat", Flood(), max_concurrent_emits=3)
+    await stage.idle()
+    assert (most, now()) == (3, 3)
+
+    await stage.kit.attach_source("chat", Flood(), max_concurrent_emits=None)
+    await stage.idle()
+    assert (most, now()) == (9, 4)
+
+
+async def test_a_source_that_waits_to_be_restarted_can_be_detached(stage: Any) -> None:
+    """At once, and it is not started again."""
+    source = ScriptedSource(broken(9))
+    await stage.kit.attach_source("chat", source, restart_delay=300)
+    await asyncio.sleep(1)
+    await stage.kit.detach_source("chat")
+    await asyncio.sleep(1000)
+
+    assert source.starts == 1
+
+
+async def test_a_stop_that_hangs_is_not_waited_for_for_ever(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The source's task is cancelled all the same."""
+    hang = Hang()
+    source = Clocked(stops=hang)
+    await stage.kit.attach_source("chat", source)
+    await stage.kit.detach_source("chat")
+
+    assert now() == 10
+    assert "source scripted did not stop within 10" in caplog.text
+    assert source.status is SourceStatus.STOPPED
+    assert stage.kit.list_sources() == {}
+
+
+async def test_a_stop_that_fails_reaches_who_asked(stage: Any) -> None:
+    """But the source is gone."""
+    await stage.kit.attach_source("chat", Clocked(stops=ValueError("no")))
+
+    with pytest.raises(ValueError, match="no"):
+        await stage.kit.detach_source("chat")
+    assert stage.kit.list_sources() == {}
+
+
+async def test_closing_the_kit_stops_all_sources_within_its_time(bare_stage: Any) -> None:
+    """However many hang: they are stopped beside each other, and what went wrong is reported together."""
+    stage = await bare_stage(close_timeout=5).open()
+    good = ScriptedSource()
+    await stage.kit.attach_source("good", good)
+    for number in range(5):
+        await stage.kit.attach_source(f"hanging {number}", Clocked(stops=Hang()))
+    await stage.kit.attach_source("failing", Clocked(stops=ValueError("no")))
+
+    with pytest.raises(CloseError) as raised:
+        await stage.kit.close()
+
+    assert now() <= 5.5
+    assert good.status is SourceStatus.STOPPED
+    assert sorted(type(error).__name__ for error in raised.value.exceptions) == ["TimeoutError"] * 5 + [
+        "ValueError"
+    ]
+    assert stage.kit.list_sources() == {}
+
+
+async def test_a_stop_that_ignores_its_cancellation_does_not_hold_up_the_close(bare_stage: Any) -> None:
+    """It is named."""
+
+    class Stubborn(ScriptedSource):
+        async def stop(self) -> None:
+            for _ in range(100):
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    continue
+
+    stage = await bare_stage(close_timeout=5).open()
+    await stage.kit.attach_source("chat", Stubborn())
+    with pytest.raises(CloseError, match="the kit closed"):
+        await stage.kit.close()
+    assert now() <= 6
