@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -68,7 +69,7 @@ class ModelContract(StoreSuite):
         chosen = settings(
             deadline=None,
             max_examples=self.sequences,
-            stateful_step_count=30,
+            stateful_step_count=40,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         )
@@ -77,7 +78,7 @@ class ModelContract(StoreSuite):
     @property
     def sequences(self) -> int:
         """How many sequences are tried."""
-        return 40
+        return 60
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -95,9 +96,17 @@ class StoreMachine(RuleBasedStateMachine):
         self._prefix = new_id()
         self._now = NOW
         self._events: list[RoomEvent] = []
-        self._sent: list[str] = []
+        self._rows: list[str] = []
 
     # -- rooms --------------------------------------------------------------------------------
+
+    @initialize()
+    def furnish(self) -> None:
+        """Rooms 0 and 1 are there for good, 2 comes and goes, 3 may or may not come."""
+        for number in range(3):
+            self.create_room(number, RoomStatus.ACTIVE, "a")
+            for channel in ("sms", "email"):
+                self.bind(number, channel, "ann", Access.READ_WRITE, True)
 
     @rule(number=NUMBERS, status=STATUSES, organization=st.sampled_from(["a", "b"]))
     def create_room(self, number: int, status: RoomStatus, organization: str) -> None:
@@ -123,11 +132,15 @@ class StoreMachine(RuleBasedStateMachine):
         patch = {} if key in unset else {key: value}
         self._same(lambda store: store.patch_room_metadata(self._room(number), patch, unset))
 
-    @rule(number=NUMBERS)
+    @rule(number=st.integers(2, 3))
     def delete_room(self, number: int) -> None:
         self._same(lambda store: store.delete_room(self._room(number)))
 
     # -- the timeline -------------------------------------------------------------------------
+
+    @rule(number=NUMBERS, sender=CHANNELS)
+    def say(self, number: int, sender: str) -> None:
+        self.commit_events(number, [EventType.MESSAGE], None, sender, "all", False, {"sms", "ai"}, True)
 
     @rule(
         number=NUMBERS,
@@ -162,9 +175,12 @@ class StoreMachine(RuleBasedStateMachine):
             )
             for place, kind in enumerate(kinds)
         ]
-        self._events += events
         entries = [Entry(each, sorted(to)) for each in events]
-        self._commit(Commit(room_id=room_id, entries=entries, at=self._tick(), activity=activity))
+        commit = Commit(room_id=room_id, entries=entries, at=self._tick(), activity=activity)
+        stored = self._same(lambda store: store.commit(commit))
+        if isinstance(stored, list):
+            self._events += events
+            self._rows += [f"{each.id}:{channel}" for each in events for channel in sorted(to)]
 
     @rule(number=NUMBERS, status=st.none() | STATUSES, channel=CHANNELS, gone=CHANNELS, who=PEOPLE)
     def commit_changes(
@@ -265,36 +281,27 @@ class StoreMachine(RuleBasedStateMachine):
             target = self._events[place % len(self._events)]
             self._same(lambda store: store.mark_read(room_id, channel, target.id))
 
-    @precondition(lambda self: self._events)
+    @precondition(lambda self: self._rows)
+    @rule(place=st.integers(0, 50), state=st.sampled_from(DeliveryState))
+    def record(self, place: int, state: DeliveryState) -> None:
+        delivery_id = self._rows[place % len(self._rows)]
+        self._same(partial(_record, delivery_id=delivery_id, state=state))
+
+    @precondition(lambda self: self._rows)
     @rule(
         place=st.integers(0, 50),
-        channel=CHANNELS,
-        state=st.sampled_from(DeliveryState),
-        provider=st.sampled_from(["acme", "other"]),
+        provider=st.sampled_from(["acme", "acme", "other"]),
+        receipts=st.lists(
+            st.sampled_from([each for each in ReceiptState if each is not ReceiptState.FAILED]),
+            min_size=1,
+            max_size=3,
+        ),
     )
-    def record(self, place: int, channel: str, state: DeliveryState, provider: str) -> None:
-        delivery_id = f"{self._events[place % len(self._events)].id}:{channel}"
-        message_id = f"{self._prefix}-{len(self._sent)}"
-        self._sent.append(message_id)
-
-        async def record(store: ConversationStore) -> Any:
-            row = await store.get_delivery(delivery_id)
-            if row is not None and row.provider is None:
-                sent = row.replace(state=state, provider=provider, provider_message_id=message_id)
-                await store.record_deliveries([sent])
-            return await store.get_delivery(delivery_id)
-
-        self._same(record)
-
-    @precondition(lambda self: self._sent)
-    @rule(
-        place=st.integers(0, 50),
-        provider=st.sampled_from(["acme", "other"]),
-        receipt=st.sampled_from([each for each in ReceiptState if each is not ReceiptState.FAILED]),
-    )
-    def receive(self, place: int, provider: str, receipt: ReceiptState) -> None:
-        message_id = self._sent[place % len(self._sent)]
-        self._same(lambda store: store.record_receipt(provider, message_id, receipt))
+    def receive(self, place: int, provider: str, receipts: list[ReceiptState]) -> None:
+        self.record(place, DeliveryState.SENT)
+        message_id = self._rows[place % len(self._rows)]
+        for receipt in receipts:
+            self._same(partial(_receive, provider=provider, message_id=message_id, receipt=receipt))
 
     # -- questions ----------------------------------------------------------------------------
 
@@ -320,9 +327,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _commit(self, commit: Commit) -> None:
         self._same(lambda store: store.commit(commit))
 
-    def _same(self, operation: Operation) -> None:
+    def _same(self, operation: Operation) -> Any:
         mine, theirs = self._both(operation)
         assert _comparable(mine) == _comparable(theirs)
+        return theirs
 
     def _both(self, operation: Operation) -> tuple[Any, Any]:
         async def ask() -> tuple[Any, Any]:
@@ -357,6 +365,19 @@ async def _contents(store: ConversationStore, room_id: str) -> Any:
     unread = {name: await store.get_unread_count(room_id, name) for name in record.bindings}
     people = list(record.participants)
     return await snapshot(store, room_id), list(record.recent(3)), unread, people
+
+
+async def _record(store: ConversationStore, delivery_id: str, state: DeliveryState) -> Any:
+    """Record how a delivery ended; the vendor's message has the id of the row."""
+    row = await store.get_delivery(delivery_id)
+    if row is not None:
+        sent = row.replace(state=state, provider="acme", provider_message_id=delivery_id)
+        await store.record_deliveries([sent])
+    return await store.get_delivery(delivery_id)
+
+
+async def _receive(store: ConversationStore, provider: str, message_id: str, receipt: ReceiptState) -> Any:
+    return await store.record_receipt(provider, message_id, receipt)
 
 
 async def _outcome(operation: Operation, store: ConversationStore) -> Any:
