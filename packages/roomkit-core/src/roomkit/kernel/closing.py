@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from roomkit.kernel.deadline import is_cancelled
+
 __all__ = ["Closing"]
 
 
@@ -30,6 +32,12 @@ class Closing:
             failure = TimeoutError(f"{what} did not end within what was left of {self._seconds} s")
             failure.__cause__ = error
             self.failures.append(failure)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            cancelled = RuntimeError(f"{what} ended with a CancelledError that nobody sent")
+            cancelled.__cause__ = error
+            self.failures.append(cancelled)
         except Exception as error:  # noqa: BLE001  # kept for the report
             error.add_note(f"while closing: {what}")
             self.failures.append(error)
