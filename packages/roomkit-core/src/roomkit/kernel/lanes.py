@@ -65,6 +65,7 @@ class Lane:
     _changed: asyncio.Event | None = None
     deadline: Deadline | None = None
     busy: Job | None = None
+    answering = False
     working = False
 
     def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
@@ -90,11 +91,19 @@ class Lane:
         policy = job.target.binding.double_text
         if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
-        if policy is DoubleText.INTERRUPT and self._task is not None and not self._interrupting:
-            self._interrupting = True
-            self._task.cancel()
+        if policy is DoubleText.INTERRUPT:
+            self._interrupt()
         elif policy is DoubleText.STEER:
             self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
+
+    def _interrupt(self) -> None:
+        """Cancel the turn under way, unless it is this turn that made the message."""
+        task = self._task
+        if task is None or task is asyncio.current_task():
+            return
+        if self.answering and not self._interrupting:
+            self._interrupting = True
+            task.cancel()
 
     async def _steer(self, job: Job) -> None:
         if await self._owner.worker.steer(job, self) and job in self.queue:
