@@ -66,9 +66,10 @@ type FrameworkHandler = Callable[[FrameworkEvent], Awaitable[None]]
 class _Subscription:
     """One handler: it sees events one at a time and in order, and delays nobody."""
 
-    __slots__ = ("backlog", "busy", "dropped", "handler", "kind", "name")
+    __slots__ = ("_owner", "backlog", "busy", "dropped", "handler", "kind", "name")
 
-    def __init__(self, kind: str, handler: FrameworkHandler) -> None:
+    def __init__(self, owner: FrameworkEvents, kind: str, handler: FrameworkHandler) -> None:
+        self._owner = owner
         self.kind = kind
         self.handler = handler
         self.name = getattr(handler, "__name__", type(handler).__name__)
@@ -86,8 +87,16 @@ class _Subscription:
                 except Exception:  # noqa: BLE001  # a handler may raise anything: it is logged
                     # Not reported as an event: the handler might be listening to that one too.
                     _log.exception("framework event handler %s failed on %s", self.name, event.type)
+                if self.dropped and not self.backlog:
+                    self._tell_dropped()
         finally:
             self.busy = False
+
+    def _tell_dropped(self) -> None:
+        """Say what was lost, once the handler has caught up: others may watch for it."""
+        dropped, self.dropped = self.dropped, 0
+        _log.warning("framework event handler %s is slow and lost %s events", self.name, dropped)
+        self._owner.emit("framework_events_dropped", handler=self.name, dropped=dropped)
 
 
 class FrameworkEvents:
@@ -108,7 +117,7 @@ class FrameworkEvents:
             close = get_close_matches(kind, FRAMEWORK_EVENTS, n=1, cutoff=0.8)
             if close:
                 _log.warning("the core emits no framework event %r; did you mean %r?", kind, close[0])
-        subscription = _Subscription(kind, handler)
+        subscription = _Subscription(self, kind, handler)
         self._subscriptions.setdefault(kind, []).append(subscription)
 
         def unsubscribe() -> None:
