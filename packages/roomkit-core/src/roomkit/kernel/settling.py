@@ -53,7 +53,7 @@ class Settling:
         if run.pending == 0:
             self._finish(run)
         elif run.unrecorded:
-            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+            self._write_down(run)
 
     def ended(self, run: Run, delivery: Delivery) -> None:
         """Note how one delivery ended."""
@@ -67,16 +67,28 @@ class Settling:
         if run.pending == 0:
             self._finish(run)
         else:
-            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+            self._write_down(run)
 
     def abandoned(self, run: Run) -> None:
         """Note that a delivery was let go of; its row stays pending in the ledger."""
+        run.abandoned = True
         run.pending -= 1
         if run.launched and run.pending == 0:
             self._finish(run)
 
     def _finish(self, run: Run) -> None:
         self._parts.supervisor.start(self._settle(run), f"settling of event {run.event.id}")
+
+    def _write_down(self, run: Run) -> None:
+        """Write what has ended so far beside what goes on; the cascade waits for it."""
+        run.cascade.hold()
+        self._parts.supervisor.start(self._record_early(run), f"ledger of event {run.event.id}")
+
+    async def _record_early(self, run: Run) -> None:
+        try:
+            await self._record(run)
+        finally:
+            run.cascade.release()
 
     async def _record(self, run: Run) -> None:
         rows, run.unrecorded = run.unrecorded, []
@@ -87,11 +99,15 @@ class Settling:
 
     async def _settle(self, run: Run) -> None:
         parts, event = self._parts, run.event
+        failure: Exception | None = None
         try:
             if run.unrecorded:
-                await self._record(run)
-            if event.status is EventStatus.BLOCKED:
-                return
+                try:
+                    await self._record(run)
+                except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
+                    failure = error
+            if event.status is EventStatus.BLOCKED or run.abandoned:
+                return  # not broadcast, or not yet: whoever resumes its deliveries ends it
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
             if parts.events.wants("broadcast_partial_failure"):
@@ -104,6 +120,8 @@ class Settling:
             )
         finally:
             run.cascade.release()
+            if failure is not None:
+                raise failure
 
     async def observe(
         self,
