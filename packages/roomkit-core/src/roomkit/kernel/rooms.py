@@ -127,7 +127,7 @@ class Rooms:
         event = note(room_id, EventType.SYSTEM, "room_closed", "the room was closed")
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         if await self._write(draft):
-            await self._closed(room_id, event, "closed")
+            await self._closed(room_id, draft.event, "closed")
         return await self.get(room_id)
 
     async def archive(self, room_id: str) -> Room:
@@ -196,7 +196,10 @@ class Rooms:
             due = await self._parts.store.rooms_due(self._parts.clock.now())
             progress = False
             for room in due:
-                after, moved = await self.check_timers(room.id)
+                try:
+                    after, moved = await self.check_timers(room.id)
+                except RoomNotFoundError:  # deleted meanwhile
+                    continue
                 if moved:
                     progress = True
                     changed[room.id] = after
@@ -293,7 +296,7 @@ class Rooms:
             visibility=visibility,
         )
         await channel.update_binding(room_id, binding)
-        await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, event)
+        await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, draft.event)
         return binding
 
     async def detach(self, room_id: str, channel_id: str) -> bool:
@@ -324,7 +327,7 @@ class Rooms:
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
             await channel.update_binding(room_id, gone[0].replace(access=Access.NONE))
-        await self._observe(HookTrigger.ON_CHANNEL_DETACHED, event)
+        await self._observe(HookTrigger.ON_CHANNEL_DETACHED, draft.event)
         return True
 
     async def mute(self, room_id: str, channel_id: str, *, muted: bool) -> ChannelBinding:
