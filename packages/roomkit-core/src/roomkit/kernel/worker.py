@@ -72,11 +72,11 @@ class LaneWorker:
                     retryable=False,
                 )
             )
-        except ProviderError as error:
-            return outcome.failed(error_of(error))
         except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
             # The answer broke off: what the recipient saw of it is what was committed.
-            return outcome if recipient.broke_off(error) else outcome.failed(_unexpected(error))
+            return (
+                outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
+            )
         finally:
             lane.deadline.leave(outer)
         if output.skip_reason is not None:

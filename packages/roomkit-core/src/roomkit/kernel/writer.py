@@ -55,8 +55,8 @@ class Draft:
     are no gate's to judge, and count as no activity. `plan` is called with the room under its lock,
     to fill in what depends on it; what it raises reaches the caller, and nothing is stored.
     `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
-    the event. `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have
-    already seen the text.
+    the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
+    to it earlier. `streamed` are recipients that have already seen the text.
     """
 
     event: RoomEvent
@@ -75,6 +75,7 @@ class Draft:
     metadata: Mapping[str, Any] | None = None
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
+    injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
 
 
@@ -305,7 +306,7 @@ class Writer:
                     parts.settings.agent_response_policy,
                     answerable=draft.answerable,
                 )
-        injected = verdict.injected_events if verdict is not None else ()
+        injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
         commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         deadline.close()
