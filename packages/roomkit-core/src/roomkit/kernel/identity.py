@@ -258,7 +258,7 @@ def _known(context: RoomContext, message: InboundMessage) -> Participant | None:
     for person in context.participants:
         if (
             person.identification is IdentificationStatus.IDENTIFIED
-            and person.external_id == message.sender_id
+            and (person.external_id or person.id) == message.sender_id
             and message.channel_id in (person.connected_via or (person.channel_id,))
         ):
             return person

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.rooms import check_id
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
@@ -33,6 +34,7 @@ class Participants:
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
     ) -> Participant:
         """Return the participant, added or brought up to date."""
+        check_id(participant_id, "participant")
 
         async def work() -> Participant:
             record = await self._load(room_id)
@@ -102,10 +104,10 @@ class Participants:
             resolved_by=resolved_by,
         )
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
-        await self._writer.write(draft)
+        written = await self._writer.write(draft)
         record = await self._load(room_id)
         await self._settling.observe(
-            HookTrigger.ON_PARTICIPANT_IDENTIFIED, event, record, draft.cascade, event.source
+            HookTrigger.ON_PARTICIPANT_IDENTIFIED, written.event, record, draft.cascade, event.source
         )
         assert draft.participant is not None
         return draft.participant
