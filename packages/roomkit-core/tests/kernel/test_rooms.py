@@ -74,9 +74,7 @@ class TestCreating:
         """The id is taken."""
         await stage.socket("alice")
         await stage.say()
-        with pytest.raises(
-            RoomAlreadyExistsError, match="room 'r1' exists already: use get_room, or another id"
-        ):
+        with pytest.raises(RoomAlreadyExistsError, match="room 'r1' exists already: use get_room, or"):
             await stage.kit.create_room("r1", {"new": True})
         assert (await stage.kit.get_room("r1")).metadata == {}
         assert await stage.texts() == ["hello"]
@@ -183,16 +181,19 @@ class TestEnding:
         async def hook(event: RoomEvent, context: Any) -> None:
             heard.append(event.content.code)  # type: ignore[union-attr,arg-type]
 
+        async def never(event: RoomEvent, context: Any) -> None:
+            raise AssertionError
+
         for room_id in ("r2", "r3"):
             await stage.open(room_id)
-            for trigger in (HookTrigger.ON_ROOM_CLOSED, HookTrigger.AFTER_BROADCAST):
-                stage.kit.add_room_hook(room_id, trigger, HookExecution.ASYNC, hook)
+            stage.kit.add_room_hook(room_id, HookTrigger.ON_ROOM_CLOSED, HookExecution.ASYNC, hook)
+            stage.kit.add_room_hook(room_id, HookTrigger.ON_TASK_CREATED, HookExecution.ASYNC, never)
         await stage.kit.close_room("r2")
         await stage.kit.delete_room("r3")
 
         assert heard == ["room_closed"]
-        assert not stage.kit.hook_engine.has_hooks(HookTrigger.AFTER_BROADCAST, "r2")
-        assert not stage.kit.hook_engine.has_hooks(HookTrigger.AFTER_BROADCAST, "r3")
+        assert not stage.kit.hook_engine.has_hooks(HookTrigger.ON_TASK_CREATED, "r2")
+        assert not stage.kit.hook_engine.has_hooks(HookTrigger.ON_TASK_CREATED, "r3")
 
     async def test_a_deleted_room_is_gone(self, stage: Any) -> None:
         """With all that belonged to it; its id is free again."""
@@ -274,7 +275,7 @@ class TestChannels:
         with pytest.raises(RoomNotFoundError, match="no room 'r9'"):
             await stage.kit.attach_channel("r9", "alice")
         with pytest.raises(
-            ChannelNotRegisteredError, match=r"no channel 'bob' is registered \(there are: alice\)"
+            ChannelNotRegisteredError, match=r"no channel 'bob' is registered .there are: ali"
         ):
             await stage.kit.attach_channel("r1", "bob")
         with pytest.raises(ValidationError, match="rate_limmit"):
@@ -376,9 +377,7 @@ class TestChannels:
             lambda: kit.get_timeline("r1", as_channel="fax"),
         ]
         for call in calls:
-            with pytest.raises(
-                ChannelNotFoundError, match="'fax' is not attached to room 'r1': attach_channel"
-            ):
+            with pytest.raises(ChannelNotFoundError, match="'fax' is not attached to room 'r1': attach"):
                 await call()
 
     async def test_changes_are_no_activity_and_reach_nobody(self, stage: Any) -> None:
@@ -404,9 +403,7 @@ class TestChannels:
         """The same object again is no error; another one of its id is. Taken out, it is closed."""
         alice = await stage.socket("alice")
         stage.kit.register_channel(alice)
-        with pytest.raises(
-            ChannelAlreadyRegisteredError, match="a RecordingChannel is registered as 'alice'"
-        ):
+        with pytest.raises(ChannelAlreadyRegisteredError, match="a RecordingChannel is registered as"):
             stage.kit.register_channel(RecordingChannel("alice"))
         assert stage.kit.list_channels() == [alice]
 
@@ -524,7 +521,9 @@ class TestTimers:
             assert (await stage.kit.get_room("idle")).status is RoomStatus.CLOSED
             assert await notes(stage, "idle") == ["room_paused_by_timer", "room_closed_by_timer"]
 
-    async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(self, staging: Any) -> None:
+    async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
+        self, staging: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """A store that is away for a minute ends nothing."""
         from roomkit.abc.errors import StoreError
         from roomkit.memory.store import InMemoryStore
@@ -542,7 +541,7 @@ class TestTimers:
             await stage.open("idle", timers=TIMERS)
             await asyncio.sleep(100)
             assert (await stage.kit.get_room("idle")).status is RoomStatus.PAUSED
-            assert [fact["error"] for fact in stage.facts("background_error")] == ["StoreError: away"] * 2
+            assert caplog.text.count("the sweep of room timers failed; the next is in 30 s") == 2
 
 
 class TestTimeline:
