@@ -294,7 +294,7 @@ class RoomKit:
 
     async def _close(self) -> None:
         parts = self._parts
-        closing = Closing(parts.settings.close_timeout)
+        closing = Closing(parts.settings.close_timeout, parts.supervisor)
         closing.failures.extend(await self._sources.close(closing.left / 4))
         stuck = await parts.supervisor.end_services(closing.left / 4)
         await parts.supervisor.drain(closing.left / 2)
