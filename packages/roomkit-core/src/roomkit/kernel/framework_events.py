@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from roomkit.kernel.scope import innermost_gate, outside
 from roomkit.models.framework_event import FrameworkEvent
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ class FrameworkEvents:
         event_id: str | None = None,
         **data: Any,
     ) -> None:
-        """Hand an event to its handlers: at once to those that are idle, else in their turn."""
+        """Hand an event to its handlers: at once to those that are idle, else in their turn.
+
+        From inside a gate, when the room's lock is free. A handler is no part of a room's work.
+        """
         if not self.wants(kind):
             return
         listeners = [*self._subscriptions.get(kind, ()), *self._subscriptions.get("*", ())]
@@ -154,6 +158,13 @@ class FrameworkEvents:
             timestamp=self._clock.now(),
             data=data,
         )
+        self._hand_all(listeners, event)
+
+    def _hand_all(self, listeners: Sequence[_Subscription], event: FrameworkEvent) -> None:
+        gate = innermost_gate()
+        if gate is not None and gate.after is not None:  # told when the room's lock is free
+            gate.after.append(partial(self._hand_all, listeners, event))
+            return
         for subscription in listeners:
             self._hand(subscription, event)
 
@@ -162,4 +173,5 @@ class FrameworkEvents:
             subscription.dropped += 1
         subscription.backlog.append(event)
         if not subscription.busy:
-            self._supervisor.start(subscription.drain(), f"framework event handler {subscription.name}")
+            name = f"framework event handler {subscription.name}"
+            self._supervisor.start(subscription.drain(), name, outside())

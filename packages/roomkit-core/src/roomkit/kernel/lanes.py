@@ -192,7 +192,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[key] = Lane(self, key)
         if len(lane.queue) >= self._max_backlog:
-            self.worker.refuse(job)
+            job.refused = True
         else:
             lane.queue.append(job)
         return lane
@@ -206,7 +206,9 @@ class Lanes:
         """
         idle: list[Lane] = []  # bound: the jobs
         for job, lane in jobs:
-            if lane.working:
+            if job.refused:
+                self.worker.refuse(job)
+            elif lane.working:
                 lane.notice(job)
             elif lane.queue:
                 lane.working = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from roomkit.kernel.scope import Work
+from roomkit.kernel.scope import Work, innermost_gate
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import SystemContent
 from roomkit.models.enums import (
@@ -18,7 +19,7 @@ from roomkit.models.enums import (
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.cascade import Cascade, Run
@@ -39,6 +40,8 @@ _SYSTEM = EventSource(
     channel_id=SYSTEM_CHANNEL_ID, channel_type=ChannelType.SYSTEM, direction=ChannelDirection.OUTBOUND
 )
 
+_DEEPEST_NESTING = 20
+
 
 class Settling:
     """Brings runs to their end. Nothing here holds a lock."""
@@ -46,6 +49,7 @@ class Settling:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.receipts: Receipts | None = None
+        self._nesting = 0
 
     def launched(self, run: Run) -> None:
         """Note that every delivery of the run was started; those that already ended are written down."""
@@ -77,7 +81,32 @@ class Settling:
             self._finish(run)
 
     def _finish(self, run: Run) -> None:
-        self._parts.supervisor.start(self._settle(run), f"settling of event {run.event.id}")
+        # An observer's message settles inside the settling of the one it observed, for as long as
+        # nothing waits; the stack is not to grow with that.
+        self._nesting += 1
+        try:
+            self._parts.supervisor.start(
+                self._settle(run),
+                f"settling of event {run.event.id}",
+                eager=self._nesting <= _DEEPEST_NESTING,
+            )
+        finally:
+            self._nesting -= 1
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Start what calls foreign code: at once, or from inside a gate when the room's lock is free."""
+        gate = innermost_gate()
+        if gate is None or gate.after is None:
+            self._parts.supervisor.start(work(), name)
+        else:
+            gate.after.append(partial(self.start, work, name))
+
+    async def afterwards(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Do what calls foreign code before returning, or from inside a gate as `start` does."""
+        if innermost_gate() is None:
+            await work()
+        else:
+            self.start(work, name)
 
     def _write_down(self, run: Run) -> None:
         """Write what has ended so far beside what goes on; the cascade waits for it."""

@@ -443,7 +443,7 @@ class Writer:
             settling.side_effects(event, commit.tasks, commit.observations, record, cascade)
         if written.blocked:
             self._tell_blocked(event)
-        elif commit.room_changes and record.status is RoomStatus.ACTIVE and not draft.lifecycle:
+        elif not draft.lifecycle and (commit.room_changes or {}).get("status") is RoomStatus.ACTIVE:
             self._parts.events.emit("room_resumed", room_id=event.room_id)
         for run, _ in runs:
             settling.launched(run)
