@@ -26,13 +26,15 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("recipient", "run", "target")
+    __slots__ = ("recipient", "refused", "run", "target")
 
     def __init__(self, run: Run, target: Target, recipient: Recipient | None = None) -> None:
         self.run = run
         self.target = target
         self.recipient = recipient
         """Where the event was already streamed to, when it was."""
+        self.refused = False
+        """Whether its lane had no place for it."""
 
 
 class Worker(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.writer import Writer
+    from roomkit.models.event import RoomEvent
 
 __all__ = ["Participants"]
 
@@ -105,12 +107,17 @@ class Participants:
         )
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         written = await self._writer.write(draft)
-        record = await self._load(room_id)
-        await self._settling.observe(
-            HookTrigger.ON_PARTICIPANT_IDENTIFIED, written.event, record, draft.cascade, event.source
-        )
+        if written.event is not None:
+            identified = partial(self._identified, written.event, draft.cascade)
+            await self._settling.afterwards(identified, "observers of who somebody is")
         assert draft.participant is not None
         return draft.participant
+
+    async def _identified(self, event: RoomEvent, cascade: Cascade) -> None:
+        record = await self._load(event.room_id)
+        await self._settling.observe(
+            HookTrigger.ON_PARTICIPANT_IDENTIFIED, event, record, cascade, event.source
+        )
 
     async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
         """Mark somebody as having left, or as banned: then nothing of theirs is accepted any more."""
