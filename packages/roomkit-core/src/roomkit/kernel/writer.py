@@ -223,8 +223,12 @@ class Writer:
         reason = may_speak(record, event)
         if reason is not None or not amends(event):
             return reason
-        target_id = getattr(event.content, "target_event_id", "")
-        return may_amend(record, event, await self._parts.store.get_event(target_id))
+        target = await self._parts.store.get_event(getattr(event.content, "target_event_id", ""))
+        reason = may_amend(record, event, target)
+        if reason is None and target is not None:
+            # New words for a whisper are a whisper.
+            draft.event = event.replace(visibility=narrowest(event.visibility, target.visibility))
+        return reason
 
     async def _gate(
         self,
