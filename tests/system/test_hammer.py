@@ -47,6 +47,7 @@ class Snapshot:
     """A room as a remote store returns it: it does not move on while it is held."""
 
     def __init__(self, record):
+        self.room_id = record.room_id
         self.room = record.room
         self.version = record.version
         self.status = record.status
