@@ -209,7 +209,8 @@ class IdentityDesk:
         known = context.get_participant(identity.id)
         channel_id = message.channel_id
         via = known.connected_via if known is not None else ()
-        person = (known or Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id)).replace(
+        newcomer = Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id, joined_at=now)
+        person = (known or newcomer).replace(
             identification=IdentificationStatus.IDENTIFIED,
             identity_id=identity.id,
             display_name=identity.display_name or (known.display_name if known is not None else None),
@@ -238,6 +239,7 @@ class IdentityDesk:
             room_id=event.room_id,
             channel_id=message.channel_id,
             connected_via=(message.channel_id,),
+            joined_at=self._parts.clock.now(),
         )
         person = person.replace(
             candidates=candidates or None,

@@ -379,6 +379,7 @@ class Writer:
             channel_id=event.source.channel_id,
             content="an answer was too deep in a chain of answers",
             category="event_chain_depth_exceeded",
+            created_at=self._parts.clock.now(),
             metadata={
                 "chain_depth": event.chain_depth,
                 "max_chain_depth": self._parts.settings.max_chain_depth,
