@@ -9,14 +9,11 @@ import pytest
 CONFIG = """
 [agents.helper]
 plugin = "ai"
-provider = { plugin = "mock", responses = ["I am the helper."] }
+provider = { plugin = "mock" }
 
 [agents.other]
 plugin = "ai"
-provider = { plugin = "mock", responses = ["I am the other."] }
-
-[kit]
-agent_response_policy = "no_chain"
+provider = { plugin = "mock" }
 """
 
 
@@ -41,7 +38,7 @@ def test_the_agents_of_a_file_answer(roomkit, tmp_path):
     file = tmp_path / "roomkit.toml"
     file.write_text(CONFIG)
     one = roomkit("chat", "hello", "--config", str(file), "--agent", "helper")
-    assert (one.returncode, one.stdout, one.stderr) == (0, "I am the helper.\n", "")
+    assert (one.returncode, one.stdout, one.stderr) == (0, "Hello from AI\n", "")
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_events_come_in_the_order_of_the_timeline(roomkit):
     [
         "x" * 200_000,
         "\x00\x1b[2J\x07\n",
-        "\u2028\U0001f600 \u0646\u0635\n",
+        "\U0001f600\u2028\u0646\u0635\n",
         "{}\n",
         '{"type":"event"}\n',
         ":\n",
