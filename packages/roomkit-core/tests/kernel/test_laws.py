@@ -58,8 +58,9 @@ async def test_no_io_to_a_vendor_is_made_under_a_room_lock(stage):
 
 def test_there_is_one_write_path():
     """Events enter a timeline by the writer; what else commits writes no events."""
-    assert calls_of("commit") == {"writer", "answers", "participants", "rooms"}
-    for module in ("answers", "participants", "rooms"):
+    committing = calls_of("commit")
+    assert "writer" in committing
+    for module in committing - {"writer"}:
         tree = ast.parse((KERNEL / f"{module}.py").read_text())
         commits = [
             node
