@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError
@@ -118,7 +118,9 @@ class IdentityDesk:
         if status is IdentificationStatus.REJECTED:
             return Verdict(event, reason=decision.reason or "identity_rejected")
         if status is IdentificationStatus.CHALLENGE_SENT:
-            return Verdict(event, reason="identity_challenge_sent", inject=decision.inject)
+            # Remembered, so that the room of the question is the sender's own from here on.
+            pending = self._pending(message, event, context, decision)
+            return replace(pending, reason="identity_challenge_sent", inject=decision.inject)
         if status is IdentificationStatus.UNKNOWN:
             own = _own_id(event, context, message)
             return Verdict(
