@@ -10,6 +10,7 @@ from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlrea
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
+from roomkit.kernel.permissions import may_speak, may_write
 from roomkit.kernel.rooms import check_id
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
@@ -25,6 +26,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.session_event import SessionStartedEvent
 from roomkit.models.telemetry import SpanKind
+from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -176,8 +178,7 @@ class Inbound:
             context = RoomContext(Room(id=home))
         event = _parsed(await channel.handle_inbound(message, context), message, channel, home)
         if event.type in EPHEMERAL:
-            _check_signal(message, record)
-            return Draft(event=event, cascade=cascade), False
+            return Draft(event=_checked_signal(event, record), cascade=cascade), False
         verdict = Verdict(event)
         if self._desk.applies(channel):
             verdict = await self._desk.identify(message, event, context)
@@ -324,14 +325,20 @@ class Inbound:
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
 
 
-def _check_signal(message: InboundMessage, record: RoomRecord | None) -> None:
-    """Refuse a signal that has no room to be shown in: it opens none, and attaches nothing."""
+def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
+    """Return the signal as it may be shown. Who may not write to the room does not signal there either.
+
+    A signal opens no room and attaches nothing.
+    """
     if record is None:
         raise _Refused("room_not_found")
     if not record.status.is_open:
         raise _Refused(f"room_{record.status}")
-    if message.channel_id not in record.bindings:
-        raise _Refused("channel_not_attached")
+    binding = record.bindings.get(event.source.channel_id)
+    reason = may_speak(record, event) or may_write(binding)
+    if binding is None or reason is not None:
+        raise _Refused(reason or "channel_not_attached")
+    return event.replace(visibility=narrowest(event.visibility, binding.visibility))
 
 
 def _admitted(message: InboundMessage) -> InboundMessage:
