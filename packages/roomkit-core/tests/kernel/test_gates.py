@@ -675,3 +675,25 @@ async def test_the_framework_s_notes_are_not_shown_as_broadcasts(stage):
     await stage.kit.mute("r1", "alice")
     await stage.idle()
     assert seen == []
+
+
+async def test_what_each_gate_did_is_told(stage):
+    """Its name, its verdict and how long it took, once per event and in order."""
+    await stage.socket("alice")
+
+    @stage.kit.hook(HookTrigger.BEFORE_BROADCAST, priority=1, name="slow")
+    async def slow(event, context):
+        await asyncio.sleep(2)
+        return HookResult.modify(event.model_copy(update={"content": TextContent(body="better")}))
+
+    @stage.kit.hook(HookTrigger.BEFORE_BROADCAST, priority=2, name="strict")
+    async def strict(event, context):
+        return HookResult.block("no")
+
+    await stage.say("one")
+    (told,) = stage.facts("event_gated")
+    assert [(each["hook"], each["verdict"]) for each in told["verdicts"]] == [
+        ("slow", "modify"),
+        ("strict", "block"),
+    ]
+    assert [round(each["duration_ms"]) for each in told["verdicts"]] == [2000, 0]

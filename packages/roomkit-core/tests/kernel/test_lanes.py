@@ -8,10 +8,10 @@ import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
+from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import ProviderResult
-from roomkit.models.enums import ChannelMediaType, DeliveryState, HookTrigger, LengthPolicy
+from roomkit.models.enums import ChannelMediaType, DeliveryState, EventType, HookTrigger, LengthPolicy
 from roomkit_plugins.testing import Hang, RecordingChannel, assert_history
 from roomkit_plugins.testing import Recipient as Witness
 
@@ -617,3 +617,13 @@ class TestLedger:
         timeline = await stage.timeline(messages=False)
         bindings = {one.channel_id: one for one in await stage.kit.list_bindings("r1")}
         assert_history(timeline, [Witness(bindings[one.channel_id], one.events()) for one in channels])
+
+
+async def test_a_reaction_goes_only_where_it_can_be_shown(stage):
+    """A thumb sent as a text message is noise; the timeline keeps it for everybody."""
+    await stage.socket("alice")
+    plain = await stage.socket("plain")
+    lively = await stage.socket("lively", capabilities=ChannelCapabilities(supports_reactions=True))
+    result = await stage.say("👍", event_type=EventType.REACTION)
+    assert list(result.delivery_results) == ["lively"]
+    assert (plain.texts(), lively.texts()) == ([], ["👍"])

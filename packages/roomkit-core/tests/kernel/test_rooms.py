@@ -562,3 +562,18 @@ class TestTimeline:
         assert await texts(after_index=3, before_index=6) == ["2", "3"]
         assert await texts(as_channel="bob") == ["0", "1", "2", "4"]
         assert await texts(visibility_filter="alice") == ["3"]
+
+
+@pytest.mark.parametrize("end", ["close_room", "archive_room", "delete_room"])
+async def test_channels_are_told_that_a_room_is_over(stage: Any, end: str) -> None:
+    """As they are when they are detached, so that they keep nothing of it."""
+    told: list[tuple[str, Access]] = []
+
+    class Listening(RecordingChannel):
+        async def update_binding(self, room_id: str, binding: Any) -> None:
+            told.append((room_id, binding.access))
+
+    await stage.join(Listening("ws"), "r1")
+    await getattr(stage.kit, end)("r1")
+    await stage.idle()
+    assert told == [("r1", Access.READ_WRITE), ("r1", Access.NONE)]

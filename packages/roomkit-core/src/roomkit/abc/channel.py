@@ -134,7 +134,10 @@ class Channel(ABC):
         """Let go of a live session."""
 
     async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
-        """Notice that the channel's binding in a room changed or was removed (access NONE)."""
+        """Notice that the channel's binding in a room changed, or is over (access NONE).
+
+        It is over when the channel was detached and when the room was closed, archived or deleted.
+        """
 
     async def close(self) -> None:
         """Release what the channel holds. Idempotent."""

@@ -34,6 +34,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "session_started": "a stranger's message opened a room, or a call began",
     "routing_ambiguous": "no room could be told for a message, so it opened one: sender_id",
     "event_processed": "an event and all it set going has settled",
+    "event_gated": "an event went through its gates: verdicts, each with hook, verdict, duration_ms",
     "event_blocked": "an event was refused: reason, blocked_by",
     "hook_error": "a hook failed: hook, trigger, error",
     "hook_timeout": "a hook was late: hook, trigger, error",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from roomkit.models.enums import AgentResponsePolicy, ChannelCategory
+from roomkit.models.enums import AgentResponsePolicy, ChannelCategory, EventType
 from roomkit.models.visibility import admits
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def recipients(
     """Return the bindings `event` goes to, in order of attachment.
 
     Not the source, unless its channel serves several recipients; not who may not read, nor whom
-    the event's visibility leaves out; intelligences only as `answers_to` says.
+    the event's visibility leaves out; a reaction only to those that can show one; intelligences only
+    as `answers_to` says.
     """
     source_id = event.source.channel_id
     visibility = event.visibility
@@ -51,6 +52,8 @@ def recipients(
         if not binding.can_read or (
             visibility != "all" and not admits(visibility, channel_id, binding.category)
         ):
+            continue
+        if event.type is EventType.REACTION and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)
         if target.is_agent and not (answerable and answers_to(record, target, event, policy)):

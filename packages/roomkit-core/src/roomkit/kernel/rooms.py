@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,12 +144,15 @@ class Rooms:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         if await self._write(draft):
             self._parts.events.emit("room_archived", room_id=room_id)
+            await self._let_go(await self._parts.store.list_bindings(room_id))
         return await self.get(room_id)
 
     async def delete(self, room_id: str) -> bool:
         """Remove a room with everything in it."""
+        bindings = await self._parts.store.list_bindings(room_id)
         deleted = await self._writer.exclusively(room_id, lambda: self._parts.store.delete_room(room_id))
         if deleted:
+            await self._let_go(bindings)
             self._parts.hooks.forget_room(room_id)
             self._parts.events.emit("room_deleted", room_id=room_id)
         return deleted
@@ -216,6 +219,7 @@ class Rooms:
 
     async def _closed(self, room_id: str, event: RoomEvent, reason: str) -> None:
         self._parts.events.emit("room_closed", room_id=room_id, reason=reason)
+        await self._let_go(await self._parts.store.list_bindings(room_id))
         await self._observe(HookTrigger.ON_ROOM_CLOSED, event, last=True)
 
     async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
@@ -436,6 +440,13 @@ class Rooms:
         await self._settling.afterwards(
             partial(channel.update_binding, binding.room_id, binding), f"binding of {channel.channel_id}"
         )
+
+    async def _let_go(self, bindings: Sequence[ChannelBinding]) -> None:
+        """Let the channels of a room that is over know that nothing more comes of it."""
+        for binding in bindings:
+            channel = self._parts.channels.get(binding.channel_id)
+            if channel is not None:
+                await self._tell(channel, binding.replace(access=Access.NONE))
 
     async def _observe(self, trigger: HookTrigger, event: RoomEvent, *, last: bool = False) -> None:
         """Show a note to its observers; `last`, forget the room's own hooks then."""

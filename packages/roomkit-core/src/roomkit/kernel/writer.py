@@ -244,6 +244,8 @@ class Writer:
                 verdict = await self._parts.hooks.run_gates(hooks, event, RecordContext(record), deadline)
             finally:
                 await _end(work)
+        if self._parts.events.wants("event_gated"):
+            after.append(partial(self._tell_gated, event, verdict))
         # A gate rewrites what is said, not who said it, where, or how deep in a chain.
         if verdict.payload is not event:
             verdict.payload = verdict.payload.replace(
@@ -256,6 +258,18 @@ class Writer:
                 idempotency_key=event.idempotency_key,
             )
         return verdict
+
+    def _tell_gated(self, event: RoomEvent, verdict: GateVerdict) -> None:
+        self._parts.events.emit(
+            "event_gated",
+            room_id=event.room_id,
+            channel_id=event.source.channel_id,
+            event_id=event.id,
+            verdicts=[
+                {"hook": hook, "verdict": action, "duration_ms": milliseconds}
+                for hook, action, milliseconds in verdict.ran
+            ],
+        )
 
     def _block(
         self,
