@@ -33,6 +33,7 @@ def types(session: nox.Session) -> None:
     """Check types, strictly."""
     packages = [f"--package={module}" for module in MODULES.values()]
     session.run("mypy", *packages, "--package=tests.tree")
+    session.run("mypy", "--package=benchmarks")
     session.run("mypy", "noxfile.py")
 
 
@@ -58,10 +59,9 @@ def exports(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
-def benchmarks(session: nox.Session) -> None:
-    """Run the benchmarks, or those named after `--`."""
-    for script in session.posargs or sorted(map(str, Path("benchmarks").glob("*.py"))):
-        session.run("python", script)
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory; what follows `--` goes to `python -m benchmarks`."""
+    session.run("uv", "run", "--group=bench", "python", "-m", "benchmarks", *session.posargs)
 
 
 def _stands_alone(session: nox.Session, name: str) -> bool:

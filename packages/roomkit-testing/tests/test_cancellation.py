@@ -14,12 +14,13 @@ from roomkit_plugins.testing.cancellation import (
 )
 
 
+@pytest.mark.virtual_time
 async def test_every_await_is_cancelled_while_waiting_and_while_resuming() -> None:
     """Three awaits of futures are six runs, in order, each naming its place."""
 
     async def work() -> None:
         for _ in range(3):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(1)
 
     runs = [cancellation async for cancellation in cancellations(work)]
     assert [(run.point, run.at) for run in runs] == [(point, at) for point in (1, 2, 3) for at in CancelledAt]

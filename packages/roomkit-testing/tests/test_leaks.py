@@ -32,7 +32,7 @@ async def test_a_leaked_task_is_named() -> None:
     async def cycle() -> None:
         tasks.add(asyncio.create_task(asyncio.Event().wait(), name="forgotten"))
 
-    with pytest.raises(AssertionError, match=r"after 5 cycles there are 9 tasks, 4 before: forgotten"):
+    with pytest.raises(AssertionError, match=r"after 5 cycles there are \d+ tasks, \d+ before: forgotten"):
         await assert_nothing_leaks(cycle, cycles=5)
     for task in tasks:
         task.cancel()
@@ -67,7 +67,7 @@ async def test_a_leaked_thread_is_found() -> None:
         threads.append(threading.Thread(target=end.wait, name="lingering"))
         threads[-1].start()
 
-    with pytest.raises(AssertionError, match="threads, 4 before: lingering"):
+    with pytest.raises(AssertionError, match=r"threads, \d+ before: lingering"):
         await assert_nothing_leaks(cycle, cycles=3)
     end.set()
     for thread in threads:

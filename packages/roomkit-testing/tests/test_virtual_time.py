@@ -45,7 +45,7 @@ def test_two_runs_are_the_same() -> None:
 
         async def walk(number: int) -> None:
             for step in range(10):
-                await asyncio.sleep((number * 7 + step * 3) % 11 / 10)
+                await asyncio.sleep((number * 7 + step * 3) % 11 / 10)  # virtual time
                 steps.append((number, asyncio.get_running_loop().time()))
 
         await asyncio.gather(*map(walk, range(100)))
@@ -95,7 +95,7 @@ def test_a_treadmill_of_timers_is_found_out() -> None:
     async def main() -> None:
         async def heartbeat() -> None:
             for _ in itertools.count():
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # virtual time
 
         async with asyncio.TaskGroup() as group:
             group.create_task(heartbeat(), name="heartbeat")

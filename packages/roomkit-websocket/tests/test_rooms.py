@@ -185,11 +185,14 @@ async def test_no_room_is_ever_seen_from_another(steps):
         for channel in channels:
             await kit.attach_channel(room_id, channel.channel_id)
     allowed: dict[str, set[str | None]] = {}
+    named: dict[str, set[str]] = {}
     leaks: list[str] = []
 
     async def send(connection_id, event):
         room = text_of(event.content).partition(":")[0]
-        if room not in allowed.get(connection_id, set()) or event.room_id != room:
+        rooms = allowed[connection_id]
+        may = room in rooms or (None in rooms and room in named.get(connection_id, ()))
+        if not may or event.room_id != room:
             leaks.append(f"{connection_id} was shown {event.room_id}")
 
     talk = []
@@ -202,8 +205,7 @@ async def test_no_room_is_ever_seen_from_another(steps):
                 content=TextContent(body=f"{room_id}:{number}"),
                 connection_id=connection,
             )
-            if (joined := allowed.get(connection)) is not None and None in joined:
-                joined.add(room_id)
+            named.setdefault(connection, set()).add(room_id)
             talk.append(asyncio.create_task(kit.process_inbound(message, room_id=room_id)))
         elif step == "join":
             allowed[connection] = {room_id}

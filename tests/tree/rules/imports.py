@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.tree.source import Tree, owner
 
-FLOORS = ("models", "abc", "memory", "plugins", "kernel")
+FLOORS = ("models", "abc", "wire", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
 
 UPWARD_IMPORTS = {
@@ -14,6 +14,7 @@ UPWARD_IMPORTS = {
         "roomkit.plugins.builtin",
         "roomkit.kernel.kit",
     ): "the core's own hooks are handed the kit; for checkers only",
+    ("roomkit.plugins.failure_log", "roomkit.kernel.kit"): "what a hook was handed; for checkers only",
     ("roomkit.plugins.hookspecs", "roomkit.kernel.kit"): "hooks are handed the kit; for checkers only",
     ("roomkit.plugins.manager", "roomkit.kernel.kit"): "so are the hooks' wrappers; for checkers only",
 }

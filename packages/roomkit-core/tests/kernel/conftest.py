@@ -23,6 +23,8 @@ from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence, VirtualClock
 
 ROOM = "r1"
+NO_PLUGINS = PluginManager(entry_points=())
+NO_PLUGINS.scan()  # here, so that no kit starts a thread for it
 
 
 class Stage:
@@ -31,7 +33,8 @@ class Stage:
     def __init__(self, **options: Any) -> None:
         self.seen_by_store = options.setdefault("store", InMemoryStore())
         options.setdefault("clock", VirtualClock())
-        self.kit = RoomKit(plugins=PluginManager(entry_points=()), **options)
+        options.setdefault("plugins", NO_PLUGINS)
+        self.kit = RoomKit(**options)
         self.told: list[FrameworkEvent] = []
         self.kit.on("*")(self._hear)
 

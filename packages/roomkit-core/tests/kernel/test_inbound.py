@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -532,10 +533,8 @@ class TestDeadline:
             alice = await stage.socket("alice")
 
             async def stubborn(message, context, base=alice.handle_inbound):
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(5)
-                except asyncio.CancelledError:
-                    pass
                 return await base(message, context)
 
             alice.handle_inbound = stubborn

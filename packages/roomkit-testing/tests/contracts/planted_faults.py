@@ -172,6 +172,13 @@ class ServesTheLastFirst(InMemoryLockManager):
         super()._release(room_id, lock)
 
 
+@planted(RoomLockManagerContract, "test_a_lock_of_every_process_excludes_other_managers")
+class ClaimsToExcludeEverybody(InMemoryLockManager):
+    @property
+    def is_process_local(self) -> bool:
+        return False
+
+
 @planted(RoomLockManagerContract, "test_an_exception_inside_frees_the_lock")
 class LocksForEver(InMemoryLockManager):
     @asynccontextmanager

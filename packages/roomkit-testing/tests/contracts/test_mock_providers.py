@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from roomkit.abc.errors import ProviderError, code_for_status
 from roomkit_plugins.testing import (
     MockEmailProvider,
     MockHTTPProvider,
@@ -32,6 +33,19 @@ class TestMockSMSProvider(SMSProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockSMSProvider]:
         return MockSMSProvider
+
+    @pytest.fixture
+    def failing(self) -> Callable[[int], MockSMSProvider]:
+        def make(status: int) -> MockSMSProvider:
+            error = ProviderError(
+                f"the vendor answered {status}",
+                error_code=code_for_status(status),
+                provider="MockSMSProvider",
+                status_code=status,
+            )
+            return MockSMSProvider(fail_with=error)
+
+        return make
 
 
 class TestMockRCSProvider(RCSProviderContract):

@@ -128,7 +128,8 @@ class ConversationStore(ABC):
 
         Each event gets the room's next index and `commit.at` as `created_at`, and DELIVERED in
         place of PENDING. The indexes of a room strictly rise for ever: a deleted event's is not
-        used again. The room's counters, activity and version move with it. For each target a
+        used again. The room's counters and activity move with it, and its version when anything but
+        events was written. For each target a
         ledger row `<event id>:<channel id>` is created, PENDING. Cancellation does not undo it.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
@@ -174,7 +175,7 @@ class ConversationStore(ABC):
         """Return a page of rooms; each given filter must hold, metadata keys by equality.
 
         `after` is the id of the last room of the page before; it is exact while rooms come and go,
-        which `offset` is not.
+        which `offset` is not. Raises StoreError when that room is gone: begin again.
         """
 
     async def list_rooms(self, offset: int = 0, limit: int = 50) -> list[Room]:
@@ -379,13 +380,16 @@ class ConversationStore(ABC):
         limit: int = 100,
         after: str | None = None,
     ) -> list[Delivery]:
-        """Return rows in order of commit; each given filter must hold. `after` is a row's id."""
+        """Return rows in order of commit; each given filter must hold.
+
+        `after` is the id of the last row of the page before. Raises StoreError when it is gone.
+        """
 
     @abstractmethod
     async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
         """Move the receipt of the delivery with that vendor id forward; return the row, None if unknown.
 
-        A receipt never moves backwards, and FAILED is final.
+        A receipt never moves backwards, FAILED is final, and what was read did not fail.
         """
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ChannelDirection, EventStatus, HookTrigger
 from roomkit.models.event import EventSource, Generation, RoomEvent
+from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.settling import Settling
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.hook import InjectedEvent
     from roomkit.models.task import Observation, Task
 
 __all__ = ["Answers"]
@@ -140,8 +142,15 @@ class Answers:
             generation=Generation(stream_id=event_id),
         )
         event = self._answer_to(job, binding, event)
+        event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
         turn = _StreamedTurn(self, self._parts, event, binding, record, job.run.cascade)
-        await turn.run(stream, effects)
+        try:
+            await turn.run(stream, effects)
+        finally:
+            left = turn.taken_effects()
+            left.pop("injected", None)  # they stand beside words, and there were none
+            if any(left.values()):
+                await self._keep(left, job, record)
 
     async def commit(self, draft: Draft) -> Written:
         """Commit a part of a streamed turn."""
@@ -175,6 +184,7 @@ class _StreamedTurn:
         self._effects: dict[str, Any] = {}
         self._gate_tasks: list[Task] = []  # bound: what gates leave behind in one answer
         self._gate_observations: list[Observation] = []  # bound: likewise
+        self._gate_injected: list[InjectedEvent] = []  # bound: likewise
 
     async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> None:
         self._effects = dict(effects)
@@ -266,6 +276,7 @@ class _StreamedTurn:
                 )
             self._gate_tasks += verdict.tasks
             self._gate_observations += verdict.observations
+            self._gate_injected += verdict.injected_events
             if not verdict.allowed:
                 unsaid = "".join(segments[place:]) + self._buffer
                 raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
@@ -296,7 +307,7 @@ class _StreamedTurn:
                     recipient.commit(stored)
 
     async def _commit(self, text: str, generation: Generation) -> Written:
-        effects = self._taken_effects()
+        effects = self.taken_effects()
         event = self._event.replace(content=TextContent(body=text), generation=generation)
         return await self._answers.commit(
             Draft(
@@ -308,7 +319,7 @@ class _StreamedTurn:
             )
         )
 
-    def _taken_effects(self) -> dict[str, Any]:
+    def taken_effects(self) -> dict[str, Any]:
         """Return what the turn leaves behind besides words, once.
 
         Only now: an agent may add to its lists until its stream has ended.
@@ -316,12 +327,14 @@ class _StreamedTurn:
         effects, self._effects = self._effects, {}
         effects["tasks"] = (*(effects.get("tasks") or ()), *self._gate_tasks)
         effects["observations"] = (*(effects.get("observations") or ()), *self._gate_observations)
-        self._gate_tasks, self._gate_observations = [], []
+        if self._gate_injected:
+            effects["injected"] = self._gate_injected
+        self._gate_tasks, self._gate_observations, self._gate_injected = [], [], []
         return effects
 
     async def _commit_withheld(self, withheld: _Withheld, generation: Generation, *, said: bool) -> None:
         """Keep what a gate withheld, as a blocked entry."""
-        effects = self._taken_effects()
+        effects = self.taken_effects()
         event = self._event.replace(
             id=new_id() if said else self._event.id,
             content=TextContent(body=withheld.text),

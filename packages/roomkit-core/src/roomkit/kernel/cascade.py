@@ -56,7 +56,17 @@ class Cascade:
 class Run:
     """One committed event on its way out: which deliveries are still open, how the others ended."""
 
-    __slots__ = ("cascade", "event", "finished", "launched", "pending", "record", "targets", "unrecorded")
+    __slots__ = (
+        "abandoned",
+        "cascade",
+        "event",
+        "finished",
+        "launched",
+        "pending",
+        "record",
+        "targets",
+        "unrecorded",
+    )
 
     def __init__(
         self, cascade: Cascade, event: RoomEvent, record: RoomRecord, targets: Sequence[str]
@@ -67,6 +77,7 @@ class Run:
         self.targets = targets
         self.pending = len(targets)
         self.launched = False
+        self.abandoned = False
         self.finished: list[Delivery] = []  # bound: the event's targets
         self.unrecorded: list[Delivery] = []  # bound: the event's targets
 

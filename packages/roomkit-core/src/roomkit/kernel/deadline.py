@@ -6,7 +6,16 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Deadline"]
+__all__ = ["Deadline", "is_cancelled"]
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody cancelled the running task.
+
+    A CancelledError without that is the failure of what the task waited for.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class Deadline:

@@ -126,12 +126,15 @@ class Deliverer:
                 try:
                     output = await self._call(event, channel, binding, context)
                     _take(output, outcome)
-                except asyncio.CancelledError:
+                except asyncio.CancelledError as cancelled:
                     if breaker is not None:
                         breaker.record_abandoned()
-                    if not deadline.caught():
+                    if not deadline.disturbed:
+                        error = as_provider_error(cancelled)
+                    elif deadline.caught():
+                        error = _late(channel, settings.delivery_timeout)
+                    else:
                         raise
-                    error = _late(channel, settings.delivery_timeout)
                 except Exception as raised:  # noqa: BLE001  # a channel may raise anything
                     error = as_provider_error(raised)
                 else:
@@ -205,7 +208,7 @@ def _take(output: ChannelOutput, outcome: Outcome) -> None:
     outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *named, *result.parts)))
 
 
-def as_provider_error(error: Exception) -> ProviderError:
+def as_provider_error(error: BaseException) -> ProviderError:
     """Return a failure as a classified one; what is not classified counts as permanent."""
     if isinstance(error, ProviderError):
         return error

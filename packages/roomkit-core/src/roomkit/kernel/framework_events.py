@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit.kernel.scope import innermost_gate, outside
 from roomkit.models.framework_event import FrameworkEvent
 
 if TYPE_CHECKING:
@@ -66,9 +68,10 @@ type FrameworkHandler = Callable[[FrameworkEvent], Awaitable[None]]
 class _Subscription:
     """One handler: it sees events one at a time and in order, and delays nobody."""
 
-    __slots__ = ("backlog", "busy", "dropped", "handler", "kind", "name")
+    __slots__ = ("_owner", "backlog", "busy", "dropped", "handler", "kind", "name")
 
-    def __init__(self, kind: str, handler: FrameworkHandler) -> None:
+    def __init__(self, owner: FrameworkEvents, kind: str, handler: FrameworkHandler) -> None:
+        self._owner = owner
         self.kind = kind
         self.handler = handler
         self.name = getattr(handler, "__name__", type(handler).__name__)
@@ -86,8 +89,16 @@ class _Subscription:
                 except Exception:  # noqa: BLE001  # a handler may raise anything: it is logged
                     # Not reported as an event: the handler might be listening to that one too.
                     _log.exception("framework event handler %s failed on %s", self.name, event.type)
+                if self.dropped and not self.backlog:
+                    self._tell_dropped()
         finally:
             self.busy = False
+
+    def _tell_dropped(self) -> None:
+        """Say what was lost, once the handler has caught up: others may watch for it."""
+        dropped, self.dropped = self.dropped, 0
+        _log.warning("framework event handler %s is slow and lost %s events", self.name, dropped)
+        self._owner.emit("framework_events_dropped", handler=self.name, dropped=dropped)
 
 
 class FrameworkEvents:
@@ -108,7 +119,7 @@ class FrameworkEvents:
             close = get_close_matches(kind, FRAMEWORK_EVENTS, n=1, cutoff=0.8)
             if close:
                 _log.warning("the core emits no framework event %r; did you mean %r?", kind, close[0])
-        subscription = _Subscription(kind, handler)
+        subscription = _Subscription(self, kind, handler)
         self._subscriptions.setdefault(kind, []).append(subscription)
 
         def unsubscribe() -> None:
@@ -133,7 +144,10 @@ class FrameworkEvents:
         event_id: str | None = None,
         **data: Any,
     ) -> None:
-        """Hand an event to its handlers: at once to those that are idle, else in their turn."""
+        """Hand an event to its handlers: at once to those that are idle, else in their turn.
+
+        From inside a gate, when the room's lock is free. A handler is no part of a room's work.
+        """
         if not self.wants(kind):
             return
         listeners = [*self._subscriptions.get(kind, ()), *self._subscriptions.get("*", ())]
@@ -145,6 +159,13 @@ class FrameworkEvents:
             timestamp=self._clock.now(),
             data=data,
         )
+        self._hand_all(listeners, event)
+
+    def _hand_all(self, listeners: Sequence[_Subscription], event: FrameworkEvent) -> None:
+        gate = innermost_gate()
+        if gate is not None and gate.after is not None:  # told when the room's lock is free
+            gate.after.append(partial(self._hand_all, listeners, event))
+            return
         for subscription in listeners:
             self._hand(subscription, event)
 
@@ -153,4 +174,5 @@ class FrameworkEvents:
             subscription.dropped += 1
         subscription.backlog.append(event)
         if not subscription.busy:
-            self._supervisor.start(subscription.drain(), f"framework event handler {subscription.name}")
+            name = f"framework event handler {subscription.name}"
+            self._supervisor.start(subscription.drain(), name, outside())

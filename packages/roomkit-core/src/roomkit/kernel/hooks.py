@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import HookRegistrationError
-from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.deadline import Deadline, is_cancelled
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
@@ -319,15 +319,18 @@ class HookEngine:
         return failures
 
     async def _show(self, hook: HookRegistration, payload: Any, context: RoomContext) -> HookFailure | None:
+        limit = asyncio.timeout(hook.timeout)
         try:
-            async with asyncio.timeout(hook.timeout):
+            async with limit:
                 await self._call(hook, payload, context)
-        except TimeoutError as error:
-            return HookFailure(
-                hook.name, hook.trigger, f"not done within {hook.timeout} s", timed_out=True, cause=error
-            )
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            return HookFailure(hook.name, hook.trigger, f"CancelledError: {error}")
         except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return HookFailure(hook.name, hook.trigger, f"{type(error).__name__}: {error}", cause=error)
+            late = limit.expired()
+            told = f"not done within {hook.timeout} s" if late else f"{type(error).__name__}: {error}"
+            return HookFailure(hook.name, hook.trigger, told, timed_out=late, cause=error)
         return None
 
     def _failed(self, failure: HookFailure, room_id: str | None) -> None:

@@ -128,24 +128,25 @@ class IdentityDesk:
     ) -> IdentityResult:
         assert self.resolver is not None
         seconds = self._parts.settings.identity_timeout
-        kind, about = "", {"room_id": event.room_id, "channel_id": message.channel_id}
+        about = {"room_id": event.room_id, "channel_id": message.channel_id}
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with limit:
                 result = await self.resolver.resolve(message, context)
             # A wrong answer raises AttributeError here, and is reported as any failure is.
             return result.replace(
                 address=result.address or message.sender_id,
                 channel_type=result.channel_type or event.source.channel_type,
             )
-        except TimeoutError:
-            kind, error = "identity_timeout", f"no answer within {seconds} s"
         except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
-            kind, error = "identity_error", f"{type(raised).__name__}: {raised}"
+            error = (
+                f"no answer within {seconds} s" if limit.expired() else f"{type(raised).__name__}: {raised}"
+            )
         _log.warning("identity resolution on channel %s: %s", message.channel_id, error)
-        if kind == "identity_timeout":
-            self._parts.events.emit(kind, **about, timeout=seconds)
+        if limit.expired():
+            self._parts.events.emit("identity_timeout", **about, timeout=seconds)
         else:
-            self._parts.events.emit(kind, **about, error=error)
+            self._parts.events.emit("identity_error", **about, error=error)
         return IdentityResult(
             status=IdentificationStatus.UNKNOWN,
             address=message.sender_id,
@@ -258,7 +259,7 @@ def _known(context: RoomContext, message: InboundMessage) -> Participant | None:
     for person in context.participants:
         if (
             person.identification is IdentificationStatus.IDENTIFIED
-            and person.external_id == message.sender_id
+            and (person.external_id or person.id) == message.sender_id
             and message.channel_id in (person.connected_via or (person.channel_id,))
         ):
             return person

@@ -128,7 +128,7 @@ class Inbound:
             if fresh:
                 self._session_started(message, channel, draft)
             if draft.participant is not None and not written.blocked and not written.duplicate:
-                await self._joined(draft)
+                self._joined(draft)
             return await self._result(written, cascade, message, channel, wait, key)
         finally:
             if key is not None and self._in_flight.get(key) is cascade:
@@ -249,12 +249,12 @@ class Inbound:
         )
         if self._parts.hooks.has_hooks(HookTrigger.ON_SESSION_STARTED, event.room_id):
             draft.cascade.hold()
-            self._parts.supervisor.start(
-                self._observe_later(HookTrigger.ON_SESSION_STARTED, started, draft),
+            self._settling.start(
+                partial(self._observe_later, HookTrigger.ON_SESSION_STARTED, started, draft),
                 "observers of a session's start",
             )
 
-    async def _joined(self, draft: Draft) -> None:
+    def _joined(self, draft: Draft) -> None:
         """Tell the observers that a sender was identified."""
         person = draft.participant
         if person is None or person.identity_id is None or person.resolved_by != "resolver":
@@ -270,7 +270,10 @@ class Inbound:
                 resolved_by=person.resolved_by,
             )
             draft.cascade.hold()
-            await self._observe_later(HookTrigger.ON_PARTICIPANT_IDENTIFIED, payload, draft)
+            self._settling.start(
+                partial(self._observe_later, HookTrigger.ON_PARTICIPANT_IDENTIFIED, payload, draft),
+                "observers of who a sender is",
+            )
 
     async def _observe_later(self, trigger: HookTrigger, payload: object, draft: Draft) -> None:
         try:

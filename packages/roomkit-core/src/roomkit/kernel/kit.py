@@ -98,7 +98,8 @@ class RoomKit:
     channels: a call about a room from inside that room's own work returns at the commit.
 
     Installed plugins are started with the kit: by `start()`, by `async with`, or by the first call
-    that needs it. After `close()` every call raises KitClosedError.
+    that needs it. After `close()` every call that
+    changes or sends something raises KitClosedError.
     """
 
     def __init__(
@@ -293,7 +294,7 @@ class RoomKit:
 
     async def _close(self) -> None:
         parts = self._parts
-        closing = Closing(parts.settings.close_timeout)
+        closing = Closing(parts.settings.close_timeout, parts.supervisor)
         closing.failures.extend(await self._sources.close(closing.left / 4))
         stuck = await parts.supervisor.end_services(closing.left / 4)
         await parts.supervisor.drain(closing.left / 2)
@@ -821,15 +822,18 @@ class RoomKit:
         self, room_id: str, user_id: str, is_typing: bool = True, data: Mapping[str, Any] | None = None
     ) -> None:
         """Show that somebody types, or stopped."""
+        await self._enter()
         kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
         await self._signals.publish(room_id, kind, user_id, data)
 
     async def publish_presence(self, room_id: str, user_id: str, status: str) -> None:
         """Show that somebody is `online`, `away` or `offline`; any other status is a CUSTOM event."""
+        await self._enter()
         await self._signals.presence(room_id, user_id, status)
 
     async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
         """Show that somebody read an event; `mark_read` also moves the mark."""
+        await self._enter()
         await self._signals.publish(room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id})
 
     async def publish_reaction(
@@ -841,6 +845,7 @@ class RoomKit:
         action: Literal["add", "remove"] = "add",
     ) -> None:
         """Show a reaction to an event."""
+        await self._enter()
         await self._signals.publish(
             room_id,
             EphemeralEventType.REACTION,
@@ -859,6 +864,7 @@ class RoomKit:
         visibility: str = "intelligence",
     ) -> None:
         """Show an agent's tool calls; to intelligences and operators alone unless said otherwise."""
+        await self._enter()
         data: dict[str, Any] = {"tool_calls": list(tool_calls), "channel_id": channel_id}
         if duration_ms is not None:
             data["duration_ms"] = duration_ms
@@ -873,6 +879,7 @@ class RoomKit:
 
         `as_channel` shows only what that channel may see.
         """
+        await self._enter()
         return await self._signals.subscribe(room_id, callback, as_channel)
 
     async def unsubscribe_room(self, subscription_id: str) -> bool:

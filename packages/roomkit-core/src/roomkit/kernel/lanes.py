@@ -26,13 +26,15 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("recipient", "run", "target")
+    __slots__ = ("recipient", "refused", "run", "target")
 
     def __init__(self, run: Run, target: Target, recipient: Recipient | None = None) -> None:
         self.run = run
         self.target = target
         self.recipient = recipient
         """Where the event was already streamed to, when it was."""
+        self.refused = False
+        """Whether its lane had no place for it."""
 
 
 class Worker(Protocol):
@@ -65,6 +67,7 @@ class Lane:
     _changed: asyncio.Event | None = None
     deadline: Deadline | None = None
     busy: Job | None = None
+    answering = False
     working = False
 
     def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
@@ -90,11 +93,19 @@ class Lane:
         policy = job.target.binding.double_text
         if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
-        if policy is DoubleText.INTERRUPT and self._task is not None and not self._interrupting:
-            self._interrupting = True
-            self._task.cancel()
+        if policy is DoubleText.INTERRUPT:
+            self._interrupt()
         elif policy is DoubleText.STEER:
             self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
+
+    def _interrupt(self) -> None:
+        """Cancel the turn under way, unless it is this turn that made the message."""
+        task = self._task
+        if task is None or task is asyncio.current_task():
+            return
+        if self.answering and not self._interrupting:
+            self._interrupting = True
+            task.cancel()
 
     async def _steer(self, job: Job) -> None:
         if await self._owner.worker.steer(job, self) and job in self.queue:
@@ -183,7 +194,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[key] = Lane(self, key)
         if len(lane.queue) >= self._max_backlog:
-            self.worker.refuse(job)
+            job.refused = True
         else:
             lane.queue.append(job)
         return lane
@@ -197,7 +208,9 @@ class Lanes:
         """
         idle: list[Lane] = []  # bound: the jobs
         for job, lane in jobs:
-            if lane.working:
+            if job.refused:
+                self.worker.refuse(job)
+            elif lane.working:
                 lane.notice(job)
             elif lane.queue:
                 lane.working = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.rooms import check_id
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.writer import Writer
+    from roomkit.models.event import RoomEvent
 
 __all__ = ["Participants"]
 
@@ -33,6 +36,7 @@ class Participants:
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
     ) -> Participant:
         """Return the participant, added or brought up to date."""
+        check_id(participant_id, "participant")
 
         async def work() -> Participant:
             record = await self._load(room_id)
@@ -102,13 +106,18 @@ class Participants:
             resolved_by=resolved_by,
         )
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
-        await self._writer.write(draft)
-        record = await self._load(room_id)
-        await self._settling.observe(
-            HookTrigger.ON_PARTICIPANT_IDENTIFIED, event, record, draft.cascade, event.source
-        )
+        written = await self._writer.write(draft)
+        if written.event is not None:
+            identified = partial(self._identified, written.event, draft.cascade)
+            await self._settling.afterwards(identified, "observers of who somebody is")
         assert draft.participant is not None
         return draft.participant
+
+    async def _identified(self, event: RoomEvent, cascade: Cascade) -> None:
+        record = await self._load(event.room_id)
+        await self._settling.observe(
+            HookTrigger.ON_PARTICIPANT_IDENTIFIED, event, record, cascade, event.source
+        )
 
     async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
         """Mark somebody as having left, or as banned: then nothing of theirs is accepted any more."""

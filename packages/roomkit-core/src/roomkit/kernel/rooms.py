@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
@@ -127,7 +128,7 @@ class Rooms:
         event = note(room_id, EventType.SYSTEM, "room_closed", "the room was closed")
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         if await self._write(draft):
-            await self._closed(room_id, event, "closed")
+            await self._closed(room_id, draft.event, "closed")
         return await self.get(room_id)
 
     async def archive(self, room_id: str) -> Room:
@@ -196,7 +197,10 @@ class Rooms:
             due = await self._parts.store.rooms_due(self._parts.clock.now())
             progress = False
             for room in due:
-                after, moved = await self.check_timers(room.id)
+                try:
+                    after, moved = await self.check_timers(room.id)
+                except RoomNotFoundError:  # deleted meanwhile
+                    continue
                 if moved:
                     progress = True
                     changed[room.id] = after
@@ -211,8 +215,7 @@ class Rooms:
 
     async def _closed(self, room_id: str, event: RoomEvent, reason: str) -> None:
         self._parts.events.emit("room_closed", room_id=room_id, reason=reason)
-        await self._observe(HookTrigger.ON_ROOM_CLOSED, event)
-        self._parts.hooks.forget_room(room_id)
+        await self._observe(HookTrigger.ON_ROOM_CLOSED, event, last=True)
 
     async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge `metadata` into the room's."""
@@ -292,8 +295,8 @@ class Rooms:
             access=access,
             visibility=visibility,
         )
-        await channel.update_binding(room_id, binding)
-        await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, event)
+        await self._tell(channel, binding)
+        await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, draft.event)
         return binding
 
     async def detach(self, room_id: str, channel_id: str) -> bool:
@@ -323,8 +326,8 @@ class Rooms:
         self._parts.events.emit("room_channel_detached", room_id=room_id, channel_id=channel_id)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
-            await channel.update_binding(room_id, gone[0].replace(access=Access.NONE))
-        await self._observe(HookTrigger.ON_CHANNEL_DETACHED, event)
+            await self._tell(channel, gone[0].replace(access=Access.NONE))
+        await self._observe(HookTrigger.ON_CHANNEL_DETACHED, draft.event)
         return True
 
     async def mute(self, room_id: str, channel_id: str, *, muted: bool) -> ChannelBinding:
@@ -404,7 +407,7 @@ class Rooms:
         await self._write(draft)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
-            await channel.update_binding(room_id, done[0])
+            await self._tell(channel, done[0])
         if trigger is not None:
             await self._observe(trigger, draft.event)
         return done[0]
@@ -423,12 +426,28 @@ class Rooms:
             await draft.cascade.settled()
         return True
 
-    async def _observe(self, trigger: HookTrigger, event: RoomEvent) -> None:
-        if not self._parts.hooks.has_hooks(trigger, event.room_id):
-            return
-        record = await self._parts.store.load(event.room_id, recent=50)
-        if record is not None:
-            await self._settling.observe(trigger, event, record, Cascade(), event.source)
+    async def _tell(self, channel: Channel, binding: ChannelBinding) -> None:
+        """Let a channel know of its binding."""
+        await self._settling.afterwards(
+            partial(channel.update_binding, binding.room_id, binding), f"binding of {channel.channel_id}"
+        )
+
+    async def _observe(self, trigger: HookTrigger, event: RoomEvent, *, last: bool = False) -> None:
+        """Show a note to its observers; `last`, forget the room's own hooks then."""
+        if self._parts.hooks.has_hooks(trigger, event.room_id):
+            show = partial(self._show, trigger, event, last)
+            await self._settling.afterwards(show, f"observers of {trigger}")
+        elif last:
+            self._parts.hooks.forget_room(event.room_id)
+
+    async def _show(self, trigger: HookTrigger, event: RoomEvent, last: bool) -> None:
+        try:
+            record = await self._parts.store.load(event.room_id, recent=50)
+            if record is not None:
+                await self._settling.observe(trigger, event, record, Cascade(), event.source)
+        finally:
+            if last:
+                self._parts.hooks.forget_room(event.room_id)
 
 
 class _Unchanged(Exception):

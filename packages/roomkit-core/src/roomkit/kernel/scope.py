@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Self
 
 __all__ = ["Work", "gate_of", "working_for"]
@@ -26,7 +26,7 @@ class Work:
         self.room_id = room_id
         self.is_gate = is_gate
         self.active = True
-        self.parent = _current.get()
+        self.parent = _active(_current.get())
         self.depth = 0
         self.turn: asyncio.Lock | None = None
         self.after = after
@@ -45,6 +45,28 @@ class Work:
 
 
 _current: ContextVar[Work | None] = ContextVar("roomkit_work", default=None)
+
+
+def _active(work: Work | None) -> Work | None:
+    """Return the innermost work that is not over, so that what goes on for long forgets its past."""
+    while work is not None and not work.active:
+        work = work.parent
+    return work
+
+
+def outside() -> Context:
+    """Return a copy of the present context that belongs to no room's work."""
+    context = copy_context()
+    context.run(_current.set, None)
+    return context
+
+
+def innermost_gate() -> Work | None:
+    """Return the innermost gate that the caller runs inside of, of whichever room."""
+    work = _current.get()
+    while work is not None and not (work.is_gate and work.active):
+        work = work.parent
+    return work
 
 
 def working_for(room_id: str) -> bool:

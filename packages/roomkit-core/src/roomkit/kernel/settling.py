@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from roomkit.kernel.scope import Work
+from roomkit.kernel.scope import Work, innermost_gate
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import SystemContent
 from roomkit.models.enums import (
@@ -18,7 +19,7 @@ from roomkit.models.enums import (
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.cascade import Cascade, Run
@@ -39,6 +40,8 @@ _SYSTEM = EventSource(
     channel_id=SYSTEM_CHANNEL_ID, channel_type=ChannelType.SYSTEM, direction=ChannelDirection.OUTBOUND
 )
 
+_DEEPEST_NESTING = 20
+
 
 class Settling:
     """Brings runs to their end. Nothing here holds a lock."""
@@ -46,6 +49,7 @@ class Settling:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.receipts: Receipts | None = None
+        self._nesting = 0
 
     def launched(self, run: Run) -> None:
         """Note that every delivery of the run was started; those that already ended are written down."""
@@ -53,7 +57,7 @@ class Settling:
         if run.pending == 0:
             self._finish(run)
         elif run.unrecorded:
-            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+            self._write_down(run)
 
     def ended(self, run: Run, delivery: Delivery) -> None:
         """Note how one delivery ended."""
@@ -67,16 +71,53 @@ class Settling:
         if run.pending == 0:
             self._finish(run)
         else:
-            self._parts.supervisor.start(self._record(run), f"ledger of event {run.event.id}")
+            self._write_down(run)
 
     def abandoned(self, run: Run) -> None:
         """Note that a delivery was let go of; its row stays pending in the ledger."""
+        run.abandoned = True
         run.pending -= 1
         if run.launched and run.pending == 0:
             self._finish(run)
 
     def _finish(self, run: Run) -> None:
-        self._parts.supervisor.start(self._settle(run), f"settling of event {run.event.id}")
+        # An observer's message settles inside the settling of the one it observed, for as long as
+        # nothing waits; the stack is not to grow with that.
+        self._nesting += 1
+        try:
+            self._parts.supervisor.start(
+                self._settle(run),
+                f"settling of event {run.event.id}",
+                eager=self._nesting <= _DEEPEST_NESTING,
+            )
+        finally:
+            self._nesting -= 1
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Start what calls foreign code: at once, or from inside a gate when the room's lock is free."""
+        gate = innermost_gate()
+        if gate is None or gate.after is None:
+            self._parts.supervisor.start(work(), name)
+        else:
+            gate.after.append(partial(self.start, work, name))
+
+    async def afterwards(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Do what calls foreign code before returning, or from inside a gate as `start` does."""
+        if innermost_gate() is None:
+            await work()
+        else:
+            self.start(work, name)
+
+    def _write_down(self, run: Run) -> None:
+        """Write what has ended so far beside what goes on; the cascade waits for it."""
+        run.cascade.hold()
+        self._parts.supervisor.start(self._record_early(run), f"ledger of event {run.event.id}")
+
+    async def _record_early(self, run: Run) -> None:
+        try:
+            await self._record(run)
+        finally:
+            run.cascade.release()
 
     async def _record(self, run: Run) -> None:
         rows, run.unrecorded = run.unrecorded, []
@@ -87,11 +128,15 @@ class Settling:
 
     async def _settle(self, run: Run) -> None:
         parts, event = self._parts, run.event
+        failure: Exception | None = None
         try:
             if run.unrecorded:
-                await self._record(run)
-            if event.status is EventStatus.BLOCKED:
-                return
+                try:
+                    await self._record(run)
+                except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
+                    failure = error
+            if event.status is EventStatus.BLOCKED or run.abandoned:
+                return  # not broadcast, or not yet: whoever resumes its deliveries ends it
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
             if parts.events.wants("broadcast_partial_failure"):
@@ -104,6 +149,8 @@ class Settling:
             )
         finally:
             run.cascade.release()
+            if failure is not None:
+                raise failure
 
     async def observe(
         self,

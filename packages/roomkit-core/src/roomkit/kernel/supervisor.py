@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 __all__ = ["Interrupted", "Supervisor"]
@@ -27,9 +28,20 @@ class Supervisor:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start[T](self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `work` until it first waits; whatever is left of it is supervised."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+    def start[T](
+        self,
+        work: Coroutine[Any, Any, T],
+        name: str,
+        context: Context | None = None,
+        *,
+        eager: bool = True,
+    ) -> asyncio.Task[T]:
+        """Run `work` until it first waits; whatever is left of it is supervised.
+
+        It runs in `context`, else in a copy of the caller's. Not `eager`, it begins in a turn of its own.
+        """
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(work, loop=loop, context=context, eager_start=eager)
         if task.done():
             if not task.cancelled() and task.exception() is not None:
                 self._report(name, task)

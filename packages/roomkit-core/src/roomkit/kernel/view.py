@@ -93,6 +93,10 @@ class RecordContext(RoomContext):
             )
         return self._seen
 
+    def fix(self) -> None:
+        """Read the history now, so that what comes later is no part of it."""
+        _ = self.recent_events
+
     @property
     def delivery(self) -> Delivery | None:  # type: ignore[override]  # computed here, stored in the base
         """The ledger row being worked on."""

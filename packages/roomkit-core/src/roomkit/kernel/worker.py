@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import SupportsSteering
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.kernel.deliver import Deliverer, Outcome, error_of, row
+from roomkit.kernel.deliver import Deliverer, Outcome, as_provider_error, error_of, row
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
@@ -59,7 +59,9 @@ class LaneWorker:
         outer = lane.deadline.enter(self._parts.settings.delivery_timeout)
         try:
             output = await recipient.task
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            if not lane.deadline.disturbed:
+                return outcome.failed(error_of(as_provider_error(cancelled)))
             if not lane.deadline.caught():
                 raise
             recipient.task.cancel()
@@ -70,11 +72,11 @@ class LaneWorker:
                     retryable=False,
                 )
             )
-        except ProviderError as error:
-            return outcome.failed(error_of(error))
         except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
             # The answer broke off: what the recipient saw of it is what was committed.
-            return outcome if recipient.broke_off(error) else outcome.failed(_unexpected(error))
+            return (
+                outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
+            )
         finally:
             lane.deadline.leave(outer)
         if output.skip_reason is not None:
@@ -89,24 +91,31 @@ class LaneWorker:
         outcome = Outcome()
         assert lane.deadline is not None
         seconds = self._parts.settings.agent_timeout
+        failure: Exception | None = None
         outer = lane.deadline.enter(seconds)
+        lane.answering = True
         try:
             await self._ask(job, lane, outcome)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             if lane.was_interrupted():
                 outcome.skipped("interrupted")
+            elif not lane.deadline.disturbed:
+                failure = as_provider_error(cancelled)
             elif lane.deadline.caught():
-                error = ProviderError(
+                failure = ProviderError(
                     f"agent {job.target.binding.channel_id!r} did not answer within {seconds} s",
                     error_code=ErrorCode.TIMEOUT,
                 )
-                await self._failed(job, error, outcome)
             else:
                 raise
         except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
-            await self._failed(job, error, outcome)
+            failure = error
         finally:
+            lane.answering = False
             lane.deadline.leave(outer)
+        lane.was_interrupted()  # taken back, should the agent have swallowed it
+        if failure is not None:
+            await self._failed(job, failure, outcome)
         self._end(job, outcome, started)
 
     async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
@@ -132,6 +141,7 @@ class LaneWorker:
         context = RecordContext(
             record, reader=binding, event=event, target=channel_id, hidden=lane.waiting_event_ids
         )
+        context.fix()  # what comes during the turn has a turn of its own
         outcome.provider = channel.provider_name
         outcome.attempts = 1
         output = await channel.on_event(event, binding, context)

@@ -55,8 +55,8 @@ class Draft:
     are no gate's to judge, and count as no activity. `plan` is called with the room under its lock,
     to fill in what depends on it; what it raises reaches the caller, and nothing is stored.
     `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
-    the event. `blocked`, by whom and why, stores it as refused. `streamed` are recipients that have
-    already seen the text.
+    the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
+    to it earlier. `streamed` are recipients that have already seen the text.
     """
 
     event: RoomEvent
@@ -75,6 +75,7 @@ class Draft:
     metadata: Mapping[str, Any] | None = None
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
+    injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
 
 
@@ -222,8 +223,12 @@ class Writer:
         reason = may_speak(record, event)
         if reason is not None or not amends(event):
             return reason
-        target_id = getattr(event.content, "target_event_id", "")
-        return may_amend(record, event, await self._parts.store.get_event(target_id))
+        target = await self._parts.store.get_event(getattr(event.content, "target_event_id", ""))
+        reason = may_amend(record, event, target)
+        if reason is None and target is not None:
+            # New words for a whisper are a whisper.
+            draft.event = event.replace(visibility=narrowest(event.visibility, target.visibility))
+        return reason
 
     async def _gate(
         self,
@@ -305,7 +310,7 @@ class Writer:
                     parts.settings.agent_response_policy,
                     answerable=draft.answerable,
                 )
-        injected = verdict.injected_events if verdict is not None else ()
+        injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
         commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         deadline.close()
@@ -442,7 +447,7 @@ class Writer:
             settling.side_effects(event, commit.tasks, commit.observations, record, cascade)
         if written.blocked:
             self._tell_blocked(event)
-        elif commit.room_changes and record.status is RoomStatus.ACTIVE and not draft.lifecycle:
+        elif not draft.lifecycle and (commit.room_changes or {}).get("status") is RoomStatus.ACTIVE:
             self._parts.events.emit("room_resumed", room_id=event.room_id)
         for run, _ in runs:
             settling.launched(run)

@@ -90,7 +90,7 @@ class _Hold:
             lock.held = True
             return
         if lock.waiters is None:
-            lock.waiters = deque()
+            lock.waiters = deque()  # bound: the tasks that wait now
         turn: Future[None] = get_running_loop().create_future()
         lock.waiters.append(turn)
         try:

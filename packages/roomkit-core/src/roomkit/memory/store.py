@@ -351,7 +351,8 @@ class InMemoryStore(ConversationStore):
         if room_id is not None:
             for record in records:
                 if record.room_id == room_id:
-                    break
+                    return records
+            raise StoreError(f"no room {room_id!r} to go on after: begin again with after=None")
         return records
 
     @override
@@ -723,10 +724,8 @@ class InMemoryStore(ConversationStore):
         else:
             records = filter(None, (self._rooms.get(room_id),))
         rows = (row for record in records for row in self._ledger_of(record))
-        if after is not None:
-            for row in rows:
-                if row.id == after:
-                    break
+        if after is not None and not any(row.id == after for row in rows):
+            raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
         found = (
             row
             for row in rows

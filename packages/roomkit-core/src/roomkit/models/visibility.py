@@ -60,6 +60,6 @@ def narrowest(first: str, second: str) -> str:
     """Return the visibility that admits whom both admit: a binding caps what its channel says."""
     if first == "all" or first == second:
         return second
-    if second == "all" or first in _NOBODY:
+    if second == "all" or first in _NOBODY or second in first.split("&"):
         return first
     return second if second in _NOBODY else f"{first}&{second}"

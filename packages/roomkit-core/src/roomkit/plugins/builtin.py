@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import RoomKitError
+from roomkit.plugins.failure_log import log_failures
 from roomkit.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ def roomkit_register(registry: Registry) -> None:
 @hookimpl
 def roomkit_configure(kit: RoomKit) -> None:
     """Write the kit's failures to the log."""
-    from roomkit.kernel.failure_log import log_failures
-
     log_failures(kit)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 
 
 class Verdict(StrEnum):
@@ -41,6 +43,20 @@ class DoctorReport:
     def fail(self, subject: str, message: str, *, next_step: str) -> None:
         """Report that something cannot work until the user acts."""
         self._findings.append(Finding(Verdict.FAILED, subject, message, next_step))
+
+    def expect_module(self, subject: str, module: str, *, distribution: str) -> None:
+        """Check that the SDK `module` is installed; `distribution` is the plugin that brings it."""
+        if find_spec(module) is None:
+            self.fail(subject, f"the {module} SDK is not installed", next_step=f"pip install {distribution}")
+        else:
+            self.ok(subject, f"the {module} SDK is installed")
+
+    def expect_variable(self, subject: str, variable: str, *, next_step: str) -> None:
+        """Check that an environment variable is set, and warn when it is not; its value is not shown."""
+        if os.environ.get(variable):
+            self.ok(subject, f"{variable} is set")
+        else:
+            self.warn(subject, f"{variable} is not set", next_step=next_step)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -57,17 +57,12 @@ async def cancellations(factory: Factory) -> AsyncIterator[Cancellation]:
             assert lock.is_free(), cancellation
     """
     for point in range(1, MAX_POINTS):
-        reached = False
         for at in CancelledAt:
-            run = _Interrupted(factory(), point, at)
-            cancellation = await run.ended()
+            cancellation = await _Interrupted(factory(), point, at).ended()
             if cancellation is not None:
-                reached = True
                 yield cancellation
             elif at is CancelledAt.WAITING:
-                return
-        if not reached:
-            return
+                return  # it ended before there were so many awaits
     raise AssertionError(f"more than {MAX_POINTS} await points: is it waiting in a loop?")
 
 

@@ -145,6 +145,7 @@ class WebSocketServer:
             self._host,
             self._port,
             process_request=self._admit,
+            compression=None,  # chat is small; deflate costs more time and memory than it saves
             ping_interval=self._ping[0],
             ping_timeout=self._ping[1],
             close_timeout=self._close_timeout,

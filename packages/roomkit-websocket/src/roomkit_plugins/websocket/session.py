@@ -214,19 +214,23 @@ class Session:
 
     async def _answer(self, message: InboundMessage, result: InboundResult) -> None:
         if result.blocked:
-            # A code is for clients; what a hook says in words is for whoever wrote the hook.
-            reason = result.reason or ""
-            await self._refuse(message, reason if _CODE.fullmatch(reason) else "blocked")
+            reason = result.reason or "blocked"
+            if _CODE.fullmatch(reason):
+                await self._refuse(message, reason)
+            else:  # the words of a hook, for whoever sent the message
+                await self._refuse(message, "blocked", reason)
         elif result.event is not None and result.event.index >= 0:
             await self._write(
                 ack_frame(result.event, client_id=message.external_id, duplicate=result.duplicate)
             )
 
-    async def _refuse(self, message: InboundMessage, code: str) -> None:
+    async def _refuse(
+        self, message: InboundMessage, code: str, reason: str = "the message was not taken"
+    ) -> None:
         await self._write(
             error_frame(
                 code,
-                "the message was not taken",
+                reason,
                 next_step=_NEXT_STEPS.get(code, _NO_NEXT_STEP),
                 client_id=message.external_id,
             )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roomkit.abc.errors import StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.delivery import Delivery, DeliveryError
@@ -144,6 +145,13 @@ class LedgerContract(StoreSuite):
             seen += [row.id for row in page]
             await store.record_deliveries([row.replace(state=DeliveryState.SENT) for row in page])
         assert seen == [row.id for row in rows]
+
+    async def test_a_cursor_whose_row_is_gone_is_an_error(self, store: ConversationStore, room: Room) -> None:
+        """An empty page would look like the end, and the rest would never be seen."""
+        row = await pending(store, room.id)
+        await store.delete_room(room.id)
+        with pytest.raises(StoreError, match="begin again"):
+            await store.list_deliveries(after=row.id)
 
     # -- receipts -----------------------------------------------------------------------------
 

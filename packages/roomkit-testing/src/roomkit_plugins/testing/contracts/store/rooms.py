@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError
+from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
@@ -265,6 +265,13 @@ class RoomsContract(StoreSuite):
                 await store.create_room(Room(organization_id=here))
         assert len(seen) == len(set(seen)) == 10
         assert seen[:9] == [room.id for number, room in enumerate(rooms) if number != 5]
+
+    async def test_a_cursor_whose_room_is_gone_is_an_error(self, store: ConversationStore) -> None:
+        """An empty page would look like the end, and the rest would never be seen."""
+        room = await store.create_room(Room())
+        await store.delete_room(room.id)
+        with pytest.raises(StoreError, match="begin again"):
+            await store.find_rooms(after=room.id)
 
     async def test_rooms_whose_timers_ran_out_are_due(self, store: ConversationStore) -> None:
         """Open rooms, idle for longer than a timer allows, those idle longest first."""

@@ -1,0 +1,305 @@
+"""What an agent's turn costs beside the model: a reply, tool rounds, a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+from pydantic_core import to_json
+
+from benchmarks.floor import HandWritten
+from benchmarks.harness import Case, contest
+from benchmarks.report import Curve, Effort, Figure, Findings
+from benchmarks.world import ROOM, Sink, inbound, kit_of, send
+from roomkit.abc.ai import AIProvider
+from roomkit.abc.channel import Channel
+from roomkit.kernel.kit import RoomKit
+from roomkit.models.ai import (
+    AIContext,
+    AIResponse,
+    AITool,
+    AIToolCall,
+    StreamDone,
+    StreamEvent,
+    StreamTextDelta,
+)
+from roomkit.models.channel import ChannelBinding, ChannelOutput
+from roomkit.models.content import TextContent
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType
+from roomkit.models.event import EventSource, RoomEvent
+from roomkit_plugins.ai import AIChannel
+from roomkit_plugins.websocket import WebSocketChannel
+
+__all__ = ["reply", "stream", "tools"]
+
+ANSWER = "It left our warehouse this morning and arrives tomorrow."
+DELTA = "parcel "
+
+
+class Scripted(AIProvider):
+    """A model that costs nothing: it answers with what it is given, round and round."""
+
+    def __init__(self, *answers: AIResponse) -> None:
+        self._answers = cycle(answers or (AIResponse(content=ANSWER, finish_reason="stop"),))
+
+    @property
+    def model_name(self) -> str:
+        return "scripted"
+
+    async def generate(self, context: AIContext) -> AIResponse:
+        return next(self._answers)
+
+
+class Streaming(Scripted):
+    """A model that streams `deltas` pieces; the loop turns before each, as it does for a network."""
+
+    deltas = 0
+
+    @property
+    def supports_streaming(self) -> bool:
+        return True
+
+    @property
+    def supports_structured_streaming(self) -> bool:
+        return True
+
+    async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
+        async for text in _deltas(self.deltas):
+            yield StreamTextDelta(text)
+        yield StreamDone("stop")
+
+
+async def _deltas(count: int) -> AsyncIterator[str]:
+    for _ in range(count):
+        await asyncio.sleep(0)
+        yield DELTA
+
+
+class Echo(Channel):
+    """The barest intelligence: it answers everything people say."""
+
+    channel_type = ChannelType.AI
+    category = ChannelCategory.INTELLIGENCE
+
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        raise NotImplementedError
+
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        raise NotImplementedError
+
+    async def on_event(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        source = EventSource(
+            channel_id=self.channel_id,
+            channel_type=self.channel_type,
+            direction=ChannelDirection.OUTBOUND,
+        )
+        answer = RoomEvent(room_id=event.room_id, source=source, content=TextContent(body=ANSWER))
+        return ChannelOutput(responded=True, response_events=[answer])
+
+
+class _Agents:
+    """Kits with an agent each, whose rooms can be made new."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._rooms = 0
+
+    async def __aenter__(self) -> _Agents:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def kit(self, agent: Channel | None, sink: Sink | None = None) -> RoomKit:
+        """Open a kit whose room has a sender's socket and an agent."""
+        kit = await self._stack.enter_async_context(kit_of(0, sink=sink))
+        if agent is not None:
+            kit.register_channel(agent)
+            await kit.attach_channel(ROOM, agent.channel_id)
+        return kit
+
+    def in_new_rooms(self, kit: RoomKit, agent: Channel, items: int) -> Case:
+        """Return the case of messages that each open the conversation of their room."""
+        names: list[str] = []  # bound: items
+
+        async def prepare() -> None:
+            names.clear()
+            for _ in range(items):
+                self._rooms += 1
+                names.append(f"{ROOM}-{self._rooms}")
+                await kit.create_room(room_id=names[-1])
+                await kit.attach_channel(names[-1], "ws0")
+                await kit.attach_channel(names[-1], agent.channel_id)
+
+        async def run(items: int) -> None:
+            for name in names:
+                await kit.process_inbound(inbound(), room_id=name)
+
+        return Case(run, items, prepare)
+
+
+async def reply(effort: Effort) -> Findings:
+    """A message that an agent answers, the first of its room and after fifty others."""
+    items, sink = effort.items(200), Sink()
+
+    async def answer() -> str:
+        return ANSWER
+
+    async with _Agents() as agents:
+        agent, echo = AIChannel("agent", Scripted()), Echo("agent")
+        with_agent, with_echo = await agents.kit(agent), await agents.kit(echo)
+        alone = await agents.kit(None)
+        long_talk = await agents.kit(AIChannel("agent", Scripted()))
+        await send(long_talk, 30)
+        by_hand = HandWritten([sink.send])
+        found = await contest(
+            {
+                "agent": agents.in_new_rooms(with_agent, agent, items),
+                "fifty": Case(partial(send, long_talk), items),
+                "echo": Case(partial(send, with_echo), items),
+                "alone": Case(partial(send, alone), items),
+                "floor": Case(lambda items: by_hand.replies(items, answer), items),
+            },
+            effort.rounds(40),
+        )
+    floor = found["floor"].best
+    return Findings(
+        [
+            Figure("message and its answer by an agent, new room", found["agent"].best, "µs", floor, 150.0),
+            Figure(
+                "message and its answer by an agent that reads 50 messages",
+                found["fifty"].best,
+                "µs",
+                floor,
+                150.0,
+            ),
+            Figure("message and its answer by a bare intelligence", found["echo"].best, "µs", floor),
+            Figure("message without an answer", found["alone"].best),
+        ]
+    )
+
+
+async def tools(effort: Effort) -> Findings:
+    """A message whose answer takes two rounds of tool calls."""
+    items, sink = effort.items(100), Sink()
+
+    def asks(number: int) -> AIResponse:
+        call = AIToolCall(id=f"call-{number}", name="track", arguments={"parcel": number})
+        return AIResponse(content="", finish_reason="tool_calls", tool_calls=[call])
+
+    script = (asks(1), asks(2), AIResponse(content=ANSWER, finish_reason="stop"))
+    tool = AITool(
+        name="track",
+        description="Where a parcel is.",
+        parameters={"type": "object", "properties": {"parcel": {"type": "integer"}}, "required": ["parcel"]},
+    )
+
+    async def track(name: str, arguments: dict[str, Any]) -> str:
+        return "on its way"
+
+    model = Scripted(*script)
+
+    async def answer() -> str:
+        for _ in range(2):
+            response = await model.generate(AIContext(messages=[]))
+            for call in response.tool_calls:
+                await track(call.name, dict(call.arguments))
+        return (await model.generate(AIContext(messages=[]))).content
+
+    async with _Agents() as agents:
+        agent = AIChannel("agent", Scripted(*script), tools=[(tool, track)])
+        kit, by_hand = await agents.kit(agent), HandWritten([sink.send])
+        found = await contest(
+            {
+                "tools": agents.in_new_rooms(kit, agent, items),
+                "floor": Case(lambda items: by_hand.replies(items, answer), items),
+            },
+            effort.rounds(40),
+        )
+    return Findings(
+        [
+            Figure(
+                "message and its answer after two tool rounds",
+                found["tools"].best,
+                "µs",
+                found["floor"].best,
+                250.0,
+            )
+        ]
+    )
+
+
+async def stream(effort: Effort) -> Findings:
+    """A streamed answer: what a delta costs, and how many bytes it makes of a text."""
+    sizes = effort.sizes(0, 100, 1_000, 3_000, 10_000)
+    sink, model = Sink(), Streaming()
+
+    async def streamed(kit: RoomKit, deltas: int, items: int) -> None:
+        model.deltas = deltas
+        await send(kit, items)
+
+    async def by_hand(deltas: int, items: int) -> None:
+        for _ in range(items):
+            async for text in _deltas(deltas):
+                frame = to_json(
+                    {"type": "stream_chunk", "room_id": ROOM, "stream_id": "0" * 32, "delta": text}
+                )
+                await write("socket", frame)
+
+    async def write(connection_id: str, frame: bytes) -> None:
+        sink.bytes += len(frame)
+
+    async with kit_of(0) as kit:
+        channel = kit.get_channel("ws0")
+        assert isinstance(channel, WebSocketChannel)
+        channel.register_connection(
+            "watcher", sink.send, stream_send_fn=sink.send_frame, room_id=ROOM, participant_id="bob"
+        )
+        kit.register_channel(AIChannel("agent", model, max_context_events=1))
+        await kit.attach_channel(ROOM, "agent")
+        written: list[tuple[float, float]] = []  # bound: sizes
+        for size in sizes:
+            before = sink.bytes
+            await streamed(kit, size, 1)
+            written.append((size * len(DELTA), sink.bytes - before))
+        cases = {
+            f"{size}": Case(partial(streamed, kit, size), max(1, effort.items(3000) // (size + 10)))
+            for size in sizes
+        }
+        cases["floor"] = Case(partial(by_hand, sizes[-1]), 1)
+        found = await contest(cases, effort.rounds(25))
+    most = sizes[-1] or 1
+    per_delta = (found[f"{sizes[-1]}"].best - found[f"{sizes[0]}"].best) / most
+    (_, start), (_, tenth), (text, sent) = written[0], written[len(written) // 2], written[-1]
+    lines = {
+        "RoomKit": written,
+        "twice the text": [(characters, 2.0 * characters) for characters, _ in written],
+        "if each frame held the text so far": [
+            (characters, characters * (characters / len(DELTA) + 1) / 2) for characters, _ in written
+        ],
+    }
+    return Findings(
+        [
+            Figure("each streamed delta adds", per_delta, "µs", found["floor"].best / most, 5.0),
+            Figure("bytes sent for 10,000 deltas", sent, "bytes", text, 1_000_000.0),
+            Figure("bytes sent, 10 times the text", (sent - start) / max(tenth - start, 1), "x", 10.0, 10.5),
+        ],
+        [
+            Curve("stream-bytes", "characters of the answer", "bytes sent", lines, log=False),
+            Curve(
+                "stream-cost",
+                "deltas of the answer",
+                "µs of CPU per answer",
+                {"RoomKit": [(size, found[f"{size}"].best) for size in sizes]},
+                log=False,
+            ),
+        ],
+    )

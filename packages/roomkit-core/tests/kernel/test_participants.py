@@ -1,0 +1,151 @@
+"""Who is in a room: added, brought up to date, tied to an identity, shown out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roomkit.abc.errors import (
+    IdentityNotFoundError,
+    InvalidInputError,
+    ParticipantNotFoundError,
+    RoomNotFoundError,
+)
+from roomkit.models import HookTrigger, IdentificationStatus, Identity, Participant, ParticipantStatus
+from roomkit_plugins.testing import MockIdentityResolver
+
+pytestmark = pytest.mark.virtual_time
+
+BOB = Identity(id="bob", display_name="Bob")
+
+
+async def people(stage: Any) -> dict[str, Participant]:
+    return {person.id: person for person in await stage.kit.list_participants("r1")}
+
+
+async def test_somebody_is_added_once(stage: Any) -> None:
+    """With the channel they came by, and no note: the host did it."""
+    first = await stage.kit.ensure_participant("r1", "sms", "bob", "Bob")
+    again = await stage.kit.ensure_participant("r1", "sms", "bob")
+
+    assert again == first == (await people(stage))["bob"]
+    assert (first.channel_id, first.connected_via, first.display_name) == ("sms", ("sms",), "Bob")
+    assert first.identification is IdentificationStatus.PENDING
+    assert first.joined_at == stage.kit.clock.now()
+    assert await stage.timeline(messages=False) == []
+
+
+async def test_a_second_channel_and_a_new_name_are_kept(stage: Any) -> None:
+    """The first channel stays the first."""
+    await stage.kit.ensure_participant("r1", "sms", "bob")
+    person = await stage.kit.ensure_participant("r1", "mail", "bob", "Robert")
+
+    assert (person.channel_id, person.connected_via, person.display_name) == (
+        "sms",
+        ("sms", "mail"),
+        "Robert",
+    )
+
+
+async def test_at_once_from_two_channels_is_one_person(stage: Any) -> None:
+    """Nothing one of them said is lost."""
+    await asyncio.gather(*(stage.kit.ensure_participant("r1", channel, "bob") for channel in "abcde"))
+
+    assert (await people(stage))["bob"].connected_via == tuple("abcde")
+
+
+async def test_whoever_speaks_is_in_the_room(stage: Any) -> None:
+    """A transport's sender becomes a participant, an agent does not; being added is no activity."""
+    await stage.socket("alice")
+    await stage.agent("bot", ["hi"])
+    before = (await stage.kit.get_room("r1")).timers
+    await stage.kit.ensure_participant("r1", "alice", "x")
+    assert (await stage.kit.get_room("r1")).timers == before
+    await stage.say(by="+1")
+
+    assert set(await people(stage)) == {"x", "+1"}
+    assert (await people(stage))["+1"].identification is IdentificationStatus.UNKNOWN
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "a\0b", "x" * 513])
+async def test_what_cannot_be_an_id_is_refused(stage: Any, bad: str) -> None:
+    """As for rooms and channels."""
+    with pytest.raises(InvalidInputError, match="cannot be a participant id"):
+        await stage.kit.ensure_participant("r1", "sms", bad)
+
+
+async def test_a_participant_is_tied_to_an_identity(stage: Any) -> None:
+    """By hand: noted, told, and dated; the name is the identity's."""
+    seen = stage.observe(HookTrigger.ON_PARTICIPANT_IDENTIFIED)
+    await stage.kit.store.create_identity(BOB)
+    await stage.kit.ensure_participant("r1", "sms", "+1", "somebody")
+    await asyncio.sleep(5)
+    person = await stage.kit.resolve_participant("r1", "+1", "bob", resolved_by="carol")
+
+    assert person == (await people(stage))["+1"]
+    assert (person.identification, person.identity_id) == (IdentificationStatus.IDENTIFIED, "bob")
+    assert (person.display_name, person.resolved_by, person.resolved_at) == (
+        "Bob",
+        "carol",
+        stage.kit.clock.now(),
+    )
+    (note,) = await stage.timeline(messages=False)
+    assert seen == [note]
+    assert note.content.code == "participant_identified"
+    assert note.content.data == {"identity_id": "bob", "resolved_by": "carol"}
+    assert note.source.participant_id == "+1"
+
+
+async def test_an_identity_without_a_name_leaves_the_one_there_is(stage: Any) -> None:
+    """A name is not lost by being identified."""
+    await stage.kit.store.create_identity(Identity(id="bob"))
+    await stage.kit.ensure_participant("r1", "sms", "+1", "somebody")
+
+    assert (await stage.kit.resolve_participant("r1", "+1", "bob")).display_name == "somebody"
+
+
+async def test_whoever_was_identified_by_hand_stays_identified(staging: Any) -> None:
+    """The next message from that address is theirs: nobody is asked again, and nobody is there twice."""
+    resolver = MockIdentityResolver({"+1": BOB})
+    async with staging(identity_resolver=resolver) as stage:
+        await stage.socket("sms")
+        await stage.kit.store.create_identity(BOB)
+        await stage.kit.ensure_participant("r1", "sms", "+1")
+        await stage.kit.resolve_participant("r1", "+1", "bob")
+        result = await stage.say(channel="sms", by="+1")
+
+        assert result.event.source.participant_id == "+1"
+        assert set(await people(stage)) == {"+1"}
+        assert resolver.calls == []
+
+
+async def test_what_is_not_there_is_named(stage: Any) -> None:
+    """The room, the person, the identity."""
+    await stage.kit.ensure_participant("r1", "sms", "+1")
+    await stage.kit.store.create_identity(BOB)
+    with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
+        await stage.kit.ensure_participant("r9", "sms", "+1")
+    with pytest.raises(IdentityNotFoundError, match=r"no identity 'x': store\.create_identity first"):
+        await stage.kit.resolve_participant("r1", "+1", "x")
+    for call in (stage.kit.resolve_participant("r1", "+2", "bob"), stage.kit.remove_participant("r1", "+2")):
+        with pytest.raises(ParticipantNotFoundError, match="nobody with the id '\\+2' in room 'r1'"):
+            await call
+    assert await stage.timeline(messages=False) == []
+
+
+async def test_whoever_left_may_come_back_and_whoever_is_banned_may_not(stage: Any) -> None:
+    """Both are noted; nothing of a banned sender is stored."""
+    await stage.socket("sms")
+    await stage.say(channel="sms", by="+1")
+    await stage.say(channel="sms", by="+2")
+    left = await stage.kit.remove_participant("r1", "+1")
+    banned = await stage.kit.remove_participant("r1", "+2", banned=True)
+
+    assert (left.status, banned.status) == (ParticipantStatus.LEFT, ParticipantStatus.BANNED)
+    codes = [e.content.code for e in await stage.timeline(messages=False) if e.type == "participant_left"]
+    assert codes == ["participant_left", "participant_banned"]
+    assert not (await stage.say(channel="sms", by="+1")).blocked
+    refused = await stage.say(channel="sms", by="+2")
+    assert (refused.reason, refused.event) == ("participant_banned", None)

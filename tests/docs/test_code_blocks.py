@@ -1,0 +1,61 @@
+"""Every Python block of the documentation runs, without a network, and prints what the page says."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs import blocks
+from tests.docs.blocks import PAGES, ROOT, pages_with_blocks
+
+LINK = re.compile(r"\]\((?!https?://|mailto:)(?P<path>[^)#\s]+)(?:#[\w-]*)?\)")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing out of this machine."""
+    connect = socket.socket.connect
+
+    def only_here(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a block of the documentation wants to connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.mark.parametrize("page", pages_with_blocks(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, as one program; what they should print is what they print."""
+    monkeypatch.chdir(tmp_path)
+    blocks.run(page)
+
+
+def test_a_wrong_block_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place of the block, for an error and for another output."""
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(blocks, "ROOT", tmp_path)
+    page.write_text("# Page\n\n```python\nx = 1\n```\n\n```python\nprint(x)\n```\n\n```text\n2\n```\n")
+    with pytest.raises(AssertionError, match=r"page\.md:7 printed:\n1"):
+        blocks.run(page)
+    page.write_text("```python\nawait no_such_name()\n```\n")
+    with pytest.raises(NameError, match="no_such_name"):
+        blocks.run(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Within the repository."""
+    for link in LINK.finditer(page.read_text(encoding="utf-8")):
+        assert (page.parent / link["path"]).exists(), link["path"]
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    """A page nobody finds is no page."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f"]({page.relative_to(ROOT)})" in readme, page
