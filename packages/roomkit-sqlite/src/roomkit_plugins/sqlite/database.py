@@ -169,7 +169,7 @@ class Database:
                     self._wake()
                 raise
             self._check_open()
-        connection = self._idle.popleft()
+        connection = self._idle.pop()  # the last used: its pages are in memory
         try:
             return await connection.run(work)
         except sqlite3.Error as error:
