@@ -11,7 +11,7 @@ import pytest
 from roomkit.abc.errors import StaleRoomError
 from roomkit.abc.store import Amend, Commit, Entry, RoomRecord
 from roomkit.models.content import TextContent
-from roomkit.models.enums import EventStatus, EventType, RoomStatus
+from roomkit.models.enums import DeliveryState, EventStatus, EventType, RoomStatus
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
@@ -181,6 +181,7 @@ async def test_cost_does_not_grow_with_the_room(store: SQLiteStore, room: Room) 
         sent = event(room_id, "once more", idempotency_key="key")
         for number in range(60):
             await say(store, event(room_id, str(number)))
+        await store.add_binding(binding(room_id, "reader"))
         await store.load(room_id, recent=50)
         taken: dict[str, int] = {}
         steps.since_last()
@@ -194,6 +195,20 @@ async def test_cost_does_not_grow_with_the_room(store: SQLiteStore, room: Room) 
         taken["key"] = steps.since_last()
         await store.list_deliveries(room_id, event_id=stored.id)
         taken["ledger"] = steps.since_last()
+        await store.record_deliveries(await store.list_deliveries(room_id, event_id=stored.id))
+        taken["record"] = steps.since_last()
+        await store.list_deliveries(room_id, limit=5)
+        taken["the room's ledger"] = steps.since_last()
+        await store.list_deliveries(room_id, state=DeliveryState.PENDING, limit=5)
+        taken["the room's pending"] = steps.since_last()
+        await store.list_deliveries(state=DeliveryState.PENDING, limit=5)
+        taken["pending"] = steps.since_last()
+        await store.list_deliveries(state=DeliveryState.FAILED, limit=5)
+        taken["failed"] = steps.since_last()
+        await store.mark_read(room_id, "reader", stored.id)
+        taken["mark"] = steps.since_last()
+        await store.get_unread_count(room_id, "reader")
+        taken["unread"] = steps.since_last()
         await store.get_event_count(room_id)
         taken["count"] = steps.since_last()
         return taken

@@ -119,13 +119,9 @@ async def test_a_search_does_not_read_other_rooms(store: SQLiteStore, room: Room
     """A word of many rooms is found in a small one without walking through the others."""
     steps = await Steps().watch(store)
     (mine,) = await say(store, event(room.id, "common rare"))
-    await store.search_events(room.id, word)
-    steps.since_last()
-    assert await store.search_events(room.id, word) == [mine]
-    alone = steps.since_last()
     crowd = await store.create_room(Room())
-    for _ in range(10):
+    for _ in range(20):
         await say(store, *(event(crowd.id, "common") for _ in range(100)))
     steps.since_last()
     assert await store.search_events(room.id, word) == [mine]
-    assert steps.since_last() <= alone * 1.3 + 50
+    assert steps.since_last() < 1000  # of which most are the index's own, however large it is

@@ -158,7 +158,9 @@ _FIRST = (
         UNIQUE (event, channel_id)
     ) STRICT""",
     "CREATE INDEX deliveries_by_room ON deliveries (room)",
-    "CREATE INDEX deliveries_pending ON deliveries (channel_id) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_pending ON deliveries (state) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_pending_by_room ON deliveries (room) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_failed ON deliveries (state) WHERE state = 'failed'",
     """CREATE TABLE delivery_messages (
         provider TEXT NOT NULL,
         message_id TEXT NOT NULL,
