@@ -64,7 +64,7 @@ _NOT_SEARCHED = frozenset({EventType.EDIT, EventType.DELETE})
 def dump(record: Record) -> str:
     """Return the JSON a record is kept as. Raises ValueError for what JSON cannot carry."""
     excluded = _IN_COLUMNS.get(type(record))
-    return to_json(record, exclude=excluded, exclude_none=True, inf_nan_mode="constants").decode()
+    return to_json(record, exclude=excluded, exclude_none=True).decode()
 
 
 def load[R: Record](model: type[R], data: str) -> R:
