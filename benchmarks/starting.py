@@ -83,7 +83,7 @@ async def importing(effort: Effort) -> Findings:
 
 async def first_message(effort: Effort) -> Findings:
     """From the start of the interpreter to the end of it, one message in between."""
-    best = _contest({"first": [_FIRST], "floor": [_FIRST_FLOOR]}, effort.rounds(12))
+    best = _contest({"first": [_FIRST], "floor": [_FIRST_FLOOR]}, effort.rounds(25))
     first, floor = best["first"], best["floor"]
     return Findings(
         [

@@ -22,7 +22,13 @@ from types import CodeType, ModuleType
 from roomkit_plugins.testing import VirtualTimeLoop
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "packages/roomkit-core/README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "AGENTS.md",
+    ROOT / "llms.txt",
+    ROOT / "packages/roomkit-core/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 _FENCE = re.compile(
     r"^```(?P<language>\w*)(?P<options>[^\n]*)\n(?P<code>.*?)^```$(?:\n\n?^```text\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,

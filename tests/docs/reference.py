@@ -45,7 +45,7 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_error": ("`RoomEvent`", "an intelligence failed to answer"),
     "on_session_started": ("`SessionStartedEvent`", "a stranger's message opened a room"),
     "on_protocol_trace": ("`ProtocolTrace`", "a channel exchanged a message with its vendor"),
-    "on_ai_thinking": ("`StreamThinkingDelta`", "a model has thought aloud"),
+    "on_ai_thinking": ("`AIThinkingPart`", "a model has thought aloud"),
     "before_tool_use": ("`ToolUse`", "an agent is about to run a tool"),
     "on_tool_call": ("`ToolUse`", "a tool has answered, failed or was refused"),
     "on_phase_transition": ("`RoomEvent`", "a conversation entered another phase"),
@@ -185,8 +185,8 @@ def _framework_events() -> Iterator[str]:
     yield ""
     yield 'What the framework tells about itself: `@kit.on("type")`, or `@kit.on("*")` for all. A handler is'
     yield "`async def (event: FrameworkEvent)`; it sees its events in order and delays nobody. The ids are on"
-    yield "the event (`room_id`, `channel_id`, `event_id`), the rest is in `event.data`. Plugins tell more under"
-    yield "names of their own."
+    yield "the event (`room_id`, `channel_id`, `event_id`), the rest is in `event.data`."
+    yield "Plugins tell more under names of their own."
     yield ""
     yield from _table(
         ("type", "what happened", "`data`"),
@@ -207,8 +207,8 @@ def error_classes() -> list[type[RoomKitError]]:
 def _errors() -> Iterator[str]:
     yield "# Errors"
     yield ""
-    yield "Every error RoomKit raises on purpose is a `RoomKitError`; `error.code` is stable, the message says"
-    yield "what to do next."
+    yield "Every error RoomKit raises on purpose is a `RoomKitError`; `error.code` is stable,"
+    yield "the message says what to do next."
     yield ""
     yield from _table(
         ("error", "`code`", "meaning"),
@@ -221,7 +221,7 @@ def _errors() -> Iterator[str]:
     yield "## Why a provider failed"
     yield ""
     yield "`ProviderError.error_code`, and `Delivery.error.code` in the ledger. What is *retryable* is tried"
-    yield "again by the binding's retry policy; what is *the provider's fault* counts towards its circuit breaker."
+    yield "again by the binding's retry policy; what is *the provider's fault* counts towards its breaker."
     yield ""
     yield from _table(
         ("`ErrorCode`", "retryable", "the provider's fault"),
@@ -287,8 +287,8 @@ def _constants(tree: ast.AST) -> Iterator[str]:
 def _reasons() -> Iterator[str]:
     yield "# Why a message was refused"
     yield ""
-    yield "`InboundResult.reason`, when `blocked` is true. A gate's `HookResult.block(reason)` and an identity"
-    yield "hook's `reject(reason)` give their own words instead; these are the framework's."
+    yield "`InboundResult.reason`, when `blocked` is true. A gate's `HookResult.block(reason)` and an"
+    yield "identity hook's `reject(reason)` give their own words instead; these are the framework's."
     yield ""
     yield from _table(("`reason`", "meaning"), ((f"`{reason}`", about) for reason, about in REASONS.items()))
 

@@ -74,6 +74,9 @@ module-name = "roomkit"
     "packages/roomkit-core/src/roomkit/plugins/hookspecs.py": (
         "if TYPE_CHECKING:\n    from roomkit.kernel.kit import RoomKit\n"
     ),
+    "packages/roomkit-core/src/roomkit/plugins/failure_log.py": (
+        "if TYPE_CHECKING:\n    from roomkit.kernel.kit import RoomKit\n"
+    ),
     "packages/roomkit-core/src/roomkit/plugins/builtin.py": (
         "if TYPE_CHECKING:\n    from roomkit.kernel.kit import RoomKit\n"
     ),

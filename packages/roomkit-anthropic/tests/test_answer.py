@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import StreamDone, StreamEvent, StreamThinkingDelta, StreamToolCall
+from roomkit.wire.origin import Origin
+from roomkit.wire.tools import ToolNames
 from roomkit_plugins.anthropic.answer import MessageStream, whole
-from roomkit_plugins.anthropic.sse import SSEDecoder
-from roomkit_plugins.anthropic.wire import ToolNames
+from roomkit_plugins.testing.contracts.strategies import PROPERTY
 
+FUZZ = settings(PROPERTY, max_examples=200)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda children: (
@@ -79,21 +81,21 @@ def message(**fields: Any) -> bytes:
     ).encode()
 
 
-@settings(max_examples=300)
+@FUZZ
 @given(st.binary(max_size=60) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_an_answer_or_a_typed_error(body: bytes) -> None:
     """No body makes anything but an AIResponse or a ProviderError."""
     try:
-        whole(body, ToolNames())
+        whole(body, ToolNames(128))
     except ProviderError as error:
         assert error.error_code in (ErrorCode.BAD_RESPONSE, ErrorCode.SERVER)
 
 
-@settings(max_examples=300)
+@FUZZ
 @given(st.lists(likely_events() | ANY_JSON, max_size=8))
 def test_any_events_are_a_stream_or_a_typed_error(events: list[Any]) -> None:
     """No sequence of events makes anything but stream events or a ProviderError."""
-    stream = MessageStream(ToolNames())
+    stream = MessageStream(ToolNames(128))
     heard: list[StreamEvent] = []
     try:
         for event in events:
@@ -102,35 +104,6 @@ def test_any_events_are_a_stream_or_a_typed_error(events: list[Any]) -> None:
     except ProviderError as error:
         assert error.provider == "anthropic"
     assert sum(isinstance(event, StreamDone) for event in heard) <= 1
-
-
-@given(
-    st.lists(st.text(alphabet="aé\u2028 {}☕", min_size=1, max_size=9), max_size=5),
-    st.data(),
-)
-def test_events_survive_any_cut(datas: list[str], data: st.DataObject) -> None:
-    """However the network cuts the bytes, the events are the same."""
-    ending = data.draw(st.sampled_from(["\n", "\r\n"]))
-    wire = "".join(f"event: x{ending}data: {text}{ending}{ending}" for text in datas).encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
-    decoder = SSEDecoder()
-    pieces = [wire[start:end] for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
-    assert [text for piece in pieces for text in decoder.feed(piece)] == datas
-
-
-def test_bytes_that_are_no_text_are_an_error() -> None:
-    """What is not UTF-8 is refused."""
-    with pytest.raises(ValueError, match="utf-8"):
-        list(SSEDecoder().feed(b"data: \xff\n\n"))
-
-
-def test_an_endless_event_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line or an event without end does not fill the memory."""
-    monkeypatch.setattr("roomkit_plugins.anthropic.sse._LONGEST", 10)
-    with pytest.raises(ValueError, match="more than 10 bytes"):
-        list(SSEDecoder().feed(b"data: 123456789"))
-    with pytest.raises(ValueError, match="more than 10 bytes"):
-        list(SSEDecoder().feed(b"data: 123456\ndata: 789012\n"))
 
 
 @pytest.mark.parametrize(
@@ -148,22 +121,24 @@ def test_an_endless_event_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_why_it_stopped(reason: str, finish: str) -> None:
     """Each of the vendor's words has ours; an unknown one is kept and called an error."""
-    response = whole(message(stop_reason=reason), ToolNames(), request_id="req_1")
+    response = whole(
+        message(stop_reason=reason), ToolNames(128), origin=Origin("anthropic", request_id="req_1")
+    )
     assert response.finish_reason == finish
     assert response.metadata == {"finish_reason": reason, "request_id": "req_1"}
 
 
 def test_usage_that_is_not_said_is_not_made_up() -> None:
     """Without a count there is none, and odd ones are not believed."""
-    assert whole(message(usage=None), ToolNames()).usage == {}
+    assert whole(message(usage=None), ToolNames(128)).usage == {}
     counts = {"input_tokens": -1, "output_tokens": "many", "cache_read_input_tokens": True}
-    assert whole(message(usage=counts), ToolNames()).usage == {}
+    assert whole(message(usage=counts), ToolNames(128)).usage == {}
 
 
 @pytest.mark.parametrize("given", ["{", "[1]", '"x"', '{"a": NaN}', "[" * 3000])
 def test_arguments_that_cannot_be_used(given: str) -> None:
     """They are kept as written, and the call is marked."""
-    stream = MessageStream(ToolNames())
+    stream = MessageStream(ToolNames(128))
     block = {"type": "tool_use", "id": "t", "name": "now", "input": {}}
     list(stream.feed(json.dumps({"type": "content_block_start", "index": 0, "content_block": block})))
     delta = {"type": "input_json_delta", "partial_json": given}
@@ -176,7 +151,7 @@ def test_arguments_that_cannot_be_used(given: str) -> None:
 
 def test_a_block_without_deltas_is_read_from_its_start() -> None:
     """Redacted thinking, and a call without streamed arguments, are there from the beginning."""
-    stream = MessageStream(ToolNames())
+    stream = MessageStream(ToolNames(128))
     blocks: list[dict[str, Any]] = [
         {"type": "redacted_thinking", "data": "xyz"},
         {"type": "tool_use", "id": "t", "name": "now", "input": {"zone": "UTC"}},
@@ -196,6 +171,6 @@ def test_an_error_inside_a_stream_is_classified() -> None:
     """The vendor's type decides, for the status was 200."""
     event = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     with pytest.raises(ProviderError) as caught:
-        list(MessageStream(ToolNames()).feed(json.dumps(event)))
+        list(MessageStream(ToolNames(128)).feed(json.dumps(event)))
     assert caught.value.error_code is ErrorCode.OVERLOADED
     assert caught.value.retryable

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import ErrorCode
-from roomkit_plugins.anthropic.errors import api_error, retry_after
+from roomkit_plugins.anthropic.errors import api_error
 
 
 def body(kind: str, message: str = "x", **error: Any) -> dict[str, Any]:
@@ -47,10 +47,3 @@ def test_the_request_can_be_found_at_the_vendor() -> None:
     """The id of the request is kept, from the header or the body."""
     assert api_error(500, {}, {"request-id": "req_1"}).request_id == "req_1"
     assert api_error(500, {"request_id": "req_2"}, {}).request_id == "req_2"
-
-
-def test_a_date_without_a_clock_beside_it_is_counted_from_now() -> None:
-    """A date that has passed means no wait, and one that is none means nothing."""
-    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
-    assert retry_after({"retry-after": "inf"}) is None
-    assert retry_after({"retry-after-ms": "x", "retry-after": "2"}) == 2.0

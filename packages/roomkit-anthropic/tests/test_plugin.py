@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
-from roomkit.plugins import DoctorReport, PluginManager
-from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig, plugin
+from roomkit_plugins.anthropic import plugin
+from roomkit_plugins.testing.contracts import VendorPluginContract
 
 
-async def test_the_component_is_found_by_name() -> None:
-    """`anthropic` is an AI provider, built from its configuration."""
-    manager = PluginManager()
-    await manager.ascan()
-    component = manager.find("ai", "anthropic")
-    assert component.config == "roomkit_plugins.anthropic:AnthropicConfig"
-    assert await manager.aget("ai", "anthropic") is AnthropicAIProvider
-
-
-def test_the_doctor_misses_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key it warns and says what to set; with one all is well."""
-    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    without = DoctorReport()
-    plugin.roomkit_doctor(without)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-canary")
-    given = DoctorReport()
-    plugin.roomkit_doctor(given)
-    assert [finding.verdict for finding in without.findings] == ["ok", "warning"]
-    assert "ANTHROPIC_API_KEY" in without.findings[1].next_step
-    assert [finding.verdict for finding in given.findings] == ["ok", "ok"]
-    assert "canary" not in repr(given.findings)
-
-
-def test_the_doctor_misses_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the SDK it fails and says what to install."""
-    monkeypatch.setattr(plugin, "find_spec", lambda name: None)
-    report = DoctorReport()
-    plugin.roomkit_doctor(report)
-    assert not report.healthy
-    assert report.findings[0].next_step == "pip install roomkit-anthropic"
-
-
-def test_the_configuration_has_a_schema() -> None:
-    """Editors can complete roomkit.toml."""
-    schema = AnthropicConfig.model_json_schema()
-    assert schema["required"] == ["model"]
-    assert schema["additionalProperties"] is False
+class TestAnthropicPlugin(VendorPluginContract):
+    plugin = plugin
+    sdk = "anthropic"
+    key_variable = "ANTHROPIC_API_KEY"
+    construction = (
+        "from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig\n"
+        "AnthropicAIProvider(AnthropicConfig(model='m'))"
+    )

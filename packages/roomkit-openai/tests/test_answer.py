@@ -18,13 +18,16 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.wire.answer import collect
+from roomkit.wire.origin import Origin
+from roomkit.wire.tools import ToolNames
 from roomkit_plugins.openai import OpenAIConfig, chat, responses
-from roomkit_plugins.openai.errors import Origin
-from roomkit_plugins.openai.sse import SSEDecoder
 from roomkit_plugins.openai.think import ThinkTags, tagged
-from roomkit_plugins.openai.wire import Answer, Request, ToolNames, collect
+from roomkit_plugins.openai.wire import Answer, Request
+from roomkit_plugins.testing.contracts.strategies import PROPERTY
 
-ASKED = Request({}, ToolNames(), frozenset({"call_old"}), ())
+FUZZ = settings(PROPERTY, max_examples=200)
+ASKED = Request({}, ToolNames(64), frozenset({"call_old"}), ())
 CHAT = OpenAIConfig(model="m", base_url="http://localhost:1/v1")
 RESPONSES = OpenAIConfig(model="m", base_url=None)
 
@@ -106,7 +109,7 @@ EVENTS = st.fixed_dictionaries(
 
 def read(config: OpenAIConfig, request: Request = ASKED) -> Answer:
     api = responses if config.spoken_api == "responses" else chat
-    origin = Origin("openai", "req_1")
+    origin = Origin("openai", request_id="req_1")
     made: Answer = api.answer(config, request, origin)
     return made
 
@@ -122,7 +125,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-@settings(max_examples=300)
+@FUZZ
 @given(st.binary(max_size=60) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 @pytest.mark.parametrize("config", [CHAT, RESPONSES], ids=["chat", "responses"])
 def test_any_body_is_an_answer_or_a_typed_error(config: OpenAIConfig, body: bytes) -> None:
@@ -133,7 +136,7 @@ def test_any_body_is_an_answer_or_a_typed_error(config: OpenAIConfig, body: byte
         assert error.provider == "openai"
 
 
-@settings(max_examples=300)
+@FUZZ
 @given(st.lists(CHUNKS | EVENTS | ANY_JSON, max_size=6))
 @pytest.mark.parametrize("config", [CHAT, RESPONSES], ids=["chat", "responses"])
 def test_any_events_are_a_stream_or_a_typed_error(config: OpenAIConfig, events: list[Any]) -> None:
@@ -147,16 +150,7 @@ def test_any_events_are_a_stream_or_a_typed_error(config: OpenAIConfig, events: 
         assert isinstance(items[-1], StreamDone)
 
 
-@given(st.lists(st.text(alphabet="aé\u2028 {}☕", min_size=1, max_size=9), max_size=5), st.data())
-def test_events_survive_any_cut(datas: list[str], data: st.DataObject) -> None:
-    """However the network cuts the bytes, the events are the same."""
-    wire = "".join(f": comment\ndata: {text}\r\n\r\n" for text in datas).encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
-    decoder = SSEDecoder()
-    pieces = [wire[start:end] for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
-    assert [text for piece in pieces for text in decoder.feed(piece)] == datas
-
-
+@FUZZ
 @given(
     st.lists(st.sampled_from(["<think>", "</think>", "<", "th", "a < b", "</thi", "\n", "So."]), max_size=8),
     st.booleans(),

@@ -20,6 +20,7 @@ from roomkit_plugins.testing.simulators import AISimulator, OpenAISimulator, VLL
 class OpenAIContract(AIProviderContract):
     api: Literal["responses", "chat"]
     model: str
+    sdk = "openai"
 
     @pytest.fixture
     async def simulator(self) -> AsyncIterator[AISimulator]:
@@ -50,16 +51,19 @@ class TestOpenAIChatReasoning(OpenAIContract):
     api = "chat"
     model = "gpt-5.5"
     thinks = False
+    passed_on = ("stop",)
 
 
 class TestOpenAIChat(OpenAIContract):
     api = "chat"
     model = "gpt-4.1"
     thinks = False
+    passed_on = ("reasoning_effort",)
 
 
 class TestVLLM(AIProviderContract):
     thinks = False
+    sdk = "openai"
     secrets = ("sk-simulated",)
 
     @pytest.fixture
@@ -75,6 +79,8 @@ class TestVLLM(AIProviderContract):
                 api_key=simulator.api_key,
                 base_url=simulator.base_url,
                 timeout=timeout,
+                think_tags="inline",
+                vision=True,
             )
             return create_vllm_provider(config)
 

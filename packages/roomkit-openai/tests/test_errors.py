@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import ErrorCode
-from roomkit_plugins.openai.errors import Origin, retry_after
+from roomkit.wire.origin import Origin
+from roomkit_plugins.openai.errors import api_error
 
 
 def body(code: str | None, kind: str = "invalid_request_error", message: str = "x") -> dict[str, Any]:
@@ -44,14 +45,7 @@ def body(code: str | None, kind: str = "invalid_request_error", message: str = "
 )
 def test_errors_are_classified(status: int, answer: object, code: ErrorCode) -> None:
     """By code and type, then by status, whatever the body is."""
-    error = Origin("openai").api_error(status, answer, {})
+    error = api_error(Origin("openai"), status, answer, {})
     assert error.error_code is code
     assert error.retryable is code.retryable
     assert error.status_code == status
-
-
-def test_a_date_without_a_clock_beside_it_is_counted_from_now() -> None:
-    """A date that has passed means no wait, and one that is none means nothing."""
-    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
-    assert retry_after({"retry-after": "inf"}) is None
-    assert retry_after({"retry-after-ms": "x", "retry-after": "2"}) == 2.0

@@ -72,6 +72,9 @@ if TYPE_CHECKING:
     from roomkit.abc.transport import SendsToAddress as SendsToAddress
     from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit.ai_docs import get_agents_md as get_agents_md
+    from roomkit.ai_docs import get_ai_context as get_ai_context
+    from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.kernel.breaker import CircuitBreaker as CircuitBreaker
     from roomkit.kernel.hooks import HookEngine as HookEngine
     from roomkit.kernel.hooks import HookRegistration as HookRegistration
@@ -690,7 +693,10 @@ HOMES = {
     "estimate_tokens": "roomkit_plugins.ai",
     "extract_sms_meta": "roomkit_plugins.sms",
     "freeze": "roomkit.models.base",
+    "get_agents_md": "roomkit.ai_docs",
+    "get_ai_context": "roomkit.ai_docs",
     "get_conversation_state": "roomkit_plugins.agents",
+    "get_llms_txt": "roomkit.ai_docs",
     "is_bot_added": "roomkit_plugins.teams",
     "is_valid_phone": "roomkit_plugins.sms",
     "narrowest": "roomkit.models.visibility",

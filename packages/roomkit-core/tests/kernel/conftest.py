@@ -135,6 +135,10 @@ class Stage:
         """Let everything under way end, with any amount of virtual time."""
         assert await self.kit._parts.supervisor.drain(86_400)
 
+    async def idle_or(self, seconds: float) -> None:
+        """Let what is under way end, for so long and no longer."""
+        await self.kit._parts.supervisor.drain(seconds)
+
     def leftovers(self) -> dict[str, int]:
         """Count what an idle kit must not hold."""
         parts = self.kit._parts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from roomkit.plugins import hookimpl
@@ -27,19 +25,9 @@ def roomkit_register(registry: Registry) -> None:
 @hookimpl
 def roomkit_doctor(report: DoctorReport) -> None:
     """Check that the SDK is there and that a key is."""
-    if find_spec("anthropic") is None:
-        report.fail(
-            "anthropic",
-            "the anthropic SDK is not installed",
-            next_step="pip install roomkit-anthropic",
-        )
-    else:
-        report.ok("anthropic", "the anthropic SDK is installed")
-    if os.environ.get("ANTHROPIC_API_KEY"):
-        report.ok("anthropic", "ANTHROPIC_API_KEY is set")
-    else:
-        report.warn(
-            "anthropic",
-            "ANTHROPIC_API_KEY is not set",
-            next_step="set ANTHROPIC_API_KEY, or give AnthropicConfig an api_key",
-        )
+    report.expect_module("anthropic", "anthropic", distribution="roomkit-anthropic")
+    report.expect_variable(
+        "anthropic",
+        "ANTHROPIC_API_KEY",
+        next_step="set ANTHROPIC_API_KEY, or give AnthropicConfig an api_key",
+    )

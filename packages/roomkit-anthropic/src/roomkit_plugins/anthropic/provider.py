@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.wire.left_out import LeftOut
+from roomkit.wire.origin import Origin
+from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit.wire.sse import SSEDecoder
 from roomkit_plugins.anthropic import wire
 from roomkit_plugins.anthropic.answer import MessageStream, whole
-from roomkit_plugins.anthropic.errors import api_error, bad_response
-from roomkit_plugins.anthropic.sse import SSEDecoder
+from roomkit_plugins.anthropic.errors import ORIGIN, api_error
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,10 +40,14 @@ class AnthropicAIProvider(AIProvider):
     def __init__(self, config: AnthropicConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
         self._config = config
         self._http_client = http_client
-        self._sdk: anthropic.AsyncAnthropic | None = None
-        self._connecting = asyncio.Lock()
-        self._closed = False
-        self._warned: set[str] = set()  # bound: the parameters of AIContext
+        self._client = LazyClient(
+            self._make_client,
+            None if http_client else lambda client: client.close(),
+            owner="AnthropicAIProvider",
+            provider=self.name,
+        )
+        self._mask = Mask(self._key)
+        self._left_out = LeftOut(_log, config.model)
 
     @property
     def name(self) -> str:
@@ -71,7 +78,7 @@ class AnthropicAIProvider(AIProvider):
         """Return the whole answer. Raises ProviderError."""
         request = self._request(context)
         async with self._response(request, stream=False) as response:
-            return whole(await response.read(), request.names, request_id=response.request_id)
+            return whole(await response.read(), request.names, origin=_origin(response))
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
         """Yield thinking, text and complete tool calls as they come, and one `StreamDone`, last.
@@ -81,10 +88,10 @@ class AnthropicAIProvider(AIProvider):
         """
         request = self._request(context)
         async with self._response(request, stream=True) as response:
-            stream = MessageStream(request.names, request_id=response.request_id)
-            decoder = SSEDecoder()
+            stream = MessageStream(request.names, origin=_origin(response))
+            decoder = SSEDecoder(stream.origin)
             async for chunk in response.iter_bytes():
-                for data in _decoded(decoder, chunk, response.request_id):
+                for data in decoder.feed(chunk):
                     for item in stream.feed(data):
                         yield item
             done = stream.end()
@@ -92,21 +99,11 @@ class AnthropicAIProvider(AIProvider):
 
     async def close(self) -> None:
         """Close the connections; what is under way fails. Idempotent."""
-        self._closed = True
-        sdk, self._sdk = self._sdk, None
-        if sdk is not None and self._http_client is None:
-            await sdk.close()
+        await self._client.close()
 
     def _request(self, context: AIContext) -> wire.Request:
         request = wire.request(self._config, context)
-        for parameter in request.left_out:
-            if parameter not in self._warned:
-                self._warned.add(parameter)
-                _log.warning(
-                    "%s takes no %s: it is left out of this request and all later ones",
-                    self._config.model,
-                    parameter,
-                )
+        self._left_out.warn(request.left_out)
         return request
 
     @contextlib.asynccontextmanager
@@ -114,11 +111,8 @@ class AnthropicAIProvider(AIProvider):
         self, request: wire.Request, *, stream: bool
     ) -> AsyncIterator[anthropic.AsyncAPIResponse[Any]]:
         """Ask, and hold the answer open; what goes wrong until it is closed is a ProviderError."""
-        sdk = await self._connect()
-        import httpx2
-
-        import anthropic
-
+        sdk = await self._client.get()
+        errors = _client_errors()
         arguments = {**request.body, "stream": stream}
         untyped = {name: arguments.pop(name) for name in ("temperature",) if name in arguments}
         opened = sdk.messages.with_streaming_response.create(
@@ -127,65 +121,27 @@ class AnthropicAIProvider(AIProvider):
         try:
             async with opened as response:
                 yield response
-        except (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError) as error:
-            failure = self._failure(error)
-            raise failure from (None if self._shows_key(error) else error)
+        except errors.kinds as error:
+            raise self._failure(errors, error) from self._mask.cause(error)
 
-    def _failure(self, error: Exception) -> ProviderError:
-        import httpx2
-
+    def _failure(self, errors: ClientErrors, error: Exception) -> ProviderError:
         import anthropic
 
         if isinstance(error, anthropic.APIStatusError):
             failure = api_error(error.status_code, error.body, error.response.headers)
-            failure.args = (self._without_key(str(failure)),)
+            failure.args = (self._mask.hide(str(failure)),)
             return failure
-        if isinstance(error, anthropic.APIResponseValidationError | httpx2.DecodingError):
-            return bad_response(type(error).__name__)
-        if isinstance(error, anthropic.APITimeoutError | httpx2.TimeoutException):
-            code, said = ErrorCode.TIMEOUT, f"did not answer within {self._config.timeout:g} s"
-        elif isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
-            code, said = ErrorCode.CONNECTION, f"cannot be reached, or broke off ({type(error).__name__})"
-        else:
-            code, said = ErrorCode.AUTH, f"got no credentials from the SDK ({type(error).__name__})"
-        return ProviderError(f"Anthropic {said}", error_code=code, provider=self.name)
+        return errors.failure(error, ORIGIN, timeout=self._config.timeout)
 
-    def _without_key(self, text: str) -> str:
-        given = self._config.api_key
-        key = given.get_secret_value() if given else self._sdk.api_key if self._sdk else None
-        # A server without keys is given a short word for one, which may stand in any message.
-        return text.replace(key, "***") if key and len(key) >= 8 else text
-
-    def _shows_key(self, error: BaseException | None) -> bool:
-        while error is not None:
-            if self._without_key(str(error)) != str(error):
-                return True
-            error = error.__cause__ or error.__context__
-        return False
-
-    async def _connect(self) -> anthropic.AsyncAnthropic:
-        async with self._connecting:
-            if self._closed:
-                raise ProviderError(
-                    "this AnthropicAIProvider is closed; make another one",
-                    error_code=ErrorCode.CANCELED,
-                    provider=self.name,
-                )
-            if self._sdk is None:
-                self._sdk = await asyncio.to_thread(self._make_client)
-            return self._sdk
+    def _key(self) -> str | None:
+        if self._config.api_key:
+            return self._config.api_key.get_secret_value()
+        return self._client.made.api_key if self._client.made else None
 
     def _make_client(self) -> anthropic.AsyncAnthropic:
         """Import the SDK and make its client: two seconds and some files, so never on the loop."""
-        try:
+        with needed("anthropic", by="AnthropicAIProvider", distribution="roomkit-anthropic"):
             import anthropic
-        except ModuleNotFoundError as error:
-            if error.name != "anthropic":
-                raise
-            raise ImportError(
-                "AnthropicAIProvider needs the anthropic SDK: pip install roomkit-anthropic",
-                name="anthropic",
-            ) from error
         config = self._config
         headers: dict[str, Any] = {**config.extra_headers, "anthropic-version": config.api_version}
         if config.api_key and config.api_version == "2023-06-01":
@@ -213,9 +169,19 @@ class AnthropicAIProvider(AIProvider):
         )
 
 
-def _decoded(decoder: SSEDecoder, chunk: bytes, request_id: str | None) -> list[str]:
-    """Return the data of each event that `chunk` completes."""
-    try:
-        return list(decoder.feed(chunk))
-    except ValueError as error:
-        raise bad_response(str(error), request_id=request_id) from error
+def _origin(response: anthropic.AsyncAPIResponse[Any]) -> Origin:
+    return replace(ORIGIN, request_id=response.request_id)
+
+
+def _client_errors() -> ClientErrors:
+    """Say what the SDK's exceptions mean, once it is imported."""
+    import httpx2
+
+    import anthropic
+
+    return ClientErrors(
+        unreadable=(anthropic.APIResponseValidationError, httpx2.DecodingError),
+        timeout=(anthropic.APITimeoutError, httpx2.TimeoutException),
+        connection=(anthropic.APIConnectionError, httpx2.HTTPError, httpx2.StreamError),
+        credentials=(anthropic.AnthropicError,),
+    )

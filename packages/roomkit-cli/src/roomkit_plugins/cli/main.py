@@ -1,6 +1,152 @@
-"""The entry of the `roomkit` command."""
+"""The entry of the `roomkit` command.
+
+Exit codes: 0 it went well, 1 it failed, 2 it was called wrongly, 130 it was interrupted (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roomkit.plugins.commands import Command
+
+__all__ = ["FAILED", "INTERRUPTED", "OK", "WRONG_USAGE", "main"]
+
+OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_USAGE = "usage: roomkit COMMAND [options]\n       roomkit --version"
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. Raises SystemExit where argparse does."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _main(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Else Python complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
+
+
+def _main(words: list[str]) -> int:
+    if words and words[0] in ("--version", "-V"):
+        return _version()
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return OK if words else WRONG_USAGE
+    command = _find(words, _own_commands()) or _find(words, _all_commands())
+    if command is None:
+        return _unknown(words)
+    return _run(command, words[len(command.name.split()) :])
+
+
+def _version() -> int:
+    import roomkit
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(f"roomkit {roomkit.__version__} (Python {python})")
+    return OK
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    from roomkit.abc.errors import RoomKitError
+    from roomkit_plugins.cli.terminal import CommandError, report_error
+
+    parser = argparse.ArgumentParser(prog=f"roomkit {command.name}", description=command.summary)
+    verbose = bool({"-v", "--verbose"} & set(arguments))
+    try:
+        _configure(command)(parser)
+        parser.add_argument("-v", "--verbose", action="store_true", help="show log messages and tracebacks")
+        options = parser.parse_args(arguments)
+        _log_to_stderr(options.verbose)
+        code: int = options.run(options)
+    except (CommandError, RoomKitError) as error:
+        if verbose:
+            raise
+        report_error(error, as_json="--json" in arguments)
+        return FAILED
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:  # a command may fail anyhow; the user is told in one line
+        if verbose:
+            raise
+        report_error(error, as_json="--json" in arguments)
+        return FAILED
+    return code
+
+
+def _configure(command: Command) -> Callable[[argparse.ArgumentParser], None]:
+    from importlib import import_module
+
+    module, _, name = command.target.partition(":")
+    configure: Callable[[argparse.ArgumentParser], None] = getattr(import_module(module), name)
+    return configure
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+# -- which command ----------------------------------------------------------------------------
+
+
+def _own_commands() -> Sequence[Command]:
+    """Return the commands of this distribution: for them no plugin needs to be looked for."""
+    from roomkit.plugins.commands import Commands
+    from roomkit_plugins.cli.plugin import roomkit_commands
+
+    own = Commands()
+    roomkit_commands(own)
+    return own.all()
+
+
+def _all_commands() -> Sequence[Command]:
+    from roomkit.plugins import Commands, default_manager
+
+    found = Commands()
+    _log_to_stderr(verbose=False)
+    default_manager().commands(found)
+    return found.all()
+
+
+def _find(words: Sequence[str], commands: Sequence[Command]) -> Command | None:
+    """Return the command with the longest name that `words` begin with."""
+    named = {tuple(command.name.split()): command for command in commands}
+    for length in range(len(words), 0, -1):
+        if command := named.get(tuple(words[:length])):
+            return command
+    return None
+
+
+def _overview(group: str = "") -> str:
+    commands = [each for each in _all_commands() if each.name.startswith(group)]
+    width = max(len(command.name) for command in commands)
+    lines = [f"  {command.name:<{width}}  {command.summary}" for command in commands]
+    return "\n".join([_USAGE, "", *lines, "", "`roomkit COMMAND --help` says more about each."])
+
+
+def _unknown(words: Sequence[str]) -> int:
+    from roomkit._names import nearest
+
+    names = [command.name for command in _all_commands()]
+    group = f"{words[0]} "
+    if any(name.startswith(group) for name in names) and (len(words) == 1 or words[1].startswith("-")):
+        print(_overview(group), file=sys.stderr if len(words) == 1 else sys.stdout)
+        return WRONG_USAGE if len(words) == 1 or words[1] not in ("-h", "--help") else OK
+    asked = " ".join(words[:2]) if any(name.startswith(group) for name in names) else words[0]
+    close = nearest(asked, {*names, *(name.partition(" ")[0] for name in names)})
+    hint = f"did you mean `roomkit {close}`?" if close else "`roomkit --help` lists the commands"
+    print(f"roomkit: there is no command {asked!r}; {hint}", file=sys.stderr)
+    return WRONG_USAGE

@@ -7,9 +7,34 @@ from typing import TYPE_CHECKING
 from roomkit.plugins import hookimpl
 
 if TYPE_CHECKING:
-    from roomkit.plugins import Registry
+    from roomkit.plugins import Commands
 
 
 @hookimpl
-def roomkit_register(registry: Registry) -> None:
-    """Declare the components of this distribution."""
+def roomkit_commands(cli: Commands) -> None:
+    """Add the commands of this distribution."""
+    cli.add(
+        "demo",
+        "roomkit_plugins.cli.demo:configure",
+        summary="Talk in a room on this machine: two people and an assistant.",
+    )
+    cli.add(
+        "chat",
+        "roomkit_plugins.cli.chat:configure",
+        summary="Talk to an assistant, or to the agents of a configuration file.",
+    )
+    cli.add(
+        "plugins list",
+        "roomkit_plugins.cli.plugins:configure_list",
+        summary="Show the installed plugins and what they bring.",
+    )
+    cli.add(
+        "plugins info",
+        "roomkit_plugins.cli.plugins:configure_info",
+        summary="Show one plugin, or one component.",
+    )
+    cli.add(
+        "plugins doctor",
+        "roomkit_plugins.cli.plugins:configure_doctor",
+        summary="Check that plugins can work on this machine.",
+    )

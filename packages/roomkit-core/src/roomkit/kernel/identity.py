@@ -120,7 +120,10 @@ class IdentityDesk:
         if status is IdentificationStatus.CHALLENGE_SENT:
             return Verdict(event, reason="identity_challenge_sent", inject=decision.inject)
         if status is IdentificationStatus.UNKNOWN:
-            return Verdict(event)
+            own = _own_id(event, context, message)
+            return Verdict(
+                event if own == event.source.participant_id or own is None else _said_by(event, own)
+            )
         return self._pending(message, event, context, decision)
 
     async def _resolve(
@@ -225,7 +228,7 @@ class IdentityDesk:
         context: RoomContext,
         decision: IdentityHookResult,
     ) -> Verdict:
-        participant_id = event.source.participant_id or f"pending-{event.id[:8]}"
+        participant_id = _own_id(event, context, message) or f"pending-{event.id[:8]}"
         known = context.get_participant(participant_id)
         candidates = tuple(identity.id for identity in decision.candidates or ())
         if known is not None and known.candidates == (candidates or None):
@@ -252,6 +255,18 @@ def joined_code(person: Participant) -> str:
 
 def _said_by(event: RoomEvent, participant_id: str) -> RoomEvent:
     return event.replace(source=event.source.replace(participant_id=participant_id))
+
+
+def _own_id(event: RoomEvent, context: RoomContext, message: InboundMessage) -> str | None:
+    """Return the sender's id, kept apart from whoever was identified under that very id elsewhere.
+
+    An address that nobody could identify must not speak with the rights of a verified identity.
+    """
+    sender_id = event.source.participant_id
+    person = context.get_participant(sender_id)
+    if person is None or person.identification is not IdentificationStatus.IDENTIFIED:
+        return sender_id
+    return f"{message.channel_id}:{sender_id}"
 
 
 def _known(context: RoomContext, message: InboundMessage) -> Participant | None:

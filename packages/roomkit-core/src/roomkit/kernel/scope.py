@@ -26,7 +26,10 @@ class Work:
         self.room_id = room_id
         self.is_gate = is_gate
         self.active = True
-        self.parent = _active(_current.get())
+        self.parent = parent = _active(_current.get())
+        while parent is not None:
+            parent.parent = _active(parent.parent)
+            parent = parent.parent
         self.depth = 0
         self.turn: asyncio.Lock | None = None
         self.after = after

@@ -25,22 +25,21 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
+from roomkit.wire.conversation import conversation, labelled, parts_of
+from roomkit.wire.origin import Origin
+from roomkit.wire.tools import ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
-from roomkit_plugins.openai.errors import Origin
+from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import (
+    LONGEST_NAME,
     Answer,
     Reading,
     Request,
-    ToolNames,
-    conversation,
+    check_images,
     effort,
-    labelled,
-    parts_of,
     result_text,
     sampling,
-    schema,
-    tool_choice,
     usage,
 )
 
@@ -58,9 +57,10 @@ _FINISH = {
 
 def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request:
     """Write the request. Raises ProviderError for a context the API would refuse."""
-    names = ToolNames()
+    names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
     checked = conversation(context, origin, vision=config.vision)
+    check_images(checked, origin)
     messages = [entry for message in checked.messages for entry in _entries(config, message, names)]
     if not config.official:
         messages = _merged(messages)
@@ -102,7 +102,7 @@ def answer(config: OpenAIConfig, request: Request, origin: Origin) -> Answer:
 
 
 def _tool(tool: AITool, names: ToolNames, origin: Origin) -> dict[str, Any]:
-    function = {"name": names.to_wire(tool.name), "parameters": schema(tool, origin)}
+    function = {"name": names.to_wire(tool.name), "parameters": object_schema(tool, origin)}
     if tool.description:
         function["description"] = tool.description
     return {"type": "function", "function": function}
@@ -255,7 +255,7 @@ class ChatAnswer(Reading):
 
     def _raise_error(self, answer: dict[str, Any]) -> None:
         if answer.get("error") is not None or answer.get("object") == "error":
-            raise self.origin.api_error(200, answer, {})
+            raise api_error(self.origin, 200, answer, {})
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[StreamEvent]:
         for field in ("reasoning", "reasoning_content"):

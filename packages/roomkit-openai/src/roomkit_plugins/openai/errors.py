@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from roomkit.abc.errors import ErrorCode, ProviderError, code_for_status
+from roomkit.wire.origin import Origin
 
-__all__ = ["Origin", "retry_after"]
+__all__ = ["api_error"]
 
 _BY_CODE = {
     "bio_policy": ErrorCode.CONTENT_FILTER,
@@ -27,63 +25,17 @@ _BY_CODE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose answer is being read, for what goes wrong with it."""
-
-    provider: str
-    request_id: str | None = None
-
-    def api_error(self, status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
-        """Classify an error answer, or an error inside an answer (with its status of 200)."""
-        inner = body.get("error", body) if isinstance(body, dict) else body
-        error = inner if isinstance(inner, dict) else {"message": inner}
-        codes = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]
-        said = error.get("message")
-        said = said if isinstance(said, str) else "no message"
-        return ProviderError(
-            f"{self.provider} refused the request ({status} {', '.join(codes) or 'without a code'}): "
-            f"{said[:500]}",
-            error_code=_classify(status, codes, said),
-            retryable={"true": True, "false": False}.get(headers.get("x-should-retry", "")),
-            retry_after=retry_after(headers),
-            provider=self.provider,
-            status_code=status,
-            vendor_code=codes[0] if codes else None,
-            request_id=headers.get("x-request-id") or self.request_id,
-        )
-
-    def bad_response(self, what: str) -> ProviderError:
-        """Make the error for an answer that is not what the API answers."""
-        return ProviderError(
-            f"{self.provider}'s answer cannot be read: {what}",
-            error_code=ErrorCode.BAD_RESPONSE,
-            provider=self.provider,
-            request_id=self.request_id,
-        )
-
-    def refused(self, what: str, *, error_code: ErrorCode = ErrorCode.INVALID_REQUEST) -> ProviderError:
-        """Make the error for a context that this API cannot be asked; nothing was sent."""
-        return ProviderError(what, error_code=error_code, provider=self.provider)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `retry-after-ms` or `retry-after` ask to wait.
-
-    A date is counted from the answer's own `date`, so that clocks need not agree.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    until = _date(value)
-    if until is None:
-        return None
-    now = _date(headers.get("date")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
+def api_error(origin: Origin, status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
+    """Classify an error answer, or an error inside an answer (with its status of 200)."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    error = inner if isinstance(inner, dict) else {"message": inner}
+    codes = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]
+    said = error.get("message")
+    said = said if isinstance(said, str) else "no message"
+    code = _classify(status, codes, said)
+    return origin.answered(
+        status, code, said, headers=headers, codes=codes, request_id=headers.get("x-request-id")
+    )
 
 
 def _classify(status: int, codes: list[str], said: str) -> ErrorCode:
@@ -94,19 +46,3 @@ def _classify(status: int, codes: list[str], said: str) -> ErrorCode:
     if status == 400 and said.startswith("This model's maximum context length is"):
         return ErrorCode.CONTEXT_OVERFLOW
     return code_for_status(status) if status >= 400 else ErrorCode.SERVER
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
-
-
-def _date(value: str | None) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value or "")
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from roomkit.plugins import hookimpl
@@ -34,15 +32,9 @@ def roomkit_register(registry: Registry) -> None:
 @hookimpl
 def roomkit_doctor(report: DoctorReport) -> None:
     """Check that the SDK is there and that a key is."""
-    if find_spec("openai") is None:
-        report.fail("openai", "the openai SDK is not installed", next_step="pip install roomkit-openai")
-    else:
-        report.ok("openai", "the openai SDK is installed")
-    if os.environ.get("OPENAI_API_KEY"):
-        report.ok("openai", "OPENAI_API_KEY is set")
-    else:
-        report.warn(
-            "openai",
-            "OPENAI_API_KEY is not set",
-            next_step="set OPENAI_API_KEY, or give OpenAIConfig an api_key; vLLM needs none",
-        )
+    report.expect_module("openai", "openai", distribution="roomkit-openai")
+    report.expect_variable(
+        "openai",
+        "OPENAI_API_KEY",
+        next_step="set OPENAI_API_KEY, or give OpenAIConfig an api_key; vLLM needs none",
+    )

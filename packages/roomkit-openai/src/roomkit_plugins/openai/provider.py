@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -10,10 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.wire.answer import collect
+from roomkit.wire.left_out import LeftOut
+from roomkit.wire.origin import Origin
+from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit.wire.sse import SSEDecoder
 from roomkit_plugins.openai import chat, responses
-from roomkit_plugins.openai.errors import Origin
-from roomkit_plugins.openai.sse import SSEDecoder
-from roomkit_plugins.openai.wire import Answer, Request, collect
+from roomkit_plugins.openai.errors import api_error
+from roomkit_plugins.openai.wire import Answer, Request
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,10 +58,14 @@ class OpenAIAIProvider(AIProvider):
         self._config = config
         self._http_client = http_client
         self._name = name
-        self._sdk: openai.AsyncOpenAI | None = None
-        self._connecting = asyncio.Lock()
-        self._closed = False
-        self._warned: set[str] = set()  # bound: the parameters of AIContext
+        self._client = LazyClient(
+            self._make_client,
+            None if http_client else lambda client: client.close(),
+            owner="OpenAIAIProvider",
+            provider=name,
+        )
+        self._mask = Mask(self._key)
+        self._left_out = LeftOut(_log, config.model)
 
     @property
     def name(self) -> str:
@@ -101,10 +108,11 @@ class OpenAIAIProvider(AIProvider):
         request = self._request(context)
         body = {**request.body, **self._api.stream_fields(self._config)}
         async with self._response(body) as response:
-            answer = self._api.answer(self._config, request, self._origin(response))
-            decoder = SSEDecoder()
+            origin = self._origin(response)
+            answer = self._api.answer(self._config, request, origin)
+            decoder = SSEDecoder(origin)
             async for chunk in response.iter_bytes():
-                for data in _decoded(decoder, chunk, self._origin(response)):
+                for data in decoder.feed(chunk):
                     for item in answer.feed(data):
                         yield item
             rest = list(answer.end())
@@ -113,10 +121,7 @@ class OpenAIAIProvider(AIProvider):
 
     async def close(self) -> None:
         """Close the connections; what is under way fails. Idempotent."""
-        self._closed = True
-        sdk, self._sdk = self._sdk, None
-        if sdk is not None and self._http_client is None:
-            await sdk.close()
+        await self._client.close()
 
     @property
     def _api(self) -> _API:
@@ -125,91 +130,44 @@ class OpenAIAIProvider(AIProvider):
         return chat
 
     def _origin(self, response: openai.AsyncAPIResponse[Any] | None = None) -> Origin:
-        return Origin(self._name, response.request_id if response is not None else None)
+        return Origin(self._name, request_id=response.request_id if response is not None else None)
 
     def _request(self, context: AIContext) -> Request:
         request = self._api.request(self._config, context, self._origin())
-        for parameter in request.left_out:
-            if parameter not in self._warned:
-                self._warned.add(parameter)
-                _log.warning(
-                    "%s takes no %s: it is left out of this request and all later ones",
-                    self._config.model,
-                    parameter,
-                )
+        self._left_out.warn(request.left_out)
         return request
 
     @contextlib.asynccontextmanager
     async def _response(self, body: dict[str, Any]) -> AsyncIterator[openai.AsyncAPIResponse[Any]]:
         """Ask, and hold the answer open; what goes wrong until it is closed is a ProviderError."""
-        sdk = await self._connect()
-        import httpx2
-
-        import openai
-
+        sdk = await self._client.get()
+        errors = _client_errors()
         asked: Any = sdk.responses if self._config.spoken_api == "responses" else sdk.chat.completions
         opened = asked.with_streaming_response.create(**body, extra_body=self._config.extra_body or None)
         try:
             async with opened as response:
                 yield response
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError) as error:
-            failure = self._failure(error)
-            raise failure from (None if self._shows_key(error) else error)
+        except errors.kinds as error:
+            raise self._failure(errors, error) from self._mask.cause(error)
 
-    def _failure(self, error: Exception) -> ProviderError:
-        import httpx2
-
+    def _failure(self, errors: ClientErrors, error: Exception) -> ProviderError:
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            failure = self._origin().api_error(error.status_code, error.body, error.response.headers)
-            failure.args = (self._without_key(str(failure)),)
+            failure = api_error(self._origin(), error.status_code, error.body, error.response.headers)
+            failure.args = (self._mask.hide(str(failure)),)
             return failure
-        if isinstance(error, openai.APIResponseValidationError | httpx2.DecodingError):
-            return self._origin().bad_response(type(error).__name__)
-        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-            code, said = ErrorCode.TIMEOUT, f"did not answer within {self._config.timeout:g} s"
-        elif isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
-            code, said = ErrorCode.CONNECTION, f"cannot be reached, or broke off ({type(error).__name__})"
-        else:
-            code, said = ErrorCode.AUTH, f"got no credentials from the SDK ({type(error).__name__})"
-        return ProviderError(f"{self._name} {said}", error_code=code, provider=self._name)
+        return errors.failure(error, self._origin(), timeout=self._config.timeout)
 
-    def _without_key(self, text: str) -> str:
-        given = self._config.api_key
-        key = given.get_secret_value() if given else self._sdk.api_key if self._sdk else None
-        # A server without keys is given a short word for one, which may stand in any message.
-        return text.replace(key, "***") if key and len(key) >= 8 else text
-
-    def _shows_key(self, error: BaseException | None) -> bool:
-        while error is not None:
-            if self._without_key(str(error)) != str(error):
-                return True
-            error = error.__cause__ or error.__context__
-        return False
-
-    async def _connect(self) -> openai.AsyncOpenAI:
-        async with self._connecting:
-            if self._closed:
-                raise ProviderError(
-                    "this OpenAIAIProvider is closed; make another one",
-                    error_code=ErrorCode.CANCELED,
-                    provider=self._name,
-                )
-            if self._sdk is None:
-                self._sdk = await asyncio.to_thread(self._make_client)
-            return self._sdk
+    def _key(self) -> str | None:
+        if self._config.api_key:
+            return self._config.api_key.get_secret_value()
+        return self._client.made.api_key if self._client.made else None
 
     def _make_client(self) -> openai.AsyncOpenAI:
         """Import the SDK and make its client: a second and some files, so never on the loop."""
-        try:
+        with needed("openai", by="OpenAIAIProvider", distribution="roomkit-openai"):
             import openai
-        except ModuleNotFoundError as error:
-            if error.name != "openai":
-                raise
-            raise ImportError(
-                "OpenAIAIProvider needs the openai SDK: pip install roomkit-openai", name="openai"
-            ) from error
         config = self._config
         try:
             return openai.AsyncOpenAI(
@@ -237,9 +195,15 @@ def create_vllm_provider(
     return OpenAIAIProvider(config.to_openai(), http_client=http_client, name="vllm")
 
 
-def _decoded(decoder: SSEDecoder, chunk: bytes, origin: Origin) -> list[str]:
-    """Return the data of each event that `chunk` completes."""
-    try:
-        return list(decoder.feed(chunk))
-    except ValueError as error:
-        raise origin.bad_response(str(error)) from error
+def _client_errors() -> ClientErrors:
+    """Say what the SDK's exceptions mean, once it is imported."""
+    import httpx2
+
+    import openai
+
+    return ClientErrors(
+        unreadable=(openai.APIResponseValidationError, httpx2.DecodingError),
+        timeout=(openai.APITimeoutError, httpx2.TimeoutException),
+        connection=(openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError),
+        credentials=(openai.OpenAIError,),
+    )

@@ -23,21 +23,20 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
+from roomkit.wire.conversation import conversation, labelled, parts_of
+from roomkit.wire.origin import Origin
+from roomkit.wire.tools import ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
-from roomkit_plugins.openai.errors import Origin
+from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import (
+    LONGEST_NAME,
     Answer,
     Reading,
     Request,
-    ToolNames,
-    conversation,
+    check_images,
     effort,
-    labelled,
-    parts_of,
     result_text,
     sampling,
-    schema,
-    tool_choice,
     usage,
 )
 
@@ -52,9 +51,10 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request
     """Write the request. Raises ProviderError for a context the API would refuse."""
     if context.stop:
         raise origin.refused('the Responses API has no stop sequences; leave `stop` out, or set api="chat"')
-    names = ToolNames()
+    names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
     checked = conversation(context, origin, vision=config.vision)
+    check_images(checked, origin)
     temperature, left_out = sampling(config, context)
     chosen, also_left_out = effort(config, context, origin)
     reasoning = {"effort": chosen, "summary": config.reasoning_summary}
@@ -93,7 +93,7 @@ def _tool(tool: AITool, names: ToolNames, origin: Origin) -> dict[str, Any]:
     written = {"type": "function", "name": names.to_wire(tool.name), "strict": False}
     if tool.description:
         written["description"] = tool.description
-    return {**written, "parameters": schema(tool, origin)}
+    return {**written, "parameters": object_schema(tool, origin)}
 
 
 def _choice(context: AIContext, names: ToolNames, origin: Origin) -> object:
@@ -184,7 +184,7 @@ class ResponsesAnswer(Reading):
         event = self.parse(data)
         kind = event.get("type")
         if kind == "error" or (kind is None and event.get("error")):
-            raise self.origin.api_error(200, event, {})
+            raise api_error(self.origin, 200, event, {})
         if kind in _TEXT:
             self._refused = self._refused or kind == "response.refusal.delta"
             yield StreamTextDelta(self.as_text(event.get("delta"), "'delta'"))
@@ -246,7 +246,7 @@ class ResponsesAnswer(Reading):
             reason = str(details.get("reason", status))
             finish = _INCOMPLETE.get(reason, "length")
         elif response.get("error") is not None:
-            raise self.origin.api_error(200, response, {})
+            raise api_error(self.origin, 200, response, {})
         else:
             raise self.origin.bad_response(f"a response with the status {status!r}")
         counted = usage(response.get("usage"), prompt="input_tokens", completion="output_tokens")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract as RoomLockManagerContract
     from roomkit_plugins.testing.contracts.memory import MemoryProviderContract as MemoryProviderContract
+    from roomkit_plugins.testing.contracts.plugin import VendorPluginContract as VendorPluginContract
     from roomkit_plugins.testing.contracts.providers import EmailProviderContract as EmailProviderContract
     from roomkit_plugins.testing.contracts.providers import HTTPProviderContract as HTTPProviderContract
     from roomkit_plugins.testing.contracts.providers import (
@@ -70,6 +71,7 @@ else:
             "TeamsProviderContract": "providers",
             "TelegramProviderContract": "providers",
             "TelemetryProviderContract": "telemetry",
+            "VendorPluginContract": "plugin",
             "WebhookContract": "webhooks",
             "WhatsAppProviderContract": "providers",
         },

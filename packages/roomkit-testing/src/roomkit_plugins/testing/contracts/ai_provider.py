@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -37,6 +41,8 @@ from roomkit.models.ai import (
     StreamToolCall,
 )
 from roomkit_plugins.testing.contracts.base import ContractSuite
+from roomkit_plugins.testing.contracts.conversations import contexts
+from roomkit_plugins.testing.contracts.strategies import PROPERTY
 from roomkit_plugins.testing.simulators.ai import (
     AISimulator,
     Drop,
@@ -80,9 +86,25 @@ class AIProviderContract(ContractSuite):
         return True
 
     @property
+    def sdk(self) -> str | None:
+        """The module of the vendor's SDK, imported at the first call; None without one."""
+        return None
+
+    @property
+    def passed_on(self) -> Sequence[str]:
+        """Parameters of a context that the provider passes on as they are, and this model refuses."""
+        return ()
+
+    @property
     def secrets(self) -> Sequence[str]:
         """What the factory configured as secret; none of it may show anywhere."""
         return ("sk-simulated", "sk-ant-simulated")
+
+    @pytest.fixture(autouse=True)
+    def no_certificates(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Let clients load none: simulators speak plain HTTP, and reading a system's takes long."""
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
     @pytest.fixture
     def simulator(self) -> AISimulator:
@@ -352,7 +374,51 @@ class AIProviderContract(ContractSuite):
             assert not error.retryable
         assert simulator.requests == []
 
+    @settings(PROPERTY, max_examples=120)
+    @given(fields=contexts())
+    async def test_whatever_is_sent_is_taken(
+        self, provider: AIProvider, simulator: AISimulator, fields: dict[str, Any]
+    ) -> None:
+        """A context is refused before it is sent, with a typed error, or its request is a good one."""
+        simulator.reply_always(lambda request: Reply("Hi"))
+        before = len(simulator.requests)
+        asked = {name: value for name, value in fields.items() if name not in self.passed_on}
+        (outcome,) = await asyncio.gather(provider.generate(AIContext(**asked)), return_exceptions=True)
+        if isinstance(outcome, AIResponse):
+            return
+        assert isinstance(outcome, ProviderError)
+        assert outcome.error_code in (ErrorCode.INVALID_REQUEST, ErrorCode.UNSUPPORTED_CONTENT)
+        assert len(simulator.requests) == before, f"the vendor refused it: {outcome}"
+
+    async def test_a_parameter_is_sent_or_left_out_with_one_warning(
+        self, provider: AIProvider, simulator: AISimulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A temperature arrives as it is, or all requests together warn once that it does not."""
+        caplog.set_level(logging.WARNING)
+        for _ in range(3):
+            simulator.reply("Hi")
+            context = ask()
+            context.temperature = 0.375
+            await provider.generate(context)
+        warnings = [record.getMessage() for record in caplog.records]
+        if all(b"0.375" in request.body for request in simulator.requests):
+            assert warnings == []
+        else:
+            said = f"{provider.model_name} takes no temperature: it is left out of this request"
+            assert warnings == [f"{said} and all later ones"]
+
     # Failures
+
+    async def test_a_missing_sdk_says_what_to_install(
+        self, provider: AIProvider, simulator: AISimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The error names the distribution, and nothing is asked."""
+        if self.sdk is None:
+            pytest.skip("this provider needs no SDK")
+        monkeypatch.setitem(sys.modules, self.sdk, None)
+        with pytest.raises(ImportError, match=f"the {self.sdk} SDK: pip install roomkit-"):
+            await provider.generate(ask())
+        assert simulator.requests == []
 
     async def test_every_error_is_classified(self, provider: AIProvider, simulator: AISimulator) -> None:
         """Each error the vendor can report has its class, one attempt, and a message."""

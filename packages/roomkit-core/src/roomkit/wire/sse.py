@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roomkit.wire.origin import Origin
+
 __all__ = ["SSEDecoder"]
 
 _LONGEST = 32 * 1024 * 1024
@@ -12,16 +14,22 @@ _LONGEST = 32 * 1024 * 1024
 class SSEDecoder:
     """Turns the bytes of a response, cut anywhere, into the data of its events.
 
-    Raises ValueError for what is not UTF-8, and for an event of more than 32 MiB.
+    Raises ProviderError, as a `bad_response` of `origin`, for what is not UTF-8 and for an event of
+    more than 32 MiB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self._rest = bytearray()  # bound: _LONGEST
         self._data: list[bytes] = []  # bound: _LONGEST
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Yield the data of each event that `chunk` completes. An event without data is left out."""
+        if b"\n" not in chunk:  # a long line, of which each byte is copied once
+            self._rest += chunk
+            self._check(len(self._rest))
+            return
         *lines, rest = (bytes(self._rest) + chunk).split(b"\n")
         self._rest[:] = rest
         self._check(len(rest))
@@ -35,10 +43,16 @@ class SSEDecoder:
             self._check(self._size)
             self._data.append(data)
         elif not line and self._data:
-            event = b"\n".join(self._data).decode()
+            event = b"\n".join(self._data)
             self._data, self._size = [], 0
-            yield event
+            yield self._text(event)
+
+    def _text(self, event: bytes) -> str:
+        try:
+            return event.decode()
+        except UnicodeDecodeError as error:
+            raise self._origin.bad_response(str(error)) from error
 
     def _check(self, size: int) -> None:
         if size > _LONGEST:
-            raise ValueError(f"an event of more than {_LONGEST} bytes")
+            raise self._origin.bad_response(f"an event of more than {_LONGEST} bytes")

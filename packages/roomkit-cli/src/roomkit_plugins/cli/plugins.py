@@ -1,0 +1,240 @@
+"""`roomkit plugins list|info|doctor`: what is installed, what became of it, and whether it can work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from roomkit._names import nearest
+from roomkit.plugins import ComponentState, DoctorReport, PluginError, PluginManager, default_manager
+from roomkit.plugins.components import Component, Plugin
+from roomkit.plugins.doctor import Verdict
+from roomkit_plugins.cli.main import FAILED, OK
+from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+
+__all__ = ["configure_doctor", "configure_info", "configure_list"]
+
+_STATE_STYLES = {
+    ComponentState.LOADED: "green",
+    ComponentState.DECLARED: "dim",
+    ComponentState.BLOCKED: "yellow",
+    ComponentState.SHADOWED: "yellow",
+    ComponentState.INCOMPATIBLE: "red",
+    ComponentState.BROKEN: "red",
+}
+_VERDICT_STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
+
+
+def configure_list(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit plugins list`."""
+    parser.add_argument("--json", action="store_true", help="write one JSON document: plugins, clashes")
+    parser.set_defaults(run=run_list)
+
+
+def configure_info(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit plugins info`."""
+    parser.add_argument("name", metavar="NAME", help="a plugin, its distribution, or a component (kind:name)")
+    parser.add_argument("--json", action="store_true", help="write one JSON document: the plugin")
+    parser.set_defaults(run=run_info)
+
+
+def configure_doctor(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit plugins doctor`."""
+    parser.description = (
+        "Runs every plugin's own checks. With a name, also loads what that plugin brings. "
+        "Exit code 1 if something failed."
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="look at this plugin only, and load it")
+    parser.add_argument("--json", action="store_true", help="write one JSON document: healthy, findings")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Show all plugins."""
+    manager, terminal = default_manager(), Terminal(as_json=options.json)
+    plugins = manager.plugins()
+    if options.json:
+        terminal.document(
+            {
+                "plugins": [_plugin(plugin) for plugin in plugins],
+                "clashes": [
+                    {
+                        "kind": str(clash.kind),
+                        "name": clash.name,
+                        "winner": clash.winner,
+                        "loser": clash.loser,
+                    }
+                    for clash in manager.clashes()
+                ],
+            }
+        )
+        return OK
+    good = sum(plugin.state is ComponentState.LOADED for plugin in plugins)
+    terminal.line(f"{len(plugins)} plugins, {good} loaded")
+    terminal.line()
+    _table(terminal, plugins)
+    _troubles(terminal, manager)
+    return OK
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Show one plugin, or the plugin of one component."""
+    manager, terminal = default_manager(), Terminal(as_json=options.json)
+    plugin = _named(manager, options.name)
+    if options.json:
+        terminal.document(_plugin(plugin))
+        return OK
+    terminal.line(f"{terminal.style(plugin.name, 'bold')}  {_state(terminal, plugin.state)}")
+    if plugin.reason:
+        terminal.line(f"  {printable(plugin.reason)}")
+    terminal.line(f"  distribution  {plugin.distribution or '-'} {plugin.version}".rstrip())
+    terminal.line(f"  module        {plugin.module}")
+    for component in plugin.components:
+        terminal.line()
+        terminal.line(f"  {terminal.style(str(component), 'bold')}  {_state(terminal, component.state)}")
+        for label, value in (
+            ("", component.summary),
+            ("why ", component.reason),
+            ("class ", component.target),
+            ("settings ", component.config or "none"),
+            ("also called ", ", ".join(component.aliases)),
+        ):
+            if value:
+                terminal.line(f"    {label}{printable(value)}")
+    return OK
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Run the checks."""
+    manager, terminal = default_manager(), Terminal(as_json=options.json)
+    report = DoctorReport()
+    plugin = _named(manager, options.name) if options.name else None
+    manager.doctor(report)
+    findings = list(report.findings)
+    if plugin is not None:
+        loading = DoctorReport()
+        _load(manager, plugin, loading)
+        findings = [each for each in findings if each.subject == plugin.name] + list(loading.findings)
+    healthy = not any(finding.verdict is Verdict.FAILED for finding in findings)
+    if options.json:
+        terminal.document(
+            {
+                "healthy": healthy,
+                "findings": [
+                    {
+                        "verdict": str(each.verdict),
+                        "subject": each.subject,
+                        "message": each.message,
+                        "next_step": each.next_step,
+                    }
+                    for each in findings
+                ],
+            }
+        )
+        return OK if healthy else FAILED
+    counts = {verdict: sum(each.verdict is verdict for each in findings) for verdict in Verdict}
+    terminal.line(
+        f"{'healthy' if healthy else 'not healthy'}: {counts[Verdict.OK]} ok, "
+        f"{counts[Verdict.WARNING]} warnings, {counts[Verdict.FAILED]} failed"
+    )
+    terminal.line()
+    width = max((len(each.subject) for each in findings), default=0)
+    for each in findings:
+        verdict = terminal.style(f"{each.verdict:<8}", _VERDICT_STYLES[each.verdict])
+        terminal.line(f"  {verdict}{each.subject:<{width}}  {printable(each.message)}")
+        if each.next_step:
+            terminal.line(f"  {'':8}{'':<{width}}  -> {printable(each.next_step)}")
+    return OK if healthy else FAILED
+
+
+def _load(manager: PluginManager, plugin: Plugin, report: DoctorReport) -> None:
+    """Import everything the plugin brings, as using it would."""
+    for component in plugin.components:
+        if component.state not in (ComponentState.DECLARED, ComponentState.LOADED):
+            if component.reason != plugin.reason:
+                report.warn(plugin.name, component.reason, next_step="block the other plugin to use this one")
+            continue
+        try:
+            manager.get(component.kind, component.name)
+        except PluginError as error:
+            cause = error.__cause__
+            missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
+            report.fail(
+                plugin.name,
+                f"{component} cannot be loaded: {type(cause).__name__}: {cause}",
+                next_step=f"install {missing}: pip install {plugin.distribution or plugin.name}"
+                if missing
+                else "tell its author",
+            )
+        else:
+            report.ok(plugin.name, f"{component} loads")
+
+
+def _named(manager: PluginManager, name: str) -> Plugin:
+    """Return the plugin called `name`, or that of the component. Raises CommandError."""
+    plugins = manager.plugins()
+    for plugin in plugins:
+        if name in (plugin.name, plugin.distribution):
+            return plugin
+    for plugin in plugins:
+        for component in plugin.components:
+            if name in (str(component), component.name, *component.aliases):
+                return plugin
+    names = {plugin.name for plugin in plugins} | {str(each) for each in manager.components()}
+    close = nearest(name, sorted(names))
+    raise CommandError(
+        f"there is no plugin {name!r}",
+        next_step=f"did you mean {close!r}?" if close else "`roomkit plugins list` shows what there is",
+        code="plugin_not_found",
+    )
+
+
+def _table(terminal: Terminal, plugins: Sequence[Plugin]) -> None:
+    rows = [
+        (plugin, f"{plugin.name}", plugin.version or "-", ", ".join(map(str, plugin.components)) or "-")
+        for plugin in plugins
+    ]
+    name_width = max(len(row[1]) for row in rows)
+    version_width = max(len(row[2]) for row in rows)
+    for plugin, name, version, brings in rows:
+        state = terminal.style(f"{plugin.state:<12}", _STATE_STYLES[plugin.state])
+        terminal.line(f"  {name:<{name_width}}  {version:<{version_width}}  {state}  {brings}")
+
+
+def _troubles(terminal: Terminal, manager: PluginManager) -> None:
+    reasons = [plugin.reason for plugin in manager.plugins() if plugin.reason]
+    reasons += [str(clash) for clash in manager.clashes()]
+    if reasons:
+        terminal.line()
+        for reason in reasons:
+            terminal.line(f"  {terminal.style('!', 'yellow')} {printable(reason)}")
+
+
+def _state(terminal: Terminal, state: ComponentState) -> str:
+    return terminal.style(str(state), _STATE_STYLES[state])
+
+
+def _plugin(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.module,
+        "state": str(plugin.state),
+        "reason": plugin.reason,
+        "components": [_component(component) for component in plugin.components],
+    }
+
+
+def _component(component: Component) -> dict[str, Any]:
+    return {
+        "kind": str(component.kind),
+        "name": component.name,
+        "aliases": list(component.aliases),
+        "state": str(component.state),
+        "reason": component.reason,
+        "summary": component.summary,
+        "target": component.target,
+        "config": component.config,
+    }

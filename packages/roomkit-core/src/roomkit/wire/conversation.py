@@ -1,0 +1,165 @@
+"""A conversation with a model: the shape that every vendor wants it to have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from roomkit.abc.errors import ErrorCode
+from roomkit.models.ai import (
+    AIContext,
+    AIImagePart,
+    AIMessage,
+    AIPart,
+    AITextPart,
+    AIThinkingPart,
+    AIToolCallPart,
+    AIToolResultPart,
+)
+from roomkit.wire.origin import Origin
+
+__all__ = ["Conversation", "conversation", "labelled", "parts_of"]
+
+_ALLOWED: dict[str, tuple[type[AIPart], ...]] = {
+    "system": (AITextPart,),
+    "user": (AITextPart, AIImagePart, AIToolResultPart),
+    "assistant": (AITextPart, AIThinkingPart, AIToolCallPart),
+    "tool": (AIToolResultPart,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation that a model can be asked: checked, and without what says nothing."""
+
+    system: str
+    messages: tuple[AIMessage, ...]
+    """Of users, tools and the assistant. `parts_of` each are results of tools, or others; never none."""
+    call_ids: frozenset[str]
+
+
+def conversation(
+    context: AIContext,
+    origin: Origin,
+    *,
+    vision: bool,
+    is_mute: Callable[[AIPart], bool] = lambda part: False,
+) -> Conversation:
+    """Check the conversation's shape. Raises ProviderError for one that no vendor takes.
+
+    Each part is one its role can hold, images are for models with vision, each tool call has an id
+    of its own and its result right after it, and the last word is not the assistant's. Blank text
+    is left out, and so are the parts for which `is_mute` says that they tell this vendor nothing.
+    What stands beside tools' results comes after them, once all calls are answered.
+    """
+    system = [context.system_prompt or ""]
+    messages: list[AIMessage] = []
+    beside: list[AIMessage] = []
+    calls = _OpenCalls(origin)
+    for message in context.messages:
+        said = _parts(message)
+        for part in said:
+            _check_part(message, part, origin, vision=vision)
+        parts = [part for part in said if not is_mute(part)]
+        if message.role == "system":
+            system += [part.text for part in parts if isinstance(part, AITextPart)]
+        elif parts:
+            calls.check(parts)
+            results = tuple(part for part in parts if isinstance(part, AIToolResultPart))
+            others = tuple(part for part in parts if not isinstance(part, AIToolResultPart))
+            if results:
+                messages.append(message.replace(content=results, name=None))
+            if others:
+                beside.append(message.replace(content=others))
+            if not results or calls.are_answered:
+                messages += beside
+                beside.clear()
+    calls.check_all_answered()
+    if not messages or messages[-1].role == "assistant":
+        raise origin.refused(
+            "the model answers a user's message or a tool's result, and the conversation does not end "
+            "with one; the last message is "
+            + (f"the {context.messages[-1].role}'s" if context.messages else "missing")
+        )
+    joined = "\n\n".join(text for text in system if text.strip())
+    return Conversation(joined, tuple(messages), frozenset(calls.seen))
+
+
+def parts_of(message: AIMessage) -> tuple[AIPart, ...]:
+    """Return the content of a message of `conversation`, which has parts only."""
+    assert not isinstance(message.content, str)
+    return message.content
+
+
+def labelled(message: AIMessage) -> tuple[AIPart, ...]:
+    """Return the parts of a message of `conversation`, with the speaker's name, if any, before them."""
+    first, *rest = parts_of(message)
+    if not message.name:
+        return (first, *rest)
+    label = f"{' '.join(message.name.split())}:"
+    if isinstance(first, AITextPart):
+        return (AITextPart(text=f"{label} {first.text}"), *rest)
+    return (AITextPart(text=label), first, *rest)
+
+
+class _OpenCalls:
+    """Follows tool calls through a conversation: each id once, each answered by what comes next."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.seen: set[str] = set()  # bound: one conversation
+        self._open: list[str] = []  # bound: one turn
+        self._origin = origin
+
+    def check(self, parts: Sequence[AIPart]) -> None:
+        if not any(isinstance(part, AIToolResultPart) for part in parts):
+            self.check_all_answered()
+        for part in parts:
+            if isinstance(part, AIToolResultPart):
+                self._answer(part)
+            elif isinstance(part, AIToolCallPart):
+                self._call(part)
+
+    @property
+    def are_answered(self) -> bool:
+        return not self._open
+
+    def check_all_answered(self) -> None:
+        if self._open:
+            raise self._origin.refused(
+                f"the tool calls {', '.join(self._open)} have no result; put one right after each call, "
+                "an error if the tool was not run"
+            )
+
+    def _call(self, part: AIToolCallPart) -> None:
+        if part.id in self.seen:
+            raise self._origin.refused(
+                f"two tool calls have the id {part.id!r}; ids are unique in a conversation"
+            )
+        self.seen.add(part.id)
+        self._open.append(part.id)
+
+    def _answer(self, part: AIToolResultPart) -> None:
+        if part.tool_call_id not in self._open:
+            raise self._origin.refused(
+                f"the result of {part.name!r} answers the call {part.tool_call_id!r}, which is not open: "
+                "keep a call and its result together, right after each other, and once"
+            )
+        self._open.remove(part.tool_call_id)
+
+
+def _parts(message: AIMessage) -> Sequence[AIPart]:
+    """Return the parts that say something."""
+    content = message.content
+    parts = (AITextPart(text=content),) if isinstance(content, str) else content
+    return [part for part in parts if not isinstance(part, AITextPart) or part.text.strip()]
+
+
+def _check_part(message: AIMessage, part: AIPart, origin: Origin, *, vision: bool) -> None:
+    if not isinstance(part, _ALLOWED[message.role]):
+        raise origin.refused(f"a {part.type} part cannot stand in a message of the role {message.role!r}")
+    if isinstance(part, AIImagePart) and not vision:
+        raise origin.refused(
+            "the conversation holds an image and vision is off for this model; set vision=True, or "
+            "leave images out",
+            error_code=ErrorCode.UNSUPPORTED_CONTENT,
+        )

@@ -1,0 +1,89 @@
+"""Tools of a model: how they are offered, chosen and called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from pydantic_core import from_json
+
+from roomkit.models.ai import AIContext, AITool
+from roomkit.models.base import freeze
+from roomkit.wire.origin import Origin
+
+__all__ = ["ToolNames", "arguments", "object_schema", "tool_choice"]
+
+
+class ToolNames:
+    """Tool names as an API takes them (letters, digits, `_` and `-`, up to `longest`), and back."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._ours: dict[str, str] = {}  # bound: the tools of one request
+        self._theirs: dict[str, str] = {}  # bound: the tools of one request
+
+    def to_wire(self, name: str) -> str:
+        """Return the vendor's form of `name`, always the same and never that of another."""
+        if name not in self._theirs:
+            safe = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[: self._longest]
+            if safe != name or safe in self._ours:
+                digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+                safe = f"{safe[: self._longest - 9]}_{digest}"
+            self._theirs[name] = safe
+            self._ours[safe] = name
+        return self._theirs[name]
+
+    def from_wire(self, name: str) -> str:
+        """Return our name for what the model called."""
+        return self._ours.get(name, name)
+
+
+def object_schema(tool: AITool, origin: Origin) -> dict[str, Any]:
+    """Return a tool's parameters as the JSON Schema of an object. Raises ProviderError for another."""
+    written = dict(tool.parameters)
+    if written.setdefault("type", "object") != "object":
+        raise origin.refused(
+            f"the parameters of tool {tool.name!r} are a JSON Schema of type {written['type']!r}; "
+            "the API takes an object only: wrap the value in one"
+        )
+    written.setdefault("properties", {})
+    return written
+
+
+def tool_choice(context: AIContext, names: ToolNames, origin: Origin) -> str | None:
+    """Return `auto`, `none`, `required` or a tool's name on the wire; None to leave it unsaid.
+
+    Raises ProviderError for a choice that the tools on offer do not allow.
+    """
+    choice = context.tool_choice
+    offered = [tool.name for tool in context.tools]
+    if not offered:
+        if choice in (None, "auto", "none"):
+            return None
+        raise origin.refused(f"tool_choice is {choice!r}, but no tool is offered; add it to `tools`")
+    if choice is None or choice in ("auto", "none", "required"):
+        return choice
+    if choice not in offered:
+        raise origin.refused(f"tool_choice names {choice!r}, which is not among the tools: {offered}")
+    return names.to_wire(choice)
+
+
+def arguments(given: object) -> tuple[dict[str, Any], str | None]:
+    """Return a call's arguments, or what the model wrote instead and why that is none.
+
+    `given` is an object, or JSON; None and blank text are a call with nothing.
+    """
+    raw = given if isinstance(given, str) else None
+    try:
+        if given is None or (raw is not None and not raw.strip()):
+            return {}, None
+        value = given if raw is None else from_json(raw, allow_inf_nan=False)
+        if value is None:
+            return {}, None
+        if isinstance(value, dict):
+            return dict(freeze(value)), None
+        problem = f"the arguments are a JSON {type(value).__name__}, not an object"
+    except ValueError as error:
+        problem = f"the arguments are not JSON: {error}"
+    return {"raw": raw if raw is not None else repr(given)}, problem

@@ -1,0 +1,562 @@
+"""All that the core declares is done: each trigger, framework event, refusal and error is seen here once."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+from contextlib import suppress
+
+import pytest
+
+from roomkit.abc import errors
+from roomkit.abc.errors import CloseError, ErrorCode, ProviderError, RoomKitError
+from roomkit.kernel import permissions
+from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
+from roomkit.models.content import DeleteContent, EditContent, RichContent, TextContent
+from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ProviderResult
+from roomkit.models.enums import (
+    Access,
+    ChannelMediaType,
+    DeleteType,
+    EventType,
+    HookTrigger,
+    IdentificationStatus,
+    LengthPolicy,
+)
+from roomkit.models.event import RoomEvent
+from roomkit.models.hook import GATES, HookResult, InjectedEvent
+from roomkit.models.identity import Identity, IdentityHookResult
+from roomkit.models.room import RoomTimers
+from roomkit.models.task import Observation, Task
+from roomkit.models.trace import ProtocolTrace
+from roomkit_plugins.testing import (
+    Hang,
+    MockIdentityResolver,
+    RecordingChannel,
+    ScriptedIntelligence,
+    ScriptedSource,
+    run_virtual,
+)
+
+FIRED_BY_OTHERS = {
+    "roomkit-ai": {"ON_AI_THINKING", "BEFORE_TOOL_USE", "ON_TOOL_CALL"},
+    "roomkit-agents": {
+        "ON_PHASE_TRANSITION",
+        "ON_HANDOFF",
+        "ON_HANDOFF_REJECTED",
+        "ON_TASK_DELEGATED",
+        "ON_TASK_COMPLETED",
+    },
+    "roomkit-voice": {
+        "ON_SPEECH_START",
+        "ON_SPEECH_END",
+        "ON_TRANSCRIPTION",
+        "ON_PARTIAL_TRANSCRIPTION",
+        "ON_VAD_SILENCE",
+        "ON_VAD_AUDIO_LEVEL",
+        "ON_INPUT_AUDIO_LEVEL",
+        "ON_OUTPUT_AUDIO_LEVEL",
+        "BEFORE_TTS",
+        "AFTER_TTS",
+        "ON_TTS_CANCELLED",
+        "ON_BARGE_IN",
+        "ON_SPEAKER_CHANGE",
+        "ON_DTMF",
+        "ON_TURN_COMPLETE",
+        "ON_TURN_INCOMPLETE",
+        "ON_BACKCHANNEL",
+        "ON_RECORDING_STARTED",
+        "ON_RECORDING_STOPPED",
+        "BEFORE_BRIDGE_AUDIO",
+    },
+    "roomkit-realtime-voice": {"ON_REALTIME_TOOL_CALL", "ON_REALTIME_TEXT_INJECTED"},
+}
+"""Triggers that the text side of the core does not fire, and the distribution that does or will."""
+
+RAISED_BY_OTHERS = {
+    "VoiceNotConfiguredError": "roomkit-voice",
+    "VoiceBackendNotConfiguredError": "roomkit-voice",
+    "LockLostError": "roomkit-redis, roomkit-postgres",
+    "WebhookRejected": "the providers that take webhooks",
+    "ProviderError": "the providers; the kernel turns it into a row of the ledger",
+    "StoreError": "the stores",
+    "StaleRoomError": "the stores; the kernel plans again",
+    "DuplicateEventError": "the stores; the kernel returns the first event",
+}
+"""Errors that the kernel hands on or takes in, and who raises them."""
+
+REASONS = {
+    "rate_limited",
+    "process_timeout",
+    "room_closed",
+    "room_archived",
+    "hook_failed",
+    "hook_timeout",
+    "event_chain_depth_limit",
+    "identity_rejected",
+    "unknown_sender",
+    "identity_challenge_sent",
+    "identity_hook_failed",
+    "internal_error",
+}
+"""Codes of refusals, besides those of `permissions`, which are read from its source."""
+
+CODES = {
+    ErrorCode.TIMEOUT,
+    ErrorCode.UNKNOWN,
+    ErrorCode.UNSUPPORTED_CONTENT,
+    ErrorCode.TOO_LONG,
+    ErrorCode.CIRCUIT_OPEN,
+    ErrorCode.OVERLOADED,
+    ErrorCode.SERVER,
+    ErrorCode.INVALID_REQUEST,
+}
+"""What the core itself puts into the ledger; the other codes are the vendors'."""
+
+ONCE = RetryPolicy(max_retries=0)
+
+
+class Sight:
+    """What was seen over all scenes."""
+
+    def __init__(self):
+        self.triggers = set()
+        self.framework_events = set()
+        self.reasons = set()
+        self.codes = set()
+        self.errors = set()
+
+    def watch(self, stage):
+        """Note everything that happens on a stage."""
+
+        def observing(trigger):
+            async def observer(payload, context):
+                self.triggers.add(trigger)
+
+            return observer
+
+        for trigger in set(HookTrigger) - GATES:
+            stage.kit.hook(trigger, name=f"watch {trigger}")(observing(trigger))
+
+        async def gate(payload, context):
+            self.triggers.add(HookTrigger.BEFORE_BROADCAST)
+            return HookResult.allow()
+
+        stage.kit.hook(HookTrigger.BEFORE_BROADCAST, priority=-99)(gate)
+
+        async def handler(event):
+            self.framework_events.add(event.type)
+
+        stage.kit.on("*")(handler)
+
+    def note(self, outcome):
+        """Note what a call came to."""
+        if isinstance(outcome, RoomKitError):
+            self.errors.add(type(outcome).__name__)
+            if outcome.code in ("internal_error",):
+                self.reasons.add(outcome.code)
+        elif isinstance(outcome, InboundResult):
+            if outcome.reason is not None:
+                self.reasons.add(outcome.reason)
+            if outcome.error is not None:
+                self.note(outcome.error)
+            self.codes |= {end.error.code for end in outcome.delivery_results.values() if end.error}
+
+    async def trying(self, call):
+        """Await a call and note its result or its error."""
+        try:
+            outcome = await call
+        except RoomKitError as error:
+            outcome = error
+        self.note(outcome)
+        return outcome
+
+
+async def scene_life_of_rooms(stage, sight):
+    """A room, its channels, its people and its end."""
+    kit = stage.kit
+    alice = await stage.socket("alice")
+    await stage.socket("bob")
+    await kit.mute("r1", "bob")
+    await kit.unmute("r1", "bob")
+    await kit.detach_channel("r1", "bob")
+    await sight.trying(kit.mute("r1", "bob"))
+    await sight.trying(stage.say(channel="bob"))
+    await stage.say()
+    await kit.store.create_identity(Identity(id="person"))
+    await kit.resolve_participant("r1", "alice", "person")
+    await sight.trying(kit.resolve_participant("r1", "nobody", "person"))
+    await sight.trying(kit.resolve_participant("r1", "alice", "nobody"))
+    await sight.trying(kit.create_room("r1"))
+    await sight.trying(kit.create_room(" "))
+    await sight.trying(kit.get_room("nowhere"))
+    await sight.trying(kit.mark_read("r1", "alice", "nothing"))
+    with suppress(RoomKitError):
+        kit.register_channel(alice)
+    await sight.trying(raising(lambda: kit.register_channel(RecordingChannel("alice"))))
+    await sight.trying(raising(lambda: kit.hook(HookTrigger.BEFORE_BROADCAST)(lambda event, context: None)))
+    await sight.trying(stage.say(channel="unknown"))
+    await kit.close_room("r1")
+    await sight.trying(stage.say())
+    await sight.trying(kit.send_event("r1", "alice", TextContent(body="x")))
+    await kit.archive_room("r1")
+    await sight.trying(stage.say())
+    await kit.delete_room("r1")
+    await kit.unregister_channel("bob")
+    await kit.create_room("timed", timers=RoomTimers(inactive_after_seconds=5))
+    await kit.attach_channel("timed", "alice")
+    await stage.say(room="timed")
+    await asyncio.sleep(10)
+    await kit.sweep_room_timers()
+    await stage.say(room="timed")
+
+
+async def raising(act):
+    """Do something synchronous in a coroutine."""
+    act()
+
+
+async def scene_strangers(stage, sight):
+    """Messages that find no room, or several."""
+    stage.kit.register_channel(RecordingChannel("sms"))
+    for sender in ("+1", "+2"):
+        await stage.say(channel="sms", by=sender, room=None)
+
+
+async def scene_permissions(stage, sight):
+    """Every way not to be allowed something."""
+    kit = stage.kit
+    for name in ("alice", "bob"):
+        await stage.socket(name)
+    own = (await stage.say("own")).event.id
+    theirs = (await stage.say("theirs", channel="bob")).event.id
+    hosts = (await kit.send_event("r1", "alice", TextContent(body="host"))).id
+    new = TextContent(body="x")
+    edits = [
+        (EditContent(target_event_id=theirs, new_content=new), EventType.EDIT),
+        (EditContent(target_event_id="nothing", new_content=new), EventType.EDIT),
+        (EditContent(target_event_id=hosts, new_content=new), EventType.EDIT),
+        (EditContent(target_event_id=own, new_content=new), EventType.MESSAGE),
+        (DeleteContent(target_event_id=own, delete_type=DeleteType.SYSTEM), EventType.DELETE),
+        (DeleteContent(target_event_id=own), EventType.DELETE),
+        (DeleteContent(target_event_id=own), EventType.DELETE),
+    ]
+    for content, kind in edits:
+        await sight.trying(stage.say(content, event_type=kind))
+    await kit.mute("r1", "bob")
+    await sight.trying(stage.say(channel="bob"))
+    await kit.set_access("r1", "bob", Access.READ_ONLY)
+    await kit.unmute("r1", "bob")
+    await sight.trying(stage.say(channel="bob"))
+    await kit.remove_participant("r1", "alice", banned=True)
+    await sight.trying(stage.say())
+    # An agent that was never attached has no place to speak from.
+    late = await kit._writer.write(_draft(stage.event("x", channel="ghost")))
+    sight.reasons.add(late.reason)
+
+
+def _draft(event):
+    from roomkit.kernel.cascade import Cascade
+    from roomkit.kernel.writer import Draft
+
+    return Draft(event=event, cascade=Cascade())
+
+
+async def scene_gates(stage, sight):
+    """Gates that refuse, break and come late."""
+    await stage.socket("alice")
+
+    @stage.kit.hook(HookTrigger.BEFORE_BROADCAST, timeout=1)
+    async def gate(event, context):
+        if event.content.body == "broken":
+            raise ValueError("a bug")
+        if event.content.body == "late":
+            await asyncio.sleep(5)
+        return HookResult.block("spam")
+
+    for text in ("spam", "broken", "late"):
+        await sight.trying(stage.say(text))
+    async with stage.kit.lock_manager.locked("r1"):
+        await sight.trying(stage.say())
+        await sight.trying(stage.kit.send_event("r1", "alice", TextContent(body="x")))
+
+
+async def scene_deliveries(stage, sight):
+    """Deliveries that end in every way."""
+    kit = stage.kit
+    await stage.socket("alice")
+    refused = [ChannelOutput(provider_result=ProviderResult(success=False, retryable=one)) for one in (0, 1)]
+    sent = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="m1"))
+    script = [*refused, ValueError("a bug"), ChannelOutput.skipped("offline"), Hang(), sent]
+    await stage.join(Named("vendor", script=script), retry_policy=ONCE)
+    text = RecordingChannel("x").capabilities()
+    audio = text.replace(media_types=(ChannelMediaType.AUDIO,))
+    await stage.socket("audio", capabilities=audio)
+    short = text.replace(max_length=2)
+    await stage.socket("short", capabilities=short, length_policy=LengthPolicy.ERROR)
+    for _ in range(6):
+        await sight.trying(stage.say())
+    await kit.process_delivery_status(DeliveryStatus(provider="vendor", message_id="m1", status="delivered"))
+    await kit.process_delivery_status(DeliveryStatus(provider="vendor", message_id="m9", status="delivered"))
+    down = [ProviderError("down", error_code=ErrorCode.SERVER)] * 5
+    await stage.socket("down", script=down, retry_policy=ONCE)
+    for _ in range(6):
+        await sight.trying(stage.say(RichContent(body="x")))
+    await asyncio.sleep(60)
+    await stage.say()
+    await stage.socket("stuck", script=[Hang()])
+    talking = [stage.saying(str(number)) for number in range(5)]
+    for one in talking:
+        await sight.trying(one)
+
+
+class Named(RecordingChannel):
+    """A transport with a provider that receipts can name."""
+
+    provider_name = "vendor"
+
+
+async def scene_agents(stage, sight):
+    """Agents that leave things behind, break, and answer each other too often."""
+    await stage.socket("alice")
+    output = ChannelOutput(
+        tasks=[Task(id="t", room_id="r1", title="call")],
+        observations=[Observation(id="o", room_id="r1", channel_id="bot", content="sad")],
+    )
+    await stage.agent("bot", [output, ValueError("a bug")])
+    await stage.say()
+    await sight.trying(stage.say())
+    for name in ("ping", "pong"):
+        await stage.join(ScriptedIntelligence(name, (f"{name} {number}" for number in range(99))))
+    await stage.say()
+    sight.reasons |= {reason for _, reason in await stage.refused()}
+    services = stage.kit.get_channel("bot").services
+    services.trace(
+        ProtocolTrace(channel_id="bot", direction="outbound", protocol="http", summary="POST", room_id="r1")
+    )
+
+
+async def scene_identity(stage, sight):
+    """Senders who are known, unknown, asked, refused, and a resolver that fails."""
+    kit = stage.kit
+    kit._desk.resolver = resolver = MockIdentityResolver(
+        {"known": Identity(id="k")}, {"two": [Identity(id="a"), Identity(id="b")]}, script=[]
+    )
+    await stage.socket("alice")
+    answers = {"rejected": IdentityHookResult.reject("identity_rejected")}
+
+    @kit.identity_hook(HookTrigger.ON_IDENTITY_UNKNOWN)
+    async def decide(event, context, result):
+        if result.address == "broken":
+            raise ValueError("a bug")
+        if result.address == "asked":
+            return IdentityHookResult.challenge(InjectedEvent(stage.event("who?"), ["alice"]))
+        return answers.get(result.address)
+
+    for sender in ("known", "two", "rejected", "asked", "broken", "stranger"):
+        await sight.trying(stage.say(by=sender))
+    resolver._unknown_status = IdentificationStatus.REJECTED
+    await sight.trying(stage.say(by="refused"))
+    resolver._unknown_status = IdentificationStatus.UNKNOWN
+    from roomkit_plugins.testing.mocks.script import Script
+
+    resolver._script = Script([ValueError("a bug"), Hang()])
+    for sender in ("three", "four"):
+        await sight.trying(stage.say(by=sender))
+
+
+async def scene_sources(stage, sight):
+    """Sources that come, break, are given up, and end."""
+    kit = stage.kit
+    await stage.socket("alice")
+    message = InboundMessage(channel_id="alice", sender_id="a", content=TextContent(body="x"))
+    unknown = message.replace(channel_id="unknown")
+    source = ScriptedSource([message, unknown, OSError("gone"), OSError("gone")])
+    await kit.attach_source("alice", source, max_restart_attempts=2, restart_delay=1)
+    await sight.trying(kit.attach_source("alice", ScriptedSource()))
+    await asyncio.sleep(10)
+    for result in source.results:
+        sight.note(result)
+    await kit.detach_source("alice")
+    await sight.trying(kit.detach_source("alice"))
+    ending = ScriptedSource()
+    await kit.attach_source("alice", ending)
+    await ending.stop()
+    await asyncio.sleep(1)
+
+    async def broken(message, context):
+        raise OSError("a bug")
+
+    kit.get_channel("alice").handle_inbound = broken
+    failing = ScriptedSource([message])
+    await kit.attach_source("alice", failing)
+    await asyncio.sleep(1)
+    for result in failing.results:
+        sight.note(result)
+
+
+class Socket(RecordingChannel):
+    """A channel of connections."""
+
+    def register_connection(self, connection_id, send_fn, **options): ...
+
+    def unregister_connection(self, connection_id):
+        return True
+
+
+async def scene_connections_and_trouble(stage, sight):
+    """Sockets, slow handlers, background work that fails."""
+    kit = stage.kit
+    await stage.join(Socket("ws"))
+    await kit.connect_websocket("ws", "c1", None)
+    await kit.disconnect_websocket("ws", "c1")
+
+    async def fails():
+        raise OSError("a bug")
+
+    kit.get_channel("ws").services.spawn(fails(), name="failing")
+    hang = Hang()
+
+    @kit.on("channel_registered")
+    async def slow(event):
+        await hang.wait()
+
+    for _ in range(1100):
+        kit._events.emit("channel_registered", channel_id="x")
+    hang.release()
+    await asyncio.sleep(1)
+
+
+SCENES = [value for name, value in globals().items() if name.startswith("scene_")]
+OPTIONS = {
+    "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},
+    "scene_gates": {"process_timeout": 3},
+    "scene_identity": {"identity_timeout": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def sight():
+    """Play every scene once and return what was seen."""
+    return Sight()
+
+
+@pytest.fixture
+def seen(sight, bare_stage):
+    """Return what was seen; the first to ask plays the scenes."""
+
+    async def play(scene):
+        stage = bare_stage(**OPTIONS.get(scene.__name__, {}))
+        sight.watch(stage)
+        await stage.open()
+        await scene(stage, sight)
+        await stage.idle_or(10)
+        await sight.trying(stage.kit.close())
+        await sight.trying(stage.say())
+
+    async def limited():
+        stage = bare_stage(inbound_rate_limit=RateLimit(max_per_hour=1))
+        await stage.open()
+        await stage.socket("alice")
+        for _ in "12":
+            await sight.trying(stage.say())
+
+        async def broken():
+            raise OSError("the socket")
+
+        stage.kit.get_channel("alice").close = broken
+        with suppress(CloseError):
+            await stage.kit.close()
+        sight.errors.add("CloseError")
+
+    if not sight.triggers:
+        for scene in SCENES:
+            run_virtual(play(scene))
+        run_virtual(limited())
+    return sight
+
+
+LATER = {name: by for by, names in FIRED_BY_OTHERS.items() for name in names}
+
+
+@pytest.mark.parametrize("trigger", [one for one in HookTrigger if one.name not in LATER])
+def test_every_trigger_is_fired(seen, trigger):
+    """A hook on it runs in at least one scene."""
+    assert trigger in seen.triggers
+
+
+def test_a_trigger_is_fired_here_or_named_as_anothers(seen):
+    """None is both, and the list of others names only triggers that exist."""
+    assert set(LATER) <= {one.name for one in HookTrigger}
+    assert {one.name for one in seen.triggers} & set(LATER) == set()
+
+
+@pytest.mark.parametrize("kind", sorted(FRAMEWORK_EVENTS))
+def test_every_framework_event_is_emitted(seen, kind):
+    """A handler of it hears it in at least one scene."""
+    assert kind in seen.framework_events
+
+
+def test_no_framework_event_is_emitted_undeclared(seen):
+    """What is not in the table is a plugin's."""
+    assert seen.framework_events <= set(FRAMEWORK_EVENTS)
+
+
+def refusals_of_permissions():
+    """Return every code that `permissions` can answer with."""
+    tree = ast.parse(inspect.getsource(permissions))
+    return {
+        constant.value
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name.startswith(("may_", "_is_"))
+        for answer in ast.walk(function)
+        if isinstance(answer, ast.Return)
+        for constant in ast.walk(answer)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str) and constant.value
+    }
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS | refusals_of_permissions()))
+def test_every_refusal_is_met(seen, reason):
+    """A message is refused for it in at least one scene."""
+    assert reason in seen.reasons
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_of_the_core_is_in_a_ledger(seen, code):
+    """A delivery fails with it in at least one scene."""
+    assert code in seen.codes
+
+
+def declared_errors():
+    return {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, RoomKitError) and kind is not RoomKitError
+    }
+
+
+@pytest.mark.parametrize("name", sorted(set(declared_errors()) - set(RAISED_BY_OTHERS)))
+def test_every_error_of_the_kernel_is_raised(seen, name):
+    """A caller meets it in at least one scene."""
+    assert name in seen.errors
+
+
+def test_every_error_has_a_code_of_its_own():
+    """Codes are stable names, so no two errors share one."""
+    codes = [kind.code for kind in declared_errors().values()]
+    assert len(codes) == len(set(codes))
+    assert "roomkit_error" not in codes
+
+
+def test_an_event_made_for_a_scene_is_a_room_event(bare_stage):
+    """The scenes inject what a hook could inject."""
+
+    async def make():
+        stage = bare_stage()
+        assert isinstance(stage.event("x"), RoomEvent)
+        await stage.kit.close()
+
+    run_virtual(make())

@@ -1,0 +1,59 @@
+"""Errors that say whose they are, and how long to wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkit.abc.errors import ErrorCode
+from roomkit.wire.origin import Origin
+from roomkit.wire.retry_after import retry_after, should_retry
+
+
+def test_an_error_answer_says_what_the_vendor_said() -> None:
+    """Its status, its codes, what it wrote, and where to find the request."""
+    error = Origin("acme", "Acme").answered(
+        429,
+        ErrorCode.RATE_LIMIT,
+        "slow down",
+        headers={"retry-after": "7", "x-should-retry": "false"},
+        codes=["too_fast", "requests"],
+        request_id="req_1",
+    )
+    assert str(error) == "Acme refused the request (429 too_fast, requests): slow down"
+    assert (error.provider, error.status_code, error.vendor_code) == ("acme", 429, "too_fast")
+    assert (error.retryable, error.retry_after, error.request_id) == (False, 7.0, "req_1")
+
+
+def test_an_error_answer_may_say_nothing() -> None:
+    """Then the class decides, and the provider's name stands for the vendor's."""
+    error = Origin("acme", request_id="req_2").answered(500, ErrorCode.SERVER, "x" * 900, headers={})
+    assert str(error) == f"acme refused the request (500 without a code): {'x' * 500}"
+    assert (error.vendor_code, error.retryable, error.request_id) == (None, True, "req_2")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "7", "retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "2", "retry-after-ms": "x"}, 2.0),
+        (
+            {"date": "Sun, 22 Nov 2026 10:00:00 GMT", "retry-after": "Sun, 22 Nov 2026 10:01:30 GMT"},
+            90.0,
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-4"}, None),
+        ({"retry-after": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds, milliseconds and dates are understood; nonsense is not believed."""
+    assert retry_after(headers) == seconds
+
+
+def test_whether_to_try_again() -> None:
+    """Only a plain yes or no counts."""
+    told = [should_retry({"x-should-retry": value}) for value in ("true", "false", "maybe")]
+    assert [*told, should_retry({})] == [True, False, None, None]

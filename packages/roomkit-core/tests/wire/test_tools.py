@@ -1,0 +1,77 @@
+"""Tools: their names on the wire and back, which may be chosen, and what they are called with."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import AIContext, AITool
+from roomkit.wire.origin import Origin
+from roomkit.wire.tools import ToolNames, arguments, object_schema, tool_choice
+from roomkit_plugins.testing.contracts.strategies import PROPERTY
+
+ORIGIN = Origin("acme")
+
+
+@PROPERTY
+@given(st.lists(st.text(alphabet="ab. _-é", min_size=1, max_size=80), unique=True), st.sampled_from([20, 64]))
+def test_names_go_round(names: list[str], longest: int) -> None:
+    """Each gets a name the API takes, always the same, never that of another, and found again."""
+    known = ToolNames(longest)
+    written = [known.to_wire(name) for name in names]
+    assert written == [known.to_wire(name) for name in names]
+    assert len(set(written)) == len(names)
+    assert all(len(name) <= longest and name.isascii() and " " not in name for name in written)
+    assert [known.from_wire(name) for name in written] == names
+    assert known.from_wire("invented by the model") == "invented by the model"
+
+
+def test_the_choice_is_among_the_tools() -> None:
+    """Words for it stay, names are the wire's, and none is said when none is needed."""
+    names = ToolNames(64)
+    tools = [AITool(name="a.b")]
+    choices = {None: None, "auto": "auto", "none": "none", "required": "required"}
+    for given_choice, written in choices.items():
+        assert tool_choice(AIContext(tools=tools, tool_choice=given_choice), names, ORIGIN) == written
+    assert tool_choice(AIContext(tools=tools, tool_choice="a.b"), names, ORIGIN) == names.to_wire("a.b")
+    assert tool_choice(AIContext(tool_choice="auto"), names, ORIGIN) is None
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "said"),
+    [([], "required", "no tool is offered"), ([AITool(name="a")], "b", "not among the tools: \\['a'\\]")],
+)
+def test_any_other_choice_is_refused(tools: list[AITool], choice: str, said: str) -> None:
+    """Before anything is sent, with what to do."""
+    with pytest.raises(ProviderError, match=said) as caught:
+        tool_choice(AIContext(tools=tools, tool_choice=choice), ToolNames(64), ORIGIN)
+    assert caught.value.error_code is ErrorCode.INVALID_REQUEST
+
+
+def test_parameters_are_an_object() -> None:
+    """A tool without any takes an empty one; another type is refused with the tool's name."""
+    assert object_schema(AITool(name="a"), ORIGIN) == {"type": "object", "properties": {}}
+    with pytest.raises(ProviderError, match="tool 'a' are a JSON Schema of type 'string'"):
+        object_schema(AITool(name="a", parameters={"type": "string"}), ORIGIN)
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", "null", "{}", {}])
+def test_a_call_with_nothing(nothing: object) -> None:
+    """Vendors say it in many ways."""
+    assert arguments(nothing) == ({}, None)
+
+
+def test_arguments_are_an_object_or_its_json() -> None:
+    """Either way they are the same."""
+    assert arguments('{"a": [1]}') == arguments({"a": [1]}) == ({"a": [1]}, None)
+
+
+@pytest.mark.parametrize("given_text", ["{", "[1]", '"x"', '{"a": NaN}', "[" * 3000])
+def test_arguments_that_cannot_be_used(given_text: str) -> None:
+    """They are kept as written, with what is wrong."""
+    kept, problem = arguments(given_text)
+    assert kept == {"raw": given_text}
+    assert problem
+    assert arguments([1]) == ({"raw": "[1]"}, "the arguments are a JSON list, not an object")
