@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError
+from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
 from roomkit.models.base import Record as Model
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
@@ -130,7 +130,11 @@ def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     conditions = _Conditions()
     conditions.given("r.organization_id = ?", query.organization_id)
     conditions.given("r.status = ?", None if query.status is None else str(query.status))
-    conditions.given("r.seq > (SELECT seq FROM rooms WHERE id = ?)", query.after)
+    if query.after is not None:
+        place = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (query.after,))
+        if place is None:
+            raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
+        conditions.all("r.seq > ?", *place)
     for key, value in query.metadata.items():
         _narrow(conditions, key, value)
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"
@@ -436,22 +440,19 @@ def list_deliveries(
     if state is not None:  # written out, so that the indexes of single states serve
         conditions.all(f"d.state = '{DeliveryState(state).value}'")
     if after is not None:
-        place = _place(connection, after)
-        if place is None:
-            return []
-        conditions.all("d.seq > ?", place)
+        conditions.all("d.seq > ?", _place(connection, after, room_id))
     sql = f"SELECT {_DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
     rows = connection.execute(sql, (*conditions.values, _clamp(limit)))
     return [_delivery(row) for row in rows]
 
 
-def _place(connection: sqlite3.Connection, delivery_id: str) -> int | None:
+def _place(connection: sqlite3.Connection, delivery_id: str, room_id: str | None) -> int:
     for halves in _halves(delivery_id):
-        sql = f"SELECT d.seq {_LEDGER} WHERE e.id = ? AND d.channel_id = ?"
+        sql = f"SELECT d.seq, r.id {_LEDGER} WHERE e.id = ? AND d.channel_id = ?"
         row = _one(connection, sql, halves)
-        if row is not None:
+        if row is not None and room_id in (None, row[1]):
             return int(row[0])
-    return None
+    raise StoreError(f"no delivery {delivery_id!r} to go on after: begin again with after=None")
 
 
 def _halves(delivery_id: str) -> Iterator[tuple[str, str]]:
