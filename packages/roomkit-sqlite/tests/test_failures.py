@@ -6,13 +6,14 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from roomkit.abc.errors import StoreError
+from roomkit.abc.errors import InvalidInputError, StoreError
 from roomkit.abc.store import Commit, Entry
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
@@ -163,10 +164,11 @@ async def test_a_record_of_a_newer_core_is_refused_with_instructions(store: SQLi
     """A field this core does not know is not dropped in silence."""
     await on_writer(
         store,
-        lambda connection: connection.execute("UPDATE rooms SET data = json_set(data, '$.mood', 'good')"),
+        lambda connection: connection.execute("UPDATE rooms SET data = json_set(data, '$.mood', 'private')"),
     )
-    with pytest.raises(StoreError, match=r"stored Room cannot be read.*mood.*upgrade roomkit-core"):
+    with pytest.raises(StoreError, match=r"stored Room cannot be read.*mood.*upgrade roomkit-core") as caught:
         await store.get_room(room.id)
+    assert "private" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_closed_store_says_so(store: SQLiteStore, room: Room) -> None:
@@ -197,4 +199,14 @@ async def test_text_that_is_no_unicode_is_refused(store: SQLiteStore, room: Room
     broken = event(room.id).replace(idempotency_key="\ud800")
     with pytest.raises(ValueError, match="surrogates"):
         await store.commit(Commit(room_id=room.id, entries=[Entry(broken)], at=NOW))
+    for question in (store.get_room("\ud800"), store.delete_room("\ud800")):
+        with pytest.raises(InvalidInputError, match="no valid Unicode"):
+            await question
     assert await store.list_events(room.id) == []
+
+
+async def test_a_file_is_its_owners(store: SQLiteStore, room: Room, path: Path, tmp_path: Path) -> None:
+    """What people said is for nobody else to read, in the file, beside it and in its copies."""
+    await store.backup(tmp_path / "copy.db")
+    names = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+    assert names == {"rooms.db": 0o600, "rooms.db-wal": 0o600, "rooms.db-shm": 0o600, "copy.db": 0o600}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from roomkit.abc.errors import StoreError
 from roomkit_plugins.sqlite.errors import FileUnavailableError, translated
+from roomkit_plugins.sqlite.files import make_private, sync
 
 __all__ = ["write"]
 
@@ -21,11 +22,12 @@ def write(source: Path, target: Path, timeout: float) -> None:
         raise FileUnavailableError(f"the folder {str(target.parent)!r} does not exist: make it first")
     partial = target.with_name(f"{target.name}.partial")
     partial.unlink(missing_ok=True)
+    make_private(partial)
     try:
         _copy(source, partial, timeout)
-        _sync(partial)
+        sync(partial)
         os.link(partial, target)  # unlike a rename, it never replaces what somebody else just put there
-        _sync(target.parent)
+        sync(target.parent)
     except FileExistsError as error:
         raise StoreError(f"the backup {str(target)!r} exists already: choose another name") from error
     except sqlite3.Error as error:
@@ -42,11 +44,3 @@ def _copy(source: Path, target: Path, timeout: float) -> None:
         connection.execute("PRAGMA query_only = ON")
         connection.backup(copy)  # in one step: a snapshot, which in WAL keeps nobody from writing
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, override
 
 import aiosqlite
 
+from roomkit.abc.errors import InvalidInputError, RoomKitError
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.errors import (
     FileUnavailableError,
@@ -20,6 +22,7 @@ from roomkit_plugins.sqlite.errors import (
     StoreClosedError,
     translated,
 )
+from roomkit_plugins.sqlite.files import make_private
 from roomkit_plugins.sqlite.schema import migrate, version_of
 
 __all__ = ["Database"]
@@ -172,8 +175,8 @@ class Database:
         connection = self._idle.pop()  # the last used: its pages are in memory
         try:
             return await connection.run(work)
-        except sqlite3.Error as error:
-            raise translated(error, self._config.path) from error
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise self._translated(error) from error
         except ValueError as error:
             self._raise_if_closed(error)
             raise
@@ -234,7 +237,7 @@ class Database:
     async def _write_together(self, writer: _Connection, jobs: Sequence[_Job]) -> None:
         try:
             results = await writer.run(partial(_transact, works=[job.work for job in jobs]))
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # handed to the callers, all of them
             results = [_Failed(error)] * len(jobs)
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, _Failed):
@@ -247,12 +250,15 @@ class Database:
     def _fail(self, outcome: asyncio.Future[Any], error: Exception) -> None:
         if outcome.done():
             return
+        if isinstance(error, sqlite3.Error | UnicodeEncodeError):
+            error, cause = self._translated(error), error
+            error.__cause__ = cause
+        outcome.set_exception(error)
+
+    def _translated(self, error: sqlite3.Error | UnicodeEncodeError) -> RoomKitError:
         if isinstance(error, sqlite3.Error):
-            raised: Exception = translated(error, self._config.path)
-            raised.__cause__ = error
-        else:
-            raised = error
-        outcome.set_exception(raised)
+            return translated(error, self._config.path)
+        return InvalidInputError(f"an id or a text is no valid Unicode: {error.reason}; nothing was stored")
 
 
 def _resolve(future: asyncio.Future[Any], result: object) -> None:
@@ -275,6 +281,7 @@ def _connect(config: SQLiteConfig, *, writes: bool) -> sqlite3.Connection:
         )
     if path.is_dir():
         raise FileUnavailableError(f"{str(path)!r} is a folder: name a file in it")
+    make_private(path)
     connection = sqlite3.connect(
         path,
         timeout=config.busy_timeout,
@@ -311,42 +318,46 @@ def _transact(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> lis
     if len(works) == 1:
         return [_alone(connection, works[0])]
     try:
-        return _together(connection, works)
+        with _transaction(connection):
+            return [work(connection) for work in works]
+    except Exception:  # noqa: BLE001  # found again below, by the one whose it is
+        pass
+    try:
+        with _transaction(connection):
+            return [_apart(connection, work) for work in works]
     except sqlite3.Error:
         # Something took the whole transaction down, such as a full disk: who fits alone is written alone.
         return [_alone(connection, work) for work in works]
 
 
-def _together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
-    results: list[Any] = []  # bound: _BATCH
-    connection.execute("BEGIN IMMEDIATE")
+def _apart(connection: sqlite3.Connection, work: Work[Any]) -> Any:
+    """Do one of several so that its failure is its own. Not the rule: it makes the full-text index write."""
+    connection.execute("SAVEPOINT work")
     try:
-        for work in works:
-            connection.execute("SAVEPOINT work")
-            try:
-                results.append(work(connection))
-            except sqlite3.Error:
-                raise
-            except Exception as error:  # noqa: BLE001  # handed to its caller; the others go on
-                connection.execute("ROLLBACK TO work")
-                results.append(_Failed(error))
-            connection.execute("RELEASE work")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    return results
+        result = work(connection)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # noqa: BLE001  # handed to its caller; the others go on
+        connection.execute("ROLLBACK TO work")
+        result = _Failed(error)
+    connection.execute("RELEASE work")
+    return result
 
 
 def _alone(connection: sqlite3.Connection, work: Work[Any]) -> Any:
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        with _transaction(connection):
+            return work(connection)
     except Exception as error:  # noqa: BLE001  # handed to its caller
         return _Failed(error)
-    return result
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

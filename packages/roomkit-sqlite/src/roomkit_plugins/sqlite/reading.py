@@ -1,4 +1,7 @@
-"""The questions, as they run in a reading connection's thread."""
+"""The questions, as they run in a reading connection's thread.
+
+No query is left half read: while one is, its connection does not see what is written.
+"""
 
 from __future__ import annotations
 
@@ -271,8 +274,8 @@ def list_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomE
     offset, limit = _clamp(query.offset), _clamp(query.limit)
     reader = query.reader
     if reader is None:
-        rows = connection.execute(f"{sql} LIMIT ? OFFSET ?", (*conditions.values, limit, offset))
-        return [event_of(query.room_id, row) for row in rows]
+        found = connection.execute(f"{sql} LIMIT ? OFFSET ?", (*conditions.values, limit, offset)).fetchall()
+        return [event_of(query.room_id, row) for row in found]
     with closing(connection.execute(sql, conditions.values)) as rows:
         events = (event_of(query.room_id, row) for row in rows)
         return list(islice((event for event in events if sees(reader, event)), offset, offset + limit))
@@ -317,7 +320,7 @@ def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) 
             "AND e.channel_id <> ? AND e.type = ? AND e.status <> ? AND NOT e.deleted "
             "GROUP BY e.visibility, e.status",
             (room_id, channel_id, channel_id, EventType.MESSAGE.value, EventStatus.BLOCKED.value),
-        )
+        ).fetchall()
         return sum(row[4] for row in groups if sees(reader, event_of(room_id, row[:4])))
 
 
@@ -368,7 +371,7 @@ def records_of_room[R: Model](
     conditions.all("room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
     conditions.given("status = ?", None if status is None else str(status))
     sql = f"SELECT data FROM {_TABLES[model]} {conditions} ORDER BY seq"
-    return [load(model, data) for (data,) in connection.execute(sql, conditions.values)]
+    return [load(model, data) for data in _column(connection, sql, conditions.values)]
 
 
 def one_record[R: Model](
@@ -442,7 +445,7 @@ def list_deliveries(
     if after is not None:
         conditions.all("d.seq > ?", _place(connection, after, room_id))
     sql = f"SELECT {_DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
-    rows = connection.execute(sql, (*conditions.values, _clamp(limit)))
+    rows = connection.execute(sql, (*conditions.values, _clamp(limit))).fetchall()
     return [_delivery(row) for row in rows]
 
 
@@ -505,7 +508,7 @@ def _one(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> R
 
 
 def _column(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
-    return [value for (value,) in connection.execute(query, values)]
+    return [value for (value,) in connection.execute(query, values).fetchall()]
 
 
 def _marks(values: Iterable[object]) -> str:

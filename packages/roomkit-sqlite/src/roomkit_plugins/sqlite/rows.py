@@ -72,10 +72,11 @@ def load[R: Record](model: type[R], data: str) -> R:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(
-            f"a stored {model.__name__} cannot be read: {error.errors(include_url=False)[:3]}; if a newer "
-            "roomkit-core wrote it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
-        ) from error
+        wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
+        raise StoreError(  # without the cause, which would quote what people wrote
+            f"a stored {model.__name__} cannot be read ({', '.join(wrong)}); if a newer roomkit-core wrote "
+            "it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
+        ) from None
 
 
 # -- time ---------------------------------------------------------------------------------------

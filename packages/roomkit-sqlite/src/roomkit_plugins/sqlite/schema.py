@@ -83,7 +83,8 @@ _FIRST = (
     ) STRICT""",
     """CREATE UNIQUE INDEX events_by_key ON events (room, idempotency_key)
         WHERE idempotency_key IS NOT NULL""",
-    "CREATE VIRTUAL TABLE search USING fts5 (room, text, tokenize = 'unicode61 remove_diacritics 2')",
+    """CREATE VIRTUAL TABLE search USING fts5
+        (room, text, columnsize = 0, tokenize = 'unicode61 remove_diacritics 2')""",
     """CREATE TABLE bindings (
         seq INTEGER NOT NULL PRIMARY KEY,
         room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
