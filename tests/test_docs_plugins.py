@@ -24,7 +24,6 @@ BLOCK = re.compile(r'^```\w+ title="(?P<file>[^"]+)"\n(?P<text>.*?)^```$', re.MU
 
 AWAITED = {
     "roomkit_shutdown": "roomkit-postgres closes it",
-    "roomkit_commands": "roomkit-cli adds its own",
 }
 """Hooks of the design whose first user is on its way. Who arrives leaves the list."""
 

@@ -83,6 +83,7 @@ REASONS: dict[str, str] = {
     "room_closed": "the room is closed",
     "room_archived": "the room is archived",
     "channel_detached": "the channel was taken out of the room; `attach_channel` brings it back",
+    "room_not_found": "a signal, such as typing, for no room there is: a signal opens none",
     "channel_not_attached": "the source is not attached to the room",
     "participant_banned": "the sender was banned from the room",
     "source_muted": "the channel is muted in the room",

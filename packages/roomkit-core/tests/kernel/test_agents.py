@@ -205,6 +205,8 @@ class TestAnswers:
         assert bob.texts() == ["hello"]
         assert bob.streams == []
         assert await stage.texts() == ["hello"]
+        reason = "source_muted" if how == "muted" else "source_read_only"
+        assert [fact["reason"] for fact in stage.facts("event_blocked")] == [reason]
 
     async def test_an_agent_muted_while_it_thinks_is_refused(self, stage):
         """The permission that counts is the one when it speaks; the entry says why."""

@@ -208,7 +208,7 @@ async def scene_life_of_rooms(stage, sight):
     await kit.create_room("timed", timers=RoomTimers(inactive_after_seconds=5))
     await kit.attach_channel("timed", "alice")
     await stage.say(room="timed")
-    await asyncio.sleep(10)
+    await asyncio.sleep(10)  # virtual time
     await kit.sweep_room_timers()
     await stage.say(room="timed")
 
@@ -273,7 +273,7 @@ async def scene_gates(stage, sight):
         if event.content.body == "broken":
             raise ValueError("a bug")
         if event.content.body == "late":
-            await asyncio.sleep(5)
+            await asyncio.sleep(5)  # virtual time
         return HookResult.block("spam")
 
     for text in ("spam", "broken", "late"):
@@ -304,7 +304,7 @@ async def scene_deliveries(stage, sight):
     await stage.socket("down", script=down, retry_policy=ONCE)
     for _ in range(6):
         await sight.trying(stage.say(RichContent(body="x")))
-    await asyncio.sleep(60)
+    await asyncio.sleep(60)  # virtual time
     await stage.say()
     await stage.socket("stuck", script=[Hang()])
     talking = [stage.saying(str(number)) for number in range(5)]
@@ -376,7 +376,7 @@ async def scene_sources(stage, sight):
     source = ScriptedSource([message, unknown, OSError("gone"), OSError("gone")])
     await kit.attach_source("alice", source, max_restart_attempts=2, restart_delay=1)
     await sight.trying(kit.attach_source("alice", ScriptedSource()))
-    await asyncio.sleep(10)
+    await asyncio.sleep(10)  # virtual time
     for result in source.results:
         sight.note(result)
     await kit.detach_source("alice")
@@ -384,7 +384,7 @@ async def scene_sources(stage, sight):
     ending = ScriptedSource()
     await kit.attach_source("alice", ending)
     await ending.stop()
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # virtual time
 
     async def broken(message, context):
         raise OSError("a bug")
@@ -392,7 +392,7 @@ async def scene_sources(stage, sight):
     kit.get_channel("alice").handle_inbound = broken
     failing = ScriptedSource([message])
     await kit.attach_source("alice", failing)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # virtual time
     for result in failing.results:
         sight.note(result)
 
@@ -426,7 +426,7 @@ async def scene_connections_and_trouble(stage, sight):
     for _ in range(1100):
         kit._events.emit("channel_registered", channel_id="x")
     hang.release()
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # virtual time
 
 
 SCENES = [value for name, value in globals().items() if name.startswith("scene_")]

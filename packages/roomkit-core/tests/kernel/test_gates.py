@@ -19,7 +19,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.hook import HookResult, InjectedEvent
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.testing import Hang
+from roomkit_plugins.testing import Hang, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
 
@@ -645,3 +645,33 @@ class TestWhoElseIsGated:
         assert await pair.refused() == [("moderator", "bad")]
         assert "bad" not in pair.bob.texts()
         assert "bad" not in await pair.texts()
+
+
+async def test_a_gate_does_not_wait_for_another_room_to_settle(stage):
+    """It holds its own room's lock: what it writes elsewhere returns at the commit."""
+    await stage.socket("alice")
+    await stage.open("r2")
+    await stage.join(RecordingChannel("slow", delay=5), "r2")
+    loop, times = asyncio.get_running_loop(), []
+
+    @stage.kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def copy(event, context):
+        if context.room_id == "r1":
+            began = loop.time()
+            await stage.kit.send_event("r2", "system", TextContent(body="copy"))
+            times.append(loop.time() - began)
+        return HookResult.allow()
+
+    await stage.say("one")
+    assert times == [0]
+    await stage.idle()
+    assert await stage.texts("r2") == ["copy"]
+
+
+async def test_the_framework_s_notes_are_not_shown_as_broadcasts(stage):
+    """They have triggers of their own; AFTER_BROADCAST is for what was broadcast."""
+    seen = stage.observe(HookTrigger.AFTER_BROADCAST)
+    await stage.socket("alice")
+    await stage.kit.mute("r1", "alice")
+    await stage.idle()
+    assert seen == []

@@ -107,16 +107,18 @@ async def test_a_closed_room_is_over_and_a_paused_one_goes_on(stage: Any) -> Non
 
 
 async def test_a_detached_channel_brings_nobody_back(stage: Any) -> None:
-    """Their message is refused, and says so; only an explicit attach opens that way again."""
+    """Into that room: naming it is refused, and without a name they begin anew elsewhere."""
     stage.kit.register_channel(RecordingChannel("sms"))
     first = await room_of(stage, "+1")
     await stage.kit.detach_channel(first, "sms")
 
-    for room_id in (None, first):
-        result = await stage.say(channel="sms", by="+1", room=room_id)
-        assert (result.reason, result.event) == ("channel_detached", None)
+    result = await stage.say(channel="sms", by="+1", room=first)
+    assert (result.reason, result.event) == ("channel_detached", None)
+    second = await room_of(stage, "+1")
+    assert second != first
     assert await stage.kit.list_bindings(first) == []
 
+    await stage.kit.detach_channel(second, "sms")
     await stage.kit.attach_channel(first, "sms")
     assert await room_of(stage, "+1") == first
 

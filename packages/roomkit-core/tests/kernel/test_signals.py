@@ -212,3 +212,41 @@ async def test_sockets_come_and_go(stage: Any) -> None:
     await stage.kit.disconnect_websocket("sms", "c1")
     await stage.kit.disconnect_websocket("ws", "c1")
     assert "channel_disconnected" not in stage.kinds()
+
+
+async def typing(stage: Any, room: str | None = "r1", by: str = "u1") -> Any:
+    return await stage.say(channel="ws", by=by, room=room, event_type=EventType.TYPING)
+
+
+async def test_a_signal_opens_no_room(stage: Any) -> None:
+    """A stranger who types and never writes leaves nothing behind."""
+    stage.kit.register_channel(RecordingChannel("ws"))
+    result = await typing(stage, room=None)
+    assert (result.blocked, result.reason) == (True, "room_not_found")
+    assert [room.id for room in await stage.kit.store.list_rooms()] == ["r1"]
+
+
+async def test_who_may_not_write_does_not_signal_either(stage: Any) -> None:
+    """A closed room, a channel that is not in it, a muted one, a banned person: told why."""
+    stage.kit.register_channel(RecordingChannel("ws"))
+    heard_of = await listen(stage)
+    assert (await typing(stage)).reason == "channel_not_attached"
+    await stage.kit.attach_channel("r1", "ws")
+    await stage.kit.mute("r1", "ws")
+    assert (await typing(stage)).reason == "source_muted"
+    await stage.kit.unmute("r1", "ws")
+    await stage.kit.ensure_participant("r1", "ws", "mallory")
+    await stage.kit.remove_participant("r1", "mallory", banned=True)
+    assert (await typing(stage, by="mallory")).reason == "participant_banned"
+    await stage.kit.close_room("r1")
+    assert (await typing(stage)).reason == "room_closed"
+    assert await heard(heard_of) == []
+
+
+async def test_a_binding_caps_who_sees_its_signals(stage: Any) -> None:
+    """As it caps who sees its messages."""
+    await stage.socket("ws", visibility="intelligence")
+    await stage.socket("other")
+    watching = await listen(stage, as_channel="other")
+    assert (await typing(stage)).blocked is False
+    assert await heard(watching) == []

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from websockets.exceptions import ConnectionClosed
+
 from roomkit.kernel.kit import RoomKit
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import EventType, HookTrigger
@@ -35,6 +37,8 @@ _STYLES = {"alice": "green", "bob": "cyan", ASSISTANT: "blue"}
 _PATIENCE = 5.0
 """Seconds in which what was delivered comes out of a socket of this machine."""
 _PACE = 0.03
+_LONGEST_FRAME = 1 << 20
+"""Bytes; the longest line there can be fits."""
 _HELP = """\
   text                 say it as {speaker}
   bob: text            say it as bob (or alice)
@@ -77,10 +81,13 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     terminal = Terminal(as_json=options.json)
-    async with _open(options, terminal) as demo:
-        demo.introduce()
-        await demo.converse()
-        return demo.end()
+    try:
+        async with _open(options, terminal) as demo:
+            demo.introduce()
+            await demo.converse()
+            return demo.end()
+    except BaseExceptionGroup as group:  # a task group's: the first of what went wrong is why
+        raise group.exceptions[0] from None
 
 
 @asynccontextmanager
@@ -95,7 +102,7 @@ async def _open(options: argparse.Namespace, terminal: Terminal) -> AsyncIterato
         await kit.create_room(ROOM)
         await kit.attach_channel(ROOM, CHANNEL)
         await kit.attach_channel(ROOM, ASSISTANT)
-        server: SocketServer = channel.serve(kit, port=options.port)
+        server: SocketServer = channel.serve(kit, port=options.port, max_frame_bytes=_LONGEST_FRAME)
         try:
             await server.start()
         except OSError as error:
@@ -310,8 +317,12 @@ class Demo:
         self._messages += 1
         try:
             answer = await self.people[name].say(text)
-        except ConnectionError as error:
-            raise CommandError(str(error), next_step="run it again with --verbose") from error
+        except (ConnectionError, ConnectionClosed) as error:
+            raise CommandError(
+                f"the connection of {name} is closed: {error}",
+                next_step="run it again with --verbose",
+                code="connection_closed",
+            ) from error
         if answer["type"] == "ack":
             event = await self._kit.store.get_event(answer["event_id"])
             assert event is not None  # it was acknowledged
@@ -322,6 +333,7 @@ class Demo:
 
     async def _settle(self) -> None:
         """Wait until every event so far was delivered, answered, and seen by whom it was for."""
+        settled: list[str] = []  # bound: what followed from one message
         while page := await self._kit.get_timeline(ROOM, limit=100, after_index=self._checked):
             for event in page:
                 while event.id not in self._processed:
@@ -330,8 +342,10 @@ class Demo:
                 await self._until_seen(event)
                 self._processed.discard(event.id)
                 self._seen -= {(event.id, name) for name in PEOPLE}
-                self._timeline.forget(event.id)
+                settled.append(event.id)
                 self._checked = event.index
+        for event_id in settled:
+            self._timeline.forget(event_id)
 
     async def _until_seen(self, event: RoomEvent) -> None:
         if event.type is not EventType.MESSAGE or event.visibility != "all" or event.blocked_by:

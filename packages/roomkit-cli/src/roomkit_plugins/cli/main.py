@@ -40,7 +40,7 @@ def _main(words: list[str]) -> int:
     if words and words[0] in ("--version", "-V"):
         return _version()
     if not words or words[0] in ("--help", "-h", "help"):
-        print(_overview())
+        print(_overview(), file=sys.stdout if words else sys.stderr)
         return OK if words else WRONG_USAGE
     command = _find(words, _own_commands()) or _find(words, _all_commands())
     if command is None:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 __all__ = ["Person"]
 
@@ -24,7 +23,6 @@ class Person:
         self._socket: ClientConnection | None = None
         self._said = 0
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}  # bound: one at a time
-        self._gone: ConnectionClosed | None = None
 
     async def connect(self, url: str) -> Self:
         """Open the socket. Raises OSError when nobody listens."""
@@ -49,7 +47,8 @@ class Person:
         client_id = f"m{self._said}"
         answer = self._answers[client_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._socket.send(json.dumps({"type": "message", "text": text, "client_id": client_id}))
+            message = {"type": "message", "text": text, "client_id": client_id}
+            await self._socket.send(json.dumps(message, ensure_ascii=False))
             frame: dict[str, Any] = await answer
             return frame
         finally:

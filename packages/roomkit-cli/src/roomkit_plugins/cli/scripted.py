@@ -23,7 +23,7 @@ _ANSWERS = (
     (
         r"\broom\b",
         "A room is one conversation: one timeline, and every channel that takes part in it. "
-        "You and the other person are on web sockets, and I am one more channel.",
+        "In the demo two people are on web sockets, and I am one more channel.",
     ),
     (r"\*{4}", "That number was masked before it was stored: I never saw it, and nobody else did."),
     (r"\bhook|gate\b", "A gate is a hook that may block or rewrite a message before it is stored."),

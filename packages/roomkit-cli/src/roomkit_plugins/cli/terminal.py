@@ -12,6 +12,9 @@ __all__ = ["CommandError", "Terminal", "printable", "report_error"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
+_LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
+"""JSON escapes all other ends of a line by itself."""
+
 
 class CommandError(Exception):
     """What a command cannot do; `next_step` is what the user does about it."""
@@ -82,5 +85,5 @@ class Terminal:
         self.write(f"{text}\n")
 
     def document(self, document: Mapping[str, object]) -> None:
-        """Write a JSON object on one line."""
-        self.line(json.dumps(document, ensure_ascii=False))
+        """Write a JSON object on one line, whatever its reader takes for a line's end."""
+        self.line(json.dumps(document, ensure_ascii=False).translate(_LINE_ENDS))

@@ -200,7 +200,10 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
-        """Return open rooms where `sender_id` came by `channel_id`, the last active first."""
+        """Return open rooms where `sender_id` came by `channel_id`, the last active first.
+
+        Not those the channel is no longer attached to.
+        """
 
     @abstractmethod
     async def find_room_ids_by_channel(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.store import Commit
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.lanes import Job
+from roomkit.kernel.permissions import may_write
 from roomkit.kernel.plan import recipients
 from roomkit.kernel.streams import LiveAnswer, Recipient, segments_of
 from roomkit.kernel.view import RecordContext
@@ -65,10 +66,9 @@ class Answers:
             "observations": output.observations,
             "metadata": output.metadata_updates,
         }
-        spoken: list[RoomEvent] = []  # bound: one turn of an agent
-        if binding.can_write:
-            spoken = [self._answer_to(job, binding, event) for event in output.response_events]
-        for event in spoken:
+        for answer in output.response_events:
+            # A muted agent's words are stored as blocked by the writer, as anybody else's are.
+            event = self._answer_to(job, binding, answer)
             await self._writer.write(Draft(event=event, cascade=job.run.cascade, **effects))
             effects = {}
         if output.response_stream is not None:
@@ -76,6 +76,14 @@ class Answers:
                 await self._stream(output.response_stream, job, binding, record, effects)
                 return
             await _close(output.response_stream)
+            denied = may_write(binding)
+            self._parts.events.emit(
+                "event_blocked",
+                room_id=binding.room_id,
+                channel_id=binding.channel_id,
+                reason=denied,
+                blocked_by=denied,
+            )
         if any(effects.values()):
             await self._keep(effects, job, record)
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError
@@ -118,7 +118,9 @@ class IdentityDesk:
         if status is IdentificationStatus.REJECTED:
             return Verdict(event, reason=decision.reason or "identity_rejected")
         if status is IdentificationStatus.CHALLENGE_SENT:
-            return Verdict(event, reason="identity_challenge_sent", inject=decision.inject)
+            # Remembered, so that the room of the question is the sender's own from here on.
+            pending = self._pending(message, event, context, decision)
+            return replace(pending, reason="identity_challenge_sent", inject=decision.inject)
         if status is IdentificationStatus.UNKNOWN:
             own = _own_id(event, context, message)
             return Verdict(
@@ -209,7 +211,8 @@ class IdentityDesk:
         known = context.get_participant(identity.id)
         channel_id = message.channel_id
         via = known.connected_via if known is not None else ()
-        person = (known or Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id)).replace(
+        newcomer = Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id, joined_at=now)
+        person = (known or newcomer).replace(
             identification=IdentificationStatus.IDENTIFIED,
             identity_id=identity.id,
             display_name=identity.display_name or (known.display_name if known is not None else None),
@@ -238,6 +241,7 @@ class IdentityDesk:
             room_id=event.room_id,
             channel_id=message.channel_id,
             connected_via=(message.channel_id,),
+            joined_at=self._parts.clock.now(),
         )
         person = person.replace(
             candidates=candidates or None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlrea
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
+from roomkit.kernel.permissions import may_speak, may_write
 from roomkit.kernel.rooms import check_id
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
@@ -26,6 +26,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.session_event import SessionStartedEvent
 from roomkit.models.telemetry import SpanKind
+from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -77,8 +78,18 @@ class Inbound:
         if limit is not None and not self._parts.limiter.acquire(("inbound", message.channel_id), limit):
             return InboundResult(blocked=True, reason="rate_limited")
         message = _admitted(message)
+        telemetry = self._parts.telemetry
+        if not telemetry.enabled:
+            return await self._in_time(message, channel, room_id, wait)
+        with telemetry.span(SpanKind.INBOUND_PIPELINE, "framework.inbound", channel_id=message.channel_id):
+            return await self._in_time(message, channel, room_id, wait)
+
+    async def _in_time(
+        self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait
+    ) -> InboundResult:
+        """Process under the one deadline of everything before the commit."""
         seconds = self._parts.settings.process_timeout
-        with self._span(message), Deadline(seconds) as deadline:
+        with Deadline(seconds) as deadline:
             try:
                 return await self._process(message, channel, room_id, wait, deadline)
             except _Refused as refused:
@@ -92,12 +103,6 @@ class Inbound:
                     "process_timeout", room_id=room_id, channel_id=message.channel_id, timeout=seconds
                 )
                 return InboundResult(blocked=True, reason=ProcessTimeoutError.code)
-
-    def _span(self, message: InboundMessage) -> AbstractContextManager[Any]:
-        telemetry = self._parts.telemetry
-        if not telemetry.enabled:
-            return nullcontext()
-        return telemetry.span(SpanKind.INBOUND_PIPELINE, "framework.inbound", channel_id=message.channel_id)
 
     async def _process(
         self,
@@ -172,6 +177,8 @@ class Inbound:
             home = room_id or new_id()
             context = RoomContext(Room(id=home))
         event = _parsed(await channel.handle_inbound(message, context), message, channel, home)
+        if event.type in EPHEMERAL:
+            return Draft(event=_checked_signal(event, record), cascade=cascade), False
         verdict = Verdict(event)
         if self._desk.applies(channel):
             verdict = await self._desk.identify(message, event, context)
@@ -225,6 +232,7 @@ class Inbound:
                 cascade=cascade,
                 gated=False,
                 lifecycle=True,
+                participant=verdict.participant,
                 targets=[message.channel_id] if wanted is None else list(wanted),
             )
         )
@@ -315,6 +323,22 @@ class Inbound:
     async def _results_of(self, event: RoomEvent) -> dict[str, Any]:
         rows = await self._parts.store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
+    """Return the signal as it may be shown. Who may not write to the room does not signal there either.
+
+    A signal opens no room and attaches nothing.
+    """
+    if record is None:
+        raise _Refused("room_not_found")
+    if not record.status.is_open:
+        raise _Refused(f"room_{record.status}")
+    binding = record.bindings.get(event.source.channel_id)
+    reason = may_speak(record, event) or may_write(binding)
+    if binding is None or reason is not None:
+        raise _Refused(reason or "channel_not_attached")
+    return event.replace(visibility=narrowest(event.visibility, binding.visibility))
 
 
 def _admitted(message: InboundMessage) -> InboundMessage:

@@ -194,7 +194,7 @@ class RoomKit:
             self._desk,
         )
         self._sources = Sources(parts, self.process_inbound)
-        self._services = KitServices(parts, self._settling)
+        self._services = KitServices(parts, self._settling, self._writer)
         self._plugins = plugins
         self._ready = False
         self._starting: asyncio.Task[None] | None = None

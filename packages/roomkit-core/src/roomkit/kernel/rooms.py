@@ -13,6 +13,7 @@ from roomkit.abc.errors import (
     RoomClosedError,
     RoomNotFoundError,
 )
+from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
@@ -219,8 +220,12 @@ class Rooms:
 
     async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge `metadata` into the room's."""
-        await self.get(room_id)
-        return await self._parts.store.patch_room_metadata(room_id, Room(metadata=metadata).metadata)
+        frozen = Room(metadata=metadata).metadata
+        commit = Commit(
+            room_id=room_id, entries=(), at=self._parts.clock.now(), metadata=frozen, activity=False
+        )
+        await self._parts.store.commit(commit)
+        return await self.get(room_id)
 
     # -- bindings -----------------------------------------------------------------------------
 

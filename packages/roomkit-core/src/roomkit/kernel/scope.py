@@ -73,10 +73,13 @@ def innermost_gate() -> Work | None:
 
 
 def working_for(room_id: str) -> bool:
-    """Return whether the caller is part of the room's own work, and so must not wait for it."""
+    """Return whether the caller is part of the room's own work, and so must not wait for it.
+
+    Nor must a gate of any room wait for another room to settle: it holds its own room's lock.
+    """
     work = _current.get()
     while work is not None:
-        if work.active and work.room_id == room_id:
+        if work.active and (work.is_gate or work.room_id == room_id):
             return True
         work = work.parent
     return False

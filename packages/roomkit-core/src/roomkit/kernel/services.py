@@ -6,15 +6,21 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.services import ChannelServices, GateOutcome
+from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.settling import note
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
-from roomkit.models.enums import ChannelDirection, HookTrigger
+from roomkit.kernel.writer import Draft, injected_entry
+from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 from roomkit.models.event import EventSource
 
 if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.hooks import GateVerdict
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
+    from roomkit.kernel.writer import Writer
     from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["KitServices"]
@@ -23,8 +29,9 @@ __all__ = ["KitServices"]
 class KitServices(ChannelServices):
     """Lends the kit's parts; gates and observers run outside every lock."""
 
-    def __init__(self, parts: Parts, settling: Settling) -> None:
+    def __init__(self, parts: Parts, settling: Settling, writer: Writer) -> None:
         self._parts = parts
+        self._writer = writer
         self._settling = settling
         self.clock = parts.clock
         self.realtime = parts.realtime
@@ -53,7 +60,30 @@ class KitServices(ChannelServices):
             return GateOutcome(False, payload, "room_not_found", "roomkit")
         with Deadline(None) as deadline:
             verdict = await hooks.run_gates(selected, payload, RecordContext(record), deadline)
+        if verdict.injected_events or verdict.tasks or verdict.observations:
+            await self._keep(verdict, trigger, record)
         return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
+
+    async def _keep(self, verdict: GateVerdict, trigger: HookTrigger, record: RoomRecord) -> None:
+        """Store what a gate left behind, whatever its verdict; who called it does not wait for more."""
+        room_id, cascade = record.room_id, Cascade()
+        if verdict.tasks or verdict.observations:
+            commit = Commit(
+                room_id=room_id,
+                entries=(),
+                at=self.clock.now(),
+                tasks=verdict.tasks,
+                observations=verdict.observations,
+                activity=False,
+            )
+            await self._parts.store.commit(commit)
+            about = note(room_id, EventType.SYSTEM, trigger, f"what a gate of {trigger} left behind")
+            self._settling.side_effects(about, commit.tasks, commit.observations, record, cascade)
+        for injection in verdict.injected_events:
+            entry = injected_entry(record, room_id, injection)
+            await self._writer.write(
+                Draft(event=entry.event, cascade=cascade, gated=False, targets=entry.targets)
+            )
 
     @override
     async def observe(self, trigger: HookTrigger, payload: object, *, room_id: str, channel_id: str) -> None:

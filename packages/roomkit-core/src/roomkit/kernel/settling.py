@@ -135,7 +135,7 @@ class Settling:
                     await self._record(run)
                 except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
                     failure = error
-            if event.status is EventStatus.BLOCKED or run.abandoned:
+            if event.status is EventStatus.BLOCKED or event.visibility == "internal" or run.abandoned:
                 return  # not broadcast, or not yet: whoever resumes its deliveries ends it
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
 
-__all__ = ["Draft", "Writer", "Written"]
+__all__ = ["Draft", "Writer", "Written", "injected_entry"]
 
 _MAX_REPLANS = 8
 _MAX_GATE_DEPTH = 8
@@ -338,7 +338,7 @@ class Writer:
         if draft.before and block is None:
             entries = [*(Entry(note) for note in draft.before), *entries]
         for injection in injected:
-            entries.append(_injection(record, event.room_id, injection))
+            entries.append(injected_entry(record, event.room_id, injection))
         participants: tuple[Participant, ...] = ()
         amend = None
         if block is None:
@@ -379,6 +379,7 @@ class Writer:
             channel_id=event.source.channel_id,
             content="an answer was too deep in a chain of answers",
             category="event_chain_depth_exceeded",
+            created_at=self._parts.clock.now(),
             metadata={
                 "chain_depth": event.chain_depth,
                 "max_chain_depth": self._parts.settings.max_chain_depth,
@@ -497,7 +498,8 @@ def _amend(event: RoomEvent) -> Amend | None:
     return None
 
 
-def _injection(record: RoomRecord, room_id: str, injection: InjectedEvent) -> Entry:
+def injected_entry(record: RoomRecord, room_id: str, injection: InjectedEvent) -> Entry:
+    """Return what a hook adds, to be committed for the transports it names. Raises InvalidInputError."""
     event = injection.event
     if event.room_id != room_id:
         raise InvalidInputError(

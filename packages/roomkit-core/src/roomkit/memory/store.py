@@ -243,9 +243,9 @@ class InMemoryStore(ConversationStore):
             created_at=at,
             status=EventStatus.DELIVERED if status is EventStatus.PENDING else status,
         )
-        stored.source.kept()
-        stored.content.kept()
-        record.events.append(stored.kept())
+        stored.source.forget_given()
+        stored.content.forget_given()
+        record.events.append(stored.forget_given())
         self._events[stored.id] = stored
         if stored.idempotency_key is not None:
             self._keys[stored.room_id, stored.idempotency_key] = index
@@ -278,7 +278,7 @@ class InMemoryStore(ConversationStore):
         if room.id in self._rooms:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
         room = room.replace(event_count=0, latest_index=-1, version=0).kept()
-        room.timers.kept()
+        room.timers.forget_given()
         self._created += 1
         self._rooms[room.id] = _Record(room, self._created)
         return room
@@ -378,7 +378,8 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
-        records = list(self._records(self._by_sender.get((channel_id, sender_id)), None))
+        known = self._records(self._by_sender.get((channel_id, sender_id)), None)
+        records = [record for record in known if channel_id in record.bindings]
         if len(records) > 1:
             records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
         return [record.room_id for record in records[:limit]]

@@ -135,7 +135,13 @@ type Json = Annotated[Mapping[str, Any], GetPydanticSchema(_json_schema)]
 """A JSON object, frozen on the way in: `freeze` says what is refused."""
 
 
-_set = object.__setattr__
+_new = object.__new__
+# pydantic keeps an instance's state in these four slots; setting them through their descriptors is
+# half the price of object.__setattr__, on a path that several records of every message take.
+_put_state = BaseModel.__dict__["__dict__"].__set__
+_put_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_put_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_put_private = BaseModel.__dict__["__pydantic_private__"].__set__
 _ALL: set[str] = set()
 """The fields set of trusted records: which of them were given is of no interest to anybody."""
 
@@ -156,14 +162,14 @@ class Record(BaseModel):
         """
         cls = type(self)
         fields = cls.__pydantic_fields__
-        copy = cls.__new__(cls)
+        copy = _new(cls)
         state = self.__dict__
         if len(state) != len(fields):
             state = {name: state[name] for name in fields}
-        _set(copy, "__dict__", {**state, **changes})
-        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__)
-        _set(copy, "__pydantic_extra__", None)
-        _set(copy, "__pydantic_private__", None)
+        _put_state(copy, {**state, **changes})
+        _put_given(copy, self.__pydantic_fields_set__)
+        _put_extra(copy, None)
+        _put_private(copy, None)
         return copy
 
     @classmethod
@@ -172,20 +178,36 @@ class Record(BaseModel):
 
         For the kernel's own records on the path of every message. The record keeps the dict itself.
         """
-        record = cls.__new__(cls)
-        _set(record, "__dict__", values)
-        _set(record, "__pydantic_fields_set__", _ALL)
-        _set(record, "__pydantic_extra__", None)
-        _set(record, "__pydantic_private__", None)
+        record = _new(cls)
+        _put_state(record, values)
+        _put_given(record, _ALL)
+        _put_extra(record, None)
+        _put_private(record, None)
         return record
 
-    def kept(self) -> Self:
-        """Return this very record without its list of the fields that were given, for long keeping.
+    def forget_given(self) -> Self:
+        """Return this very record without its list of the fields that were given.
 
         That list is up to half of a record's memory, and nobody asks a stored record for it.
         """
-        _set(self, "__pydantic_fields_set__", _ALL)
+        _put_given(self, _ALL)
         return self
+
+    def kept(self) -> Self:
+        """Return an equal record in the least memory, for what lies idle more than it is read.
+
+        Its fields are set one by one, so that the object holds them itself and not in a dict; the
+        dict comes back when a copy is made of it.
+        """
+        cls = type(self)
+        copy = _new(cls)
+        state = self.__dict__
+        for name in cls.__pydantic_fields__:
+            object.__setattr__(copy, name, state[name])
+        _put_given(copy, _ALL)
+        _put_extra(copy, None)
+        _put_private(copy, None)
+        return copy
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with `update` applied and validated; `deep` is accepted and needs nothing.

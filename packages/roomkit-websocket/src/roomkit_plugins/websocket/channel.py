@@ -321,7 +321,7 @@ class WebSocketChannel(Channel):
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message; subscribe the connection it came by, if that has no room."""
-        room_id = context.room.id
+        room_id = context.room_id
         if message.connection_id is not None:
             connection = self._connections.get(message.connection_id)
             if connection is not None and connection.roams:

@@ -351,20 +351,25 @@ class RoomsContract(StoreSuite):
             Participant(id=who, room_id=room.id, channel_id=channel, connected_via=(channel,))
         )
         await store.add_binding(binding(room.id, channel, participant_id=who))
+        assert await store.find_sender_room_ids(channel, who) == [room.id]
+        await store.add_binding(binding(room.id, channel))
+        assert await store.find_sender_room_ids(channel, who) == [room.id]
         await store.remove_binding(room.id, channel)
         latest = await store.find_latest_room(who)
         assert latest is not None
         assert latest.id == room.id
-        assert await store.find_sender_room_ids(channel, who) == [room.id]
+        assert await store.find_sender_room_ids(channel, who) == []
 
     async def test_a_senders_rooms_are_found_by_the_channel_they_came_by(
         self, store: ConversationStore
     ) -> None:
-        """Open rooms only, the last active first, by participant and by binding alike."""
+        """Open rooms the channel is in, the last active first, by participant and by binding alike."""
         who, channel = new_id(), new_id()
-        rooms = [await store.create_room(Room()) for _ in range(5)]
-        first, second, third, other, closed = (room.id for room in rooms)
-        for room_id in (first, second, closed):
+        rooms = [await store.create_room(Room()) for _ in range(6)]
+        first, second, third, other, closed, left = (room.id for room in rooms)
+        for room_id in (first, second, other, closed):
+            await store.add_binding(binding(room_id, channel))
+        for room_id in (first, second, closed, left):
             await store.add_participant(
                 Participant(id=who, room_id=room_id, channel_id=channel, connected_via=(channel,))
             )

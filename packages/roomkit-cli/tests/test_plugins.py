@@ -1,0 +1,130 @@
+"""What `roomkit plugins` shows of every state a plugin can be in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+GOOD = """
+from roomkit.plugins import hookimpl
+
+@hookimpl
+def roomkit_register(registry):
+    registry.add("sms", "{name}", "{target}", summary="Sends.", aliases=("{name}-text",))
+
+@hookimpl
+def roomkit_doctor(report):
+    report.ok("{name}", "the weather is fine")
+"""
+
+
+@pytest.fixture
+def zoo(roomkit):
+    """One plugin for each state."""
+    roomkit.install("good", GOOD.format(name="good", target="good_module:hookimpl"))
+    roomkit.install("lazy", GOOD.format(name="lazy", target="no_such_sdk:Thing"))
+    roomkit.install("broken", "raise RuntimeError('it fell apart\\x1b[31m')")
+    roomkit.install("other", GOOD.format(name="good", target="other_module:hookimpl"))
+    roomkit.install("old", GOOD.format(name="old", target="old_module:x"), requires="roomkit-core>=9,<10")
+    roomkit.install("unwanted", "raise SystemExit")
+    return lambda *words: roomkit(*words, ROOMKIT_PLUGINS_BLOCK="unwanted")
+
+
+def test_every_state_is_listed_with_its_reason(zoo):
+    """As JSON: plugins with their components, and clashes."""
+    answer = zoo("plugins", "list", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    document = json.loads(answer.out)
+    plugins = {plugin["name"]: plugin for plugin in document["plugins"]}
+    states = {name: plugins[name]["state"] for name in ("good", "lazy", "broken", "other", "old", "unwanted")}
+    assert states == {
+        "good": "loaded",
+        "lazy": "loaded",
+        "broken": "broken",
+        "other": "loaded",
+        "old": "incompatible",
+        "unwanted": "blocked",
+    }
+    assert "it fell apart" in plugins["broken"]["reason"]
+    assert "needs roomkit-core" in plugins["old"]["reason"]
+    assert "ROOMKIT_PLUGINS_BLOCK" in plugins["unwanted"]["reason"]
+    assert plugins["other"]["components"][0]["state"] == "shadowed"
+    assert {"kind": "sms", "name": "good", "winner": "good", "loser": "other"} in document["clashes"]
+    assert plugins["good"]["components"] == [
+        {
+            "kind": "sms",
+            "name": "good",
+            "aliases": ["good-text"],
+            "state": "declared",
+            "reason": "",
+            "summary": "Sends.",
+            "target": "good_module:hookimpl",
+            "config": None,
+        }
+    ]
+
+
+def test_people_see_the_same(zoo):
+    """The first line says how many there are; reasons follow, and nothing can move the cursor."""
+    answer = zoo("plugins", "list")
+    first, *rest = answer.out.splitlines()
+    total, loaded = (int(word) for word in first.split() if word.isdigit())
+    assert total - loaded == 3
+    assert any("old" in line and "incompatible" in line for line in rest)
+    assert "\x1b" not in answer.out
+
+
+@pytest.mark.parametrize("name", ["good", "sms:good", "good-text"])
+def test_a_plugin_is_found_by_its_name_or_what_it_brings(zoo, name):
+    """Also by an alias."""
+    document = json.loads(zoo("plugins", "info", name, "--json").out)
+    assert (document["name"], document["distribution"], document["version"]) == ("good", "good", "1.2")
+    assert "Sends." in zoo("plugins", "info", name).out
+
+
+def test_an_unknown_plugin_is_refused_with_the_nearest(zoo):
+    """Exit code 1, one hint."""
+    answer = zoo("plugins", "info", "brokn")
+    assert answer.code == 1
+    assert answer.err == "roomkit: there is no plugin 'brokn'\n  did you mean 'broken'?\n"
+    as_json = json.loads(zoo("plugins", "doctor", "qqqq", "--json").err)
+    assert (as_json["code"], as_json["next_step"]) == (
+        "plugin_not_found",
+        "`roomkit plugins list` shows what there is",
+    )
+
+
+def test_the_doctor_fails_when_something_is_broken(zoo):
+    """Exit code 1; every finding says what to do."""
+    answer = zoo("plugins", "doctor", "--json")
+    document = json.loads(answer.out)
+    found = {(each["subject"], each["verdict"]) for each in document["findings"]}
+    assert (answer.code, document["healthy"]) == (1, False)
+    assert {("broken", "failed"), ("old", "failed"), ("unwanted", "warning"), ("good", "ok")} <= found
+    assert all(each["next_step"] for each in document["findings"] if each["verdict"] != "ok")
+
+
+def test_the_doctor_is_content_with_a_good_plugin(zoo):
+    """With a name it loads what the plugin brings, and looks at nothing else."""
+    answer = zoo("plugins", "doctor", "good")
+    assert answer.code == 0
+    assert answer.out.startswith("healthy: ")
+    assert "the weather is fine" in answer.out
+    assert "sms:good loads" in answer.out
+    assert "broken" not in answer.out
+
+
+def test_the_doctor_finds_a_missing_sdk(zoo):
+    """Which the plain list cannot know, since nothing is imported there."""
+    answer = zoo("plugins", "doctor", "lazy")
+    assert answer.code == 1
+    assert "sms:lazy cannot be loaded: ModuleNotFoundError" in answer.out
+    assert "no_such_sdk" in answer.out
+
+
+def test_the_doctor_explains_who_shadows_whom(zoo):
+    """And how to choose the other."""
+    answer = zoo("plugins", "doctor", "other")
+    assert answer.code == 0
+    assert "claimed by the plugins 'good' and 'other'" in answer.out

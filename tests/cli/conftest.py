@@ -1,0 +1,63 @@
+"""The `roomkit` command of this environment, as users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-W", "error", "-m", "roomkit_plugins.cli"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment without keys, and with `more`."""
+    plain = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return {**plain, "PYTHONUNBUFFERED": "1", **more}
+
+
+@pytest.fixture
+def roomkit() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command to its end."""
+
+    def run(*words: str, given: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words],
+            input=given,
+            env=environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start() -> Any:
+    """Start the command, and leave it running."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, **more: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(**more),
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
