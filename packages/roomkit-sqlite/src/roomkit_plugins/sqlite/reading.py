@@ -204,10 +204,11 @@ def find_latest_room(
 def room_ids_by_sender(
     connection: sqlite3.Connection, channel_id: str, sender_id: str, limit: int
 ) -> list[str]:
-    """Return the open rooms a sender came to by a channel, the last active first."""
+    """Return the open rooms a sender came to by a channel that is still there, the last active first."""
     conditions = _Conditions()
     conditions.all(
-        "r.seq IN (SELECT room FROM senders WHERE channel_id = ? AND sender_id = ? "
+        "r.seq IN (SELECT s.room FROM senders s WHERE s.channel_id = ? AND s.sender_id = ? AND EXISTS "
+        "(SELECT 1 FROM bindings b WHERE b.room = s.room AND b.channel_id = s.channel_id) "
         "UNION SELECT room FROM bindings WHERE channel_id = ? AND participant_id = ?)",
         channel_id,
         sender_id,

@@ -128,7 +128,7 @@ def event_of(room_id: str, row: tuple[Any, ...]) -> RoomEvent:
     return load(
         RoomEvent,
         f'{data[:-1]},"id":{json.dumps(event_id)},"room_id":{json.dumps(room_id)},"index":{index}}}',
-    ).kept()
+    ).forget_given()
 
 
 def amended(event: RoomEvent, amend: Amend, at: datetime) -> RoomEvent:

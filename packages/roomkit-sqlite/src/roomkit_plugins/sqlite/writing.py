@@ -247,7 +247,7 @@ def _append(
             )
         for channel_id in dict.fromkeys(entry.targets):
             connection.execute(_INSERT_DELIVERY, (room, seq, channel_id, prepared.created_at))
-        stored.append(entry.event.replace(index=index).kept())
+        stored.append(entry.event.replace(index=index).forget_given())
     return stored
 
 
