@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks import agents, growth, messages, rooms, starting
+from benchmarks import agents, growth, messages, rooms, starting, storing
 from benchmarks.report import HEADING, Effort, Findings, as_json, as_table
 
 type Scenario = Callable[[Effort], Coroutine[None, None, Findings]]
@@ -28,6 +28,8 @@ SCENARIOS: dict[str, Scenario] = {
     "reply": agents.reply,
     "tools": agents.tools,
     "stream": agents.stream,
+    "sqlite": storing.sqlite,
+    "sqlite-length": storing.sqlite_length,
     "import": starting.importing,
     "first": starting.first_message,
     "plugins": starting.plugins,

@@ -221,6 +221,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
+    from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
     from roomkit_plugins.testing import Cancellation as Cancellation
     from roomkit_plugins.testing import DeadlockError as DeadlockError
     from roomkit_plugins.testing import Hang as Hang
@@ -544,6 +546,7 @@ HOMES = {
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
     "SMSProvider": "roomkit.abc.sms",
+    "SQLiteConfig": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",
     "STTProvider": "roomkit_plugins.voice",

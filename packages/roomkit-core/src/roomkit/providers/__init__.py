@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.testing import MockAIProvider as MockAIProvider
     from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
     from roomkit_plugins.testing import MockHTTPProvider as MockHTTPProvider
@@ -132,6 +133,7 @@ else:
             "RNNoiseDenoiserProvider",
             "RealtimeVoiceProvider",
             "SMSProvider",
+            "SQLiteConfig",
             "STTProvider",
             "SendGridProvider",
             "SherpaOnnxDenoiserProvider",

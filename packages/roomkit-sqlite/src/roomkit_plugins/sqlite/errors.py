@@ -1,0 +1,111 @@
+"""What can go wrong with a file, each under its own name."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from roomkit.abc.errors import StoreError
+
+__all__ = [
+    "CorruptFileError",
+    "DiskFullError",
+    "FileLockedError",
+    "FileUnavailableError",
+    "NotADatabaseError",
+    "ReadOnlyFileError",
+    "SchemaError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "translated",
+]
+
+
+class DiskFullError(StoreError):
+    """There is no room for what was to be written; nothing of it was, and what was stored before stays."""
+
+    code = "store_full"
+
+
+class ReadOnlyFileError(StoreError):
+    """The file, its folder or its disk cannot be written to."""
+
+    code = "store_read_only"
+
+
+class FileLockedError(StoreError):
+    """Another process kept the file locked for longer than `busy_timeout`."""
+
+    code = "store_locked"
+
+
+class CorruptFileError(StoreError):
+    """The file's contents are damaged."""
+
+    code = "store_corrupt"
+
+
+class NotADatabaseError(StoreError):
+    """The file is something else."""
+
+    code = "store_not_a_database"
+
+
+class FileUnavailableError(StoreError):
+    """The file cannot be opened, or its disk fails."""
+
+    code = "store_unavailable"
+
+
+class SchemaError(StoreError):
+    """The file's schema is not one that this version works with; the file was not touched."""
+
+    code = "store_schema"
+
+
+class StoreBusyError(StoreError):
+    """More writes wait than `max_waiting_writes` allows."""
+
+    code = "store_busy"
+
+
+class StoreClosedError(StoreError):
+    """The store is closed."""
+
+    code = "store_closed"
+
+
+_BY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full: make room, then try again"),
+    sqlite3.SQLITE_READONLY: (
+        ReadOnlyFileError,
+        "it is read-only: give this process the right to write the file and its folder",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        FileLockedError,
+        "another process holds it locked: end that process, or raise busy_timeout",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        FileLockedError,
+        "another connection holds it locked: end that process, or raise busy_timeout",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        CorruptFileError,
+        "it is damaged: restore a backup, or save what can be read with `sqlite3 FILE .recover`",
+    ),
+    sqlite3.SQLITE_NOTADB: (NotADatabaseError, "it is no SQLite database: choose another path"),
+    sqlite3.SQLITE_CANTOPEN: (
+        FileUnavailableError,
+        "it cannot be opened: check that its folder exists and that this process may use it",
+    ),
+    sqlite3.SQLITE_PERM: (FileUnavailableError, "access is denied: check the rights of the file"),
+    sqlite3.SQLITE_IOERR: (FileUnavailableError, "the disk fails: look at the system's log"),
+}
+
+
+def translated(error: sqlite3.Error, path: Path) -> StoreError:
+    """Return the store's error for one of SQLite's, to be raised from it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    kind, advice = _BY_CODE.get((code or 0) & 0xFF, (StoreError, "see the cause"))
+    return kind(f"the store {str(path)!r} could not do what was asked: {advice} ({error})")

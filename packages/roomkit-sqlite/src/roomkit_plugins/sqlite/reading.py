@@ -1,0 +1,524 @@
+"""The questions, as they run in a reading connection's thread.
+
+No query is left half read: while one is, its connection does not see what is written.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
+from roomkit.models.base import Record as Model
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import ChannelType, DeliveryState, EventStatus, EventType, RoomStatus, TaskStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.task import Observation, Task
+from roomkit.models.visibility import sees
+from roomkit_plugins.sqlite.record import RECENT_SCAN, Counters, Known, Reading
+from roomkit_plugins.sqlite.rows import EVENT, ROOM, event_of, load, micros, pending_row, room_of
+
+__all__ = [
+    "EventQuery",
+    "RoomQuery",
+    "count_events",
+    "count_unread",
+    "find_event",
+    "find_latest_room",
+    "find_rooms",
+    "get_delivery",
+    "get_room",
+    "list_deliveries",
+    "list_events",
+    "list_marks",
+    "one_record",
+    "read_room",
+    "records_of_room",
+    "resolve_identity",
+    "room_ids_by_channel",
+    "room_ids_by_sender",
+    "rooms_due",
+    "search_events",
+]
+
+_LARGEST = 2**62
+_OPEN = tuple(status.value for status in RoomStatus if status.is_open)
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_ .-]+")
+_COUNTERS = "seq, edition, version, next_index, event_count, last_activity"
+_DELIVERY = "d.data, r.id, e.id, e.idx, d.channel_id, d.created_at"
+
+type Row = tuple[Any, ...]
+
+
+# -- one room -----------------------------------------------------------------------------------
+
+
+def read_room(connection: sqlite3.Connection, room_id: str, known: Known, recent: int) -> Reading | None:
+    """Read of a room what is not known: in steady state one row of numbers.
+
+    When its numbers moved, the messages are read again; when its version did, everything is.
+    """
+    row = _one(connection, f"SELECT {_COUNTERS} FROM rooms WHERE id = ?", (room_id,))
+    if row is None:
+        return None
+    counters = Counters(*row)
+    if (counters.seq, counters.edition) == known[:2] and recent <= known.tail:
+        return Reading(counters)
+    with _snapshot(connection):
+        row = _one(connection, f"SELECT {_COUNTERS} FROM rooms WHERE id = ?", (room_id,))
+        if row is None:
+            return None
+        reading = Reading(Counters(*row))
+        if (reading.counters.seq, reading.counters.version) != (known.seq, known.version):
+            reading.room = get_room(connection, room_id)
+            reading.bindings = {
+                each.channel_id: each for each in records_of_room(connection, ChannelBinding, room_id)
+            }
+            reading.participants = {
+                each.id: each for each in records_of_room(connection, Participant, room_id)
+            }
+        reading.tail_size = max(recent, known.tail)
+        reading.tail = _tail(connection, room_id, reading.counters, reading.tail_size)
+        return reading
+
+
+def _tail(connection: sqlite3.Connection, room_id: str, counters: Counters, size: int) -> list[RoomEvent]:
+    rows = connection.execute(
+        f"SELECT {EVENT} FROM events e WHERE room = ? AND idx >= ? AND type = ? AND status <> ? "
+        "AND NOT deleted ORDER BY idx DESC LIMIT ?",
+        (
+            counters.seq,
+            counters.next_index - size * RECENT_SCAN,
+            EventType.MESSAGE.value,
+            EventStatus.BLOCKED.value,
+            size,
+        ),
+    ).fetchall()
+    return [event_of(room_id, row) for row in reversed(rows)]
+
+
+def get_room(connection: sqlite3.Connection, room_id: str) -> Room | None:
+    """Return a room."""
+    row = _one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room_id,))
+    return None if row is None else room_of(row)
+
+
+# -- many rooms ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class RoomQuery:
+    """The filters of `ConversationStore.find_rooms`."""
+
+    organization_id: str | None
+    status: RoomStatus | str | None
+    metadata: Mapping[str, Any]
+    limit: int
+    offset: int
+    after: str | None
+
+
+def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
+    """Return a page of rooms. Of metadata SQL narrows what it can, and equality decides."""
+    conditions = _Conditions()
+    conditions.given("r.organization_id = ?", query.organization_id)
+    conditions.given("r.status = ?", None if query.status is None else str(query.status))
+    if query.after is not None:
+        place = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (query.after,))
+        if place is None:
+            raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
+        conditions.all("r.seq > ?", *place)
+    for key, value in query.metadata.items():
+        _narrow(conditions, key, value)
+    sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"
+    with closing(connection.execute(sql, conditions.values)) as rows:
+        rooms = (room for row in rows if _has(room := room_of(row), query.metadata))
+        return list(islice(rooms, _clamp(query.offset), _clamp(query.offset) + _clamp(query.limit)))
+
+
+def _narrow(conditions: _Conditions, key: str, value: object) -> None:
+    if not _PLAIN_KEY.fullmatch(key):
+        return
+    path = f'$.metadata."{key}"'
+    if value is None:
+        conditions.all(f"json_type(r.data, '{path}') = 'null'")
+    elif isinstance(value, str) and value.isascii() and value.isprintable():
+        conditions.all(f"json_extract(r.data, '{path}') = ?", value)
+    elif isinstance(value, int) and abs(value) < 2**53:
+        conditions.all(f"json_extract(r.data, '{path}') = ?", int(value))
+    else:
+        conditions.all(f"json_type(r.data, '{path}') IS NOT NULL")
+
+
+def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
+    missing = object()
+    return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
+
+
+def rooms_due(connection: sqlite3.Connection, now: datetime, limit: int) -> list[Room]:
+    """Return rooms whose timers ask for something, those idle longest first."""
+    sql = (
+        f"SELECT {ROOM} FROM rooms r WHERE due_after IS NOT NULL "
+        "AND coalesce(last_activity, created_at) + due_after <= ? "
+        "ORDER BY coalesce(last_activity, created_at), seq"
+    )
+    with closing(connection.execute(sql, (micros(now),))) as rows:
+        due = (room for row in rows if (room := room_of(row)).due(now) is not None)
+        return list(islice(due, _clamp(limit)))
+
+
+def find_latest_room(
+    connection: sqlite3.Connection,
+    participant_id: str,
+    channel_type: ChannelType | None,
+    status: RoomStatus | str | None,
+) -> Room | None:
+    """Return the newest room of a person."""
+    conditions = _Conditions()
+    conditions.all(
+        "r.seq IN (SELECT room FROM participants WHERE id = ? "
+        "UNION SELECT room FROM bindings WHERE participant_id = ?)",
+        participant_id,
+        participant_id,
+    )
+    _with_status(conditions, status)
+    conditions.given(
+        "EXISTS (SELECT 1 FROM bindings b WHERE b.room = r.seq AND b.channel_type = ?)",
+        None if channel_type is None else str(channel_type),
+    )
+    sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.created_at DESC, r.seq LIMIT 1"
+    row = _one(connection, sql, conditions.values)
+    return None if row is None else room_of(row)
+
+
+def room_ids_by_sender(
+    connection: sqlite3.Connection, channel_id: str, sender_id: str, limit: int
+) -> list[str]:
+    """Return the open rooms a sender came to by a channel that is still there, the last active first."""
+    conditions = _Conditions()
+    conditions.all(
+        "r.seq IN (SELECT s.room FROM senders s WHERE s.channel_id = ? AND s.sender_id = ? AND EXISTS "
+        "(SELECT 1 FROM bindings b WHERE b.room = s.room AND b.channel_id = s.channel_id) "
+        "UNION SELECT room FROM bindings WHERE channel_id = ? AND participant_id = ?)",
+        channel_id,
+        sender_id,
+        channel_id,
+        sender_id,
+    )
+    _with_status(conditions, None)
+    sql = (
+        f"SELECT r.id FROM rooms r {conditions} "
+        "ORDER BY coalesce(r.last_activity, r.created_at) DESC, r.seq LIMIT ?"
+    )
+    return _column(connection, sql, (*conditions.values, _clamp(limit)))
+
+
+def room_ids_by_channel(
+    connection: sqlite3.Connection, channel_id: str, status: RoomStatus | str | None, limit: int
+) -> list[str]:
+    """Return the rooms a channel is attached to, in order of creation."""
+    conditions = _Conditions()
+    conditions.all("b.channel_id = ?", channel_id)
+    _with_status(conditions, status)
+    sql = (
+        "SELECT r.id FROM bindings b INDEXED BY bindings_by_channel JOIN rooms r ON r.seq = b.room "
+        f"{conditions} ORDER BY b.room LIMIT ?"
+    )
+    return _column(connection, sql, (*conditions.values, _clamp(limit)))
+
+
+def _with_status(conditions: _Conditions, status: RoomStatus | str | None) -> None:
+    wanted = _OPEN if status is None else (str(status),)
+    conditions.all(f"r.status IN ({_marks(wanted)})", *wanted)
+
+
+# -- timelines ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class EventQuery:
+    """The filters of `ConversationStore.list_events`."""
+
+    room_id: str
+    offset: int
+    limit: int
+    visibility: str | None
+    after_index: int | None
+    before_index: int | None
+    types: Collection[EventType] | None
+    reader: ChannelBinding | None
+    newest_first: bool
+
+
+def list_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomEvent]:
+    """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
+    conditions = _Conditions()
+    conditions.all("e.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
+    conditions.given("e.idx > ?", _bounded(query.after_index))
+    conditions.given("e.idx < ?", _bounded(query.before_index))
+    conditions.given("e.visibility = ?", query.visibility)
+    if query.types is not None:
+        types = sorted(str(each) for each in query.types)
+        conditions.all(f"e.type IN ({_marks(types)})", *types)
+    order = "DESC" if query.newest_first else "ASC"
+    sql = f"SELECT {EVENT} FROM events e {conditions} ORDER BY e.idx {order}"
+    offset, limit = _clamp(query.offset), _clamp(query.limit)
+    reader = query.reader
+    if reader is None:
+        found = connection.execute(f"{sql} LIMIT ? OFFSET ?", (*conditions.values, limit, offset)).fetchall()
+        return [event_of(query.room_id, row) for row in found]
+    with closing(connection.execute(sql, conditions.values)) as rows:
+        events = (event_of(query.room_id, row) for row in rows)
+        return list(islice((event for event in events if sees(reader, event)), offset, offset + limit))
+
+
+def find_event(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> RoomEvent | None:
+    """Return the event for which a condition over `events e` and `rooms r` holds."""
+    sql = f"SELECT {EVENT}, r.id FROM events e JOIN rooms r ON r.seq = e.room WHERE {condition}"
+    row = _one(connection, sql, values)
+    return None if row is None else event_of(row[4], row[:4])
+
+
+def count_events(connection: sqlite3.Connection, room_id: str) -> int:
+    """Return how many events a room has."""
+    row = _one(connection, "SELECT event_count FROM rooms WHERE id = ?", (room_id,))
+    return 0 if row is None else int(row[0])
+
+
+def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) -> int:
+    """Return how many messages a channel has yet to read.
+
+    What decides visibility besides the channel is the same within a group, so one of it is shown to
+    `sees` on behalf of all.
+    """
+    with _snapshot(connection):
+        if _one(connection, "SELECT 1 FROM rooms WHERE id = ?", (room_id,)) is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        reader = one_record(
+            connection,
+            ChannelBinding,
+            "bindings",
+            "room = (SELECT seq FROM rooms WHERE id = ?) AND channel_id = ?",
+            (room_id, channel_id),
+        )
+        if reader is None:
+            raise ChannelNotFoundError(
+                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+            )
+        groups = connection.execute(
+            f"SELECT {EVENT}, count(*) FROM events e JOIN rooms r ON r.seq = e.room WHERE r.id = ? "
+            "AND e.idx > coalesce((SELECT idx FROM read_marks WHERE room = r.seq AND channel_id = ?), -1) "
+            "AND e.channel_id <> ? AND e.type = ? AND e.status <> ? AND NOT e.deleted "
+            "GROUP BY e.visibility, e.status",
+            (room_id, channel_id, channel_id, EventType.MESSAGE.value, EventStatus.BLOCKED.value),
+        ).fetchall()
+        return sum(row[4] for row in groups if sees(reader, event_of(room_id, row[:4])))
+
+
+def search_events(
+    connection: sqlite3.Connection, room_id: str, query: str, reader: ChannelBinding | None, limit: int
+) -> list[RoomEvent]:
+    """Return the events of a room that have all words of the query, the newest first."""
+    row = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
+    words = _words(query)
+    if row is None or not words:
+        return []
+    match = f'room : "{row[0]}" AND text : ({" AND ".join(words)})'
+    sql = (
+        f"SELECT {EVENT} FROM search s JOIN events e ON e.seq = s.rowid "
+        "WHERE search MATCH ? AND e.room = ? ORDER BY s.rowid DESC"
+    )
+    with closing(connection.execute(sql, (match, row[0]))) as rows:
+        events = (event_of(room_id, each) for each in rows)
+        found = (event for event in events if reader is None or sees(reader, event))
+        return list(islice(found, _clamp(limit)))
+
+
+def _words(query: str) -> list[str]:
+    """Quote each word, so that nothing in it is taken for the language of queries."""
+    words: list[str] = []  # bound: the query
+    for word in query.replace("\x00", " ").split():
+        plain = word.rstrip("*")
+        if any(character.isalnum() for character in plain):
+            words.append('"{}"{}'.format(plain.replace('"', '""'), "*" if word.endswith("*") else ""))
+    return words
+
+
+# -- everything that belongs to a room ----------------------------------------------------------
+
+_TABLES: Mapping[type[Model], str] = {
+    ChannelBinding: "bindings",
+    Participant: "participants",
+    Task: "tasks",
+    Observation: "observations",
+}
+
+
+def records_of_room[R: Model](
+    connection: sqlite3.Connection, model: type[R], room_id: str, status: TaskStatus | None = None
+) -> list[R]:
+    """Return the bindings, participants, tasks or observations of a room, in order of insertion."""
+    conditions = _Conditions()
+    conditions.all("room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
+    conditions.given("status = ?", None if status is None else str(status))
+    sql = f"SELECT data FROM {_TABLES[model]} {conditions} ORDER BY seq"
+    return [load(model, data) for data in _column(connection, sql, conditions.values)]
+
+
+def one_record[R: Model](
+    connection: sqlite3.Connection, model: type[R], table: str, condition: str, values: Sequence[Any]
+) -> R | None:
+    """Return the record of a table for which a condition holds."""
+    row = _one(connection, f"SELECT data FROM {table} WHERE {condition}", values)
+    return None if row is None else load(model, row[0])
+
+
+def resolve_identity(
+    connection: sqlite3.Connection, organization_id: str, channel_type: str, address: str
+) -> Identity | None:
+    """Return who has an address in an organization."""
+    return one_record(
+        connection,
+        Identity,
+        "identities",
+        "id = (SELECT identity FROM identity_addresses WHERE organization_id = ? AND channel_type = ? "
+        "AND address = ?)",
+        (organization_id, channel_type, address),
+    )
+
+
+def list_marks(connection: sqlite3.Connection, room_id: str) -> dict[str, int]:
+    """Return the read marks of a room by channel."""
+    return dict(
+        connection.execute(
+            "SELECT channel_id, idx FROM read_marks WHERE room = (SELECT seq FROM rooms WHERE id = ?)",
+            (room_id,),
+        ).fetchall()
+    )
+
+
+# -- the ledger ---------------------------------------------------------------------------------
+
+_LEDGER = "FROM deliveries d JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room"
+
+
+def get_delivery(connection: sqlite3.Connection, delivery_id: str) -> Delivery | None:
+    """Return a row of the ledger; either half of its id may have colons of its own."""
+    for event_id, channel_id in _halves(delivery_id):
+        row = _one(
+            connection,
+            f"SELECT {_DELIVERY} {_LEDGER} WHERE e.id = ? AND d.channel_id = ?",
+            (event_id, channel_id),
+        )
+        if row is not None:
+            return _delivery(row)
+    return None
+
+
+def list_deliveries(
+    connection: sqlite3.Connection,
+    room_id: str | None,
+    event_id: str | None,
+    channel_id: str | None,
+    state: DeliveryState | None,
+    limit: int,
+    after: str | None,
+) -> list[Delivery]:
+    """Return rows of the ledger in order of commit."""
+    conditions = _Conditions()
+    # an event has few rows, a room many: the plus keeps SQLite from looking for them by room
+    plus = "" if event_id is None else "+"
+    conditions.given(f"{plus}d.room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
+    conditions.given("d.event = (SELECT seq FROM events WHERE id = ?)", event_id)
+    conditions.given("d.channel_id = ?", channel_id)
+    if state is not None:  # written out, so that the indexes of single states serve
+        conditions.all(f"d.state = '{DeliveryState(state).value}'")
+    if after is not None:
+        conditions.all("d.seq > ?", _place(connection, after, room_id))
+    sql = f"SELECT {_DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
+    rows = connection.execute(sql, (*conditions.values, _clamp(limit))).fetchall()
+    return [_delivery(row) for row in rows]
+
+
+def _place(connection: sqlite3.Connection, delivery_id: str, room_id: str | None) -> int:
+    for halves in _halves(delivery_id):
+        sql = f"SELECT d.seq, r.id {_LEDGER} WHERE e.id = ? AND d.channel_id = ?"
+        row = _one(connection, sql, halves)
+        if row is not None and room_id in (None, row[1]):
+            return int(row[0])
+    raise StoreError(f"no delivery {delivery_id!r} to go on after: begin again with after=None")
+
+
+def _halves(delivery_id: str) -> Iterator[tuple[str, str]]:
+    for colon in re.finditer(":", delivery_id):
+        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
+
+
+def _delivery(row: Row) -> Delivery:
+    data, *pending = row
+    return pending_row(*pending) if data is None else load(Delivery, data)
+
+
+# -- SQL ----------------------------------------------------------------------------------------
+
+
+class _Conditions:
+    """The conditions of a query, all of which must hold, and their values."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []  # bound: one query
+        self.values: list[Any] = []  # bound: one query
+
+    def all(self, part: str, *values: object) -> None:
+        """Add a condition."""
+        self._parts.append(part)
+        self.values += values
+
+    def given(self, part: str, value: object) -> None:
+        """Add a condition on a value, if there is one."""
+        if value is not None:
+            self.all(part, value)
+
+    def __str__(self) -> str:
+        return f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let several queries see the file as it was at one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _one(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Row | None:
+    rows = connection.execute(query, values).fetchall()
+    return rows[0] if rows else None
+
+
+def _column(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
+    return [value for (value,) in connection.execute(query, values).fetchall()]
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def _clamp(number: int) -> int:
+    return max(0, min(number, _LARGEST))
+
+
+def _bounded(index: int | None) -> int | None:
+    return None if index is None else max(-1, min(index, _LARGEST))

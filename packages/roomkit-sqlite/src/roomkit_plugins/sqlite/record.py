@@ -1,0 +1,210 @@
+"""What is kept in memory of the rooms in use, and how it stays what the file says."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import RoomStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit_plugins.sqlite.rows import is_recent, moment
+
+__all__ = ["RECENT_SCAN", "Change", "Known", "Reading", "Record", "Records"]
+
+RECENT_SCAN = 10
+"""`recent(n)` looks at no more than this many times n entries, so that it is flat in the room's length."""
+_SPARE = 64
+
+
+class Counters(NamedTuple):
+    """The numbers of a room that move with every commit; `last_activity` in microseconds since 1970."""
+
+    seq: int
+    edition: int
+    version: int
+    next_index: int
+    event_count: int
+    last_activity: int | None
+
+
+class Known(NamedTuple):
+    """What is in memory of a room when it is read anew."""
+
+    seq: int = -1
+    edition: int = -1
+    version: int = -1
+    tail: int = 0
+
+
+@dataclass(slots=True)
+class Change:
+    """What a write did to a room. `room` is set when more of it changed than its counters."""
+
+    counters: Counters
+    room: Room | None = None
+    stored: Sequence[RoomEvent] = ()
+    amended: RoomEvent | None = None
+    bindings: Sequence[ChannelBinding] = ()
+    unbound: Sequence[str] = ()
+    participants: Sequence[Participant] = ()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read of a room: its counters, and of the rest what was not known."""
+
+    counters: Counters
+    room: Room | None = None
+    bindings: Mapping[str, ChannelBinding] = field(default_factory=dict)
+    participants: Mapping[str, Participant] = field(default_factory=dict)
+    tail: list[RoomEvent] | None = None
+    tail_size: int = 0
+
+
+class Record:
+    """A room as the file holds it, for reading. What this process writes is seen in it at once.
+
+    `tail` are the newest messages: all of them that the last `tail_size` times RECENT_SCAN entries
+    hold, up to `tail_size` at least.
+    """
+
+    __slots__ = ("_room", "bindings", "counters", "participants", "room_id", "status", "tail", "tail_size")
+
+    def __init__(self, room: Room, reading: Reading) -> None:
+        self._room = room
+        self.room_id = room.id
+        self.status: RoomStatus = room.status
+        self.counters = reading.counters
+        self.bindings: dict[str, ChannelBinding] = dict(reading.bindings)
+        self.participants: dict[str, Participant] = dict(reading.participants)
+        self.tail: list[RoomEvent] = reading.tail or []
+        self.tail_size = reading.tail_size
+
+    @property
+    def room(self) -> Room:
+        """The room with its counters, made again only when they moved."""
+        room, now = self._room, self.counters
+        if (room.version, room.event_count, room.latest_index) != (
+            now.version,
+            now.event_count,
+            now.next_index - 1,
+        ) or room.timers.last_activity_at != moment(now.last_activity):
+            room = self._room = room.replace(
+                event_count=now.event_count,
+                latest_index=now.next_index - 1,
+                version=now.version,
+                timers=room.timers.replace(last_activity_at=moment(now.last_activity)),
+            )
+        return room
+
+    @property
+    def version(self) -> int:
+        """`room.version`, cheaply."""
+        return self.counters.version
+
+    def recent(self, limit: int) -> Sequence[RoomEvent]:
+        """Return the newest messages, oldest first, without blocked and deleted ones."""
+        first = self.counters.next_index - limit * RECENT_SCAN
+        found = self.tail[-limit:] if limit > 0 else []
+        return found if not found or found[0].index >= first else [e for e in found if e.index >= first]
+
+    @property
+    def known(self) -> Known:
+        """What need not be read again while the file says the same numbers."""
+        now = self.counters
+        return Known(now.seq, now.edition, now.version, self.tail_size)
+
+    def apply(self, change: Change) -> None:
+        """Follow a write of this process."""
+        self.counters = change.counters
+        if change.room is not None:
+            self._room = change.room
+            self.status = change.room.status
+        if change.participants:
+            self.participants.update((person.id, person) for person in change.participants)
+        if change.bindings:
+            self.bindings.update((binding.channel_id, binding) for binding in change.bindings)
+        for channel_id in change.unbound:
+            self.bindings.pop(channel_id, None)
+        if self.tail_size and change.amended is not None:
+            self._amend(change.amended)
+        if self.tail_size:
+            self.tail.extend(event for event in change.stored if is_recent(event))
+            if len(self.tail) > self.tail_size + _SPARE:
+                del self.tail[: -self.tail_size]
+
+    def _amend(self, event: RoomEvent) -> None:
+        for place, each in enumerate(self.tail):
+            if each.id == event.id:
+                if is_recent(event):
+                    self.tail[place] = event
+                else:
+                    del self.tail[place]
+                    self.tail_size = 0  # an older one takes its place, which is not in memory
+                    self.tail.clear()
+                return
+
+    def follow(self, reading: Reading) -> None:
+        """Become what was read, which is newer."""
+        if reading.room is not None:
+            self._room, self.status = reading.room, reading.room.status
+            self.bindings, self.participants = dict(reading.bindings), dict(reading.participants)
+        self.counters = reading.counters
+        self.tail, self.tail_size = reading.tail or [], reading.tail_size
+
+
+class Records:
+    """The records of the rooms in use, the last used kept; the file alone says whether they are current."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._records: OrderedDict[str, Record] = OrderedDict()  # bound: size
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def known(self, room_id: str) -> Known:
+        """Return what is known of a room; nothing, if it is not here."""
+        record = self._records.get(room_id)
+        return Known() if record is None else record.known
+
+    def forget(self, room_id: str, seq: int | None = None) -> None:
+        """Let go of a room that is no more."""
+        record = self._records.get(room_id)
+        if record is not None and (seq is None or record.counters.seq == seq):
+            del self._records[room_id]
+
+    def apply(self, room_id: str, change: Change) -> None:
+        """Follow a write of this process, if nothing else was written between what is known and it."""
+        record = self._records.get(room_id)
+        if record is not None:
+            before, after = record.counters, change.counters
+            if before.seq == after.seq and before.edition == after.edition - 1:
+                record.apply(change)
+
+    def absorb(self, room_id: str, reading: Reading, recent: int) -> Record | None:
+        """Return the record after a reading; None when more of the room must be read."""
+        record, read = self._records.get(room_id), reading.counters
+        if record is not None and record.counters.seq == read.seq:
+            here = record.counters
+            if here.edition < read.edition:
+                if reading.room is None and here.version != read.version:
+                    return None
+                record.follow(reading)
+            elif here.edition == read.edition and reading.tail_size > record.tail_size:
+                record.tail, record.tail_size = reading.tail or [], reading.tail_size
+            if record.tail_size < recent:
+                return None
+        elif reading.room is None or (record is not None and record.counters.seq > read.seq):
+            return None
+        else:
+            record = self._records[room_id] = Record(reading.room, reading)
+            if len(self._records) > self._size:
+                self._records.popitem(last=False)
+        self._records.move_to_end(room_id)
+        return record

@@ -1,0 +1,240 @@
+"""The tables, their version, and how a file gets from one version to the next."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roomkit.models.base import utcnow
+from roomkit_plugins.sqlite.errors import NotADatabaseError, SchemaError
+
+__all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan", "version_of"]
+
+APPLICATION_ID = 0x526F6F6D  # "Room", in the file's header
+
+
+@dataclass(slots=True, frozen=True)
+class Step:
+    """What makes a file of the version before one of this version.
+
+    Steps only add: tables, columns with a default, indexes. What drops or rewrites anything would
+    be a command of its own, never a step.
+    """
+
+    version: int
+    summary: str
+    statements: Sequence[str]
+
+
+@dataclass(slots=True, frozen=True)
+class MigrationPlan:
+    """What opening a file would do to it; making the plan does nothing.
+
+    `found` is the version of the file, 0 for one that is empty or not there yet. `rows` counts
+    what the file holds, by table: all of it is there afterwards too.
+    """
+
+    path: Path
+    found: int
+    wanted: int
+    steps: tuple[str, ...]
+    rows: dict[str, int]
+
+
+_FIRST = (
+    """CREATE TABLE schema_version (
+        version INTEGER NOT NULL PRIMARY KEY,
+        applied_at TEXT NOT NULL
+    ) STRICT""",
+    # `seq` is the order of creation and never used again; `next_index` only rises. `edition` rises with
+    # every change of the room or of its timeline, `version` with those a plan depends on.
+    """CREATE TABLE rooms (
+        seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        organization_id TEXT,
+        status TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        last_activity INTEGER,
+        due_after INTEGER,
+        next_index INTEGER NOT NULL DEFAULT 0,
+        event_count INTEGER NOT NULL DEFAULT 0,
+        version INTEGER NOT NULL DEFAULT 0,
+        edition INTEGER NOT NULL DEFAULT 0,
+        data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX rooms_by_organization ON rooms (organization_id, seq) WHERE organization_id IS NOT NULL",
+    """CREATE INDEX rooms_by_due ON rooms (coalesce(last_activity, created_at) + due_after)
+        WHERE due_after IS NOT NULL""",
+    """CREATE TABLE events (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        id TEXT NOT NULL UNIQUE,
+        idempotency_key TEXT,
+        type TEXT NOT NULL,
+        status TEXT NOT NULL,
+        visibility TEXT NOT NULL,
+        channel_id TEXT NOT NULL,
+        deleted INTEGER NOT NULL DEFAULT 0,
+        data TEXT NOT NULL,
+        UNIQUE (room, idx)
+    ) STRICT""",
+    """CREATE UNIQUE INDEX events_by_key ON events (room, idempotency_key)
+        WHERE idempotency_key IS NOT NULL""",
+    """CREATE VIRTUAL TABLE search USING fts5
+        (room, text, columnsize = 0, tokenize = 'unicode61 remove_diacritics 2')""",
+    """CREATE TABLE bindings (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        channel_id TEXT NOT NULL,
+        channel_type TEXT NOT NULL,
+        participant_id TEXT,
+        data TEXT NOT NULL,
+        UNIQUE (room, channel_id)
+    ) STRICT""",
+    "CREATE INDEX bindings_by_channel ON bindings (channel_id, room)",
+    """CREATE INDEX bindings_by_participant ON bindings (participant_id, channel_id, room)
+        WHERE participant_id IS NOT NULL""",
+    """CREATE TABLE participants (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        id TEXT NOT NULL,
+        data TEXT NOT NULL,
+        UNIQUE (room, id)
+    ) STRICT""",
+    "CREATE INDEX participants_by_id ON participants (id, room)",
+    """CREATE TABLE senders (
+        channel_id TEXT NOT NULL,
+        sender_id TEXT NOT NULL,
+        room INTEGER NOT NULL,
+        participant INTEGER NOT NULL REFERENCES participants (seq) ON DELETE CASCADE,
+        PRIMARY KEY (channel_id, sender_id, room, participant)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX senders_by_participant ON senders (participant)",
+    """CREATE TABLE identities (
+        id TEXT NOT NULL PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE identity_addresses (
+        organization_id TEXT NOT NULL,
+        channel_type TEXT NOT NULL,
+        address TEXT NOT NULL,
+        identity TEXT NOT NULL REFERENCES identities (id) ON DELETE CASCADE,
+        PRIMARY KEY (organization_id, channel_type, address)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX identity_addresses_by_identity ON identity_addresses (identity)",
+    """CREATE TABLE tasks (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        id TEXT NOT NULL UNIQUE,
+        status TEXT NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX tasks_by_room ON tasks (room, status)",
+    """CREATE TABLE observations (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        id TEXT NOT NULL,
+        data TEXT NOT NULL,
+        UNIQUE (room, id)
+    ) STRICT""",
+    """CREATE TABLE read_marks (
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        channel_id TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        PRIMARY KEY (room, channel_id)
+    ) STRICT, WITHOUT ROWID""",
+    # `data` is NULL until something becomes of the delivery: all of a pending row follows from its event.
+    """CREATE TABLE deliveries (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        event INTEGER NOT NULL REFERENCES events (seq) ON DELETE CASCADE,
+        channel_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        data TEXT,
+        UNIQUE (event, channel_id)
+    ) STRICT""",
+    "CREATE INDEX deliveries_by_room ON deliveries (room)",
+    "CREATE INDEX deliveries_pending ON deliveries (state) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_pending_by_room ON deliveries (room) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_failed ON deliveries (state) WHERE state = 'failed'",
+    """CREATE TABLE delivery_messages (
+        provider TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        delivery INTEGER NOT NULL REFERENCES deliveries (seq) ON DELETE CASCADE,
+        PRIMARY KEY (provider, message_id)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX delivery_messages_by_delivery ON delivery_messages (delivery)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+)
+
+STEPS = (Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),)
+"""All steps, oldest first; a step that was released is never changed."""
+
+
+def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> int:
+    """Return the version of a file's schema, 0 for an empty file.
+
+    Raises NotADatabaseError for a database of another program, SchemaError for one of a newer RoomKit.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if application != APPLICATION_ID:
+        if tables:
+            raise NotADatabaseError(
+                f"{str(path)!r} is a database, but not one of RoomKit's; nothing was changed in it: "
+                "choose another path"
+            )
+        return 0
+    found = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
+    newest = steps[-1].version
+    if found > newest:
+        raise SchemaError(
+            f"{str(path)!r} has schema version {found}, and this roomkit-sqlite knows up to {newest}; "
+            "nothing was changed in it: upgrade with `pip install --upgrade roomkit-sqlite`, or open a "
+            "backup from before the upgrade"
+        )
+    return int(found)
+
+
+def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> None:
+    """Bring a file to the newest version, in one transaction; several processes may try at once."""
+    if version_of(connection, path, steps) == steps[-1].version:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = version_of(connection, path, steps)
+        for step in steps:
+            if step.version > found:
+                for statement in step.statements:
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT INTO schema_version VALUES (?, ?)", (step.version, utcnow().isoformat())
+                )
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def plan(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> MigrationPlan:
+    """Return what `migrate` would do, reading only."""
+    found = version_of(connection, path, steps)
+    tables = [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' "
+            "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE 'search!_%' ESCAPE '!' ORDER BY name"
+        )
+    ]
+    return MigrationPlan(
+        path=path,
+        found=found,
+        wanted=steps[-1].version,
+        steps=tuple(f"{step.version}: {step.summary}" for step in steps if step.version > found),
+        rows={name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables},
+    )

@@ -1,0 +1,438 @@
+"""`SQLiteStore`: every method hands its work to the file's connections and keeps the cache true."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, override
+
+from roomkit.abc.store import Commit, ConversationStore, RoomRecord
+from roomkit.models.base import Record, freeze, utcnow
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import ChannelType, DeliveryState, EventType, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.task import Observation, Task
+from roomkit_plugins.sqlite import backup, reading, writing
+from roomkit_plugins.sqlite.config import SQLiteConfig
+from roomkit_plugins.sqlite.database import Database
+from roomkit_plugins.sqlite.errors import FileUnavailableError, translated
+from roomkit_plugins.sqlite.record import Change, Known, Records
+from roomkit_plugins.sqlite.record import Record as LoadedRecord
+from roomkit_plugins.sqlite.rows import dump
+from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
+
+__all__ = ["SQLiteStore"]
+
+_OWNED = ("event_count", "latest_index", "version", "id")
+
+
+class SQLiteStore(ConversationStore):
+    """Keeps everything in one SQLite file; see `ConversationStore`.
+
+    Give it a path, or a `SQLiteConfig`. It opens at the first call, or at `open()`, making or
+    migrating the file. Several processes may have one file open; each sees what the others wrote.
+    Failures of the file are StoreErrors with names of their own, in `roomkit_plugins.sqlite.errors`.
+
+    Writes are durable when they return, as `synchronous` says. A cancelled write was made whole or
+    not at all.
+    """
+
+    def __init__(self, config: SQLiteConfig | str | os.PathLike[str] = SQLiteConfig()) -> None:  # noqa: B008
+        self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
+        self._database = Database(self.config)
+        self._records = Records(self.config.cached_rooms)
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self.config.path)!r})"
+
+    @property
+    def refused_writes(self) -> int:
+        """How many writes were refused because `max_waiting_writes` others waited."""
+        return self._database.refused
+
+    async def open(self) -> Self:
+        """Open the file now instead of at the first call. Raises a StoreError that says what is wrong."""
+        await self._database.open()
+        return self
+
+    @override
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- beyond the contract ------------------------------------------------------------------
+
+    async def search_events(
+        self, room_id: str, query: str, reader: ChannelBinding | None = None, limit: int = 50
+    ) -> list[RoomEvent]:
+        """Return the room's events that have all words of `query`, the newest first.
+
+        Words match whole, without case and accents; one that ends in `*` matches as a beginning.
+        `reader` keeps what that binding may see. Deleted events are not found, edited ones by
+        their present words.
+        """
+        return await self._read(reading.search_events, room_id, query, reader, limit)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of everything, as of now, to a new file; the store stays in use meanwhile.
+
+        The file appears under its name when it is complete. Raises StoreError when it is there
+        already.
+        """
+        await self._database.open()
+        target = Path(path)
+        await asyncio.to_thread(backup.write, self.config.path, target, self.config.busy_timeout)
+
+    @staticmethod
+    async def plan_migration(path: str | os.PathLike[str]) -> MigrationPlan:
+        """Return what opening the file would do to it; nothing is done, and no file is made.
+
+        Raises what opening it would raise.
+        """
+        return await asyncio.to_thread(_plan, Path(path))
+
+    # -- the one write path -------------------------------------------------------------------
+
+    @override
+    async def load(self, room_id: str, *, recent: int = 0) -> RoomRecord | None:
+        recent = max(recent, 0)
+        read = await self._read(reading.read_room, room_id, self._records.known(room_id), recent)
+        if read is not None:
+            record = self._records.absorb(room_id, read, recent)
+            if record is not None:
+                return record
+            # Somebody wrote meanwhile: read it whole, and be content with that moment.
+            read = await self._read(reading.read_room, room_id, Known(), recent)
+            if read is not None and read.room is not None:
+                return self._records.absorb(room_id, read, recent) or LoadedRecord(read.room, read)
+        self._records.forget(room_id)
+        return None
+
+    @override
+    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
+        return (await self._commit(writing.PreparedCommit(commit))).stored
+
+    async def _commit(self, prepared: writing.PreparedCommit) -> Change:
+        return await self._change(prepared.room_id, partial(writing.commit, prepared=prepared))
+
+    async def _put(
+        self, room_id: str, *, binding: str | None = None, participant: str | None = None, **given: Any
+    ) -> None:
+        """Commit something that is neither an event nor activity."""
+        commit = Commit(room_id=room_id, entries=(), at=utcnow(), activity=False, **given)
+        await self._commit(writing.PreparedCommit(commit, binding=binding, participant=participant))
+
+    async def _change[C: Change | None](self, room_id: str, work: Callable[[sqlite3.Connection], C]) -> C:
+        def done(change: C) -> None:
+            if change is not None:
+                self._records.apply(room_id, change)
+
+        return await self._database.write(work, done)
+
+    async def _write[T](self, function: Callable[..., T], *arguments: Any) -> T:
+        return await self._database.write(lambda connection: function(connection, *arguments))
+
+    async def _read[T](self, function: Callable[..., T], *arguments: Any) -> T:
+        return await self._database.read(lambda connection: function(connection, *arguments))
+
+    # -- rooms --------------------------------------------------------------------------------
+
+    @override
+    async def create_room(self, room: Room) -> Room:
+        room = room.replace(event_count=0, latest_index=-1, version=0)
+        await self._write(writing.create_room, room, dump(room))
+        return room
+
+    @override
+    async def get_room(self, room_id: str) -> Room | None:
+        return await self._read(reading.get_room, room_id)
+
+    @override
+    async def update_room(self, room: Room) -> Room:
+        fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
+        return await self._change_room(room.id, fields)
+
+    @override
+    async def patch_room_metadata(
+        self, room_id: str, patch: Mapping[str, Any], unset: Collection[str] = ()
+    ) -> Room:
+        return await self._change_room(room_id, {"updated_at": utcnow()}, freeze(patch), frozenset(unset))
+
+    async def _change_room(self, room_id: str, *arguments: Any) -> Room:
+        change = await self._change(
+            room_id, lambda connection: writing.change_room(connection, room_id, *arguments)
+        )
+        assert change.room is not None
+        return change.room
+
+    @override
+    async def delete_room(self, room_id: str) -> bool:
+        return await self._database.write(
+            partial(writing.delete_room, room_id=room_id), lambda _: self._records.forget(room_id)
+        )
+
+    @override
+    async def find_rooms(
+        self,
+        organization_id: str | None = None,
+        status: RoomStatus | str | None = None,
+        metadata_filter: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        after: str | None = None,
+    ) -> list[Room]:
+        metadata = dict(metadata_filter or {})
+        query = reading.RoomQuery(organization_id, status, metadata, limit, offset, after)
+        return await self._read(reading.find_rooms, query)
+
+    @override
+    async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
+        return await self._read(reading.rooms_due, now, limit)
+
+    @override
+    async def find_latest_room(
+        self,
+        participant_id: str,
+        channel_type: ChannelType | None = None,
+        status: RoomStatus | str | None = None,
+    ) -> Room | None:
+        return await self._read(reading.find_latest_room, participant_id, channel_type, status)
+
+    @override
+    async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
+        return await self._read(reading.room_ids_by_sender, channel_id, sender_id, limit)
+
+    @override
+    async def find_room_ids_by_channel(
+        self, channel_id: str, status: RoomStatus | str | None = None, *, limit: int = 2
+    ) -> list[str]:
+        return await self._read(reading.room_ids_by_channel, channel_id, status, limit)
+
+    # -- events -------------------------------------------------------------------------------
+
+    @override
+    async def get_event(self, event_id: str) -> RoomEvent | None:
+        return await self._read(reading.find_event, "e.id = ?", (event_id,))
+
+    @override
+    async def list_events(
+        self,
+        room_id: str,
+        offset: int = 0,
+        limit: int = 50,
+        visibility_filter: str | None = None,
+        *,
+        after_index: int | None = None,
+        before_index: int | None = None,
+        types: Collection[EventType] | None = None,
+        reader: ChannelBinding | None = None,
+        newest_first: bool = False,
+    ) -> list[RoomEvent]:
+        query = reading.EventQuery(
+            room_id=room_id,
+            offset=offset,
+            limit=limit,
+            visibility=visibility_filter,
+            after_index=after_index,
+            before_index=before_index,
+            types=None if types is None else tuple(types),
+            reader=reader,
+            newest_first=newest_first,
+        )
+        return await self._read(reading.list_events, query)
+
+    @override
+    async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
+        condition = "e.room = (SELECT seq FROM rooms WHERE id = ?) AND e.idempotency_key = ?"
+        return await self._read(reading.find_event, condition, (room_id, idempotency_key))
+
+    @override
+    async def get_event_count(self, room_id: str) -> int:
+        return await self._read(reading.count_events, room_id)
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    @override
+    async def add_binding(self, binding: ChannelBinding) -> ChannelBinding:
+        await self._put(binding.room_id, bindings=[binding])
+        return binding
+
+    @override
+    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding | None:
+        return await self._one_of_room(ChannelBinding, "bindings", "channel_id", room_id, channel_id)
+
+    @override
+    async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
+        await self._put(binding.room_id, binding=binding.channel_id, bindings=[binding])
+        return binding
+
+    @override
+    async def remove_binding(self, room_id: str, channel_id: str) -> bool:
+        work = partial(writing.remove_binding, room_id=room_id, channel_id=channel_id)
+        return await self._change(room_id, work) is not None
+
+    @override
+    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
+        return await self._read(reading.records_of_room, ChannelBinding, room_id)
+
+    # -- participants -------------------------------------------------------------------------
+
+    @override
+    async def add_participant(self, participant: Participant) -> Participant:
+        await self._put(participant.room_id, participants=[participant])
+        return participant
+
+    @override
+    async def get_participant(self, room_id: str, participant_id: str) -> Participant | None:
+        return await self._one_of_room(Participant, "participants", "id", room_id, participant_id)
+
+    @override
+    async def update_participant(self, participant: Participant) -> Participant:
+        await self._put(participant.room_id, participant=participant.id, participants=[participant])
+        return participant
+
+    @override
+    async def list_participants(self, room_id: str) -> list[Participant]:
+        return await self._read(reading.records_of_room, Participant, room_id)
+
+    # -- identities ---------------------------------------------------------------------------
+
+    @override
+    async def create_identity(self, identity: Identity) -> Identity:
+        await self._write(writing.create_identity, identity)
+        return identity
+
+    @override
+    async def get_identity(self, identity_id: str) -> Identity | None:
+        return await self._one(Identity, "identities", "id = ?", identity_id)
+
+    @override
+    async def resolve_identity(
+        self, channel_type: str, address: str, *, organization_id: str | None = None
+    ) -> Identity | None:
+        return await self._read(reading.resolve_identity, organization_id or "", str(channel_type), address)
+
+    @override
+    async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
+        await self._write(writing.link_address, identity_id, str(channel_type), address)
+
+    # -- tasks and observations ---------------------------------------------------------------
+
+    @override
+    async def add_task(self, task: Task) -> Task:
+        await self._put(task.room_id, tasks=[task])
+        return task
+
+    @override
+    async def get_task(self, task_id: str) -> Task | None:
+        return await self._one(Task, "tasks", "id = ?", task_id)
+
+    @override
+    async def update_task(self, task: Task) -> Task:
+        await self._write(writing.update_task, task, dump(task))
+        return task
+
+    @override
+    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
+        return await self._read(reading.records_of_room, Task, room_id, status)
+
+    @override
+    async def add_observation(self, observation: Observation) -> Observation:
+        await self._put(observation.room_id, observations=[observation])
+        return observation
+
+    @override
+    async def list_observations(self, room_id: str) -> list[Observation]:
+        return await self._read(reading.records_of_room, Observation, room_id)
+
+    # -- read marks ---------------------------------------------------------------------------
+
+    @override
+    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
+        return await self._write(writing.mark_read, room_id, channel_id, event_id)
+
+    @override
+    async def mark_all_read(self, room_id: str, channel_id: str) -> int:
+        return await self._write(writing.mark_read, room_id, channel_id, None)
+
+    @override
+    async def get_unread_count(self, room_id: str, channel_id: str) -> int:
+        return await self._read(reading.count_unread, room_id, channel_id)
+
+    @override
+    async def list_read_marks(self, room_id: str) -> dict[str, int]:
+        return await self._read(reading.list_marks, room_id)
+
+    # -- the ledger ---------------------------------------------------------------------------
+
+    @override
+    async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        rows = [(delivery, dump(delivery)) for delivery in deliveries]
+        if rows:
+            await self._write(writing.record_deliveries, rows)
+
+    @override
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        return await self._read(reading.get_delivery, delivery_id)
+
+    @override
+    async def list_deliveries(
+        self,
+        room_id: str | None = None,
+        *,
+        event_id: str | None = None,
+        channel_id: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Delivery]:
+        return await self._read(reading.list_deliveries, room_id, event_id, channel_id, state, limit, after)
+
+    @override
+    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
+        return await self._write(writing.record_receipt, provider, message_id, receipt)
+
+    # -- how ----------------------------------------------------------------------------------
+
+    async def _one[R: Record](self, model: type[R], table: str, condition: str, *values: str) -> R | None:
+        return await self._read(reading.one_record, model, table, condition, values)
+
+    async def _one_of_room[R: Record](
+        self, model: type[R], table: str, column: str, room_id: str, value: str
+    ) -> R | None:
+        condition = f"room = (SELECT seq FROM rooms WHERE id = ?) AND {column} = ?"
+        return await self._one(model, table, condition, room_id, value)
+
+
+def _plan(path: Path) -> MigrationPlan:
+    if not path.exists():
+        if not path.parent.is_dir():
+            raise FileUnavailableError(f"the folder {str(path.parent)!r} does not exist: make it first")
+        return MigrationPlan(
+            path, 0, STEPS[-1].version, tuple(f"{s.version}: {s.summary}" for s in STEPS), {}
+        )
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            return plan(connection, path)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error

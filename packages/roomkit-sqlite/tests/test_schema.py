@@ -1,0 +1,175 @@
+"""Every file that was ever written opens, and nobody's rows are lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from roomkit.models.content import TextContent
+from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.room import Room
+from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.sqlite.errors import FileUnavailableError, NotADatabaseError, SchemaError
+from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
+from roomkit_plugins.testing.contracts.base import event
+
+from .conftest import Opener, say
+
+MUSEUM = Path(__file__).parent / "museum"
+NEXT = Step(
+    STEPS[-1].version + 1,
+    "moods",
+    ("ALTER TABLE rooms ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'", "CREATE INDEX moods ON rooms (mood)"),
+)
+BROKEN = Step(NEXT.version, "a mistake", (*NEXT.statements, "CREATE TABLE rooms (id TEXT)"))
+
+
+def _exhibit(version: int, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((MUSEUM / f"version_{version}.sql").read_text(encoding="utf-8"))
+
+
+def test_the_museum_has_every_version() -> None:
+    """Whoever adds a step adds a file of that version."""
+    assert {each.name for each in MUSEUM.glob("*.sql")} == {f"version_{step.version}.sql" for step in STEPS}
+    assert [step.version for step in STEPS] == list(range(1, len(STEPS) + 1))
+
+
+def test_a_released_step_is_never_changed(tmp_path: Path) -> None:
+    """The tables of the newest exhibit are those that a new file gets: a change of them is a new step."""
+
+    def tables(path: Path) -> dict[str, str]:
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+            return {name: re.sub(r"\s+", " ", sql) for name, sql in found}
+
+    _exhibit(STEPS[-1].version, tmp_path / "old.db")
+    with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as connection:
+        migrate(connection, tmp_path / "new.db")
+    assert tables(tmp_path / "old.db") == tables(tmp_path / "new.db")
+
+
+@pytest.mark.parametrize("version", [step.version for step in STEPS])
+async def test_a_file_of_every_version_opens_and_is_whole(opener: Opener, path: Path, version: int) -> None:
+    """Everything that was written to it is read from it, and it goes on."""
+    _exhibit(version, path)
+    store = opener()
+    room = await store.get_room("museum")
+    assert room is not None
+    assert (room.status, room.organization_id, room.event_count) == (RoomStatus.PAUSED, "acme", 4)
+    assert room.metadata == {"tier": "gold", "nested": {"a": [1, None]}}
+    events = await store.list_events("museum")
+    assert [each.id for each in events] == ["e0", "e1", "e2", "e3"]
+    assert events[0].content == TextContent(body="edited")
+    assert events[0].edited
+    assert events[1].deleted
+    assert await store.find_event_by_key("museum", "key") == events[2]
+    assert [each.id for each in await store.search_events("museum", "found again")] == ["e2"]
+    assert [each.channel_id for each in await store.list_bindings("museum")] == ["sms", "ai"]
+    assert [each.id for each in await store.list_participants("museum")] == ["ann"]
+    assert await store.find_sender_room_ids("sms", "ann") == ["museum"]
+    assert [each.status for each in await store.list_tasks("museum")] == [TaskStatus.IN_PROGRESS]
+    assert [each.content for each in await store.list_observations("museum")] == ["seemed happy"]
+    assert await store.list_read_marks("museum") == {"sms": 2}
+    states = {each.channel_id: each.state for each in await store.list_deliveries("museum")}
+    assert states == {"sms": DeliveryState.SENT, "ai": DeliveryState.PENDING}
+    row = await store.record_receipt("acme", "vendor-1", ReceiptState.READ)
+    assert row is not None
+    identity = await store.resolve_identity("sms", "+15550001", organization_id="acme")
+    assert identity is not None
+    assert identity.id == "ann@acme"
+    assert [each.id for each in await store.find_rooms("acme", "paused", {"tier": "gold"})] == ["museum"]
+    (stored,) = await say(store, event("museum", "next"))
+    assert stored.index == 4
+
+
+def test_a_step_brings_a_file_forward_once(path: Path) -> None:
+    """Doing it again does nothing, and rows stay."""
+    _exhibit(1, path)
+    steps = (*STEPS, NEXT)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        before = plan(connection, path, steps)
+        migrate(connection, path, steps)
+        migrate(connection, path, steps)
+        after = plan(connection, path, steps)
+        assert connection.execute("SELECT mood FROM rooms").fetchall() == [("calm",)]
+    assert before.steps == (f"{NEXT.version}: moods",)
+    assert (after.found, after.steps) == (NEXT.version, ())
+    assert {**after.rows, "schema_version": 0} == {**before.rows, "schema_version": 0}
+    assert before.rows["events"] == 4
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    """All of a migration, or nothing of it."""
+    _exhibit(1, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        before = list(connection.iterdump())
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            migrate(connection, path, (*STEPS, BROKEN))
+        assert list(connection.iterdump()) == before
+
+
+async def test_a_plan_changes_nothing(path: Path) -> None:
+    """It tells what is there and what would be done."""
+    _exhibit(1, path)
+    contents = path.read_bytes()
+    planned = await SQLiteStore.plan_migration(path)
+    assert (planned.found, planned.wanted, planned.steps) == (1, STEPS[-1].version, ())
+    assert planned.rows["events"] == 4
+    assert planned.rows["rooms"] == 1
+    assert path.read_bytes() == contents
+
+
+async def test_a_plan_for_a_file_that_is_not_there_makes_none(path: Path) -> None:
+    """It would be made, by all steps."""
+    planned = await SQLiteStore.plan_migration(path)
+    assert (planned.found, planned.rows) == (0, {})
+    assert [each.partition(":")[0] for each in planned.steps] == [str(step.version) for step in STEPS]
+    assert not path.exists()
+    with pytest.raises(FileUnavailableError, match="nowhere"):
+        await SQLiteStore.plan_migration(path.parent / "nowhere" / "rooms.db")
+
+
+async def test_a_plan_refuses_what_opening_refuses(path: Path) -> None:
+    """Files of others, and of the future."""
+    path.write_text("Dear diary, " * 1000)
+    with pytest.raises(NotADatabaseError):
+        await SQLiteStore.plan_migration(path)
+    path.unlink()
+    _exhibit(1, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99, '2099-01-01')")
+    with pytest.raises(SchemaError, match="99"):
+        await SQLiteStore.plan_migration(path)
+
+
+async def test_many_may_make_the_file_at_once(opener: Opener, path: Path) -> None:
+    """Four processes and four stores of this one: all of them open it, and it is made once."""
+    code = (
+        "import asyncio, sys\n"
+        "from roomkit_plugins.sqlite import SQLiteStore\n"
+        "from roomkit.models.room import Room\n"
+        "async def main():\n"
+        "    async with SQLiteStore(sys.argv[1]) as store:\n"
+        "        await store.create_room(Room())\n"
+        "asyncio.run(main())\n"
+    )
+    others = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, str(path), stderr=asyncio.subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    await asyncio.gather(*(opener(busy_timeout=30).create_room(Room()) for _ in range(4)))
+    for other in others:
+        _, errors = await other.communicate()
+        assert (other.returncode, errors) == (0, b"")
+    assert len(await opener().list_rooms()) == 8
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(STEPS[-1].version,)]
