@@ -375,7 +375,6 @@ async def test_a_kit_that_closes_first_sends_its_clients_away():
     """They are not left with a socket that nobody serves."""
     async with a_house() as house, house.client("alice") as alice:
         await house.kit.close()
-        await alice.say("anybody?")
         with pytest.raises(ConnectionClosed) as closed:
             await alice.next()
         assert closed.value.rcvd.code == 1001
@@ -394,3 +393,27 @@ async def test_clients_that_come_and_go_leave_nothing():
                 await asyncio.sleep(0)
 
         await assert_nothing_leaks(cycle, cycles=20)
+
+
+async def test_a_server_that_was_left_open_is_closed_with_its_kit():
+    """Its clients are told, and nobody can connect any more; another kit's server goes on."""
+    others = RoomKit()
+    others.register_channel(WebSocketChannel("ws"))
+    kit = RoomKit()
+    kit.register_channel(WebSocketChannel("ws"))
+    await kit.create_room("room")
+    await kit.attach_channel("room", "ws")
+    async with WebSocketServer(others, "ws") as spared:
+        server = WebSocketServer(kit, "ws")
+        await server.start()
+        url, port = server.url("room", "alice"), server.port
+        async with connect(url, max_queue=None) as client:
+            assert json.loads(await client.recv())["type"] == "ready"
+            await kit.close()
+            await client.wait_closed()
+        with pytest.raises(OSError, match="Connect call failed"):
+            await connect(f"ws://127.0.0.1:{port}")
+        with pytest.raises(InvalidStatus):
+            await connect(f"ws://127.0.0.1:{spared.port}/elsewhere")
+        await server.close()
+    await others.close()

@@ -39,7 +39,7 @@ class ProviderResult(Record):
     provider_message_id: str | None = None
     error: str | None = None
     retryable: bool = False
-    retry_after: float | None = Field(default=None, ge=0)
+    retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     status_code: int | None = None
     parts: tuple[str, ...] = ()
     metadata: Json = EMPTY
@@ -78,7 +78,7 @@ class DeliveryError(Record):
     code: str
     message: str
     retryable: bool = False
-    retry_after: float | None = None
+    retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     vendor_code: str | None = None
 
 
@@ -104,7 +104,7 @@ class Delivery(Record):
     receipt: ReceiptState | None = None
     created_at: datetime
     finished_at: datetime | None = None
-    duration_ms: float | None = None
+    duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 @dataclass(slots=True, frozen=True)

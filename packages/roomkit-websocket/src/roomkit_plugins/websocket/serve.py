@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from roomkit.abc.errors import ChannelNotFoundError, InvalidInputError, RoomNotFoundError
 from roomkit.models.base import new_id
 from roomkit_plugins.websocket.protocol import encode
+from roomkit_plugins.websocket.running import note_closed, note_started
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
@@ -77,7 +78,8 @@ class WebSocketServer:
 
     `ping_interval` and `ping_timeout` find clients that are gone, in seconds; a frame of more than
     `max_frame_bytes` ends its connection; `close_timeout` bounds a close. Start it with `start()` or
-    `async with`, and close it before the kit. Raises InvalidInputError for settings that are not safe.
+    `async with`; closing it before the kit lets its clients say what they still have to, and one that
+    was left open is closed with the kit. Raises InvalidInputError for settings that are not safe.
     """
 
     def __init__(
@@ -153,10 +155,12 @@ class WebSocketServer:
             server_header=None,
             logger=_log,
         )
+        note_started(self._kit, self)
 
     async def close(self) -> None:
         """Say goodbye to every client (code 1001) and stop listening. Idempotent."""
         server, self._server = self._server, None
+        note_closed(self._kit, self)
         if server is not None:
             server.close()
             await server.wait_closed()
