@@ -10,7 +10,7 @@ import pytest
 from roomkit.abc.errors import StoreError
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import FileUnavailableError
+from roomkit_plugins.sqlite.errors import StoreUnavailableError
 from roomkit_plugins.testing.contracts.base import event
 
 from .conftest import Opener, say
@@ -56,5 +56,5 @@ async def test_a_backup_replaces_nothing(store: SQLiteStore, room: Room, tmp_pat
     with pytest.raises(StoreError, match="exists already"):
         await store.backup(tmp_path / "copy.db")
     assert (tmp_path / "copy.db").read_text() == "precious"
-    with pytest.raises(FileUnavailableError, match="nowhere"):
+    with pytest.raises(StoreUnavailableError, match="nowhere"):
         await store.backup(tmp_path / "nowhere" / "copy.db")

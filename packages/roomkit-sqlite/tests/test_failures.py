@@ -18,13 +18,13 @@ from roomkit.abc.store import Commit, Entry
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.sqlite.errors import (
-    CorruptFileError,
-    DiskFullError,
-    FileLockedError,
-    FileUnavailableError,
-    NotADatabaseError,
-    ReadOnlyFileError,
-    SchemaError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreLockedError,
+    StoreUnavailableError,
+    StoreSchemaError,
+    StoreReadOnlyError,
+    StoreSchemaError,
     StoreClosedError,
 )
 from roomkit_plugins.testing.contracts.base import NOW, event
@@ -41,7 +41,7 @@ async def test_a_full_disk_is_named_and_loses_nothing(store: SQLiteStore, room: 
     """What does not fit is refused whole; what is there can be read, and what fits later is written."""
     kept = await say(store, event(room.id, "kept"))
     await on_writer(store, lambda connection: _limit_pages(connection, 4))
-    with pytest.raises(DiskFullError, match=r"rooms\.db.*make room"):
+    with pytest.raises(StoreFullError, match=r"rooms\.db.*make room"):
         await say(store, event(room.id, "x" * 100_000), targets=("sms",))
     assert await store.list_events(room.id) == kept
     assert await store.list_deliveries(room.id) == []
@@ -56,7 +56,7 @@ async def test_a_locked_file_is_named_after_the_timeout(opener: Opener, path: Pa
     room = await store.create_room(Room())
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(FileLockedError, match="busy_timeout"):
+        with pytest.raises(StoreLockedError, match="busy_timeout"):
             await say(store, event(room.id))
         assert await store.get_room(room.id) is not None
         other.execute("ROLLBACK")
@@ -76,7 +76,7 @@ async def test_a_damaged_file_is_named(opener: Opener, path: Path) -> None:
         file.write(os.urandom(size - 4096 * 20))
     damaged = path.read_bytes()
     again = opener()
-    with pytest.raises(CorruptFileError, match=r"\.recover"):
+    with pytest.raises(StoreCorruptError, match=r"\.recover"):
         await again.list_events(room.id, limit=100)
     await again.close()
     assert path.read_bytes() == damaged
@@ -86,7 +86,7 @@ async def test_a_damaged_file_is_named(opener: Opener, path: Path) -> None:
 async def test_a_file_that_is_no_database_is_not_touched(opener: Opener, path: Path, contents: bytes) -> None:
     """It is named, and stays what it is."""
     path.write_bytes(contents)
-    with pytest.raises(NotADatabaseError, match="no SQLite database"):
+    with pytest.raises(StoreSchemaError, match="no SQLite database"):
         await opener().open()
     assert path.read_bytes() == contents
 
@@ -96,21 +96,21 @@ async def test_another_programs_database_is_not_touched(opener: Opener, path: Pa
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE diary (entry TEXT)")
     contents = path.read_bytes()
-    with pytest.raises(NotADatabaseError, match="not one of RoomKit's"):
+    with pytest.raises(StoreSchemaError, match="not one of RoomKit's"):
         await opener().open()
     assert path.read_bytes() == contents
 
 
 async def test_a_missing_folder_is_named(opener: Opener, tmp_path: Path) -> None:
     """It is not made: a typing error would move the conversations elsewhere."""
-    with pytest.raises(FileUnavailableError, match=r"nowhere' of the store does not exist"):
+    with pytest.raises(StoreUnavailableError, match=r"nowhere' of the store does not exist"):
         await opener(path=tmp_path / "nowhere" / "rooms.db").open()
     assert not (tmp_path / "nowhere").exists()
 
 
 async def test_a_folder_is_no_file(opener: Opener, tmp_path: Path) -> None:
     """Its name is refused with what to do."""
-    with pytest.raises(FileUnavailableError, match="name a file in it"):
+    with pytest.raises(StoreUnavailableError, match="name a file in it"):
         await opener(path=tmp_path).open()
 
 
@@ -139,11 +139,11 @@ async def test_what_cannot_be_written_to_is_named(
     if uid == 0:  # whom no permission stops
         os.seteuid(65534)
     try:
-        with pytest.raises((ReadOnlyFileError, FileUnavailableError), match=r"rooms\.db") as caught:
+        with pytest.raises((StoreReadOnlyError, StoreUnavailableError), match=r"rooms\.db") as caught:
             await opener(path=path).create_room(Room())
     finally:
         os.seteuid(uid)
-    assert isinstance(caught.value, ReadOnlyFileError) == existing
+    assert isinstance(caught.value, StoreReadOnlyError) == existing
 
 
 async def test_a_file_from_the_future_is_refused_with_instructions(opener: Opener, path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_file_from_the_future_is_refused_with_instructions(opener: Opene
         newer.execute("INSERT INTO schema_version VALUES (99, '2099-01-01')")
         newer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     contents = path.read_bytes()
-    with pytest.raises(SchemaError, match=r"version 99.*pip install --upgrade roomkit-sqlite"):
+    with pytest.raises(StoreSchemaError, match=r"version 99.*pip install --upgrade roomkit-sqlite"):
         await opener().open()
     assert path.read_bytes() == contents
 
@@ -187,7 +187,7 @@ async def test_a_store_that_could_not_open_can_try_again(opener: Opener, tmp_pat
     """Once what was wrong is put right."""
     store = opener(path=tmp_path / "later" / "rooms.db")
     for _ in range(2):
-        with pytest.raises(FileUnavailableError):
+        with pytest.raises(StoreUnavailableError):
             await store.create_room(Room())
     (tmp_path / "later").mkdir()
     room = await store.create_room(Room())

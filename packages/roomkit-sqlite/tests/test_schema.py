@@ -15,7 +15,7 @@ from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import FileUnavailableError, NotADatabaseError, SchemaError
+from roomkit_plugins.sqlite.errors import StoreUnavailableError, StoreSchemaError, StoreSchemaError
 from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
 from roomkit_plugins.testing.contracts.base import event
 
@@ -132,20 +132,20 @@ async def test_a_plan_for_a_file_that_is_not_there_makes_none(path: Path) -> Non
     assert (planned.found, planned.rows) == (0, {})
     assert [each.partition(":")[0] for each in planned.steps] == [str(step.version) for step in STEPS]
     assert not path.exists()
-    with pytest.raises(FileUnavailableError, match="nowhere"):
+    with pytest.raises(StoreUnavailableError, match="nowhere"):
         await SQLiteStore.plan_migration(path.parent / "nowhere" / "rooms.db")
 
 
 async def test_a_plan_refuses_what_opening_refuses(path: Path) -> None:
     """Files of others, and of the future."""
     path.write_text("Dear diary, " * 1000)
-    with pytest.raises(NotADatabaseError):
+    with pytest.raises(StoreSchemaError):
         await SQLiteStore.plan_migration(path)
     path.unlink()
     _exhibit(1, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("INSERT INTO schema_version VALUES (99, '2099-01-01')")
-    with pytest.raises(SchemaError, match="99"):
+    with pytest.raises(StoreSchemaError, match="99"):
         await SQLiteStore.plan_migration(path)
 
 

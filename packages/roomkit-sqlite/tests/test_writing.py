@@ -12,7 +12,7 @@ from roomkit.abc.store import Commit, Entry
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import DiskFullError, StoreBusyError, StoreClosedError
+from roomkit_plugins.sqlite.errors import StoreFullError, StoreBusyError, StoreClosedError
 from roomkit_plugins.testing.contracts.base import NOW, event
 
 from .conftest import Opener, Statements, on_writer, say
@@ -65,7 +65,7 @@ async def test_who_fits_alone_is_written_when_the_whole_does_not_fit(store: SQLi
         say(store, event(room.id, "small too")),
         return_exceptions=True,
     )
-    assert isinstance(results[1], DiskFullError)
+    assert isinstance(results[1], StoreFullError)
     assert [each.index for each in await store.list_events(room.id)] == [0, 1]
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "ChannelNotFoundError",
     "ChannelNotRegisteredError",
     "CloseError",
+    "DeliveryNotFoundError",
     "DuplicateEventError",
     "ErrorCode",
     "EventNotFoundError",
@@ -34,7 +35,16 @@ __all__ = [
     "SourceAlreadyAttachedError",
     "SourceNotFoundError",
     "StaleRoomError",
+    "StoreAccessError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreCorruptError",
     "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreReadOnlyError",
+    "StoreSchemaError",
+    "StoreUnavailableError",
     "VoiceBackendNotConfiguredError",
     "VoiceNotConfiguredError",
     "WebhookRejected",
@@ -155,6 +165,70 @@ class StoreError(RoomKitError):
     code = "store_error"
 
 
+class StoreFullError(StoreError):
+    """There is no room for what was to be written; nothing of it was, and what was stored before stays."""
+
+    code = "store_full"
+
+
+class StoreReadOnlyError(StoreError):
+    """What the store keeps its data in cannot be written to."""
+
+    code = "store_read_only"
+
+
+class StoreLockedError(StoreError):
+    """Somebody else kept what was to be written locked for longer than the store may wait."""
+
+    code = "store_locked"
+
+
+class StoreCorruptError(StoreError):
+    """What is stored is damaged."""
+
+    code = "store_corrupt"
+
+
+class StoreUnavailableError(StoreError):
+    """The storage cannot be reached or opened, or it failed meanwhile.
+
+    When the connection broke during a write, it may or may not have been made: an event is safe to
+    commit again under the same id or idempotency key.
+    """
+
+    code = "store_unavailable"
+
+
+class StoreAccessError(StoreError):
+    """The storage refuses these credentials, or grants them too little."""
+
+    code = "store_access"
+
+
+class StoreSchemaError(StoreError):
+    """What is there is not RoomKit's, or of a version this one does not work with; it was not touched."""
+
+    code = "store_schema"
+
+
+class StoreBusyError(StoreError):
+    """More work waits for the store than its limits allow."""
+
+    code = "store_busy"
+
+
+class StoreClosedError(StoreError):
+    """The store is closed."""
+
+    code = "store_closed"
+
+
+class DeliveryNotFoundError(RoomKitError):
+    """No such row in the ledger."""
+
+    code = "delivery_not_found"
+
+
 class StaleRoomError(StoreError):
     """The room changed between the plan and the commit; plan again."""
 
@@ -178,7 +252,7 @@ class ProcessTimeoutError(RoomKitError, TimeoutError):
 
 
 class LockLostError(RoomKitError):
-    """The lock on a room was lost while it was held; what was under way was not committed."""
+    """The lock on a room was lost, and another holder has written since; nothing was committed."""
 
     code = "lock_lost"
 

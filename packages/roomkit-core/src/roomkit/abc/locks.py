@@ -13,6 +13,11 @@ class RoomLockManager(ABC):
 
     Not reentrant: the kernel knows when it is inside. The lock only keeps workers from getting in
     each other's way; the store's commit is what guards the timeline.
+
+    A lock that others hold over a network can be lost while it is held: the connection breaks, or the
+    holder is paused for too long. Its holder is not told in the middle of its work. What tells the
+    two apart is the fencing token: the store refuses a commit whose token is lower than one it has
+    seen for that room.
     """
 
     @property
@@ -21,11 +26,14 @@ class RoomLockManager(ABC):
         return False
 
     @abstractmethod
-    def locked(self, room_id: str) -> AbstractAsyncContextManager[None]:
-        """Return a context manager that holds the room's lock.
+    def locked(self, room_id: str) -> AbstractAsyncContextManager[int | None]:
+        """Return a context manager that holds the room's lock, and gives its fencing token.
 
-        Waiters are served in order of arrival. Cancelling the wait leaves the lock as it was.
-        Leaving raises LockLostError when the lock was lost meanwhile.
+        The token of a room rises with every holder, over all workers, and never falls, not even when
+        the lock service loses its data; None from a manager whose locks cannot be lost. Waiters of
+        one process are served in order of arrival. Cancelling the wait leaves the lock as it was.
+        Raises LockLostError when the lock service cannot be reached, before anything is held. Leaving
+        raises nothing: a lock that was lost meanwhile is counted and logged.
         """
 
     async def close(self) -> None:

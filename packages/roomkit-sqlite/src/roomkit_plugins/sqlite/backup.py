@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from roomkit.abc.errors import StoreError
-from roomkit_plugins.sqlite.errors import FileUnavailableError, translated
+from roomkit_plugins.sqlite.errors import StoreUnavailableError, translated
 from roomkit_plugins.sqlite.files import make_private, sync
 
 __all__ = ["write"]
@@ -19,7 +19,7 @@ def write(source: Path, target: Path, timeout: float) -> None:
     if target.exists():
         raise StoreError(f"the backup {str(target)!r} exists already: choose another name, or move it away")
     if not target.parent.is_dir():
-        raise FileUnavailableError(f"the folder {str(target.parent)!r} does not exist: make it first")
+        raise StoreUnavailableError(f"the folder {str(target.parent)!r} does not exist: make it first")
     partial = target.with_name(f"{target.name}.partial")
     partial.unlink(missing_ok=True)
     make_private(partial)

@@ -22,7 +22,7 @@ class SQLiteConfig(BaseModel):
     """`full`: what was acknowledged survives a loss of power. `normal`: it survives the death of the
     process, but the last moments before a loss of power may be gone; the file is whole either way."""
     busy_timeout: float = Field(default=5.0, ge=0, le=3600, allow_inf_nan=False)
-    """Seconds to wait for another process that is writing, before FileLockedError."""
+    """Seconds to wait for another process that is writing, before StoreLockedError."""
     readers: int = Field(default=2, ge=1, le=64)
     """Connections that read, beside the one that writes; each has a thread."""
     max_waiting_writes: int = Field(default=10_000, ge=1)

@@ -16,8 +16,8 @@ import aiosqlite
 from roomkit.abc.errors import InvalidInputError, RoomKitError
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.errors import (
-    FileUnavailableError,
-    SchemaError,
+    StoreUnavailableError,
+    StoreSchemaError,
     StoreBusyError,
     StoreClosedError,
     translated,
@@ -271,16 +271,16 @@ def _resolve(future: asyncio.Future[Any], result: object) -> None:
 
 def _connect(config: SQLiteConfig, *, writes: bool) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST:
-        raise SchemaError(
+        raise StoreSchemaError(
             f"SQLite {sqlite3.sqlite_version} is too old for this store: use a Python built with 3.38"
         )
     path = config.path
     if not path.parent.is_dir():
-        raise FileUnavailableError(
+        raise StoreUnavailableError(
             f"the folder {str(path.parent)!r} of the store does not exist: make it first"
         )
     if path.is_dir():
-        raise FileUnavailableError(f"{str(path)!r} is a folder: name a file in it")
+        raise StoreUnavailableError(f"{str(path)!r} is a folder: name a file in it")
     make_private(path)
     connection = sqlite3.connect(
         path,
@@ -304,7 +304,7 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bo
     version_of(connection, config.path)  # refused, if it must be, before anything is changed
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise FileUnavailableError(
+        raise StoreUnavailableError(
             f"{str(config.path)!r} is on a file system without shared memory, such as a network drive: "
             "put it on a local disk"
         )

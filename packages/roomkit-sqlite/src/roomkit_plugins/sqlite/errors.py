@@ -9,56 +9,56 @@ from pathlib import Path
 from roomkit.abc.errors import StoreError
 
 __all__ = [
-    "CorruptFileError",
-    "DiskFullError",
-    "FileLockedError",
-    "FileUnavailableError",
-    "NotADatabaseError",
-    "ReadOnlyFileError",
-    "SchemaError",
+    "StoreCorruptError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreUnavailableError",
+    "StoreSchemaError",
+    "StoreReadOnlyError",
+    "StoreSchemaError",
     "StoreBusyError",
     "StoreClosedError",
     "translated",
 ]
 
 
-class DiskFullError(StoreError):
+class StoreFullError(StoreError):
     """There is no room for what was to be written; nothing of it was, and what was stored before stays."""
 
     code = "store_full"
 
 
-class ReadOnlyFileError(StoreError):
+class StoreReadOnlyError(StoreError):
     """The file, its folder or its disk cannot be written to."""
 
     code = "store_read_only"
 
 
-class FileLockedError(StoreError):
+class StoreLockedError(StoreError):
     """Another process kept the file locked for longer than `busy_timeout`."""
 
     code = "store_locked"
 
 
-class CorruptFileError(StoreError):
+class StoreCorruptError(StoreError):
     """The file's contents are damaged."""
 
     code = "store_corrupt"
 
 
-class NotADatabaseError(StoreError):
+class StoreSchemaError(StoreError):
     """The file is something else."""
 
     code = "store_not_a_database"
 
 
-class FileUnavailableError(StoreError):
+class StoreUnavailableError(StoreError):
     """The file cannot be opened, or its disk fails."""
 
     code = "store_unavailable"
 
 
-class SchemaError(StoreError):
+class StoreSchemaError(StoreError):
     """The file's schema is not one that this version works with; the file was not touched."""
 
     code = "store_schema"
@@ -77,30 +77,30 @@ class StoreClosedError(StoreError):
 
 
 _BY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
-    sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full: make room, then try again"),
+    sqlite3.SQLITE_FULL: (StoreFullError, "the disk is full: make room, then try again"),
     sqlite3.SQLITE_READONLY: (
-        ReadOnlyFileError,
+        StoreReadOnlyError,
         "it is read-only: give this process the right to write the file and its folder",
     ),
     sqlite3.SQLITE_BUSY: (
-        FileLockedError,
+        StoreLockedError,
         "another process holds it locked: end that process, or raise busy_timeout",
     ),
     sqlite3.SQLITE_LOCKED: (
-        FileLockedError,
+        StoreLockedError,
         "another connection holds it locked: end that process, or raise busy_timeout",
     ),
     sqlite3.SQLITE_CORRUPT: (
-        CorruptFileError,
+        StoreCorruptError,
         "it is damaged: restore a backup, or save what can be read with `sqlite3 FILE .recover`",
     ),
-    sqlite3.SQLITE_NOTADB: (NotADatabaseError, "it is no SQLite database: choose another path"),
+    sqlite3.SQLITE_NOTADB: (StoreSchemaError, "it is no SQLite database: choose another path"),
     sqlite3.SQLITE_CANTOPEN: (
-        FileUnavailableError,
+        StoreUnavailableError,
         "it cannot be opened: check that its folder exists and that this process may use it",
     ),
-    sqlite3.SQLITE_PERM: (FileUnavailableError, "access is denied: check the rights of the file"),
-    sqlite3.SQLITE_IOERR: (FileUnavailableError, "the disk fails: look at the system's log"),
+    sqlite3.SQLITE_PERM: (StoreUnavailableError, "access is denied: check the rights of the file"),
+    sqlite3.SQLITE_IOERR: (StoreUnavailableError, "the disk fails: look at the system's log"),
 }
 
 

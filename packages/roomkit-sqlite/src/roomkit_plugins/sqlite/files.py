@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from roomkit_plugins.sqlite.errors import FileUnavailableError
+from roomkit_plugins.sqlite.errors import StoreUnavailableError
 
 __all__ = ["make_private", "sync"]
 
@@ -20,7 +20,7 @@ def make_private(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise FileUnavailableError(
+        raise StoreUnavailableError(
             f"{str(path)!r} cannot be made: {error.strerror}; give this process the right to write its folder"
         ) from error
 

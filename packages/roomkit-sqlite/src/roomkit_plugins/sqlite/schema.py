@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roomkit.models.base import utcnow
-from roomkit_plugins.sqlite.errors import NotADatabaseError, SchemaError
+from roomkit_plugins.sqlite.errors import StoreSchemaError, StoreSchemaError
 
 __all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan", "version_of"]
 
@@ -179,13 +179,13 @@ STEPS = (Step(1, "rooms, timelines, people, work, the ledger and the full-text i
 def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> int:
     """Return the version of a file's schema, 0 for an empty file.
 
-    Raises NotADatabaseError for a database of another program, SchemaError for one of a newer RoomKit.
+    Raises StoreSchemaError for a database of another program, StoreSchemaError for one of a newer RoomKit.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if application != APPLICATION_ID:
         if tables:
-            raise NotADatabaseError(
+            raise StoreSchemaError(
                 f"{str(path)!r} is a database, but not one of RoomKit's; nothing was changed in it: "
                 "choose another path"
             )
@@ -193,7 +193,7 @@ def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]
     found = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
     newest = steps[-1].version
     if found > newest:
-        raise SchemaError(
+        raise StoreSchemaError(
             f"{str(path)!r} has schema version {found}, and this roomkit-sqlite knows up to {newest}; "
             "nothing was changed in it: upgrade with `pip install --upgrade roomkit-sqlite`, or open a "
             "backup from before the upgrade"

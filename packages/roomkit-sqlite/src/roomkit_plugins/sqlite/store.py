@@ -26,7 +26,7 @@ from roomkit.models.task import Observation, Task
 from roomkit_plugins.sqlite import backup, reading, writing
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import Database
-from roomkit_plugins.sqlite.errors import FileUnavailableError, translated
+from roomkit_plugins.sqlite.errors import StoreUnavailableError, translated
 from roomkit_plugins.sqlite.record import Change, Known, Records
 from roomkit_plugins.sqlite.record import Record as LoadedRecord
 from roomkit_plugins.sqlite.rows import dump
@@ -426,7 +426,7 @@ class SQLiteStore(ConversationStore):
 def _plan(path: Path) -> MigrationPlan:
     if not path.exists():
         if not path.parent.is_dir():
-            raise FileUnavailableError(f"the folder {str(path.parent)!r} does not exist: make it first")
+            raise StoreUnavailableError(f"the folder {str(path.parent)!r} does not exist: make it first")
         return MigrationPlan(
             path, 0, STEPS[-1].version, tuple(f"{s.version}: {s.summary}" for s in STEPS), {}
         )
