@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
     from roomkit.abc.errors import ChannelNotRegisteredError as ChannelNotRegisteredError
     from roomkit.abc.errors import CloseError as CloseError
+    from roomkit.abc.errors import DeliveryNotFoundError as DeliveryNotFoundError
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
+    from roomkit.abc.errors import StoreAccessError as StoreAccessError
+    from roomkit.abc.errors import StoreBusyError as StoreBusyError
+    from roomkit.abc.errors import StoreClosedError as StoreClosedError
+    from roomkit.abc.errors import StoreCorruptError as StoreCorruptError
     from roomkit.abc.errors import StoreError as StoreError
+    from roomkit.abc.errors import StoreFullError as StoreFullError
+    from roomkit.abc.errors import StoreLockedError as StoreLockedError
+    from roomkit.abc.errors import StoreReadOnlyError as StoreReadOnlyError
+    from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
+    from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -60,7 +70,10 @@ if TYPE_CHECKING:
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import Amend as Amend
+    from roomkit.abc.store import Claimed as Claimed
     from roomkit.abc.store import Commit as Commit
+    from roomkit.abc.store import Committed as Committed
+    from roomkit.abc.store import Completed as Completed
     from roomkit.abc.store import ConversationStore as ConversationStore
     from roomkit.abc.store import Entry as Entry
     from roomkit.abc.store import RoomRecord as RoomRecord
@@ -104,6 +117,7 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
     from roomkit.models.ai import StreamThinkingDelta as StreamThinkingDelta
     from roomkit.models.ai import StreamToolCall as StreamToolCall
+    from roomkit.models.alarm import Alarm as Alarm
     from roomkit.models.base import EMPTY as EMPTY
     from roomkit.models.base import FrozenDict as FrozenDict
     from roomkit.models.base import FrozenList as FrozenList
@@ -285,6 +299,7 @@ HOMES = {
     "Agent": "roomkit_plugins.agents",
     "AgentResponsePolicy": "roomkit.models.enums",
     "AgentsTeamsProvider": "roomkit_plugins.teams",
+    "Alarm": "roomkit.models.alarm",
     "Amend": "roomkit.abc.store",
     "Amendment": "roomkit.models.event",
     "AnthropicAIProvider": "roomkit_plugins.anthropic",
@@ -330,11 +345,14 @@ HOMES = {
     "ChannelServices": "roomkit.abc.services",
     "ChannelType": "roomkit.models.enums",
     "CircuitBreaker": "roomkit.kernel.breaker",
+    "Claimed": "roomkit.abc.store",
     "Clock": "roomkit.abc.clock",
     "CloseError": "roomkit.abc.errors",
     "Commit": "roomkit.abc.store",
+    "Committed": "roomkit.abc.store",
     "CompactingMemory": "roomkit_plugins.ai",
     "CompactingMemoryConfig": "roomkit_plugins.ai",
+    "Completed": "roomkit.abc.store",
     "CompositeContent": "roomkit.models.content",
     "ConsoleTelemetryProvider": "roomkit.memory.telemetry",
     "ContentTranscoder": "roomkit.abc.transcoder",
@@ -359,6 +377,7 @@ HOMES = {
     "Delivery": "roomkit.models.delivery",
     "DeliveryError": "roomkit.models.delivery",
     "DeliveryMode": "roomkit.models.enums",
+    "DeliveryNotFoundError": "roomkit.abc.errors",
     "DeliveryResult": "roomkit.models.delivery",
     "DeliveryState": "roomkit.models.enums",
     "DeliveryStatus": "roomkit.models.delivery",
@@ -583,7 +602,16 @@ HOMES = {
     "SpeexAECProvider": "roomkit_plugins.speex",
     "StaleRoomError": "roomkit.abc.errors",
     "SteeringDirective": "roomkit.models.steering",
+    "StoreAccessError": "roomkit.abc.errors",
+    "StoreBusyError": "roomkit.abc.errors",
+    "StoreClosedError": "roomkit.abc.errors",
+    "StoreCorruptError": "roomkit.abc.errors",
     "StoreError": "roomkit.abc.errors",
+    "StoreFullError": "roomkit.abc.errors",
+    "StoreLockedError": "roomkit.abc.errors",
+    "StoreReadOnlyError": "roomkit.abc.errors",
+    "StoreSchemaError": "roomkit.abc.errors",
+    "StoreUnavailableError": "roomkit.abc.errors",
     "StreamChunk": "roomkit_plugins.websocket",
     "StreamDone": "roomkit.models.ai",
     "StreamEnd": "roomkit_plugins.websocket",

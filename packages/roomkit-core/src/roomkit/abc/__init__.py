@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
     from roomkit.abc.errors import ChannelNotRegisteredError as ChannelNotRegisteredError
     from roomkit.abc.errors import CloseError as CloseError
+    from roomkit.abc.errors import DeliveryNotFoundError as DeliveryNotFoundError
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
+    from roomkit.abc.errors import StoreAccessError as StoreAccessError
+    from roomkit.abc.errors import StoreBusyError as StoreBusyError
+    from roomkit.abc.errors import StoreClosedError as StoreClosedError
+    from roomkit.abc.errors import StoreCorruptError as StoreCorruptError
     from roomkit.abc.errors import StoreError as StoreError
+    from roomkit.abc.errors import StoreFullError as StoreFullError
+    from roomkit.abc.errors import StoreLockedError as StoreLockedError
+    from roomkit.abc.errors import StoreReadOnlyError as StoreReadOnlyError
+    from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
+    from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -63,7 +73,10 @@ if TYPE_CHECKING:
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import Amend as Amend
+    from roomkit.abc.store import Claimed as Claimed
     from roomkit.abc.store import Commit as Commit
+    from roomkit.abc.store import Committed as Committed
+    from roomkit.abc.store import Completed as Completed
     from roomkit.abc.store import ConversationStore as ConversationStore
     from roomkit.abc.store import Entry as Entry
     from roomkit.abc.store import RoomRecord as RoomRecord
@@ -87,11 +100,15 @@ else:
             "ChannelNotFoundError",
             "ChannelNotRegisteredError",
             "ChannelServices",
+            "Claimed",
             "Clock",
             "CloseError",
             "Commit",
+            "Committed",
+            "Completed",
             "ContentTranscoder",
             "ConversationStore",
+            "DeliveryNotFoundError",
             "DuplicateEventError",
             "EmailProvider",
             "EmitCallback",
@@ -131,7 +148,16 @@ else:
             "SourceNotFoundError",
             "SourceProvider",
             "StaleRoomError",
+            "StoreAccessError",
+            "StoreBusyError",
+            "StoreClosedError",
+            "StoreCorruptError",
             "StoreError",
+            "StoreFullError",
+            "StoreLockedError",
+            "StoreReadOnlyError",
+            "StoreSchemaError",
+            "StoreUnavailableError",
             "SupportsConnections",
             "SupportsSteering",
             "SystemClock",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import Delivery
+    from roomkit.models.delivery import Delivery, DeliveryStatus
     from roomkit.models.enums import (
         ChannelType,
         DeliveryState,
@@ -26,7 +27,19 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
 
-__all__ = ["Amend", "Commit", "ConversationStore", "Entry", "RoomRecord"]
+__all__ = [
+    "Amend",
+    "Claimed",
+    "Commit",
+    "Committed",
+    "Completed",
+    "ConversationStore",
+    "Entry",
+    "RoomRecord",
+]
+
+RECENT_SCAN = 10
+"""`RoomRecord.recent(n)` looks at no more than this many times n entries: flat in the room's length."""
 
 
 @dataclass(slots=True)
@@ -51,23 +64,73 @@ class Commit:
     """Everything one step writes, in one transaction.
 
     `expected_version` is the version of the room the step was planned on; None does not check it.
-    `room_changes` are fields of the room to set, `metadata` a shallow merge into its metadata.
+    `fence` is the token of the room's lock, `worker_id` the lease under which the deliveries of the
+    entries are to be carried out; both may be None. `room_changes` are fields of the room to set,
+    `metadata` a shallow merge into its metadata. `redact` names events to be replaced by what
+    `RoomEvent.redacted` leaves of them, `remove_participants` participants to be removed for good.
+    `alarms` are set, each in place of the one of its id. `completed` and `alarms_done` are what
+    `complete` takes, of any room: they ride along.
     """
 
     room_id: str
     entries: Sequence[Entry]
     at: datetime
     expected_version: int | None = None
+    fence: int | None = None
+    worker_id: str | None = None
     participants: Sequence[Participant] = ()
+    remove_participants: Sequence[str] = ()
     bindings: Sequence[ChannelBinding] = ()
     unbind: Sequence[str] = ()
     room_changes: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] | None = None
     amend: Amend | None = None
+    redact: Sequence[str] = ()
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
+    alarms: Sequence[Alarm] = ()
+    completed: Sequence[Delivery] = ()
+    alarms_done: Sequence[str] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
+
+
+@dataclass(slots=True, frozen=True)
+class Completed:
+    """What became of a `complete`.
+
+    `refused` are ids of rows that were not written: they had ended, are held by another worker, or
+    their room is gone. `receipts` are the vendors' receipts that were waiting for these deliveries,
+    each with its row after it.
+    """
+
+    refused: Sequence[str] = ()
+    receipts: Sequence[tuple[Delivery, DeliveryStatus]] = ()
+
+
+NOTHING_COMPLETED = Completed()
+
+
+@dataclass(slots=True, frozen=True)
+class Committed:
+    """What became of a commit: its events as stored, in their order.
+
+    `elsewhere` names, by delivery id, the planned deliveries that whoever committed is not to carry
+    out right away: the lane is another worker's, whose id it gives; or it has deliveries that have to be
+    claimed first, by anybody (None) or by the committing worker itself (its own id).
+    """
+
+    events: Sequence[RoomEvent]
+    elsewhere: Mapping[str, str | None] = field(default_factory=dict)
+    completed: Completed = NOTHING_COMPLETED
+
+
+@dataclass(slots=True, frozen=True)
+class Claimed:
+    """A pending delivery that was taken over, with its event as it is now."""
+
+    delivery: Delivery
+    event: RoomEvent
 
 
 class RoomRecord(Protocol):
@@ -98,7 +161,13 @@ class RoomRecord(Protocol):
         """The participants by id, in order of joining."""
 
     def recent(self, limit: int) -> Sequence[RoomEvent]:
-        """Return the newest messages, oldest first, without blocked and deleted ones."""
+        """Return up to `limit` of the newest messages, oldest first, without blocked and deleted ones.
+
+        They are looked for in the newest `limit * RECENT_SCAN` entries.
+        """
+
+    def keyed(self, idempotency_key: str) -> RoomEvent | None:
+        """Return the room's event with the idempotency key that `load` was given."""
 
 
 class ConversationStore(ABC):
@@ -108,43 +177,69 @@ class ConversationStore(ABC):
     An id that is not there gives None or False from `get_*` and `delete_*`, and the matching
     not-found error from everything that changes it. Methods may be called concurrently. Lists are
     ordered: rooms by creation, events by index, the rest by insertion. A failing call has changed
-    nothing; failures of the storage itself raise StoreError.
+    nothing; failures of the storage itself raise StoreError, or one of its kinds that says more.
+
+    What looks beyond one room takes an `organization_id`: given, only that organization's rooms and
+    what belongs to them are there, and everything else is not, as if it did not exist.
+
+    The ledger has a *lane* for each (room, channel). A worker, that is a kit, has a *lease* on the store
+    and holds lanes under it; a lane is one worker's for as long as it has pending deliveries.
+    When a lease runs out, by the store's clock, whoever claims the lanes has them: the worker that
+    overslept finds its writes to the ledger refused.
+    """
+
+    write_delay: float = 0.0
+    """For how many seconds the end of a delivery may wait to be written with the next commit.
+
+    0 where a write costs nothing. What is not written yet when the process is killed is delivered
+    again, under the same idempotency key.
     """
 
     @property
     def is_process_local(self) -> bool:
-        """Whether other processes cannot see what is stored here."""
+        """Whether what is stored here ends with this process, and no other one sees it."""
         return False
 
     # -- the one write path -------------------------------------------------------------------
 
     @abstractmethod
-    async def load(self, room_id: str, *, recent: int = 0) -> RoomRecord | None:
-        """Return the room as it is now, able to answer `recent(n)` for n up to `recent`."""
+    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
+        """Return the room as it is now, able to answer `recent(n)` for n up to `recent`, and `keyed(key)`.
+
+        The record follows what this store object commits to the room later; what others commit it
+        need not.
+        """
 
     @abstractmethod
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
-        """Write everything in `commit` or nothing; return its events as stored.
+    async def commit(self, commit: Commit) -> Committed:
+        """Write everything in `commit` or nothing.
 
         Each event gets the room's next index and `commit.at` as `created_at`, and DELIVERED in
         place of PENDING. The indexes of a room strictly rise for ever: a deleted event's is not
         used again. The room's counters and activity move with it, and its version when anything but
-        events was written. For each target a
-        ledger row `<event id>:<channel id>` is created, PENDING. Cancellation does not undo it.
+        events was written. Cancellation does not undo it.
+
+        For each target a ledger row `<event id>:<channel id>` is created, PENDING. Its holder is
+        `commit.worker_id`, if that lease is in force and the lane is free, or held by it with nothing
+        handed over and not yet claimed. Else the row joins its lane: it is handed over to the worker
+        that holds the lane, or held by nobody when none does, and is in `Committed.elsewhere`. A
+        commit without a worker leaves its rows in the same way, and reports nothing. An alarm that is
+        due at `commit.at` is held by the committing worker.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
-        DuplicateEventError, with the first event, when the room has an event of that idempotency key
-        or an event of that id exists; EventNotFoundError when the event to amend is not there.
+        LockLostError when the room has seen a higher fence; DuplicateEventError, with the first
+        event, when the room has an event of that idempotency key or an event of that id exists;
+        EventNotFoundError when an event to amend or redact is not there.
         """
 
     # -- rooms --------------------------------------------------------------------------------
 
     @abstractmethod
-    async def create_room(self, room: Room) -> Room:
-        """Add a room. Raises RoomAlreadyExistsError."""
+    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+        """Add a room, with its first alarms. Raises RoomAlreadyExistsError."""
 
     @abstractmethod
-    async def get_room(self, room_id: str) -> Room | None:
+    async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
         """Return a room."""
 
     @abstractmethod
@@ -178,13 +273,11 @@ class ConversationStore(ABC):
         which `offset` is not. Raises StoreError when that room is gone: begin again.
         """
 
-    async def list_rooms(self, offset: int = 0, limit: int = 50) -> list[Room]:
+    async def list_rooms(
+        self, offset: int = 0, limit: int = 50, *, organization_id: str | None = None
+    ) -> list[Room]:
         """Return a page of all rooms."""
-        return await self.find_rooms(limit=limit, offset=offset)
-
-    @abstractmethod
-    async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
-        """Return open rooms for which `Room.due(now)` has an answer, those idle longest first."""
+        return await self.find_rooms(organization_id, limit=limit, offset=offset)
 
     @abstractmethod
     async def find_latest_room(
@@ -192,6 +285,8 @@ class ConversationStore(ABC):
         participant_id: str,
         channel_type: ChannelType | None = None,
         status: RoomStatus | str | None = None,
+        *,
+        organization_id: str | None = None,
     ) -> Room | None:
         """Return the newest room where the id is a participant, or a binding's participant.
 
@@ -199,7 +294,9 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
-    async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
+    async def find_sender_room_ids(
+        self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
         """Return open rooms where `sender_id` came by `channel_id`, the last active first.
 
         Not those the channel is no longer attached to.
@@ -207,21 +304,32 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def find_room_ids_by_channel(
-        self, channel_id: str, status: RoomStatus | str | None = None, *, limit: int = 2
+        self,
+        channel_id: str,
+        status: RoomStatus | str | None = None,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
     ) -> list[str]:
         """Return rooms the channel is attached to; `status` defaults to the open ones."""
 
     async def find_room_id_by_channel(
-        self, channel_id: str, status: RoomStatus | str | None = None
+        self,
+        channel_id: str,
+        status: RoomStatus | str | None = None,
+        *,
+        organization_id: str | None = None,
     ) -> str | None:
         """Return the room the channel is attached to, None when there is none or more than one."""
-        found = await self.find_room_ids_by_channel(channel_id, status, limit=2)
+        found = await self.find_room_ids_by_channel(
+            channel_id, status, limit=2, organization_id=organization_id
+        )
         return found[0] if len(found) == 1 else None
 
     # -- events -------------------------------------------------------------------------------
 
     @abstractmethod
-    async def get_event(self, event_id: str) -> RoomEvent | None:
+    async def get_event(self, event_id: str, *, organization_id: str | None = None) -> RoomEvent | None:
         """Return an event, as amended."""
 
     @abstractmethod
@@ -254,6 +362,14 @@ class ConversationStore(ABC):
     @abstractmethod
     async def get_event_count(self, room_id: str) -> int:
         """Return how many events of any status the room has."""
+
+    @abstractmethod
+    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+        """Remove the oldest events, with all that hangs on them; return how many were removed.
+
+        Those created before `before`, at most `limit`, and none from the first on that still has a
+        pending delivery. The room's `event_count` falls, its `latest_index` stays. Raises RoomNotFoundError.
+        """
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -295,6 +411,21 @@ class ConversationStore(ABC):
     async def list_participants(self, room_id: str) -> list[Participant]:
         """Return the participants of a room."""
 
+    @abstractmethod
+    async def find_participants(
+        self,
+        *,
+        participant_id: str | None = None,
+        identity_id: str | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: tuple[str, str] | None = None,
+    ) -> list[Participant]:
+        """Return a person's participations over all rooms; each given id must be theirs.
+
+        Ordered by (room id, participant id); `after` is that pair of the last one of the page before.
+        """
+
     # -- identities ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -302,8 +433,12 @@ class ConversationStore(ABC):
         """Add an identity and every address it lists, within its organization."""
 
     @abstractmethod
-    async def get_identity(self, identity_id: str) -> Identity | None:
+    async def get_identity(self, identity_id: str, *, organization_id: str | None = None) -> Identity | None:
         """Return an identity."""
+
+    @abstractmethod
+    async def delete_identity(self, identity_id: str) -> bool:
+        """Remove an identity and its addresses; False when there is none."""
 
     @abstractmethod
     async def resolve_identity(
@@ -319,10 +454,10 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def add_task(self, task: Task) -> Task:
-        """Add, or replace the task of that id."""
+        """Add, or replace the task of that id. Raises StoreError when it is another room's."""
 
     @abstractmethod
-    async def get_task(self, task_id: str) -> Task | None:
+    async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
         """Return a task."""
 
     @abstractmethod
@@ -365,11 +500,23 @@ class ConversationStore(ABC):
     # -- the ledger ---------------------------------------------------------------------------
 
     @abstractmethod
-    async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Write how deliveries ended (or stand). A row that has ended is not changed again."""
+    async def complete(
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        worker_id: str | None = None,
+        alarms_done: Sequence[str] = (),
+    ) -> Completed:
+        """Write how deliveries ended, or stand, and remove the alarms that were answered.
+
+        A row that has ended is not changed again. With a `worker_id`, nor is one that this worker does
+        not hold; without one, the holder is not asked for. `holder` and `claims` of a row are the
+        store's own; a row that has ended has no holder. The vendor's message ids written here are what receipts are matched by, also those that came
+        before: see `record_receipt`.
+        """
 
     @abstractmethod
-    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
         """Return a row."""
 
     @abstractmethod
@@ -380,6 +527,7 @@ class ConversationStore(ABC):
         event_id: str | None = None,
         channel_id: str | None = None,
         state: DeliveryState | None = None,
+        organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[Delivery]:
@@ -389,11 +537,71 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
-    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
-        """Move the receipt of the delivery with that vendor id forward; return the row, None if unknown.
+    async def reopen_delivery(self, delivery_id: str) -> Delivery:
+        """Make a FAILED row PENDING again, in its lane, without its error and its end; return it.
 
-        A receipt never moves backwards, FAILED is final, and what was read did not fail.
+        Raises DeliveryNotFoundError; StoreError when it has not failed.
         """
+
+    @abstractmethod
+    async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
+        """Give a FAILED row up: make it SKIPPED, for `reason`, keeping its error; return it.
+
+        Raises DeliveryNotFoundError; StoreError when it has not failed.
+        """
+
+    @abstractmethod
+    async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        """Move the receipt of the delivery with that provider and message id forward; return the row.
+
+        None if there is none yet: the receipt is then kept for a day at least, and matched when the
+        delivery is completed, by whichever worker. A receipt never moves backwards, FAILED is final,
+        and what was read did not fail.
+        """
+
+    # -- leases and lanes ---------------------------------------------------------------------
+
+    @abstractmethod
+    async def open_lease(self, seconds: float) -> str:
+        """Begin a lease that runs out after `seconds` unless it is renewed; return the worker's new id."""
+
+    @abstractmethod
+    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
+        """Let a lease run for another `seconds` from now; False when it has run out already, for good."""
+
+    @abstractmethod
+    async def close_lease(self, worker_id: str) -> None:
+        """End a lease: what the worker held is held by nobody. Not an error when it has run out."""
+
+    @abstractmethod
+    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+        """Return ids of rooms with deliveries for `claim` to take, those waiting longest first."""
+
+    @abstractmethod
+    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+        """Take the room's pending deliveries that were handed over to this worker, or that nobody holds.
+
+        Nor is a lease that has run out a hold. In order of the events' indexes. A row taken from a worker whose lease ran out counts one
+        more in `claims`. Nothing for a worker whose own lease has run out.
+        """
+
+    # -- alarms -------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def set_alarm(self, alarm: Alarm) -> None:
+        """Set an alarm, held by nobody, in place of the one of its id. Raises RoomNotFoundError."""
+
+    @abstractmethod
+    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
+        """Take alarms that are due at `now` and that no lease in force holds, those due longest first.
+
+        One taken from a worker whose lease ran out counts one more in `claims`. Nothing for a worker
+        whose own lease has run out.
+        """
+
+    @abstractmethod
+    async def list_alarms(self, room_id: str) -> list[Alarm]:
+        """Return the alarms of a room, by the time they are due."""
 
     async def close(self) -> None:
         """Release what the store holds. Idempotent."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
     from roomkit.abc.errors import ChannelNotRegisteredError as ChannelNotRegisteredError
     from roomkit.abc.errors import CloseError as CloseError
+    from roomkit.abc.errors import DeliveryNotFoundError as DeliveryNotFoundError
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
+    from roomkit.abc.errors import StoreAccessError as StoreAccessError
+    from roomkit.abc.errors import StoreBusyError as StoreBusyError
+    from roomkit.abc.errors import StoreClosedError as StoreClosedError
+    from roomkit.abc.errors import StoreCorruptError as StoreCorruptError
     from roomkit.abc.errors import StoreError as StoreError
+    from roomkit.abc.errors import StoreFullError as StoreFullError
+    from roomkit.abc.errors import StoreLockedError as StoreLockedError
+    from roomkit.abc.errors import StoreReadOnlyError as StoreReadOnlyError
+    from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
+    from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -41,6 +51,7 @@ else:
             "ChannelNotFoundError",
             "ChannelNotRegisteredError",
             "CloseError",
+            "DeliveryNotFoundError",
             "DuplicateEventError",
             "ErrorCode",
             "EventNotFoundError",
@@ -60,7 +71,16 @@ else:
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "StaleRoomError",
+            "StoreAccessError",
+            "StoreBusyError",
+            "StoreClosedError",
+            "StoreCorruptError",
             "StoreError",
+            "StoreFullError",
+            "StoreLockedError",
+            "StoreReadOnlyError",
+            "StoreSchemaError",
+            "StoreUnavailableError",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",
             "WebhookRejected",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
     from roomkit.models.ai import StreamThinkingDelta as StreamThinkingDelta
     from roomkit.models.ai import StreamToolCall as StreamToolCall
+    from roomkit.models.alarm import Alarm as Alarm
     from roomkit.models.base import EMPTY as EMPTY
     from roomkit.models.base import FrozenDict as FrozenDict
     from roomkit.models.base import FrozenList as FrozenList
@@ -133,6 +134,7 @@ else:
             "AIToolResultPart",
             "Access",
             "AgentResponsePolicy",
+            "Alarm",
             "Amendment",
             "Attr",
             "AudioContent",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -86,7 +86,8 @@ class Delivery(Record):
     """One row of the ledger: what became of one event on its way to one binding.
 
     `id` is the stable idempotency key given to vendors that take one. `reason` is why it was
-    skipped. `receipt` is what the vendor said later.
+    skipped. `receipt` is what the vendor said later. While it is pending, `holder` is the worker that
+    is to carry it out; `claims` counts how often it was taken over from one that did not come back.
     """
 
     id: str
@@ -102,9 +103,30 @@ class Delivery(Record):
     error: DeliveryError | None = None
     reason: str | None = None
     receipt: ReceiptState | None = None
+    holder: str | None = None
+    claims: int = Field(default=0, ge=0)
     created_at: datetime
     finished_at: datetime | None = None
     duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @classmethod
+    def planned(cls, event: RoomEvent, channel_id: str) -> Self:
+        """Return the row that a commit makes for one target of an event."""
+        return cls(
+            id=f"{event.id}:{channel_id}",
+            room_id=event.room_id,
+            event_id=event.id,
+            event_index=event.index,
+            channel_id=channel_id,
+            created_at=event.created_at,
+        )
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """Every id the vendor gave the message and its parts, each once."""
+        if self.provider_message_id is None:
+            return ()
+        return tuple(dict.fromkeys((self.provider_message_id, *self.parts)))
 
 
 @dataclass(slots=True, frozen=True)

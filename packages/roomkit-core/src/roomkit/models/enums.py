@@ -154,6 +154,21 @@ class ReceiptState(StrEnum):
     READ = "read"
     FAILED = "failed"
 
+    def follows(self, before: ReceiptState | None) -> bool:
+        """Whether a receipt that stood at `before` moves on to this one."""
+        if before is None:
+            return True
+        return self in _LATER_RECEIPTS[before]
+
+
+_LATER_RECEIPTS = {
+    ReceiptState.QUEUED: frozenset(ReceiptState) - {ReceiptState.QUEUED},
+    ReceiptState.SENT: frozenset({ReceiptState.DELIVERED, ReceiptState.READ, ReceiptState.FAILED}),
+    ReceiptState.DELIVERED: frozenset({ReceiptState.READ, ReceiptState.FAILED}),
+    ReceiptState.READ: frozenset(),
+    ReceiptState.FAILED: frozenset(),
+}
+
 
 @unique
 class Access(StrEnum):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
+from typing import Self
 
 from pydantic import Field
 from pydantic_core import to_json
 
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
-from roomkit.models.content import EventContent
+from roomkit.models.content import EventContent, SystemContent
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
@@ -125,3 +126,33 @@ class RoomEvent(Record):
     def edited(self) -> bool:
         """Whether the event was edited after its commit."""
         return self.amendment is not None and self.amendment.edited_at is not None
+
+    def amended(self, content: EventContent | None, by: str | None, at: datetime) -> Self:
+        """Return the event with new content, or deleted when that is None; what it was is kept."""
+        before = self.amendment or Amendment()
+        if content is None:
+            return self.replace(amendment=before.replace(deleted_at=at, amended_by=by))
+        amendment = before.replace(
+            edited_at=at, amended_by=by, former_contents=(*before.former_contents, self.content)
+        )
+        return self.replace(content=content, amendment=amendment)
+
+    def redacted(self, at: datetime) -> Self:
+        """Return what is left of an event whose contents and author are to be forgotten.
+
+        Its place in the timeline, its kind, the channel it came by and its idempotency key stay; it
+        counts as deleted.
+        """
+        source = EventSource(
+            channel_id=self.source.channel_id,
+            channel_type=self.source.channel_type,
+            direction=self.source.direction,
+        )
+        return self.replace(
+            content=SystemContent(body="", code="erased"),
+            source=source,
+            metadata=EMPTY,
+            channel_data=_NO_CHANNEL_DATA,
+            block_reason=None,
+            amendment=Amendment(deleted_at=at, amended_by=SYSTEM_CHANNEL_ID),
+        )

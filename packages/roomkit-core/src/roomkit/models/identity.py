@@ -27,6 +27,15 @@ class Identity(Record):
     external_ids: dict[str, str] = Field(default_factory=dict)
     metadata: Json = EMPTY
 
+    @property
+    def addresses(self) -> frozenset[tuple[str, str, str]]:
+        """Each address as (organization, or "" without one; channel type; address)."""
+        return frozenset(
+            (self.organization_id or "", str(channel_type), address)
+            for channel_type, addresses in self.channel_addresses.items()
+            for address in addresses
+        )
+
 
 class IdentityResult(Record):
     """A resolver's answer; IDENTIFIED carries the `identity`, AMBIGUOUS the `candidates`."""

@@ -34,3 +34,9 @@ class Participant(Record):
     resolved_by: str | None = None
     joined_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY
+
+    @property
+    def senders(self) -> frozenset[tuple[str, str]]:
+        """The participant as a sender: each channel they came by, and their address there."""
+        who = self.external_id or self.id
+        return frozenset((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import Field
 
@@ -73,8 +73,20 @@ class Room(Record):
         timers = self.timers
         idle = (now - (timers.last_activity_at or self.created_at)).total_seconds()
         closing, pausing = timers.closed_after_seconds, timers.inactive_after_seconds
-        if closing is not None and idle > closing:
+        if closing is not None and idle >= closing:
             return RoomStatus.CLOSED, idle, closing
-        if pausing is not None and idle > pausing and self.status is RoomStatus.ACTIVE:
+        if pausing is not None and idle >= pausing and self.status is RoomStatus.ACTIVE:
             return RoomStatus.PAUSED, idle, pausing
         return None
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the timers are to be looked at next, if nobody writes until then; None for never."""
+        if not self.status.is_open:
+            return None
+        timers = self.timers
+        pausing = timers.inactive_after_seconds if self.status is RoomStatus.ACTIVE else None
+        waits = [seconds for seconds in (timers.closed_after_seconds, pausing) if seconds is not None]
+        if not waits:
+            return None
+        return (timers.last_activity_at or self.created_at) + timedelta(seconds=min(waits))

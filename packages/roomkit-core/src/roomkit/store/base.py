@@ -7,7 +7,10 @@ from roomkit._names import reexport
 
 if TYPE_CHECKING:
     from roomkit.abc.store import Amend as Amend
+    from roomkit.abc.store import Claimed as Claimed
     from roomkit.abc.store import Commit as Commit
+    from roomkit.abc.store import Committed as Committed
+    from roomkit.abc.store import Completed as Completed
     from roomkit.abc.store import ConversationStore as ConversationStore
     from roomkit.abc.store import Entry as Entry
     from roomkit.abc.store import RoomRecord as RoomRecord
@@ -16,7 +19,10 @@ else:
         __name__,
         [
             "Amend",
+            "Claimed",
             "Commit",
+            "Committed",
+            "Completed",
             "ConversationStore",
             "Entry",
             "RoomRecord",

@@ -1,0 +1,26 @@
+"""Something of a room that waits for its time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from roomkit.models.base import EMPTY, Json, Record
+
+__all__ = ["Alarm"]
+
+
+class Alarm(Record):
+    """What is to be done about a room at a time, by whichever worker is there then.
+
+    `kind` names who answers it, `data` is theirs. `claims` counts how often it was taken over from a
+    worker that did not come back.
+    """
+
+    id: str = Field(min_length=1)
+    room_id: str
+    kind: str
+    due_at: datetime
+    data: Json = EMPTY
+    claims: int = Field(default=0, ge=0)
