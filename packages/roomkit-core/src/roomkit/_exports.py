@@ -98,6 +98,12 @@ if TYPE_CHECKING:
     from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
+    from roomkit.memory.records import CachedRoom as CachedRoom
+    from roomkit.memory.records import CachedRooms as CachedRooms
+    from roomkit.memory.records import Change as Change
+    from roomkit.memory.records import Counters as Counters
+    from roomkit.memory.records import Known as Known
+    from roomkit.memory.records import Reading as Reading
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
@@ -329,8 +335,11 @@ HOMES = {
     "BridgeFrameProcessor": "roomkit_plugins.voice",
     "BudgetAwareMemory": "roomkit_plugins.ai",
     "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
+    "CachedRoom": "roomkit.memory.records",
+    "CachedRooms": "roomkit.memory.records",
     "Cancel": "roomkit.models.steering",
     "Cancellation": "roomkit_plugins.testing",
+    "Change": "roomkit.memory.records",
     "Channel": "roomkit.abc.channel",
     "ChannelAlreadyRegisteredError": "roomkit.abc.errors",
     "ChannelBinding": "roomkit.models.channel",
@@ -363,6 +372,7 @@ HOMES = {
     "ConversationRouter": "roomkit_plugins.agents",
     "ConversationState": "roomkit_plugins.agents",
     "ConversationStore": "roomkit.abc.store",
+    "Counters": "roomkit.memory.records",
     "DELEGATE_TOOL": "roomkit_plugins.agents",
     "DTMFDetector": "roomkit_plugins.voice",
     "DeadlockError": "roomkit_plugins.testing",
@@ -458,6 +468,7 @@ HOMES = {
     "InvalidInputError": "roomkit.abc.errors",
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
+    "Known": "roomkit.memory.records",
     "LengthPolicy": "roomkit.models.enums",
     "LocalAudioBackend": "roomkit_plugins.local_audio",
     "LocationContent": "roomkit.models.content",
@@ -530,6 +541,7 @@ HOMES = {
     "RTPBackend": "roomkit_plugins.rtp",
     "RTPVoiceBackend": "roomkit_plugins.rtp",
     "RateLimit": "roomkit.models.channel",
+    "Reading": "roomkit.memory.records",
     "RealtimeBackend": "roomkit.abc.realtime",
     "RealtimeErrorEvent": "roomkit_plugins.realtime_voice",
     "RealtimeSpeechEvent": "roomkit_plugins.realtime_voice",

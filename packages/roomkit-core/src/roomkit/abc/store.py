@@ -511,7 +511,9 @@ class ConversationStore(ABC):
 
         A row that has ended is not changed again. With a `worker_id`, nor is one that this worker does
         not hold; without one, the holder is not asked for. `holder` and `claims` of a row are the
-        store's own; a row that has ended has no holder. The vendor's message ids written here are what receipts are matched by, also those that came
+        store's own; a row that has ended has no holder.
+
+        The vendor's message ids written here are what receipts are matched by, also those that came
         before: see `record_receipt`.
         """
 
@@ -581,8 +583,9 @@ class ConversationStore(ABC):
     async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
         """Take the room's pending deliveries that were handed over to this worker, or that nobody holds.
 
-        Nor is a lease that has run out a hold. In order of the events' indexes. A row taken from a worker whose lease ran out counts one
-        more in `claims`. Nothing for a worker whose own lease has run out.
+        Nor is a lease that has run out a hold. In order of the events' indexes. A row taken from a
+        worker whose lease ran out counts one more in `claims`. Nothing for a worker whose own lease
+        has run out.
         """
 
     # -- alarms -------------------------------------------------------------------------------

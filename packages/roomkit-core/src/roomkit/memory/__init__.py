@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
+    from roomkit.memory.records import CachedRoom as CachedRoom
+    from roomkit.memory.records import CachedRooms as CachedRooms
+    from roomkit.memory.records import Change as Change
+    from roomkit.memory.records import Counters as Counters
+    from roomkit.memory.records import Known as Known
+    from roomkit.memory.records import Reading as Reading
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
@@ -24,16 +30,22 @@ else:
         __name__,
         [
             "BudgetAwareMemory",
+            "CachedRoom",
+            "CachedRooms",
+            "Change",
             "CompactingMemory",
             "ConsoleTelemetryProvider",
+            "Counters",
             "HandoffMemoryProvider",
             "InMemoryLockManager",
             "InMemoryRealtime",
             "InMemoryStore",
+            "Known",
             "MemoryProvider",
             "MemoryResult",
             "MockMemoryProvider",
             "NoopTelemetryProvider",
+            "Reading",
             "SlidingWindowMemory",
             "estimate_context_tokens",
             "estimate_tokens",

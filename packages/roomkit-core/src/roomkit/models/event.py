@@ -118,6 +118,15 @@ class RoomEvent(Record):
         return to_json(self)
 
     @property
+    def is_history(self) -> bool:
+        """Whether it is shown as history: a message that was neither blocked nor deleted."""
+        return (
+            self.type is EventType.MESSAGE
+            and self.status is not EventStatus.BLOCKED
+            and (self.amendment is None or self.amendment.deleted_at is None)
+        )
+
+    @property
     def deleted(self) -> bool:
         """Whether the event was deleted after its commit."""
         return self.amendment is not None and self.amendment.deleted_at is not None

@@ -1,35 +1,39 @@
-"""What is kept in memory of the rooms in use, and how it stays what the file says."""
+"""What a store keeps in memory of the rooms in use, and how that stays what the storage says.
+
+For stores whose storage is elsewhere. Each room there has an `edition` that rises with every write to
+it: what is known at one edition need not be read again at the same one.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
+from roomkit.abc.store import RECENT_SCAN
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
-from roomkit_plugins.sqlite.rows import is_recent, moment
 
-__all__ = ["RECENT_SCAN", "Change", "Known", "Reading", "Record", "Records"]
+__all__ = ["CachedRoom", "CachedRooms", "Change", "Counters", "Known", "Reading"]
 
-RECENT_SCAN = 10
-"""`recent(n)` looks at no more than this many times n entries, so that it is flat in the room's length."""
 _SPARE = 64
+_KEYS = 16
 
 
 class Counters(NamedTuple):
-    """The numbers of a room that move with every commit; `last_activity` in microseconds since 1970."""
+    """The numbers of a room that move with every commit; `seq` is the storage's own for the room."""
 
     seq: int
     edition: int
     version: int
     next_index: int
     event_count: int
-    last_activity: int | None
+    last_activity: datetime | None
 
 
 class Known(NamedTuple):
@@ -48,10 +52,12 @@ class Change:
     counters: Counters
     room: Room | None = None
     stored: Sequence[RoomEvent] = ()
-    amended: RoomEvent | None = None
+    amended: Sequence[RoomEvent] = ()
     bindings: Sequence[ChannelBinding] = ()
     unbound: Sequence[str] = ()
     participants: Sequence[Participant] = ()
+    removed: Sequence[str] = ()
+    pruned: bool = False
 
 
 @dataclass(slots=True)
@@ -66,14 +72,24 @@ class Reading:
     tail_size: int = 0
 
 
-class Record:
-    """A room as the file holds it, for reading. What this process writes is seen in it at once.
+class CachedRoom:
+    """A room as the storage holds it, for reading. What this process writes is seen in it at once.
 
     `tail` are the newest messages: all of them that the last `tail_size` times RECENT_SCAN entries
     hold, up to `tail_size` at least.
     """
 
-    __slots__ = ("_room", "bindings", "counters", "participants", "room_id", "status", "tail", "tail_size")
+    __slots__ = (
+        "_keyed",
+        "_room",
+        "bindings",
+        "counters",
+        "participants",
+        "room_id",
+        "status",
+        "tail",
+        "tail_size",
+    )
 
     def __init__(self, room: Room, reading: Reading) -> None:
         self._room = room
@@ -84,6 +100,7 @@ class Record:
         self.participants: dict[str, Participant] = dict(reading.participants)
         self.tail: list[RoomEvent] = reading.tail or []
         self.tail_size = reading.tail_size
+        self._keyed: OrderedDict[str, RoomEvent] = OrderedDict()  # bound: _KEYS
 
     @property
     def room(self) -> Room:
@@ -93,12 +110,12 @@ class Record:
             now.version,
             now.event_count,
             now.next_index - 1,
-        ) or room.timers.last_activity_at != moment(now.last_activity):
+        ) or room.timers.last_activity_at != now.last_activity:
             room = self._room = room.replace(
                 event_count=now.event_count,
                 latest_index=now.next_index - 1,
                 version=now.version,
-                timers=room.timers.replace(last_activity_at=moment(now.last_activity)),
+                timers=room.timers.replace(last_activity_at=now.last_activity),
             )
         return room
 
@@ -112,6 +129,18 @@ class Record:
         first = self.counters.next_index - limit * RECENT_SCAN
         found = self.tail[-limit:] if limit > 0 else []
         return found if not found or found[0].index >= first else [e for e in found if e.index >= first]
+
+    def keyed(self, idempotency_key: str) -> RoomEvent | None:
+        """Return the room's event with the idempotency key that it was last read with."""
+        return self._keyed.get(idempotency_key)
+
+    def remember(self, event: RoomEvent) -> None:
+        """Keep an event that was read by its idempotency key."""
+        assert event.idempotency_key is not None
+        self._keyed[event.idempotency_key] = event
+        self._keyed.move_to_end(event.idempotency_key)
+        if len(self._keyed) > _KEYS:
+            self._keyed.popitem(last=False)
 
     @property
     def known(self) -> Known:
@@ -131,23 +160,31 @@ class Record:
             self.bindings.update((binding.channel_id, binding) for binding in change.bindings)
         for channel_id in change.unbound:
             self.bindings.pop(channel_id, None)
-        if self.tail_size and change.amended is not None:
-            self._amend(change.amended)
+        for participant_id in change.removed:
+            self.participants.pop(participant_id, None)
+        if change.amended or change.pruned:
+            self._keyed.clear()
+        if change.pruned:
+            self._forget_tail()
+        for event in change.amended:
+            self._amend(event)
         if self.tail_size:
-            self.tail.extend(event for event in change.stored if is_recent(event))
+            self.tail.extend(event for event in change.stored if event.is_history)
             if len(self.tail) > self.tail_size + _SPARE:
                 del self.tail[: -self.tail_size]
 
     def _amend(self, event: RoomEvent) -> None:
         for place, each in enumerate(self.tail):
             if each.id == event.id:
-                if is_recent(event):
+                if event.is_history:
                     self.tail[place] = event
                 else:
-                    del self.tail[place]
-                    self.tail_size = 0  # an older one takes its place, which is not in memory
-                    self.tail.clear()
+                    self._forget_tail()  # an older one takes its place, which is not in memory
                 return
+
+    def _forget_tail(self) -> None:
+        self.tail_size = 0
+        self.tail = []
 
     def follow(self, reading: Reading) -> None:
         """Become what was read, which is newer."""
@@ -158,12 +195,12 @@ class Record:
         self.tail, self.tail_size = reading.tail or [], reading.tail_size
 
 
-class Records:
-    """The records of the rooms in use, the last used kept; the file alone says whether they are current."""
+class CachedRooms:
+    """The rooms in use, the last used kept; the storage alone says whether they are current."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._records: OrderedDict[str, Record] = OrderedDict()  # bound: size
+        self._records: OrderedDict[str, CachedRoom] = OrderedDict()  # bound: size
 
     def __len__(self) -> int:
         return len(self._records)
@@ -187,7 +224,7 @@ class Records:
             if before.seq == after.seq and before.edition == after.edition - 1:
                 record.apply(change)
 
-    def absorb(self, room_id: str, reading: Reading, recent: int) -> Record | None:
+    def absorb(self, room_id: str, reading: Reading, recent: int) -> CachedRoom | None:
         """Return the record after a reading; None when more of the room must be read."""
         record, read = self._records.get(room_id), reading.counters
         if record is not None and record.counters.seq == read.seq:
@@ -203,7 +240,7 @@ class Records:
         elif reading.room is None or (record is not None and record.counters.seq > read.seq):
             return None
         else:
-            record = self._records[room_id] = Record(reading.room, reading)
+            record = self._records[room_id] = CachedRoom(reading.room, reading)
             if len(self._records) > self._size:
                 self._records.popitem(last=False)
         self._records.move_to_end(room_id)
