@@ -23,6 +23,15 @@ class RealtimeBackend(ABC):
     Callback failures are logged and end nothing.
     """
 
+    @property
+    def is_process_local(self) -> bool:
+        """Whether other processes cannot hear what is published here.
+
+        True unless a backend says otherwise: only what is declared is relied on. One that carries
+        signals between processes returns False, and then events reach the sockets of other workers.
+        """
+        return True
+
     @abstractmethod
     async def publish(self, channel: str, event: EphemeralEvent) -> None:
         """Show `event` to the subscribers of the topic `channel`; does not wait for them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,25 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.telemetry import TelemetryProvider
+    from roomkit.models.channel import ChannelBinding
     from roomkit.models.enums import HookTrigger
+    from roomkit.models.event import RoomEvent
     from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["ChannelServices", "GateOutcome"]
+
+
+@dataclass(slots=True, frozen=True)
+class Excerpt:
+    """A part of a timeline as one channel may see it.
+
+    `latest_index` is the place of the room's newest event when it was read, -1 of none, whether or
+    not the channel may see that. `events` are in order of index, and may go beyond it.
+    """
+
+    binding: ChannelBinding
+    latest_index: int
+    events: Sequence[RoomEvent] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,6 +51,8 @@ class ChannelServices(ABC):
     clock: Clock
     realtime: RealtimeBackend
     telemetry: TelemetryProvider
+    has_other_workers: bool = False
+    """Whether other processes may serve the same rooms, and hear what is published on `realtime`."""
 
     @abstractmethod
     async def run_gate[P](
@@ -49,6 +66,16 @@ class ChannelServices(ABC):
     @abstractmethod
     async def observe(self, trigger: HookTrigger, payload: object, *, room_id: str, channel_id: str) -> None:
         """Show `payload` to the observers of `trigger`; their failures are reported, never raised."""
+
+    async def read_timeline(
+        self, room_id: str, channel_id: str, *, after_index: int | None = None, limit: int = 100
+    ) -> Excerpt | None:
+        """Return up to `limit` events after `after_index` as the store has them now; without it none.
+
+        None when there is no such room, or the channel is not attached to it. Every event of an
+        index up to `latest_index` is committed: fewer than `limit` events leave none of them out.
+        """
+        return None
 
     @abstractmethod
     def report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.services import ChannelServices, GateOutcome
+from roomkit.abc.services import ChannelServices, Excerpt, GateOutcome
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.deadline import Deadline
@@ -36,6 +36,7 @@ class KitServices(ChannelServices):
         self.clock = parts.clock
         self.realtime = parts.realtime
         self.telemetry = parts.telemetry
+        self.has_other_workers = not (parts.store.is_process_local or parts.realtime.is_process_local)
 
     def _source(self, channel_id: str) -> EventSource:
         channel = self._parts.channels[channel_id]
@@ -93,6 +94,21 @@ class KitServices(ChannelServices):
         if record is not None:
             source = self._source(channel_id)
             await self._settling.observe(trigger, payload, record, Cascade(), source)
+
+    @override
+    async def read_timeline(
+        self, room_id: str, channel_id: str, *, after_index: int | None = None, limit: int = 100
+    ) -> Excerpt | None:
+        store = self._parts.store
+        record = await store.load(room_id)
+        binding = record.bindings.get(channel_id) if record is not None else None
+        if record is None or binding is None:
+            return None
+        latest_index = record.room.latest_index
+        if after_index is None or after_index >= latest_index:
+            return Excerpt(binding, latest_index)
+        events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
+        return Excerpt(binding, latest_index, events)
 
     @override
     def report(
