@@ -510,8 +510,8 @@ class ConversationStore(ABC):
         """Write how deliveries ended, or stand, and remove the alarms that were answered.
 
         A row that has ended is not changed again. With a `worker_id`, nor is one that this worker does
-        not hold; without one, the holder is not asked for. `holder` and `claims` of a row are the
-        store's own; a row that has ended has no holder.
+        not hold, nor is such an alarm removed; without one, the holder is not asked for. `holder` and
+        `claims` of a row are the store's own; a row that has ended has no holder.
 
         The vendor's message ids written here are what receipts are matched by, also those that came
         before: see `record_receipt`.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.task import Observation, Task
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "answer_key"]
 
 
 class _Withheld(Exception):
@@ -66,9 +66,9 @@ class Answers:
             "observations": output.observations,
             "metadata": output.metadata_updates,
         }
-        for answer in output.response_events:
+        for number, answer in enumerate(output.response_events):
             # A muted agent's words are stored as blocked by the writer, as anybody else's are.
-            event = self._answer_to(job, binding, answer)
+            event = self._answer_to(job, binding, answer, number)
             await self._writer.write(Draft(event=event, cascade=job.run.cascade, **effects))
             effects = {}
         if output.response_stream is not None:
@@ -96,9 +96,21 @@ class Answers:
         await self._parts.store.commit(commit)
         self._settling.side_effects(event, commit.tasks, commit.observations, record, job.run.cascade)
 
-    def _answer_to(self, job: Job, binding: ChannelBinding, answer: RoomEvent) -> RoomEvent:
-        """Return the answer as the room takes it: who said it, and how deep in a chain, is not its to say."""
-        return answer.replace(**self._stamps(job.run.event, binding, answer))
+    def _answer_to(self, job: Job, binding: ChannelBinding, answer: RoomEvent, number: int = 0) -> RoomEvent:
+        """Return the answer as the room takes it: who said it, and how deep in a chain, is not its to say.
+
+        Where another worker may have the turn again, its `number`-th answer has a key of its own: it is
+        said once, whoever comes first.
+        """
+        stamps = self._stamps(job.run.event, binding, answer)
+        if self._parts.lease.worker_id is not None and answer.idempotency_key is None:
+            stamps["idempotency_key"] = answer_key(job.delivery_id, number)
+        return answer.replace(**stamps)
+
+    async def answered(self, job: Job) -> bool:
+        """Return whether the turn was answered before, by a worker that did not come to say so."""
+        key = answer_key(job.delivery_id, 0)
+        return await self._parts.store.check_idempotency(job.run.event.room_id, key)
 
     def _stamps(self, trigger: RoomEvent, binding: ChannelBinding, answer: RoomEvent) -> dict[str, Any]:
         source = answer.source
@@ -343,8 +355,10 @@ class _StreamedTurn:
     async def _commit_withheld(self, withheld: _Withheld, generation: Generation, *, said: bool) -> None:
         """Keep what a gate withheld, as a blocked entry."""
         effects = self.taken_effects()
+        key = self._event.idempotency_key
         event = self._event.replace(
             id=new_id() if said else self._event.id,
+            idempotency_key=f"{key}:withheld" if said and key is not None else key,
             content=TextContent(body=withheld.text),
             generation=generation.replace(finish_reason="content_filter"),
         )
@@ -357,6 +371,11 @@ class _StreamedTurn:
                 **effects,
             )
         )
+
+
+def answer_key(delivery_id: str, number: int) -> str:
+    """Return the idempotency key of an answer: stable over every worker that has the turn."""
+    return f"answer:{delivery_id}:{number}"
 
 
 async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:

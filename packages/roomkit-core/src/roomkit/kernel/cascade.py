@@ -58,12 +58,15 @@ class Run:
 
     __slots__ = (
         "abandoned",
+        "alarm_id",
         "cascade",
+        "elsewhere",
         "event",
         "finished",
         "launched",
         "pending",
         "record",
+        "resumed",
         "targets",
         "unrecorded",
     )
@@ -78,6 +81,12 @@ class Run:
         self.pending = len(targets)
         self.launched = False
         self.abandoned = False
+        self.elsewhere = False
+        """Whether other deliveries of the event are another worker's, or have to be claimed first."""
+        self.resumed = False
+        """Whether its deliveries were claimed: the rest of what follows from the event is not its matter."""
+        self.alarm_id: str | None = None
+        """The alarm that has the observers run if this worker does not come to it."""
         self.finished: list[Delivery] = []  # bound: the event's targets
         self.unrecorded: list[Delivery] = []  # bound: the event's targets
 

@@ -285,6 +285,8 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
             "error": outcome.error,
             "reason": outcome.reason,
             "receipt": None,
+            "holder": None,
+            "claims": 0,
             "created_at": event.created_at,
             "finished_at": parts.clock.now(),
             "duration_ms": seconds * 1000,

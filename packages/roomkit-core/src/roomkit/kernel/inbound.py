@@ -169,7 +169,7 @@ class Inbound:
         """Return the draft of the message, and whether its room was made for it."""
         record = None
         if room_id is not None:
-            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
+            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=message.idempotency_key)
         if record is not None:
             context: RoomContext = RecordContext(record)
             home = record.room_id if room_id is None else room_id
@@ -184,7 +184,7 @@ class Inbound:
             verdict = await self._desk.identify(message, event, context)
             if verdict.reason is not None and verdict.inject is None:
                 raise _Refused(verdict.reason)
-        fresh = await self._settle_in(message, home, record)
+        fresh, settled_in = await self._settle_in(message, home, record)
         if verdict.reason is not None:
             await self._challenge(verdict, message, cascade)
             raise _Refused(verdict.reason)
@@ -201,12 +201,24 @@ class Inbound:
                     status=person.identification,
                 ),
             )
-        draft = Draft(event=verdict.event, cascade=cascade, participant=person, before=before)
+        draft = Draft(
+            event=verdict.event,
+            cascade=cascade,
+            participant=person,
+            before=before,
+            record=None if settled_in else record,
+            record_key=message.idempotency_key,
+        )
         return draft, fresh
 
-    async def _settle_in(self, message: InboundMessage, room_id: str, record: RoomRecord | None) -> bool:
-        """Make the room and attach the channel where that is still to be done."""
-        fresh = record is None
+    async def _settle_in(
+        self, message: InboundMessage, room_id: str, record: RoomRecord | None
+    ) -> tuple[bool, bool]:
+        """Make the room and attach the channel where that is still to be done.
+
+        Return whether the room was made, and whether anything was done.
+        """
+        fresh = changed = record is None
         if record is None:
             try:
                 await self._rooms.create(room_id)
@@ -215,7 +227,8 @@ class Inbound:
                 record = await self._parts.store.load(room_id)
         if record is None or message.channel_id not in record.bindings:
             await self._rooms.attach(room_id, message.channel_id, unasked=True)
-        return fresh
+            changed = True
+        return fresh, changed
 
     async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:
         """Ask the sender who they are; their message is held back."""
@@ -321,6 +334,8 @@ class Inbound:
         )
 
     async def _results_of(self, event: RoomEvent) -> dict[str, Any]:
+        if self._parts.ledger:
+            await self._parts.ledger.flush()
         rows = await self._parts.store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
 

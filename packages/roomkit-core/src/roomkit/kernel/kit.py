@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,8 +20,10 @@ from roomkit.abc.errors import (
     InvalidInputError,
     KitClosedError,
     RoomClosedError,
+    StoreError,
 )
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
+from roomkit.kernel.alarms import AFTER_BROADCAST, RETENTION, ROOM_TIMERS, Alarms
 from roomkit.kernel.answers import Answers
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.closing import Closing
@@ -29,10 +32,12 @@ from roomkit.kernel.hooks import HookEngine, HookFailure, HookFn, HookRegistrati
 from roomkit.kernel.identity import IdentityDesk, IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound import Inbound, Wait
 from roomkit.kernel.lanes import Lanes
+from roomkit.kernel.lease import Lease
+from roomkit.kernel.ledger import Ledger
 from roomkit.kernel.participants import Participants
 from roomkit.kernel.parts import Parts, Settings
 from roomkit.kernel.receipts import Receipts
-from roomkit.kernel.rooms import Rooms, check_channel_id
+from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
 from roomkit.kernel.routing import DefaultInboundRoomRouter
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.services import KitServices
@@ -40,6 +45,7 @@ from roomkit.kernel.settling import Settling
 from roomkit.kernel.signals import EPHEMERAL, Signals
 from roomkit.kernel.sources import Sources
 from roomkit.kernel.supervisor import Supervisor
+from roomkit.kernel.takeover import Takeover
 from roomkit.kernel.tracing import ConfiguredTelemetry
 from roomkit.kernel.transcode import DefaultContentTranscoder
 from roomkit.kernel.worker import LaneWorker
@@ -123,6 +129,8 @@ class RoomKit:
         agent_timeout: float = 600.0,
         close_timeout: float = 10.0,
         sweep_interval: float | None = None,
+        lease_seconds: float = 15.0,
+        retention: str | float | timedelta | None = None,
         max_lane_backlog: int = 10_000,
         single_process: bool = False,
         clock: Clock | None = None,
@@ -133,9 +141,13 @@ class RoomKit:
         `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before
         a commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an
         agent; `close_timeout` the whole of `close()`. `retry_policy` is for bindings without their
-        own. `sweep_interval` sweeps room timers in the background. Raises InvalidInputError for
-        values that cannot work, and for a shared store with locks that only this process sees,
-        unless `single_process` says that there is only one.
+        own. `sweep_interval` is how often due room timers are looked for in the background: by default a
+        third of `lease_seconds`, and in a store that ends with the process never. `lease_seconds` is
+        after how long another worker, or this one started again, takes over what a killed worker had
+        begun; workers of one store use the same. `retention` is how long rooms made by this kit keep
+        their events, as `create_room` takes it. Raises InvalidInputError for values that cannot work,
+        and for a shared store with locks that only this process sees, unless `single_process` says
+        that there is only one.
         """
         settings = Settings(
             max_chain_depth=_at_least(1, max_chain_depth, "max_chain_depth"),
@@ -145,6 +157,8 @@ class RoomKit:
             agent_timeout=_positive(agent_timeout, "agent_timeout"),
             close_timeout=_positive(close_timeout, "close_timeout"),
             sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
+            lease_seconds=_positive(lease_seconds, "lease_seconds"),
+            retention_seconds=seconds_of(retention),
             max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
             agent_response_policy=agent_response_policy,
             retry_policy=retry_policy or RetryPolicy(),
@@ -173,17 +187,27 @@ class RoomKit:
             supervisor=supervisor,
             hooks=self._hooks,
             events=self._events,
+            lease=Lease(store, supervisor, settings.lease_seconds),
         )
+        parts.ledger = Ledger(parts)
+        parts.alarms = Alarms(parts)
         self._settling = Settling(parts)
-        self._lanes = Lanes(supervisor, settings.max_lane_backlog)
+        self._lanes = Lanes(supervisor, parts.lease, settings.max_lane_backlog)
         self._writer = Writer(parts, self._lanes, self._settling)
+        self._takeover = Takeover(parts, self._writer, self._lanes, self._settling)
+        self._writer.takeover = self._takeover
         self._lanes.worker = LaneWorker(parts, self._settling, Answers(parts, self._writer, self._settling))
         self._rooms = Rooms(parts, self._writer, self._settling)
         self._participants = Participants(parts, self._writer, self._settling)
         self._desk = IdentityDesk(parts, identity_resolver)
         self._signals = Signals(parts)
         self._receipts = Receipts(parts, self._settling)
-        self._settling.receipts = self._receipts
+        parts.ledger.on_receipts = self._receipts.matched
+        parts.lease.on_lost = self._lost_lease
+        parts.lease.on_begun = self._takeover.listen
+        parts.alarms.register(ROOM_TIMERS, self._rooms.answer_timers)
+        parts.alarms.register(RETENTION, self._rooms.answer_retention)
+        parts.alarms.register(AFTER_BROADCAST, self._settling.answer_alarm)
         self._inbound = Inbound(
             parts,
             self._rooms,
@@ -255,7 +279,28 @@ class RoomKit:
         await manager.ascan()
         manager.configure(self)
         await manager.startup(self)
+        await self._begin_work()
         self._ready = True
+
+    async def _begin_work(self) -> None:
+        """Take up what is left from before, once the plugins had their chance to register channels."""
+        parts, settings = self._parts, self._parts.settings
+        await parts.lease.begin()
+        period = settings.lease_seconds / 3
+        if parts.lease.worker_id is not None:
+            self._takeover.begin(period)
+            if settings.sweep_interval is None:
+                parts.alarms.begin(period)
+
+    async def _lost_lease(self) -> None:
+        """Let go of what this worker held: others may have it by now."""
+        self._events.emit("lease_lost", lost=self._parts.lease.lost)
+        await self._lanes.let_go()
+        if self._parts.ledger:
+            try:
+                await self._parts.ledger.flush()
+            except StoreError:
+                _log.warning("ends of deliveries could not be written under the lost lease", exc_info=True)
 
     @property
     def plugins(self) -> PluginManager:
@@ -301,10 +346,13 @@ class RoomKit:
         stuck += await parts.supervisor.cancel(closing.left / 2)
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
+        await closing.step("ledger", parts.ledger.flush)
         for channel in parts.channels.values():
             await closing.step(f"channel {channel.channel_id}", channel.close)
         if self._ready:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
+        await closing.step("wake-ups", self._takeover.end)
+        await closing.step("lease", parts.lease.end)
         await closing.step("realtime", parts.realtime.close)
         await closing.step("telemetry", parts.telemetry.close)
         await closing.step("locks", parts.locks.close)
@@ -408,8 +456,8 @@ class RoomKit:
                 f"a {type(known).__name__} is registered as {channel_id!r} already: "
                 "unregister_channel first, or use another id"
             )
-        self._parts.channels[channel_id] = channel
         channel.bind(self._services)
+        self._parts.add_channel(channel_id, channel)
         self._events.emit("channel_registered", channel_id=channel_id)
 
     async def unregister_channel(self, channel_id: str) -> None:
@@ -436,16 +484,21 @@ class RoomKit:
         metadata: Mapping[str, Any] | None = None,
         *,
         timers: RoomTimers | None = None,
+        retention: str | float | timedelta | None = None,
         ai_config: AIConfig | None = None,
         organization_id: str | None = None,
         agent_response_policy: AgentResponsePolicy | None = None,
     ) -> Room:
-        """Create a room; the id is made up when none is given. Raises RoomAlreadyExistsError."""
+        """Create a room; the id is made up when none is given. Raises RoomAlreadyExistsError.
+
+        `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90m".
+        """
         await self._enter()
         return await self._rooms.create(
             room_id,
             metadata,
             timers=timers,
+            **({} if retention is None else {"retention_seconds": seconds_of(retention)}),
             ai_config=ai_config,
             organization_id=organization_id,
             agent_response_policy=agent_response_policy,
@@ -474,6 +527,15 @@ class RoomKit:
         """Merge into a room's metadata, key by key. Raises RoomNotFoundError."""
         await self._enter()
         return await self._rooms.update_metadata(room_id, metadata)
+
+    async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
+        """Keep the room's events for so long from now on, None for as long as the room.
+
+        Older ones are removed in the background, a few minutes late at most after they were due.
+        Raises RoomNotFoundError, and InvalidInputError for what is no length of time.
+        """
+        await self._enter()
+        return await self._rooms.set_retention(room_id, seconds_of(retention))
 
     async def check_room_timers(self, room_id: str) -> Room:
         """Pause or close a room whose time has come. Raises RoomNotFoundError."""
@@ -766,6 +828,7 @@ class RoomKit:
 
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         """Return a row of the ledger."""
+        await self._written_down()
         return await self._parts.store.get_delivery(delivery_id)
 
     async def list_deliveries(
@@ -779,9 +842,42 @@ class RoomKit:
         after: str | None = None,
     ) -> list[Delivery]:
         """Return rows of the ledger in order of commit."""
+        await self._written_down()
         return await self._parts.store.list_deliveries(
             room_id, event_id=event_id, channel_id=channel_id, state=state, limit=limit, after=after
         )
+
+    async def retry_delivery(self, delivery_id: str) -> Delivery:
+        """Deliver again what has failed, under its own idempotency key; return the row as it ends.
+
+        As it stands, when another worker has the lane, or in a call from inside the room's own work.
+        Raises DeliveryNotFoundError, and StoreError when it has not failed.
+        """
+        await self._enter()
+        await self._written_down()
+        row = await self._parts.store.reopen_delivery(delivery_id)
+        if row.holder is not None and row.holder != self._parts.lease.worker_id:
+            self._takeover.wake(row.room_id, (row.holder,))
+            return row
+        only = None if self._parts.lease.worker_id is not None else (delivery_id,)
+        cascade = await self._takeover.take(row.room_id, only=only)
+        if not working_for(row.room_id):
+            await cascade.settled()
+        return await self.get_delivery(delivery_id) or row
+
+    async def drop_delivery(self, delivery_id: str, reason: str = "dropped") -> Delivery:
+        """Give up what has failed, and say why; return the row, now skipped.
+
+        Raises DeliveryNotFoundError, and StoreError when it has not failed.
+        """
+        await self._enter()
+        await self._written_down()
+        return await self._parts.store.drop_delivery(delivery_id, reason)
+
+    async def _written_down(self) -> None:
+        """Have the ledger say what has ended so far."""
+        if self._parts.ledger:
+            await self._parts.ledger.flush()
 
     # -- read marks ---------------------------------------------------------------------------
 

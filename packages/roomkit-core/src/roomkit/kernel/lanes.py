@@ -13,9 +13,11 @@ from roomkit.models.enums import DoubleText
 
 if TYPE_CHECKING:
     from roomkit.kernel.cascade import Run
+    from roomkit.kernel.lease import Lease
     from roomkit.kernel.plan import Target
     from roomkit.kernel.streams import Recipient
     from roomkit.kernel.supervisor import Supervisor
+    from roomkit.models.delivery import Delivery
 
 __all__ = ["Job", "Lane", "Lanes", "Worker"]
 
@@ -26,15 +28,28 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("recipient", "refused", "run", "target")
+    __slots__ = ("claimed", "recipient", "refused", "run", "target")
 
-    def __init__(self, run: Run, target: Target, recipient: Recipient | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        target: Target,
+        recipient: Recipient | None = None,
+        claimed: Delivery | None = None,
+    ) -> None:
         self.run = run
         self.target = target
+        self.claimed = claimed
+        """The ledger row, when it was taken over or up again."""
         self.recipient = recipient
         """Where the event was already streamed to, when it was."""
         self.refused = False
         """Whether its lane had no place for it."""
+
+    @property
+    def delivery_id(self) -> str:
+        """The id of its row in the ledger."""
+        return f"{self.run.event.id}:{self.target.binding.channel_id}"
 
 
 class Worker(Protocol):
@@ -74,6 +89,11 @@ class Lane:
         self._owner = owner
         self.key = key
         self.queue: deque[Job] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that waits in the middle of the lane's work."""
+        return self._task
 
     @property
     def waiting_event_ids(self) -> set[str]:
@@ -121,10 +141,13 @@ class Lane:
 
     async def work(self, deadline: Deadline) -> None:
         """Work the queue off, in order."""
-        worker, queue = self._owner.worker, self.queue
+        worker, queue, lease = self._owner.worker, self.queue, self._owner.lease
         self.deadline = deadline
         try:
             while queue:
+                if not lease.in_force:
+                    lease.found_expired()
+                    return
                 job = self.busy = queue.popleft()
                 if job.target.is_agent and job.recipient is None:
                     job = await self._gather(job)
@@ -133,7 +156,7 @@ class Lane:
                     await worker.deliver(job, self)
                 self.busy = None
         finally:
-            # Only a cancellation (the kit is closing) leaves anything here.
+            # Only a cancellation (the kit is closing) or a lease that ran out leaves anything here.
             if self.busy is not None:
                 worker.abandon(self.busy)
             while queue:
@@ -178,8 +201,9 @@ class Lane:
 class Lanes:
     """All lanes with work; an idle binding has none."""
 
-    def __init__(self, supervisor: Supervisor, max_backlog: int) -> None:
+    def __init__(self, supervisor: Supervisor, lease: Lease, max_backlog: int) -> None:
         self.supervisor = supervisor
+        self.lease = lease
         self.worker: Worker  # set by the kit: the worker needs the writer, which needs the lanes
         self._max_backlog = max_backlog
         self._lanes: dict[tuple[str, str], Lane] = {}
@@ -187,13 +211,16 @@ class Lanes:
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def enqueue(self, job: Job) -> Lane:
-        """Put a job at the end of its lane; called under the room's lock, so it starts nothing."""
+    def enqueue(self, job: Job, *, always: bool = False) -> Lane:
+        """Put a job at the end of its lane; called under the room's lock, so it starts nothing.
+
+        A full lane refuses it, but not `always`: what was claimed is in the ledger already.
+        """
         key = (job.run.event.room_id, job.target.binding.channel_id)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(self, key)
-        if len(lane.queue) >= self._max_backlog:
+        if len(lane.queue) >= self._max_backlog and not always:
             job.refused = True
         else:
             lane.queue.append(job)
@@ -230,6 +257,15 @@ class Lanes:
             while idle:
                 at[:] = (idle.pop(),)
                 await at[0].work(deadline)
+
+    async def let_go(self) -> None:
+        """Stop all work under way and wait for its end; the ledger rows stay as they are."""
+        tasks = {lane.task for lane in self._lanes.values() if lane.task is not None}
+        tasks.discard(asyncio.current_task())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def get(self, room_id: str, channel_id: str) -> Lane | None:
         """Return the lane of a binding, None while it is idle."""

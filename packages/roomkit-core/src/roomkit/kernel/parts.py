@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.alarms import Alarms
     from roomkit.kernel.framework_events import FrameworkEvents
     from roomkit.kernel.hooks import HookEngine
+    from roomkit.kernel.lease import Lease
+    from roomkit.kernel.ledger import Ledger
     from roomkit.kernel.supervisor import Supervisor
 
 __all__ = ["Parts", "Settings"]
@@ -39,6 +43,9 @@ class Settings:
     max_lane_backlog: int = 10_000
     agent_response_policy: AgentResponsePolicy = AgentResponsePolicy.AGENT_CHAIN
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    lease_seconds: float = 15.0
+    max_claims: int = 5
+    retention_seconds: float | None = None
     inbound_rate_limit: RateLimit | None = None
     identity_channel_types: frozenset[ChannelType] | None = None
 
@@ -57,9 +64,31 @@ class Parts:
     supervisor: Supervisor
     hooks: HookEngine
     events: FrameworkEvents
+    lease: Lease
+    ledger: Ledger = field(init=False)
+    alarms: Alarms = field(init=False)
     channels: dict[str, Channel] = field(default_factory=dict)
     limiter: TokenBucketRateLimiter = field(default_factory=TokenBucketRateLimiter)
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
+    _awaited: dict[str, asyncio.Event] = field(default_factory=dict)  # bound: channels of stored bindings
+
+    def add_channel(self, channel_id: str, channel: Channel) -> None:
+        """Make a channel known, to those too that wait for it."""
+        self.channels[channel_id] = channel
+        waited_for = self._awaited.pop(channel_id, None)
+        if waited_for is not None:
+            waited_for.set()
+
+    async def await_channel(self, channel_id: str, seconds: float) -> Channel | None:
+        """Return a channel, once it is registered; None when it is not within `seconds`."""
+        if channel_id not in self.channels:
+            waited_for = self._awaited.setdefault(channel_id, asyncio.Event())
+            try:
+                async with asyncio.timeout(seconds):
+                    await waited_for.wait()
+            except TimeoutError:
+                pass
+        return self.channels.get(channel_id)
 
     def breaker(self, channel_id: str) -> CircuitBreaker:
         """Return the breaker of a channel's provider; one per registered channel."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.kernel.cascade import Cascade
 from roomkit.models.enums import HookTrigger, ReceiptState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.models.delivery import Delivery, DeliveryStatus
 
 __all__ = ["Receipts", "receipt_state"]
 
-_log = logging.getLogger("roomkit.kernel")
-_MAX_EARLY = 10_000
-_MAX_EARLY_EACH = 8
 
 _WORDS = {
     "queued": ReceiptState.QUEUED,
@@ -46,25 +44,23 @@ def receipt_state(word: str) -> ReceiptState | None:
 class Receipts:
     """Matches receipts to deliveries by (provider, vendor's message id).
 
-    Receipts that are faster than the send they belong to are kept, for at most 10,000 messages with
-    the oldest given up first, and matched in their order when the send is written down.
+    The store keeps those that are faster than the send they belong to, and matches them when that is
+    written down, by whichever worker.
     """
 
     def __init__(self, parts: Parts, settling: Settling) -> None:
         self._parts = parts
         self._settling = settling
-        self._early: OrderedDict[tuple[str, str], list[DeliveryStatus]] = OrderedDict()
-        self.given_up = 0
 
     async def take(self, status: DeliveryStatus) -> Delivery | None:
         """Move the delivery's receipt forward and tell the observers; None when it is not known yet."""
         state = receipt_state(status.status)
         row = None
         if state is not None:
-            row = await self._parts.store.record_receipt(status.provider, status.message_id, state)
+            if self._parts.ledger:
+                await self._parts.ledger.flush()  # the send may be what waits there
+            row = await self._parts.store.record_receipt(status, state)
         if row is None:
-            if state is not None:
-                self._keep(status)
             self._parts.events.emit(
                 "delivery_status_unmatched",
                 room_id=status.room_id,
@@ -77,25 +73,11 @@ class Receipts:
         await self._tell(status, row)
         return row
 
-    def _keep(self, status: DeliveryStatus) -> None:
-        early = self._early.setdefault((status.provider, status.message_id), [])
-        if status not in early:
-            early.append(status)
-        del early[:-_MAX_EARLY_EACH]
-        if len(self._early) > _MAX_EARLY:
-            self._early.popitem(last=False)
-            self.given_up += 1
-
-    @property
-    def expecting(self) -> bool:
-        """Whether any receipt waits for its send."""
-        return bool(self._early)
-
-    async def sent(self, row: Delivery) -> None:
-        """Match the receipts that came before the send of `row` was written down."""
-        for message_id in filter(None, (row.provider_message_id, *row.parts)):
-            for early in self._early.pop((row.provider or "", message_id), ()):
-                await self.take(early)
+    def matched(self, receipts: Sequence[tuple[Delivery, DeliveryStatus]]) -> None:
+        """Tell the observers of receipts that had waited for their send."""
+        for row, status in receipts:
+            if self._parts.hooks.has_hooks(HookTrigger.ON_DELIVERY_STATUS, row.room_id):
+                self._settling.start(partial(self._tell, status, row), f"observers of a receipt for {row.id}")
 
     async def _tell(self, status: DeliveryStatus, row: Delivery) -> None:
         if not self._parts.hooks.has_hooks(HookTrigger.ON_DELIVERY_STATUS, row.room_id):

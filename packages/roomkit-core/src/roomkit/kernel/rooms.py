@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
 )
 from roomkit.abc.store import Commit
+from roomkit.kernel.alarms import RETENTION, ROOM_TIMERS, Answer, room_alarms
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.writer import Writer
+    from roomkit.models.alarm import Alarm
 
-__all__ = ["Rooms", "check_channel_id", "check_id"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "seconds_of"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
+_RETENTION_PAUSE = timedelta(minutes=10)
 
 
 def check_id(value: object, what: str) -> str:
@@ -63,6 +68,32 @@ def check_channel_id(value: object) -> str:
     return channel_id
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds_of(value: str | float | timedelta | None) -> float | None:
+    """Return a length of time in seconds; text is a number and its unit, one of s, m, h, d, w.
+
+    Raises InvalidInputError.
+    """
+    if value is None:
+        return None
+    seconds = math.nan
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        number, unit = value.strip()[:-1], value.strip()[-1:]
+        if unit in _UNITS and number.strip().replace(".", "", 1).isdecimal():
+            seconds = float(number) * _UNITS[unit]
+    else:
+        seconds = float(value)
+    if not 0 < seconds < math.inf:
+        raise InvalidInputError(
+            f"{value!r} is no length of time: give seconds, a timedelta, or text like '180d', '36h', '90m'"
+        )
+    return seconds
+
+
 _NO_TIMERS = RoomTimers()
 
 
@@ -87,6 +118,7 @@ class Rooms:
         **fields: Any,
     ) -> Room:
         """Create a room, and say so."""
+        fields.setdefault("retention_seconds", self._parts.settings.retention_seconds)
         now = self._parts.clock.now()
         if timers is not None and timers.last_activity_at is None:
             # The idle clock starts with the room: one that nobody ever writes to is idle too.
@@ -101,7 +133,7 @@ class Rooms:
             timers=timers or _NO_TIMERS,
             **fields,
         )
-        room = await self._parts.store.create_room(room)
+        room = await self._parts.store.create_room(room, alarms=room_alarms(room))
         self._parts.events.emit("room_created", room_id=room.id)
         if self._parts.hooks.has_hooks(HookTrigger.ON_ROOM_CREATED, room.id):
             await self._observe(
@@ -195,21 +227,49 @@ class Rooms:
         return await self.get(room_id), changed
 
     async def sweep(self) -> list[Room]:
-        """Pause and close every room whose time has come, page by page."""
-        changed: dict[str, Room] = {}
-        while True:
-            due = await self._parts.store.rooms_due(self._parts.clock.now())
-            progress = False
-            for room in due:
-                try:
-                    after, moved = await self.check_timers(room.id)
-                except RoomNotFoundError:  # deleted meanwhile
-                    continue
-                if moved:
-                    progress = True
-                    changed[room.id] = after
-            if not progress:
-                return list(changed.values())
+        """Pause and close every room whose time has come."""
+        changed = await self._parts.alarms.sweep()
+        room_ids = dict.fromkeys(alarm.room_id for alarm in changed if alarm.kind == ROOM_TIMERS)
+        rooms = [await self._parts.store.get_room(room_id) for room_id in room_ids]
+        return [room for room in rooms if room is not None]
+
+    async def answer_timers(self, alarm: Alarm) -> Answer:
+        """Pause or close the room an alarm is for, if its time has come."""
+        room, changed = await self.check_timers(alarm.room_id)
+        return Answer(room.next_due, changed)
+
+    async def answer_retention(self, alarm: Alarm) -> Answer:
+        """Remove what a room keeps no longer."""
+        room = await self.get(alarm.room_id)
+        if room.retention_seconds is None:
+            return Answer(None)
+        store, now = self._parts.store, self._parts.clock.now()
+        kept_for = timedelta(seconds=room.retention_seconds)
+        removed = 0
+        while pruned := await store.prune_events(room.id, now - kept_for):
+            removed += pruned
+        if removed:
+            self._parts.events.emit("events_pruned", room_id=room.id, count=removed)
+        oldest = await store.list_events(room.id, limit=1)
+        due_at = (oldest[0].created_at if oldest else now) + kept_for
+        return Answer(max(due_at, now + _RETENTION_PAUSE), removed > 0)
+
+    async def set_retention(self, room_id: str, seconds: float | None) -> Room:
+        """Keep the room's events for so long from now on."""
+        room = await self.get(room_id)
+        changed = room.replace(retention_seconds=seconds)
+        alarms = [alarm for alarm in room_alarms(changed) if alarm.kind == RETENTION]
+        commit = Commit(
+            room_id=room_id,
+            entries=(),
+            at=self._parts.clock.now(),
+            room_changes={"retention_seconds": seconds},
+            alarms=alarms,
+            alarms_done=() if alarms else (f"{RETENTION}:{room_id}",),
+            activity=False,
+        )
+        await self._parts.store.commit(commit)
+        return await self.get(room_id)
 
     def _set_status(self, draft: Draft, status: RoomStatus) -> None:
         now = self._parts.clock.now()

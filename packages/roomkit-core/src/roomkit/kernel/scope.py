@@ -14,14 +14,20 @@ class Work:
     """Foreign code running on behalf of a room, found through the context it runs in.
 
     A task that such code leaves behind inherits the context, but not the right: `active` ends with
-    the work itself. A gate also holds the room's lock; what is called from inside it takes turns by
-    `turn` in place of that lock, and what it sets going is kept in `after` until the lock is free.
+    the work itself. A gate also holds the room's lock, with its `fence`; what is called from inside it
+    takes turns by `turn` in place of that lock, and what it sets going is kept in `after` until the
+    lock is free.
     """
 
-    __slots__ = ("_token", "active", "after", "depth", "is_gate", "parent", "room_id", "turn")
+    __slots__ = ("_token", "active", "after", "depth", "fence", "is_gate", "parent", "room_id", "turn")
 
     def __init__(
-        self, room_id: str, *, is_gate: bool = False, after: list[Callable[[], None]] | None = None
+        self,
+        room_id: str,
+        *,
+        is_gate: bool = False,
+        after: list[Callable[[], None]] | None = None,
+        fence: int | None = None,
     ) -> None:
         self.room_id = room_id
         self.is_gate = is_gate
@@ -33,6 +39,7 @@ class Work:
         self.depth = 0
         self.turn: asyncio.Lock | None = None
         self.after = after
+        self.fence = fence
         if is_gate:
             self.turn = asyncio.Lock()
             outer = gate_of(room_id)

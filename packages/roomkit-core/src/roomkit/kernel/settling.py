@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit.kernel.alarms import Answer
+from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import Work, innermost_gate
-from roomkit.kernel.view import RecordContext
+from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent
 from roomkit.models.enums import (
     ChannelDirection,
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from roomkit.abc.store import RoomRecord
-    from roomkit.kernel.cascade import Cascade, Run
+    from roomkit.kernel.cascade import Run
     from roomkit.kernel.parts import Parts
-    from roomkit.kernel.receipts import Receipts
+    from roomkit.models.alarm import Alarm
     from roomkit.models.delivery import Delivery
     from roomkit.models.task import Observation, Task
 
@@ -41,6 +44,7 @@ _SYSTEM = EventSource(
 )
 
 _DEEPEST_NESTING = 20
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 class Settling:
@@ -48,7 +52,6 @@ class Settling:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.receipts: Receipts | None = None
         self._nesting = 0
 
     def launched(self, run: Run) -> None:
@@ -121,10 +124,7 @@ class Settling:
 
     async def _record(self, run: Run) -> None:
         rows, run.unrecorded = run.unrecorded, []
-        await self._parts.store.record_deliveries(rows)
-        if self.receipts is not None and self.receipts.expecting:
-            for row in rows:
-                await self.receipts.sent(row)
+        await self._parts.ledger.ended(rows)
 
     async def _settle(self, run: Run) -> None:
         parts, event = self._parts, run.event
@@ -135,10 +135,18 @@ class Settling:
                     await self._record(run)
                 except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
                     failure = error
-            if event.status is EventStatus.BLOCKED or event.visibility == "internal" or run.abandoned:
-                return  # not broadcast, or not yet: whoever resumes its deliveries ends it
+            if event.status is EventStatus.BLOCKED or event.visibility == "internal":
+                return  # not broadcast
+            if run.abandoned or run.resumed:
+                return  # not yet: the alarm that was set with the event has its observers run
+            if run.elsewhere and run.alarm_id is not None:
+                # Others have still to end: whoever is there in a moment looks again.
+                await parts.alarms.look_later(event)
+                return
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
+            if run.alarm_id is not None:
+                await parts.ledger.ended((), (run.alarm_id,))
             if parts.events.wants("broadcast_partial_failure"):
                 self._tell_failures(run)
             parts.events.emit(
@@ -151,6 +159,21 @@ class Settling:
             run.cascade.release()
             if failure is not None:
                 raise failure
+
+    async def answer_alarm(self, alarm: Alarm) -> Answer:
+        """Run the observers of an event whose worker did not come to it, once its deliveries have ended."""
+        store = self._parts.store
+        event = await store.get_event(str(alarm.data.get("event_id")))
+        if event is None or event.room_id != alarm.room_id:
+            return Answer(None)
+        if await store.list_deliveries(
+            event.room_id, event_id=event.id, state=DeliveryState.PENDING, limit=1
+        ):
+            return Answer(self._parts.clock.now() + timedelta(seconds=_LOOK_AGAIN_SECONDS))
+        record = await store.load(event.room_id, recent=RECENT_EVENTS)
+        if record is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
+            await self.observe(HookTrigger.AFTER_BROADCAST, event, record, Cascade(), event.source)
+        return Answer(None, changed=True)
 
     async def observe(
         self,

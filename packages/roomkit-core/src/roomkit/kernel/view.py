@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, override
 
-from roomkit.memory.store import pending_delivery
 from roomkit.models.context import RoomContext
+from roomkit.models.delivery import Delivery
 from roomkit.models.visibility import sees
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.models.channel import ChannelBinding
-    from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
@@ -102,5 +101,5 @@ class RecordContext(RoomContext):
         """The ledger row being worked on."""
         if self._event is None or self._target is None:
             return None
-        delivery = pending_delivery(self._event, self._target)
+        delivery = Delivery.planned(self._event, self._target)
         return delivery.replace(id=f"{delivery.id}#{self.part}") if self.part else delivery

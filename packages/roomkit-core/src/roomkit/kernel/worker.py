@@ -37,6 +37,8 @@ class LaneWorker:
         """Carry an event to a transport, or finish the stream it was shown by."""
         started = asyncio.get_running_loop().time()
         assert lane.deadline is not None
+        if job.claimed is not None and await self._given_up(job):
+            return
         try:
             if job.recipient is not None:
                 outcome = await self._finish_stream(job, lane)
@@ -90,6 +92,8 @@ class LaneWorker:
         started = asyncio.get_running_loop().time()
         outcome = Outcome()
         assert lane.deadline is not None
+        if job.claimed is not None and await self._given_up(job):
+            return
         seconds = self._parts.settings.agent_timeout
         failure: Exception | None = None
         outer = lane.deadline.enter(seconds)
@@ -137,6 +141,8 @@ class LaneWorker:
             return
         if not record.status.is_open:
             outcome.skipped(f"room_{record.status}")
+            return
+        if job.claimed is not None and await self._answers.answered(job):
             return
         context = RecordContext(
             record, reader=binding, event=event, target=channel_id, hidden=lane.waiting_event_ids
@@ -207,6 +213,27 @@ class LaneWorker:
         if not isinstance(channel, SupportsSteering):
             return False
         return await channel.steer(InjectMessage(text_of(event.content)), room_id=event.room_id)
+
+    async def _given_up(self, job: Job) -> bool:
+        """Settle a job as failed that has outlived too many workers: it may be what ended them.
+
+        One that was taken up while the program still starts waits for its channel to be registered.
+        """
+        assert job.claimed is not None
+        settings, target = self._parts.settings, job.target
+        if target.channel is None:
+            target.channel = await self._parts.await_channel(
+                target.binding.channel_id, settings.lease_seconds
+            )
+        if job.claimed.claims <= settings.max_claims:
+            return False
+        error = DeliveryError(
+            code="worker_lost",
+            message=f"{job.claimed.claims} workers took this delivery up and did not come back: "
+            "look at their logs, then retry the delivery or drop it",
+        )
+        self._end(job, Outcome().failed(error), None)
+        return True
 
     def skip(self, job: Job, reason: str) -> None:
         """Settle a job that was taken care of otherwise."""

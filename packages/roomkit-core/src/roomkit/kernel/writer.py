@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StaleRoomError,
 )
-from roomkit.abc.store import Amend, Commit, Entry
+from roomkit.abc.store import Amend, Commit, Committed, Entry
+from roomkit.kernel.alarms import after_broadcast_alarm, after_broadcast_id, timers_alarm
 from roomkit.kernel.cascade import Cascade, Run
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.hooks import GateVerdict, HookRegistration
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.streams import Recipient
+    from roomkit.kernel.takeover import Takeover
+    from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
@@ -56,7 +60,8 @@ class Draft:
     to fill in what depends on it; what it raises reaches the caller, and nothing is stored.
     `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
     the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
-    to it earlier. `streamed` are recipients that have already seen the text.
+    to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
+    it was loaded for the draft, with `record_key`: it is good enough where no gate looks at it.
     """
 
     event: RoomEvent
@@ -75,8 +80,11 @@ class Draft:
     metadata: Mapping[str, Any] | None = None
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
+    alarms: Sequence[Alarm] = ()
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
+    record: RoomRecord | None = None
+    record_key: str | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +120,7 @@ class Writer:
         self._parts = parts
         self._lanes = lanes
         self._settling = settling
+        self.takeover: Takeover  # set by the kit: it needs the writer
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
         """Take a draft through gates, permission and commit, and start its deliveries.
@@ -142,8 +151,8 @@ class Writer:
             return await self._write_inside(gate, draft, deadline)
         after: _After = []  # bound: the drafts of one lock tenure
         try:
-            async with self._parts.locks.locked(room_id):
-                return await self._write_locked(draft, deadline, after)
+            async with self._parts.locks.locked(room_id) as fence:
+                return await self._write_locked(draft, deadline, after, fence)
         finally:
             for start in after:
                 start()
@@ -159,7 +168,7 @@ class Writer:
         assert gate.after is not None
         async with gate.turn:
             if gate.active:
-                return await self._write_locked(draft, deadline, gate.after)
+                return await self._write_locked(draft, deadline, gate.after, gate.fence)
         return await self._write(draft, deadline)
 
     async def exclusively[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -174,28 +183,31 @@ class Writer:
 
     # -- under the lock -----------------------------------------------------------------------
 
-    async def _write_locked(self, draft: Draft, deadline: Deadline, after: _After) -> Written:
+    async def _write_locked(
+        self, draft: Draft, deadline: Deadline, after: _After, fence: int | None
+    ) -> Written:
         parts, event = self._parts, draft.event
         hooks: tuple[HookRegistration, ...] = ()
         if draft.gated and not draft.lifecycle:
             hooks = parts.hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
-        record = await self._load(event.room_id, RECENT_EVENTS if hooks else 0)
-        if event.idempotency_key is not None:
-            first = await parts.store.find_event_by_key(event.room_id, event.idempotency_key)
-            if first is not None:
-                return _duplicate(first)
+        key = event.idempotency_key
+        record = draft.record
+        if record is None or hooks or (key is not None and key != draft.record_key):
+            record = await self._load(event.room_id, key)
+        if key is not None and (first := record.keyed(key)) is not None:
+            return _duplicate(first)
         version = record.version  # before the gates: what they change of the room is planned anew
         reason = await self._refusal(record, draft)
         if reason is not None:
             return Written(blocked=True, reason=reason)
-        verdict = await self._gate(record, draft, hooks, deadline, after) if hooks else None
+        verdict = await self._gate(record, draft, hooks, deadline, after, fence) if hooks else None
         for _ in range(_MAX_REPLANS):
             try:
-                return await self._commit(record, version, draft, verdict, deadline, after)
+                return await self._commit(record, version, draft, verdict, deadline, after, fence)
             except DuplicateEventError as duplicate:
                 return self._duplicated(duplicate, event)
             except StaleRoomError:
-                record = await self._load(event.room_id, 0)
+                record = await self._load(event.room_id, None)
                 version = record.version
                 reason = await self._refusal(record, draft)
                 if reason is not None:
@@ -205,8 +217,8 @@ class Writer:
             "try again"
         )
 
-    async def _load(self, room_id: str, recent: int) -> RoomRecord:
-        record = await self._parts.store.load(room_id, recent=recent)
+    async def _load(self, room_id: str, key: str | None) -> RoomRecord:
+        record = await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=key)
         if record is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
         return record
@@ -237,9 +249,10 @@ class Writer:
         hooks: Sequence[HookRegistration],
         deadline: Deadline,
         after: _After,
+        fence: int | None,
     ) -> GateVerdict:
         event = draft.event
-        with Work(event.room_id, is_gate=True, after=after) as work:
+        with Work(event.room_id, is_gate=True, after=after, fence=fence) as work:
             try:
                 verdict = await self._parts.hooks.run_gates(hooks, event, RecordContext(record), deadline)
             finally:
@@ -295,6 +308,7 @@ class Writer:
         verdict: GateVerdict | None,
         deadline: Deadline,
         after: _After,
+        fence: int | None,
     ) -> Written:
         parts = self._parts
         event = draft.event if verdict is None else verdict.payload
@@ -326,14 +340,19 @@ class Writer:
                 )
         injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
         commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
+        commit.fence = fence
+        parts.ledger.ride(commit)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         deadline.close()
         try:
-            stored = await parts.supervisor.complete(parts.store.commit(commit), "commit")
+            committed = await parts.supervisor.complete(parts.store.commit(commit), "commit")
         except Interrupted as interrupted:
             self._follow(record, draft, commit, interrupted.result, block, targets, injected, after)
             raise
-        return self._follow(record, draft, commit, stored, block, targets, injected, after)
+        except BaseException:
+            parts.ledger.put_back(commit)
+            raise
+        return self._follow(record, draft, commit, committed, block, targets, injected, after)
 
     def _assemble(
         self,
@@ -368,13 +387,23 @@ class Writer:
         if block is not None and block.by == "event_chain_depth_limit":
             observations = (*observations, self._too_deep(event))
         room_changes = draft.room_changes
+        alarms = draft.alarms
         if record.status is RoomStatus.PAUSED and block is None and not draft.lifecycle:
             room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
+            alarms = (*alarms, *_timers_again(record, at))
+        worker_id = self._parts.lease.worker_id
+        if worker_id is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
+            alarms = (
+                *alarms,
+                *(after_broadcast_alarm(entry.event, at) for entry in entries if _is_broadcast(entry.event)),
+            )
         return Commit(
             room_id=event.room_id,
             entries=entries,
             at=at,
             expected_version=version,
+            worker_id=worker_id,
+            alarms=alarms,
             participants=participants,
             bindings=draft.bindings,
             unbind=draft.unbind,
@@ -406,19 +435,29 @@ class Writer:
         record: RoomRecord,
         draft: Draft,
         commit: Commit,
-        stored: Sequence[RoomEvent],
+        committed: Committed,
         block: _Block | None,
         targets: Sequence[Target],
         injected: Sequence[InjectedEvent],
         after: _After,
     ) -> Written:
         """Queue what follows from a commit; still under the lock, so that lanes keep its order."""
+        stored, elsewhere = committed.events, committed.elsewhere
         place = len(stored) - 1 - len(injected)
         event = stored[place]
-        runs = [self._queue(draft.cascade, record, event, targets, draft.streamed)]
+        runs = [self._queue(draft.cascade, record, event, targets, draft.streamed, elsewhere)]
         for entry, extra in zip(commit.entries[place + 1 :], stored[place + 1 :], strict=True):
             found = [_target(record, self._parts, channel_id) for channel_id in entry.targets]
-            runs.append(self._queue(draft.cascade, record, extra, found, None))
+            runs.append(self._queue(draft.cascade, record, extra, found, None, elsewhere))
+        if commit.alarms:
+            set_ones = {alarm.id for alarm in commit.alarms}
+            for run, _ in runs:
+                alarm_id = after_broadcast_id(run.event.id)
+                run.alarm_id = alarm_id if alarm_id in set_ones else None
+        if elsewhere:
+            after.append(partial(self.takeover.wake, record.room_id, elsewhere.values()))
+        if commit.completed or commit.alarms_done:
+            after.append(partial(self._parts.ledger.written, committed.completed))
         written = Written(
             event, block is not None, block.reason if block is not None else None, run=runs[0][0]
         )
@@ -432,8 +471,15 @@ class Writer:
         event: RoomEvent,
         targets: Sequence[Target],
         streamed: Mapping[str, Recipient] | None,
+        elsewhere: Mapping[str, str | None],
     ) -> _Queued:
+        every = len(targets)
+        if elsewhere:
+            targets = [
+                target for target in targets if f"{event.id}:{target.binding.channel_id}" not in elsewhere
+            ]
         run = Run(cascade, event, record, [target.binding.channel_id for target in targets])
+        run.elsewhere = len(targets) < every
         cascade.hold()
         jobs: list[tuple[Job, Lane]] = []  # bound: the targets
         for target in targets:
@@ -529,6 +575,18 @@ def injected_entry(record: RoomRecord, room_id: str, injection: InjectedEvent) -
             if binding is not None and binding.category is not ChannelCategory.INTELLIGENCE
         ],
     )
+
+
+def _is_broadcast(event: RoomEvent) -> bool:
+    return event.status is not EventStatus.BLOCKED and event.visibility != "internal"
+
+
+def _timers_again(record: RoomRecord, at: datetime) -> Sequence[Alarm]:
+    """Return the alarm of a paused room that somebody writes to: it may be idle again before long."""
+    room = record.room
+    active = room.replace(status=RoomStatus.ACTIVE, timers=room.timers.replace(last_activity_at=at))
+    alarm = timers_alarm(room, active.next_due)
+    return () if alarm is None else (alarm,)
 
 
 def _target(record: RoomRecord, parts: Parts, channel_id: str) -> Target:

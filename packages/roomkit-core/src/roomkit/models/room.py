@@ -45,6 +45,8 @@ class Room(Record):
     with every change of the room, its bindings or its participants. `state` is where plugins keep
     what they know of the room, each under its own name; it never comes from outside.
     `detached_channels` were taken away on purpose: only an explicit attach brings them back.
+    `event_count` counts the events that are there: retention takes old ones out. They are kept for
+    `retention_seconds`, None for as long as the room.
     """
 
     id: str = Field(default_factory=new_id, min_length=1)
@@ -61,6 +63,7 @@ class Room(Record):
     ai_config: AIConfig | None = None
     agent_response_policy: AgentResponsePolicy | None = None
     detached_channels: tuple[str, ...] = ()
+    retention_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     state: Json = EMPTY
 
     def due(self, now: datetime) -> tuple[RoomStatus, float, float] | None:

@@ -66,10 +66,12 @@ class KitOptions(_Plan):
     agent_timeout: Seconds | None = Field(None, description="Deadline of one turn of an agent.")
     close_timeout: Seconds | None = Field(None, description="Deadline of closing the kit.")
     sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
+    lease_seconds: Seconds | None = Field(None, description="When a killed worker's work is taken over.")
+    retention: str | float | None = Field(None, description='How long events are kept: seconds, or "180d".')
     max_lane_backlog: int | None = Field(None, ge=1, description="How many deliveries may wait in a lane.")
     single_process: bool | None = Field(None, description="That no other process uses the store.")
 
-    def given(self) -> dict[str, int | float | bool]:
+    def given(self) -> dict[str, int | float | bool | str]:
         """Return the options that were set, as keyword arguments."""
         return self.model_dump(exclude_none=True)
 

@@ -1,0 +1,155 @@
+"""What waits for its time: stored, due once, answered by whichever worker is there then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from roomkit.abc.errors import RoomKitError, RoomNotFoundError
+from roomkit.models.alarm import Alarm
+
+if TYPE_CHECKING:
+    from roomkit.kernel.parts import Parts
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.room import Room
+
+__all__ = [
+    "AFTER_BROADCAST",
+    "RETENTION",
+    "ROOM_TIMERS",
+    "Alarms",
+    "Answer",
+    "AnswerAlarm",
+    "after_broadcast_alarm",
+    "after_broadcast_id",
+    "room_alarms",
+    "timers_alarm",
+]
+
+_log = logging.getLogger("roomkit.kernel")
+_MOST_CLAIMS = 5
+_RETRY_SECONDS = 60.0
+_MOMENT = 1.0
+
+ROOM_TIMERS = "room_timers"
+RETENTION = "retention"
+AFTER_BROADCAST = "after_broadcast"
+
+
+class Answer(NamedTuple):
+    """What became of an alarm: when it is due again (None: done with), and whether anything changed."""
+
+    again: datetime | None
+    changed: bool = False
+
+
+type AnswerAlarm = Callable[[Alarm], Awaitable[Answer]]
+"""Does what an alarm is for."""
+
+
+class Alarms:
+    """Answers alarms by their kind.
+
+    An alarm that could not be answered is tried again after a minute. One whose worker did not come
+    back five times is dropped, and logged: it would take down the next one too.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._kinds: dict[str, AnswerAlarm] = {}
+
+    def register(self, kind: str, answer: AnswerAlarm) -> None:
+        """Have `answer` called for alarms of a kind."""
+        self._kinds[kind] = answer
+
+    def begin(self, period: float) -> None:
+        """Look for due alarms every `period` seconds."""
+        self._parts.supervisor.serve(self._run(period), "alarms")
+
+    async def _run(self, period: float) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except RoomKitError:
+                _log.warning("due alarms could not be looked for; it is tried again", exc_info=True)
+            await asyncio.sleep(period)
+
+    async def sweep(self) -> list[Alarm]:
+        """Answer every alarm that is due; return those that changed anything. Raises StoreError."""
+        worker_id = await self._parts.lease.any_worker()
+        changed: list[Alarm] = []  # bound: what is due now
+        while due := await self._parts.store.claim_alarms(worker_id, self._parts.clock.now()):
+            changed += [alarm for alarm in due if await self._answer(alarm)]
+        return changed
+
+    async def look_later(self, event: RoomEvent) -> None:
+        """Leave an event's observers to whoever is there in a moment. Raises StoreError."""
+        due_at = self._parts.clock.now() + timedelta(seconds=_MOMENT)
+        await self._parts.store.set_alarm(after_broadcast_alarm(event, due_at))
+
+    async def _answer(self, alarm: Alarm) -> bool:
+        answer = self._kinds.get(alarm.kind)
+        if answer is None or alarm.claims > _MOST_CLAIMS:
+            why = "nobody answers its kind" if answer is None else "its workers did not come back"
+            _log.error("alarm %s of room %s (%s) is dropped: %s", alarm.id, alarm.room_id, alarm.kind, why)
+            await self._done(alarm)
+            return False
+        try:
+            again, changed = await answer(alarm)
+        except RoomNotFoundError:  # deleted meanwhile, and the alarm with it
+            return False
+        except RoomKitError:
+            _log.warning(
+                "alarm %s of room %s failed; it is tried again", alarm.id, alarm.room_id, exc_info=True
+            )
+            again, changed = self._parts.clock.now() + timedelta(seconds=_RETRY_SECONDS), False
+        if again is None:
+            await self._done(alarm)
+        else:
+            try:
+                await self._parts.store.set_alarm(alarm.replace(due_at=again, claims=0))
+            except RoomNotFoundError:
+                return False
+        return changed
+
+    async def _done(self, alarm: Alarm) -> None:
+        worker_id = await self._parts.lease.any_worker()
+        await self._parts.store.complete((), worker_id=worker_id, alarms_done=(alarm.id,))
+
+
+def room_alarms(room: Room) -> list[Alarm]:
+    """Return the alarms a room needs as it is: for its timers, and for what it keeps only for a time."""
+    alarms: list[Alarm] = []  # bound: two
+    timers = timers_alarm(room, room.next_due)
+    if timers is not None:
+        alarms.append(timers)
+    if room.retention_seconds is not None:
+        due_at = room.created_at + timedelta(seconds=room.retention_seconds)
+        alarms.append(Alarm(id=f"retention:{room.id}", room_id=room.id, kind=RETENTION, due_at=due_at))
+    return alarms
+
+
+def after_broadcast_id(event_id: str) -> str:
+    """Return the id of an event's `after_broadcast_alarm`."""
+    return f"after:{event_id}"
+
+
+def after_broadcast_alarm(event: RoomEvent, due_at: datetime) -> Alarm:
+    """Return the alarm that has an event's observers run even if its worker is killed before."""
+    return Alarm(
+        id=after_broadcast_id(event.id),
+        room_id=event.room_id,
+        kind=AFTER_BROADCAST,
+        due_at=due_at,
+        data={"event_id": event.id},
+    )
+
+
+def timers_alarm(room: Room, due_at: datetime | None) -> Alarm | None:
+    """Return the alarm for a room's timers, None when they ask for nothing."""
+    if due_at is None:
+        return None
+    return Alarm(id=f"timers:{room.id}", room_id=room.id, kind=ROOM_TIMERS, due_at=due_at)

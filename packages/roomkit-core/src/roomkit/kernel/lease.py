@@ -1,0 +1,119 @@
+"""The kit's lease on the store: under it, lanes are its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import RoomKitError
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.supervisor import Supervisor
+
+__all__ = ["Lease"]
+
+_log = logging.getLogger("roomkit.kernel")
+_MARGIN = 0.9
+"""How much of the lease is used, so that this worker stops before another one may begin."""
+
+
+class Lease:
+    """What tells the store that this worker lives.
+
+    `worker_id` is None in a store that ends with the process: nobody could take over there. Else the
+    lease is renewed three times within its length. By this process's own clock, which a pause does not
+    stop, `in_force` says whether it may still carry anything out: when it could not be renewed in
+    time, what was begun is let go of, and the worker begins anew under another id.
+    """
+
+    def __init__(self, store: ConversationStore, supervisor: Supervisor, seconds: float) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._seconds = seconds
+        self._until = math.inf
+        self._broken = asyncio.Event()
+        self._idle_id: str | None = None
+        self.worker_id: str | None = None
+        self.on_lost: Callable[[], Awaitable[None]] | None = None
+        self.on_begun: Callable[[str], Awaitable[None]] | None = None
+        self.lost = 0
+        """How often it ran out before it was renewed."""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether what the worker holds is still its own."""
+        until = self._until
+        return until == math.inf or asyncio.get_running_loop().time() < until
+
+    async def begin(self) -> None:
+        """Open the lease and keep it, unless the store needs none. Raises StoreError."""
+        if self._store.is_process_local:
+            return
+        await self._open()
+        self._supervisor.serve(self._keep(), "lease on the store")
+
+    async def any_worker(self) -> str:
+        """Return an id to claim under, also in a store that needs no lease."""
+        if self.worker_id is not None:
+            return self.worker_id
+        if self._idle_id is None:
+            self._idle_id = await self._store.open_lease(math.inf)
+        return self._idle_id
+
+    async def end(self) -> None:
+        """Give up what is held, so that others need not wait for the lease to run out."""
+        worker_id = self.worker_id or self._idle_id
+        self.worker_id = self._idle_id = None
+        if worker_id is not None:
+            await self._store.close_lease(worker_id)
+
+    def found_expired(self) -> None:
+        """Note that work was let go of because the lease was not in force: begin anew, soon."""
+        self._broken.set()
+
+    async def _open(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        self.worker_id = await self._store.open_lease(self._seconds)
+        self._until = asked + self._seconds * _MARGIN
+        self._broken.clear()
+        if self.on_begun is not None:
+            await self.on_begun(self.worker_id)
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._seconds / 3):
+                    await self._broken.wait()
+            except TimeoutError:
+                pass
+            try:
+                await self._renew()
+            except (RoomKitError, TimeoutError):
+                _log.warning("the lease on the store could not be renewed; it is tried again", exc_info=True)
+                if self._broken.is_set():  # the wait above would not wait
+                    await asyncio.sleep(self._seconds / 3)
+
+    async def _renew(self) -> None:
+        worker_id = self.worker_id
+        if worker_id is None:  # given up, but no other was to be had yet
+            await self._open()
+            return
+        asked = asyncio.get_running_loop().time()
+        async with asyncio.timeout(self._seconds / 3):
+            alive = await self._store.renew_lease(worker_id, self._seconds)
+        if alive and self.in_force and not self._broken.is_set():
+            self._until = asked + self._seconds * _MARGIN
+            return
+        self.lost += 1
+        _log.warning("the lease of worker %s ran out; its deliveries are claimed anew", worker_id)
+        self._until = -math.inf
+        if self.on_lost is not None:
+            await self.on_lost()
+        async with asyncio.timeout(self._seconds / 3):
+            await self._store.close_lease(worker_id)
+        self.worker_id = None
+        await self._open()

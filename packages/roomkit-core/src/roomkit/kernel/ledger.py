@@ -1,0 +1,125 @@
+"""How the ends of deliveries get into the ledger: with the next commit, or soon by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import StoreError
+from roomkit.kernel.supervisor import Interrupted
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import Commit, Completed
+    from roomkit.kernel.parts import Parts
+    from roomkit.models.delivery import Delivery, DeliveryStatus
+
+__all__ = ["Ledger"]
+
+_log = logging.getLogger("roomkit.kernel")
+_PAUSE = 1.0
+
+
+class Ledger:
+    """What has ended and is not written yet, at most for the store's `write_delay`.
+
+    A store that is out of reach is tried again every second; nothing is dropped meanwhile.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._rows: list[Delivery] = []  # bound: what ends within write_delay, or while the store is gone
+        self._alarms: list[str] = []  # bound: likewise
+        self._writing = asyncio.Lock()
+        self._waiting = False
+        self.on_receipts: Callable[[Sequence[tuple[Delivery, DeliveryStatus]]], None] | None = None
+        self.refused = 0
+        """How many ends came too late: another worker had taken the delivery over."""
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._alarms)
+
+    async def ended(self, rows: Sequence[Delivery], alarms_done: Sequence[str] = ()) -> None:
+        """Write down how deliveries ended, or have it written soon, as the store asks for.
+
+        Raises StoreError only where writing was to be at once.
+        """
+        store = self._parts.store
+        if not store.write_delay:
+            self.written(
+                await store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms_done)
+            )
+            return
+        self._rows += rows
+        self._alarms += alarms_done
+        if not self._waiting:
+            self._waiting = True
+            self._parts.supervisor.start(self._write_soon(), "ledger")
+
+    def ride(self, commit: Commit) -> None:
+        """Let a commit take along what waits."""
+        if self._rows or self._alarms:
+            commit.completed, self._rows = self._rows, []
+            commit.alarms_done, self._alarms = self._alarms, []
+
+    def put_back(self, commit: Commit) -> None:
+        """Keep what a commit that failed took along."""
+        if commit.completed or commit.alarms_done:
+            self._rows[:0] = commit.completed
+            self._alarms[:0] = commit.alarms_done
+            commit.completed = commit.alarms_done = ()
+            if not self._waiting:
+                self._waiting = True
+                self._parts.supervisor.start(self._write_soon(), "ledger")
+
+    def written(self, completed: Completed) -> None:
+        """Note what became of a write."""
+        if completed.refused:
+            self.refused += len(completed.refused)
+            _log.warning(
+                "%s deliveries ended after another worker took them over, so their ends are not this one's "
+                "to write: %s",
+                len(completed.refused),
+                ", ".join(completed.refused[:5]),
+            )
+        if completed.receipts and self.on_receipts is not None:
+            self.on_receipts(completed.receipts)
+
+    async def flush(self) -> None:
+        """Write down what waits, now. Raises StoreError, and keeps it."""
+        async with self._writing:
+            rows, self._rows = self._rows, []
+            alarms, self._alarms = self._alarms, []
+            if not rows and not alarms:
+                return
+            work = self._parts.store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms)
+            try:
+                completed = await self._parts.supervisor.complete(work, "ledger")
+            except StoreError:
+                self._rows[:0] = rows
+                self._alarms[:0] = alarms
+                raise
+            except Interrupted as interrupted:
+                self.written(interrupted.result)
+                raise
+            self.written(completed)
+
+    async def _write_soon(self) -> None:
+        """Write what waits once the store's delay has passed, and until it is written."""
+        pause = self._parts.store.write_delay
+        try:
+            while self:
+                await asyncio.sleep(pause)
+                try:
+                    await self.flush()
+                    pause = self._parts.store.write_delay
+                except StoreError:
+                    _log.warning(
+                        "the ends of %s deliveries could not be written; it is tried again",
+                        len(self._rows),
+                        exc_info=True,
+                    )
+                    pause = _PAUSE
+        finally:
+            self._waiting = False
