@@ -250,4 +250,4 @@ async def test_a_thousand_comings_and_goings_leave_nothing(stage):
 
     await assert_nothing_leaks(cycle, cycles=1000)
     assert not any((channel._connections, channel._members, channel._followers, channel._audiences))
-    assert not any((channel._streams, channel._unsupervised))
+    assert not any((channel._live, channel._unsupervised))

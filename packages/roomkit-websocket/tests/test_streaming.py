@@ -176,7 +176,7 @@ async def test_an_answer_that_is_cut_short_ends_in_an_error(stage):
     answer.task.cancel()
     await asyncio.wait((answer.task,))
     assert wire.stream[-1].error == "answer_cancelled"
-    assert not stage.channel._streams
+    assert not stage.channel._live
 
 
 async def test_an_answer_to_a_room_that_emptied_is_skipped(stage):

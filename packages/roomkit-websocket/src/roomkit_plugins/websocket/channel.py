@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel, TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
@@ -22,14 +22,17 @@ from roomkit_plugins.websocket.frames import (
     StreamErrorCode,
     StreamStart,
 )
+from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import ChannelServices
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
-    from roomkit_plugins.websocket.frames import SendFn, StreamSendFn
+    from roomkit_plugins.websocket.frames import SendFn, StreamMessage, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
+    from roomkit_plugins.websocket.workers import Workers
 
 __all__ = ["WebSocketChannel"]
 
@@ -71,16 +74,6 @@ class _Audience:
 _NOBODY = _Audience(())
 
 
-class _Live:
-    """An answer that is being shown, and its text so far, for those who join meanwhile."""
-
-    __slots__ = ("pieces", "start")
-
-    def __init__(self, start: StreamStart) -> None:
-        self.start = start
-        self.pieces: list[str] = []  # bound: the answer itself
-
-
 class WebSocketChannel(Channel):
     """People on live connections, such as web sockets. The web framework is the caller's.
 
@@ -100,6 +93,13 @@ class WebSocketChannel(Channel):
     told as `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted
     or unregistered cancels the send under way, so that its owner can close the socket.
 
+    Where the store is shared and the realtime backend reaches other processes, a room may have
+    connections on several workers, and any of them may deliver to it. Each connection still gets every
+    event once and in order of index: workers tell each other of events, larger ones by reference, and what
+    is lost, doubled or overtaken on the way is put right from the store, at the latest `recheck_interval`
+    seconds after the room fell quiet. Then register connections with a `room_id`: which rooms the
+    channel is attached to is known only to the worker where that was done.
+
     Use it from one event loop. Raises InvalidInputError for settings that cannot work.
     """
 
@@ -113,12 +113,14 @@ class WebSocketChannel(Channel):
         send_timeout: float = 5.0,
         backlog: int = 1000,
         max_failures: int = 3,
+        recheck_interval: float = 30.0,
     ) -> None:
         super().__init__(channel_id)
         for name, value in (
             ("send_timeout", send_timeout),
             ("backlog", backlog),
             ("max_failures", max_failures),
+            ("recheck_interval", recheck_interval),
         ):
             if not value > 0:
                 raise InvalidInputError(f"{name} is {value!r}; give it a positive number")
@@ -134,7 +136,9 @@ class WebSocketChannel(Channel):
         self._followers: dict[str, Connection] = {}  # bound: connections
         self._attached: set[str] = set()
         self._audiences: dict[str, _Audience] = {}  # bound: rooms with connections
-        self._streams: dict[str, dict[str, _Live]] = {}  # bound: answers under way
+        self._live = LiveAnswers()
+        self._workers: Workers | None = None
+        self._recheck_interval = recheck_interval
         self._unsupervised: set[asyncio.Task[None]] = set()
         self._evicted = 0
 
@@ -142,8 +146,30 @@ class WebSocketChannel(Channel):
 
     @property
     def info(self) -> dict[str, Any]:
-        """How many connections there are, and how many were evicted so far."""
-        return {"connection_count": len(self._connections), "evicted": self._evicted}
+        """How many connections there are, and how many were evicted so far.
+
+        With other workers also how many rooms are listened to, and how many signals were not published.
+        """
+        known = {"connection_count": len(self._connections), "evicted": self._evicted}
+        if self._workers is not None:
+            known["rooms_listened_to"] = len(self._workers.watched)
+            known["unpublished"] = self._workers.unpublished
+        return known
+
+    @override
+    def bind(self, services: ChannelServices) -> None:
+        super().bind(services)
+        if services.has_other_workers:
+            from roomkit_plugins.websocket.workers import Workers
+
+            self._workers = Workers(
+                self.channel_id,
+                services,
+                self._live,
+                self._show,
+                self._show_frame,
+                recheck_interval=self._recheck_interval,
+            )
 
     @property
     def connection_count(self) -> int:
@@ -186,6 +212,17 @@ class WebSocketChannel(Channel):
             self._followers[connection_id] = connection
             self._audiences.clear()
             self._guide((connection,))
+
+    async def listening(self, room_id: str) -> None:
+        """Wait until the room's connections here are shown whatever any worker commits from now on.
+
+        For who sends a connection what it missed: register it, wait for this, read the timeline up to
+        its end, and then let through what came for the connection meanwhile, if its index is beyond
+        that. Without other workers, or connections in that room, there is nothing to wait for. It
+        waits for the store; and for the realtime backend for two seconds at most.
+        """
+        if self._workers is not None:
+            await self._workers.listening(room_id)
 
     def unregister_connection(self, connection_id: str, send_fn: SendFn | None = None) -> bool:
         """Stop sending to a connection; False when there is none of that id.
@@ -236,6 +273,8 @@ class WebSocketChannel(Channel):
         connection.rooms.add(room_id)
         self._members.setdefault(room_id, {})[connection.id] = connection
         self._audiences.pop(room_id, None)
+        if self._workers is not None:
+            self._workers.watch(room_id)
         if not watched:
             self._catch_up(connection, room_id)
 
@@ -246,6 +285,18 @@ class WebSocketChannel(Channel):
         if not members:
             del self._members[room_id]
         self._audiences.pop(room_id, None)
+        self._look_around((room_id,))
+
+    def _look_around(self, room_ids: Sequence[str]) -> None:
+        """Stop listening to rooms that nobody here follows any more, unless somebody comes at once."""
+        if self._workers is not None:
+            asyncio.get_running_loop().call_soon(self._unwatch, room_ids)
+
+    def _unwatch(self, room_ids: Sequence[str]) -> None:
+        assert self._workers is not None
+        for room_id in room_ids:
+            if not self._audience(room_id).everyone:
+                self._workers.unwatch(room_id)
 
     def _forget(self, connection: Connection) -> None:
         connection.drop()
@@ -257,6 +308,7 @@ class WebSocketChannel(Channel):
         if connection.follows:
             del self._followers[connection.id]
             self._audiences.clear()
+            self._look_around(tuple(self._attached))
 
     def _evict(self, connection: Connection, reason: str) -> None:
         if connection.gone:
@@ -289,11 +341,16 @@ class WebSocketChannel(Channel):
             if self._followers:
                 self._audiences.clear()
             self._guide(tuple(self._followers.values()), were=known)
+        if self._workers is not None:
+            self._workers.rebound(room_id)
+            self._look_around((room_id, *self._attached))
 
     def _guide(self, followers: Sequence[Connection], were: int = 0) -> None:
         """Show followers what goes on in the room there now is, or tell that they lost their way."""
         rooms = len(self._attached)
         if rooms == 1:
+            if followers and self._workers is not None:
+                self._workers.watch(next(iter(self._attached)))
             for connection in followers:
                 self._catch_up(connection, next(iter(self._attached)))
         elif rooms > 1 >= were and self.services is not None:
@@ -354,30 +411,73 @@ class WebSocketChannel(Channel):
 
         Skipped as `no_connections` when there is none it may go to. Raises ProviderError when
         every one of them failed at once.
+
+        With other workers, they are told of it in the background, and a connection here gets it in
+        its place among theirs. What is said here is then of this worker alone: sent means that there
+        are connections here, which have it or will have it next; where there are none, it is
+        skipped as `no_connections_here`, whoever gets it elsewhere.
         """
+        if self._workers is not None and event.index >= 0:
+            return self._deliver_everywhere(event, binding)
         connections = self._audience(binding.room_id).everyone
         if event.source.channel_id == self.channel_id:
             connections = _not_the_senders(connections, event.source)
         if not connections:
             return ChannelOutput.skipped("no_connections")
         if not self._fan_out.send(connections, event):
-            raise ProviderError(
-                f"none of the {len(connections)} connections of channel {self.channel_id!r} in room "
-                f"{binding.room_id!r} took the event: their send functions failed",
-                error_code=ErrorCode.INVALID_RECIPIENT,  # not the provider's fault: other rooms go on
-            )
+            raise self._all_failed(len(connections), binding.room_id)
         return ChannelOutput.empty()
+
+    def _deliver_everywhere(self, event: RoomEvent, binding: ChannelBinding) -> ChannelOutput:
+        assert self._workers is not None
+        connections = self._audience(binding.room_id).everyone
+        if event.source.channel_id == self.channel_id:
+            connections = _not_the_senders(connections, event.source)
+        # A piece of a message that was split has the index of all of it.
+        taken = self._workers.offer(event, whole=binding.capabilities.max_length is None)
+        if not connections:
+            return ChannelOutput.skipped("no_connections_here")
+        if taken == 0:
+            raise self._all_failed(len(connections), binding.room_id)
+        return ChannelOutput.empty()
+
+    def _all_failed(self, number: int, room_id: str) -> ProviderError:
+        return ProviderError(
+            f"none of the {number} connections of channel {self.channel_id!r} in room "
+            f"{room_id!r} took the event: their send functions failed",
+            error_code=ErrorCode.INVALID_RECIPIENT,  # not the provider's fault: other rooms go on
+        )
+
+    def _show(self, room_id: str, event: RoomEvent) -> int:
+        """Send an event to the connections here it is for; it ends the answer it was shown as."""
+        audience = self._audience(room_id)
+        if self._live.end(room_id, event.id) is not None:
+            taken = self._fan_out.send(audience.streaming, StreamEnd(room_id, event.id, event))
+            return taken + self._fan_out.send(audience.plain, event)
+        connections = audience.everyone
+        if event.source.channel_id == self.channel_id:
+            connections = _not_the_senders(connections, event.source)
+        return self._fan_out.send(connections, event)
+
+    def _show_frame(self, room_id: str, frame: StreamMessage) -> None:
+        """Send a frame to the connections here that see answers grow."""
+        self._fan_out.send(self._audience(room_id).streaming, frame)
 
     # -- answers while they are generated -----------------------------------------------------
 
     @property
     def supports_streaming_delivery(self) -> bool:
-        """Whether any connection can show an answer while it is generated."""
-        return any(connection.stream_send_fn is not None for connection in self._connections.values())
+        """Whether any connection, here or perhaps elsewhere, can show an answer while it is generated."""
+        return self._workers is not None or any(
+            connection.stream_send_fn is not None for connection in self._connections.values()
+        )
 
     def can_stream(self, binding: ChannelBinding) -> bool:
-        """Return whether any connection of that room can show an answer while it is generated."""
-        return bool(self._audience(binding.room_id).streaming)
+        """Return whether any connection of that room can show an answer while it is generated.
+
+        With other workers that cannot be known, so it is assumed.
+        """
+        return self._workers is not None or bool(self._audience(binding.room_id).streaming)
 
     async def deliver_stream(
         self, text_stream: TextStream, event: RoomEvent, binding: ChannelBinding, context: RoomContext
@@ -385,17 +485,24 @@ class WebSocketChannel(Channel):
         """Show an answer while it is generated: a start, the pieces, and one end or error, whatever comes.
 
         Who joins meanwhile gets a start and the text so far. Connections without a `stream_send_fn`
-        get the committed event alone.
+        get the committed event alone. It grows on the connections of other workers too, in larger
+        pieces; a piece that is lost on the way is made up for within seconds, and by the event.
         """
         room_id, stream_id = binding.room_id, text_stream.id
-        live = _Live(StreamStart(room_id, stream_id, event.source, stream_id))
-        self._streams.setdefault(room_id, {})[stream_id] = live
-        send = self._fan_out.send
-        send(self._audience(room_id).streaming, live.start)
+        live = LiveAnswer(StreamStart(room_id, stream_id, event.source, stream_id), event.visibility)
+        self._live.add(live)
+        self._show_frame(room_id, live.start)
+        workers = self._workers
+        if workers is not None:
+            workers.begin(live)
         try:
             async for text in text_stream:
-                live.pieces.append(text)
-                send(self._audience(room_id).streaming, StreamChunk(room_id, stream_id, text))
+                if live.over:  # its event was shown already
+                    continue
+                live.add(text)
+                self._show_frame(room_id, StreamChunk(room_id, stream_id, text))
+                if workers is not None:
+                    workers.grow(live, text)
         except asyncio.CancelledError:
             self._end(live, text_stream.event, "answer_cancelled")
             raise
@@ -404,30 +511,32 @@ class WebSocketChannel(Channel):
             raise
         return self._end(live, text_stream.event, "answer_withheld")
 
-    def _end(self, live: _Live, event: RoomEvent | None, why_not: StreamErrorCode) -> ChannelOutput:
+    def _end(self, live: LiveAnswer, event: RoomEvent | None, why_not: StreamErrorCode) -> ChannelOutput:
         """End a stream with the committed event, or say why there is none."""
         room_id, stream_id = live.start.room_id, live.start.stream_id
-        streams = self._streams[room_id]
-        del streams[stream_id]
-        if not streams:
-            del self._streams[room_id]
-        audience = self._audience(room_id)
         if event is None:
-            self._fan_out.send(audience.streaming, StreamError(room_id, stream_id, why_not))
+            self._live.end(room_id, stream_id)
+            self._show_frame(room_id, StreamError(room_id, stream_id, why_not))
+            if self._workers is not None:
+                self._workers.break_off(live, why_not)
             return ChannelOutput.skipped("nothing_committed")
-        taken = self._fan_out.send(audience.streaming, StreamEnd(room_id, stream_id, event))
-        taken += self._fan_out.send(audience.plain, event)
-        return ChannelOutput.empty() if taken else ChannelOutput.skipped("no_connections")
+        if self._workers is None:
+            taken = self._show(room_id, event)
+            return ChannelOutput.empty() if taken else ChannelOutput.skipped("no_connections")
+        self._workers.finish(live, event)
+        if self._audience(room_id).everyone:
+            return ChannelOutput.empty()
+        self._live.end(room_id, stream_id)
+        return ChannelOutput.skipped("no_connections_here")
 
     def _catch_up(self, connection: Connection, room_id: str) -> None:
         """Show a connection the answers that are being generated in a room it has just joined."""
         if connection.stream_send_fn is None:
             return
-        for stream_id, live in tuple(self._streams.get(room_id, {}).items()):
+        for live in self._live.of(room_id):
             self._fan_out.send((connection,), live.start)
             if live.pieces:
-                text = "".join(live.pieces)
-                self._fan_out.send((connection,), StreamChunk(room_id, stream_id, text))
+                self._fan_out.send((connection,), StreamChunk(room_id, live.start.stream_id, live.text))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -442,6 +551,8 @@ class WebSocketChannel(Channel):
         """Forget every connection; the sockets are their owners' to close. Idempotent."""
         for connection in tuple(self._connections.values()):
             self._forget(connection)
+        if self._workers is not None:
+            await self._workers.close()
         self._attached.clear()
         self._audiences.clear()
 

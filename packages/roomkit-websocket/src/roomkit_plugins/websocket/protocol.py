@@ -11,6 +11,7 @@ sent twice, it counts once, after a reconnect too.
 | `reaction` | `event_id`, `emoji`; `action` (`add` or `remove`) |
 | `typing` | `is_typing` (true unless said otherwise) |
 | `read` | `event_id` |
+| `more` | `after`: the index to go on after, instead of the one last sent |
 
 `content` is an `EventContent` of type text, rich, media, location, audio, video or composite.
 
@@ -20,6 +21,7 @@ The server sends:
 |---|---|
 | `ready` | `room_id`, `participant_id`, `connection_id`, `index` (of the newest event) |
 | `event` | `event` |
+| `more` | `after`, `index`: what was missed goes on after `after`; see below |
 | `stream_start` | `room_id`, `stream_id`, `event_id`, `source` |
 | `stream_chunk` | `room_id`, `stream_id`, `delta` |
 | `stream_end` | `room_id`, `stream_id`, `event` |
@@ -28,6 +30,13 @@ The server sends:
 | `ephemeral` | `event`: typing, presence, read marks, reactions |
 | `error` | `code`, `message`, `next_step`; `client_id` of what was refused, if it had one |
 
+Resuming. A client that connects with an index gets every event after it that it may see, in order, then
+what happens, with nothing between missing or doubled, whichever worker it was and is connected to. A
+replay has a bound: beyond it the server sends `more`, and until the client answers with `more`
+it gets neither further events nor answers under way, only signals and acknowledgements. An index ahead
+of the room's newest event is answered with the error `index_ahead`, and the client is shown what
+happens from then on.
+
 Clients never see what is not theirs to see: vendors' payloads and ids, other clients' connections
 and keys, former contents of what was edited, usage of models.
 """
@@ -35,6 +44,7 @@ and keys, former contents of what was edited, usage of models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,10 +63,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrameError",
+    "More",
     "ack_frame",
     "encode",
     "ephemeral_frame",
     "error_frame",
+    "more_frame",
     "parse",
     "ready_frame",
 ]
@@ -98,13 +110,20 @@ class FrameError(InvalidInputError):
         self.client_id = client_id
 
 
+@dataclass(slots=True, frozen=True)
+class More:
+    """The client has taken in what it was sent; `after` is where it wants to go on, if it says so."""
+
+    after: int | None
+
+
 # -- what a client sends ----------------------------------------------------------------------
 
 
 def parse(
     data: str | bytes, *, channel_id: str, connection_id: str, participant_id: str | None
-) -> InboundMessage:
-    """Return the message of a client's frame.
+) -> InboundMessage | More:
+    """Return the message of a client's frame, or its wish for more of what it missed.
 
     Who sent it is what the caller knows of the connection; nothing in the frame can change that.
     The idempotency key is the `client_id` within the participant's, else the connection's, own.
@@ -112,12 +131,14 @@ def parse(
     """
     frame = _object(data)
     kind = frame.get("type")
+    if kind == "more":
+        return More(_index(frame))
     builder = _BUILDERS.get(kind) if isinstance(kind, str) else None
     if builder is None:
         raise FrameError(
             "unknown_type",
             "this type of frame is not known",
-            next_step=f"send one of the types {', '.join(_BUILDERS)}",
+            next_step=f"send one of the types {', '.join(_BUILDERS)}, more",
         )
     client_id = _name(frame, "client_id", required=False)
     sender = participant_id or connection_id
@@ -245,6 +266,15 @@ def _name(frame: Mapping[str, Any], field: str, *, required: bool = True) -> str
     return value
 
 
+def _index(frame: Mapping[str, Any]) -> int | None:
+    after = frame.get("after")
+    if after is None:
+        return None
+    if not isinstance(after, int) or isinstance(after, bool) or not -1 <= after < 2**63:
+        raise _wrong("after", "the index of the last event seen, or -1")
+    return after
+
+
 def _wrong(field: str, expected: str) -> FrameError:
     return FrameError(
         "invalid_field",
@@ -294,6 +324,11 @@ def ready_frame(*, room_id: str, participant_id: str | None, connection_id: str,
             "index": index,
         }
     )
+
+
+def more_frame(*, after: int, index: int) -> bytes:
+    """Return what tells a client that it has missed more than it is sent at once."""
+    return to_json({"type": "more", "after": after, "index": index})
 
 
 def ack_frame(event: RoomEvent, *, client_id: str | None, duplicate: bool) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -70,7 +71,8 @@ class WebSocketServer:
 
     A client connects to `/rooms/ROOM?participant=NAME`, to a room that the channel is attached to.
     With `&after=INDEX` it is first sent the events after that index (-1: all), without gaps or
-    doubles. `room_of` and `participant_of` read both from the request in another way.
+    doubles, and no more than `max_replay` at once: then it has to ask for the rest. `room_of` and
+    `participant_of` read both from the request in another way.
 
     `authenticate` says who a client is, whatever it claims; without it the server listens on
     loopback addresses only. Browsers are let in from pages of the same host (on loopback: of this
@@ -97,7 +99,12 @@ class WebSocketServer:
         ping_timeout: float | None = 20.0,
         close_timeout: float = 5.0,
         max_frame_bytes: int = 65_536,
+        max_replay: int = 1000,
     ) -> None:
+        if max_replay < 1:
+            raise InvalidInputError(
+                f"max_replay is {max_replay}: a client that resumes gets at least one event"
+            )
         if authenticate is None and not _is_loopback(host):
             raise InvalidInputError(
                 f"{host!r} can be reached from other machines: pass authenticate=, which says who a client "
@@ -114,6 +121,7 @@ class WebSocketServer:
         self._ping = (ping_interval, ping_timeout)
         self._close_timeout = close_timeout
         self._max_frame_bytes = max_frame_bytes
+        self._max_replay = max_replay
         self._server: Server | None = None
         self._last: tuple[Frame, bytes] | None = None
 
@@ -237,6 +245,7 @@ class WebSocketServer:
             new_id(),
             admission.participant_id,
             self._encoded,
+            self._max_replay,
         )
         await session.run(admission.after)
 
@@ -248,16 +257,14 @@ class WebSocketServer:
 
 
 _ADMISSION = "roomkit_admission"
+_INDEX = re.compile(r"-1|[0-9]{1,18}")
 
 
 def _after(request: SocketRequest) -> int | None:
     after = request.query.get("after")
     if after is None:
         return None
-    try:
-        index = int(after) if len(after) < 20 else -2
-    except ValueError:
-        index = -2
+    index = int(after) if _INDEX.fullmatch(after) else -2
     if index < -1:
         raise _Refusal(400, "after= is the index of the last event seen, or -1")
     return index

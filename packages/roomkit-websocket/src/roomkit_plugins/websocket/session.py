@@ -16,12 +16,14 @@ from roomkit.abc.errors import KitClosedError, RoomKitError
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.visibility import admits
-from roomkit_plugins.websocket.frames import StreamChunk, StreamStart
+from roomkit_plugins.websocket.channel import WebSocketChannel
 from roomkit_plugins.websocket.protocol import (
     FrameError,
+    More,
     ack_frame,
     ephemeral_frame,
     error_frame,
+    more_frame,
     parse,
     ready_frame,
 )
@@ -40,6 +42,7 @@ __all__ = ["Session"]
 _log = logging.getLogger("roomkit.websocket.server")
 _PAGE = 100
 _HELD = 1000
+_ANSWERS = 64
 _CODE = re.compile(r"[a-z][a-z_]*")
 _NEXT_STEPS = {
     "rate_limited": "wait a moment, then send it again",
@@ -54,7 +57,8 @@ class Session:
     """Writes to one socket, and takes in what comes by it.
 
     Between the registration and the end of the replay live frames are held back, so that a client
-    that resumes sees every event once and in order.
+    that resumes sees every event once and in order. A client that missed more than `max_replay`
+    events is not registered until it has asked for the rest, part by part.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Session:
         connection_id: str,
         participant_id: str | None,
         encode: Callable[[Frame], bytes],
+        max_replay: int,
     ) -> None:
         self._kit = kit
         self._binding = binding
@@ -72,25 +77,23 @@ class Session:
         self._connection_id = connection_id
         self._participant_id = participant_id
         self._encode = encode
-        self._held: deque[Frame] | None = deque()  # bound: _HELD, kept by send
+        self._max_replay = max_replay
+        self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
         self._replayed = -1
-        self._skipped: set[str] = set()  # bound: answers under way when the client came
+        self._answers: deque[str] = deque(maxlen=_ANSWERS)
+        """Ids of the last answers replayed: they are not shown again as streams that come late."""
+        self._asks_for_more = False
 
     async def run(self, after: int | None) -> None:
         """Serve the client until it goes; `after` is the index of the last event it has seen."""
         kit, room_id, channel_id = self._kit, self._binding.room_id, self._binding.channel_id
-        await kit.connect_websocket(
-            channel_id,
-            self._connection_id,
-            self.send,
-            stream_send_fn=self.send,
-            room_id=room_id,
-            participant_id=self._participant_id,
-        )
         subscription: str | None = None
         try:
+            await self._join()
+            latest = (await kit.get_room(room_id)).latest_index
+            await self._greet(latest, after)
             subscription = await kit.subscribe_room(room_id, self.signal, as_channel=channel_id)
-            await self._begin(after)
+            await self._go_on(None if after is None or after > latest else after)
             async for data in self._socket:
                 await self._take(data)
         except ConnectionClosed:
@@ -101,6 +104,22 @@ class Session:
             await kit.disconnect_websocket(channel_id, self._connection_id)
             if subscription is not None:
                 await kit.unsubscribe_room(subscription)
+
+    async def _join(self) -> None:
+        """Have what happens sent here, from now on, and hold it back."""
+        kit, room_id, channel_id = self._kit, self._binding.room_id, self._binding.channel_id
+        self._held = deque()  # bound: _HELD, kept by send
+        await kit.connect_websocket(
+            channel_id,
+            self._connection_id,
+            self.send,
+            stream_send_fn=self.send,
+            room_id=room_id,
+            participant_id=self._participant_id,
+        )
+        channel = kit.get_channel(channel_id)
+        if isinstance(channel, WebSocketChannel):
+            await channel.listening(room_id)
 
     # -- to the client ------------------------------------------------------------------------
 
@@ -128,36 +147,59 @@ class Session:
             self._socket.transport.abort()  # evicted: what was being written is broken off
             raise
 
-    async def _begin(self, after: int | None) -> None:
-        room = await self._kit.get_room(self._binding.room_id)
+    async def _greet(self, latest: int, after: int | None) -> None:
         await self._write(
             ready_frame(
-                room_id=room.id,
+                room_id=self._binding.room_id,
                 participant_id=self._participant_id,
                 connection_id=self._connection_id,
-                index=room.latest_index,
+                index=latest,
             )
         )
-        if after is not None:
-            await self._replay(after)
+        if after is not None and after > latest:
+            await self._write(
+                error_frame(
+                    "index_ahead",
+                    f"the newest event of this room has the index {latest}, not {after}",
+                    next_step="forget what you have of this room and connect again with after=-1",
+                )
+            )
+
+    async def _go_on(self, after: int | None) -> None:
+        """Send what came after an index, then what was held back, then what happens."""
+        if after is not None and not await self._replay(after):
+            self._held = None
+            await self._kit.disconnect_websocket(self._binding.channel_id, self._connection_id)
+            self._asks_for_more = True
+            room = await self._kit.get_room(self._binding.room_id)
+            await self._write(more_frame(after=self._replayed, index=room.latest_index))
+            return
         while self._held:
             frame = self._held.popleft()
             if not self._was_replayed(frame):
                 await self._write(self._encode(frame))
         self._held = None
 
-    async def _replay(self, after: int) -> None:
-        shown: set[str] = set()  # bound: one replay
+    async def _replay(self, after: int) -> bool:
+        """Send what came after an index; False when that is more than is sent at once."""
+        self._replayed = after
+        left = self._max_replay
         while page := await self._kit.get_timeline(
-            self._binding.room_id, limit=_PAGE, after_index=after, as_channel=self._binding.channel_id
+            self._binding.room_id,
+            limit=_PAGE,
+            after_index=self._replayed,
+            as_channel=self._binding.channel_id,
         ):
             for event in page:
                 if self._is_for_client(event):
+                    if not left:
+                        return False
+                    left -= 1
                     await self._write(self._encode(event))
-                    shown.add(event.id)
-            after = self._replayed = page[-1].index
-        assert self._held is not None
-        self._skipped = {frame.stream_id for frame in self._held if isinstance(frame, StreamStart)} & shown
+                    if event.generation is not None:
+                        self._answers.append(event.id)
+                self._replayed = event.index
+        return True
 
     def _is_for_client(self, event: RoomEvent) -> bool:
         """Whether the client would have been shown the event, had it been there.
@@ -176,11 +218,7 @@ class Session:
     def _was_replayed(self, frame: Frame) -> bool:
         if isinstance(frame, RoomEvent):
             return 0 <= frame.index <= self._replayed
-        if frame.stream_id not in self._skipped:
-            return False
-        if not isinstance(frame, StreamStart | StreamChunk):
-            self._skipped.discard(frame.stream_id)
-        return True
+        return frame.stream_id in self._answers
 
     # -- from the client ----------------------------------------------------------------------
 
@@ -199,6 +237,9 @@ class Session:
                 )
             )
             return
+        if isinstance(message, More):
+            await self._more(message)
+            return
         try:
             result = await self._kit.process_inbound(message, room_id=self._binding.room_id, wait="committed")
         except KitClosedError:
@@ -211,6 +252,21 @@ class Session:
             await self._refuse(message, "internal_error")
         else:
             await self._answer(message, result)
+
+    async def _more(self, wish: More) -> None:
+        if not self._asks_for_more:
+            await self._write(
+                error_frame(
+                    "nothing_more",
+                    "nothing is being held back",
+                    next_step="send more only after a frame of that type",
+                )
+            )
+            return
+        self._asks_for_more = False
+        await self._join()
+        # Never back: what was sent is not sent again.
+        await self._go_on(self._replayed if wish.after is None else max(wish.after, self._replayed))
 
     async def _answer(self, message: InboundMessage, result: InboundResult) -> None:
         if result.blocked:

@@ -1,0 +1,174 @@
+"""What one room shows to the connections of this worker: every event once, in order of index."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from roomkit.models.enums import EventStatus, EventType
+from roomkit.models.visibility import admits
+
+if TYPE_CHECKING:
+    from roomkit.abc.services import Excerpt
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["RoomFeed", "may_show"]
+
+_log = logging.getLogger("roomkit.websocket")
+
+_PAGE = 100
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 15.0
+_REMEMBERED = 64
+
+type Read = Callable[[int | None, int], Awaitable[Excerpt | None]]
+"""`async (after_index, limit)`: what the store has of the room."""
+
+type Show = Callable[[RoomEvent], int]
+"""Hands an event to the connections; returns how many took it."""
+
+
+class RoomFeed:
+    """The events of a room from three sides: delivered here, heard from other workers, read from the store.
+
+    `cursor` is the index of the newest event that was shown, or found to be nobody's here. What is not
+    beyond it is a repetition. What comes right after it is shown at once; anything further, and
+    whatever the binding as it was last read does not admit, is left to the store: it is read from the
+    cursor on, with the binding as it is then. Reading is tried until it succeeds.
+    """
+
+    def __init__(self, room_id: str, read: Read, show: Show) -> None:
+        self.room_id = room_id
+        self.cursor = -1
+        self.binding: ChannelBinding | None = None
+        self.shown: deque[str] = deque(maxlen=_REMEMBERED)
+        """Ids of the newest generated events that were shown: late words of those are too late."""
+        self.quiet = False
+        """Whether nothing came since somebody set this."""
+        self._read = read
+        self._show = show
+        self._begun = False
+        self._first: int | None = None
+        self._target = -1
+        self._filling: asyncio.Task[None] | None = None
+
+    def offer(self, event: RoomEvent) -> int | None:
+        """Show an event in its place; return how many took it, None when that is not known (yet)."""
+        self.quiet = False
+        if self._filling is None and self._begun:
+            if event.index <= self.cursor:
+                return None
+            if event.index == self.cursor + 1 and self.binding is not None and may_show(self.binding, event):
+                return self._put(event)
+        self.reach(event.index)
+        return None
+
+    def reach(self, index: int) -> None:
+        """See to it that everything up to `index` is shown."""
+        if not self._begun:
+            self._first = index if self._first is None else min(self._first, index)
+        if index > self.cursor or not self._begun:
+            self._target = max(self._target, index)
+            self.fill()
+
+    def renew(self) -> None:
+        """Read the binding again, and what came after the cursor."""
+        self.binding = None
+        self.fill()
+
+    def fill(self) -> None:
+        """Read on from the cursor, unless that is under way."""
+        if self._filling is None and self._begun:
+            name = f"read on in room {self.room_id}"
+            self._filling = asyncio.Task(self._fill(), name=name, context=Context())
+
+    async def begin(self) -> None:
+        """Find out where the room is; what is committed from now on is shown. Tried until it succeeds."""
+        excerpt = await self._patiently(None)
+        self.cursor = -1 if excerpt is None else excerpt.latest_index
+        if self._first is not None:  # it was delivered here meanwhile
+            self.cursor = min(self.cursor, self._first - 1)
+        self.binding = None if excerpt is None else excerpt.binding
+        self._begun = True
+        if self._target > self.cursor:
+            self.fill()
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.wait((self._filling,))
+
+    def _put(self, event: RoomEvent) -> int:
+        self.cursor = event.index
+        if event.generation is not None:
+            self.shown.append(event.id)
+        return self._show(event)
+
+    async def _fill(self) -> None:
+        try:
+            again = True
+            while again:
+                wanted, self._target = self._target, -1
+                again = await self._page(wanted) or self._target > self.cursor
+        finally:
+            self._filling = None
+
+    async def _page(self, wanted: int) -> bool:
+        """Show a page of what comes after the cursor; return whether there is another one."""
+        excerpt = await self._patiently(self.cursor)
+        if excerpt is None:  # not attached any more, or the room is gone
+            self.binding = None
+            self.cursor = max(self.cursor, wanted)
+            return False
+        self.binding = excerpt.binding
+        if excerpt.latest_index < self.cursor:  # another room of that id, after the first was deleted
+            self.cursor = -1
+            return True
+        for event in excerpt.events:
+            if may_show(excerpt.binding, event):
+                self._put(event)
+            else:
+                self.cursor = event.index
+        if len(excerpt.events) >= _PAGE:
+            return True
+        self.cursor = max(self.cursor, excerpt.latest_index)
+        if wanted > self.cursor:
+            _log.warning(
+                "room %r was said to have an event %d, but the store knows none beyond %d",
+                self.room_id,
+                wanted,
+                self.cursor,
+            )
+        return False
+
+    async def _patiently(self, after: int | None) -> Excerpt | None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._read(after, _PAGE)
+            except Exception as error:  # noqa: BLE001  # a store may raise anything: it is asked again
+                _log.warning(
+                    "the timeline of room %r could not be read (%s); trying again in %.1f s",
+                    self.room_id,
+                    type(error).__name__,
+                    pause,
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def may_show(binding: ChannelBinding, event: RoomEvent) -> bool:
+    """Return whether a committed event goes to the connections of `binding`, as a delivery would."""
+    return (
+        binding.can_read
+        and event.status is not EventStatus.BLOCKED
+        and not event.deleted
+        and admits(event.visibility, binding.channel_id, binding.category)
+        and (event.type is not EventType.REACTION or binding.capabilities.supports_reactions)
+    )
