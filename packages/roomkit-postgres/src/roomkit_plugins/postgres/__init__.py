@@ -1,1 +1,21 @@
-"""The postgres plugin."""
+"""RoomKit on PostgreSQL: the store, the room locks and the signals of many workers."""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.postgres.config import PostgresConfig as PostgresConfig
+    from roomkit_plugins.postgres.locks import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.postgres.realtime import PostgresRealtime as PostgresRealtime
+    from roomkit_plugins.postgres.store import PostgresStore as PostgresStore
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "PostgresConfig": "config",
+            "PostgresLockManager": "locks",
+            "PostgresRealtime": "realtime",
+            "PostgresStore": "store",
+        },
+    )

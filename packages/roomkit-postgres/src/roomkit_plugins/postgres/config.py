@@ -1,0 +1,92 @@
+"""Where the database is, and how patient to be with it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+__all__ = ["PostgresConfig"]
+
+_ADDRESS = re.compile(
+    r"(?:postgresql|postgres)://(?:[^@/?#]*@)?(?P<hosts>[^@/?#]*)(?:/(?P<database>[^?#/]*))?(?:\?.*)?"
+)
+_PORT = re.compile(r".*?(?::\d+)?", re.DOTALL)
+
+
+class PostgresConfig(BaseModel):
+    """The settings that `PostgresStore`, `PostgresLockManager` and `PostgresRealtime` share.
+
+    Times are seconds. Nothing of the DSN but the servers' addresses and the database's name ever
+    shows, not in the error of a DSN that cannot be read either.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    dsn: SecretStr
+    """`postgresql://user:password@host:5432/database`; what is special in a password is percent-encoded."""
+    schema_name: str = Field(default="public", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """The schema that holds RoomKit's tables; it must be there."""
+    namespace: str = "roomkit"
+    """Locks and signals of different namespaces do not meet, in one database."""
+    application_name: str = "roomkit"
+    """What the connections are called in `pg_stat_activity`."""
+    min_size: int = Field(default=2, ge=0, le=1000)
+    """Connections of the store that are kept open."""
+    max_size: int = Field(default=10, ge=1, le=1000)
+    """Connections of the store at most; the locks and the signals have one of their own each."""
+    connect_timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
+    """How long making a connection may take."""
+    command_timeout: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+    """How long a statement may take."""
+    acquire_timeout: float = Field(default=5.0, gt=0, le=3600, allow_inf_nan=False)
+    """How long to wait for a connection: for a free one of the store's, or for a server that is gone."""
+    statement_cache_size: int = Field(default=100, ge=0)
+    """Prepared statements a connection keeps; 0 behind a pooler that does not know them."""
+
+    @field_validator("dsn")
+    @classmethod
+    def _check_dsn(cls, dsn: SecretStr) -> SecretStr:
+        match = _ADDRESS.fullmatch(dsn.get_secret_value())
+        # An unescaped @ / : of a password would become a part of the address, and show.
+        if match is None or not all(_PORT.fullmatch(host) for host in match["hosts"].split(",")):
+            raise ValueError(
+                "the DSN cannot be read: it must be postgresql://user:password@host:port/database, with "
+                "what is special in the password percent-encoded (urllib.parse.quote(password, safe=''))"
+            )
+        return dsn
+
+    @field_validator("max_size")
+    @classmethod
+    def _check_max_size(cls, max_size: int, info: Any) -> int:
+        if max_size < info.data.get("min_size", 0):
+            raise ValueError(f"max_size is {max_size}, below min_size {info.data['min_size']}")
+        return max_size
+
+    @classmethod
+    def of(cls, given: PostgresConfig | str) -> PostgresConfig:
+        """Return a configuration as it is, or one for a DSN. Raises pydantic.ValidationError."""
+        return given if isinstance(given, PostgresConfig) else cls(dsn=SecretStr(given))
+
+    @property
+    def where(self) -> str:
+        """The servers and the database, for messages: `host:port/database`."""
+        match = _ADDRESS.fullmatch(self.dsn.get_secret_value())
+        if match is None:  # a copy made past the validation
+            return "PostgreSQL"
+        return f"{match['hosts'] or 'localhost'}/{match['database'] or ''}"
+
+    def connection_options(self, **server_settings: str) -> dict[str, Any]:
+        """Return the keywords of `asyncpg.connect` and `create_pool`, with settings of the session."""
+        return {
+            "dsn": self.dsn.get_secret_value(),
+            "timeout": self.connect_timeout,
+            "command_timeout": self.command_timeout,
+            "statement_cache_size": self.statement_cache_size,
+            "server_settings": {
+                "application_name": self.application_name,
+                "search_path": self.schema_name,
+                **server_settings,
+            },
+        }

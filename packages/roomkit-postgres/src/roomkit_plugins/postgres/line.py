@@ -1,0 +1,245 @@
+"""One connection of its own, and the task that gives it everybody's orders, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future, get_running_loop
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
+
+from roomkit.abc.errors import (
+    StoreAccessError,
+    StoreClosedError,
+    StoreError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+)
+from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.errors import FAILURES, translated
+
+__all__ = ["Connection", "Crew", "Line", "Order"]
+
+type Connection = asyncpg.Connection[asyncpg.Record]
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_LASTING = 1.0
+"""A connection that lived this long was a good one: the next is tried without delay."""
+_BATCH = 500
+_HOPELESS = (StoreAccessError, StoreReadOnlyError, StoreSchemaError)
+"""What does not pass by itself in a few seconds."""
+# So that a server notices within half a minute that a worker is gone without a word, and frees its locks.
+_KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+
+
+class Order:
+    """Something to be done on the connection; `outcome` has the result, a StoreError, or is cancelled.
+
+    A repeatable order that was under way when the connection broke is done again on the next one.
+    Others fail then: whether they were done is not known.
+    """
+
+    __slots__ = ("deadline", "is_repeatable", "outcome")
+
+    def __init__(self, *, is_repeatable: bool) -> None:
+        self.outcome: Future[int] = get_running_loop().create_future()
+        self.is_repeatable = is_repeatable
+        self.deadline = 0.0
+
+
+class Crew[O: Order](Protocol):
+    """What works on a line."""
+
+    @property
+    def is_on_duty(self) -> bool:
+        """Whether the connection is to be restored when it breaks, though nobody asked for anything."""
+
+    async def prepare(self, connection: Connection) -> None:
+        """Make a new connection ready. It may raise what the driver raises."""
+
+    async def perform(self, connection: Connection, orders: Sequence[O]) -> None:
+        """Do the orders, in their order, and set the outcome of each. It may raise what the driver raises."""
+
+    def lost(self, error: StoreError) -> None:
+        """Take note that the connection that was prepared last is gone, and all that it held."""
+
+
+class Line[O: Order]:
+    """Keeps one connection, and hands its crew whatever was ordered meanwhile, in batches.
+
+    It connects at the first order, and again when the connection breaks: at once, then ever more
+    slowly. An order that finds no server within `acquire_timeout` fails with a StoreError; one for
+    which there is no hope (a wrong password) fails at once.
+    """
+
+    def __init__(self, config: PostgresConfig, name: str, crew: Crew[O]) -> None:
+        self._config = config
+        self._name = name
+        self._crew = crew
+        self._orders: deque[O] = deque()  # bound: the tasks that wait, and one order per lock they held
+        self._connection: Connection | None = None
+        self._connected_at = 0.0
+        self._failures = 0
+        self._news = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now, as far as is known."""
+        return self._connection is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._closing.is_set()
+
+    def submit(self, order: O) -> None:
+        """Have an order done after all that were submitted before it; `order.outcome` tells the end."""
+        if self._closing.is_set():
+            self._fail([order], self._closed_error())
+            return
+        order.deadline = get_running_loop().time() + self._config.acquire_timeout
+        self._orders.append(order)
+        self.wake()
+
+    def wake(self) -> None:
+        """See whether there is something to do."""
+        self._news.set()
+        if self._task is None and not self._closing.is_set():
+            self._task = asyncio.create_task(self._serve(), name=self._name)
+
+    async def close(self) -> None:
+        """End the connection in good order; orders that wait fail. Idempotent."""
+        self._closing.set()
+        self._news.set()
+        if self._task is not None:
+            if self._connection is None:
+                self._task.cancel()
+            done, _ = await asyncio.wait([self._task], timeout=self._config.acquire_timeout)
+            if not done:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+
+    async def _serve(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if not self._orders and (self._connection is not None or not self._crew.is_on_duty):
+                    self._news.clear()
+                    await self._news.wait()
+                elif self._connection is None:
+                    await self._connect()
+                else:
+                    await self._work(self._connection)
+        finally:
+            self._fail(self._orders, self._closed_error())
+            await self._hang_up()
+
+    async def _work(self, connection: Connection) -> None:
+        batch: list[O] = []
+        while self._orders and len(batch) < _BATCH:
+            order = self._orders.popleft()
+            if not order.outcome.done():
+                batch.append(order)
+        if not batch:
+            return
+        try:
+            await self._crew.perform(connection, batch)
+        except asyncio.CancelledError:
+            self._fail(batch, self._closed_error())
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, who waits is told and the line goes on
+            failure = translated(error, self._config.where)
+            failure.__cause__ = error
+            self._lose(connection, failure)
+            for order in reversed(batch):
+                if order.is_repeatable and isinstance(error, FAILURES) and not order.outcome.done():
+                    self._orders.appendleft(order)
+            self._fail([order for order in batch if order not in self._orders], failure)
+
+    async def _connect(self) -> None:
+        if self._failures:
+            await self._pause()
+            if self._closing.is_set():
+                return
+        now = get_running_loop().time()
+        patience = min([self._config.connect_timeout, *(order.deadline - now for order in self._orders)])
+        try:
+            async with asyncio.timeout(max(patience, _FIRST_PAUSE)):
+                self._connection = await self._connected()
+        except FAILURES as error:
+            self._failures += 1
+            failure = translated(error, self._config.where)
+            failure.__cause__ = error
+            self._give_up(failure)
+        else:
+            self._connected_at = get_running_loop().time()
+
+    async def _connected(self) -> Connection:
+        options = self._config.connection_options(synchronous_commit="off", **_KEEPALIVE)
+        connection: Connection = await asyncpg.connect(**options)
+        try:
+            await self._crew.prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.add_termination_listener(self._ended)
+        return connection
+
+    def _give_up(self, failure: StoreError) -> None:
+        now = get_running_loop().time()
+        hopeless = isinstance(failure, _HOPELESS)
+        failed = [order for order in self._orders if hopeless or order.deadline <= now]
+        for order in failed:
+            self._orders.remove(order)
+        self._fail(failed, failure)
+
+    async def _pause(self) -> None:
+        """Wait before the next attempt, but not past what an order can wait."""
+        now = get_running_loop().time()
+        delay = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 8), _LONGEST_PAUSE)
+        delay = min([delay, *(order.deadline - now for order in self._orders)])
+        try:
+            async with asyncio.timeout(max(delay, 0)):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    def _ended(self, connection: object) -> None:
+        """Hear from the driver that a connection has ended."""
+        if self._connection is not None and connection is self._connection:
+            gone = asyncpg.ConnectionDoesNotExistError("the connection was closed")
+            self._lose(self._connection, translated(gone, self._config.where))
+
+    def _lose(self, connection: Connection, failure: StoreError) -> None:
+        if self._connection is None or connection is not self._connection:
+            return
+        self._connection = None
+        connection.remove_termination_listener(self._ended)
+        connection.terminate()
+        lived = get_running_loop().time() - self._connected_at
+        self._failures = 0 if lived > _LASTING else self._failures + 1
+        self._crew.lost(failure)
+        self._news.set()
+
+    def _fail(self, orders: Iterable[O], failure: StoreError) -> None:
+        for order in orders:
+            if not order.outcome.done():
+                order.outcome.set_exception(failure)
+                order.outcome.exception()  # a release has nobody who waits for it
+
+    def _closed_error(self) -> StoreError:
+        return StoreClosedError(f"{self._name} is closed: make a new one")
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.remove_termination_listener(self._ended)
+        try:
+            await connection.close(timeout=_LASTING)
+        except FAILURES:
+            connection.terminate()

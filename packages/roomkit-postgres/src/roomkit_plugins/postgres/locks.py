@@ -1,0 +1,412 @@
+"""Room locks for many workers: advisory locks of PostgreSQL, all of a process over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import get_running_loop
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from random import random
+from types import TracebackType
+from typing import Self, override
+
+from roomkit.abc.errors import LockLostError, StoreError
+from roomkit.abc.locks import RoomLockManager
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.line import Connection, Line, Order
+from roomkit_plugins.postgres.statements import (
+    FIND_FENCE,
+    MAKE_FENCE,
+    ORDERS,
+    RAISE_FENCE,
+    TERMINATE,
+    WHO_AM_I,
+    Act,
+    Answer,
+)
+
+__all__ = ["PostgresLockManager"]
+
+logger = logging.getLogger("roomkit.postgres")
+
+_LOOK_AGAIN = 1.0
+"""Seconds after which a waiter tries again though nobody called it: the holder may have died."""
+_COURTESY = 0.05
+"""Seconds that this process leaves a room to the others, when they waited while it had its turn."""
+_REMEMBERED = 1024
+
+
+class PostgresLockManager(RoomLockManager):
+    """Guards rooms between all workers that use one database and namespace; see `RoomLockManager`.
+
+    Give it a DSN, or a `PostgresConfig`. Everything goes over one connection, which is made at the first
+    lock or at `open()`: however many rooms are held or waited for, the server sees one session, and the
+    locks of rooms that are asked for at the same moment are one round trip. It needs a session of its
+    own: a pooler in transaction mode cannot keep locks.
+
+    Waiters of this process are served in order of arrival; between processes the order is not kept, but
+    none is left out while others take turns. A waiter is woken by a notification, and looks by itself
+    about every second.
+
+    Entering yields the fencing token. When the connection breaks, what is held is lost: it is counted in
+    `lost` and logged once, and its holders go on, for their commits are fenced; who waits goes on
+    waiting on the next connection. Entering raises LockLostError when no connection can be had for
+    `acquire_timeout`, and at once when the server refuses.
+    """
+
+    def __init__(self, config: PostgresConfig | str, *, namespace: str | None = None) -> None:
+        self.config = PostgresConfig.of(config)
+        self.namespace = self.config.namespace if namespace is None else namespace
+        self._turns = InMemoryLockManager()
+        self._server = _Server(self.config, self.namespace)
+
+    @override
+    def __repr__(self) -> str:
+        return f"PostgresLockManager({self.config.where!r}, namespace={self.namespace!r})"
+
+    @property
+    def lost(self) -> int:
+        """How many locks were lost while they were held."""
+        return self._server.lost_locks
+
+    @property
+    def held(self) -> int:
+        """How many locks are held now."""
+        return self._server.held
+
+    async def open(self) -> Self:
+        """Connect now instead of at the first lock. Raises a StoreError that says what is wrong."""
+        await self._server.ask(Act.NOTHING, _NOBODY)
+        return self
+
+    @override
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @override
+    def locked(self, room_id: str) -> _Hold:
+        return _Hold(self._turns, self._server, room_id)
+
+
+class _Hold:
+    """One acquisition: first the turn within this process, then the lock from the server."""
+
+    __slots__ = ("_grant", "_room_id", "_server", "_turn")
+
+    _grant: _Grant
+
+    def __init__(self, turns: InMemoryLockManager, server: _Server, room_id: str) -> None:
+        self._turn = turns.locked(room_id)
+        self._server = server
+        self._room_id = room_id
+
+    async def __aenter__(self) -> int:
+        await self._turn.__aenter__()
+        try:
+            self._grant = await self._server.acquire(self._room_id)
+        except BaseException:
+            await self._turn.__aexit__(None, None, None)  # never waits
+            raise
+        return self._grant.token
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The order is in the queue before the next in turn can put his there, so nobody waits for it.
+        self._server.release(self._grant)
+        await self._turn.__aexit__(kind, error, traceback)
+
+
+class _Place:
+    """The two advisory locks of a room: its own, and the one of those who wait for it."""
+
+    __slots__ = ("door", "room")
+
+    def __init__(self, namespace: str, room_id: str) -> None:
+        identity = room_id.encode("utf-8", "surrogatepass")
+        key = blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self.room = _number(identity, key, b"room")
+        self.door = _number(identity, key, b"door")
+
+
+class _Session:
+    """What one connection holds. Of a session that is gone nothing can be released any more."""
+
+    __slots__ = ("held", "is_gone", "pid", "started")
+
+    def __init__(self, pid: int, started: datetime | None) -> None:
+        self.pid = pid
+        self.started = started
+        self.held = 0
+        self.is_gone = False
+
+
+class _Grant:
+    """A lock that is held."""
+
+    __slots__ = ("place", "session", "token")
+
+    def __init__(self, place: _Place, session: _Session, token: int) -> None:
+        self.place = place
+        self.session = session
+        self.token = token
+
+
+class _LockOrder(Order):
+    """An order of the locks; `session` is where it was done."""
+
+    __slots__ = ("act", "place", "session")
+
+    def __init__(self, act: Act, place: _Place, session: _Session | None) -> None:
+        # Trying again on a new session is right: what the old one may have taken went with it.
+        super().__init__(is_repeatable=session is None)
+        self.act = act
+        self.place = place
+        self.session = session
+
+
+class _Waiter:
+    """A task of this process that waits for a lock of another; `announced` is where it said so."""
+
+    __slots__ = ("announced", "called")
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.announced: _Session | None = None
+
+
+class _Server:
+    """The locks as the server has them."""
+
+    def __init__(self, config: PostgresConfig, namespace: str) -> None:
+        self._config = config
+        self._namespace = namespace
+        self._channel = f"roomkit_locks_{blake2b(namespace.encode(), digest_size=8).hexdigest()}"
+        self._line: Line[_LockOrder] = Line(config, f"the lock manager of {config.where}", self)
+        self._session = _Session(0, None)
+        self._waiters: dict[int, set[_Waiter]] = {}  # bound: the tasks that wait, one a room
+        self._awaited: dict[int, float] = {}  # bound: _REMEMBERED; when others waited for what we gave back
+        self.lost_locks = 0
+
+    @property
+    def held(self) -> int:
+        return self._session.held
+
+    async def close(self) -> None:
+        await self._line.close()
+        self._session.is_gone = True
+        self._session.held = 0
+        self._wake_all()
+
+    # -- what tasks ask ------------------------------------------------------------------------
+
+    async def acquire(self, room_id: str) -> _Grant:
+        place = _Place(self._namespace, room_id)
+        try:
+            if not self._is_awaited(place):
+                order = await self.ask(Act.TRY, place)
+                if order.outcome.result() > 0:
+                    return self._granted(order)
+            return await self._wait(place)
+        except StoreError as error:
+            raise LockLostError(f"the lock of room {room_id!r} cannot be taken: {error}") from error
+
+    def release(self, grant: _Grant) -> None:
+        if not grant.session.is_gone:
+            grant.session.held -= 1
+            self._line.submit(_LockOrder(Act.RELEASE, grant.place, grant.session))
+
+    async def ask(self, act: Act, place: _Place) -> _LockOrder:
+        """Have it done, and return the order; a lock that comes for a task that is cancelled is released."""
+        order = _LockOrder(act, place, None)
+        self._line.submit(order)
+        try:
+            await order.outcome
+        except asyncio.CancelledError:
+            outcome = order.outcome
+            if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
+                self._undo(order, outcome.result())
+            raise
+        return order
+
+    async def _wait(self, place: _Place) -> _Grant:
+        waiter = _Waiter()
+        self._waiters.setdefault(place.room, set()).add(waiter)
+        try:
+            if self._is_awaited(place):
+                del self._awaited[place.room]
+                await self._make_way(place, waiter)
+            while True:
+                waiter.called.clear()
+                order = await self._try(place, waiter)
+                answer = order.outcome.result()
+                if answer > 0:
+                    return self._granted(order)
+                if answer == Answer.TAKEN:
+                    await _called(waiter, _LOOK_AGAIN * (1 + random() / 4))
+        finally:
+            self._withdraw(place, waiter)
+
+    def _is_awaited(self, place: _Place) -> bool:
+        return get_running_loop().time() - self._awaited.get(place.room, -_LOOK_AGAIN) < _LOOK_AGAIN
+
+    async def _make_way(self, place: _Place, waiter: _Waiter) -> None:
+        """Let the others have the lock first."""
+        await self._announce(place, waiter, Act.ANNOUNCE)
+        await _called(waiter, _COURTESY)
+
+    async def _try(self, place: _Place, waiter: _Waiter) -> _LockOrder:
+        if waiter.announced is not None and not waiter.announced.is_gone:
+            return await self.ask(Act.TRY, place)
+        return await self._announce(place, waiter, Act.ANNOUNCE_AND_TRY)
+
+    async def _announce(self, place: _Place, waiter: _Waiter, act: Act) -> _LockOrder:
+        order = await self.ask(act, place)
+        if order.outcome.result() != Answer.UNHEARD:
+            waiter.announced = order.session
+        return order
+
+    def _withdraw(self, place: _Place, waiter: _Waiter) -> None:
+        others = self._waiters[place.room]
+        others.discard(waiter)
+        if not others:
+            del self._waiters[place.room]
+        if waiter.announced is not None:
+            self._order_back(Act.WITHDRAW, place, waiter.announced)
+
+    def _granted(self, order: _LockOrder) -> _Grant:
+        assert order.session is not None
+        return _Grant(order.place, order.session, order.outcome.result())
+
+    def _undo(self, order: _LockOrder, answer: int) -> None:
+        """Take back what was done for a task that is no longer there."""
+        session = order.session
+        if session is None:
+            return
+        if answer > 0:
+            self.release(_Grant(order.place, session, answer))
+        announced = order.act in (Act.ANNOUNCE, Act.ANNOUNCE_AND_TRY) and answer != Answer.UNHEARD
+        if announced:
+            self._order_back(Act.WITHDRAW, order.place, session)
+
+    def _order_back(self, act: Act, place: _Place, session: _Session) -> None:
+        if not session.is_gone:
+            self._line.submit(_LockOrder(act, place, session))
+
+    # -- what the line asks --------------------------------------------------------------------
+
+    @property
+    def is_on_duty(self) -> bool:
+        return False
+
+    async def prepare(self, connection: Connection) -> None:
+        if not await connection.fetchval(FIND_FENCE):
+            await connection.execute(MAKE_FENCE)
+        await connection.execute(RAISE_FENCE)
+        await connection.add_listener(self._channel, self._notified)
+        before = self._session
+        if before.started is not None:
+            await connection.execute(TERMINATE, before.pid, before.started)
+        me = await connection.fetchrow(WHO_AM_I)
+        self._session = _Session(me["pid"], me["backend_start"])
+
+    async def perform(self, connection: Connection, orders: Sequence[_LockOrder]) -> None:
+        session = self._session
+        due = [order for order in orders if order.session is None or order.session is session]
+        answers = await self._put(connection, due) if due else ()
+        if session.is_gone:
+            raise ConnectionError("the connection was lost while its last answer came in")
+        for order, answer in zip(due, answers, strict=True):
+            self._answered(order, answer, session)
+        for order in orders:
+            if not order.outcome.done():  # it gives back what went with an earlier session
+                order.outcome.set_result(Answer.NOT_HELD)
+
+    async def _put(self, connection: Connection, orders: Sequence[_LockOrder]) -> Sequence[int]:
+        rows = await connection.fetch(
+            ORDERS,
+            [order.act for order in orders],
+            [order.place.room for order in orders],
+            [order.place.door for order in orders],
+            self._channel,
+            timeout=self._config.acquire_timeout,
+        )
+        return [row[0] for row in rows]
+
+    def lost(self, error: StoreError) -> None:
+        session = self._session
+        session.is_gone = True
+        if session.held:
+            self.lost_locks += session.held
+            logger.warning(
+                "The connection that held the locks of %d rooms broke; their holders go on, and a commit "
+                "that comes after another holder's is refused: %s",
+                session.held,
+                error,
+            )
+            session.held = 0
+        self._wake_all()
+
+    def _answered(self, order: _LockOrder, answer: int, session: _Session) -> None:
+        if order.session is not None:
+            self._given_back(order, answer)
+        else:
+            order.session = session
+            if answer > 0:
+                session.held += 1
+        if order.outcome.cancelled():
+            self._undo(order, answer)
+        else:
+            order.outcome.set_result(answer)
+
+    def _given_back(self, order: _LockOrder, answer: int) -> None:
+        if answer == Answer.AWAITED:
+            if len(self._awaited) >= _REMEMBERED:
+                self._awaited.clear()
+            self._awaited[order.place.room] = get_running_loop().time()
+        elif answer == Answer.NOT_HELD and order.act is Act.RELEASE:
+            self.lost_locks += 1
+            logger.warning(
+                "A room lock was no longer there when it was released; a pooler between this process and "
+                "%s must be in session mode, or be left out for the locks",
+                self._config.where,
+            )
+
+    def _notified(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        if pid != self._session.pid:  # what we release ourselves, the next of us in turn asks for anyway
+            for waiter in self._waiters.get(int(str(payload)), ()):
+                waiter.called.set()
+
+    def _wake_all(self) -> None:
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.called.set()
+
+
+def _number(identity: bytes, key: bytes, purpose: bytes) -> int:
+    return int.from_bytes(blake2b(identity, digest_size=8, key=key, person=purpose).digest(), signed=True)
+
+
+_NOBODY = _Place("", "")
+
+
+async def _called(waiter: _Waiter, patience: float) -> None:
+    try:
+        async with asyncio.timeout(patience):
+            await waiter.called.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,90 @@
+"""The SQL of the room locks."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+from typing import Final
+
+__all__ = ["FIND_FENCE", "MAKE_FENCE", "ORDERS", "RAISE_FENCE", "TERMINATE", "WHO_AM_I", "Act", "Answer"]
+
+
+@unique
+class Act(IntEnum):
+    """What to do with the lock of a room."""
+
+    TRY = 1
+    """Take it if it is free."""
+    ANNOUNCE = 2
+    """Say that we wait for it."""
+    ANNOUNCE_AND_TRY = 3
+    RELEASE = 4
+    """Give it back, and notify if somebody said that they wait."""
+    WITHDRAW = 5
+    """We no longer wait."""
+    NOTHING = 6
+
+
+@unique
+class Answer(IntEnum):
+    """What came of it. A positive number is a token: the lock is ours."""
+
+    TAKEN = 0
+    """Somebody else has the lock, and knows that we wait if we announced it."""
+    DONE = -1
+    AWAITED = -2
+    """Released, and somebody waited for it."""
+    NOT_HELD = -3
+    """There was nothing to release: the lock was lost before."""
+    UNHEARD = -4
+    """We could not announce ourselves because somebody looked at that moment; ask again."""
+
+
+# All orders of one moment in one round trip, each by a row, done in the order of the arrays (a scan of
+# unnest keeps it, and CASE tries its arms one by one). `room` is the lock; `door` is where those who wait
+# for it stand, each with a shared lock. Who releases looks whether anybody is at the door by trying to
+# have it alone; a waiter stands at the door before it tries, so one of the two always sees the other.
+# Nothing here blocks. A notification writes to disk, so it is only sent to somebody.
+ORDERS: Final = f"""
+select case act
+  when {Act.TRY} then
+    case when pg_try_advisory_lock(room) then nextval('roomkit_fence') else {Answer.TAKEN} end
+  when {Act.ANNOUNCE} then
+    case when pg_try_advisory_lock_shared(door) then {Answer.DONE} else {Answer.UNHEARD} end
+  when {Act.ANNOUNCE_AND_TRY} then
+    case when not pg_try_advisory_lock_shared(door) then {Answer.UNHEARD}
+         when pg_try_advisory_lock(room) then nextval('roomkit_fence')
+         else {Answer.TAKEN} end
+  when {Act.RELEASE} then
+    case when not pg_advisory_unlock(room) then {Answer.NOT_HELD}
+         when pg_try_advisory_lock(door) then case when pg_advisory_unlock(door) then {Answer.DONE} end
+         when pg_notify($4, room::text)::text is not null then {Answer.AWAITED} end
+  when {Act.WITHDRAW} then
+    case when pg_advisory_unlock_shared(door) then {Answer.DONE} else {Answer.NOT_HELD} end
+  else {Answer.DONE}
+end
+from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as orders (act, room, door)
+"""
+
+_IN_TURN = "select pg_advisory_xact_lock(hashtextextended('roomkit_fence', 0));"
+
+FIND_FENCE: Final = "select to_regclass('roomkit_fence') is not null"
+
+# Each of these two is one message, so one transaction that no client can be stopped in the middle of.
+MAKE_FENCE: Final = f"{_IN_TURN} create sequence if not exists roomkit_fence"
+
+# Tokens come from a sequence, so they rise whatever the clock does. A sequence falls back with a backup
+# that is restored, or a standby that lagged behind; but then every session is new, and each new session lifts
+# the sequence to the clock, in microseconds since 1970, which is beyond every token given before: nobody
+# takes a million locks a second. The second of slack leaves no moment in which lifting could lower it.
+RAISE_FENCE: Final = f"""{_IN_TURN}
+select case when now_us > last_value + 1000000 then setval('roomkit_fence', now_us) end
+from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us) as clock, roomkit_fence
+"""
+
+WHO_AM_I: Final = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
+
+# Our last session may live on where the network swallowed its end, and hold its rooms. A process id alone
+# may be somebody else's by now.
+TERMINATE: Final = """
+select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start = $2
+"""

@@ -1,0 +1,56 @@
+"""Managers and backends on a fresh database of a real server, closed after the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from roomkit_plugins.postgres import PostgresConfig, PostgresLockManager
+from roomkit_plugins.postgres.realtime import PostgresRealtime
+
+PATIENCE = 10.0
+
+type LockMaker = Callable[..., PostgresLockManager]
+type RealtimeMaker = Callable[..., PostgresRealtime]
+
+
+def configured(dsn: str, **options: object) -> PostgresConfig:
+    """Return a configuration that is patient for a second."""
+    return PostgresConfig.model_validate({"dsn": dsn, "acquire_timeout": 1.0, **options})
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that sets no event of ours."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # sockets and servers
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def managers(postgres_dsn: str) -> AsyncIterator[LockMaker]:
+    """Make lock managers, of one database unless told otherwise."""
+    made: list[PostgresLockManager] = []
+
+    def make(dsn: str = postgres_dsn, namespace: str | None = None, **options: object) -> PostgresLockManager:
+        made.append(PostgresLockManager(configured(dsn, **options), namespace=namespace))
+        return made[-1]
+
+    yield make
+    for manager in made:
+        await manager.close()
+
+
+@pytest.fixture
+async def backends(postgres_dsn: str) -> AsyncIterator[RealtimeMaker]:
+    """Make realtime backends, of one database unless told otherwise."""
+    made: list[PostgresRealtime] = []
+
+    def make(dsn: str = postgres_dsn, namespace: str | None = None, **options: object) -> PostgresRealtime:
+        made.append(PostgresRealtime(configured(dsn, **options), namespace=namespace))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        await backend.close()
