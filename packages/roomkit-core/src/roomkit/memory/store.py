@@ -12,16 +12,31 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     IdentityNotFoundError,
+    LockLostError,
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
     RoomNotFoundError,
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
+from roomkit.abc.store import (
+    NOTHING_COMPLETED,
+    Amend,
+    Claimed,
+    Commit,
+    Committed,
+    Completed,
+    ConversationStore,
+    Entry,
+)
+from roomkit.memory.directory import Directory, Identities
+from roomkit.memory.leases import Alarms, Leases
+from roomkit.memory.ledger import NOWHERE, Ledger
+from roomkit.memory.rooms import StoredRoom
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     ChannelType,
     DeliveryState,
@@ -31,7 +46,7 @@ from roomkit.models.enums import (
     RoomStatus,
     TaskStatus,
 )
-from roomkit.models.event import Amendment, RoomEvent
+from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
@@ -40,133 +55,25 @@ from roomkit.models.visibility import sees
 
 __all__ = ["InMemoryStore"]
 
-_RECEIPT_ORDER = (ReceiptState.QUEUED, ReceiptState.SENT, ReceiptState.DELIVERED, ReceiptState.READ)
-_RECENT_SCAN = 10
-"""`recent(n)` looks at no more than this many times n entries, so that it is flat in the room's length."""
-
-
-class _Record:
-    """One room and all that belongs to it. `events[i].index == i`: nothing is ever taken out."""
-
-    __slots__ = (
-        "_room",
-        "bindings",
-        "events",
-        "last_activity",
-        "ledger",
-        "marks",
-        "observations",
-        "order",
-        "participants",
-        "room_id",
-        "status",
-        "tasks",
-        "version",
-    )
-
-    def __init__(self, room: Room, order: int) -> None:
-        self._room = room
-        self.order = order
-        self.room_id = room.id
-        self.status = room.status
-        self.version = room.version
-        self.last_activity = room.timers.last_activity_at
-        self.bindings: dict[str, ChannelBinding] = {}
-        self.participants: dict[str, Participant] = {}
-        self.events: list[RoomEvent] = []  # bound: the timeline itself, removed with the room
-        self.ledger: dict[int, Sequence[str]] | None = None
-        self.marks: dict[str, int] | None = None
-        self.tasks: list[str] | None = None  # bound: the tasks of the room
-        self.observations: dict[str, Observation] | None = None
-
-    @property
-    def room(self) -> Room:
-        """The room with its counters, made again only when they moved."""
-        room = self._room
-        count = len(self.events)
-        if (
-            room.event_count != count
-            or room.version != self.version
-            or room.timers.last_activity_at is not self.last_activity
-        ):
-            room = self._room = room.replace(
-                event_count=count,
-                latest_index=count - 1,
-                version=self.version,
-                timers=self._timers(room),
-            )
-        return room
-
-    def _timers(self, room: Room) -> Any:
-        if room.timers.last_activity_at == self.last_activity:
-            return room.timers
-        return room.timers.replace(last_activity_at=self.last_activity)
-
-    def change(self, **fields: Any) -> Room:
-        """Set fields of the room and raise its version."""
-        self.version += 1
-        self._room = self.room.replace(**fields, version=self.version)
-        self.status = self._room.status
-        return self._room
-
-    def recent(self, limit: int) -> Sequence[RoomEvent]:
-        found: list[RoomEvent] = []  # bound: `limit`
-        for event in islice(reversed(self.events), limit * _RECENT_SCAN):
-            if (
-                event.type is EventType.MESSAGE
-                and event.status is not EventStatus.BLOCKED
-                and not event.deleted
-            ):
-                found.append(event)
-                if len(found) == limit:
-                    break
-        found.reverse()
-        return found
-
-
-class _Index:
-    """Rooms by some key, each set in order of creation; an empty one takes no memory."""
-
-    __slots__ = ("_rooms",)
-
-    def __init__(self) -> None:
-        self._rooms: dict[Any, dict[str, _Record]] = {}
-
-    def add(self, key: Any, room_id: str, record: _Record) -> None:
-        rooms = self._rooms.setdefault(key, {})
-        late = rooms and next(reversed(rooms.values())).order > record.order
-        rooms[room_id] = record
-        if late:
-            self._rooms[key] = dict(sorted(rooms.items(), key=lambda item: item[1].order))
-
-    def discard(self, key: Any, room_id: str) -> None:
-        rooms = self._rooms.get(key)
-        if rooms is not None:
-            rooms.pop(room_id, None)
-            if not rooms:
-                del self._rooms[key]
-
-    def get(self, key: Any) -> Iterable[_Record]:
-        rooms = self._rooms.get(key)
-        return rooms.values() if rooms is not None else ()
-
 
 class InMemoryStore(ConversationStore):
-    """Keeps everything in dicts, bounded by nothing but memory; see `ConversationStore`."""
+    """Keeps everything in dicts, bounded by nothing but memory; see `ConversationStore`.
+
+    What a kit that ended has left pending is there for the next one in the process. Time, for leases, is
+    that of the running loop.
+    """
 
     def __init__(self) -> None:
-        self._rooms: dict[str, _Record] = {}
-        self._events: dict[str, RoomEvent] = {}
-        self._keys: dict[tuple[str, str], int] = {}
-        self._deliveries: dict[str, Delivery] = {}
-        self._by_message_id: dict[tuple[str, str], str] = {}
-        self._tasks: dict[str, Task] = {}
-        self._identities: dict[str, Identity] = {}
-        self._addresses: dict[tuple[str, str, str], str] = {}
+        self._rooms: dict[str, StoredRoom] = {}  # bound: the rooms themselves, until deleted
+        self._events: dict[str, RoomEvent] = {}  # bound: the events of the rooms, in order of commit
+        self._keys: dict[tuple[str, str], int] = {}  # bound: the events
+        self._tasks: dict[str, Task] = {}  # bound: the tasks of the rooms
         self._created = 0
-        self._by_channel = _Index()
-        self._by_sender = _Index()
-        self._by_participant = _Index()
+        self._directory = Directory()
+        self._identities = Identities()
+        self._leases = Leases()
+        self._alarms = Alarms(self._leases)
+        self._ledger = Ledger(self._rooms, self._events, self._leases)
 
     @property
     def is_process_local(self) -> bool:
@@ -176,30 +83,42 @@ class InMemoryStore(ConversationStore):
     # -- the one write path -------------------------------------------------------------------
 
     @override
-    async def load(self, room_id: str, *, recent: int = 0) -> _Record | None:
+    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> StoredRoom | None:
         return self._rooms.get(room_id)
 
     @override
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
+    async def commit(self, commit: Commit) -> Committed:
         record = self._record(commit.room_id)
         self._check(record, commit)
         metadata = freeze(commit.metadata or EMPTY)  # refused, if it must be, before anything is written
-        at = commit.at
+        at, worker_id = commit.at, commit.worker_id
+        if commit.fence is not None:
+            record.fence = commit.fence
+        completed = NOTHING_COMPLETED
+        if commit.completed or commit.alarms_done:
+            completed = self._complete(commit.completed, worker_id, commit.alarms_done)
+        has_lanes = self._ledger.keeps_lanes(worker_id)
         stored = [self._append(record, entry, at) for entry in commit.entries]
-        if commit.participants:
-            for participant in commit.participants:
-                self._put_participant(record, participant)
-        if commit.bindings:
-            for binding in commit.bindings:
-                self._put_binding(record, binding)
+        elsewhere = self._ledger.place(commit.entries, stored, worker_id) if has_lanes else NOWHERE
+        for participant in commit.participants:
+            self._directory.put_participant(record, participant)
+        for participant_id in commit.remove_participants:
+            self._directory.drop_participant(record, participant_id)
+        for binding in commit.bindings:
+            self._directory.put_binding(record, binding)
         for channel_id in commit.unbind:
-            self._drop_binding(record, channel_id)
+            self._directory.drop_binding(record, channel_id)
         if commit.amend is not None:
             self._amend(commit.amend, at)
+        for event_id in commit.redact:
+            self._put_event(self._events[event_id].redacted(at))
         for task in commit.tasks:
             self._put_task(record, task)
         for observation in commit.observations:
             self._put_observation(record, observation)
+        for alarm in commit.alarms:
+            is_theirs = alarm.due_at <= at and self._leases.in_force(worker_id)
+            self._alarms.set(alarm, worker_id if is_theirs else None)
         if commit.activity:
             record.last_activity = at
         if commit.room_changes or metadata:
@@ -207,19 +126,25 @@ class InMemoryStore(ConversationStore):
             if metadata:
                 changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
             record.change(**changes, updated_at=at)
-        return stored
+        return Committed(stored, elsewhere, completed)
 
-    def _check(self, record: _Record, commit: Commit) -> None:
-        expected = commit.expected_version
+    def _check(self, record: StoredRoom, commit: Commit) -> None:
+        """Raise what makes the commit impossible; after this, nothing does."""
+        expected, fence = commit.expected_version, commit.fence
         if expected is not None and expected != record.version:
             raise StaleRoomError(
                 f"room {commit.room_id!r} is at version {record.version}, not {expected}: plan again"
+            )
+        if fence is not None and record.fence is not None and fence < record.fence:
+            raise LockLostError(
+                f"room {commit.room_id!r} was written to under lock {record.fence}, after lock {fence} had "
+                "run out: plan again"
             )
         for entry in commit.entries:
             event = entry.event
             key = event.idempotency_key
             if key is not None and (commit.room_id, key) in self._keys:
-                first = record.events[self._keys[commit.room_id, key]]
+                first = record.at(self._keys[commit.room_id, key])
                 raise DuplicateEventError(
                     f"room {commit.room_id!r} has the idempotency key {key!r} already", first
                 )
@@ -228,15 +153,17 @@ class InMemoryStore(ConversationStore):
         if len(commit.entries) > 1:
             _check_distinct(commit)
         if commit.amend is not None:
-            target = self._events.get(commit.amend.event_id)
-            if target is None or target.room_id != commit.room_id:
-                raise EventNotFoundError(
-                    f"room {commit.room_id!r} has no event {commit.amend.event_id!r} to amend"
-                )
+            self._own_event(record, commit.amend.event_id, "amend")
+        for event_id in commit.redact:
+            self._own_event(record, event_id, "redact")
+        for task in commit.tasks:
+            self._check_task(task)
+        for alarm in commit.alarms:
+            self._record(alarm.room_id)
 
-    def _append(self, record: _Record, entry: Entry, at: datetime) -> RoomEvent:
+    def _append(self, record: StoredRoom, entry: Entry, at: datetime) -> RoomEvent:
         event = entry.event
-        index = len(record.events)
+        index = record.first + len(record.events)
         status = event.status
         stored = event.replace(
             index=index,
@@ -256,37 +183,26 @@ class InMemoryStore(ConversationStore):
         return stored
 
     def _amend(self, amend: Amend, at: datetime) -> None:
-        event = self._events[amend.event_id]
-        before = event.amendment or Amendment()
-        if amend.content is None:
-            amendment = before.replace(deleted_at=at, amended_by=amend.amended_by)
-            after = event.replace(amendment=amendment)
-        else:
-            amendment = before.replace(
-                edited_at=at,
-                amended_by=amend.amended_by,
-                former_contents=(*before.former_contents, event.content),
-            )
-            after = event.replace(content=amend.content, amendment=amendment)
-        self._events[event.id] = after
-        self._rooms[event.room_id].events[event.index] = after
+        self._put_event(self._events[amend.event_id].amended(amend.content, amend.amended_by, at))
 
     # -- rooms --------------------------------------------------------------------------------
 
     @override
-    async def create_room(self, room: Room) -> Room:
+    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
         if room.id in self._rooms:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
         room = room.replace(event_count=0, latest_index=-1, version=0).kept()
         room.timers.forget_given()
         self._created += 1
-        self._rooms[room.id] = _Record(room, self._created)
+        self._rooms[room.id] = StoredRoom(room, self._created, self._keys)
+        for alarm in alarms:
+            self._alarms.set(alarm)
         return room
 
     @override
-    async def get_room(self, room_id: str) -> Room | None:
+    async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
         record = self._rooms.get(room_id)
-        return record.room if record is not None else None
+        return record.room if record is not None and _is_of(record, organization_id) else None
 
     @override
     async def update_room(self, room: Room) -> Room:
@@ -303,28 +219,21 @@ class InMemoryStore(ConversationStore):
         record = self._record(room_id)
         merged = {**record.room.metadata, **patch}
         kept = {key: value for key, value in merged.items() if key not in unset}
-        return record.change(metadata=_frozen(kept), updated_at=utcnow())
+        return record.change(metadata=freeze(kept), updated_at=utcnow())
 
     @override
     async def delete_room(self, room_id: str) -> bool:
-        record = self._rooms.pop(room_id, None)
+        record = self._rooms.get(room_id)
         if record is None:
             return False
         for event in record.events:
-            del self._events[event.id]
-            if event.idempotency_key is not None:
-                self._keys.pop((room_id, event.idempotency_key), None)
-        for delivery_id in [d.id for d in self._ledger_of(record)]:
-            self._forget_delivery(delivery_id)
-        bindings, participants = list(record.bindings.values()), list(record.participants.values())
-        record.bindings.clear()
-        record.participants.clear()
-        for binding in bindings:
-            self._unindex_binding(record, binding)
-        for participant in participants:
-            self._unindex_participant(record, participant)
+            self._forget_event(record, event)
         for task_id in record.tasks or ():
             self._tasks.pop(task_id, None)
+        self._alarms.remove([alarm.id for alarm in self._alarms.of(room_id)])
+        self._directory.forget(record)
+        del self._rooms[room_id]
+        record.abandon()
         return True
 
     @override
@@ -340,14 +249,14 @@ class InMemoryStore(ConversationStore):
     ) -> list[Room]:
         found = (
             record.room
-            for record in self._after(after)
+            for record in self._after(after, organization_id)
             if (status is None or record.status == status)
-            and _matches(record.room, organization_id, metadata_filter)
+            and (metadata_filter is None or _has(record.room, metadata_filter))
         )
         return list(islice(found, offset, offset + limit))
 
-    def _after(self, room_id: str | None) -> Iterator[_Record]:
-        records = iter(self._rooms.values())
+    def _after(self, room_id: str | None, organization_id: str | None) -> Iterator[StoredRoom]:
+        records = (record for record in self._rooms.values() if _is_of(record, organization_id))
         if room_id is not None:
             for record in records:
                 if record.room_id == room_id:
@@ -356,29 +265,27 @@ class InMemoryStore(ConversationStore):
         return records
 
     @override
-    async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
-        due = [record for record in self._rooms.values() if _is_due(record, now)]
-        due.sort(key=lambda record: record.last_activity or record.room.created_at)
-        return [record.room for record in due[:limit]]
-
-    @override
     async def find_latest_room(
         self,
         participant_id: str,
         channel_type: ChannelType | None = None,
         status: RoomStatus | str | None = None,
+        *,
+        organization_id: str | None = None,
     ) -> Room | None:
         found = [
             record.room
-            for record in self._records(self._by_participant.get(participant_id), status)
+            for record in _chosen(self._directory.with_person(participant_id), status, organization_id)
             if channel_type is None
             or any(binding.channel_type == channel_type for binding in record.bindings.values())
         ]
         return max(found, key=lambda room: room.created_at, default=None)
 
     @override
-    async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
-        known = self._records(self._by_sender.get((channel_id, sender_id)), None)
+    async def find_sender_room_ids(
+        self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        known = _chosen(self._directory.with_sender(channel_id, sender_id), None, organization_id)
         records = [record for record in known if channel_id in record.bindings]
         if len(records) > 1:
             records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
@@ -386,21 +293,22 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def find_room_ids_by_channel(
-        self, channel_id: str, status: RoomStatus | str | None = None, *, limit: int = 2
+        self,
+        channel_id: str,
+        status: RoomStatus | str | None = None,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
     ) -> list[str]:
-        records = self._records(self._by_channel.get(channel_id), status)
+        records = _chosen(self._directory.with_channel(channel_id), status, organization_id)
         return [record.room_id for record in islice(records, limit)]
-
-    def _records(self, records: Iterable[_Record], status: RoomStatus | str | None) -> Iterator[_Record]:
-        for record in records:
-            if record.status.is_open if status is None else record.status == status:
-                yield record
 
     # -- events -------------------------------------------------------------------------------
 
     @override
-    async def get_event(self, event_id: str) -> RoomEvent | None:
-        return self._events.get(event_id)
+    async def get_event(self, event_id: str, *, organization_id: str | None = None) -> RoomEvent | None:
+        event = self._events.get(event_id)
+        return event if event is not None and self._owns(organization_id, event.room_id) else None
 
     @override
     async def list_events(
@@ -419,12 +327,13 @@ class InMemoryStore(ConversationStore):
         record = self._rooms.get(room_id)
         if record is None:
             return []
-        start = 0 if after_index is None else max(after_index + 1, 0)
-        stop = len(record.events) if before_index is None else min(before_index, len(record.events))
-        places: Iterable[int] = range(start, max(stop, start))
+        end = record.first + len(record.events)
+        start = record.first if after_index is None else max(after_index + 1, record.first)
+        stop = end if before_index is None else min(before_index, end)
+        indexes: Iterable[int] = range(start, max(stop, start))
         if newest_first:
-            places = reversed(range(start, max(stop, start)))
-        events = (record.events[place] for place in places)
+            indexes = reversed(range(start, max(stop, start)))
+        events: Iterable[RoomEvent] = map(record.at, indexes)
         if types is not None or visibility_filter is not None or reader is not None:
             events = (
                 event
@@ -437,19 +346,52 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
-        index = self._keys.get((room_id, idempotency_key))
-        return None if index is None else self._rooms[room_id].events[index]
+        record = self._rooms.get(room_id)
+        return record.keyed(idempotency_key) if record is not None else None
 
     @override
     async def get_event_count(self, room_id: str) -> int:
         record = self._rooms.get(room_id)
         return len(record.events) if record is not None else 0
 
+    @override
+    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+        record = self._record(room_id)
+        old: list[RoomEvent] = []  # bound: `limit`
+        for event in islice(record.events, limit):
+            if event.created_at >= before or not self._ledger.is_settled(event):
+                break
+            old.append(event)
+        for event in old:
+            self._forget_event(record, event)
+        del record.events[: len(old)]
+        record.first += len(old)
+        return len(old)
+
+    def _own_event(self, record: StoredRoom, event_id: str, verb: str) -> RoomEvent:
+        event = self._events.get(event_id)
+        if event is None or event.room_id != record.room_id:
+            raise EventNotFoundError(f"room {record.room_id!r} has no event {event_id!r} to {verb}")
+        return event
+
+    def _put_event(self, event: RoomEvent) -> None:
+        self._events[event.id] = event
+        self._rooms[event.room_id].put(event)
+
+    def _forget_event(self, record: StoredRoom, event: RoomEvent) -> None:
+        """Remove what is kept of an event outside the timeline itself."""
+        self._ledger.forget(event)
+        if record.ledger is not None:
+            record.ledger.pop(event.index, None)
+        del self._events[event.id]
+        if event.idempotency_key is not None:
+            del self._keys[record.room_id, event.idempotency_key]
+
     # -- bindings -----------------------------------------------------------------------------
 
     @override
     async def add_binding(self, binding: ChannelBinding) -> ChannelBinding:
-        self._put_binding(self._record(binding.room_id), binding)
+        self._directory.put_binding(self._record(binding.room_id), binding)
         return binding
 
     @override
@@ -460,70 +402,24 @@ class InMemoryStore(ConversationStore):
     @override
     async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
         record = self._record(binding.room_id)
-        self._binding(record, binding.channel_id)
-        self._put_binding(record, binding)
+        _bound(record, binding.channel_id)
+        self._directory.put_binding(record, binding)
         return binding
 
     @override
     async def remove_binding(self, room_id: str, channel_id: str) -> bool:
-        return self._drop_binding(self._record(room_id), channel_id)
+        return self._directory.drop_binding(self._record(room_id), channel_id)
 
     @override
     async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
         record = self._rooms.get(room_id)
         return list(record.bindings.values()) if record is not None else []
 
-    def _binding(self, record: _Record, channel_id: str) -> ChannelBinding:
-        try:
-            return record.bindings[channel_id]
-        except KeyError:
-            raise ChannelNotFoundError(
-                f"channel {channel_id!r} is not attached to room {record.room_id!r}: attach_channel first"
-            ) from None
-
-    def _put_binding(self, record: _Record, binding: ChannelBinding) -> None:
-        before = record.bindings.get(binding.channel_id)
-        record.bindings[binding.channel_id] = binding.kept()
-        self._by_channel.add(binding.channel_id, binding.room_id, record)
-        who = binding.participant_id
-        if who is not None:
-            self._by_participant.add(who, binding.room_id, record)
-            self._by_sender.add((binding.channel_id, who), binding.room_id, record)
-        if before is not None and before.participant_id != who:
-            self._unindex_person(record, before.channel_id, before.participant_id)
-        record.version += 1
-
-    def _drop_binding(self, record: _Record, channel_id: str) -> bool:
-        binding = record.bindings.pop(channel_id, None)
-        if binding is None:
-            return False
-        self._unindex_binding(record, binding)
-        record.version += 1
-        return True
-
-    def _unindex_binding(self, record: _Record, binding: ChannelBinding) -> None:
-        self._by_channel.discard(binding.channel_id, binding.room_id)
-        self._unindex_person(record, binding.channel_id, binding.participant_id)
-
-    def _unindex_person(self, record: _Record, channel_id: str, who: str | None) -> None:
-        """Forget that somebody is in a room and came by a channel, unless there is another sign of it."""
-        if who is None:
-            return
-        room_id = record.room_id
-        bindings, participants = record.bindings, record.participants
-        if who not in participants and all(each.participant_id != who for each in bindings.values()):
-            self._by_participant.discard(who, room_id)
-        bound = bindings.get(channel_id)
-        if bound is not None and bound.participant_id == who:
-            return
-        if not any((channel_id, who) in _senders(participant) for participant in participants.values()):
-            self._by_sender.discard((channel_id, who), room_id)
-
     # -- participants -------------------------------------------------------------------------
 
     @override
     async def add_participant(self, participant: Participant) -> Participant:
-        self._put_participant(self._record(participant.room_id), participant)
+        self._directory.put_participant(self._record(participant.room_id), participant)
         return participant
 
     @override
@@ -539,7 +435,7 @@ class InMemoryStore(ConversationStore):
                 f"nobody with the id {participant.id!r} in room {participant.room_id!r}: "
                 "ensure_participant adds them"
             )
-        self._put_participant(record, participant)
+        self._directory.put_participant(record, participant)
         return participant
 
     @override
@@ -547,45 +443,56 @@ class InMemoryStore(ConversationStore):
         record = self._rooms.get(room_id)
         return list(record.participants.values()) if record is not None else []
 
-    def _put_participant(self, record: _Record, participant: Participant) -> None:
-        before = record.participants.get(participant.id)
-        record.participants[participant.id] = participant.kept()
-        self._by_participant.add(participant.id, participant.room_id, record)
-        for sender in _senders(participant):
-            self._by_sender.add(sender, participant.room_id, record)
-        if before is not None and _senders(before) != _senders(participant):
-            self._unindex_participant(record, before)
-        record.version += 1
-
-    def _unindex_participant(self, record: _Record, participant: Participant) -> None:
-        for channel_id, who in _senders(participant):
-            self._unindex_person(record, channel_id, who)
-        self._unindex_person(record, participant.channel_id, participant.id)
+    @override
+    async def find_participants(
+        self,
+        *,
+        participant_id: str | None = None,
+        identity_id: str | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: tuple[str, str] | None = None,
+    ) -> list[Participant]:
+        if participant_id is not None:
+            records = self._directory.with_person(participant_id)
+        elif identity_id is not None:
+            records = self._directory.with_identity(identity_id)
+        else:
+            records = self._rooms.values()
+        found = {
+            (record.room_id, person.id): person
+            for record in records
+            if _is_of(record, organization_id)
+            for person in record.participants.values()
+            if (participant_id is None or person.id == participant_id)
+            and (identity_id is None or person.identity_id == identity_id)
+        }
+        places = sorted(place for place in found if after is None or place > after)
+        return [found[place] for place in places[:limit]]
 
     # -- identities ---------------------------------------------------------------------------
 
     @override
     async def create_identity(self, identity: Identity) -> Identity:
-        before = self._identities.get(identity.id)
-        if before is not None:
-            for address in _addresses_of(before):
-                if self._addresses.get(address) == identity.id:
-                    del self._addresses[address]
-        self._identities[identity.id] = identity
-        for address in _addresses_of(identity):
-            self._addresses[address] = identity.id
+        self._identities.put(identity)
         return identity
 
     @override
-    async def get_identity(self, identity_id: str) -> Identity | None:
-        return self._identities.get(identity_id)
+    async def get_identity(self, identity_id: str, *, organization_id: str | None = None) -> Identity | None:
+        identity = self._identities.get(identity_id)
+        if identity is None or organization_id not in (None, identity.organization_id):
+            return None
+        return identity
+
+    @override
+    async def delete_identity(self, identity_id: str) -> bool:
+        return self._identities.remove(identity_id)
 
     @override
     async def resolve_identity(
         self, channel_type: str, address: str, *, organization_id: str | None = None
     ) -> Identity | None:
-        found = self._addresses.get((organization_id or "", channel_type, address))
-        return self._identities[found] if found is not None else None
+        return self._identities.resolve(organization_id, channel_type, address)
 
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
@@ -595,23 +502,27 @@ class InMemoryStore(ConversationStore):
         known = identity.channel_addresses.get(channel_type, ())
         if address not in known:
             addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
-            await self.create_identity(identity.replace(channel_addresses=addresses))
+            self._identities.put(identity.replace(channel_addresses=addresses))
 
     # -- tasks and observations ---------------------------------------------------------------
 
     @override
     async def add_task(self, task: Task) -> Task:
-        self._put_task(self._record(task.room_id), task)
+        record = self._record(task.room_id)
+        self._check_task(task)
+        self._put_task(record, task)
         return task
 
     @override
-    async def get_task(self, task_id: str) -> Task | None:
-        return self._tasks.get(task_id)
+    async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
+        task = self._tasks.get(task_id)
+        return task if task is not None and self._owns(organization_id, task.room_id) else None
 
     @override
     async def update_task(self, task: Task) -> Task:
         if task.id not in self._tasks:
             raise StoreError(f"no task {task.id!r}: add_task first")
+        self._check_task(task)
         self._tasks[task.id] = task
         return task
 
@@ -621,7 +532,12 @@ class InMemoryStore(ConversationStore):
         tasks = [self._tasks[task_id] for task_id in (record.tasks or ())] if record is not None else []
         return tasks if status is None else [task for task in tasks if task.status == status]
 
-    def _put_task(self, record: _Record, task: Task) -> None:
+    def _check_task(self, task: Task) -> None:
+        known = self._tasks.get(task.id)
+        if known is not None and known.room_id != task.room_id:
+            raise StoreError(f"task {task.id!r} is another room's, not {task.room_id!r}'s: use another id")
+
+    def _put_task(self, record: StoredRoom, task: Task) -> None:
         if task.id not in self._tasks:
             if record.tasks is None:
                 record.tasks = []  # bound: the tasks of the room
@@ -638,7 +554,7 @@ class InMemoryStore(ConversationStore):
         record = self._rooms.get(room_id)
         return list((record.observations or {}).values()) if record is not None else []
 
-    def _put_observation(self, record: _Record, observation: Observation) -> None:
+    def _put_observation(self, record: StoredRoom, observation: Observation) -> None:
         if record.observations is None:
             record.observations = {}
         record.observations[observation.id] = observation
@@ -648,18 +564,16 @@ class InMemoryStore(ConversationStore):
     @override
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
         record = self._record(room_id)
-        event = self._events.get(event_id)
-        if event is None or event.room_id != room_id:
-            raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to mark as read")
+        event = self._own_event(record, event_id, "mark as read")
         return self._mark(record, channel_id, event.index)
 
     @override
     async def mark_all_read(self, room_id: str, channel_id: str) -> int:
         record = self._record(room_id)
-        return self._mark(record, channel_id, len(record.events) - 1)
+        return self._mark(record, channel_id, record.room.latest_index)
 
-    def _mark(self, record: _Record, channel_id: str, index: int) -> int:
-        self._binding(record, channel_id)
+    def _mark(self, record: StoredRoom, channel_id: str, index: int) -> int:
+        _bound(record, channel_id)
         if record.marks is None:
             record.marks = {}
         record.marks[channel_id] = mark = max(index, record.marks.get(channel_id, -1))
@@ -668,14 +582,14 @@ class InMemoryStore(ConversationStore):
     @override
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         record = self._record(room_id)
-        reader = self._binding(record, channel_id)
+        reader = _bound(record, channel_id)
         mark = (record.marks or {}).get(channel_id, -1)
         return sum(
             event.type is EventType.MESSAGE
             and event.status is not EventStatus.BLOCKED
             and event.source.channel_id != channel_id
             and sees(reader, event)
-            for event in islice(record.events, mark + 1, None)
+            for event in record.since(mark + 1)
         )
 
     @override
@@ -686,28 +600,25 @@ class InMemoryStore(ConversationStore):
     # -- the ledger ---------------------------------------------------------------------------
 
     @override
-    async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            before = self._deliveries.get(delivery.id)
-            if before is not None:
-                if before.state is not DeliveryState.PENDING:
-                    continue
-                receipt = delivery.receipt
-                if before.receipt is not None and not (receipt and _advances(before.receipt, receipt)):
-                    delivery = delivery.replace(receipt=before.receipt)
-            self._deliveries[delivery.id] = delivery
-            if delivery.provider_message_id is not None and delivery.provider is not None:
-                for message_id in (delivery.provider_message_id, *delivery.parts):
-                    self._by_message_id[delivery.provider, message_id] = delivery.id
+    async def complete(
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        worker_id: str | None = None,
+        alarms_done: Sequence[str] = (),
+    ) -> Completed:
+        return self._complete(deliveries, worker_id, alarms_done)
+
+    def _complete(
+        self, deliveries: Sequence[Delivery], worker_id: str | None, alarms_done: Sequence[str]
+    ) -> Completed:
+        self._alarms.remove(alarms_done)
+        return self._ledger.complete(deliveries, worker_id)
 
     @override
-    async def get_delivery(self, delivery_id: str) -> Delivery | None:
-        event_id, _, channel_id = delivery_id.partition(":")
-        event = self._events.get(event_id)
-        if event is None:
-            return None
-        targets = (self._rooms[event.room_id].ledger or {}).get(event.index, ())
-        return self._row(event, channel_id) if channel_id in targets else None
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
+        row = self._ledger.get(delivery_id)
+        return row if row is not None and self._owns(organization_id, row.room_id) else None
 
     @override
     async def list_deliveries(
@@ -717,14 +628,11 @@ class InMemoryStore(ConversationStore):
         event_id: str | None = None,
         channel_id: str | None = None,
         state: DeliveryState | None = None,
+        organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[Delivery]:
-        if room_id is None:
-            records: Iterable[_Record] = self._rooms.values()
-        else:
-            records = filter(None, (self._rooms.get(room_id),))
-        rows = (row for record in records for row in self._ledger_of(record))
+        rows = self._deliveries(room_id, organization_id)
         if after is not None and not any(row.id == after for row in rows):
             raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
         found = (
@@ -736,48 +644,101 @@ class InMemoryStore(ConversationStore):
         )
         return list(islice(found, limit))
 
-    def _ledger_of(self, record: _Record) -> Iterator[Delivery]:
-        for index, targets in (record.ledger or {}).items():
-            for channel_id in targets:
-                yield self._row(record.events[index], channel_id)
-
-    def _row(self, event: RoomEvent, channel_id: str) -> Delivery:
-        row = self._deliveries.get(f"{event.id}:{channel_id}")
-        return row if row is not None else pending_delivery(event, channel_id)
+    def _deliveries(self, room_id: str | None, organization_id: str | None) -> Iterator[Delivery]:
+        if room_id is None:
+            rows = self._ledger.of_all()
+            return (row for row in rows if self._owns(organization_id, row.room_id))
+        record = self._rooms.get(room_id)
+        if record is None or not _is_of(record, organization_id):
+            return iter(())
+        return self._ledger.of_room(record)
 
     @override
-    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
-        delivery_id = self._by_message_id.get((provider, message_id))
-        if delivery_id is None:
-            return None
-        row = self._deliveries[delivery_id]
-        if _advances(row.receipt, receipt):
-            row = self._deliveries[delivery_id] = row.replace(receipt=receipt)
-        return row
+    async def reopen_delivery(self, delivery_id: str) -> Delivery:
+        return self._ledger.reopen(delivery_id)
 
-    def _forget_delivery(self, delivery_id: str) -> None:
-        row = self._deliveries.pop(delivery_id, None)
-        if row is not None and row.provider is not None and row.provider_message_id is not None:
-            for message_id in (row.provider_message_id, *row.parts):
-                self._by_message_id.pop((row.provider, message_id), None)
+    @override
+    async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
+        return self._ledger.drop(delivery_id, reason)
 
-    def _record(self, room_id: str) -> _Record:
+    @override
+    async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        return self._ledger.receive(status, receipt)
+
+    # -- leases and lanes ---------------------------------------------------------------------
+
+    @override
+    async def open_lease(self, seconds: float) -> str:
+        return self._leases.open(seconds)
+
+    @override
+    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
+        return self._leases.renew(worker_id, seconds)
+
+    @override
+    async def close_lease(self, worker_id: str) -> None:
+        self._leases.close(worker_id)
+        self._ledger.release(worker_id)
+        self._alarms.release(worker_id)
+
+    @override
+    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+        return self._ledger.claimable(worker_id, limit)
+
+    @override
+    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+        record = self._rooms.get(room_id)
+        return self._ledger.claim(record, worker_id) if record is not None else []
+
+    # -- alarms -------------------------------------------------------------------------------
+
+    @override
+    async def set_alarm(self, alarm: Alarm) -> None:
+        self._record(alarm.room_id)
+        self._alarms.set(alarm)
+
+    @override
+    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
+        return self._alarms.claim(worker_id, now, limit)
+
+    @override
+    async def list_alarms(self, room_id: str) -> list[Alarm]:
+        return self._alarms.of(room_id)
+
+    # -- which room ---------------------------------------------------------------------------
+
+    def _record(self, room_id: str) -> StoredRoom:
         try:
             return self._rooms[room_id]
         except KeyError:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first") from None
 
+    def _owns(self, organization_id: str | None, room_id: str) -> bool:
+        """Whether a room that is there is the organization's; anybody's when None is asked for."""
+        return organization_id is None or self._rooms[room_id].organization_id == organization_id
 
-def pending_delivery(event: RoomEvent, channel_id: str) -> Delivery:
-    """Return the ledger row a commit creates for one target of an event."""
-    return Delivery(
-        id=f"{event.id}:{channel_id}",
-        room_id=event.room_id,
-        event_id=event.id,
-        event_index=event.index,
-        channel_id=channel_id,
-        created_at=event.created_at,
-    )
+
+def _is_of(record: StoredRoom, organization_id: str | None) -> bool:
+    return organization_id is None or record.organization_id == organization_id
+
+
+def _chosen(
+    records: Iterable[StoredRoom], status: RoomStatus | str | None, organization_id: str | None
+) -> Iterator[StoredRoom]:
+    """Return the rooms of a status, the open ones when it is None, and of an organization."""
+    for record in records:
+        is_wanted = record.status.is_open if status is None else record.status == status
+        if is_wanted and _is_of(record, organization_id):
+            yield record
+
+
+def _bound(record: StoredRoom, channel_id: str) -> ChannelBinding:
+    try:
+        return record.bindings[channel_id]
+    except KeyError:
+        raise ChannelNotFoundError(
+            f"channel {channel_id!r} is not attached to room {record.room_id!r}: attach_channel first"
+        ) from None
 
 
 def _check_distinct(commit: Commit) -> None:
@@ -789,39 +750,6 @@ def _check_distinct(commit: Commit) -> None:
         )
 
 
-def _frozen(metadata: Mapping[str, Any]) -> Any:
-    return Room(metadata=metadata).metadata
-
-
-def _matches(room: Room, organization_id: str | None, metadata: Mapping[str, Any] | None) -> bool:
-    if organization_id is not None and room.organization_id != organization_id:
-        return False
+def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
     missing = object()
-    return all(room.metadata.get(key, missing) == value for key, value in (metadata or {}).items())
-
-
-def _is_due(record: _Record, now: datetime) -> bool:
-    timers = record._room.timers
-    if timers.closed_after_seconds is None and timers.inactive_after_seconds is None:
-        return False
-    return record.room.due(now) is not None
-
-
-def _senders(participant: Participant) -> set[tuple[str, str]]:
-    """Return the participant as a sender: each channel they came by, and their address there."""
-    who = participant.external_id or participant.id
-    return {(channel_id, who) for channel_id in participant.connected_via or (participant.channel_id,)}
-
-
-def _addresses_of(identity: Identity) -> Iterator[tuple[str, str, str]]:
-    for channel_type, addresses in identity.channel_addresses.items():
-        for address in addresses:
-            yield (identity.organization_id or "", str(channel_type), address)
-
-
-def _advances(before: ReceiptState | None, after: ReceiptState) -> bool:
-    if before is ReceiptState.FAILED or before is after:
-        return False
-    if before is None or after is ReceiptState.FAILED:
-        return before is not ReceiptState.READ or after is not ReceiptState.FAILED
-    return _RECEIPT_ORDER.index(after) > _RECEIPT_ORDER.index(before)
+    return all(room.metadata.get(key, missing) == value for key, value in metadata.items())

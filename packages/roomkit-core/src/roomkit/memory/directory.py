@@ -1,0 +1,181 @@
+"""Who is where: what the in-memory store finds rooms, people and addresses by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from roomkit.memory.rooms import StoredRoom
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+
+__all__ = ["Directory", "Identities"]
+
+
+class Directory:
+    """Puts bindings and participants into rooms, and finds rooms by them."""
+
+    def __init__(self) -> None:
+        self._by_channel = _RoomIndex[str]()
+        self._by_sender = _RoomIndex[tuple[str, str]]()
+        self._by_person = _RoomIndex[str]()
+        self._by_identity = _RoomIndex[str]()
+
+    def with_channel(self, channel_id: str) -> Iterable[StoredRoom]:
+        """Return rooms the channel is attached to."""
+        return self._by_channel.get(channel_id)
+
+    def with_sender(self, channel_id: str, sender_id: str) -> Iterable[StoredRoom]:
+        """Return rooms where somebody came by a channel, attached or not, under that address."""
+        return self._by_sender.get((channel_id, sender_id))
+
+    def with_person(self, participant_id: str) -> Iterable[StoredRoom]:
+        """Return rooms where that is a participant's id, or a binding's participant."""
+        return self._by_person.get(participant_id)
+
+    def with_identity(self, identity_id: str) -> Iterable[StoredRoom]:
+        """Return rooms with a participant of that identity."""
+        return self._by_identity.get(identity_id)
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    def put_binding(self, record: StoredRoom, binding: ChannelBinding) -> None:
+        """Attach a channel, or replace its binding."""
+        before = record.bindings.get(binding.channel_id)
+        record.bindings[binding.channel_id] = binding.kept()
+        self._by_channel.add(binding.channel_id, record)
+        who = binding.participant_id
+        if who is not None:
+            self._by_person.add(who, record)
+            self._by_sender.add((binding.channel_id, who), record)
+        if before is not None and before.participant_id != who:
+            self._unindex_person(record, before.channel_id, before.participant_id)
+        record.version += 1
+
+    def drop_binding(self, record: StoredRoom, channel_id: str) -> bool:
+        """Detach a channel; False when it was not attached."""
+        binding = record.bindings.pop(channel_id, None)
+        if binding is None:
+            return False
+        self._by_channel.discard(channel_id, record)
+        self._unindex_person(record, channel_id, binding.participant_id)
+        record.version += 1
+        return True
+
+    # -- participants -------------------------------------------------------------------------
+
+    def put_participant(self, record: StoredRoom, participant: Participant) -> None:
+        """Add somebody, or replace the participant of that id."""
+        before = record.participants.get(participant.id)
+        record.participants[participant.id] = participant.kept()
+        self._by_person.add(participant.id, record)
+        if participant.identity_id is not None:
+            self._by_identity.add(participant.identity_id, record)
+        for sender in participant.senders:
+            self._by_sender.add(sender, record)
+        if before is not None:
+            self._unindex_participant(record, before)
+        record.version += 1
+
+    def drop_participant(self, record: StoredRoom, participant_id: str) -> bool:
+        """Remove somebody; False when nobody has that id."""
+        participant = record.participants.pop(participant_id, None)
+        if participant is None:
+            return False
+        self._unindex_participant(record, participant)
+        record.version += 1
+        return True
+
+    def _unindex_participant(self, record: StoredRoom, before: Participant) -> None:
+        """Forget what somebody was found by before they were replaced or removed."""
+        now = record.participants.get(before.id)
+        if now is None or now.senders != before.senders:
+            for channel_id, who in before.senders:
+                self._unindex_person(record, channel_id, who)
+            self._unindex_person(record, before.channel_id, before.id)
+        identity = before.identity_id
+        if identity is not None and all(
+            each.identity_id != identity for each in record.participants.values()
+        ):
+            self._by_identity.discard(identity, record)
+
+    def _unindex_person(self, record: StoredRoom, channel_id: str, who: str | None) -> None:
+        """Forget that somebody is in a room and came by a channel, unless there is another sign of it."""
+        if who is None:
+            return
+        bindings, participants = record.bindings, record.participants
+        if who not in participants and all(each.participant_id != who for each in bindings.values()):
+            self._by_person.discard(who, record)
+        bound = bindings.get(channel_id)
+        if bound is not None and bound.participant_id == who:
+            return
+        if not any((channel_id, who) in participant.senders for participant in participants.values()):
+            self._by_sender.discard((channel_id, who), record)
+
+    def forget(self, record: StoredRoom) -> None:
+        """Empty a room that is deleted."""
+        for channel_id in list(record.bindings):
+            self.drop_binding(record, channel_id)
+        for participant_id in list(record.participants):
+            self.drop_participant(record, participant_id)
+
+
+class Identities:
+    """Identities, and the addresses that lead to them within their organization."""
+
+    def __init__(self) -> None:
+        self._identities: dict[str, Identity] = {}  # bound: the identities themselves, until deleted
+        self._addresses: dict[tuple[str, str, str], str] = {}  # bound: the addresses of the identities
+
+    def put(self, identity: Identity) -> None:
+        """Add an identity, or replace the one of that id; its addresses lead to nobody else any more."""
+        self.remove(identity.id)
+        self._identities[identity.id] = identity
+        for address in identity.addresses:
+            self._addresses[address] = identity.id
+
+    def get(self, identity_id: str) -> Identity | None:
+        """Return an identity."""
+        return self._identities.get(identity_id)
+
+    def resolve(self, organization_id: str | None, channel_type: str, address: str) -> Identity | None:
+        """Return who has an address."""
+        found = self._addresses.get((organization_id or "", channel_type, address))
+        return None if found is None else self._identities[found]
+
+    def remove(self, identity_id: str) -> bool:
+        """Forget an identity and the addresses that lead to it; False when there is none."""
+        identity = self._identities.pop(identity_id, None)
+        if identity is None:
+            return False
+        for address in identity.addresses:
+            if self._addresses.get(address) == identity_id:
+                del self._addresses[address]
+        return True
+
+
+class _RoomIndex[K]:
+    """Rooms by some key, each set in order of creation; an empty one takes no memory."""
+
+    __slots__ = ("_rooms",)
+
+    def __init__(self) -> None:
+        self._rooms: dict[K, dict[str, StoredRoom]] = {}  # bound: what is in the rooms that are there
+
+    def add(self, key: K, record: StoredRoom) -> None:
+        rooms = self._rooms.setdefault(key, {})
+        late = rooms and next(reversed(rooms.values())).order > record.order
+        rooms[record.room_id] = record
+        if late:
+            self._rooms[key] = dict(sorted(rooms.items(), key=lambda item: item[1].order))
+
+    def discard(self, key: K, record: StoredRoom) -> None:
+        rooms = self._rooms.get(key)
+        if rooms is not None:
+            rooms.pop(record.room_id, None)
+            if not rooms:
+                del self._rooms[key]
+
+    def get(self, key: K) -> Iterable[StoredRoom]:
+        rooms = self._rooms.get(key)
+        return rooms.values() if rooms is not None else ()

@@ -1,0 +1,390 @@
+"""The in-memory store's ledger: a row for each delivery, and the lanes in which workers hold them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from operator import attrgetter
+from types import MappingProxyType
+
+from roomkit.abc.errors import DeliveryNotFoundError, StoreError
+from roomkit.abc.store import NOTHING_COMPLETED, Claimed, Completed, Entry
+from roomkit.memory.leases import Leases
+from roomkit.memory.rooms import StoredRoom
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState, ReceiptState
+from roomkit.models.event import RoomEvent
+
+__all__ = ["NOWHERE", "Ledger"]
+
+NOWHERE: Mapping[str, str | None] = MappingProxyType({})
+_DAY = 86_400.0
+_WAITING_LIMIT = 8
+
+
+class Ledger:
+    """What became of each delivery.
+
+    A row is implied by the room's list of targets until something becomes of it. Lanes are kept from the
+    moment when somebody asks for them: a single kit in its own process never does.
+    """
+
+    def __init__(
+        self, rooms: Mapping[str, StoredRoom], events: Mapping[str, RoomEvent], leases: Leases
+    ) -> None:
+        self._rooms = rooms
+        self._events = events
+        self._leases = leases
+        self._rows: dict[str, Delivery] = {}  # bound: the targets of the events that are there
+        self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
+        self._former_ids: dict[str, list[tuple[str, str]]] = {}  # bound: the rows that were sent again
+        self._waiting = _WaitingReceipts()
+        self._lanes: _Lanes | None = None
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def get(self, delivery_id: str) -> Delivery | None:
+        """Return a row; both ids that it is named after may have colons in them."""
+        row = self._rows.get(delivery_id)
+        if row is not None:
+            return row
+        cut = delivery_id.find(":")
+        while cut >= 0:
+            event = self._events.get(delivery_id[:cut])
+            if event is not None and delivery_id[cut + 1 :] in self._targets(event):
+                return Delivery.planned(event, delivery_id[cut + 1 :])
+            cut = delivery_id.find(":", cut + 1)
+        return None
+
+    def of_room(self, record: StoredRoom) -> Iterator[Delivery]:
+        """Return the rows of a room, in order of commit."""
+        for index, targets in (record.ledger or {}).items():
+            for channel_id in targets:
+                yield self._row(record.at(index), channel_id)
+
+    def of_all(self) -> Iterator[Delivery]:
+        """Return the rows of all rooms, in order of commit."""
+        for event in self._events.values():
+            yield from self.of_event(event)
+
+    def of_event(self, event: RoomEvent) -> Iterator[Delivery]:
+        """Return the rows of one event, in order of its targets."""
+        for channel_id in self._targets(event):
+            yield self._row(event, channel_id)
+
+    def _targets(self, event: RoomEvent) -> Sequence[str]:
+        ledger = self._rooms[event.room_id].ledger
+        return () if ledger is None else ledger.get(event.index, ())
+
+    def _row(self, event: RoomEvent, channel_id: str) -> Delivery:
+        row = self._rows.get(f"{event.id}:{channel_id}")
+        return row if row is not None else Delivery.planned(event, channel_id)
+
+    # -- a commit's own rows --------------------------------------------------------------------
+
+    def keeps_lanes(self, worker_id: str | None) -> bool:
+        """Whether new rows have to be placed, which they have from the first worker on."""
+        if worker_id is not None:
+            self._all_lanes()
+        return self._lanes is not None
+
+    def place(
+        self, entries: Sequence[Entry], stored: Sequence[RoomEvent], worker_id: str | None
+    ) -> Mapping[str, str | None]:
+        """Put the rows of events just committed into their lanes; return those that are elsewhere."""
+        lanes = self._all_lanes()
+        committer = worker_id if self._leases.in_force(worker_id) else None
+        elsewhere: dict[str, str | None] = {}  # bound: the targets of the commit
+        for event, entry in zip(stored, entries, strict=True):
+            for channel_id in entry.targets:
+                delivery_id = f"{event.id}:{channel_id}"
+                lane = lanes.lane(event.room_id, channel_id)
+                holder, is_direct = self._join(lane, delivery_id, event.index, committer)
+                if holder is not None:
+                    self._rows[delivery_id] = Delivery.planned(event, channel_id).replace(holder=holder)
+                if not is_direct:
+                    elsewhere[delivery_id] = holder
+        return elsewhere if worker_id is not None else NOWHERE
+
+    def _join(
+        self, lane: _Lane, delivery_id: str, index: int, committer: str | None
+    ) -> tuple[str | None, bool]:
+        """Return who holds a new row, and whether the committer goes on with it right away."""
+        if not lane.rows:
+            lane.holder = committer
+            is_direct = committer is not None
+        else:
+            is_direct = committer is not None and lane.holder == committer and not lane.handed
+        lane.rows[delivery_id] = index
+        if is_direct:
+            return committer, True
+        holder = lane.holder if self._leases.in_force(lane.holder) else None
+        if holder is not None:
+            lane.handed.add(delivery_id)
+        return holder, False
+
+    # -- what becomes of them -------------------------------------------------------------------
+
+    def complete(self, deliveries: Iterable[Delivery], worker_id: str | None) -> Completed:
+        """Write the rows that have not ended and are held by the worker, or by anybody when it is None."""
+        refused: list[str] = []  # bound: `deliveries`
+        receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: what was waiting for them
+        for delivery in deliveries:
+            before = self._rows.get(delivery.id)
+            if before is None:
+                is_open = worker_id is None and self._is_planned(delivery)
+            else:
+                is_open = before.state is DeliveryState.PENDING and worker_id in (None, before.holder)
+            if not is_open:
+                refused.append(delivery.id)
+                continue
+            row = _after(delivery, before)
+            self._write(row, before)
+            if self._waiting and row.provider is not None:
+                receipts += self._receive_waiting(row)
+        return Completed(refused, receipts) if refused or receipts else NOTHING_COMPLETED
+
+    def _is_planned(self, delivery: Delivery) -> bool:
+        """Whether it is a row of which nothing became yet."""
+        event = self._events.get(delivery.event_id)
+        return (
+            event is not None
+            and delivery.channel_id in self._targets(event)
+            and delivery.id == f"{event.id}:{delivery.channel_id}"
+        )
+
+    def _write(self, row: Delivery, before: Delivery | None) -> None:
+        self._rows[row.id] = row
+        if before is not None and before.message_ids and before.message_ids != row.message_ids:
+            self._former_ids.setdefault(row.id, []).extend(_message_keys(before))
+        if row.provider is not None:
+            for key in _message_keys(row):
+                self._by_message_id[key] = row.id
+        if self._lanes is not None and row.state is not DeliveryState.PENDING:
+            self._lanes.leave(row)
+
+    def receive(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        """Move a row's receipt forward; keep the receipt when there is no such message yet."""
+        delivery_id = self._by_message_id.get((status.provider, status.message_id))
+        if delivery_id is None:
+            self._waiting.keep(status, receipt)
+            return None
+        row = self._rows[delivery_id]
+        if receipt.follows(row.receipt):
+            row = self._rows[delivery_id] = row.replace(receipt=receipt)
+        return row
+
+    def _receive_waiting(self, row: Delivery) -> Iterator[tuple[Delivery, DeliveryStatus]]:
+        for status, receipt in self._waiting.take(_message_keys(row)):
+            after = self.receive(status, receipt)
+            assert after is not None  # its message ids were written before
+            yield after, status
+
+    def reopen(self, delivery_id: str) -> Delivery:
+        """Put a failed row into its lane again."""
+        before = self._failed(delivery_id, "reopen")
+        row = before.replace(state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None)
+        if self._lanes is not None:
+            lane = self._lanes.lane(row.room_id, row.channel_id)
+            holder, _ = self._join(lane, row.id, row.event_index, None)
+            row = row.replace(holder=holder)
+        self._rows[row.id] = row
+        return row
+
+    def drop(self, delivery_id: str, reason: str) -> Delivery:
+        """Give a failed row up."""
+        before = self._failed(delivery_id, "drop")
+        row = self._rows[delivery_id] = before.replace(state=DeliveryState.SKIPPED, reason=reason)
+        return row
+
+    def _failed(self, delivery_id: str, verb: str) -> Delivery:
+        row = self.get(delivery_id)
+        if row is None:
+            raise DeliveryNotFoundError(f"no delivery {delivery_id!r} to {verb}: list_deliveries shows them")
+        if row.state is not DeliveryState.FAILED:
+            raise StoreError(
+                f"delivery {delivery_id!r} is {row.state}, not failed: only what failed can be "
+                f"{'reopened' if verb == 'reopen' else 'dropped'}"
+            )
+        return row
+
+    def is_settled(self, event: RoomEvent) -> bool:
+        """Whether no delivery of an event is pending."""
+        return all(row.state is not DeliveryState.PENDING for row in self.of_event(event))
+
+    def forget(self, event: RoomEvent) -> None:
+        """Remove the rows of an event that is still there, and all that leads to them."""
+        for row in self.of_event(event):
+            if self._lanes is not None:
+                self._lanes.leave(row)
+            if self._rows.pop(row.id, None) is not None:
+                for key in (*_message_keys(row), *self._former_ids.pop(row.id, ())):
+                    if self._by_message_id.get(key) == row.id:
+                        del self._by_message_id[key]
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def claimable(self, worker_id: str, limit: int) -> list[str]:
+        """Return rooms with rows for the worker to claim, the one with the oldest of them first."""
+        if not self._leases.in_force(worker_id):
+            return []
+        waiting = [
+            (min(self._rooms[room_id].at(index).created_at for index in indexes), room_id)
+            for room_id, lanes in self._all_lanes().rooms.items()
+            if (indexes := [lane.rows[row] for lane in lanes.values() for row in self._open(lane, worker_id)])
+        ]
+        waiting.sort(key=lambda each: each[0])
+        return [room_id for _, room_id in waiting[:limit]]
+
+    def claim(self, record: StoredRoom, worker_id: str) -> list[Claimed]:
+        """Take what was handed over to the worker or is held by nobody in force."""
+        taken: list[Claimed] = []  # bound: the pending rows of the room
+        if not self._leases.in_force(worker_id):
+            return taken
+        for channel_id, lane in self._all_lanes().rooms.get(record.room_id, {}).items():
+            for delivery_id in self._open(lane, worker_id):
+                event = record.at(lane.rows[delivery_id])
+                row = self._row(event, channel_id)
+                was_lost = row.holder is not None and row.holder != worker_id
+                row = row.replace(holder=worker_id, claims=row.claims + was_lost)
+                self._rows[delivery_id] = row
+                taken.append(Claimed(row, event))
+                lane.handed.discard(delivery_id)
+                lane.holder = worker_id
+        return sorted(taken, key=self._place)
+
+    def _open(self, lane: _Lane, worker_id: str) -> list[str]:
+        """Return the rows of a lane that a worker may claim."""
+        if lane.holder == worker_id:
+            return list(lane.handed)
+        return [] if self._leases.in_force(lane.holder) else list(lane.rows)
+
+    def _place(self, claimed: Claimed) -> tuple[int, int]:
+        return claimed.event.index, self._targets(claimed.event).index(claimed.delivery.channel_id)
+
+    def release(self, worker_id: str) -> None:
+        """Have nobody hold what a worker held."""
+        if self._lanes is None:
+            return
+        for lane in self._lanes:
+            if lane.holder == worker_id:
+                lane.holder = None
+                lane.handed.clear()
+                for delivery_id in lane.rows:
+                    row = self._rows.get(delivery_id)
+                    if row is not None:
+                        self._rows[delivery_id] = row.replace(holder=None)
+
+    def _all_lanes(self) -> _Lanes:
+        lanes = self._lanes
+        if lanes is None:
+            lanes = self._lanes = _Lanes()
+            for row in self.of_all():
+                if row.state is DeliveryState.PENDING:
+                    lanes.lane(row.room_id, row.channel_id).rows[row.id] = row.event_index
+        return lanes
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The pending rows of one channel in one room, with their events' indexes.
+
+    `holder` is the worker that last took them: as long as it is in force, all rows are its own, and
+    `handed` are those that it has not claimed yet. Otherwise each is held by it or by nobody.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)  # bound: the pending rows of the lane
+    handed: set[str] = field(default_factory=set)  # bound: `rows`
+    holder: str | None = None
+
+
+class _Lanes:
+    """The lanes with pending rows, by room and channel."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, dict[str, _Lane]] = {}  # bound: the pending rows
+
+    def __iter__(self) -> Iterator[_Lane]:
+        return (lane for lanes in self.rooms.values() for lane in lanes.values())
+
+    def lane(self, room_id: str, channel_id: str) -> _Lane:
+        """Return a lane, for a row to be put into it."""
+        lanes = self.rooms.setdefault(room_id, {})
+        lane = lanes.get(channel_id)
+        if lane is None:
+            lane = lanes[channel_id] = _Lane()
+        return lane
+
+    def leave(self, row: Delivery) -> None:
+        """Take a row out of its lane, if it is there."""
+        lanes = self.rooms.get(row.room_id)
+        lane = None if lanes is None else lanes.get(row.channel_id)
+        if lanes is None or lane is None:
+            return
+        lane.rows.pop(row.id, None)
+        lane.handed.discard(row.id)
+        if not lane.rows:
+            del lanes[row.channel_id]
+            if not lanes:
+                del self.rooms[row.room_id]
+
+
+@dataclass(slots=True, frozen=True)
+class _Waiting:
+    number: int
+    at: float
+    status: DeliveryStatus
+    receipt: ReceiptState
+
+
+class _WaitingReceipts:
+    """Receipts that came before the message they are for, each kept for a day."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[tuple[str, str], list[_Waiting]] = {}  # bound: a day, and 8 for each message
+        self._numbers = count()
+
+    def __bool__(self) -> bool:
+        return bool(self._by_key)
+
+    def keep(self, status: DeliveryStatus, receipt: ReceiptState) -> None:
+        """Keep a receipt, the newest ones of a message, each once."""
+        now = asyncio.get_running_loop().time()
+        self._purge(now - _DAY)
+        waiting = self._by_key.setdefault((status.provider, status.message_id), [])
+        if all((each.status, each.receipt) != (status, receipt) for each in waiting):
+            waiting.append(_Waiting(next(self._numbers), now, status, receipt))
+            del waiting[:-_WAITING_LIMIT]
+
+    def take(self, keys: Iterable[tuple[str, str]]) -> list[tuple[DeliveryStatus, ReceiptState]]:
+        """Return what waited for these messages, in order of arrival, and keep it no longer."""
+        waiting = [each for key in keys for each in self._by_key.pop(key, ())]
+        waiting.sort(key=attrgetter("number"))
+        return [(each.status, each.receipt) for each in waiting]
+
+    def _purge(self, before: float) -> None:
+        for key in list(self._by_key):
+            if self._by_key[key][-1].at >= before:
+                return  # those that came first come first; one that had more meanwhile is seen to later
+            del self._by_key[key]
+
+
+def _after(delivery: Delivery, before: Delivery | None) -> Delivery:
+    """Return a row as it is written: what is the store's own stays, and its receipt does not go back."""
+    holder, claims, receipt = (
+        (None, 0, None) if before is None else (before.holder, before.claims, before.receipt)
+    )
+    if delivery.state is not DeliveryState.PENDING:
+        holder = None
+    if receipt is None or (delivery.receipt is not None and delivery.receipt.follows(receipt)):
+        receipt = delivery.receipt
+    if (delivery.holder, delivery.claims, delivery.receipt) == (holder, claims, receipt):
+        return delivery
+    return delivery.replace(holder=holder, claims=claims, receipt=receipt)
+
+
+def _message_keys(row: Delivery) -> list[tuple[str, str]]:
+    provider = row.provider
+    return [] if provider is None else [(provider, message_id) for message_id in row.message_ids]

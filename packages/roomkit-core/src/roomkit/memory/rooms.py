@@ -1,0 +1,133 @@
+"""What the in-memory store keeps of one room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from roomkit.abc.store import RECENT_SCAN
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.event import RoomEvent
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.task import Observation
+
+__all__ = ["StoredRoom"]
+
+
+class StoredRoom:
+    """One room and all that belongs to it.
+
+    `events[i].index == first + i`: only a beginning of the timeline is ever taken out. `ledger` has the
+    targets of those events that have any, by index; `keys` is the store's own, of all rooms. What most
+    rooms have none of is None until there is some.
+    """
+
+    __slots__ = (
+        "_room",
+        "bindings",
+        "events",
+        "fence",
+        "first",
+        "keys",
+        "last_activity",
+        "ledger",
+        "marks",
+        "observations",
+        "order",
+        "participants",
+        "room_id",
+        "status",
+        "tasks",
+        "version",
+    )
+
+    def __init__(self, room: Room, order: int, keys: Mapping[tuple[str, str], int]) -> None:
+        self._room = room
+        self.order = order
+        self.keys = keys
+        self.room_id = room.id
+        self.status = room.status
+        self.version = room.version
+        self.last_activity = room.timers.last_activity_at
+        self.bindings: dict[str, ChannelBinding] = {}
+        self.participants: dict[str, Participant] = {}
+        self.first = 0
+        self.events: list[RoomEvent] = []  # bound: the timeline itself, until it is pruned or deleted
+        self.ledger: dict[int, Sequence[str]] | None = None
+        self.marks: dict[str, int] | None = None
+        self.tasks: list[str] | None = None  # bound: the tasks of the room
+        self.observations: dict[str, Observation] | None = None
+        self.fence: int | None = None
+
+    @property
+    def room(self) -> Room:
+        """The room with its counters, made again only when they moved."""
+        room = self._room
+        count = len(self.events)
+        latest = self.first + count - 1
+        if (
+            room.latest_index != latest
+            or room.version != self.version
+            or room.timers.last_activity_at is not self.last_activity
+            or room.event_count != count
+        ):
+            room = self._room = room.replace(
+                event_count=count,
+                latest_index=latest,
+                version=self.version,
+                timers=self._timers(room),
+            )
+        return room
+
+    @property
+    def organization_id(self) -> str | None:
+        """Whose room it is."""
+        return self._room.organization_id
+
+    def _timers(self, room: Room) -> Any:
+        if room.timers.last_activity_at == self.last_activity:
+            return room.timers
+        return room.timers.replace(last_activity_at=self.last_activity)
+
+    def change(self, **fields: Any) -> Room:
+        """Set fields of the room and raise its version."""
+        self.version += 1
+        self._room = self.room.replace(**fields, version=self.version)
+        self.status = self._room.status
+        return self._room
+
+    def at(self, index: int) -> RoomEvent:
+        """Return the event of an index that is in the timeline."""
+        return self.events[index - self.first]
+
+    def put(self, event: RoomEvent) -> None:
+        """Replace an event of the timeline."""
+        self.events[event.index - self.first] = event
+
+    def since(self, index: int) -> Iterable[RoomEvent]:
+        """Return the events from an index on."""
+        return islice(self.events, max(index - self.first, 0), None)
+
+    def recent(self, limit: int) -> Sequence[RoomEvent]:
+        """Return up to `limit` of the newest messages, oldest first."""
+        found: list[RoomEvent] = []  # bound: `limit`
+        for event in islice(reversed(self.events), limit * RECENT_SCAN):
+            if event.is_history:
+                found.append(event)
+                if len(found) == limit:
+                    break
+        found.reverse()
+        return found
+
+    def keyed(self, idempotency_key: str) -> RoomEvent | None:
+        """Return the event with that idempotency key."""
+        index = self.keys.get((self.room_id, idempotency_key))
+        return None if index is None else self.at(index)
+
+    def abandon(self) -> None:
+        """Be empty for whoever still holds the record of a room that was deleted."""
+        self.keys = {}
+        self.bindings.clear()
+        self.participants.clear()
