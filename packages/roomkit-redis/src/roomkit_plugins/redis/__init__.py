@@ -1,1 +1,14 @@
-"""The redis plugin."""
+"""RoomKit's room locks and realtime on Redis: many workers share the same rooms."""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.redis.config import RedisConfig as RedisConfig
+    from roomkit_plugins.redis.locks import RedisLockManager as RedisLockManager
+    from roomkit_plugins.redis.realtime import RedisRealtime as RedisRealtime
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__, {"RedisConfig": "config", "RedisLockManager": "locks", "RedisRealtime": "realtime"}
+    )

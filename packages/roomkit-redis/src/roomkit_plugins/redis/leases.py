@@ -1,0 +1,187 @@
+"""The locks this process holds: renewed together, given back, and counted when they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any, override
+
+from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.link import Link, Question
+from roomkit_plugins.redis.scripts import RELEASE, RENEW
+from roomkit_plugins.redis.server import Server
+
+__all__ = ["MEMORY", "Lease", "Leases", "RoomKeys"]
+
+logger = logging.getLogger("roomkit.redis")
+
+MEMORY = 7 * 24 * 3600 * 1000
+"""How long the last token of an idle room is kept, in milliseconds; later the clock alone is above it."""
+
+
+class RoomKeys:
+    """The names of a room's keys: the id is hashed, and in a tag that puts them on one node of a cluster."""
+
+    __slots__ = ("fence", "lock", "order", "seen")
+
+    def __init__(self, prefix: str, room_id: str) -> None:
+        tag = blake2b(room_id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        stem = f"{prefix}:{{{tag}}}:"
+        self.lock = stem + "lock"
+        self.fence = stem + "fence"
+        self.order = stem + "order"
+        self.seen = stem + "seen"
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A lock that is held until `deadline`, in the loop's time, unless it is renewed."""
+
+    room_id: str
+    keys: RoomKeys
+    owner: str
+    token: int
+    deadline: float
+
+
+class Leases:
+    """Renews all leases at a third of their time, in one batch; what cannot be renewed in time is lost."""
+
+    def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
+        self._seconds = config.lock_seconds
+        self._milliseconds = int(config.lock_seconds * 1000)
+        self._server = server
+        self._link = link
+        self._channel = channel
+        self._held: dict[str, Lease] = {}  # bound: the rooms in use
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.lost = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def add(self, lease: Lease) -> None:
+        """Keep the lease until it is given back."""
+        self._held[lease.owner] = lease
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name="redis-leases")  # supervised: close() ends it
+
+    def give_back(self, lease: Lease) -> None:
+        """Release the lock, without waiting for it: whatever is asked later is answered later."""
+        if self._held.pop(lease.owner, None) is not None:
+            question = self.release(lease.keys, lease.owner, lease.deadline)
+            question.answer.add_done_callback(partial(self._given_back, lease))
+
+    def release(self, keys: RoomKeys, owner: str, deadline: float) -> Question:
+        """Ask the server to forget that `owner` holds the lock, or waits for it."""
+        return self._link.ask(
+            "EVALSHA", RELEASE, 3, keys.lock, keys.order, keys.seen, owner, self._channel, deadline=deadline
+        )
+
+    def renew_soon(self) -> None:
+        """Renew now: the connection is new, and the server may have lost its data."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Give back everything."""
+        for lease in list(self._held.values()):
+            self.give_back(lease)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _given_back(self, lease: Lease, answer: asyncio.Future[Any]) -> None:
+        error = answer.exception()
+        if error is not None:
+            logger.warning(
+                "The lock on room %r was not given back: %s; it runs out within %s s",
+                lease.room_id,
+                self._server.explain(error),
+                self._seconds,
+            )
+        elif not answer.result():
+            self._lose(lease, "it was not held any more when it was given back")
+
+    def _lose(self, lease: Lease, why: str) -> None:
+        self.lost += 1
+        logger.warning(
+            "The lock on room %r was lost while it was held: %s; the store refuses what its holder commits, "
+            "once another has committed",
+            lease.room_id,
+            why,
+        )
+
+    # -- the task ---------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pace = self._seconds / 3
+        due = loop.time() + pace
+        try:
+            while self._held:
+                try:
+                    async with asyncio.timeout_at(due):
+                        await self._hurry.wait()
+                except TimeoutError:
+                    pass
+                self._hurry.clear()
+                due = loop.time() + pace
+                if self._held and not await self._renew(pace):
+                    due = loop.time()
+        finally:
+            self._task = None
+
+    async def _renew(self, patience: float) -> bool:
+        """Renew all; return whether all were answered."""
+        now = asyncio.get_running_loop().time
+        asked = now()
+        asking = [(lease, self._ask(lease)) for lease in self._held.values()]
+        nearest = min(lease.deadline for lease, _ in asking) - asked
+        await asyncio.wait(
+            [question.answer for _, question in asking], timeout=max(0.0, min(patience, nearest))
+        )
+        answered = True
+        for lease, question in asking:
+            answer = question.answer
+            answered = answered and answer.done()
+            if lease.owner not in self._held:
+                answer.cancel()  # given back meanwhile
+            elif not answer.done() or answer.exception() is not None:
+                answer.cancel()
+                if now() >= lease.deadline:
+                    self._run_out(lease)
+            elif answer.result():
+                lease.deadline = asked + self._seconds
+            else:
+                del self._held[lease.owner]
+                self._lose(lease, "its lease had run out, and another has taken it")
+        return answered
+
+    def _ask(self, lease: Lease) -> Question:
+        keys = lease.keys
+        return self._link.ask(
+            "EVALSHA",
+            RENEW,
+            2,
+            keys.lock,
+            keys.fence,
+            lease.owner,
+            self._milliseconds,
+            lease.token,
+            MEMORY,
+            deadline=lease.deadline,
+        )
+
+    def _run_out(self, lease: Lease) -> None:
+        del self._held[lease.owner]
+        self._lose(lease, f"its lease of {self._seconds} s could not be renewed in time")
+        # A renewal that is still on its way would keep the others out for nothing.
+        self.release(lease.keys, lease.owner, lease.deadline + self._seconds)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{len(self._held)} leases, {self.lost} lost>"

@@ -1,0 +1,216 @@
+"""One connection for all questions of a process: what is asked while it is busy travels together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError, ResponseError
+from roomkit_plugins.redis.server import TROUBLE, Server, is_refusal, is_transient
+
+__all__ = ["Link", "Pause", "Question"]
+
+logger = logging.getLogger("roomkit.redis")
+
+_BATCH = 256
+
+type Word = str | bytes | int
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A command, and the future of its answer. Cancelling the future withdraws it, if it was not sent."""
+
+    command: Sequence[Word]
+    deadline: float
+    """In the loop's time. Beyond it the question is not sent any more."""
+    answer: asyncio.Future[Any]
+    was_sent: bool = False
+    """Whether the server may have done it."""
+
+
+class Link:
+    """Asks the server, in the order of asking; reconnects, and asks again what was not answered.
+
+    So a command may be done twice, and must be one that does no harm then. Every question ends: with
+    an answer, with what was wrong, or at its deadline. There is a task only while there are questions.
+
+    `limit` bounds how many wait; beyond it the one that waited longest fails. `on_connect` is called
+    whenever there is a new connection.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        patience: float,
+        scripts: Sequence[str] = (),
+        limit: int | None = None,
+        on_connect: Callable[[], None] | None = None,
+    ) -> None:
+        self._server = server
+        self._patience = patience
+        self._scripts = scripts
+        self._limit = limit
+        self._on_connect = on_connect
+        self._waiting: deque[Question] = deque()  # bound: the callers, or `limit`; purged at deadlines
+        self._asked: deque[Question] = deque()  # bound: _BATCH
+        self._connection: AbstractConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._trouble: Exception | None = None
+        self._closed = False
+
+    def ask(self, *command: Word, deadline: float) -> Question:
+        """Ask at the next turn of the loop, after all that was asked before."""
+        loop = asyncio.get_running_loop()
+        question = Question(command, deadline, loop.create_future())
+        if self._closed:
+            _fail(question, ConnectionError("the connection was closed"))
+            return question
+        if self._limit is not None and len(self._waiting) >= self._limit:
+            _fail(self._waiting.popleft(), self._trouble or ConnectionError("too much waits to be sent"))
+        self._waiting.append(question)
+        if self._task is None:
+            self._task = loop.create_task(self._run(), name="redis-link")  # supervised: close() ends it
+        return question
+
+    async def answer(self, question: Question) -> Any:
+        """Wait for the answer until the deadline. Raises what TROUBLE names."""
+        try:
+            async with asyncio.timeout_at(question.deadline):
+                return await question.answer
+        except TimeoutError:
+            raise self._trouble or ConnectionError("there was no answer in time") from None
+
+    async def close(self, patience: float) -> None:
+        """Take no more questions, wait a while for those asked, then disconnect. Idempotent."""
+        self._closed = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=patience)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._disconnect()
+
+    # -- the task ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause = Pause()
+        try:
+            await asyncio.sleep(0)  # who is due in this turn of the loop travels with the first
+            while self._waiting:
+                try:
+                    await self._exchange(self._connection or await self._connect())
+                    pause = Pause()
+                except TROUBLE as error:
+                    await self._stumble(error, pause)
+        except Exception as error:
+            logger.exception("Asking %s failed", self._server)
+            self._fail_all(error)
+        finally:
+            self._task = None
+            self._fail_all(ConnectionError("the connection was closed"))
+
+    async def _connect(self) -> AbstractConnection:
+        connection = await self._server.connect()
+        try:
+            async with asyncio.timeout(self._patience):
+                for script in self._scripts:
+                    await connection.send_command("SCRIPT", "LOAD", script)
+                    await connection.read_response()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._connection = connection
+        if self._trouble is not None:
+            logger.info("%s answers again", self._server)
+            self._trouble = None
+        if self._on_connect is not None:
+            self._on_connect()
+        return connection
+
+    async def _exchange(self, connection: AbstractConnection) -> None:
+        asked = self._asked
+        self._purge()
+        while self._waiting and len(asked) < _BATCH:
+            asked.append(self._waiting.popleft())
+        if not asked:
+            return
+        for question in asked:
+            question.was_sent = True
+        async with asyncio.timeout(self._patience):
+            await connection.send_packed_command(
+                connection.pack_commands([question.command for question in asked]), check_health=False
+            )
+            while asked:
+                try:
+                    answer = await connection.read_response()
+                except ResponseError as error:
+                    if is_transient(error):
+                        raise
+                    _fail(asked.popleft(), error)
+                else:
+                    question = asked.popleft()
+                    if not question.answer.done():
+                        question.answer.set_result(answer)
+
+    async def _stumble(self, error: Exception, pause: Pause) -> None:
+        """Break off, put back what has no answer, in its order, and wait before the next attempt."""
+        await self._disconnect()
+        self._waiting.extendleft(reversed(self._asked))
+        self._asked.clear()
+        if self._trouble is None:
+            logger.warning("%s; it is tried again", self._server.explain(error))
+        self._trouble = error
+        if is_refusal(error):
+            self._fail_all(error)
+            return
+        await pause.wait()
+        self._purge()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    def _purge(self) -> None:
+        """Forget what nobody waits for any more, and what came too late."""
+        now = asyncio.get_running_loop().time()
+        kept = []  # bound: those that wait
+        for question in self._waiting:
+            if question.answer.done():
+                continue
+            if question.deadline <= now:
+                _fail(question, self._trouble or ConnectionError("there was no answer in time"))
+            else:
+                kept.append(question)
+        if len(kept) < len(self._waiting):
+            self._waiting = deque(kept)  # bound: as before
+
+    def _fail_all(self, error: Exception) -> None:
+        while self._asked or self._waiting:
+            _fail((self._asked or self._waiting).popleft(), error)
+
+
+@dataclass(slots=True)
+class Pause:
+    """The pauses between attempts to connect: none, short, longer, then about a second each."""
+
+    _seconds: float = field(default=0.0)
+
+    async def wait(self) -> None:
+        """Wait for the next attempt."""
+        await asyncio.sleep(self._seconds * random.uniform(0.75, 1.25))  # not all workers at once
+        self._seconds = min(2 * self._seconds or 0.05, 1.0)
+
+
+def _fail(question: Question, error: Exception) -> None:
+    if not question.answer.done():
+        question.answer.set_exception(error)
+        question.answer.exception()  # looked at: whoever asked may have left

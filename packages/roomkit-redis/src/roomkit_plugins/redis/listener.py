@@ -1,0 +1,172 @@
+"""One connection that listens to any number of channels, made again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from redis.asyncio.connection import AbstractConnection
+from roomkit_plugins.redis.link import Pause
+from roomkit_plugins.redis.server import TROUBLE, Server, is_refusal
+
+__all__ = ["Listener"]
+
+logger = logging.getLogger("roomkit.redis")
+
+type Hearer = Callable[[bytes, bytes], Awaitable[None]]
+"""Is shown the channel and the message, one at a time, in the order of the server."""
+
+
+class Listener:
+    """Shows the messages of the wanted channels to `hear`.
+
+    It connects for the first channel and stays connected. While it is not, the server's messages are
+    missed: `interruptions` counts how often, `on_connect` is called when it listens again.
+    """
+
+    def __init__(self, server: Server, hear: Hearer, on_connect: Callable[[], None] | None = None) -> None:
+        self._server = server
+        self._hear = hear
+        self._on_connect = on_connect
+        self._wanted: dict[bytes, asyncio.Future[None]] = {}  # bound: what is listened to; done: it is heard
+        self._changed: dict[bytes, None] = {}  # bound: the channels
+        self._unconfirmed: dict[bytes, int] = {}  # bound: the channels; how many SUBSCRIBE are under way
+        self._wish = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._trouble: Exception | None = None
+        self.interruptions = 0
+
+    def is_listening(self, channel: bytes) -> bool:
+        """Whether messages of the channel arrive at this moment."""
+        heard = self._wanted.get(channel)
+        return heard is not None and heard.done()
+
+    async def listen(self, channel: bytes, patience: float) -> bool:
+        """Want the channel; return whether the server confirmed it in time. It is wanted in any case.
+
+        Raises what TROUBLE names when the server refuses.
+        """
+        if self._closed:
+            return False
+        heard = self._wanted.get(channel)
+        if heard is None:
+            heard = self._wanted[channel] = asyncio.get_running_loop().create_future()
+            self._change(channel)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="redis-listen")  # supervised: close() ends it
+        await asyncio.wait([heard], timeout=patience)
+        if not heard.done() or heard.cancelled():
+            return False
+        heard.result()
+        return True
+
+    def forget(self, channel: bytes) -> None:
+        """Want the channel no more."""
+        heard = self._wanted.pop(channel, None)
+        if heard is not None:
+            heard.cancel()
+            self._change(channel)
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        self._closed = True
+        for channel in list(self._wanted):
+            self.forget(channel)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _change(self, channel: bytes) -> None:
+        self._changed[channel] = None
+        self._wish.set()
+
+    # -- the task ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause = Pause()
+        while True:
+            try:
+                connection = await self._server.connect()
+            except TROUBLE as error:
+                self._stumble(error)
+            else:
+                try:
+                    pause = Pause()
+                    await self._serve(connection)
+                except TROUBLE as error:
+                    self.interruptions += 1
+                    self._stumble(error)
+                finally:
+                    await connection.disconnect(nowait=True)
+            await pause.wait()
+
+    def _stumble(self, error: Exception) -> None:
+        loop = asyncio.get_running_loop()
+        if self._trouble is None:
+            logger.warning(
+                "%s; it is tried again, and what others publish meanwhile is missed",
+                self._server.explain(error),
+            )
+        self._trouble = error
+        for channel, heard in self._wanted.items():
+            if heard.done():
+                self._wanted[channel] = loop.create_future()
+            elif is_refusal(error):
+                heard.set_exception(error)
+                heard.exception()  # looked at: whoever waited may have left
+                self._wanted[channel] = loop.create_future()
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        self._unconfirmed.clear()
+        self._changed = dict.fromkeys(self._wanted)
+        self._wish.set()
+        # Two directions, two tasks: who reads cannot be interrupted without losing a message.
+        telling = asyncio.create_task(self._tell(connection), name="redis-subscribe")  # supervised: below
+        try:
+            while True:
+                kind, channel, message = await connection.read_response()
+                if kind == b"message":
+                    await self._hear(channel, message)
+                elif kind == b"subscribe":
+                    self._confirm(channel)
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+
+    async def _tell(self, connection: AbstractConnection) -> None:
+        """Send what changed. A failure is seen by whoever reads: the connection is closed with it."""
+        try:
+            while True:
+                await self._wish.wait()
+                self._wish.clear()
+                changed, self._changed = self._changed, {}
+                wanted = [channel for channel in changed if channel in self._wanted]
+                for channel in wanted:
+                    self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
+                await _send(connection, "UNSUBSCRIBE", changed.keys() - self._wanted.keys())
+                await _send(connection, "SUBSCRIBE", wanted)
+        except TROUBLE:
+            await connection.disconnect(nowait=True)
+
+    def _confirm(self, channel: bytes) -> None:
+        left = self._unconfirmed.pop(channel, 1) - 1
+        if left:
+            self._unconfirmed[channel] = left  # it was unsubscribed in between: the last one counts
+            return
+        heard = self._wanted.get(channel)
+        if heard is None or heard.done():
+            return
+        heard.set_result(None)
+        if self._trouble is not None:
+            self._trouble = None
+            logger.info("%s is listened to again", self._server)
+        if self._on_connect is not None:
+            self._on_connect()
+
+
+async def _send(connection: AbstractConnection, verb: str, channels: Iterable[bytes]) -> None:
+    named = list(channels)
+    if named:
+        await connection.send_packed_command(connection.pack_command(verb, *named), check_health=False)

@@ -1,0 +1,190 @@
+"""Room locks that many workers share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
+from typing import override
+
+from roomkit.abc.errors import LockLostError
+from roomkit.abc.locks import RoomLockManager
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.models.base import new_id
+from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.leases import MEMORY, Lease, Leases, RoomKeys
+from roomkit_plugins.redis.link import Link
+from roomkit_plugins.redis.listener import Listener
+from roomkit_plugins.redis.scripts import ACQUIRE, SCRIPTS
+from roomkit_plugins.redis.server import TROUBLE, Server
+
+__all__ = ["RedisLockManager"]
+
+_ASK_AGAIN = 1.0
+"""Seconds after which a waiter asks again, should it not have been told."""
+_PLACE_KEPT = 3000
+"""Milliseconds for which a waiter that does not ask again keeps its place."""
+_CLOSING = 2.0
+
+
+class RedisLockManager(RoomLockManager):
+    """Excludes the tasks of all processes that use the same server, database and prefix.
+
+    A lock is a lease of `lock_seconds`, renewed while it is held. It is lost when it could not be
+    renewed in time: the worker stood still, the server was away, or it lost its data and another
+    worker came first. `lost` counts that; the token then keeps the holder from committing.
+
+    The token is at least the server's clock in microseconds, and at least one more than the last of
+    that room. So it rises even after the server lost its data. Only a server that lost its data
+    *and* whose clock was set back gives tokens below earlier ones, until its clock has caught up: the
+    store refuses their holders with LockLostError, and a holder from before the loss is not fenced off.
+
+    Tasks of one process wait in order of arrival; so do the processes, each with one task at a time. A
+    waiting process is told when its turn comes, and asks again every second in case it was not. There
+    are two connections, one for questions and one to be told; leaving a lock does not wait for either.
+
+    Raises LockLostError when the server gave no answer for `acquire_timeout`, or refused.
+    """
+
+    def __init__(self, config: RedisConfig | str | None = None) -> None:
+        self.config = RedisConfig.of(config)
+        self._server = server = Server(self.config)
+        self._local = InMemoryLockManager()
+        self._worker = new_id()
+        self._numbers = count(1)
+        self._turns: dict[str, asyncio.Event] = {}  # bound: the rooms waited for
+        stem = f"{self.config.prefix}:{server.database}:worker:"
+        self._channel = f"{stem}{self._worker}".encode()
+        self._listener = Listener(server, self._told, self._tell_all)
+        self._link = Link(
+            server, patience=self.config.connect_timeout, scripts=SCRIPTS, on_connect=self._connected
+        )
+        self._leases = Leases(self.config, server, self._link, stem)
+        self._lease_milliseconds = int(self.config.lock_seconds * 1000)
+        self._closed = False
+
+    @override
+    def __repr__(self) -> str:
+        return f"RedisLockManager({self._server})"
+
+    @property
+    def held(self) -> int:
+        """How many locks this process holds."""
+        return len(self._leases)
+
+    @property
+    def lost(self) -> int:
+        """How many locks were lost while they were held."""
+        return self._leases.lost
+
+    @override
+    def locked(self, room_id: str) -> AbstractAsyncContextManager[int]:
+        return self._hold(room_id)
+
+    @asynccontextmanager
+    async def _hold(self, room_id: str) -> AsyncIterator[int]:
+        async with self._local.locked(room_id):
+            lease = await self._acquire(room_id)
+            try:
+                yield lease.token
+            finally:
+                self._leases.give_back(lease)
+
+    @override
+    async def close(self) -> None:
+        self._closed = True
+        self._tell_all()
+        await self._leases.close()
+        await self._listener.close()
+        await self._link.close(_CLOSING)
+
+    # -- acquiring --------------------------------------------------------------------------------
+
+    async def _acquire(self, room_id: str) -> Lease:
+        owner = f"{self._worker}:{next(self._numbers)}"
+        keys = RoomKeys(self.config.prefix, room_id)
+        self._turns[owner] = asyncio.Event()
+        try:
+            lease = await self._wait(room_id, keys, owner)
+        except BaseException as error:
+            self._abandon(keys, owner)
+            if isinstance(error, TROUBLE):
+                raise LockLostError(
+                    f"room {room_id!r} could not be locked, and nothing was done: "
+                    f"{self._server.explain(error)}"
+                ) from error
+            raise
+        finally:
+            del self._turns[owner]
+        self._leases.add(lease)
+        return lease
+
+    async def _wait(self, room_id: str, keys: RoomKeys, owner: str) -> Lease:
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._closed:
+                raise LockLostError(
+                    f"room {room_id!r} could not be locked: {self!r} is closed, make a new one"
+                )
+            deadline = loop.time() + self.config.lock_seconds
+            token, milliseconds = await self._ask(keys, owner)
+            if token and loop.time() < deadline:
+                return Lease(room_id, keys, owner, token, deadline)
+            if not token:
+                await self._turn(owner, min(_ASK_AGAIN, (milliseconds + 1) / 1000))
+
+    async def _ask(self, keys: RoomKeys, owner: str) -> tuple[int, int]:
+        question = self._link.ask(
+            "EVALSHA",
+            ACQUIRE,
+            4,
+            keys.lock,
+            keys.fence,
+            keys.order,
+            keys.seen,
+            owner,
+            self._lease_milliseconds,
+            _PLACE_KEPT,
+            MEMORY,
+            deadline=asyncio.get_running_loop().time() + self.config.acquire_timeout,
+        )
+        token, milliseconds = await self._link.answer(question)
+        return token, milliseconds
+
+    async def _turn(self, owner: str, seconds: float) -> None:
+        """Wait until the server says that it is the owner's turn, or for `seconds`."""
+        if not self._listener.is_listening(self._channel):
+            # What was said before it listened was not heard: ask again at once.
+            try:
+                await self._listener.listen(self._channel, seconds)
+            except TROUBLE:
+                pass  # told by the listener; without it the turn is found by asking
+            else:
+                return
+        turn = self._turns[owner]
+        try:
+            async with asyncio.timeout(seconds):
+                await turn.wait()
+        except TimeoutError:
+            pass
+        turn.clear()
+
+    def _abandon(self, keys: RoomKeys, owner: str) -> None:
+        """Release what the server may have granted, or queued, while nobody waits any more."""
+        deadline = asyncio.get_running_loop().time() + self.config.lock_seconds
+        self._leases.release(keys, owner, deadline)
+
+    # -- being told -------------------------------------------------------------------------------
+
+    async def _told(self, _channel: bytes, owner: bytes) -> None:
+        turn = self._turns.get(owner.decode())
+        if turn is not None:
+            turn.set()
+
+    def _tell_all(self) -> None:
+        for turn in self._turns.values():
+            turn.set()
+
+    def _connected(self) -> None:
+        self._leases.renew_soon()

@@ -1,0 +1,123 @@
+"""The server: makes connections to it, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any, override
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+from roomkit.abc.errors import InvalidInputError
+from roomkit_plugins.redis.config import RedisConfig
+
+__all__ = ["TROUBLE", "Server", "is_refusal", "is_transient"]
+
+TROUBLE = (RedisError, OSError)
+"""What a connection raises when it breaks or cannot be made; the built-in TimeoutError is an OSError."""
+
+
+class Server:
+    """Where the server is. `str()` names it without the credentials.
+
+    Raises InvalidInputError for a URL that cannot be used.
+    """
+
+    def __init__(self, config: RedisConfig) -> None:
+        made = _options(config)
+        if made is None:
+            raise InvalidInputError(
+                "the url of Redis cannot be used: write redis://user:password@host:port/0, with special "
+                "characters of the password percent-encoded, and only options of a connection after `?`"
+            )
+        self._kind, self._options = kind, options = made
+        self.database = int(kind(**options).db)
+        place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        self._name = f"redis at {place}/{self.database}"
+
+    @override
+    def __str__(self) -> str:
+        return self._name
+
+    async def connect(self) -> AbstractConnection:
+        """Return a new connection, ready for commands. Raises what TROUBLE names."""
+        connection = self._kind(**self._options)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # the library's
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    def explain(self, error: BaseException) -> str:
+        """Say what is wrong and what to do next; never the credentials."""
+        return f"{self._name} {_advice(error)}"
+
+
+def _options(config: RedisConfig) -> tuple[type[AbstractConnection], dict[str, Any]] | None:
+    """Return what makes a connection; None for a url that is none, as the cause may quote the password."""
+    url = config.url.get_secret_value()
+    try:
+        options: dict[str, Any] = {**parse_url(url)}
+        kind: type[AbstractConnection] = options.pop("connection_class", Connection)
+        number = urlsplit(url).path.strip("/")
+        if number and "host" in options and not number.isdecimal():
+            return None  # the library would take database 0
+        # One kind of answer, and deadlines of our own: the library's are per read, and would end a
+        # subscription on which nothing happens.
+        options |= {
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": config.connect_timeout,
+            "decode_responses": False,
+        }
+        kind(**options)
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return kind, options
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether trying again is of no use before somebody changes the configuration."""
+    return isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError | MovedError)
+
+
+def is_transient(error: ResponseError) -> bool:
+    """Whether the same command may be answered on a new connection: after a failover, say."""
+    if isinstance(error, MovedError):
+        return False
+    return isinstance(error, NoScriptError | ReadOnlyError | ClusterDownError | TryAgainError)
+
+
+def _advice(error: BaseException) -> str:
+    match error:
+        case AuthenticationError() | AuthorizationError():
+            return "refuses the credentials: correct user and password in its url"
+        case NoPermissionError():
+            return f"grants this user too little: allow it what RoomKit needs ({error})"
+        case MovedError():
+            return (
+                "is one node of a Redis Cluster: give the url of a single Redis, or of a proxy of the cluster"
+            )
+        case OutOfMemoryError():
+            return "is out of memory: raise its maxmemory, or remove what others keep there"
+        case ReadOnlyError():
+            return "is a replica: give the url of the primary"
+        case ConnectionError() | TimeoutError() | OSError():
+            cause = str(error) or type(error).__name__
+            return f"cannot be reached: see that it runs and that its url is right ({cause})"
+        case _:
+            return f"could not do what was asked ({error})"
