@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, override
 
 import pytest
 
 from roomkit.abc.channel import TextStream
 from roomkit.kernel.kit import RoomKit
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.memory.realtime import InMemoryRealtime
+from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.enums import Access, ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
+from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.room import Room
+from roomkit_plugins.testing import VirtualClock
 from roomkit_plugins.websocket import WebSocketChannel
 from roomkit_plugins.websocket.frames import Frame, StreamChunk, StreamMessage
 
@@ -216,3 +223,163 @@ async def stage() -> AsyncIterator[Stage]:
     kit = RoomKit()
     yield Stage(kit)
     await kit.close()
+
+
+class SharedStore(InMemoryStore):
+    """A store that several kits have open; it counts what they read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[str] = Counter()
+        self.broken = False
+
+    @property
+    @override
+    def is_process_local(self) -> bool:
+        return False
+
+    @override
+    async def list_events(self, *args: Any, **options: Any) -> list[RoomEvent]:
+        self.reads["list_events"] += 1
+        if self.broken:
+            raise ConnectionError("the store is away")
+        return await super().list_events(*args, **options)
+
+    @override
+    async def close(self) -> None:
+        """Stay open for the others."""
+
+
+class SharedRealtime(InMemoryRealtime):
+    """Signals between kits. `way` decides on each that is published on a topic of ours; see `Mean`."""
+
+    def __init__(self) -> None:
+        super().__init__(max_queue_size=10_000)
+        self.published: list[tuple[str, EphemeralEvent]] = []
+        self.down = False
+        self.way: Callable[[str, EphemeralEvent], Awaitable[bool]] | None = None
+
+    @property
+    @override
+    def is_process_local(self) -> bool:
+        return False
+
+    @override
+    async def publish(self, channel: str, event: EphemeralEvent) -> None:
+        if self.down:
+            raise ConnectionError("the bus is down")
+        if channel.startswith("websocket:"):
+            self.published.append((channel, event))
+            if self.way is not None and not await self.way(channel, event):
+                return
+        await super().publish(channel, event)
+
+    @override
+    async def subscribe(self, channel: str, callback: Any) -> str:
+        if self.down:
+            raise ConnectionError("the bus is down")
+        return await super().subscribe(channel, callback)
+
+    @override
+    async def close(self) -> None:
+        """Stay open for the others."""
+
+    async def pass_on(self, channel: str, event: EphemeralEvent) -> None:
+        """Publish without asking `way`."""
+        await super().publish(channel, event)
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics of ours that somebody listens to."""
+        return {topic for topic in self._topics if topic.startswith("websocket:")}
+
+
+class Mean:
+    """Loses, doubles and delays signals."""
+
+    def __init__(self, realtime: SharedRealtime, seed: int) -> None:
+        self.realtime = realtime
+        self.random = random.Random(seed)
+        self.late: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, channel: str, event: EphemeralEvent) -> bool:
+        mood = self.random.random()
+        if mood < 0.2:
+            return False
+        if mood < 0.6:
+            task = asyncio.get_running_loop().create_task(self.later(channel, event))
+            self.late.add(task)
+            task.add_done_callback(self.late.discard)
+        return mood >= 0.4  # between the two it comes twice, below it comes late
+
+    async def later(self, channel: str, event: EphemeralEvent) -> None:
+        await asyncio.sleep(self.random.random())  # virtual time
+        await self.realtime.pass_on(channel, event.replace(id=f"{event.id} again"))
+
+
+class Worker:
+    """A kit among others over the same rooms."""
+
+    def __init__(self, town: Town) -> None:
+        self.kit = RoomKit(
+            store=town.store,
+            lock_manager=town.locks,
+            realtime=town.realtime,
+            clock=VirtualClock(),
+            single_process=True,
+        )
+        self.channel = WebSocketChannel("ws")
+        self.kit.register_channel(self.channel)
+
+    async def join(self, connection_id: str, room_id: str | None = "room", **options: Any) -> Wire:
+        wire = Wire(connection_id).join(self.channel, room_id, **options)
+        if room_id is not None:
+            await self.channel.listening(room_id)
+        return wire
+
+    async def say(self, *texts: str, room_id: str = "room", **options: Any) -> None:
+        for text in texts:
+            await self.kit.send_event(room_id, "system", TextContent(body=text), **options)
+
+
+class Town:
+    """Workers that share a store, locks and a realtime backend, and a room that all of them serve."""
+
+    def __init__(self) -> None:
+        self.store = SharedStore()
+        self.locks = InMemoryLockManager()
+        self.realtime = SharedRealtime()
+        self.workers: list[Worker] = []
+        self.turns = turns
+
+    words = staticmethod(lambda text: Words(said(text)))
+
+    @staticmethod
+    async def show(channel: WebSocketChannel, words: Words) -> ChannelOutput:
+        return await show(channel, words, said("").replace(id=words.id))
+
+    def be_mean(self, seed: int) -> None:
+        self.realtime.way = Mean(self.realtime, seed)
+
+    async def populate(self, number: int) -> list[Worker]:
+        self.workers = [Worker(self) for _ in range(number)]
+        for worker in self.workers:
+            await worker.kit.start()
+        await self.workers[0].kit.create_room("room")
+        await self.workers[0].kit.attach_channel("room", "ws")
+        return self.workers
+
+    async def until(self, condition: Callable[[], object], seconds: float = 300.0) -> None:
+        """Wait for something, looking again whenever the (virtual) time has moved a little."""
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110  # whatever it is, no event tells
+                await asyncio.sleep(0.01)  # virtual time
+
+
+@pytest.fixture
+async def town() -> AsyncIterator[Town]:
+    """A town without workers; those that settle in it are closed after the test."""
+    town = Town()
+    yield town
+    for worker in town.workers:
+        await worker.kit.close()

@@ -159,6 +159,64 @@ async def test_who_comes_back_gets_what_was_missed():
             assert await bob.texts(1) == ["five"]
 
 
+async def test_who_missed_a_lot_asks_for_it_part_by_part():
+    """A bound on what is sent at once; meanwhile nothing of it is skipped, and nothing live comes between."""
+    async with a_house(max_replay=3) as house:
+        await house.tell(*"abcdefgh")
+        first = (await house.kit.get_timeline("room", as_channel="ws"))[0].index
+        async with house.client("alice", after=first - 1) as alice:
+            assert await alice.texts(3) == ["a", "b", "c"]
+            assert await alice.next() == {"type": "more", "after": first + 2, "index": first + 7}
+            await house.tell("i")
+            await alice.say("still there?", "m1")
+            await alice.next("ack")
+            await alice.send({"type": "more"})
+            assert await alice.texts(3) == ["d", "e", "f"]
+            more = await alice.next()
+            assert more == {"type": "more", "after": first + 5, "index": first + 9}
+            await alice.send({"type": "more", "after": more["after"] + 1})  # g is of no interest
+            assert await alice.texts(3) == ["h", "i", "still there?"]
+            await house.tell("j")
+            assert await alice.texts(1) == ["j"]
+        async with house.client("bob", after=first + 7) as bob:  # exactly as many as may be
+            await house.tell("k")
+            assert await bob.texts(4) == ["i", "still there?", "j", "k"]
+
+
+async def test_only_who_was_told_of_more_may_ask_for_it():
+    """And for no other index than one that can be; nothing is sent twice."""
+    async with a_house(max_replay=1) as house, house.client("alice") as alice:
+        await alice.send({"type": "more"})
+        assert (await alice.next())["code"] == "nothing_more"
+        await house.tell("one", "two")
+        async with house.client("bob", after=-1) as bob:
+            assert await bob.texts(1) == ["one"]
+            await bob.next("more")
+            for wrong in (-2, True, "3", 1.5, 2**70):
+                await bob.send({"type": "more", "after": wrong})
+                assert (await bob.next())["code"] in ("invalid_field", "invalid_json")
+            await bob.send({"type": "more", "after": -1})
+            assert await bob.texts(1) == ["two"]
+
+
+async def test_an_index_ahead_of_the_room_is_told():
+    """The client's idea of the room is of another time, or another room."""
+    async with a_house() as house:
+        await house.tell("one")
+        newest = (await house.kit.get_room("room")).latest_index
+        async with house.client("alice", after=newest + 1) as alice:
+            error = await alice.next()
+            assert (error["type"], error["code"]) == ("error", "index_ahead")
+            assert "after=-1" in error["next_step"]
+            await house.tell("two")
+            assert await alice.texts(1) == ["two"]
+        async with house.client("alice", after=newest + 1) as alice:
+            await house.tell("three")
+            assert await alice.texts(1) == ["three"]
+    with pytest.raises(InvalidInputError, match="max_replay is 0"):
+        WebSocketServer(house.kit, "ws", max_replay=0)
+
+
 async def test_nothing_is_missed_or_doubled_while_everybody_talks():
     """However the replay, the answers under way and the live events fall."""
     answers = [f"answer {number} " * 5 for number in range(30)]

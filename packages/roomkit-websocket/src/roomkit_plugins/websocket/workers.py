@@ -32,7 +32,8 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
 _ANNOUNCE = 2.0
 _ANNOUNCED_PER_SECOND = 4096
-_SILENCE = 30.0
+_SILENCE = 10.0
+_GRACE = 20.0
 _FAREWELL = 1.0
 _RECHECKS_PER_SECOND = 50
 
@@ -229,7 +230,7 @@ class Workers:
         for offset in range(0, max(len(text), 1), LONGEST_TEXT):
             piece = text[offset : offset + LONGEST_TEXT]
             self.tell(room_id, Growing(live.start.stream_id, offset, piece, live.start, live.visibility))
-        delay = _ANNOUNCE + live.length / _ANNOUNCED_PER_SECOND
+        delay = min(_ANNOUNCE + live.length / _ANNOUNCED_PER_SECOND, _SILENCE / 2)
         live.timer = asyncio.get_running_loop().call_later(delay, self.begin, live)
 
     def grow(self, live: LiveAnswer, text: str) -> None:
@@ -292,11 +293,16 @@ class Workers:
             self._show_frame(room_id, StreamChunk(room_id, message.stream_id, text))
 
     def _expect_more(self, live: LiveAnswer) -> None:
-        """Give an answer up when nothing more of it comes: its worker may have died."""
-        room_id, stream_id = live.start.room_id, live.start.stream_id
+        """Look for the end of an answer when nothing more of it comes, and then give it up."""
         live.stop_timer()
+        live.timer = asyncio.get_running_loop().call_later(_SILENCE, self._look_for_end, live)
+
+    def _look_for_end(self, live: LiveAnswer) -> None:
+        room_id, stream_id = live.start.room_id, live.start.stream_id
+        if (watch := self._watched.get(room_id)) is not None:
+            watch.feed.fill()  # its event may be there, and the word of it lost
         live.timer = asyncio.get_running_loop().call_later(
-            _SILENCE, self._break_off, room_id, stream_id, "answer_failed"
+            _GRACE, self._break_off, room_id, stream_id, "answer_failed"
         )
 
     def _break_off(self, room_id: str, stream_id: str, error: StreamErrorCode) -> None:
