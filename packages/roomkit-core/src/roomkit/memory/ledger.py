@@ -39,7 +39,7 @@ class Ledger:
         self._leases = leases
         self._rows: dict[str, Delivery] = {}  # bound: the targets of the events that are there
         self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
-        self._former_ids: dict[str, list[tuple[str, str]]] = {}  # bound: the rows that were sent again
+        self._former_ids: dict[str, set[tuple[str, str]]] = {}  # bound: the rows that were sent again
         self._waiting = _WaitingReceipts()
         self._lanes: _Lanes | None = None
 
@@ -84,11 +84,14 @@ class Ledger:
 
     # -- a commit's own rows --------------------------------------------------------------------
 
-    def keeps_lanes(self, worker_id: str | None) -> bool:
+    @property
+    def keeps_lanes(self) -> bool:
         """Whether new rows have to be placed, which they have from the first worker on."""
-        if worker_id is not None:
-            self._all_lanes()
         return self._lanes is not None
+
+    def keep_lanes(self) -> None:
+        """Have new rows placed from now on."""
+        self._all_lanes()
 
     def place(
         self, entries: Sequence[Entry], stored: Sequence[RoomEvent], worker_id: str | None
@@ -142,7 +145,7 @@ class Ledger:
                 continue
             row = _after(delivery, before)
             self._write(row, before)
-            if self._waiting and row.provider is not None:
+            if row.provider is not None and self._waiting.any:
                 receipts += self._receive_waiting(row)
         return Completed(refused, receipts) if refused or receipts else NOTHING_COMPLETED
 
@@ -157,9 +160,11 @@ class Ledger:
 
     def _write(self, row: Delivery, before: Delivery | None) -> None:
         self._rows[row.id] = row
-        if before is not None and before.message_ids and before.message_ids != row.message_ids:
-            self._former_ids.setdefault(row.id, []).extend(_message_keys(before))
-        if row.provider is not None:
+        if before is not None and before.provider_message_id is not None:
+            former = set(_message_keys(before)) - set(_message_keys(row))
+            if former:
+                self._former_ids.setdefault(row.id, set()).update(former)
+        if row.provider is not None and row.provider_message_id is not None:
             for key in _message_keys(row):
                 self._by_message_id[key] = row.id
         if self._lanes is not None and row.state is not DeliveryState.PENDING:
@@ -185,7 +190,9 @@ class Ledger:
     def reopen(self, delivery_id: str) -> Delivery:
         """Put a failed row into its lane again."""
         before = self._failed(delivery_id, "reopen")
-        row = before.replace(state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None)
+        row = before.replace(
+            state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None, claims=0
+        )
         if self._lanes is not None:
             lane = self._lanes.lane(row.room_id, row.channel_id)
             holder, _ = self._join(lane, row.id, row.event_index, None)
@@ -346,7 +353,9 @@ class _WaitingReceipts:
         self._by_key: dict[tuple[str, str], list[_Waiting]] = {}  # bound: a day, and 8 for each message
         self._numbers = count()
 
-    def __bool__(self) -> bool:
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
         return bool(self._by_key)
 
     def keep(self, status: DeliveryStatus, receipt: ReceiptState) -> None:
@@ -387,4 +396,8 @@ def _after(delivery: Delivery, before: Delivery | None) -> Delivery:
 
 def _message_keys(row: Delivery) -> list[tuple[str, str]]:
     provider = row.provider
-    return [] if provider is None else [(provider, message_id) for message_id in row.message_ids]
+    if provider is None or row.provider_message_id is None:
+        return []
+    if not row.parts:
+        return [(provider, row.provider_message_id)]
+    return [(provider, message_id) for message_id in row.message_ids]

@@ -21,7 +21,6 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.store import (
     NOTHING_COMPLETED,
-    Amend,
     Claimed,
     Commit,
     Committed,
@@ -97,28 +96,17 @@ class InMemoryStore(ConversationStore):
         completed = NOTHING_COMPLETED
         if commit.completed or commit.alarms_done:
             completed = self._complete(commit.completed, worker_id, commit.alarms_done)
-        has_lanes = self._ledger.keeps_lanes(worker_id)
+        places = self._ledger.keeps_lanes or worker_id is not None
+        if places:
+            self._ledger.keep_lanes()
         stored = [self._append(record, entry, at) for entry in commit.entries]
-        elsewhere = self._ledger.place(commit.entries, stored, worker_id) if has_lanes else NOWHERE
-        for participant in commit.participants:
-            self._directory.put_participant(record, participant)
-        for participant_id in commit.remove_participants:
-            self._directory.drop_participant(record, participant_id)
-        for binding in commit.bindings:
-            self._directory.put_binding(record, binding)
-        for channel_id in commit.unbind:
-            self._directory.drop_binding(record, channel_id)
-        if commit.amend is not None:
-            self._amend(commit.amend, at)
-        for event_id in commit.redact:
-            self._put_event(self._events[event_id].redacted(at))
-        for task in commit.tasks:
-            self._put_task(record, task)
-        for observation in commit.observations:
-            self._put_observation(record, observation)
-        for alarm in commit.alarms:
-            is_theirs = alarm.due_at <= at and self._leases.in_force(worker_id)
-            self._alarms.set(alarm, worker_id if is_theirs else None)
+        elsewhere = self._ledger.place(commit.entries, stored, worker_id) if places else NOWHERE
+        if commit.participants or commit.remove_participants or commit.bindings or commit.unbind:
+            self._move_people(record, commit)
+        if commit.amend is not None or commit.redact:
+            self._rewrite(commit)
+        if commit.tasks or commit.observations or commit.alarms:
+            self._put_work(record, commit)
         if commit.activity:
             record.last_activity = at
         if commit.room_changes or metadata:
@@ -127,6 +115,33 @@ class InMemoryStore(ConversationStore):
                 changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
             record.change(**changes, updated_at=at)
         return Committed(stored, elsewhere, completed)
+
+    def _move_people(self, record: StoredRoom, commit: Commit) -> None:
+        for participant in commit.participants:
+            self._directory.put_participant(record, participant)
+        for participant_id in commit.remove_participants:
+            self._directory.drop_participant(record, participant_id)
+        for binding in commit.bindings:
+            self._directory.put_binding(record, binding)
+        for channel_id in commit.unbind:
+            self._directory.drop_binding(record, channel_id)
+
+    def _rewrite(self, commit: Commit) -> None:
+        amend = commit.amend
+        if amend is not None:
+            before = self._events[amend.event_id]
+            self._put_event(before.amended(amend.content, amend.amended_by, commit.at))
+        for event_id in commit.redact:
+            self._put_event(self._events[event_id].redacted(commit.at))
+
+    def _put_work(self, record: StoredRoom, commit: Commit) -> None:
+        for task in commit.tasks:
+            self._put_task(record, task)
+        for observation in commit.observations:
+            self._put_observation(record, observation)
+        for alarm in commit.alarms:
+            is_theirs = alarm.due_at <= commit.at and self._leases.in_force(commit.worker_id)
+            self._alarms.set(alarm, commit.worker_id if is_theirs else None)
 
     def _check(self, record: StoredRoom, commit: Commit) -> None:
         """Raise what makes the commit impossible; after this, nothing does."""
@@ -154,36 +169,36 @@ class InMemoryStore(ConversationStore):
             _check_distinct(commit)
         if commit.amend is not None:
             self._own_event(record, commit.amend.event_id, "amend")
-        for event_id in commit.redact:
-            self._own_event(record, event_id, "redact")
-        for task in commit.tasks:
-            self._check_task(task)
-        for alarm in commit.alarms:
-            self._record(alarm.room_id)
+        if commit.redact:
+            for event_id in commit.redact:
+                self._own_event(record, event_id, "redact")
+        if commit.tasks:
+            for task in commit.tasks:
+                self._check_task(task)
+        if commit.alarms:
+            for alarm in commit.alarms:
+                self._record(alarm.room_id)
 
     def _append(self, record: StoredRoom, entry: Entry, at: datetime) -> RoomEvent:
         event = entry.event
         index = record.first + len(record.events)
-        status = event.status
-        stored = event.replace(
-            index=index,
-            created_at=at,
-            status=EventStatus.DELIVERED if status is EventStatus.PENDING else status,
-        )
+        values = {**event.__dict__, "index": index, "created_at": at}
+        if values["status"] is EventStatus.PENDING:
+            values["status"] = EventStatus.DELIVERED
+        values.pop("json_bytes", None)  # what it was encoded to before it had an index
+        stored = type(event).trusted(values)
         stored.source.forget_given()
         stored.content.forget_given()
-        record.events.append(stored.forget_given())
+        record.events.append(stored)
         self._events[stored.id] = stored
-        if stored.idempotency_key is not None:
-            self._keys[stored.room_id, stored.idempotency_key] = index
+        key = stored.idempotency_key
+        if key is not None:
+            self._keys[record.room_id, key] = index
         if entry.targets:
             if record.ledger is None:
                 record.ledger = {}
             record.ledger[index] = tuple(entry.targets)
         return stored
-
-    def _amend(self, amend: Amend, at: datetime) -> None:
-        self._put_event(self._events[amend.event_id].amended(amend.content, amend.amended_by, at))
 
     # -- rooms --------------------------------------------------------------------------------
 
