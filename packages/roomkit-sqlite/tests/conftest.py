@@ -51,7 +51,8 @@ async def room(store: SQLiteStore) -> Room:
 async def say(store: SQLiteStore, *events: RoomEvent, targets: tuple[str, ...] = ()) -> list[RoomEvent]:
     """Commit events of one room in one transaction; return them as stored."""
     entries = [Entry(each, targets) for each in events]
-    return list(await store.commit(Commit(room_id=events[0].room_id, entries=entries, at=NOW)))
+    committed = await store.commit(Commit(room_id=events[0].room_id, entries=entries, at=NOW))
+    return list(committed.events)
 
 
 async def on_writer[T](store: SQLiteStore, work: Work[T]) -> T:

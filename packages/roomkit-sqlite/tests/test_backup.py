@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roomkit.abc.errors import StoreError
+from roomkit.abc.errors import StoreError, StoreUnavailableError
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import StoreUnavailableError
 from roomkit_plugins.testing.contracts.base import event
 
 from .conftest import Opener, say

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from roomkit.abc.errors import InvalidInputError, StoreError
+from roomkit.abc.errors import (
+    InvalidInputError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
 from roomkit.abc.store import Commit, Entry
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import (
-    StoreCorruptError,
-    StoreFullError,
-    StoreLockedError,
-    StoreUnavailableError,
-    StoreSchemaError,
-    StoreReadOnlyError,
-    StoreSchemaError,
-    StoreClosedError,
-)
 from roomkit_plugins.testing.contracts.base import NOW, event
 
 from .conftest import Opener, on_writer, say

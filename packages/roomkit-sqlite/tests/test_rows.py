@@ -10,13 +10,12 @@ from hypothesis import given
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
-from roomkit.models.enums import ReceiptState
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.sqlite.rows import advances, dump, load, micros, moment
+from roomkit_plugins.sqlite.rows import dump, load, micros, moment
 from roomkit_plugins.testing.contracts.base import NOW
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 
@@ -68,13 +67,3 @@ def test_times_keep_their_microseconds() -> None:
         assert moment(micros(at)) == at
     assert moment(micros(NOW.replace(tzinfo=None))) == NOW
     assert moment(None) is None
-
-
-def test_receipts_only_move_forward() -> None:
-    """READ and FAILED are ends."""
-    order = [ReceiptState.QUEUED, ReceiptState.SENT, ReceiptState.DELIVERED, ReceiptState.READ]
-    for place, before in enumerate(order):
-        assert [advances(before, after) for after in order] == [number > place for number in range(4)]
-        assert advances(before, ReceiptState.FAILED) == (before is not ReceiptState.READ)
-        assert advances(None, before)
-        assert not advances(ReceiptState.FAILED, before)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from roomkit.abc.errors import StoreSchemaError, StoreUnavailableError
 from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import StoreUnavailableError, StoreSchemaError, StoreSchemaError
 from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
 from roomkit_plugins.testing.contracts.base import event
 

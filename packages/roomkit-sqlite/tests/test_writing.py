@@ -7,12 +7,17 @@ import sqlite3
 
 import pytest
 
-from roomkit.abc.errors import DuplicateEventError, RoomNotFoundError
+from roomkit.abc.errors import (
+    DuplicateEventError,
+    RoomNotFoundError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreFullError,
+)
 from roomkit.abc.store import Commit, Entry
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.sqlite.errors import StoreFullError, StoreBusyError, StoreClosedError
 from roomkit_plugins.testing.contracts.base import NOW, event
 
 from .conftest import Opener, Statements, on_writer, say

@@ -62,7 +62,10 @@ class Change:
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of a room: its counters, and of the rest what was not known."""
+    """What was read of a room: its counters, and of the rest what was not known.
+
+    `keyed` is the event with the idempotency key that was asked for.
+    """
 
     counters: Counters
     room: Room | None = None
@@ -70,6 +73,7 @@ class Reading:
     participants: Mapping[str, Participant] = field(default_factory=dict)
     tail: list[RoomEvent] | None = None
     tail_size: int = 0
+    keyed: RoomEvent | None = None
 
 
 class CachedRoom:
@@ -101,6 +105,8 @@ class CachedRoom:
         self.tail: list[RoomEvent] = reading.tail or []
         self.tail_size = reading.tail_size
         self._keyed: OrderedDict[str, RoomEvent] = OrderedDict()  # bound: _KEYS
+        if reading.keyed is not None:
+            self.remember(reading.keyed)
 
     @property
     def room(self) -> Room:
@@ -131,11 +137,11 @@ class CachedRoom:
         return found if not found or found[0].index >= first else [e for e in found if e.index >= first]
 
     def keyed(self, idempotency_key: str) -> RoomEvent | None:
-        """Return the room's event with the idempotency key that it was last read with."""
+        """Return the room's event with an idempotency key that it was lately read or written with."""
         return self._keyed.get(idempotency_key)
 
     def remember(self, event: RoomEvent) -> None:
-        """Keep an event that was read by its idempotency key."""
+        """Keep an event that has an idempotency key, to be found by it."""
         assert event.idempotency_key is not None
         self._keyed[event.idempotency_key] = event
         self._keyed.move_to_end(event.idempotency_key)
@@ -162,18 +168,22 @@ class CachedRoom:
             self.bindings.pop(channel_id, None)
         for participant_id in change.removed:
             self.participants.pop(participant_id, None)
-        if change.amended or change.pruned:
-            self._keyed.clear()
         if change.pruned:
+            self._keyed.clear()
             self._forget_tail()
         for event in change.amended:
             self._amend(event)
+        for event in change.stored:
+            if event.idempotency_key is not None:
+                self.remember(event)
         if self.tail_size:
             self.tail.extend(event for event in change.stored if event.is_history)
             if len(self.tail) > self.tail_size + _SPARE:
                 del self.tail[: -self.tail_size]
 
     def _amend(self, event: RoomEvent) -> None:
+        if event.idempotency_key in self._keyed:
+            self.remember(event)
         for place, each in enumerate(self.tail):
             if each.id == event.id:
                 if event.is_history:
@@ -193,6 +203,7 @@ class CachedRoom:
             self.bindings, self.participants = dict(reading.bindings), dict(reading.participants)
         self.counters = reading.counters
         self.tail, self.tail_size = reading.tail or [], reading.tail_size
+        self._keyed.clear()  # somebody else may have amended or removed them
 
 
 class CachedRooms:
@@ -237,6 +248,8 @@ class CachedRooms:
                 record.tail, record.tail_size = reading.tail or [], reading.tail_size
             if record.tail_size < recent:
                 return None
+            if reading.keyed is not None and record.counters.edition == read.edition:
+                record.remember(reading.keyed)  # else it may have been redacted since
         elif reading.room is None or (record is not None and record.counters.seq > read.seq):
             return None
         else:

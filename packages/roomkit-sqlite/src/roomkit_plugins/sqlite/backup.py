@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from roomkit.abc.errors import StoreError
-from roomkit_plugins.sqlite.errors import StoreUnavailableError, translated
+from roomkit.abc.errors import StoreError, StoreUnavailableError
+from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.files import make_private, sync
 
 __all__ = ["write"]

@@ -13,15 +13,16 @@ from typing import Any, Self, override
 
 import aiosqlite
 
-from roomkit.abc.errors import InvalidInputError, RoomKitError
-from roomkit_plugins.sqlite.config import SQLiteConfig
-from roomkit_plugins.sqlite.errors import (
-    StoreUnavailableError,
-    StoreSchemaError,
+from roomkit.abc.errors import (
+    InvalidInputError,
+    RoomKitError,
     StoreBusyError,
     StoreClosedError,
-    translated,
+    StoreSchemaError,
+    StoreUnavailableError,
 )
+from roomkit_plugins.sqlite.config import SQLiteConfig
+from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.files import make_private
 from roomkit_plugins.sqlite.schema import migrate, version_of
 

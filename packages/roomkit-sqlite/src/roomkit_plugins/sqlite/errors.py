@@ -1,4 +1,4 @@
-"""What can go wrong with a file, each under its own name."""
+"""SQLite's failures, as the errors of stores."""
 
 from __future__ import annotations
 
@@ -6,75 +6,17 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from roomkit.abc.errors import StoreError
+from roomkit.abc.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
 
-__all__ = [
-    "StoreCorruptError",
-    "StoreFullError",
-    "StoreLockedError",
-    "StoreUnavailableError",
-    "StoreSchemaError",
-    "StoreReadOnlyError",
-    "StoreSchemaError",
-    "StoreBusyError",
-    "StoreClosedError",
-    "translated",
-]
-
-
-class StoreFullError(StoreError):
-    """There is no room for what was to be written; nothing of it was, and what was stored before stays."""
-
-    code = "store_full"
-
-
-class StoreReadOnlyError(StoreError):
-    """The file, its folder or its disk cannot be written to."""
-
-    code = "store_read_only"
-
-
-class StoreLockedError(StoreError):
-    """Another process kept the file locked for longer than `busy_timeout`."""
-
-    code = "store_locked"
-
-
-class StoreCorruptError(StoreError):
-    """The file's contents are damaged."""
-
-    code = "store_corrupt"
-
-
-class StoreSchemaError(StoreError):
-    """The file is something else."""
-
-    code = "store_not_a_database"
-
-
-class StoreUnavailableError(StoreError):
-    """The file cannot be opened, or its disk fails."""
-
-    code = "store_unavailable"
-
-
-class StoreSchemaError(StoreError):
-    """The file's schema is not one that this version works with; the file was not touched."""
-
-    code = "store_schema"
-
-
-class StoreBusyError(StoreError):
-    """More writes wait than `max_waiting_writes` allows."""
-
-    code = "store_busy"
-
-
-class StoreClosedError(StoreError):
-    """The store is closed."""
-
-    code = "store_closed"
-
+__all__ = ["translated"]
 
 _BY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (StoreFullError, "the disk is full: make room, then try again"),

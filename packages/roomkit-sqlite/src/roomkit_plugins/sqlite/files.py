@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from roomkit_plugins.sqlite.errors import StoreUnavailableError
+from roomkit.abc.errors import StoreUnavailableError
 
 __all__ = ["make_private", "sync"]
 

@@ -1,44 +1,46 @@
-"""The questions, as they run in a reading connection's thread.
+"""The questions about rooms and people, as they run in a reading connection's thread.
 
-No query is left half read: while one is, its connection does not see what is written.
+`organization_id` narrows what is asked for to the rooms of one organization; None does not.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
+from roomkit.abc.store import RECENT_SCAN
+from roomkit.memory.records import Counters, Known, Reading
 from roomkit.models.base import Record as Model
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
-from roomkit.models.enums import ChannelType, DeliveryState, EventStatus, EventType, RoomStatus, TaskStatus
+from roomkit.models.enums import ChannelType, EventStatus, EventType, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
-from roomkit_plugins.sqlite.record import RECENT_SCAN, Counters, Known, Reading
-from roomkit_plugins.sqlite.rows import EVENT, ROOM, event_of, load, micros, pending_row, room_of
+from roomkit_plugins.sqlite.rows import COUNTERS, EVENT, ROOM, counters_of, event_of, load, room_of
+from roomkit_plugins.sqlite.sql import Conditions, clamp, column, marks, one, snapshot
 
 __all__ = [
     "EventQuery",
     "RoomQuery",
     "count_events",
     "count_unread",
-    "find_event",
+    "find_event_by_key",
     "find_latest_room",
+    "find_participants",
     "find_rooms",
-    "get_delivery",
+    "get_event",
+    "get_identity",
     "get_room",
-    "list_deliveries",
+    "get_task",
     "list_events",
     "list_marks",
     "one_record",
@@ -47,39 +49,37 @@ __all__ = [
     "resolve_identity",
     "room_ids_by_channel",
     "room_ids_by_sender",
-    "rooms_due",
     "search_events",
 ]
 
-_LARGEST = 2**62
+_LARGEST_INDEX = 2**62
 _OPEN = tuple(status.value for status in RoomStatus if status.is_open)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_ .-]+")
-_COUNTERS = "seq, edition, version, next_index, event_count, last_activity"
-_DELIVERY = "d.data, r.id, e.id, e.idx, d.channel_id, d.created_at"
-
-type Row = tuple[Any, ...]
+_GLANCE = (
+    f"SELECT {COUNTERS}, {EVENT} FROM rooms "
+    "LEFT JOIN events e ON e.room = rooms.seq AND e.idempotency_key = ? WHERE rooms.id = ?"
+)
 
 
 # -- one room -----------------------------------------------------------------------------------
 
 
-def read_room(connection: sqlite3.Connection, room_id: str, known: Known, recent: int) -> Reading | None:
-    """Read of a room what is not known: in steady state one row of numbers.
+def read_room(
+    connection: sqlite3.Connection, room_id: str, known: Known, recent: int, key: str | None = None
+) -> Reading | None:
+    """Read of a room what is not known: in steady state one row of numbers, and the event of the key.
 
     When its numbers moved, the messages are read again; when its version did, everything is.
     """
-    row = _one(connection, f"SELECT {_COUNTERS} FROM rooms WHERE id = ?", (room_id,))
-    if row is None:
-        return None
-    counters = Counters(*row)
-    if (counters.seq, counters.edition) == known[:2] and recent <= known.tail:
-        return Reading(counters)
-    with _snapshot(connection):
-        row = _one(connection, f"SELECT {_COUNTERS} FROM rooms WHERE id = ?", (room_id,))
-        if row is None:
+    reading = _glance(connection, room_id, key)
+    if reading is None or _is_current(reading, known, recent):
+        return reading
+    with snapshot(connection):
+        reading = _glance(connection, room_id, key)
+        if reading is None:
             return None
-        reading = Reading(Counters(*row))
-        if (reading.counters.seq, reading.counters.version) != (known.seq, known.version):
+        counters = reading.counters
+        if (counters.seq, counters.version) != (known.seq, known.version):
             reading.room = get_room(connection, room_id)
             reading.bindings = {
                 each.channel_id: each for each in records_of_room(connection, ChannelBinding, room_id)
@@ -88,8 +88,21 @@ def read_room(connection: sqlite3.Connection, room_id: str, known: Known, recent
                 each.id: each for each in records_of_room(connection, Participant, room_id)
             }
         reading.tail_size = max(recent, known.tail)
-        reading.tail = _tail(connection, room_id, reading.counters, reading.tail_size)
+        reading.tail = _tail(connection, room_id, counters, reading.tail_size)
         return reading
+
+
+def _glance(connection: sqlite3.Connection, room_id: str, key: str | None) -> Reading | None:
+    row = one(connection, _GLANCE, (key, room_id))
+    if row is None:
+        return None
+    keyed = event_of(room_id, row[6:]) if row[6] is not None else None
+    return Reading(counters_of(row[:6]), keyed=keyed)
+
+
+def _is_current(reading: Reading, known: Known, recent: int) -> bool:
+    now = reading.counters
+    return (now.seq, now.edition) == (known.seq, known.edition) and recent <= known.tail
 
 
 def _tail(connection: sqlite3.Connection, room_id: str, counters: Counters, size: int) -> list[RoomEvent]:
@@ -107,9 +120,12 @@ def _tail(connection: sqlite3.Connection, room_id: str, counters: Counters, size
     return [event_of(room_id, row) for row in reversed(rows)]
 
 
-def get_room(connection: sqlite3.Connection, room_id: str) -> Room | None:
+def get_room(connection: sqlite3.Connection, room_id: str, organization_id: str | None = None) -> Room | None:
     """Return a room."""
-    row = _one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room_id,))
+    conditions = Conditions()
+    conditions.all("r.id = ?", room_id)
+    conditions.given("r.organization_id = ?", organization_id)
+    row = one(connection, f"SELECT {ROOM} FROM rooms r {conditions}", conditions.values)
     return None if row is None else room_of(row)
 
 
@@ -130,11 +146,11 @@ class RoomQuery:
 
 def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     """Return a page of rooms. Of metadata SQL narrows what it can, and equality decides."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.given("r.organization_id = ?", query.organization_id)
     conditions.given("r.status = ?", None if query.status is None else str(query.status))
     if query.after is not None:
-        place = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (query.after,))
+        place = one(connection, "SELECT seq FROM rooms WHERE id = ?", (query.after,))
         if place is None:
             raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
         conditions.all("r.seq > ?", *place)
@@ -143,10 +159,10 @@ def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"
     with closing(connection.execute(sql, conditions.values)) as rows:
         rooms = (room for row in rows if _has(room := room_of(row), query.metadata))
-        return list(islice(rooms, _clamp(query.offset), _clamp(query.offset) + _clamp(query.limit)))
+        return list(islice(rooms, clamp(query.offset), clamp(query.offset) + clamp(query.limit)))
 
 
-def _narrow(conditions: _Conditions, key: str, value: object) -> None:
+def _narrow(conditions: Conditions, key: str, value: object) -> None:
     if not _PLAIN_KEY.fullmatch(key):
         return
     path = f'$.metadata."{key}"'
@@ -165,26 +181,16 @@ def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
     return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
 
 
-def rooms_due(connection: sqlite3.Connection, now: datetime, limit: int) -> list[Room]:
-    """Return rooms whose timers ask for something, those idle longest first."""
-    sql = (
-        f"SELECT {ROOM} FROM rooms r WHERE due_after IS NOT NULL "
-        "AND coalesce(last_activity, created_at) + due_after <= ? "
-        "ORDER BY coalesce(last_activity, created_at), seq"
-    )
-    with closing(connection.execute(sql, (micros(now),))) as rows:
-        due = (room for row in rows if (room := room_of(row)).due(now) is not None)
-        return list(islice(due, _clamp(limit)))
-
-
 def find_latest_room(
     connection: sqlite3.Connection,
     participant_id: str,
     channel_type: ChannelType | None,
     status: RoomStatus | str | None,
+    organization_id: str | None,
 ) -> Room | None:
     """Return the newest room of a person."""
-    conditions = _Conditions()
+    conditions = Conditions()
+    conditions.given("r.organization_id = ?", organization_id)
     conditions.all(
         "r.seq IN (SELECT room FROM participants WHERE id = ? "
         "UNION SELECT room FROM bindings WHERE participant_id = ?)",
@@ -197,15 +203,15 @@ def find_latest_room(
         None if channel_type is None else str(channel_type),
     )
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.created_at DESC, r.seq LIMIT 1"
-    row = _one(connection, sql, conditions.values)
+    row = one(connection, sql, conditions.values)
     return None if row is None else room_of(row)
 
 
 def room_ids_by_sender(
-    connection: sqlite3.Connection, channel_id: str, sender_id: str, limit: int
+    connection: sqlite3.Connection, channel_id: str, sender_id: str, limit: int, organization_id: str | None
 ) -> list[str]:
     """Return the open rooms a sender came to by a channel that is still there, the last active first."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.all(
         "r.seq IN (SELECT s.room FROM senders s WHERE s.channel_id = ? AND s.sender_id = ? AND EXISTS "
         "(SELECT 1 FROM bindings b WHERE b.room = s.room AND b.channel_id = s.channel_id) "
@@ -215,31 +221,37 @@ def room_ids_by_sender(
         channel_id,
         sender_id,
     )
+    conditions.given("r.organization_id = ?", organization_id)
     _with_status(conditions, None)
     sql = (
         f"SELECT r.id FROM rooms r {conditions} "
         "ORDER BY coalesce(r.last_activity, r.created_at) DESC, r.seq LIMIT ?"
     )
-    return _column(connection, sql, (*conditions.values, _clamp(limit)))
+    return column(connection, sql, (*conditions.values, clamp(limit)))
 
 
 def room_ids_by_channel(
-    connection: sqlite3.Connection, channel_id: str, status: RoomStatus | str | None, limit: int
+    connection: sqlite3.Connection,
+    channel_id: str,
+    status: RoomStatus | str | None,
+    limit: int,
+    organization_id: str | None,
 ) -> list[str]:
     """Return the rooms a channel is attached to, in order of creation."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.all("b.channel_id = ?", channel_id)
+    conditions.given("r.organization_id = ?", organization_id)
     _with_status(conditions, status)
     sql = (
         "SELECT r.id FROM bindings b INDEXED BY bindings_by_channel JOIN rooms r ON r.seq = b.room "
         f"{conditions} ORDER BY b.room LIMIT ?"
     )
-    return _column(connection, sql, (*conditions.values, _clamp(limit)))
+    return column(connection, sql, (*conditions.values, clamp(limit)))
 
 
-def _with_status(conditions: _Conditions, status: RoomStatus | str | None) -> None:
+def _with_status(conditions: Conditions, status: RoomStatus | str | None) -> None:
     wanted = _OPEN if status is None else (str(status),)
-    conditions.all(f"r.status IN ({_marks(wanted)})", *wanted)
+    conditions.all(f"r.status IN ({marks(wanted)})", *wanted)
 
 
 # -- timelines ----------------------------------------------------------------------------------
@@ -262,17 +274,17 @@ class EventQuery:
 
 def list_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomEvent]:
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.all("e.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
     conditions.given("e.idx > ?", _bounded(query.after_index))
     conditions.given("e.idx < ?", _bounded(query.before_index))
     conditions.given("e.visibility = ?", query.visibility)
     if query.types is not None:
         types = sorted(str(each) for each in query.types)
-        conditions.all(f"e.type IN ({_marks(types)})", *types)
+        conditions.all(f"e.type IN ({marks(types)})", *types)
     order = "DESC" if query.newest_first else "ASC"
     sql = f"SELECT {EVENT} FROM events e {conditions} ORDER BY e.idx {order}"
-    offset, limit = _clamp(query.offset), _clamp(query.limit)
+    offset, limit = clamp(query.offset), clamp(query.limit)
     reader = query.reader
     if reader is None:
         found = connection.execute(f"{sql} LIMIT ? OFFSET ?", (*conditions.values, limit, offset)).fetchall()
@@ -282,16 +294,29 @@ def list_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomE
         return list(islice((event for event in events if sees(reader, event)), offset, offset + limit))
 
 
-def find_event(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> RoomEvent | None:
-    """Return the event for which a condition over `events e` and `rooms r` holds."""
-    sql = f"SELECT {EVENT}, r.id FROM events e JOIN rooms r ON r.seq = e.room WHERE {condition}"
-    row = _one(connection, sql, values)
+def get_event(connection: sqlite3.Connection, event_id: str, organization_id: str | None) -> RoomEvent | None:
+    """Return an event."""
+    conditions = Conditions()
+    conditions.all("e.id = ?", event_id)
+    conditions.given("r.organization_id = ?", organization_id)
+    sql = f"SELECT {EVENT}, r.id FROM events e JOIN rooms r ON r.seq = e.room {conditions}"
+    row = one(connection, sql, conditions.values)
     return None if row is None else event_of(row[4], row[:4])
+
+
+def find_event_by_key(connection: sqlite3.Connection, room_id: str, key: str) -> RoomEvent | None:
+    """Return the event of a room that has an idempotency key."""
+    sql = (
+        f"SELECT {EVENT} FROM events e WHERE e.room = (SELECT seq FROM rooms WHERE id = ?) "
+        "AND e.idempotency_key = ?"
+    )
+    row = one(connection, sql, (room_id, key))
+    return None if row is None else event_of(room_id, row)
 
 
 def count_events(connection: sqlite3.Connection, room_id: str) -> int:
     """Return how many events a room has."""
-    row = _one(connection, "SELECT event_count FROM rooms WHERE id = ?", (room_id,))
+    row = one(connection, "SELECT event_count FROM rooms WHERE id = ?", (room_id,))
     return 0 if row is None else int(row[0])
 
 
@@ -301,8 +326,8 @@ def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) 
     What decides visibility besides the channel is the same within a group, so one of it is shown to
     `sees` on behalf of all.
     """
-    with _snapshot(connection):
-        if _one(connection, "SELECT 1 FROM rooms WHERE id = ?", (room_id,)) is None:
+    with snapshot(connection):
+        if one(connection, "SELECT 1 FROM rooms WHERE id = ?", (room_id,)) is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
         reader = one_record(
             connection,
@@ -329,7 +354,7 @@ def search_events(
     connection: sqlite3.Connection, room_id: str, query: str, reader: ChannelBinding | None, limit: int
 ) -> list[RoomEvent]:
     """Return the events of a room that have all words of the query, the newest first."""
-    row = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
+    row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
     words = _words(query)
     if row is None or not words:
         return []
@@ -341,7 +366,7 @@ def search_events(
     with closing(connection.execute(sql, (match, row[0]))) as rows:
         events = (event_of(room_id, each) for each in rows)
         found = (event for event in events if reader is None or sees(reader, event))
-        return list(islice(found, _clamp(limit)))
+        return list(islice(found, clamp(limit)))
 
 
 def _words(query: str) -> list[str]:
@@ -368,19 +393,63 @@ def records_of_room[R: Model](
     connection: sqlite3.Connection, model: type[R], room_id: str, status: TaskStatus | None = None
 ) -> list[R]:
     """Return the bindings, participants, tasks or observations of a room, in order of insertion."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.all("room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
     conditions.given("status = ?", None if status is None else str(status))
     sql = f"SELECT data FROM {_TABLES[model]} {conditions} ORDER BY seq"
-    return [load(model, data) for data in _column(connection, sql, conditions.values)]
+    return [load(model, data) for data in column(connection, sql, conditions.values)]
 
 
 def one_record[R: Model](
     connection: sqlite3.Connection, model: type[R], table: str, condition: str, values: Sequence[Any]
 ) -> R | None:
     """Return the record of a table for which a condition holds."""
-    row = _one(connection, f"SELECT data FROM {table} WHERE {condition}", values)
+    row = one(connection, f"SELECT data FROM {table} WHERE {condition}", values)
     return None if row is None else load(model, row[0])
+
+
+def find_participants(
+    connection: sqlite3.Connection,
+    participant_id: str | None,
+    identity_id: str | None,
+    organization_id: str | None,
+    limit: int,
+    after: tuple[str, str] | None,
+) -> list[Participant]:
+    """Return a person's participations, by room id and participant id."""
+    conditions = Conditions()
+    conditions.given("p.id = ?", participant_id)
+    if identity_id is not None:  # as the index on it says it
+        conditions.all("json_extract(p.data, '$.identity_id') = ?", identity_id)
+    conditions.given("r.organization_id = ?", organization_id)
+    if after is not None:
+        conditions.all("(r.id, p.id) > (?, ?)", *after)
+    sql = (
+        f"SELECT p.data FROM participants p JOIN rooms r ON r.seq = p.room {conditions} "
+        "ORDER BY r.id, p.id LIMIT ?"
+    )
+    return [load(Participant, data) for data in column(connection, sql, (*conditions.values, clamp(limit)))]
+
+
+def get_task(connection: sqlite3.Connection, task_id: str, organization_id: str | None) -> Task | None:
+    """Return a task."""
+    conditions = Conditions()
+    conditions.all("t.id = ?", task_id)
+    conditions.given("r.organization_id = ?", organization_id)
+    sql = f"SELECT t.data FROM tasks t JOIN rooms r ON r.seq = t.room {conditions}"
+    row = one(connection, sql, conditions.values)
+    return None if row is None else load(Task, row[0])
+
+
+def get_identity(
+    connection: sqlite3.Connection, identity_id: str, organization_id: str | None
+) -> Identity | None:
+    """Return an identity."""
+    conditions = Conditions()
+    conditions.all("id = ?", identity_id)
+    conditions.given("organization_id = ?", organization_id)
+    row = one(connection, f"SELECT data FROM identities {conditions}", conditions.values)
+    return None if row is None else load(Identity, row[0])
 
 
 def resolve_identity(
@@ -407,118 +476,5 @@ def list_marks(connection: sqlite3.Connection, room_id: str) -> dict[str, int]:
     )
 
 
-# -- the ledger ---------------------------------------------------------------------------------
-
-_LEDGER = "FROM deliveries d JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room"
-
-
-def get_delivery(connection: sqlite3.Connection, delivery_id: str) -> Delivery | None:
-    """Return a row of the ledger; either half of its id may have colons of its own."""
-    for event_id, channel_id in _halves(delivery_id):
-        row = _one(
-            connection,
-            f"SELECT {_DELIVERY} {_LEDGER} WHERE e.id = ? AND d.channel_id = ?",
-            (event_id, channel_id),
-        )
-        if row is not None:
-            return _delivery(row)
-    return None
-
-
-def list_deliveries(
-    connection: sqlite3.Connection,
-    room_id: str | None,
-    event_id: str | None,
-    channel_id: str | None,
-    state: DeliveryState | None,
-    limit: int,
-    after: str | None,
-) -> list[Delivery]:
-    """Return rows of the ledger in order of commit."""
-    conditions = _Conditions()
-    # an event has few rows, a room many: the plus keeps SQLite from looking for them by room
-    plus = "" if event_id is None else "+"
-    conditions.given(f"{plus}d.room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
-    conditions.given("d.event = (SELECT seq FROM events WHERE id = ?)", event_id)
-    conditions.given("d.channel_id = ?", channel_id)
-    if state is not None:  # written out, so that the indexes of single states serve
-        conditions.all(f"d.state = '{DeliveryState(state).value}'")
-    if after is not None:
-        conditions.all("d.seq > ?", _place(connection, after, room_id))
-    sql = f"SELECT {_DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
-    rows = connection.execute(sql, (*conditions.values, _clamp(limit))).fetchall()
-    return [_delivery(row) for row in rows]
-
-
-def _place(connection: sqlite3.Connection, delivery_id: str, room_id: str | None) -> int:
-    for halves in _halves(delivery_id):
-        sql = f"SELECT d.seq, r.id {_LEDGER} WHERE e.id = ? AND d.channel_id = ?"
-        row = _one(connection, sql, halves)
-        if row is not None and room_id in (None, row[1]):
-            return int(row[0])
-    raise StoreError(f"no delivery {delivery_id!r} to go on after: begin again with after=None")
-
-
-def _halves(delivery_id: str) -> Iterator[tuple[str, str]]:
-    for colon in re.finditer(":", delivery_id):
-        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
-
-
-def _delivery(row: Row) -> Delivery:
-    data, *pending = row
-    return pending_row(*pending) if data is None else load(Delivery, data)
-
-
-# -- SQL ----------------------------------------------------------------------------------------
-
-
-class _Conditions:
-    """The conditions of a query, all of which must hold, and their values."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []  # bound: one query
-        self.values: list[Any] = []  # bound: one query
-
-    def all(self, part: str, *values: object) -> None:
-        """Add a condition."""
-        self._parts.append(part)
-        self.values += values
-
-    def given(self, part: str, value: object) -> None:
-        """Add a condition on a value, if there is one."""
-        if value is not None:
-            self.all(part, value)
-
-    def __str__(self) -> str:
-        return f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
-
-
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let several queries see the file as it was at one moment."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _one(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Row | None:
-    rows = connection.execute(query, values).fetchall()
-    return rows[0] if rows else None
-
-
-def _column(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
-    return [value for (value,) in connection.execute(query, values).fetchall()]
-
-
-def _marks(values: Iterable[object]) -> str:
-    return ", ".join("?" for _ in values)
-
-
-def _clamp(number: int) -> int:
-    return max(0, min(number, _LARGEST))
-
-
 def _bounded(index: int | None) -> int | None:
-    return None if index is None else max(-1, min(index, _LARGEST))
+    return None if index is None else max(-1, min(index, _LARGEST_INDEX))

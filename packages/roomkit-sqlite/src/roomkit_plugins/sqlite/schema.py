@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roomkit.abc.errors import StoreSchemaError
 from roomkit.models.base import utcnow
-from roomkit_plugins.sqlite.errors import StoreSchemaError, StoreSchemaError
 
 __all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan", "version_of"]
 
@@ -19,8 +19,8 @@ APPLICATION_ID = 0x526F6F6D  # "Room", in the file's header
 class Step:
     """What makes a file of the version before one of this version.
 
-    Steps only add: tables, columns with a default, indexes. What drops or rewrites anything would
-    be a command of its own, never a step.
+    Steps only add: tables, columns with a default, indexes, rows that follow from what is there. What
+    drops or rewrites anything would be a command of its own, never a step.
     """
 
     version: int
@@ -172,14 +172,70 @@ _FIRST = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-STEPS = (Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),)
+_LAST_MOMENT = 253_402_300_799_000_000  # of the year 9999, which is as far as a datetime goes
+_TIMERS_DUE = f"min(coalesce(last_activity, created_at) + due_after, {_LAST_MOMENT})"
+
+_SECOND = (
+    # Times are microseconds since 1970, by this machine's clock. Who is not in the table is not alive.
+    """CREATE TABLE leases (
+        worker TEXT NOT NULL PRIMARY KEY,
+        renewed_at INTEGER NOT NULL,
+        length INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    # Of a pending row: the worker that holds it, whether that one must claim it first, and how often it
+    # was taken over. The first index answers whose a lane is, the second who has anything to claim.
+    "ALTER TABLE deliveries ADD COLUMN holder TEXT",
+    "ALTER TABLE deliveries ADD COLUMN handed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE deliveries ADD COLUMN claims INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX deliveries_lanes ON deliveries (room, channel_id, handed, holder) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_held ON deliveries (holder, handed, room) WHERE state = 'pending'",
+    # Receipts that came before what they are for, in order of arrival.
+    """CREATE TABLE early_receipts (
+        seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+        provider TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        receipt TEXT NOT NULL,
+        arrived_at INTEGER NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX early_receipts_by_message ON early_receipts (provider, message_id)",
+    "CREATE INDEX early_receipts_by_arrival ON early_receipts (arrived_at)",
+    """CREATE TABLE alarms (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
+        due_at INTEGER NOT NULL,
+        holder TEXT,
+        claims INTEGER NOT NULL DEFAULT 0,
+        data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX alarms_by_due ON alarms (due_at)",
+    "CREATE INDEX alarms_by_room ON alarms (room, due_at)",
+    "CREATE INDEX alarms_by_holder ON alarms (holder) WHERE holder IS NOT NULL",
+    # The highest token of a lock that wrote to the room.
+    "ALTER TABLE rooms ADD COLUMN fence INTEGER",
+    """CREATE INDEX participants_by_identity ON participants (json_extract(data, '$.identity_id'), room)
+        WHERE json_extract(data, '$.identity_id') IS NOT NULL""",
+    # The timers of rooms become alarms; `due_after` is no longer used.
+    f"""INSERT INTO alarms (id, room, due_at, data)
+        SELECT 'timers:' || id, seq, due, json_object('id', 'timers:' || id, 'room_id', id, 'kind',
+            'room_timers', 'due_at', strftime('%Y-%m-%dT%H:%M:%S', due / 1000000, 'unixepoch')
+            || printf('.%06dZ', due % 1000000), 'data', json('{{}}'))
+        FROM (SELECT id, seq, {_TIMERS_DUE} AS due FROM rooms WHERE due_after IS NOT NULL)
+        WHERE true ORDER BY seq""",
+)
+
+STEPS = (
+    Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
+    Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
+)
 """All steps, oldest first; a step that was released is never changed."""
 
 
 def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> int:
     """Return the version of a file's schema, 0 for an empty file.
 
-    Raises StoreSchemaError for a database of another program, StoreSchemaError for one of a newer RoomKit.
+    Raises StoreSchemaError for a database of another program, and for one of a newer RoomKit.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

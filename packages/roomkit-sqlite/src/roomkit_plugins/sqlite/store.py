@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -13,23 +14,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, override
 
-from roomkit.abc.store import Commit, ConversationStore, RoomRecord
-from roomkit.models.base import Record, freeze, utcnow
+from roomkit.abc.errors import StoreUnavailableError
+from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
+from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
+from roomkit.models.alarm import Alarm
+from roomkit.models.base import Record, freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import ChannelType, DeliveryState, EventType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.sqlite import backup, reading, writing
+from roomkit_plugins.sqlite import backup, leases, ledger, reading, writing
+from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepared
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import Database
-from roomkit_plugins.sqlite.errors import StoreUnavailableError, translated
-from roomkit_plugins.sqlite.record import Change, Known, Records
-from roomkit_plugins.sqlite.record import Record as LoadedRecord
-from roomkit_plugins.sqlite.rows import dump
+from roomkit_plugins.sqlite.errors import translated
+from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
 
 __all__ = ["SQLiteStore"]
@@ -41,17 +44,22 @@ class SQLiteStore(ConversationStore):
     """Keeps everything in one SQLite file; see `ConversationStore`.
 
     Give it a path, or a `SQLiteConfig`. It opens at the first call, or at `open()`, making or
-    migrating the file. Several processes may have one file open; each sees what the others wrote.
-    Failures of the file are StoreErrors with names of their own, in `roomkit_plugins.sqlite.errors`.
+    migrating the file. Several processes of one machine may have one file open; each sees what the
+    others wrote. Leases run by this machine's clock, which they share.
 
     Writes are durable when they return, as `synchronous` says. A cancelled write was made whole or
     not at all.
     """
 
+    write_delay = 0.01
+    """A wait for the disk is what a write costs. The end of a delivery rides along with the next
+    commit of the moment, so that a message waits once and not twice."""
+
     def __init__(self, config: SQLiteConfig | str | os.PathLike[str] = SQLiteConfig()) -> None:  # noqa: B008
         self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
         self._database = Database(self.config)
-        self._records = Records(self.config.cached_rooms)
+        self._records = CachedRooms(self.config.cached_rooms)
+        self._clock = time.time
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.config.path)!r})"
@@ -112,26 +120,30 @@ class SQLiteStore(ConversationStore):
     # -- the one write path -------------------------------------------------------------------
 
     @override
-    async def load(self, room_id: str, *, recent: int = 0) -> RoomRecord | None:
+    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
         recent = max(recent, 0)
-        read = await self._read(reading.read_room, room_id, self._records.known(room_id), recent)
+        read = await self._read(reading.read_room, room_id, self._records.known(room_id), recent, key)
         if read is not None:
             record = self._records.absorb(room_id, read, recent)
             if record is not None:
                 return record
             # Somebody wrote meanwhile: read it whole, and be content with that moment.
-            read = await self._read(reading.read_room, room_id, Known(), recent)
+            read = await self._read(reading.read_room, room_id, Known(), recent, key)
             if read is not None and read.room is not None:
-                return self._records.absorb(room_id, read, recent) or LoadedRecord(read.room, read)
+                return self._records.absorb(room_id, read, recent) or CachedRoom(read.room, read)
         self._records.forget(room_id)
         return None
 
     @override
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
-        return (await self._commit(writing.PreparedCommit(commit))).stored
+    async def commit(self, commit: Commit) -> Committed:
+        return await self._commit(writing.PreparedCommit(commit))
 
-    async def _commit(self, prepared: writing.PreparedCommit) -> Change:
-        return await self._change(prepared.room_id, partial(writing.commit, prepared=prepared))
+    async def _commit(self, prepared: writing.PreparedCommit) -> Committed:
+        def done(written: writing.Written) -> None:
+            self._records.apply(prepared.room_id, written.change)
+
+        work = partial(writing.commit, prepared=prepared, now=self._now)
+        return (await self._database.write(work, done)).committed
 
     async def _put(
         self, room_id: str, *, binding: str | None = None, participant: str | None = None, **given: Any
@@ -153,17 +165,20 @@ class SQLiteStore(ConversationStore):
     async def _read[T](self, function: Callable[..., T], *arguments: Any) -> T:
         return await self._database.read(lambda connection: function(connection, *arguments))
 
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
+
     # -- rooms --------------------------------------------------------------------------------
 
     @override
-    async def create_room(self, room: Room) -> Room:
+    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
         room = room.replace(event_count=0, latest_index=-1, version=0)
-        await self._write(writing.create_room, room, dump(room))
+        await self._write(writing.create_room, room, dump(room), [prepared(each) for each in alarms])
         return room
 
     @override
-    async def get_room(self, room_id: str) -> Room | None:
-        return await self._read(reading.get_room, room_id)
+    async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
+        return await self._read(reading.get_room, room_id, organization_id)
 
     @override
     async def update_room(self, room: Room) -> Room:
@@ -205,33 +220,40 @@ class SQLiteStore(ConversationStore):
         return await self._read(reading.find_rooms, query)
 
     @override
-    async def rooms_due(self, now: datetime, *, limit: int = 100) -> list[Room]:
-        return await self._read(reading.rooms_due, now, limit)
-
-    @override
     async def find_latest_room(
         self,
         participant_id: str,
         channel_type: ChannelType | None = None,
         status: RoomStatus | str | None = None,
+        *,
+        organization_id: str | None = None,
     ) -> Room | None:
-        return await self._read(reading.find_latest_room, participant_id, channel_type, status)
+        return await self._read(
+            reading.find_latest_room, participant_id, channel_type, status, organization_id
+        )
 
     @override
-    async def find_sender_room_ids(self, channel_id: str, sender_id: str, *, limit: int = 2) -> list[str]:
-        return await self._read(reading.room_ids_by_sender, channel_id, sender_id, limit)
+    async def find_sender_room_ids(
+        self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        return await self._read(reading.room_ids_by_sender, channel_id, sender_id, limit, organization_id)
 
     @override
     async def find_room_ids_by_channel(
-        self, channel_id: str, status: RoomStatus | str | None = None, *, limit: int = 2
+        self,
+        channel_id: str,
+        status: RoomStatus | str | None = None,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
     ) -> list[str]:
-        return await self._read(reading.room_ids_by_channel, channel_id, status, limit)
+        return await self._read(reading.room_ids_by_channel, channel_id, status, limit, organization_id)
 
     # -- events -------------------------------------------------------------------------------
 
     @override
-    async def get_event(self, event_id: str) -> RoomEvent | None:
-        return await self._read(reading.find_event, "e.id = ?", (event_id,))
+    async def get_event(self, event_id: str, *, organization_id: str | None = None) -> RoomEvent | None:
+        return await self._read(reading.get_event, event_id, organization_id)
 
     @override
     async def list_events(
@@ -262,12 +284,20 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
-        condition = "e.room = (SELECT seq FROM rooms WHERE id = ?) AND e.idempotency_key = ?"
-        return await self._read(reading.find_event, condition, (room_id, idempotency_key))
+        return await self._read(reading.find_event_by_key, room_id, idempotency_key)
 
     @override
     async def get_event_count(self, room_id: str) -> int:
         return await self._read(reading.count_events, room_id)
+
+    @override
+    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+        def done(pruned: writing.Pruned) -> None:
+            if pruned.change is not None:
+                self._records.apply(room_id, pruned.change)
+
+        work = partial(writing.prune_events, room_id=room_id, before=before, limit=limit)
+        return (await self._database.write(work, done)).count
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -314,6 +344,20 @@ class SQLiteStore(ConversationStore):
     async def list_participants(self, room_id: str) -> list[Participant]:
         return await self._read(reading.records_of_room, Participant, room_id)
 
+    @override
+    async def find_participants(
+        self,
+        *,
+        participant_id: str | None = None,
+        identity_id: str | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: tuple[str, str] | None = None,
+    ) -> list[Participant]:
+        return await self._read(
+            reading.find_participants, participant_id, identity_id, organization_id, limit, after
+        )
+
     # -- identities ---------------------------------------------------------------------------
 
     @override
@@ -322,8 +366,12 @@ class SQLiteStore(ConversationStore):
         return identity
 
     @override
-    async def get_identity(self, identity_id: str) -> Identity | None:
-        return await self._one(Identity, "identities", "id = ?", identity_id)
+    async def get_identity(self, identity_id: str, *, organization_id: str | None = None) -> Identity | None:
+        return await self._read(reading.get_identity, identity_id, organization_id)
+
+    @override
+    async def delete_identity(self, identity_id: str) -> bool:
+        return await self._write(writing.delete_identity, identity_id)
 
     @override
     async def resolve_identity(
@@ -343,8 +391,8 @@ class SQLiteStore(ConversationStore):
         return task
 
     @override
-    async def get_task(self, task_id: str) -> Task | None:
-        return await self._one(Task, "tasks", "id = ?", task_id)
+    async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
+        return await self._read(reading.get_task, task_id, organization_id)
 
     @override
     async def update_task(self, task: Task) -> Task:
@@ -385,14 +433,19 @@ class SQLiteStore(ConversationStore):
     # -- the ledger ---------------------------------------------------------------------------
 
     @override
-    async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        rows = [(delivery, dump(delivery)) for delivery in deliveries]
-        if rows:
-            await self._write(writing.record_deliveries, rows)
+    async def complete(
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        worker_id: str | None = None,
+        alarms_done: Sequence[str] = (),
+    ) -> Completed:
+        rows = [ledger.finished(each) for each in deliveries]
+        return await self._write(ledger.complete, rows, worker_id, tuple(alarms_done))
 
     @override
-    async def get_delivery(self, delivery_id: str) -> Delivery | None:
-        return await self._read(reading.get_delivery, delivery_id)
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
+        return await self._read(ledger.get_delivery, delivery_id, organization_id)
 
     @override
     async def list_deliveries(
@@ -402,25 +455,70 @@ class SQLiteStore(ConversationStore):
         event_id: str | None = None,
         channel_id: str | None = None,
         state: DeliveryState | None = None,
+        organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[Delivery]:
-        return await self._read(reading.list_deliveries, room_id, event_id, channel_id, state, limit, after)
+        query = ledger.DeliveryQuery(room_id, event_id, channel_id, state, organization_id, limit, after)
+        return await self._read(ledger.list_deliveries, query)
 
     @override
-    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
-        return await self._write(writing.record_receipt, provider, message_id, receipt)
+    async def reopen_delivery(self, delivery_id: str) -> Delivery:
+        return await self._write(ledger.reopen_delivery, delivery_id, self._now)
+
+    @override
+    async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
+        return await self._write(ledger.drop_delivery, delivery_id, reason)
+
+    @override
+    async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        return await self._write(ledger.record_receipt, status, receipt, dump(status), self._now)
+
+    # -- leases and lanes ---------------------------------------------------------------------
+
+    @override
+    async def open_lease(self, seconds: float) -> str:
+        worker_id = new_id()
+        await self._write(leases.open_lease, worker_id, leases.lasting(seconds), self._now)
+        return worker_id
+
+    @override
+    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
+        return await self._write(leases.renew_lease, worker_id, leases.lasting(seconds), self._now)
+
+    @override
+    async def close_lease(self, worker_id: str) -> None:
+        await self._write(leases.close_lease, worker_id)
+
+    @override
+    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+        return await self._read(ledger.find_claimable, worker_id, limit, self._now)
+
+    @override
+    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+        return await self._write(ledger.claim, room_id, worker_id, self._now)
+
+    # -- alarms -------------------------------------------------------------------------------
+
+    @override
+    async def set_alarm(self, alarm: Alarm) -> None:
+        await self._write(writing.set_alarm, prepared(alarm))
+
+    @override
+    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
+        return await self._write(claim_alarms, worker_id, micros(now), limit, self._now)
+
+    @override
+    async def list_alarms(self, room_id: str) -> list[Alarm]:
+        return await self._read(list_alarms, room_id)
 
     # -- how ----------------------------------------------------------------------------------
-
-    async def _one[R: Record](self, model: type[R], table: str, condition: str, *values: str) -> R | None:
-        return await self._read(reading.one_record, model, table, condition, values)
 
     async def _one_of_room[R: Record](
         self, model: type[R], table: str, column: str, room_id: str, value: str
     ) -> R | None:
         condition = f"room = (SELECT seq FROM rooms WHERE id = ?) AND {column} = ?"
-        return await self._one(model, table, condition, room_id, value)
+        return await self._read(reading.one_record, model, table, condition, (room_id, value))
 
 
 def _plan(path: Path) -> MigrationPlan:

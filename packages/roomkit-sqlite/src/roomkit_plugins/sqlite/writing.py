@@ -6,8 +6,10 @@ What can be prepared before is: a function here gets everything encoded, and onl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from roomkit.abc.errors import (
@@ -15,70 +17,72 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     IdentityNotFoundError,
+    LockLostError,
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
     RoomNotFoundError,
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.store import Amend, Commit
+from roomkit.abc.store import NOTHING_COMPLETED, Amend, Commit, Committed
+from roomkit.memory.records import Change, Counters
 from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
-from roomkit.models.enums import DeliveryState, EventStatus, ReceiptState
+from roomkit.models.enums import DeliveryState, EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
-from roomkit_plugins.sqlite.record import Change, Counters
+from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepared, put_alarm
+from roomkit_plugins.sqlite.leases import Clock, still_alive
+from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of
 from roomkit_plugins.sqlite.rows import (
+    COUNTERS,
     EVENT,
     ROOM,
-    addresses_of,
-    advances,
-    amended,
-    due_after,
+    counters_of,
     dump,
     event_of,
     load,
     micros,
     room_of,
     searchable,
-    senders_of,
 )
+from roomkit_plugins.sqlite.sql import Row, clamp, one
 
 __all__ = [
     "PreparedCommit",
+    "Pruned",
+    "Written",
     "change_room",
     "commit",
     "create_identity",
     "create_room",
+    "delete_identity",
     "delete_room",
     "link_address",
     "mark_read",
-    "record_deliveries",
-    "record_receipt",
+    "prune_events",
     "remove_binding",
+    "set_alarm",
     "update_task",
 ]
 
-type Row = tuple[Any, ...]
-
-_TOUCH = """
+_TOUCH = f"""
 UPDATE rooms SET
     next_index = next_index + ?, event_count = event_count + ?, version = version + ?,
-    edition = edition + 1, last_activity = coalesce(?, last_activity)
-WHERE id = ? AND version = coalesce(?, version)
-RETURNING seq, edition, version, next_index, event_count, last_activity
+    edition = edition + 1, last_activity = coalesce(?, last_activity), fence = coalesce(?, fence)
+WHERE id = ? AND version = coalesce(?, version) AND coalesce(fence <= ?, true)
+RETURNING {COUNTERS}
 """
-_CHANGED = (0, 0, 1, None)
 _INSERT_EVENT = """
 INSERT INTO events (room, idx, id, idempotency_key, type, status, visibility, channel_id, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_DELIVERY = """
-INSERT INTO deliveries (room, event, channel_id, state, created_at) VALUES (?, ?, ?, 'pending', ?)
+INSERT INTO deliveries (room, event, channel_id, state, created_at, holder, handed)
+VALUES (?, ?, ?, 'pending', ?, ?, ?)
 """
 _PUT_BINDING = """
 INSERT INTO bindings (room, channel_id, channel_type, participant_id, data) VALUES (?, ?, ?, ?, ?)
@@ -91,7 +95,7 @@ ON CONFLICT (room, id) DO UPDATE SET data = excluded.data RETURNING seq
 """
 _PUT_TASK = """
 INSERT INTO tasks (room, id, status, data) VALUES (?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET status = excluded.status, data = excluded.data
+ON CONFLICT (id) DO UPDATE SET status = excluded.status, data = excluded.data WHERE room = excluded.room
 """
 _PUT_OBSERVATION = """
 INSERT INTO observations (room, id, data) VALUES (?, ?, ?)
@@ -118,17 +122,25 @@ class PreparedCommit:
         self.room_id = given.room_id
         self.at = given.at
         self.created_at = given.at.isoformat()
+        self.due = micros(given.at)
         self.expected_version = given.expected_version
+        self.fence = given.fence
+        self.worker = given.worker_id
         self.metadata = freeze(given.metadata or EMPTY)
         self.room_changes = dict(given.room_changes) if given.room_changes else None
         self.amend: Amend | None = given.amend
-        self.activity = micros(given.at) if given.activity else None
+        self.redact = tuple(given.redact)
+        self.activity = self.due if given.activity else None
         self.entries = [self._entry(each.event, each.targets) for each in given.entries]
         self.bindings = [(each, dump(each)) for each in given.bindings]
         self.participants = [(each, dump(each)) for each in given.participants]
+        self.remove_participants = tuple(given.remove_participants)
         self.unbind = tuple(given.unbind)
         self.tasks = [(each.id, each.status.value, dump(each)) for each in given.tasks]
         self.observations = [(each.id, dump(each)) for each in given.observations]
+        self.alarms = [prepared(each) for each in given.alarms]
+        self.completed = [finished(each) for each in given.completed]
+        self.alarms_done = tuple(given.alarms_done)
         self.binding = binding
         self.participant = participant
 
@@ -140,7 +152,14 @@ class PreparedCommit:
     @property
     def raises_version(self) -> bool:
         """Whether something changes that a plan depends on."""
-        return bool(self.changes_room or self.bindings or self.participants or self.unbind)
+        return bool(
+            self.changes_room or self.bindings or self.participants or self.unbind or self.remove_participants
+        )
+
+    @property
+    def asks_who_is_alive(self) -> bool:
+        """Whether there is anything that a worker may hold."""
+        return bool(self.alarms) or any(entry.targets for entry in self.entries)
 
     def _entry(self, event: RoomEvent, targets: Sequence[str]) -> _Entry:
         status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
@@ -154,65 +173,102 @@ class PreparedCommit:
             event.source.channel_id,
             dump(event),
         )
-        return _Entry(event, row, searchable(event), tuple(targets))
+        return _Entry(event, row, searchable(event), tuple(dict.fromkeys(targets)))
 
 
-def commit(connection: sqlite3.Connection, prepared: PreparedCommit) -> Change:
+@dataclass(slots=True, frozen=True)
+class Written:
+    """What became of a commit, for the caller and for the cache."""
+
+    committed: Committed
+    change: Change
+
+
+def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock) -> Written:
     """Write everything or raise; see `ConversationStore.commit`."""
     counters = _touch(connection, prepared)
     room, first = counters.seq, counters.next_index - len(prepared.entries)
     _require(connection, room, prepared)
-    stored = _append(connection, room, first, prepared) if prepared.entries else ()
+    completed = NOTHING_COMPLETED
+    if prepared.completed or prepared.alarms_done:
+        completed = complete(connection, prepared.completed, prepared.worker, prepared.alarms_done)
+    living = still_alive(connection, now) if prepared.asks_who_is_alive else frozenset()
+    stored, elsewhere = _append(connection, room, first, prepared, living)
     for person, data in prepared.participants:
         _put_participant(connection, room, person, data)
+    connection.executemany(
+        "DELETE FROM participants WHERE room = ? AND id = ?",
+        [(room, participant_id) for participant_id in prepared.remove_participants],
+    )
     for binding, data in prepared.bindings:
         _put_binding(connection, room, binding, data)
     for channel_id in prepared.unbind:
         connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
-    after = None
-    if prepared.amend is not None:
-        after = _amend(connection, room, first, prepared)
+    amended = _amend(connection, room, first, prepared)
     for task in prepared.tasks:
-        connection.execute(_PUT_TASK, (room, *task))
+        _put_task(connection, room, prepared.room_id, task)
     for observation in prepared.observations:
         connection.execute(_PUT_OBSERVATION, (room, *observation))
+    worker = prepared.worker if prepared.worker in living else None
+    for alarm in prepared.alarms:
+        of_room = room if alarm.room_id == prepared.room_id else _seq_of(connection, alarm.room_id)
+        put_alarm(connection, of_room, alarm, worker if alarm.due_at <= prepared.due else None)
     changed = None
     if prepared.changes_room:
-        before = _room(connection, prepared.room_id)
-        changes = dict(prepared.room_changes or {})
-        if prepared.metadata:
-            changes["metadata"] = FrozenDict({**before.metadata, **prepared.metadata})
-        changed = before.replace(**changes, updated_at=prepared.at)
-        _write_room(connection, changed)
-    return Change(
+        changed = _set_fields(connection, prepared)
+    change = Change(
         counters,
         room=changed,
         stored=stored,
-        amended=after,
+        amended=amended,
         bindings=[binding for binding, _ in prepared.bindings],
         unbound=prepared.unbind,
         participants=[person for person, _ in prepared.participants],
+        removed=prepared.remove_participants,
     )
+    return Written(Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change)
+
+
+def _set_fields(connection: sqlite3.Connection, prepared: PreparedCommit) -> Room:
+    before = _room(connection, prepared.room_id)
+    changes = dict(prepared.room_changes or {})
+    if prepared.metadata:
+        changes["metadata"] = FrozenDict({**before.metadata, **prepared.metadata})
+    after = before.replace(**changes, updated_at=prepared.at)
+    _write_room(connection, after)
+    return after
 
 
 def _touch(connection: sqlite3.Connection, prepared: PreparedCommit) -> Counters:
-    room_id, expected = prepared.room_id, prepared.expected_version
+    room_id, expected, fence = prepared.room_id, prepared.expected_version, prepared.fence
     count = len(prepared.entries)
-    moved = (count, count, int(prepared.raises_version), prepared.activity)
-    row = _one(connection, _TOUCH, (*moved, room_id, expected))
+    moved = (count, count, int(prepared.raises_version), prepared.activity, fence)
+    row = one(connection, _TOUCH, (*moved, room_id, expected, fence))
     if row is not None:
-        return Counters(*row)
-    found = _one(connection, "SELECT version FROM rooms WHERE id = ?", (room_id,))
+        return counters_of(row)
+    found = one(connection, "SELECT version, fence FROM rooms WHERE id = ?", (room_id,))
     if found is None:
         raise _no_room(room_id)
-    raise StaleRoomError(f"room {room_id!r} is at version {found[0]}, not {expected}: plan again")
+    if expected is not None and expected != found[0]:
+        raise StaleRoomError(f"room {room_id!r} is at version {found[0]}, not {expected}: plan again")
+    raise LockLostError(
+        f"room {room_id!r} was written to under lock {found[1]}, after lock {fence} had run out: plan again"
+    )
+
+
+def _changed(connection: sqlite3.Connection, room_id: str) -> Counters:
+    """Note that something of the room changed that a plan depends on."""
+    row = one(connection, _TOUCH, (0, 0, 1, None, None, room_id, None, None))
+    if row is None:
+        raise _no_room(room_id)
+    return counters_of(row)
 
 
 def _require(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
     if prepared.binding is not None:
         _require_binding(connection, room, prepared.room_id, prepared.binding)
     if prepared.participant is not None:
-        there = _one(
+        there = one(
             connection,
             "SELECT 1 FROM participants WHERE room = ? AND id = ?",
             (room, prepared.participant),
@@ -225,7 +281,7 @@ def _require(connection: sqlite3.Connection, room: int, prepared: PreparedCommit
 
 
 def _require_binding(connection: sqlite3.Connection, room: int, room_id: str, channel_id: str) -> None:
-    there = _one(connection, "SELECT 1 FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
+    there = one(connection, "SELECT 1 FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
     if there is None:
         raise ChannelNotFoundError(
             f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
@@ -233,9 +289,12 @@ def _require_binding(connection: sqlite3.Connection, room: int, room_id: str, ch
 
 
 def _append(
-    connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit
-) -> list[RoomEvent]:
+    connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit, living: Set[str]
+) -> tuple[list[RoomEvent], dict[str, str | None]]:
+    """Add the events and a row for each of their targets; return what the committer must leave, too."""
     stored: list[RoomEvent] = []  # bound: the commit
+    elsewhere: dict[str, str | None] = {}  # bound: the targets of the commit
+    places: dict[str, Place] = {}  # bound: the channels of the commit
     for index, entry in enumerate(prepared.entries, first):
         try:
             seq = connection.execute(_INSERT_EVENT, (room, index, *entry.row)).lastrowid
@@ -245,10 +304,15 @@ def _append(
             connection.execute(
                 "INSERT INTO search (rowid, room, text) VALUES (?, ?, ?)", (seq, room, entry.text)
             )
-        for channel_id in dict.fromkeys(entry.targets):
-            connection.execute(_INSERT_DELIVERY, (room, seq, channel_id, prepared.created_at))
+        for channel_id in entry.targets:
+            place = places.get(channel_id)
+            if place is None:  # the rows of one commit all have the place of the first in their lane
+                place = places[channel_id] = place_of(connection, room, channel_id, prepared.worker, living)
+            connection.execute(_INSERT_DELIVERY, (room, seq, channel_id, prepared.created_at, *place))
+            if not place.is_direct:
+                elsewhere[f"{entry.event.id}:{channel_id}"] = place.holder
         stored.append(entry.event.replace(index=index).forget_given())
-    return stored
+    return stored, elsewhere
 
 
 def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit) -> StoreError:
@@ -258,12 +322,12 @@ def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: 
         key, event_id = entry.event.idempotency_key, entry.event.id
         if key is not None:
             query = f"{earlier} WHERE e.room = ? AND e.idempotency_key = ? AND e.idx < ?"
-            row = _one(connection, query, (room, key, first))
+            row = one(connection, query, (room, key, first))
             if row is not None:
                 message = f"room {prepared.room_id!r} has the idempotency key {key!r} already"
                 return DuplicateEventError(message, event_of(row[4], row[:4]))
         query = f"{earlier} WHERE e.id = ? AND (e.room <> ? OR e.idx < ?)"
-        row = _one(connection, query, (event_id, room, first))
+        row = one(connection, query, (event_id, room, first))
         if row is not None:
             return DuplicateEventError(f"event {event_id!r} exists already", event_of(row[4], row[:4]))
     return StoreError(
@@ -271,26 +335,42 @@ def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: 
     )
 
 
-def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit) -> RoomEvent:
-    assert prepared.amend is not None
-    wanted = prepared.amend.event_id
-    row = _one(
-        connection,
-        f"SELECT {EVENT}, e.seq FROM events e WHERE e.id = ? AND e.room = ? AND e.idx < ?",
-        (wanted, room, first),
-    )
+def _amend(
+    connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit
+) -> list[RoomEvent]:
+    """Replace the events to amend and to redact; return them as they are now."""
+    after: list[RoomEvent] = []  # bound: the commit
+    amend = prepared.amend
+    if amend is not None:
+        seq, before = _earlier(connection, room, first, prepared.room_id, amend.event_id, "amend")
+        after.append(before.amended(amend.content, amend.amended_by, prepared.at))
+        _put_event(connection, room, seq, after[-1])
+    for event_id in prepared.redact:
+        seq, before = _earlier(connection, room, first, prepared.room_id, event_id, "redact")
+        after.append(before.redacted(prepared.at))
+        _put_event(connection, room, seq, after[-1])
+    return after
+
+
+def _earlier(
+    connection: sqlite3.Connection, room: int, first: int, room_id: str, event_id: str, verb: str
+) -> tuple[int, RoomEvent]:
+    """Find an event that was there before this commit."""
+    query = f"SELECT e.seq, {EVENT} FROM events e WHERE e.id = ? AND e.room = ? AND e.idx < ?"
+    row = one(connection, query, (event_id, room, first))
     if row is None:
-        raise EventNotFoundError(f"room {prepared.room_id!r} has no event {wanted!r} to amend")
-    seq, before = row[4], event_of(prepared.room_id, row[:4])
-    after = amended(before, prepared.amend, prepared.at)
+        raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to {verb}")
+    return row[0], event_of(room_id, row[1:])
+
+
+def _put_event(connection: sqlite3.Connection, room: int, seq: int, event: RoomEvent) -> None:
     connection.execute(
-        "UPDATE events SET data = ?, deleted = ? WHERE seq = ?", (dump(after), int(after.deleted), seq)
+        "UPDATE events SET data = ?, deleted = ? WHERE seq = ?", (dump(event), int(event.deleted), seq)
     )
     connection.execute("DELETE FROM search WHERE rowid = ?", (seq,))
-    text = searchable(after)
+    text = searchable(event)
     if text:
         connection.execute("INSERT INTO search (rowid, room, text) VALUES (?, ?, ?)", (seq, room, text))
-    return after
 
 
 def _put_binding(connection: sqlite3.Connection, room: int, binding: ChannelBinding, data: str) -> None:
@@ -305,47 +385,96 @@ def _put_participant(connection: sqlite3.Connection, room: int, person: Particip
     connection.execute("DELETE FROM senders WHERE participant = ?", (seq,))
     connection.executemany(
         "INSERT INTO senders (channel_id, sender_id, room, participant) VALUES (?, ?, ?, ?)",
-        [(channel_id, who, room, seq) for channel_id, who in senders_of(person)],
+        [(channel_id, who, room, seq) for channel_id, who in person.senders],
     )
+
+
+def _put_task(connection: sqlite3.Connection, room: int, room_id: str, task: tuple[str, str, str]) -> None:
+    if not connection.execute(_PUT_TASK, (room, *task)).rowcount:
+        raise _not_this_rooms_task(task[0], room_id)
+
+
+def _not_this_rooms_task(task_id: str, room_id: str) -> StoreError:
+    return StoreError(f"task {task_id!r} is another room's, not {room_id!r}'s: use another id")
 
 
 def remove_binding(connection: sqlite3.Connection, room_id: str, channel_id: str) -> Change | None:
     """Detach a channel; None when it was not attached."""
-    row = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
-    if row is None:
-        raise _no_room(room_id)
-    gone = connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (row[0], channel_id))
+    room = _seq_of(connection, room_id)
+    gone = connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
     if not gone.rowcount:
         return None
-    counters = _one(connection, _TOUCH, (*_CHANGED, room_id, None))
-    assert counters is not None
-    return Change(Counters(*counters), unbound=(channel_id,))
+    return Change(_changed(connection, room_id), unbound=(channel_id,))
+
+
+@dataclass(slots=True, frozen=True)
+class Pruned:
+    """How many events were removed, and what that did to the room."""
+
+    count: int
+    change: Change | None = None
+
+
+def prune_events(connection: sqlite3.Connection, room_id: str, before: datetime, limit: int) -> Pruned:
+    """Remove the oldest events, up to the first that is too new or not delivered everywhere yet."""
+    room = _seq_of(connection, room_id)
+    rows = connection.execute(
+        f"SELECT {EVENT}, e.seq, EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq AND d.state = ?) "
+        "FROM events e WHERE e.room = ? ORDER BY e.idx LIMIT ?",
+        (DeliveryState.PENDING.value, room, clamp(limit)),
+    ).fetchall()
+    old = [
+        (row[4],)
+        for row in takewhile(lambda row: not row[5] and event_of(room_id, row[:4]).created_at < before, rows)
+    ]
+    if not old:
+        return Pruned(0)
+    connection.executemany("DELETE FROM search WHERE rowid = ?", old)
+    connection.executemany("DELETE FROM events WHERE seq = ?", old)
+    row = one(
+        connection,
+        "UPDATE rooms SET event_count = event_count - ?, edition = edition + 1 WHERE seq = ? "
+        f"RETURNING {COUNTERS}",
+        (len(old), room),
+    )
+    assert row is not None
+    return Pruned(len(old), Change(counters_of(row), pruned=True))
 
 
 # -- rooms --------------------------------------------------------------------------------------
 
 
-def create_room(connection: sqlite3.Connection, room: Room, data: str) -> None:
-    """Add a room."""
+def create_room(
+    connection: sqlite3.Connection, room: Room, data: str, alarms: Sequence[PreparedAlarm]
+) -> None:
+    """Add a room, with its first alarms."""
     last = room.timers.last_activity_at
     try:
-        connection.execute(
-            "INSERT INTO rooms (id, organization_id, status, created_at, last_activity, due_after, data) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        seq = connection.execute(
+            "INSERT INTO rooms (id, organization_id, status, created_at, last_activity, data) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             (
                 room.id,
                 room.organization_id,
                 room.status.value,
                 micros(room.created_at),
                 micros(last) if last is not None else None,
-                due_after(room),
                 data,
             ),
-        )
+        ).lastrowid
     except sqlite3.IntegrityError as error:
         raise RoomAlreadyExistsError(
             f"room {room.id!r} exists already: use get_room, or another id"
         ) from error
+    assert seq is not None
+    for alarm in alarms:
+        of_room = seq if alarm.room_id == room.id else _seq_of(connection, alarm.room_id)
+        put_alarm(connection, of_room, alarm, None)
+
+
+def set_alarm(connection: sqlite3.Connection, alarm: PreparedAlarm) -> None:
+    """Set an alarm, held by nobody."""
+    put_alarm(connection, _seq_of(connection, alarm.room_id), alarm, None)
 
 
 def change_room(
@@ -356,9 +485,7 @@ def change_room(
     unset: Collection[str] = (),
 ) -> Change:
     """Set fields of a room, after `patch` and `unset` on its metadata."""
-    row = _one(connection, _TOUCH, (*_CHANGED, room_id, None))
-    if row is None:
-        raise _no_room(room_id)
+    counters = _changed(connection, room_id)
     before = _room(connection, room_id)
     changes = dict(fields)
     if patch is not None:
@@ -368,12 +495,12 @@ def change_room(
     changes["timers"] = timers.replace(last_activity_at=before.timers.last_activity_at)
     after = before.replace(**changes)
     _write_room(connection, after)
-    return Change(Counters(*row), room=after)
+    return Change(counters, room=after)
 
 
 def delete_room(connection: sqlite3.Connection, room_id: str) -> bool:
     """Remove a room and all that belongs to it."""
-    row = _one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
+    row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
     if row is None:
         return False
     connection.execute("DELETE FROM search WHERE rowid IN (SELECT seq FROM events WHERE room = ?)", row)
@@ -383,23 +510,15 @@ def delete_room(connection: sqlite3.Connection, room_id: str) -> bool:
 
 
 def _room(connection: sqlite3.Connection, room_id: str) -> Room:
-    row = _one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room_id,))
+    row = one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room_id,))
     assert row is not None
     return room_of(row)
 
 
 def _write_room(connection: sqlite3.Connection, room: Room) -> None:
     connection.execute(
-        "UPDATE rooms SET organization_id = ?, status = ?, created_at = ?, due_after = ?, data = ? "
-        "WHERE id = ?",
-        (
-            room.organization_id,
-            room.status.value,
-            micros(room.created_at),
-            due_after(room),
-            dump(room),
-            room.id,
-        ),
+        "UPDATE rooms SET organization_id = ?, status = ?, created_at = ?, data = ? WHERE id = ?",
+        (room.organization_id, room.status.value, micros(room.created_at), dump(room), room.id),
     )
 
 
@@ -417,13 +536,18 @@ def create_identity(connection: sqlite3.Connection, identity: Identity) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO identity_addresses (organization_id, channel_type, address, identity) "
         "VALUES (?, ?, ?, ?)",
-        [(*address, identity.id) for address in addresses_of(identity)],
+        [(*address, identity.id) for address in identity.addresses],
     )
+
+
+def delete_identity(connection: sqlite3.Connection, identity_id: str) -> bool:
+    """Remove an identity and its addresses."""
+    return connection.execute("DELETE FROM identities WHERE id = ?", (identity_id,)).rowcount > 0
 
 
 def link_address(connection: sqlite3.Connection, identity_id: str, channel_type: str, address: str) -> None:
     """Add an address to an identity."""
-    row = _one(connection, "SELECT data FROM identities WHERE id = ?", (identity_id,))
+    row = one(connection, "SELECT data FROM identities WHERE id = ?", (identity_id,))
     if row is None:
         raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
     identity = load(Identity, row[0])
@@ -434,22 +558,27 @@ def link_address(connection: sqlite3.Connection, identity_id: str, channel_type:
 
 
 def update_task(connection: sqlite3.Connection, task: Task, data: str) -> None:
-    """Replace a task."""
-    done = connection.execute(
+    """Replace a task of its room."""
+    row = one(
+        connection, "SELECT r.id FROM tasks t JOIN rooms r ON r.seq = t.room WHERE t.id = ?", (task.id,)
+    )
+    if row is None:
+        raise StoreError(f"no task {task.id!r}: add_task first")
+    if row[0] != task.room_id:
+        raise _not_this_rooms_task(task.id, task.room_id)
+    connection.execute(
         "UPDATE tasks SET status = ?, data = ? WHERE id = ?", (task.status.value, data, task.id)
     )
-    if not done.rowcount:
-        raise StoreError(f"no task {task.id!r}: add_task first")
 
 
 def mark_read(connection: sqlite3.Connection, room_id: str, channel_id: str, event_id: str | None) -> int:
     """Move a read mark forward to an event, the newest when None."""
-    row = _one(connection, "SELECT seq, next_index - 1 FROM rooms WHERE id = ?", (room_id,))
+    row = one(connection, "SELECT seq, next_index - 1 FROM rooms WHERE id = ?", (room_id,))
     if row is None:
         raise _no_room(room_id)
     room, index = row
     if event_id is not None:
-        found = _one(connection, "SELECT idx FROM events WHERE id = ? AND room = ?", (event_id, room))
+        found = one(connection, "SELECT idx FROM events WHERE id = ? AND room = ?", (event_id, room))
         if found is None:
             raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to mark as read")
         (index,) = found
@@ -462,64 +591,14 @@ def mark_read(connection: sqlite3.Connection, room_id: str, channel_id: str, eve
     return int(mark)
 
 
-# -- the ledger ---------------------------------------------------------------------------------
+# -- which room ---------------------------------------------------------------------------------
 
 
-def record_deliveries(connection: sqlite3.Connection, rows: Sequence[tuple[Delivery, str]]) -> None:
-    """Write how deliveries ended or stand; one that has ended, or is of no event here, is left alone."""
-    for delivery, data in rows:
-        found = _one(
-            connection,
-            "SELECT d.seq, d.state, d.data FROM deliveries d JOIN events e ON e.seq = d.event "
-            "WHERE e.id = ? AND d.channel_id = ?",
-            (delivery.event_id, delivery.channel_id),
-        )
-        if found is None or found[1] != DeliveryState.PENDING.value:
-            continue
-        seq, _, before = found
-        if before is not None:
-            data = _keeping_the_receipt(delivery, data, load(Delivery, before).receipt)
-        connection.execute(
-            "UPDATE deliveries SET state = ?, data = ? WHERE seq = ?", (delivery.state.value, data, seq)
-        )
-        if delivery.provider is not None and delivery.provider_message_id is not None:
-            connection.executemany(
-                "INSERT OR REPLACE INTO delivery_messages (provider, message_id, delivery) VALUES (?, ?, ?)",
-                [
-                    (delivery.provider, message_id, seq)
-                    for message_id in (delivery.provider_message_id, *delivery.parts)
-                ],
-            )
-
-
-def _keeping_the_receipt(delivery: Delivery, data: str, receipt: ReceiptState | None) -> str:
-    if receipt is None or (delivery.receipt is not None and advances(receipt, delivery.receipt)):
-        return data
-    return dump(delivery.replace(receipt=receipt))
-
-
-def record_receipt(
-    connection: sqlite3.Connection, provider: str, message_id: str, receipt: ReceiptState
-) -> Delivery | None:
-    """Move the receipt of a delivery forward."""
-    row = _one(
-        connection,
-        "SELECT d.seq, d.data FROM delivery_messages m JOIN deliveries d ON d.seq = m.delivery "
-        "WHERE m.provider = ? AND m.message_id = ?",
-        (provider, message_id),
-    )
+def _seq_of(connection: sqlite3.Connection, room_id: str) -> int:
+    row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
     if row is None:
-        return None
-    delivery = load(Delivery, row[1])
-    if advances(delivery.receipt, receipt):
-        delivery = delivery.replace(receipt=receipt)
-        connection.execute("UPDATE deliveries SET data = ? WHERE seq = ?", (dump(delivery), row[0]))
-    return delivery
-
-
-def _one(connection: sqlite3.Connection, query: str, parameters: Sequence[Any]) -> Row | None:
-    rows = connection.execute(query, parameters).fetchall()
-    return rows[0] if rows else None
+        raise _no_room(room_id)
+    return int(row[0])
 
 
 def _no_room(room_id: str) -> RoomNotFoundError:

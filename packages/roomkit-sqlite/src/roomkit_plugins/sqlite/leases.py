@@ -1,0 +1,68 @@
+"""Which workers are alive, by this machine's clock.
+
+Several processes on one machine read the same clock, but it may be set meanwhile. A lease that was
+found to have run out is deleted in the transaction that acts on it: no clock brings it back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Set
+
+from roomkit_plugins.sqlite.sql import column
+
+__all__ = ["Clock", "alive", "close_lease", "lasting", "open_lease", "renew_lease", "still_alive"]
+
+_SECOND = 1_000_000
+_LONGEST = 2**60
+_IN_FORCE = f"renewed_at <= ? + {_SECOND} AND ? < renewed_at + length"  # now, twice
+
+type Clock = Callable[[], int]
+"""Returns the present time in microseconds since 1970. It may jump, in either direction."""
+
+
+def lasting(seconds: float) -> int:
+    """Return seconds as the length of a lease."""
+    return int(max(0.0, min(seconds * _SECOND, _LONGEST)))
+
+
+def open_lease(connection: sqlite3.Connection, worker: str, length: int, now: Clock) -> None:
+    """Begin a lease."""
+    connection.execute(
+        "INSERT INTO leases (worker, renewed_at, length) VALUES (?, ?, ?)", (worker, now(), length)
+    )
+
+
+def renew_lease(connection: sqlite3.Connection, worker: str, length: int, now: Clock) -> bool:
+    """Let a lease that is in force run on; False when it is not."""
+    at = now()
+    renewed = connection.execute(
+        f"UPDATE leases SET renewed_at = ?, length = ? WHERE worker = ? AND {_IN_FORCE}",
+        (at, length, worker, at, at),
+    )
+    return renewed.rowcount > 0
+
+
+def close_lease(connection: sqlite3.Connection, worker: str) -> None:
+    """End a lease, in force or not, and let go of what the worker held."""
+    connection.execute("DELETE FROM leases WHERE worker = ?", (worker,))
+    connection.execute(
+        "UPDATE deliveries SET holder = NULL, handed = 0 WHERE state = 'pending' AND holder = ?", (worker,)
+    )
+    connection.execute("UPDATE alarms SET holder = NULL WHERE holder = ?", (worker,))
+
+
+def alive(connection: sqlite3.Connection, now: Clock) -> Set[str]:
+    """Return the workers whose leases are in force."""
+    at = now()
+    return set(column(connection, f"SELECT worker FROM leases WHERE {_IN_FORCE}", (at, at)))
+
+
+def still_alive(connection: sqlite3.Connection, now: Clock) -> Set[str]:
+    """Return the workers whose leases are in force, and delete the others: something is decided on it."""
+    at = now()
+    rows = connection.execute(f"SELECT worker, {_IN_FORCE} FROM leases", (at, at)).fetchall()
+    dead = [(worker,) for worker, in_force in rows if not in_force]
+    if dead:
+        connection.executemany("DELETE FROM leases WHERE worker = ?", dead)
+    return {worker for worker, in_force in rows if in_force}

@@ -1,0 +1,367 @@
+"""The ledger of deliveries: whose they are, how they ended, what vendors said of them later."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from roomkit.abc.errors import DeliveryNotFoundError, StoreError
+from roomkit.abc.store import Claimed, Completed
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState, ReceiptState
+from roomkit_plugins.sqlite.alarms import remove_alarms
+from roomkit_plugins.sqlite.leases import Clock, alive, still_alive
+from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of, load
+from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
+
+__all__ = [
+    "DeliveryQuery",
+    "Finished",
+    "Place",
+    "claim",
+    "complete",
+    "drop_delivery",
+    "find_claimable",
+    "finished",
+    "get_delivery",
+    "list_deliveries",
+    "place_of",
+    "record_receipt",
+    "reopen_delivery",
+]
+
+_LEDGER = "FROM deliveries d JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room"
+# Of the rows of a lane one is enough: who holds it holds them all, and one handed over comes first.
+_LANE = (
+    "SELECT holder, handed FROM deliveries WHERE room = ? AND channel_id = ? AND state = 'pending' "
+    "ORDER BY handed DESC LIMIT 1"
+)
+# From each holder to the next one in the index, whatever number of rows they hold.
+_HOLDERS = """
+WITH RECURSIVE holders (holder) AS (
+    SELECT (SELECT min(holder) FROM deliveries WHERE state = 'pending' AND holder > '')
+    UNION ALL
+    SELECT (SELECT min(d.holder) FROM deliveries d WHERE d.state = 'pending' AND d.holder > holders.holder)
+    FROM holders WHERE holders.holder IS NOT NULL
+)
+SELECT holder FROM holders WHERE holder IS NOT NULL
+"""
+_MOST_EARLY = 8
+_EARLY_KEPT = timedelta(days=1) // timedelta(microseconds=1)
+_EARLY_SPARED = 1000
+
+
+# -- questions ----------------------------------------------------------------------------------
+
+
+def get_delivery(
+    connection: sqlite3.Connection, delivery_id: str, organization_id: str | None = None
+) -> Delivery | None:
+    """Return a row."""
+    row = _found(connection, f"{DELIVERY}, r.organization_id", delivery_id)
+    if row is None or organization_id not in (None, row[-1]):
+        return None
+    return delivery_of(row[:-1])
+
+
+@dataclass(slots=True, frozen=True)
+class DeliveryQuery:
+    """The filters of `ConversationStore.list_deliveries`."""
+
+    room_id: str | None
+    event_id: str | None
+    channel_id: str | None
+    state: DeliveryState | None
+    organization_id: str | None
+    limit: int
+    after: str | None
+
+
+def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
+    """Return rows in order of commit."""
+    conditions = Conditions()
+    # an event has few rows, a room many: the plus keeps SQLite from looking for them by room
+    plus = "" if query.event_id is None else "+"
+    conditions.given(f"{plus}d.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
+    conditions.given("d.event = (SELECT seq FROM events WHERE id = ?)", query.event_id)
+    conditions.given("d.channel_id = ?", query.channel_id)
+    conditions.given("r.organization_id = ?", query.organization_id)
+    if query.state is not None:  # written out, so that the indexes of single states serve
+        conditions.all(f"d.state = '{DeliveryState(query.state).value}'")
+    if query.after is not None:
+        conditions.all("d.seq > ?", _place_after(connection, query.after, query))
+    sql = f"SELECT {DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
+    rows = connection.execute(sql, (*conditions.values, clamp(query.limit))).fetchall()
+    return [delivery_of(row) for row in rows]
+
+
+def _place_after(connection: sqlite3.Connection, delivery_id: str, query: DeliveryQuery) -> int:
+    row = _found(connection, "d.seq, r.id, r.organization_id", delivery_id)
+    if row is None or query.room_id not in (None, row[1]) or query.organization_id not in (None, row[2]):
+        raise StoreError(f"no delivery {delivery_id!r} to go on after: begin again with after=None")
+    return int(row[0])
+
+
+def find_claimable(connection: sqlite3.Connection, worker: str, limit: int, now: Clock) -> list[str]:
+    """Return the rooms where there is something to claim, those waiting longest first."""
+    living = alive(connection, now)
+    if worker not in living:
+        return []
+    dead = [each for each in column(connection, _HOLDERS) if each not in living]
+    pending = "SELECT room, seq FROM deliveries WHERE state = 'pending'"
+    return column(
+        connection,
+        "SELECT r.id FROM (SELECT room, min(seq) AS oldest FROM ("
+        f"{pending} AND holder IS NULL "
+        f"UNION ALL {pending} AND holder = ? AND handed = 1 "
+        f"UNION ALL {pending} AND holder IN ({marks(dead)})"
+        ") GROUP BY room) JOIN rooms r ON r.seq = room ORDER BY oldest LIMIT ?",
+        (worker, *dead, clamp(limit)),
+    )
+
+
+def _found(connection: sqlite3.Connection, columns: str, delivery_id: str) -> Row | None:
+    """Find a row by its id, either half of which may have colons of its own."""
+    for halves in _halves(delivery_id):
+        row = one(connection, f"SELECT {columns} {_LEDGER} WHERE e.id = ? AND d.channel_id = ?", halves)
+        if row is not None:
+            return row
+    return None
+
+
+def _halves(delivery_id: str) -> Iterator[tuple[str, str]]:
+    for colon in re.finditer(":", delivery_id):
+        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
+
+
+# -- lanes --------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where in its lane a new row stands: who holds it, and whether it must be claimed first."""
+
+    holder: str | None
+    handed: bool
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether whoever made the row may carry it out right away."""
+        return self.holder is not None and not self.handed
+
+
+def place_of(
+    connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
+) -> Place:
+    """Return the place of a row that `worker` puts into a lane."""
+    row = one(connection, _LANE, (room, channel_id))
+    if row is None:
+        return Place(worker if worker in living else None, handed=False)
+    holder, handed = row
+    if holder not in living:
+        return Place(None, handed=False)
+    return Place(holder, handed=bool(handed) or holder != worker)
+
+
+def claim(connection: sqlite3.Connection, room_id: str, worker: str, now: Clock) -> list[Claimed]:
+    """Take what was handed over to the worker, and what nobody alive holds."""
+    living = still_alive(connection, now)
+    if worker not in living:
+        return []
+    rows = connection.execute(
+        f"SELECT d.seq, d.holder, {DELIVERY}, {EVENT} {_LEDGER} "
+        "WHERE d.room = (SELECT seq FROM rooms WHERE id = ?) AND d.state = 'pending' "
+        f"AND (d.holder IS NULL OR d.holder = ? AND d.handed OR d.holder NOT IN ({marks(living)})) "
+        "ORDER BY e.idx, d.seq",
+        (room_id, worker, *living),
+    ).fetchall()
+    claimed: list[Claimed] = []  # bound: the pending rows of the room
+    for seq, holder, *columns in rows:
+        before = delivery_of(tuple(columns[:-4]))
+        claims = before.claims + (holder not in (None, worker))
+        connection.execute(
+            "UPDATE deliveries SET holder = ?, handed = 0, claims = ? WHERE seq = ?", (worker, claims, seq)
+        )
+        event = event_of(room_id, tuple(columns[-4:]))
+        claimed.append(Claimed(before.replace(holder=worker, claims=claims), event))
+    return claimed
+
+
+# -- how deliveries end -------------------------------------------------------------------------
+
+
+class Finished(NamedTuple):
+    """A delivery as it ended or stands, encoded."""
+
+    delivery: Delivery
+    data: str
+
+
+def finished(delivery: Delivery) -> Finished:
+    """Return a delivery as it is to be written. Raises ValueError for what JSON cannot carry."""
+    return Finished(delivery, dump(delivery))
+
+
+def complete(
+    connection: sqlite3.Connection, rows: Sequence[Finished], worker: str | None, alarms_done: Sequence[str]
+) -> Completed:
+    """Write how deliveries ended, or stand; see `ConversationStore.complete`."""
+    refused: list[str] = []  # bound: the rows
+    receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: the rows and what waited for them
+    for row in rows:
+        matched = _finish(connection, row, worker)
+        if matched is None:
+            refused.append(row.delivery.id)
+        else:
+            receipts += matched
+    if alarms_done:
+        remove_alarms(connection, alarms_done, worker)
+    return Completed(refused, receipts)
+
+
+def _finish(
+    connection: sqlite3.Connection, row: Finished, worker: str | None
+) -> Sequence[tuple[Delivery, DeliveryStatus]] | None:
+    """Write one row; return the receipts that waited for it, None when it is not to be written."""
+    delivery = row.delivery
+    found = one(
+        connection,
+        "SELECT d.seq, d.holder, d.claims, d.data FROM deliveries d JOIN events e ON e.seq = d.event "
+        "WHERE e.id = ? AND d.channel_id = ? AND d.state = 'pending'",
+        (delivery.event_id, delivery.channel_id),
+    )
+    is_known = found is not None and delivery.id == f"{delivery.event_id}:{delivery.channel_id}"
+    if found is None or not is_known or worker not in (None, found[1]):
+        return None
+    seq, holder, claims, before = found
+    ended = delivery.state is not DeliveryState.PENDING
+    after = delivery.replace(holder=None if ended else holder, claims=claims)
+    if before is not None:
+        after = _with_receipt(after, load(Delivery, before).receipt)
+    matched: list[tuple[Delivery, DeliveryStatus]] = []  # bound: _MOST_EARLY for each message id
+    if delivery.provider is not None and delivery.message_ids:
+        _register(connection, seq, delivery.provider, delivery.message_ids)
+        for status, receipt in _take_early(connection, delivery.provider, delivery.message_ids):
+            after = _with_receipt(after, receipt)
+            matched.append((after, status))
+    data = row.data if after.receipt is delivery.receipt else dump(after)
+    connection.execute(
+        "UPDATE deliveries SET state = ?, data = ?, holder = ?, handed = handed AND ? WHERE seq = ?",
+        (delivery.state.value, data, after.holder, not ended, seq),
+    )
+    return matched
+
+
+def _with_receipt(delivery: Delivery, receipt: ReceiptState | None) -> Delivery:
+    """Return the delivery with a receipt, if that is news."""
+    if receipt is None or not receipt.follows(delivery.receipt):
+        return delivery
+    return delivery.replace(receipt=receipt)
+
+
+def _register(connection: sqlite3.Connection, seq: int, provider: str, message_ids: Sequence[str]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO delivery_messages (provider, message_id, delivery) VALUES (?, ?, ?)",
+        [(provider, message_id, seq) for message_id in message_ids],
+    )
+
+
+def reopen_delivery(connection: sqlite3.Connection, delivery_id: str, now: Clock) -> Delivery:
+    """Make a failed row pending again, in its lane."""
+    seq, room, failed = _failed(connection, delivery_id)
+    place = place_of(connection, room, failed.channel_id, None, still_alive(connection, now))
+    opened = failed.replace(
+        state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None, holder=place.holder
+    )
+    connection.execute(
+        "UPDATE deliveries SET state = 'pending', data = ?, holder = ?, handed = ? WHERE seq = ?",
+        (dump(opened), *place, seq),
+    )
+    return opened
+
+
+def drop_delivery(connection: sqlite3.Connection, delivery_id: str, reason: str) -> Delivery:
+    """Give a failed row up."""
+    seq, _, failed = _failed(connection, delivery_id)
+    dropped = failed.replace(state=DeliveryState.SKIPPED, reason=reason)
+    connection.execute(
+        "UPDATE deliveries SET state = 'skipped', data = ? WHERE seq = ?", (dump(dropped), seq)
+    )
+    return dropped
+
+
+def _failed(connection: sqlite3.Connection, delivery_id: str) -> tuple[int, int, Delivery]:
+    row = _found(connection, f"d.seq, d.room, d.state, {DELIVERY}", delivery_id)
+    if row is None:
+        raise DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries shows those there are")
+    seq, room, state, *columns = row
+    if state != DeliveryState.FAILED.value:
+        raise StoreError(f"delivery {delivery_id!r} has not failed, it is {state}: leave it as it is")
+    return seq, room, delivery_of(tuple(columns))
+
+
+# -- receipts -----------------------------------------------------------------------------------
+
+
+def record_receipt(
+    connection: sqlite3.Connection, status: DeliveryStatus, receipt: ReceiptState, data: str, now: Clock
+) -> Delivery | None:
+    """Move the receipt of a delivery forward, or keep it for the delivery that is yet to be completed."""
+    row = one(
+        connection,
+        f"SELECT d.seq, {DELIVERY} FROM delivery_messages m JOIN deliveries d ON d.seq = m.delivery "
+        "JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room "
+        "WHERE m.provider = ? AND m.message_id = ?",
+        (status.provider, status.message_id),
+    )
+    if row is None:
+        _keep_early(connection, status, receipt, data, now())
+        return None
+    before = delivery_of(row[1:])
+    after = _with_receipt(before, receipt)
+    if after is not before:
+        connection.execute("UPDATE deliveries SET data = ? WHERE seq = ?", (dump(after), row[0]))
+    return after
+
+
+def _keep_early(
+    connection: sqlite3.Connection, status: DeliveryStatus, receipt: ReceiptState, data: str, now: int
+) -> None:
+    message = (status.provider, status.message_id)
+    waiting = connection.execute(
+        "SELECT seq, receipt, data FROM early_receipts WHERE provider = ? AND message_id = ? ORDER BY seq",
+        message,
+    ).fetchall()
+    if any(each[1:] == (receipt.value, data) for each in waiting):
+        return
+    too_many = [each[:1] for each in waiting[: max(0, len(waiting) + 1 - _MOST_EARLY)]]
+    connection.executemany("DELETE FROM early_receipts WHERE seq = ?", too_many)
+    # The last thousand are spared, so that a clock that jumps a day forward costs none that is awaited.
+    connection.execute(
+        "DELETE FROM early_receipts WHERE arrived_at < ? "
+        "AND seq <= (SELECT max(seq) FROM early_receipts) - ?",
+        (now - _EARLY_KEPT, _EARLY_SPARED),
+    )
+    connection.execute(
+        "INSERT INTO early_receipts (provider, message_id, receipt, arrived_at, data) VALUES (?, ?, ?, ?, ?)",
+        (*message, receipt.value, now, data),
+    )
+
+
+def _take_early(
+    connection: sqlite3.Connection, provider: str, message_ids: Sequence[str]
+) -> list[tuple[DeliveryStatus, ReceiptState]]:
+    """Remove and return the receipts that wait for any of the message ids, in order of arrival."""
+    values: tuple[Any, ...] = (provider, *message_ids)
+    rows = connection.execute(
+        "SELECT seq, receipt, data FROM early_receipts "
+        f"WHERE provider = ? AND message_id IN ({marks(message_ids)}) ORDER BY seq",
+        values,
+    ).fetchall()
+    if rows:
+        connection.executemany("DELETE FROM early_receipts WHERE seq = ?", [row[:1] for row in rows])
+    return [(load(DeliveryStatus, data), ReceiptState(receipt)) for _, receipt, data in rows]
