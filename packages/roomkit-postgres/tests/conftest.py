@@ -9,6 +9,7 @@ import pytest
 
 from roomkit_plugins.postgres import PostgresConfig, PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
+from roomkit_plugins.testing.services import PostgresDatabases
 
 PATIENCE = 10.0
 
@@ -26,6 +27,12 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # sockets and servers
             await asyncio.sleep(0)
+
+
+def end_sessions(dsn: str) -> None:
+    """End every session of a database but the one that asks."""
+    others = "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+    PostgresDatabases(dsn).execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 
+from roomkit.abc.locks import RoomLockManager
 from roomkit.models.base import new_id
 from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime
 from roomkit_plugins.testing.contracts import RealtimeBackendContract, RoomLockManagerContract
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
+
+from .conftest import end_sessions, until
 
 
 class TestPostgresLockManager(RoomLockManagerContract):
@@ -24,6 +28,14 @@ class TestPostgresLockManager(RoomLockManagerContract):
     @property
     def secrets(self) -> list[str]:
         return [urlsplit(self.dsn).password or "no password"]
+
+    async def break_connection(self, locks: RoomLockManager) -> bool:
+        """End the session on the server, and wait until the manager has noticed."""
+        assert isinstance(locks, PostgresLockManager)
+        before = locks.lost
+        await asyncio.to_thread(end_sessions, self.dsn)
+        await until(lambda: locks.lost > before)
+        return True
 
 
 class TestPostgresRealtime(RealtimeBackendContract):
@@ -41,6 +53,10 @@ class TestPostgresRealtime(RealtimeBackendContract):
     @property
     def secrets(self) -> list[str]:
         return [urlsplit(self.dsn).password or "no password"]
+
+    @property
+    def reaches_others(self) -> bool:
+        return True
 
     async def settle(self) -> None:
         """Hear a signal that was published after all the others."""

@@ -6,6 +6,7 @@ Not collected: `test_planted_faults.py` runs it in a process of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, LockLostError, ProviderError
+from roomkit.abc.realtime import EphemeralCallback
 from roomkit.abc.store import Commit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -187,6 +189,147 @@ class LocksForEver(InMemoryLockManager):
         await held.__aenter__()
         yield
         await held.__aexit__(None, None, None)
+
+
+class WithTokens(InMemoryLockManager):
+    """Guards the same rooms as all others of its kind; each class has a counter and a break of its own."""
+
+    rooms: Any = None
+
+    def __init_subclass__(cls) -> None:
+        cls.rooms = InMemoryLockManager()._known
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known = self.rooms
+        self.tokens = 0
+        self.is_broken = False
+
+    @property
+    def is_process_local(self) -> bool:
+        return False
+
+    def next_token(self) -> int | None:
+        self.tokens += 1
+        return self.tokens
+
+    @asynccontextmanager
+    async def locked(self, room_id: str) -> AsyncIterator[int | None]:  # type: ignore[override]  # planted
+        async with super().locked(room_id):
+            yield self.next_token()
+            self.left()
+
+    def left(self) -> None:
+        if self.is_broken:
+            logging.getLogger("roomkit").warning("a lock was lost")
+
+
+class BreakableLocks(RoomLockManagerContract):
+    async def break_connection(self, locks: Any) -> bool:
+        locks.is_broken = True
+        return True
+
+
+@planted(RoomLockManagerContract, "test_the_token_rises_with_every_holder")
+class RepeatsTokens(WithTokens):
+    def next_token(self) -> int:
+        return 1
+
+
+@planted(RoomLockManagerContract, "test_the_token_rises_with_every_holder")
+class ForgetsTokens(WithTokens):
+    def next_token(self) -> int | None:
+        token = super().next_token()
+        return None if token == 3 else token
+
+
+@planted(RoomLockManagerContract, "test_the_token_rises_over_managers")
+class CountsTokensByItself(WithTokens):
+    pass
+
+
+@planted(BreakableLocks, "test_a_lock_that_is_lost_is_left_without_an_error")
+class RaisesWhenLockIsLost(WithTokens):
+    def left(self) -> None:
+        if self.is_broken:
+            raise LockLostError("lost")
+
+
+@planted(BreakableLocks, "test_a_lock_that_is_lost_is_left_without_an_error")
+class LosesInSilence(WithTokens):
+    def left(self) -> None:
+        pass
+
+
+@planted(BreakableLocks, "test_a_lock_that_is_lost_is_left_without_an_error")
+class CountsAnewAfterABreak(WithTokens):
+    def next_token(self) -> int | None:
+        if self.is_broken:
+            self.tokens = 0
+        return super().next_token()
+
+
+@planted(BreakableLocks, "test_a_break_loses_no_turn")
+class ForgetsWaitersInABreak(WithTokens):
+    @asynccontextmanager
+    async def locked(self, room_id: str) -> AsyncIterator[int | None]:  # type: ignore[override]  # planted
+        async with super().locked(room_id) as token:
+            if self.is_broken:
+                raise LockLostError("broken while waiting")
+            yield token
+
+
+@planted(RealtimeBackendContract, "test_topics_may_have_any_name")
+class CutsTopics(InMemoryRealtime):
+    async def subscribe(self, channel: str, callback: EphemeralCallback) -> str:
+        return await super().subscribe(channel[:63], callback)
+
+    async def publish(self, channel: str, event: EphemeralEvent) -> None:
+        await super().publish(channel[:63], event)
+
+
+@planted(RealtimeBackendContract, "test_large_events_arrive_in_their_place")
+class DropsLargeEvents(InMemoryRealtime):
+    async def publish(self, channel: str, event: EphemeralEvent) -> None:
+        if len(event.model_dump_json()) < 8000:
+            await super().publish(channel, event)
+
+
+@planted(RealtimeBackendContract, "test_concurrent_publications_all_arrive")
+class SendsOneAtATime(InMemoryRealtime):
+    is_busy = False
+
+    async def publish(self, channel: str, event: EphemeralEvent) -> None:
+        if not self.is_busy:
+            self.is_busy = True
+            await asyncio.sleep(0)
+            self.is_busy = False
+            await super().publish(channel, event)
+
+
+class SharedRealtime(RealtimeBackendContract):
+    @property
+    def reaches_others(self) -> bool:
+        return True
+
+
+@planted(SharedRealtime, "test_others_subscribers_see_it_too")
+class ReachesItselfAlone(InMemoryRealtime):
+    pass
+
+
+@planted(SharedRealtime, "test_others_subscribers_see_it_too")
+class TellsItselfTwice(InMemoryRealtime):
+    backends: list[InMemoryRealtime] = []  # noqa: RUF012  # planted
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backends.append(self)
+
+    async def publish(self, channel: str, event: EphemeralEvent) -> None:
+        for backend in [self, *self.backends]:
+            copy = event if backend is not self else event.replace(id=new_id())
+            await InMemoryRealtime.publish(backend, channel, copy)
 
 
 @planted(RealtimeBackendContract, "test_a_hanging_subscriber_delays_nobody")

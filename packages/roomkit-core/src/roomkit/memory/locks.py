@@ -16,7 +16,8 @@ class InMemoryLockManager(RoomLockManager):
     """Excludes the tasks of one event loop from each other, room by room, first come first served.
 
     `max_locks` bounds how many locks are known: the least recently used is forgotten, but never one
-    that is held or waited for, so there are more while more are in use. Not reentrant.
+    that is held or waited for, so there are more while more are in use. Not reentrant. Such a lock
+    cannot be lost, so entering yields None instead of a fencing token.
     """
 
     def __init__(self, max_locks: int = 1024) -> None:

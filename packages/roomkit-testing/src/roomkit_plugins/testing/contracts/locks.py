@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -23,7 +25,7 @@ class RoomLockManagerContract(ContractSuite):
     """Mutual exclusion per room, in order of arrival, whatever is cancelled meanwhile.
 
     The factory's managers need not exclude each other, unless `is_process_local` is false: then two
-    of them guard the same rooms.
+    of them guard the same rooms. Where a lock can be lost, override `break_connection`.
     """
 
     @pytest.fixture
@@ -208,6 +210,75 @@ class RoomLockManagerContract(ContractSuite):
         await other.close()
         assert served == ["other"]
 
+    async def test_the_token_rises_with_every_holder(self, locks: RoomLockManager, room: str) -> None:
+        """In turn and after waiting; or it is None, always, from locks that cannot be lost."""
+        tokens: list[int | None] = []
+
+        async def enter() -> None:
+            async with locks.locked(room) as token:
+                tokens.append(token)
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(5):
+                await enter()
+            await asyncio.gather(*(enter() for _ in range(20)))
+        assert_rising(tokens)
+
+    async def test_the_token_rises_over_managers(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """Whoever held the room before, and also when that one is closed and a new one comes."""
+        if locks.is_process_local:
+            pytest.skip("the lock is local to the process, and says so")
+        tokens: list[int | None] = []
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                other = await make(factory)
+                for manager in (other, locks, other):
+                    async with manager.locked(room) as token:
+                        tokens.append(token)
+                await other.close()
+        assert_rising(tokens)
+
+    async def test_a_lock_that_is_lost_is_left_without_an_error(
+        self, locks: RoomLockManager, room: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its holder goes on; it is logged; the next holder has a higher token."""
+        with caplog.at_level(logging.WARNING):
+            async with asyncio.timeout(PATIENCE):
+                async with locks.locked(room) as lost:
+                    await self.break_or_skip(locks)
+                async with locks.locked(room) as token:
+                    assert_rising([lost, token])
+        assert caplog.records
+
+    async def test_a_break_loses_no_turn(self, locks: RoomLockManager, room: str) -> None:
+        """Who waits goes on waiting, in order, and gets in alone."""
+        inside = 0
+        served: list[int] = []
+
+        async def enter(number: int) -> None:
+            nonlocal inside
+            async with locks.locked(room):
+                inside += 1
+                assert inside == 1
+                await asyncio.sleep(0)
+                inside -= 1
+                served.append(number)
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group, locks.locked(room):
+            for number in range(5):
+                group.create_task(enter(number))
+                await self.settle()
+            await self.break_or_skip(locks)
+            await self.settle()
+            assert not served
+        assert served == list(range(5))
+
     async def test_nothing_leaks(self, locks: RoomLockManager) -> None:
         """Taking and contending for ever new rooms leaves tasks, threads and descriptors flat."""
 
@@ -222,6 +293,15 @@ class RoomLockManagerContract(ContractSuite):
 
         await assert_nothing_leaks(cycle)
 
+    async def break_connection(self, locks: RoomLockManager) -> bool:
+        """Break what the manager holds its locks by, and return True; False when nothing can be broken."""
+        return False
+
+    async def break_or_skip(self, locks: RoomLockManager) -> None:
+        """Break the manager's connection; skip the test where there is none."""
+        if not await self.break_connection(locks):
+            pytest.skip("there is nothing that could break")
+
     async def settle(self) -> None:
         """Wait until what was asked of the lock has reached it; override where that takes I/O."""
         for _ in range(5):
@@ -231,3 +311,10 @@ class RoomLockManagerContract(ContractSuite):
         """Assert that the room can be entered."""
         async with asyncio.timeout(PATIENCE), locks.locked(room):
             pass
+
+
+def assert_rising(tokens: Sequence[int | None]) -> None:
+    """Assert that tokens strictly rise, or that none is given at all."""
+    numbers = [token for token in tokens if token is not None]
+    assert len(numbers) in (0, len(tokens)), f"some holders have no token: {tokens}"
+    assert all(earlier < later for earlier, later in pairwise(numbers)), f"the tokens do not rise: {tokens}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from roomkit.abc.realtime import RealtimeBackend
 from roomkit.models.base import new_id
 from roomkit.models.enums import EphemeralEventType
 from roomkit.models.realtime import EphemeralEvent
-from roomkit_plugins.testing.contracts.base import ContractSuite
+from roomkit_plugins.testing.contracts.base import ContractSuite, make
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
@@ -38,6 +39,16 @@ class RealtimeBackendContract(ContractSuite):
     def queue_size(self) -> int:
         """How many events a slow subscription holds before the oldest are dropped."""
         return 100
+
+    @property
+    def reaches_others(self) -> bool:
+        """Whether the subscribers of one backend see what another of the factory's publishes."""
+        return False
+
+    @property
+    def large_event(self) -> int:
+        """How many characters of text an event has that must still arrive."""
+        return 100_000
 
     async def test_a_subscriber_sees_events_in_the_order_published(
         self, backend: RealtimeBackend, topic: str
@@ -88,6 +99,80 @@ class RealtimeBackendContract(ContractSuite):
         assert await here.heard_all() == [event]
         await self.settle()
         assert not there.heard
+
+    async def test_topics_may_have_any_name(self, backend: RealtimeBackend) -> None:
+        """Long ones and strange ones are topics of their own, however alike they look."""
+        prefix = new_id()
+        endings = [
+            "",
+            " ",
+            "ro\x00om",
+            "ROOM",
+            "room",
+            "räum",
+            "ra\u0308um",
+            '"; --',
+            "*",
+            "r" * 300,
+            "r" * 301,
+        ]
+        ears = {prefix + ending: Ear() for ending in endings}
+        for name, ear in ears.items():
+            await backend.subscribe(name, ear)
+        events = {name: signal() for name in ears}
+        for name, event in events.items():
+            await backend.publish(name, event)
+        for name, ear in ears.items():
+            assert await ear.heard_all() == [events[name]]
+        await self.settle()
+        assert all(len(ear.heard) == 1 for ear in ears.values())
+
+    async def test_large_events_arrive_in_their_place(self, backend: RealtimeBackend, topic: str) -> None:
+        """Whole, and in order with the small ones around them."""
+        ear = Ear(expected=5)
+        await backend.subscribe(topic, ear)
+        text = "ä\x00\U0001f600'\\" * (self.large_event // 5)
+        published = [signal(data={"text": each}) for each in ("small", text, "", text[1:], "small")]
+        for event in published:
+            await backend.publish(topic, event)
+        assert await ear.heard_all() == published
+
+    async def test_concurrent_publications_all_arrive(self, backend: RealtimeBackend, topic: str) -> None:
+        """Each of them once, also when two are the same."""
+        ears = [Ear(expected=20), Ear(expected=20)]
+        for ear in ears:
+            await backend.subscribe(topic, ear)
+        published = [signal() for _ in range(20)]
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(backend.publish(topic, event) for event in published))
+        for ear in ears:
+            heard = await ear.heard_all()
+            assert sorted(event.id for event in heard) == sorted(event.id for event in published)
+
+    async def test_others_subscribers_see_it_too(
+        self,
+        backend: RealtimeBackend,
+        topic: str,
+        factory: Callable[[], RealtimeBackend | Awaitable[RealtimeBackend]],
+    ) -> None:
+        """Once, and in order: its own subscribers, and those of another backend."""
+        if not self.reaches_others:
+            pytest.skip("the backend is for one process, and the suite says so")
+        other = await make(factory)
+        ears = {backend: Ear(expected=20), other: Ear(expected=20)}
+        for each, ear in ears.items():
+            await each.subscribe(topic, ear)
+        published = {backend: [signal() for _ in range(10)], other: [signal() for _ in range(10)]}
+        for pair in zip(*published.values(), strict=True):
+            for each, event in zip(published, pair, strict=True):
+                await each.publish(topic, event)
+        for ear in ears.values():
+            heard = await ear.heard_all()
+            for events in published.values():
+                assert [event for event in heard if event in events] == events
+        await self.settle()
+        assert [len(ear.heard) for ear in ears.values()] == [20, 20]
+        await other.close()
 
     async def test_nothing_is_replayed(self, backend: RealtimeBackend, topic: str) -> None:
         """A subscription sees what comes after it."""
