@@ -31,7 +31,7 @@ def closing(bare_stage):
 
 
 def rows_of(stage):
-    return {row.channel_id: row for row in stage.kit._parts.store._deliveries.values()}
+    return {row.channel_id: row for row in stage.kit._parts.store._ledger._rows.values()}
 
 
 def others():

@@ -82,6 +82,15 @@ RAISED_BY_OTHERS = {
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
     "StoreError": "the stores",
+    "StoreFullError": "the stores",
+    "StoreReadOnlyError": "the stores",
+    "StoreLockedError": "the stores",
+    "StoreCorruptError": "the stores",
+    "StoreUnavailableError": "the stores",
+    "StoreAccessError": "the stores",
+    "StoreSchemaError": "the stores",
+    "StoreBusyError": "the stores",
+    "StoreClosedError": "the stores",
     "StaleRoomError": "the stores; the kernel plans again",
     "DuplicateEventError": "the stores; the kernel returns the first event",
 }
@@ -203,6 +212,7 @@ async def scene_life_of_rooms(stage, sight):
     await sight.trying(kit.send_event("r1", "alice", TextContent(body="x")))
     await kit.archive_room("r1")
     await sight.trying(stage.say())
+    await sight.trying(kit.retry_delivery("nothing"))
     await kit.delete_room("r1")
     await kit.unregister_channel("bob")
     await kit.create_room("timed", timers=RoomTimers(inactive_after_seconds=5))
@@ -211,6 +221,10 @@ async def scene_life_of_rooms(stage, sight):
     await asyncio.sleep(10)  # virtual time
     await kit.sweep_room_timers()
     await stage.say(room="timed")
+    await kit.create_room("brief", retention="30m")
+    await kit.attach_channel("brief", "alice")
+    await asyncio.sleep(1801)  # virtual time
+    await kit.sweep_room_timers()
 
 
 async def raising(act):
@@ -416,6 +430,7 @@ async def scene_connections_and_trouble(stage, sight):
     async def fails():
         raise OSError("a bug")
 
+    await kit._parts.lease.on_lost()  # how it comes to that is in test_workers
     kit.get_channel("ws").services.spawn(fails(), name="failing")
     hang = Hang()
 

@@ -449,9 +449,9 @@ class TestDeadline:
             elif step == "load":
                 store = stage.kit.store
 
-                async def load(room_id, *, recent=0, base=store.load):
+                async def load(room_id, *, base=store.load, **asked):
                     await hang.wait()
-                    return await base(room_id, recent=recent)
+                    return await base(room_id, **asked)
 
                 store.load = load
             started = asyncio.get_running_loop().time()

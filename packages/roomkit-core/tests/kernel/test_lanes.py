@@ -590,7 +590,7 @@ class TestLedger:
         """The failure is reported; the message still settles and its observers run."""
 
         class BrokenLedger(InMemoryStore):
-            async def record_deliveries(self, deliveries):
+            async def complete(self, deliveries, **given):
                 raise OSError("disk")
 
         async with staging(store=BrokenLedger()) as stage:

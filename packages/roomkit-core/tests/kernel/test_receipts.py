@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from roomkit.kernel import receipts
 from roomkit.kernel.receipts import receipt_state
 from roomkit.models import (
     ChannelOutput,
@@ -165,7 +164,6 @@ async def test_a_receipt_that_overtakes_its_send_is_matched_when_it_was_written(
 
     assert await receipt_of(stage) is ReceiptState.DELIVERED
     assert [told.status for told in seen] == ["delivered", "sent"]
-    assert not stage.kit._receipts.expecting
 
 
 async def test_a_word_nobody_knows_is_told_and_not_waited_for(stage: Any) -> None:
@@ -175,17 +173,6 @@ async def test_a_word_nobody_knows_is_told_and_not_waited_for(stage: Any) -> Non
 
     assert await stage.kit.process_delivery_status(status("pondering")) is None
     assert stage.facts("delivery_status_unmatched")[0]["status"] == "pondering"
-    assert not stage.kit._receipts.expecting
-
-
-async def test_receipts_that_wait_are_bounded(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest are given up, and counted."""
-    monkeypatch.setattr(receipts, "_MAX_EARLY", 3)
-    await conversation(stage)
-    for number in range(5):
-        await stage.kit.process_delivery_status(status("sent", f"x{number}"))
-
-    assert stage.kit._receipts.given_up == 2
 
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])

@@ -64,7 +64,7 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_plain_option_of_the_kit_can_be_set_in_a_file() -> None:
-    """The table `kit` has exactly the numbers and switches that `RoomKit` takes."""
+    """The table `kit` has exactly the numbers and switches that `RoomKit` takes, and the retention."""
     from roomkit import RoomKit
 
     plain = {
@@ -72,7 +72,7 @@ def test_every_plain_option_of_the_kit_can_be_set_in_a_file() -> None:
         for name, parameter in inspect.signature(RoomKit).parameters.items()
         if str(parameter.annotation).removesuffix(" | None") in ("int", "float", "bool")
     }
-    assert set(KitOptions.model_fields) == plain
+    assert set(KitOptions.model_fields) == plain | {"retention"}
 
 
 def test_an_empty_configuration_is_all_defaults() -> None:

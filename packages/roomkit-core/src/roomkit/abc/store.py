@@ -540,7 +540,7 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def reopen_delivery(self, delivery_id: str) -> Delivery:
-        """Make a FAILED row PENDING again, in its lane, without its error and its end; return it.
+        """Make a FAILED row PENDING again, in its lane, without its error, its end and its claims; return it.
 
         Raises DeliveryNotFoundError; StoreError when it has not failed.
         """

@@ -1,0 +1,574 @@
+"""Several workers on one store: who carries out what, when one is killed, paused, or cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from roomkit.abc.errors import (
+    DeliveryNotFoundError,
+    InvalidInputError,
+    ProviderError,
+    StoreError,
+    StoreUnavailableError,
+)
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.memory.realtime import InMemoryRealtime
+from roomkit.memory.store import InMemoryStore
+from roomkit.models.content import text_of
+from roomkit.models.channel import ChannelOutput
+from roomkit.models.delivery import DeliveryStatus, ProviderResult
+from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomStatus
+from roomkit.models.room import RoomTimers
+from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+
+pytestmark = pytest.mark.virtual_time
+
+LEASE = 9.0
+PENDING, SENT, FAILED, SKIPPED = (
+    DeliveryState.PENDING,
+    DeliveryState.SENT,
+    DeliveryState.FAILED,
+    DeliveryState.SKIPPED,
+)
+
+
+class SharedStore(InMemoryStore):
+    """A store that says it outlives its workers; `gone` has every write fail."""
+
+    write_delay = 0.5
+    gone = False
+
+    @property
+    def is_process_local(self) -> bool:
+        return False
+
+    async def complete(self, *args: Any, **options: Any) -> Any:
+        self._fail_if_gone()
+        return await super().complete(*args, **options)
+
+    async def renew_lease(self, *args: Any) -> bool:
+        self._fail_if_gone()
+        return await super().renew_lease(*args)
+
+    def _fail_if_gone(self) -> None:
+        if self.gone:
+            raise StoreUnavailableError("the store is gone")
+
+
+class Carried(RecordingChannel):
+    """A transport with a provider's name, so that receipts can be told apart."""
+
+    @property
+    def provider_name(self) -> str | None:
+        return "acme"
+
+
+class House:
+    """Workers that share a store, locks and realtime, as kits of one event loop."""
+
+    def __init__(self, stage_class: type[Any]) -> None:
+        self._stage_class = stage_class
+        self.store = SharedStore()
+        self.locks = InMemoryLockManager()
+        self.realtime = InMemoryRealtime()
+        self.stages: list[Any] = []
+
+    def worker(self, **options: Any) -> Any:
+        """Return a worker that is not started yet."""
+        stage = self._stage_class(
+            store=self.store,
+            lock_manager=self.locks,
+            realtime=self.realtime,
+            single_process=True,
+            lease_seconds=LEASE,
+            **options,
+        )
+        self.stages.append(stage)
+        return stage
+
+    async def kill(self, stage: Any) -> None:
+        """End a worker as SIGKILL would: nothing is said, written or given back."""
+        supervisor = stage.kit._parts.supervisor
+        stage.kit._parts.ledger._rows.clear()
+        stage.kit._parts.ledger._alarms.clear()
+        supervisor.start = supervisor.serve = lambda work, *args, **options: work.close()
+        for task in [*supervisor._services, *supervisor._tasks]:
+            task.cancel()
+        await asyncio.sleep(0)
+        self.stages.remove(stage)
+
+    async def rows(self, room: str = "r1") -> dict[str, Any]:
+        """Return the ledger's rows by channel and text."""
+        found = {}
+        for row in await self.store.list_deliveries(room, limit=1000):
+            event = await self.store.get_event(row.event_id)
+            found[row.channel_id, text_of(event.content)] = row
+        return found
+
+
+@pytest.fixture
+async def house(bare_stage: type[Any]) -> AsyncIterator[House]:
+    """Return a house without workers."""
+    house = House(bare_stage)
+    yield house
+    house.store.gone = False
+    for stage in house.stages:
+        await stage.kit.close()
+
+
+@pytest.fixture
+def two(house: House) -> Callable[[], Awaitable[tuple[Any, Any]]]:
+    """Return what makes two started workers and the room `r1` with alice and bob."""
+
+    async def make(**bob: Any) -> tuple[Any, Any]:
+        first, second = house.worker(), house.worker()
+        await first.open()
+        for stage, join in ((first, True), (second, False)):
+            for name, options in (("alice", {}), ("bob", bob)):
+                await add(stage, name, attach=join, **options)
+            await stage.kit.start()
+        return first, second
+
+    return make
+
+
+async def add(stage: Any, name: str, *, attach: bool, **options: Any) -> RecordingChannel:
+    """Register a transport with a worker, and attach it to the room once."""
+    channel = Carried(name, **options)
+    if attach:
+        return await stage.join(channel)
+    stage.kit.register_channel(channel)
+    return channel
+
+
+def slow(stage: Any, name: str, seconds: float) -> None:
+    """Have a worker's channel take so long for each delivery from now on."""
+    stage.kit.get_channel(name)._script.delay = seconds
+
+
+def heard(stage: Any, name: str) -> list[str]:
+    """Return what a worker's channel has delivered."""
+    return stage.kit.get_channel(name).texts()
+
+
+# -- a worker that is killed --------------------------------------------------------------------
+
+
+async def test_what_a_killed_worker_had_begun_is_finished_by_another(house: House, two: Any) -> None:
+    """In order, under the same keys, and each row ends once."""
+    first, second = await two(delay=3600)
+    slow(second, "bob", 0)
+    for text in ("one", "two", "three"):
+        await first.say(text, wait="committed")
+    before = await house.rows()
+    assert {row.state for row in before.values()} == {PENDING}
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 2)
+    assert heard(second, "bob") == ["one", "two", "three"]
+    after = await house.rows()
+    assert {key: row.id for key, row in after.items()} == {key: row.id for key, row in before.items()}
+    assert {row.state for row in after.values()} == {SENT}
+    assert {row.claims for row in after.values()} == {1}
+    assert {row.holder for row in after.values()} == {None}
+
+
+async def test_a_worker_that_is_started_again_finishes_its_own_work(house: House, two: Any) -> None:
+    """Though the program registers its channels only after the kit has started."""
+    first, second = await two(delay=3600)
+    await house.kill(second)
+    await first.say("one", wait="committed")
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 2)
+    again = house.worker()
+    await again.kit.start()
+    await asyncio.sleep(1)
+    assert (await house.rows())["bob", "one"].state is PENDING
+    channel = await add(again, "bob", attach=False)
+    await asyncio.sleep(1)
+    assert channel.texts() == ["one"]
+    assert (await house.rows())["bob", "one"].state is SENT
+
+
+async def test_a_channel_that_never_comes_fails_the_delivery(house: House, two: Any) -> None:
+    """After a lease's time, as a dead letter that says what to do."""
+    first, second = await two(delay=3600)
+    await house.kill(second)
+    await first.say("one", wait="committed")
+    await house.kill(first)
+    again = house.worker()
+    await again.kit.start()
+    await asyncio.sleep(LEASE * 3)
+    row = (await house.rows())["bob", "one"]
+    assert (row.state, row.error.code) == (FAILED, "channel_not_registered")
+
+
+async def test_what_ended_but_was_not_written_down_is_delivered_again_with_its_key(
+    house: House, two: Any
+) -> None:
+    """The vendor sees it twice, under one idempotency key."""
+    first, second = await two()
+    await first.say("one")
+    assert heard(first, "bob") == ["one"]
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 2)
+    assert heard(second, "bob") == ["one"]
+    (one,), (other,) = (stage.kit.get_channel("bob").delivered for stage in (first, second))
+    assert one.context.delivery.id == other.context.delivery.id
+
+
+async def test_a_delivery_that_outlives_its_workers_is_given_up(house: House, two: Any) -> None:
+    """It may be what kills them: it ends as a dead letter, and can be retried."""
+    first, second = await two(delay=3600)
+    await house.kill(second)
+    await first.say("poison", wait="committed")
+    for _ in range(5):
+        await house.kill(house.stages[0])
+        await asyncio.sleep(LEASE * 2)
+        stage = house.worker()
+        await add(stage, "bob", attach=False, delay=3600)
+        await stage.kit.start()
+        await asyncio.sleep(1)
+        assert (await house.rows())["bob", "poison"].state is PENDING
+    await house.kill(house.stages[0])
+    await asyncio.sleep(LEASE * 2)
+    last = house.worker()
+    channel = await add(last, "bob", attach=False)
+    await last.kit.start()
+    await asyncio.sleep(1)
+    row = (await house.rows())["bob", "poison"]
+    assert (row.state, row.error.code, row.claims) == (FAILED, "worker_lost", 6)
+    assert channel.attempts == []
+    assert (await last.kit.retry_delivery(row.id)).state is SENT
+    assert len(channel.delivered) == 1
+
+
+async def test_a_worker_that_closes_leaves_its_work_to_others_at_once(house: House, two: Any) -> None:
+    """Nobody waits for the end of a lease that was given back."""
+    first, second = await two(delay=3600)
+    slow(second, "bob", 0)
+    await first.say("one", wait="committed")
+    await first.kit.close()
+    house.stages.remove(first)
+    await asyncio.sleep(LEASE / 2)
+    assert heard(second, "bob") == ["one"]
+    assert (await house.rows())["bob", "one"].claims == 0
+
+
+# -- lanes over workers -------------------------------------------------------------------------
+
+
+async def test_a_lane_is_one_workers_for_as_long_as_it_has_work(house: House, two: Any) -> None:
+    """What others commit meanwhile is handed over to it, and keeps its place."""
+    first, second = await two(delay=5)
+    await first.say("one", wait="committed")
+    await second.say("two", wait="committed")
+    await first.say("three", wait="committed")
+    await asyncio.sleep(30)
+    assert heard(first, "bob") == ["one", "two", "three"]
+    assert heard(second, "bob") == []
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+    await second.say("four")
+    assert heard(second, "bob") == ["four"]
+
+
+async def test_a_worker_that_is_not_called_looks_by_itself(house: House, two: Any) -> None:
+    """A lost signal costs a third of a lease, not the message."""
+    first, second = await two(delay=5)
+
+    async def lost(*_: Any) -> None:
+        pass
+
+    second.kit.realtime.publish = lost
+    await first.say("one", wait="committed")
+    await second.say("two", wait="committed")
+    await asyncio.sleep(LEASE + 15)
+    assert heard(first, "bob") == ["one", "two"]
+
+
+async def test_lanes_do_not_wait_for_lanes_of_another_worker(house: House, two: Any) -> None:
+    """Bob's carrier is stuck at one worker; alice hears the other one at once."""
+    first, second = await two(delay=3600)
+    await first.say("one", wait="committed")
+    await second.say("two", channel="bob", wait="committed")
+    await asyncio.sleep(0.1)
+    assert heard(second, "alice") == ["two"]
+
+
+# -- a worker that is paused or cut off ---------------------------------------------------------
+
+
+async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two: Any) -> None:
+    """Its store refuses what it writes late, and it begins anew under another id."""
+    first, second = await two()
+    slow(first, "bob", LEASE * 1.5)
+    first_id = first.kit._parts.lease.worker_id
+
+    async def asleep(*_: Any) -> bool:
+        await asyncio.sleep(LEASE * 2)
+        return True
+
+    house.store.renew_lease, renew = asleep_for(first_id, asleep, house.store), house.store.renew_lease
+    for text in ("one", "two"):
+        await first.say(text, wait="committed")
+    await asyncio.sleep(LEASE * 4)
+    house.store.renew_lease = renew
+    assert heard(second, "bob") == ["one", "two"]
+    assert heard(first, "bob") == ["one"], "the second was not begun: the lease was over"
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+    await asyncio.sleep(LEASE * 2)
+    assert first.kit._parts.lease.worker_id not in (first_id, None)
+    assert first.kit._parts.lease.lost == 1
+    await first.say("three")
+    await first.kit.list_deliveries()
+    assert (await house.rows())["bob", "three"].state is SENT
+
+
+def asleep_for(worker_id: str, asleep: Any, store: Any) -> Any:
+    renew = type(store).renew_lease
+
+    async def chosen(renewing: str, seconds: float) -> bool:
+        return await (asleep() if renewing == worker_id else renew(store, renewing, seconds))
+
+    return chosen
+
+
+async def test_a_store_that_is_gone_for_a_while_loses_nothing(house: House, two: Any) -> None:
+    """Ends of deliveries wait for it; work that may be another's by then is begun anew."""
+    first, second = await two()
+    await first.say("one")
+    house.store.gone = True
+    await asyncio.sleep(LEASE * 3)
+    assert (await house.store.list_deliveries("r1"))[0].state is PENDING
+    house.store.gone = False
+    await asyncio.sleep(LEASE * 3)
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+    await first.say("two")
+    await second.say("three")
+    await asyncio.sleep(1)
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+
+
+# -- agents -------------------------------------------------------------------------------------
+
+
+async def test_an_agents_turn_is_taken_up_by_another_worker(house: House, two: Any) -> None:
+    """Killed while it thought, it is asked again; the room hears one answer."""
+    first, second = await two()
+    agent = await first.agent("bot", ["too late"], delay=3600)
+    spare = ScriptedIntelligence("bot", ["here I am"])
+    second.kit.register_channel(spare)
+    await first.say("help", wait="committed")
+    await asyncio.sleep(1)
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 2)
+    assert agent.seen
+    assert await second.texts() == ["help", "here I am"]
+    assert (await house.rows())["bot", "help"].state is SENT
+
+
+async def test_an_answer_that_was_committed_is_not_given_twice(house: House, two: Any) -> None:
+    """Killed between its answer and the note that the turn had ended: the turn is not had again."""
+    first, second = await two()
+    await first.agent("bot", ["the answer"])
+    spare = ScriptedIntelligence("bot", ["another answer"])
+    second.kit.register_channel(spare)
+    await first.say("help")
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 2)
+    assert await second.texts() == ["help", "the answer"]
+    assert spare.seen == []
+    rows = await house.rows()
+    assert {row.state for row in rows.values()} == {SENT}
+
+
+# -- observers ----------------------------------------------------------------------------------
+
+
+async def test_observers_run_once_whoever_is_killed(house: House, two: Any) -> None:
+    """By whoever finishes the event's deliveries, after them."""
+    first, second = await two(delay=3600)
+    slow(second, "bob", 0)
+    seen = [stage.observe(HookTrigger.AFTER_BROADCAST) for stage in (first, second)]
+    await first.say("one", wait="committed")
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 3)
+    assert [len(each) for each in seen] == [0, 1]
+    assert await house.store.list_alarms("r1") == []
+    await second.say("two")
+    await asyncio.sleep(LEASE * 3)
+    assert [len(each) for each in seen] == [0, 2]
+    assert await house.store.list_alarms("r1") == []
+
+
+async def test_observers_wait_for_deliveries_that_are_handed_over(house: House, two: Any) -> None:
+    """Whoever committed the event does not show it before the other worker has delivered it."""
+    first, second = await two(delay=10)
+    order: list[str] = []
+    for stage in (first, second):
+
+        async def after(event: Any, _context: object) -> None:
+            order.append(text_of(event.content))
+
+        stage.kit.hook(HookTrigger.AFTER_BROADCAST, name="after")(after)
+    await first.say("one", wait="committed")
+    await second.say("two", wait="committed")
+    await asyncio.sleep(15)
+    assert order == ["one"]
+    await asyncio.sleep(LEASE * 2)
+    assert order == ["one", "two"]
+
+
+# -- what waits ---------------------------------------------------------------------------------
+
+
+async def test_room_timers_survive_their_worker(house: House) -> None:
+    """Whoever is there when the time comes pauses and closes the room, once."""
+    first, second = house.worker(), house.worker()
+    timers = RoomTimers(inactive_after_seconds=60, closed_after_seconds=600)
+    await first.kit.create_room("r1", timers=timers)
+    closed = second.observe(HookTrigger.ON_ROOM_CLOSED)
+    await second.kit.start()
+    await house.kill(first)
+    await asyncio.sleep(100)
+    assert (await second.kit.get_room("r1")).status is RoomStatus.PAUSED
+    await asyncio.sleep(600)
+    assert (await second.kit.get_room("r1")).status is RoomStatus.CLOSED
+    assert len(closed) == 1
+    assert await house.store.list_alarms("r1") == []
+
+
+async def test_a_room_that_is_used_again_is_paused_again(house: House) -> None:
+    """Its alarm stands for its close by then, and is set anew."""
+    stage = house.worker()
+    timers = RoomTimers(inactive_after_seconds=60, closed_after_seconds=6000)
+    await stage.kit.create_room("r1", timers=timers)
+    await stage.socket("alice")
+    await asyncio.sleep(100)
+    assert (await stage.kit.get_room("r1")).status is RoomStatus.PAUSED
+    await stage.say("still there")
+    assert (await stage.kit.get_room("r1")).status is RoomStatus.ACTIVE
+    await asyncio.sleep(50)
+    assert (await stage.kit.get_room("r1")).status is RoomStatus.ACTIVE
+    await asyncio.sleep(30)
+    assert (await stage.kit.get_room("r1")).status is RoomStatus.PAUSED
+
+
+async def test_retention_is_swept_by_whoever_is_there(house: House) -> None:
+    """Events older than the room keeps go, newer ones stay, and indexes are never used again."""
+    first = house.worker(retention="30h")
+    await first.open()
+    await first.socket("alice")
+    await first.say("old")
+    await asyncio.sleep(timedelta(hours=2).total_seconds())
+    await first.say("newer")
+    await house.kill(first)
+    second = house.worker()
+    await second.kit.start()
+    await asyncio.sleep(timedelta(hours=29).total_seconds())
+    assert await second.texts() == ["newer"]
+    newest = (await second.kit.get_room("r1")).latest_index
+    await second.kit.set_retention("r1", None)
+    await asyncio.sleep(timedelta(hours=60).total_seconds())
+    assert await second.texts() == ["newer"]
+    await second.kit.set_retention("r1", timedelta(hours=1))
+    await asyncio.sleep(timedelta(minutes=30).total_seconds())
+    assert await second.texts() == []
+    assert (await second.kit.get_room("r1")).latest_index == newest
+    for wrong in ("soon", "", "-1d", 0, "10 parsecs", float("inf")):
+        with pytest.raises(InvalidInputError, match="length of time"):
+            await second.kit.set_retention("r1", wrong)
+
+
+# -- dead letters and receipts ------------------------------------------------------------------
+
+
+async def test_dead_letters_are_listed_retried_and_dropped(house: House, two: Any) -> None:
+    """A retry has the key of the first attempt; what is given up keeps its error and says why."""
+    first, _ = await two(script=[ProviderError("no line"), ProviderError("no line")])
+    await first.say("one")
+    await first.say("two")
+    one, other = await first.kit.list_deliveries(state=FAILED)
+    again = await first.kit.retry_delivery(one.id)
+    assert (again.id, again.state, again.error) == (one.id, SENT, None)
+    dropped = await first.kit.drop_delivery(other.id, "bob left the company")
+    assert (dropped.state, dropped.reason) == (SKIPPED, "bob left the company")
+    assert dropped.error == other.error
+    assert await first.kit.list_deliveries(state=FAILED) == []
+    for wrong in (one.id, other.id):
+        with pytest.raises(StoreError):
+            await first.kit.retry_delivery(wrong)
+        with pytest.raises(StoreError):
+            await first.kit.drop_delivery(wrong)
+    with pytest.raises(DeliveryNotFoundError):
+        await first.kit.retry_delivery("nowhere")
+
+
+async def test_a_receipt_finds_its_delivery_on_any_worker(house: House, two: Any) -> None:
+    """Also one that was faster than the note of the send."""
+    sent = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="bob-1"))
+    first, second = await two(delay=5, script=[sent])
+    seen = [stage.observe(HookTrigger.ON_DELIVERY_STATUS) for stage in (first, second)]
+    saying = first.saying("one")
+    await asyncio.sleep(1)
+    early = DeliveryStatus(provider="acme", message_id="bob-1", status="delivered")
+    assert await second.kit.process_delivery_status(early) is None
+    await saying
+    await asyncio.sleep(1)
+    row = (await house.rows())["bob", "one"]
+    assert (row.provider_message_id, row.receipt) == ("bob-1", ReceiptState.DELIVERED)
+    assert [len(each) for each in seen] == [1, 0]
+    late = await second.kit.process_delivery_status(early.replace(status="read"))
+    assert late is not None
+    assert late.receipt is ReceiptState.READ
+
+
+# -- how the ledger is written ------------------------------------------------------------------
+
+
+async def test_ends_of_deliveries_ride_with_the_next_commit(house: House, two: Any) -> None:
+    """And are written by themselves when nothing else is; reading the ledger waits for no delay."""
+    first, _ = await two()
+    written: list[int] = []
+    complete = house.store.complete
+
+    async def counted(rows: Any, **options: Any) -> Any:
+        written.append(len(rows))
+        return await complete(rows, **options)
+
+    house.store.complete = counted
+    for text in ("one", "two", "three"):
+        await first.say(text)
+    assert written == []
+    states = [row.state for row in (await house.rows()).values()]
+    assert states == [SENT, SENT, PENDING]
+    assert [row.state for row in await first.kit.list_deliveries("r1")] == [SENT, SENT, SENT]
+    assert written == [1]
+
+
+@asynccontextmanager
+async def failing_commits(store: Any) -> AsyncIterator[None]:
+    commit = store.commit
+
+    async def fail(_commit: Any) -> Any:
+        raise StoreUnavailableError("the store is gone")
+
+    store.commit = fail
+    yield
+    store.commit = commit
+
+
+async def test_a_commit_that_fails_loses_no_ends(house: House, two: Any) -> None:
+    """What it took along goes with the next one, or by itself."""
+    first, _ = await two()
+    await first.say("one")
+    async with failing_commits(house.store):
+        with pytest.raises(StoreUnavailableError):
+            await first.say("two")
+    await asyncio.sleep(2)
+    assert (await house.rows())["bob", "one"].state is SENT
