@@ -20,8 +20,17 @@ from roomkit.abc.errors import (
 
 __all__ = ["FAILURES", "translated"]
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What the driver raises when the server, the network or the database fails."""
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""What the driver raises when the server, the network or the database fails.
+
+The internal error is what asyncpg 0.32 raises between the server's last words and the end of the connection.
+"""
 
 type _Meaning = tuple[type[StoreError], str]
 
@@ -102,6 +111,6 @@ def _meaning(error: BaseException) -> _Meaning:
         return _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or _OTHER
     if isinstance(error, TimeoutError):
         return _SLOW
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return _GONE
     return _OTHER
