@@ -289,9 +289,9 @@ class SharedRealtime(InMemoryRealtime):
         await super().publish(channel, event)
 
     @property
-    def topics(self) -> set[str]:
-        """The topics of ours that somebody listens to."""
-        return {topic for topic in self._topics if topic.startswith("websocket:")}
+    def topics(self) -> dict[str, int]:
+        """The topics of ours that somebody listens to, and how many do."""
+        return {topic: len(ears) for topic, ears in self._topics.items() if topic.startswith("websocket:")}
 
 
 class Mean:

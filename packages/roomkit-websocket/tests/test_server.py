@@ -179,8 +179,11 @@ async def test_who_missed_a_lot_asks_for_it_part_by_part():
             await house.tell("j")
             assert await alice.texts(1) == ["j"]
         async with house.client("bob", after=first + 7) as bob:  # exactly as many as may be
+            assert await bob.texts(3) == ["i", "still there?", "j"]
+            await bob.send({"type": "more"})
+            assert (await bob.next())["code"] == "nothing_more"
             await house.tell("k")
-            assert await bob.texts(4) == ["i", "still there?", "j", "k"]
+            assert await bob.texts(1) == ["k"]
 
 
 async def test_only_who_was_told_of_more_may_ask_for_it():
