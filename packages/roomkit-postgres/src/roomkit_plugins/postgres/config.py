@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 __all__ = ["PostgresConfig"]
 
-_ADDRESS = re.compile(
-    r"(?:postgresql|postgres)://(?:[^@/?#]*@)?(?P<hosts>[^@/?#]*)(?:/(?P<database>[^?#/]*))?(?:\?.*)?"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^@/?#\[\],:]*)(?::\d+)?"
+_OPTION = r"[^=&?#@/]+=[^&#]*"
+_DSN = re.compile(
+    rf"(?:postgresql|postgres)://(?:[^@/?#]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    rf"(?:/(?P<database>[^?#/]*))?(?:\?(?:{_OPTION}(?:&{_OPTION})*)?)?"
 )
-_PORT = re.compile(r".*?(?::\d+)?", re.DOTALL)
 
 
 class PostgresConfig(BaseModel):
@@ -48,9 +50,8 @@ class PostgresConfig(BaseModel):
     @field_validator("dsn")
     @classmethod
     def _check_dsn(cls, dsn: SecretStr) -> SecretStr:
-        match = _ADDRESS.fullmatch(dsn.get_secret_value())
-        # An unescaped @ / : of a password would become a part of the address, and show.
-        if match is None or not all(_PORT.fullmatch(host) for host in match["hosts"].split(",")):
+        # An unescaped @ / : ? of a password would become a part of the address, and show.
+        if _DSN.fullmatch(dsn.get_secret_value()) is None:
             raise ValueError(
                 "the DSN cannot be read: it must be postgresql://user:password@host:port/database, with "
                 "what is special in the password percent-encoded (urllib.parse.quote(password, safe=''))"
@@ -72,7 +73,7 @@ class PostgresConfig(BaseModel):
     @property
     def where(self) -> str:
         """The servers and the database, for messages: `host:port/database`."""
-        match = _ADDRESS.fullmatch(self.dsn.get_secret_value())
+        match = _DSN.fullmatch(self.dsn.get_secret_value())
         if match is None:  # a copy made past the validation
             return "PostgreSQL"
         return f"{match['hosts'] or 'localhost'}/{match['database'] or ''}"

@@ -1,0 +1,48 @@
+"""What the plugin tells RoomKit about itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from roomkit.plugins import DoctorReport, PluginManager
+from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, plugin
+
+
+async def test_the_components_are_found_by_name() -> None:
+    """`postgres` is a lock manager and a realtime backend, built from one configuration."""
+    manager = PluginManager()
+    await manager.ascan()
+    assert await manager.aget("locks", "postgres") is PostgresLockManager
+    assert await manager.aget("realtime", "postgres") is PostgresRealtime
+    for kind in ("store", "locks", "realtime"):
+        assert manager.find(kind, "postgres").config == "roomkit_plugins.postgres:PostgresConfig"
+
+
+def test_registering_imports_no_library() -> None:
+    """Not before something is asked for."""
+    code = (
+        "import sys; from roomkit.plugins import PluginManager; PluginManager().plugins()\n"
+        "import roomkit_plugins.postgres\n"
+        "assert 'roomkit_plugins.postgres.plugin' in sys.modules\n"
+        "assert not {'asyncpg', 'pydantic', 'roomkit_plugins.postgres.locks'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_doctor_is_content_here() -> None:
+    """The driver is there."""
+    report = DoctorReport()
+    plugin.roomkit_doctor(report)
+    assert report.healthy
+
+
+def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what to do about it."""
+    monkeypatch.setattr(plugin, "find_spec", lambda name: None)
+    report = DoctorReport()
+    plugin.roomkit_doctor(report)
+    assert not report.healthy
+    assert "pip install roomkit-postgres" in [finding.next_step for finding in report.findings]
