@@ -200,6 +200,13 @@ async def test_only_who_was_told_of_more_may_ask_for_it():
                 assert (await bob.next())["code"] in ("invalid_field", "invalid_json")
             await bob.send({"type": "more", "after": -1})
             assert await bob.texts(1) == ["two"]
+        async with house.client("bob", after=-1) as bob:
+            await bob.next("more")
+            await bob.send({"type": "more", "after": 10**9})
+            await bob.say("on", "m1")
+            await bob.next("ack")
+            await house.tell("three")
+            assert await bob.texts(1) == ["three"]
 
 
 async def test_an_index_ahead_of_the_room_is_told():

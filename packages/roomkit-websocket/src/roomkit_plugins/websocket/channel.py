@@ -96,9 +96,10 @@ class WebSocketChannel(Channel):
     Where the store is shared and the realtime backend reaches other processes, a room may have
     connections on several workers, and any of them may deliver to it. Each connection still gets every
     event once and in order of index: workers tell each other of events, larger ones by reference, and what
-    is lost, doubled or overtaken on the way is put right from the store, at the latest `recheck_interval`
-    seconds after the room fell quiet. Then register connections with a `room_id`: which rooms the
-    channel is attached to is known only to the worker where that was done.
+    is lost, doubled or overtaken on the way is put right from the store. A room that was quiet for
+    `recheck_interval` seconds is compared with the store, at most fifty rooms a second. Then register
+    connections with a `room_id`: which rooms the channel is attached to is known only to the worker
+    where that was done.
 
     Use it from one event loop. Raises InvalidInputError for settings that cannot work.
     """
@@ -492,15 +493,15 @@ class WebSocketChannel(Channel):
         live = LiveAnswer(StreamStart(room_id, stream_id, event.source, stream_id), event.visibility)
         self._live.add(live)
         self._show_frame(room_id, live.start)
-        workers = self._workers
+        workers, send = self._workers, self._fan_out.send
         if workers is not None:
             workers.begin(live)
         try:
             async for text in text_stream:
                 if live.over:  # its event was shown already
                     continue
-                live.add(text)
-                self._show_frame(room_id, StreamChunk(room_id, stream_id, text))
+                live.pieces.append(text)
+                send(self._audience(room_id).streaming, StreamChunk(room_id, stream_id, text))
                 if workers is not None:
                     workers.grow(live, text)
         except asyncio.CancelledError:

@@ -27,6 +27,7 @@ class LiveAnswer:
         self.is_ours = is_ours
         self.pieces: list[str] = []  # bound: the answer itself
         self.length = 0
+        """Characters that were told to other workers, or by them."""
         self.over = False
         self.timer: asyncio.TimerHandle | None = None
 
@@ -34,11 +35,6 @@ class LiveAnswer:
     def text(self) -> str:
         """All that was said."""
         return "".join(self.pieces)
-
-    def add(self, text: str) -> None:
-        """Add to the text."""
-        self.pieces.append(text)
-        self.length += len(text)
 
     def stop_timer(self) -> None:
         """Wait for nothing more."""

@@ -265,8 +265,11 @@ class Session:
             return
         self._asks_for_more = False
         await self._join()
-        # Never back: what was sent is not sent again.
-        await self._go_on(self._replayed if wish.after is None else max(wish.after, self._replayed))
+        after = self._replayed  # never back: what was sent is not sent again
+        if wish.after is not None and wish.after > after:
+            room = await self._kit.get_room(self._binding.room_id)
+            after = min(wish.after, room.latest_index)
+        await self._go_on(after)
 
     async def _answer(self, message: InboundMessage, result: InboundResult) -> None:
         if result.blocked:

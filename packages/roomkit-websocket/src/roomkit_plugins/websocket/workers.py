@@ -60,8 +60,8 @@ class Workers:
     """Tells other workers what happens in rooms, and shows what they tell to the connections here.
 
     A room is listened to while it has connections here, and no longer. Whatever gets lost, doubled
-    or overtaken on the way is put right from the store, at the latest after `recheck_interval`
-    seconds: so long may a room be quiet before it is looked at. No call waits for the bus or the store.
+    or overtaken on the way is put right from the store: at the next event, or when the room has been quiet
+    for `recheck_interval` seconds. No call but `listening` and `close` waits for the bus or the store.
     """
 
     def __init__(
@@ -234,8 +234,9 @@ class Workers:
         live.timer = asyncio.get_running_loop().call_later(delay, self.begin, live)
 
     def grow(self, live: LiveAnswer, text: str) -> None:
-        """Tell of more text of an answer of ours, which is added to it already."""
-        offset = live.length - len(text)
+        """Tell of more text of an answer of ours."""
+        offset = live.length
+        live.length += len(text)
         for start in range(0, len(text), LONGEST_TEXT):
             piece = text[start : start + LONGEST_TEXT]
             self.tell(live.start.room_id, Growing(live.start.stream_id, offset + start, piece))
@@ -289,7 +290,8 @@ class Workers:
         self._expect_more(live)
         text = message.text[live.length - message.offset :] if message.offset <= live.length else ""
         if text:
-            live.add(text)
+            live.pieces.append(text)
+            live.length += len(text)
             self._show_frame(room_id, StreamChunk(room_id, message.stream_id, text))
 
     def _expect_more(self, live: LiveAnswer) -> None:
