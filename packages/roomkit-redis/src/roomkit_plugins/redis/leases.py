@@ -73,11 +73,12 @@ class Leases:
     def give_back(self, lease: Lease) -> None:
         """Release the lock, without waiting for it: whatever is asked later is answered later."""
         if self._held.pop(lease.owner, None) is not None:
-            question = self.release(lease.keys, lease.owner, lease.deadline)
-            question.answer.add_done_callback(partial(self._given_back, lease))
+            question = self.release(lease.keys, lease.owner)
+            question.answer.add_done_callback(partial(self._given_back, lease, question))
 
-    def release(self, keys: RoomKeys, owner: str, deadline: float) -> Question:
+    def release(self, keys: RoomKeys, owner: str) -> Question:
         """Ask the server to forget that `owner` holds the lock, or waits for it."""
+        deadline = asyncio.get_running_loop().time() + self._seconds  # the lease runs out by then
         return self._link.ask(
             "EVALSHA", RELEASE, 3, keys.lock, keys.order, keys.seen, owner, self._channel, deadline=deadline
         )
@@ -94,7 +95,7 @@ class Leases:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def _given_back(self, lease: Lease, answer: asyncio.Future[Any]) -> None:
+    def _given_back(self, lease: Lease, question: Question, answer: asyncio.Future[Any]) -> None:
         error = answer.exception()
         if error is not None:
             logger.warning(
@@ -103,7 +104,7 @@ class Leases:
                 self._server.explain(error),
                 self._seconds,
             )
-        elif not answer.result():
+        elif not answer.result() and question.attempts == 1:  # else the first attempt may have done it
             self._lose(lease, "it was not held any more when it was given back")
 
     def _lose(self, lease: Lease, why: str) -> None:
@@ -180,7 +181,7 @@ class Leases:
         del self._held[lease.owner]
         self._lose(lease, f"its lease of {self._seconds} s could not be renewed in time")
         # A renewal that is still on its way would keep the others out for nothing.
-        self.release(lease.keys, lease.owner, lease.deadline + self._seconds)
+        self.release(lease.keys, lease.owner)
 
     @override
     def __repr__(self) -> str:

@@ -12,15 +12,13 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError
-from roomkit_plugins.redis.server import TROUBLE, Server, is_refusal, is_transient
+from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, is_transient, send
 
 __all__ = ["Link", "Pause", "Question"]
 
 logger = logging.getLogger("roomkit.redis")
 
 _BATCH = 256
-
-type Word = str | bytes | int
 
 
 @dataclass(slots=True, eq=False)
@@ -31,8 +29,8 @@ class Question:
     deadline: float
     """In the loop's time. Beyond it the question is not sent any more."""
     answer: asyncio.Future[Any]
-    was_sent: bool = False
-    """Whether the server may have done it."""
+    attempts: int = 0
+    """How often it was sent: the server may have done it as often."""
 
 
 class Link:
@@ -122,7 +120,7 @@ class Link:
         try:
             async with asyncio.timeout(self._patience):
                 for script in self._scripts:
-                    await connection.send_command("SCRIPT", "LOAD", script)
+                    await send(connection, ("SCRIPT", "LOAD", script))
                     await connection.read_response()
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -143,11 +141,9 @@ class Link:
         if not asked:
             return
         for question in asked:
-            question.was_sent = True
+            question.attempts += 1
         async with asyncio.timeout(self._patience):
-            await connection.send_packed_command(
-                connection.pack_commands([question.command for question in asked]), check_health=False
-            )
+            await send(connection, *(question.command for question in asked))
             while asked:
                 try:
                     answer = await connection.read_response()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from redis.asyncio.connection import AbstractConnection
 from roomkit_plugins.redis.link import Pause
-from roomkit_plugins.redis.server import TROUBLE, Server, is_refusal
+from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, send
 
 __all__ = ["Listener"]
 
@@ -145,8 +145,9 @@ class Listener:
                 wanted = [channel for channel in changed if channel in self._wanted]
                 for channel in wanted:
                     self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-                await _send(connection, "UNSUBSCRIBE", changed.keys() - self._wanted.keys())
-                await _send(connection, "SUBSCRIBE", wanted)
+                unwanted = [channel for channel in changed if channel not in self._wanted]
+                commands: list[tuple[Word, ...]] = [("UNSUBSCRIBE", *unwanted), ("SUBSCRIBE", *wanted)]
+                await send(connection, *(command for command in commands if len(command) > 1))
         except TROUBLE:
             await connection.disconnect(nowait=True)
 
@@ -164,9 +165,3 @@ class Listener:
             logger.info("%s is listened to again", self._server)
         if self._on_connect is not None:
             self._on_connect()
-
-
-async def _send(connection: AbstractConnection, verb: str, channels: Iterable[bytes]) -> None:
-    named = list(channels)
-    if named:
-        await connection.send_packed_command(connection.pack_command(verb, *named), check_health=False)

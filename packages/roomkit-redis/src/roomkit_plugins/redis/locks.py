@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import override
 
@@ -14,7 +15,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import new_id
 from roomkit_plugins.redis.config import RedisConfig
 from roomkit_plugins.redis.leases import MEMORY, Lease, Leases, RoomKeys
-from roomkit_plugins.redis.link import Link
+from roomkit_plugins.redis.link import Link, Question
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.scripts import ACQUIRE, SCRIPTS
 from roomkit_plugins.redis.server import TROUBLE, Server
@@ -53,7 +54,7 @@ class RedisLockManager(RoomLockManager):
         self._local = InMemoryLockManager()
         self._worker = new_id()
         self._numbers = count(1)
-        self._turns: dict[str, asyncio.Event] = {}  # bound: the rooms waited for
+        self._waits: dict[str, _Wait] = {}  # bound: the rooms waited for
         stem = f"{self.config.prefix}:{server.database}:worker:"
         self._channel = f"{stem}{self._worker}".encode()
         self._listener = Listener(server, self._told, self._tell_all)
@@ -102,13 +103,14 @@ class RedisLockManager(RoomLockManager):
     # -- acquiring --------------------------------------------------------------------------------
 
     async def _acquire(self, room_id: str) -> Lease:
-        owner = f"{self._worker}:{next(self._numbers)}"
-        keys = RoomKeys(self.config.prefix, room_id)
-        self._turns[owner] = asyncio.Event()
+        wait = _Wait(room_id, RoomKeys(self.config.prefix, room_id), f"{self._worker}:{next(self._numbers)}")
+        self._waits[wait.owner] = wait
         try:
-            lease = await self._wait(room_id, keys, owner)
+            lease = await self._granted(wait)
         except BaseException as error:
-            self._abandon(keys, owner)
+            if wait.question is not None and (wait.is_known or wait.question.attempts):
+                # It may have been granted, or queued, and nobody waits any more.
+                self._leases.release(wait.keys, wait.owner)
             if isinstance(error, TROUBLE):
                 raise LockLostError(
                     f"room {room_id!r} could not be locked, and nothing was done: "
@@ -116,26 +118,30 @@ class RedisLockManager(RoomLockManager):
                 ) from error
             raise
         finally:
-            del self._turns[owner]
+            del self._waits[wait.owner]
         self._leases.add(lease)
         return lease
 
-    async def _wait(self, room_id: str, keys: RoomKeys, owner: str) -> Lease:
+    async def _granted(self, wait: _Wait) -> Lease:
         loop = asyncio.get_running_loop()
         while True:
             if self._closed:
                 raise LockLostError(
-                    f"room {room_id!r} could not be locked: {self!r} is closed, make a new one"
+                    f"room {wait.room_id!r} could not be locked: {self!r} is closed, make a new one"
                 )
+            wait.told.clear()  # before asking: what is told later is news
             deadline = loop.time() + self.config.lock_seconds
-            token, milliseconds = await self._ask(keys, owner)
-            if token and loop.time() < deadline:
-                return Lease(room_id, keys, owner, token, deadline)
+            wait.question = self._ask(wait)
+            token, milliseconds = await self._link.answer(wait.question)
+            wait.is_known = True
             if not token:
-                await self._turn(owner, min(_ASK_AGAIN, (milliseconds + 1) / 1000))
+                await self._told_or_late(wait, min(_ASK_AGAIN, (milliseconds + 1) / 1000))
+            elif loop.time() < deadline:
+                return Lease(wait.room_id, wait.keys, wait.owner, token, deadline)
 
-    async def _ask(self, keys: RoomKeys, owner: str) -> tuple[int, int]:
-        question = self._link.ask(
+    def _ask(self, wait: _Wait) -> Question:
+        keys = wait.keys
+        return self._link.ask(
             "EVALSHA",
             ACQUIRE,
             4,
@@ -143,17 +149,15 @@ class RedisLockManager(RoomLockManager):
             keys.fence,
             keys.order,
             keys.seen,
-            owner,
+            wait.owner,
             self._lease_milliseconds,
             _PLACE_KEPT,
             MEMORY,
             deadline=asyncio.get_running_loop().time() + self.config.acquire_timeout,
         )
-        token, milliseconds = await self._link.answer(question)
-        return token, milliseconds
 
-    async def _turn(self, owner: str, seconds: float) -> None:
-        """Wait until the server says that it is the owner's turn, or for `seconds`."""
+    async def _told_or_late(self, wait: _Wait, seconds: float) -> None:
+        """Wait until the server says that the turn has come, or for `seconds`."""
         if not self._listener.is_listening(self._channel):
             # What was said before it listened was not heard: ask again at once.
             try:
@@ -162,29 +166,35 @@ class RedisLockManager(RoomLockManager):
                 pass  # told by the listener; without it the turn is found by asking
             else:
                 return
-        turn = self._turns[owner]
         try:
             async with asyncio.timeout(seconds):
-                await turn.wait()
+                await wait.told.wait()
         except TimeoutError:
             pass
-        turn.clear()
-
-    def _abandon(self, keys: RoomKeys, owner: str) -> None:
-        """Release what the server may have granted, or queued, while nobody waits any more."""
-        deadline = asyncio.get_running_loop().time() + self.config.lock_seconds
-        self._leases.release(keys, owner, deadline)
 
     # -- being told -------------------------------------------------------------------------------
 
     async def _told(self, _channel: bytes, owner: bytes) -> None:
-        turn = self._turns.get(owner.decode())
-        if turn is not None:
-            turn.set()
+        wait = self._waits.get(owner.decode())
+        if wait is not None:
+            wait.told.set()
 
     def _tell_all(self) -> None:
-        for turn in self._turns.values():
-            turn.set()
+        for wait in self._waits.values():
+            wait.told.set()
 
     def _connected(self) -> None:
         self._leases.renew_soon()
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """One acquisition that is under way."""
+
+    room_id: str
+    keys: RoomKeys
+    owner: str
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    question: Question | None = None
+    is_known: bool = False
+    """Whether the server has answered, so that it may have the owner in its queue."""

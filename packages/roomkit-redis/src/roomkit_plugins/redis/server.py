@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, override
 from urllib.parse import urlsplit
 
@@ -24,7 +25,9 @@ from redis.exceptions import (
 from roomkit.abc.errors import InvalidInputError
 from roomkit_plugins.redis.config import RedisConfig
 
-__all__ = ["TROUBLE", "Server", "is_refusal", "is_transient"]
+__all__ = ["TROUBLE", "Server", "Word", "is_refusal", "is_transient", "send"]
+
+type Word = str | bytes | int
 
 TROUBLE = (RedisError, OSError)
 """What a connection raises when it breaks or cannot be made; the built-in TimeoutError is an OSError."""
@@ -88,6 +91,18 @@ def _options(config: RedisConfig) -> tuple[type[AbstractConnection], dict[str, A
     except (TypeError, ValueError, AttributeError):
         return None
     return kind, options
+
+
+async def send(connection: AbstractConnection, *commands: Sequence[Word]) -> None:
+    """Send commands, all in one. Raises what TROUBLE names.
+
+    A connection that is known to be lost is not written to: Python before 3.13.8 would then watch its
+    descriptor, which the next connection may have by now, and that one never gets ready (gh-136234).
+    """
+    writer = connection._writer
+    if writer is None or writer.transport.is_closing():
+        raise ConnectionError("the connection was lost")
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
 
 
 def is_refusal(error: BaseException) -> bool:
