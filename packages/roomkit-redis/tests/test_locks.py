@@ -253,3 +253,17 @@ async def test_a_script_that_the_server_forgot_is_loaded_again(worker: Worker, c
     async with asyncio.timeout(PATIENCE), locks.locked("room"):
         pass
     assert locks.lost == 0
+
+
+async def test_a_lock_granted_while_closing_is_given_back(worker: Worker, client: Redis) -> None:
+    """Whoever waited for it is told, and nothing of it stays behind."""
+    locks = worker()
+    async with locks.locked("warm"):
+        pass
+    entering = asyncio.create_task(locks.locked("room").__aenter__())
+    await until(lambda: locks._link._asked)
+    await locks.close()
+    with pytest.raises(LockLostError, match="closed, make a new one"):
+        await entering
+    assert not [key async for key in client.scan_iter("*:lock")]
+    assert locks.held == 0

@@ -86,11 +86,15 @@ class Link:
         except TimeoutError:
             raise self._trouble or ConnectionError("there was no answer in time") from None
 
+    async def settle(self, patience: float) -> None:
+        """Wait until everything that was asked is answered, for a while."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=patience)
+
     async def close(self, patience: float) -> None:
         """Take no more questions, wait a while for those asked, then disconnect. Idempotent."""
         self._closed = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=patience)
+        await self.settle(patience)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -106,6 +110,9 @@ class Link:
                 try:
                     await self._exchange(self._connection or await self._connect())
                     pause = Pause()
+                    if self._trouble is not None:
+                        logger.info("%s answers again", self._server)
+                        self._trouble = None
                 except TROUBLE as error:
                     await self._stumble(error, pause)
         except Exception as error:
@@ -126,9 +133,6 @@ class Link:
             await connection.disconnect(nowait=True)
             raise
         self._connection = connection
-        if self._trouble is not None:
-            logger.info("%s answers again", self._server)
-            self._trouble = None
         if self._on_connect is not None:
             self._on_connect()
         return connection

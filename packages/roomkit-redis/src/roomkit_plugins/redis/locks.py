@@ -26,7 +26,7 @@ _ASK_AGAIN = 1.0
 """Seconds after which a waiter asks again, should it not have been told."""
 _PLACE_KEPT = 3000
 """Milliseconds for which a waiter that does not ask again keeps its place."""
-_CLOSING = 2.0
+_CLOSING = 1.0
 
 
 class RedisLockManager(RoomLockManager):
@@ -96,6 +96,7 @@ class RedisLockManager(RoomLockManager):
     async def close(self) -> None:
         self._closed = True
         self._tell_all()
+        await self._link.settle(_CLOSING)  # who is granted a lock at this moment gives it back
         await self._leases.close()
         await self._listener.close()
         await self._link.close(_CLOSING)
@@ -136,7 +137,7 @@ class RedisLockManager(RoomLockManager):
             wait.is_known = True
             if not token:
                 await self._told_or_late(wait, min(_ASK_AGAIN, (milliseconds + 1) / 1000))
-            elif loop.time() < deadline:
+            elif loop.time() < deadline and not self._closed:
                 return Lease(wait.room_id, wait.keys, wait.owner, token, deadline)
 
     def _ask(self, wait: _Wait) -> Question:
