@@ -103,10 +103,11 @@ def test_databases_are_made_on_a_server_that_is_given(
 
     assert isinstance(postgres_server, PostgresServer)
     postgres_server.ensure_running()
+    count = "select count(*) from pg_database where datname like 'roomkit_test_%'"
+    before = postgres_server.databases.execute(count)
     monkeypatch.setenv("ROOMKIT_TEST_POSTGRES_DSN", postgres_server.dsn)
     pytester.makepyfile(
         f"def test_it(postgres_dsn): assert ':{postgres_server.port}/roomkit_test_' in postgres_dsn"
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
-    count = "select count(*) from pg_database where datname like 'roomkit_test_%'"
-    assert postgres_server.databases.execute(count) == "0"
+    assert postgres_server.databases.execute(count) == before
