@@ -311,6 +311,7 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bo
         )
     connection.execute(f"PRAGMA synchronous = {config.synchronous}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not left in the file's free space
     migrate(connection, config.path)
 
 

@@ -34,20 +34,22 @@ def open_lease(connection: sqlite3.Connection, worker: str, length: int, now: Cl
 
 
 def renew_lease(connection: sqlite3.Connection, worker: str, length: int, now: Clock) -> bool:
-    """Let a lease that is in force run on; False when it is not."""
-    at = now()
-    renewed = connection.execute(
-        f"UPDATE leases SET renewed_at = ?, length = ? WHERE worker = ? AND {_IN_FORCE}",
-        (at, length, worker, at, at),
+    """Let a lease that is in force run on; False when it is not, and never will be again."""
+    if worker not in still_alive(connection, now):
+        return False
+    connection.execute(
+        "UPDATE leases SET renewed_at = ?, length = ? WHERE worker = ?", (now(), length, worker)
     )
-    return renewed.rowcount > 0
+    return True
 
 
 def close_lease(connection: sqlite3.Connection, worker: str) -> None:
     """End a lease, in force or not, and let go of what the worker held."""
     connection.execute("DELETE FROM leases WHERE worker = ?", (worker,))
     connection.execute(
-        "UPDATE deliveries SET holder = NULL, handed = 0 WHERE state = 'pending' AND holder = ?", (worker,)
+        "UPDATE deliveries INDEXED BY deliveries_held SET holder = NULL, handed = 0 "
+        "WHERE state = 'pending' AND holder = ?",
+        (worker,),
     )
     connection.execute("UPDATE alarms SET holder = NULL WHERE holder = ?", (worker,))
 

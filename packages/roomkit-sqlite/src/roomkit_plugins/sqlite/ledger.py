@@ -41,12 +41,14 @@ _LANE = (
     "SELECT holder, handed FROM deliveries WHERE room = ? AND channel_id = ? AND state = 'pending' "
     "ORDER BY handed DESC LIMIT 1"
 )
+# SQLite, which does not know how many rows are pending, has to be told to look for them by their holder.
+_HELD = "deliveries INDEXED BY deliveries_held"
 # From each holder to the next one in the index, whatever number of rows they hold.
-_HOLDERS = """
+_HOLDERS = f"""
 WITH RECURSIVE holders (holder) AS (
-    SELECT (SELECT min(holder) FROM deliveries WHERE state = 'pending' AND holder > '')
+    SELECT (SELECT min(holder) FROM {_HELD} WHERE state = 'pending' AND holder > '')
     UNION ALL
-    SELECT (SELECT min(d.holder) FROM deliveries d WHERE d.state = 'pending' AND d.holder > holders.holder)
+    SELECT (SELECT min(holder) FROM {_HELD} WHERE state = 'pending' AND holder > holders.holder)
     FROM holders WHERE holders.holder IS NOT NULL
 )
 SELECT holder FROM holders WHERE holder IS NOT NULL
@@ -112,15 +114,15 @@ def find_claimable(connection: sqlite3.Connection, worker: str, limit: int, now:
     living = alive(connection, now)
     if worker not in living:
         return []
+    pending = f"SELECT room, seq FROM {_HELD} WHERE state = 'pending'"
+    open_rows = [f"{pending} AND holder IS NULL", f"{pending} AND holder = ? AND handed = 1"]
     dead = [each for each in column(connection, _HOLDERS) if each not in living]
-    pending = "SELECT room, seq FROM deliveries WHERE state = 'pending'"
+    if dead:
+        open_rows.append(f"{pending} AND holder IN ({marks(dead)})")
     return column(
         connection,
-        "SELECT r.id FROM (SELECT room, min(seq) AS oldest FROM ("
-        f"{pending} AND holder IS NULL "
-        f"UNION ALL {pending} AND holder = ? AND handed = 1 "
-        f"UNION ALL {pending} AND holder IN ({marks(dead)})"
-        ") GROUP BY room) JOIN rooms r ON r.seq = room ORDER BY oldest LIMIT ?",
+        f"SELECT r.id FROM (SELECT room, min(seq) AS oldest FROM ({' UNION ALL '.join(open_rows)}) "
+        "GROUP BY room) JOIN rooms r ON r.seq = room ORDER BY oldest LIMIT ?",
         (worker, *dead, clamp(limit)),
     )
 

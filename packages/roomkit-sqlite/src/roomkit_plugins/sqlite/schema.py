@@ -188,7 +188,7 @@ _SECOND = (
     "ALTER TABLE deliveries ADD COLUMN handed INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE deliveries ADD COLUMN claims INTEGER NOT NULL DEFAULT 0",
     "CREATE INDEX deliveries_lanes ON deliveries (room, channel_id, handed, holder) WHERE state = 'pending'",
-    "CREATE INDEX deliveries_held ON deliveries (holder, handed, room) WHERE state = 'pending'",
+    "CREATE INDEX deliveries_held ON deliveries (holder, handed, room, state) WHERE state = 'pending'",
     # Receipts that came before what they are for, in order of arrival.
     """CREATE TABLE early_receipts (
         seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
