@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from roomkit_plugins.testing.contracts.store.alarms import AlarmsContract
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
+from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
+from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
+from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
+from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
 from roomkit_plugins.testing.contracts.store.timeline import TimelineContract
 from roomkit_plugins.testing.contracts.store.work import WorkContract
 
@@ -19,13 +24,40 @@ class ConversationStoreContract(
     CommitContract,
     TimelineContract,
     PeopleContract,
+    TenantsContract,
     WorkContract,
     LedgerContract,
+    ReceiptsContract,
+    LanesContract,
+    AlarmsContract,
+    ErasureContract,
     ConcurrencyContract,
     ModelContract,
 ):
     """Everything a store promises; the in-memory store is the reference.
 
-    The factory makes a store that holds nothing yet. Within one test it may be called several
+    The fixture `factory` makes a store that holds nothing yet. Within one test it may be called several
     times, and the property tests share one store between their examples, with ids of their own.
+
+    Three things are a store's to tell, each with a default that suits the reference:
+
+    - The fixture `sibling`, where other processes can share the data: a function, which may be a coroutine
+      function, that is given a store and returns a second object on the same data. The tests of several
+      workers then run over both. The suite closes what it makes.
+    - The method `let_leases_run_out(store)`, where leases do not go by the running loop's time: it makes
+      every lease that was opened until now run out, without waiting, as by moving its row into the past.
+    - The method `find_traces(store, text)`, where more can be looked into than the store's methods show: it
+      returns the places, of whatever kind, where a text is still to be found.
+
+        class TestMyStore(ConversationStoreContract):
+            @pytest.fixture
+            def factory(self, tmp_path):
+                return lambda: MyStore(tmp_path / new_id())
+
+            @pytest.fixture
+            def sibling(self):
+                return lambda store: MyStore(store.path)
+
+            async def let_leases_run_out(self, store):
+                await store.execute("UPDATE leases SET renewed_at = 0")
     """

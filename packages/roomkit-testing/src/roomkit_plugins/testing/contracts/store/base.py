@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from roomkit.abc.store import Commit, ConversationStore, Entry
+from roomkit.abc.store import Commit, Committed, Completed, ConversationStore, Entry
+from roomkit.models.alarm import Alarm
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.testing.contracts.base import NOW, ContractSuite, event
+from roomkit_plugins.testing.contracts.base import NOW, ContractSuite, close, event, make
 
-__all__ = ["Snapshot", "StoreSuite", "commit", "say", "snapshot"]
+__all__ = [
+    "LEASE",
+    "Sibling",
+    "Snapshot",
+    "StoreSuite",
+    "commit",
+    "committed",
+    "complete_one",
+    "jump",
+    "pending",
+    "reported",
+    "row_of",
+    "say",
+    "send",
+    "snapshot",
+]
 
 EVERYTHING = 1_000_000
+LEASE = 3600.0
+"""For how many seconds the suite takes its leases: longer than any test takes."""
+
+type Sibling = Callable[[ConversationStore], ConversationStore | Awaitable[ConversationStore]]
 
 
 class StoreSuite(ContractSuite):
-    """The fixtures of the store's contract."""
+    """The fixtures of the store's contract, and what a store may tell of itself."""
 
     @pytest.fixture
     def store(self, subject: ConversationStore) -> ConversationStore:
@@ -32,22 +55,70 @@ class StoreSuite(ContractSuite):
         return subject
 
     @pytest.fixture
+    def sibling(self) -> Sibling | None:
+        """Return a function that opens the data of a given store once more; None where that cannot be."""
+        return None
+
+    @pytest.fixture
+    async def other(
+        self, store: ConversationStore, sibling: Sibling | None
+    ) -> AsyncIterator[ConversationStore]:
+        """Return the store as another worker has it: a second object on its data, if there can be one."""
+        if sibling is None:
+            yield store
+            return
+        made = await make(partial(sibling, store))
+        yield made
+        await close(made)
+
+    @pytest.fixture
+    async def worker(self, store: ConversationStore) -> str:
+        """Return a worker on the store."""
+        return await store.open_lease(LEASE)
+
+    @pytest.fixture
+    async def rival(self, other: ConversationStore) -> str:
+        """Return a worker on the other store."""
+        return await other.open_lease(LEASE)
+
+    async def let_leases_run_out(self, store: ConversationStore) -> None:
+        """Make every lease that was opened on the store until now run out.
+
+        As it is, the running loop's time jumps forward; a store that goes by another clock overrides this.
+        """
+        jump(LEASE + 1)
+
+    async def find_traces(self, store: ConversationStore, text: str) -> Collection[str]:
+        """Return where else than in its methods' answers the store still has a text: search, files, tables.
+
+        For what was redacted. As it is, nowhere; a store that can look deeper overrides this.
+        """
+        return ()
+
+    @pytest.fixture
     async def room(self, store: ConversationStore) -> Room:
         """Return a stored room."""
         return await store.create_room(Room())
 
 
-async def commit(
+async def committed(
     store: ConversationStore,
     room_id: str,
     *events: RoomEvent,
     targets: Sequence[str] = (),
     at: datetime = NOW,
     **fields: Any,
+) -> Committed:
+    """Commit events, each to the same targets."""
+    entries = [Entry(each, targets) for each in events]
+    return await store.commit(Commit(room_id=room_id, entries=entries, at=at, **fields))
+
+
+async def commit(
+    store: ConversationStore, room_id: str, *events: RoomEvent, **fields: Any
 ) -> list[RoomEvent]:
     """Commit events, each to the same targets; return them as stored."""
-    entries = [Entry(each, targets) for each in events]
-    return list(await store.commit(Commit(room_id=room_id, entries=entries, at=at, **fields)))
+    return list((await committed(store, room_id, *events, **fields)).events)
 
 
 async def say(store: ConversationStore, room_id: str, *texts: str, **fields: Any) -> list[RoomEvent]:
@@ -56,6 +127,50 @@ async def say(store: ConversationStore, room_id: str, *texts: str, **fields: Any
     for text in texts:
         stored += await commit(store, room_id, event(room_id, text, **fields))
     return stored
+
+
+async def pending(store: ConversationStore, room_id: str, channel_id: str = "sms", **fields: Any) -> Delivery:
+    """Commit an event to one target and return the row."""
+    (stored,) = await commit(store, room_id, event(room_id), targets=[channel_id], **fields)
+    return await row_of(store, f"{stored.id}:{channel_id}")
+
+
+async def row_of(store: ConversationStore, delivery_id: str) -> Delivery:
+    """Return a row that is there."""
+    row = await store.get_delivery(delivery_id)
+    assert row is not None
+    return row
+
+
+async def complete_one(store: ConversationStore, row: Delivery, **fields: Any) -> Completed:
+    """Complete one delivery, as SENT unless it is said otherwise."""
+    return await store.complete([row.replace(**{"state": DeliveryState.SENT, **fields})])
+
+
+async def send(
+    store: ConversationStore, row: Delivery, message_id: str, *parts: str, provider: str = "acme"
+) -> Delivery:
+    """Complete a delivery as the vendor's message of that id."""
+    sent = row.replace(
+        state=DeliveryState.SENT,
+        provider=provider,
+        provider_message_id=message_id,
+        parts=(message_id, *parts),
+    )
+    assert not (await store.complete([sent])).refused
+    return sent.replace(holder=None)
+
+
+def reported(message_id: str, *, provider: str = "acme", **fields: Any) -> DeliveryStatus:
+    """Build what a vendor reports of a message."""
+    return DeliveryStatus(**{"provider": provider, "message_id": message_id, "status": "reported", **fields})
+
+
+def jump(seconds: float) -> None:
+    """Put the running loop's clock forward."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]  # that is the jump
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,6 +185,7 @@ class Snapshot:
     observations: list[Observation]
     marks: dict[str, int]
     deliveries: list[Delivery]
+    alarms: list[Alarm]
 
     def differences(self, other: Snapshot) -> dict[str, tuple[Any, Any]]:
         """Return what is not the same in another snapshot, {} when all is."""
@@ -88,4 +204,5 @@ async def snapshot(store: ConversationStore, room_id: str) -> Snapshot:
         observations=await store.list_observations(room_id),
         marks=await store.list_read_marks(room_id),
         deliveries=await store.list_deliveries(room_id, limit=EVERYTHING),
+        alarms=await store.list_alarms(room_id),
     )

@@ -13,8 +13,9 @@ from roomkit.abc.errors import (
     EventNotFoundError,
     RoomKitError,
     StaleRoomError,
+    StoreError,
 )
-from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
+from roomkit.abc.store import RECENT_SCAN, Amend, Commit, ConversationStore, Entry
 from roomkit.models.base import new_id
 from roomkit.models.content import EventContent, TextContent
 from roomkit.models.enums import DeliveryState, EventStatus, EventType, RoomStatus
@@ -239,7 +240,7 @@ class CommitContract(StoreSuite):
         metadata: dict[str, Any] = {"list": [1], "dict": {"a": 1}}
         targets = ["sms"]
         entries = [Entry(event(room.id), targets)]
-        stored = await store.commit(Commit(room_id=room.id, entries=entries, at=NOW, metadata=metadata))
+        result = await store.commit(Commit(room_id=room.id, entries=entries, at=NOW, metadata=metadata))
         targets.append("email")
         entries.clear()
         metadata["list"].append(2)
@@ -247,7 +248,7 @@ class CommitContract(StoreSuite):
         after = await snapshot(store, room.id)
         assert after.room is not None
         assert after.room.metadata == {"list": [1], "dict": {"a": 1}}
-        assert after.events == list(stored)
+        assert after.events == list(result.events)
         assert [row.channel_id for row in after.deliveries] == ["sms"]
 
     async def test_what_was_handed_out_is_the_callers(self, store: ConversationStore, room: Room) -> None:
@@ -356,6 +357,81 @@ class CommitContract(StoreSuite):
         assert [each.id for each in record.recent(3)] == [stored[4].id, stored[5].id, stored[7].id]
         assert [each.id for each in record.recent(1)] == [stored[7].id]
         assert list(record.recent(0)) == []
+
+    async def test_recent_events_are_looked_for_in_so_many_entries(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """So that the room's length is of no consequence; what lies further back is not among them."""
+        (first,) = await say(store, room.id, "first")
+        between = [event(room.id, type=EventType.SYSTEM) for _ in range(2 * RECENT_SCAN - 1)]
+        await commit(store, room.id, *between)
+        record = await store.load(room.id, recent=3)
+        assert record is not None
+        assert [each.id for each in record.recent(2)] == [first.id]
+        await commit(store, room.id, event(room.id, type=EventType.SYSTEM))
+        record = await store.load(room.id, recent=3)
+        assert record is not None
+        assert list(record.recent(2)) == []
+        assert [each.id for each in record.recent(3)] == [first.id]
+
+    async def test_a_loaded_room_knows_the_event_of_a_key(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """As it is now, whoever wrote it; there is none of a key that is new, or another room's."""
+        elsewhere = await store.create_room(Room())
+        await commit(store, elsewhere.id, event(elsewhere.id, idempotency_key="theirs"))
+
+        async def keyed(asked: ConversationStore, key: str) -> RoomEvent | None:
+            record = await asked.load(room.id, key=key)
+            assert record is not None
+            return record.keyed(key)
+
+        for asked in (store, other):
+            assert await keyed(asked, "mine") is None
+        (stored,) = await commit(store, room.id, event(room.id, idempotency_key="mine"))
+        await say(store, room.id, *map(str, range(3)))
+        for asked in (store, other):
+            assert await keyed(asked, "mine") == stored
+            assert await keyed(asked, "theirs") is None
+            assert await keyed(asked, "") is None
+        await commit(other, room.id, amend=Amend(stored.id, TextContent(body="edited"), "ann"))
+        for asked in (store, other):
+            found = await keyed(asked, "mine")
+            assert found is not None
+            assert found.content == TextContent(body="edited")
+
+    async def test_a_load_is_of_the_room_as_it_is_now(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """Whoever changed it last, and whatever this store object knew of it before."""
+        for number, (writer, reader) in enumerate([(store, other), (other, store)] * 2):
+            assert await reader.load(room.id, recent=20) is not None
+            channel = f"c{number}"
+            await commit(writer, room.id, event(room.id), bindings=[binding(room.id, channel)])
+            await writer.add_participant(Participant(id=channel, room_id=room.id, channel_id=channel))
+            await writer.patch_room_metadata(room.id, {channel: number})
+            record = await reader.load(room.id, recent=20)
+            assert record is not None
+            assert record.room == await writer.get_room(room.id)
+            assert (record.room.metadata[channel], len(record.recent(20))) == (number, number + 1)
+            assert channel in record.bindings
+            assert channel in record.participants
+
+    async def test_a_commit_with_another_rooms_task_writes_nothing(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """Its id is taken; the other room's task stays as it is."""
+        elsewhere = await store.create_room(Room())
+        task = await store.add_task(Task(id=new_id(), room_id=elsewhere.id, title="theirs"))
+        before = await snapshot(store, room.id)
+        taken = [
+            Task(id=new_id(), room_id=room.id, title="mine"),
+            task.replace(room_id=room.id, title="mine"),
+        ]
+        with pytest.raises(StoreError, match=task.id):
+            await commit(store, room.id, event(room.id), tasks=taken, metadata={"a": 1})
+        assert (await snapshot(store, room.id)).differences(before) == {}
+        assert await store.list_tasks(elsewhere.id) == [task]
 
     async def test_text_with_a_nul_is_kept_or_refused(self, store: ConversationStore, room: Room) -> None:
         """What some databases cannot carry is never silently changed."""

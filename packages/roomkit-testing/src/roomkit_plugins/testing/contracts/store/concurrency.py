@@ -12,6 +12,7 @@ import pytest
 
 from roomkit.abc.errors import DuplicateEventError, RoomAlreadyExistsError, RoomKitError, StaleRoomError
 from roomkit.abc.store import Amend, ConversationStore
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
@@ -21,8 +22,18 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.testing.contracts.base import binding, event
-from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit
+from roomkit_plugins.testing.contracts.base import NOW, binding, event
+from roomkit_plugins.testing.contracts.store.base import (
+    LEASE,
+    StoreSuite,
+    commit,
+    committed,
+    complete_one,
+    pending,
+    reported,
+    row_of,
+    send,
+)
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = ["ConcurrencyContract"]
@@ -100,7 +111,7 @@ class ConcurrencyContract(StoreSuite):
 
     @pytest.mark.parametrize(
         ("first", "second"),
-        [pytest.param(a, b, id=f"{a}-{b}") for a, b in combinations_with_replacement(range(13), 2)],
+        [pytest.param(a, b, id=f"{a}-{b}") for a, b in combinations_with_replacement(range(17), 2)],
     )
     async def test_any_two_changes_at_once_are_both_seen(
         self, store: ConversationStore, room: Room, first: int, second: int
@@ -129,6 +140,99 @@ class ConcurrencyContract(StoreSuite):
             for event_id in (stored.id, sent.id):
                 assert await store.get_event(event_id) is None
             assert await store.list_deliveries(room.id) == []
+
+    # -- workers --------------------------------------------------------------------------------
+
+    async def test_of_what_several_claim_at_once_each_gets_its_own(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """No row and no alarm is two workers', and none is nobody's."""
+        rooms = [(await store.create_room(Room())).id for _ in range(5)]
+        for room_id in rooms:
+            await commit(store, room_id, event(room_id), event(room_id), targets=["sms", "email"])
+            await store.set_alarm(Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
+        stores = [store, other] * 2
+        workers = [await each.open_lease(LEASE) for each in stores]
+        claims = [
+            each.claim(room_id, worker)
+            for room_id in rooms
+            for each, worker in zip(stores, workers, strict=True)
+        ]
+        rings = [each.claim_alarms(worker, NOW) for each, worker in zip(stores, workers, strict=True)]
+        claimed, rung = await asyncio.gather(asyncio.gather(*claims), asyncio.gather(*rings))
+        taken = [one.delivery.id for lot in claimed for one in lot]
+        assert sorted(taken) == sorted(row.id for row in await store.list_deliveries())
+        assert all(len({one.delivery.holder for one in lot}) <= 1 for lot in claimed)
+        assert sorted(alarm.room_id for lot in rung for alarm in lot) == sorted(rooms)
+
+    async def test_lanes_stay_in_order_while_several_workers_commit_and_claim(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """Each delivery is carried out by one worker, once, and none before those ahead of it in its lane."""
+        done: dict[str, list[int]] = {"sms": [], "email": []}
+
+        async def work(each: ConversationStore, worker: str, commits: int) -> None:
+            for number in range(commits + 3):
+                mine: list[Delivery] = []
+                if number < commits:
+                    result = await committed(
+                        each, room.id, event(room.id), targets=list(done), worker_id=worker
+                    )
+                    planned = (Delivery.planned(said, to) for said in result.events for to in done)
+                    mine += [row for row in planned if row.id not in result.elsewhere]
+                mine += [claimed.delivery for claimed in await each.claim(room.id, worker)]
+                for row in mine:
+                    done[row.channel_id].append(row.event_index)
+                    await asyncio.sleep(0)
+                ended = [row.replace(state=DeliveryState.SENT) for row in mine]
+                assert not (await each.complete(ended, worker_id=worker)).refused
+
+        stores = [store, other, store]
+        workers = [await each.open_lease(LEASE) for each in stores]
+        await asyncio.gather(*(work(each, who, 12) for each, who in zip(stores, workers, strict=True)))
+        for each, worker in zip(stores, workers, strict=True):
+            await work(each, worker, 0)
+        expected = [each.index for each in await store.list_events(room.id)]
+        assert done == {"sms": expected, "email": expected}
+        assert await store.list_deliveries(room.id, state=DeliveryState.PENDING) == []
+
+    async def test_no_receipt_is_lost_between_a_send_and_its_record(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """It is matched by whichever of the two came second, and reported once."""
+        rows = [await pending(store, room.id) for _ in range(20)]
+
+        async def race(row: Delivery) -> None:
+            status = reported(new_id())
+            sent = row.replace(
+                state=DeliveryState.SENT, provider="acme", provider_message_id=status.message_id
+            )
+            matched, result = await asyncio.gather(
+                other.record_receipt(status, ReceiptState.DELIVERED), store.complete([sent])
+            )
+            told = [each for each, _ in result.receipts] + ([matched] if matched is not None else [])
+            assert told == [sent.replace(receipt=ReceiptState.DELIVERED)]
+            assert await store.get_delivery(row.id) == told[0]
+
+        await asyncio.gather(*map(race, rows))
+
+    async def test_a_takeover_and_a_late_end_at_once_are_one_or_the_other(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """Either it has ended and is not taken over, or it is, and the late end is refused."""
+        for _ in range(10):
+            late = await store.open_lease(LEASE)
+            (said,) = await commit(store, room.id, event(room.id), targets=["sms"], worker_id=late)
+            row = await row_of(store, f"{said.id}:sms")
+            await self.let_leases_run_out(store)
+            successor = await other.open_lease(LEASE)
+            result, claimed = await asyncio.gather(
+                store.complete([row.replace(state=DeliveryState.SENT)], worker_id=late),
+                other.claim(room.id, successor),
+            )
+            assert [each.delivery.id for each in claimed] == list(result.refused)
+            if claimed:
+                await complete_one(other, claimed[0].delivery)
 
     async def test_nothing_leaks(self, store: ConversationStore) -> None:
         """Rooms that come, are used and go leave tasks, threads and descriptors flat."""
@@ -159,6 +263,9 @@ class Stage:
     sent: Delivery
     identity: Identity
     channel: str
+    alarm: Alarm
+    person: Participant
+    doomed: RoomEvent
 
     @classmethod
     async def set(cls, store: ConversationStore, room_id: str) -> Stage:
@@ -168,10 +275,13 @@ class Stage:
         stored, sent = await commit(store, room_id, event(room_id), event(room_id), targets=[channel])
         row = await store.get_delivery(f"{sent.id}:{channel}")
         assert row is not None
-        row = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=new_id())
-        await store.record_deliveries([row])
+        row = await send(store, row, new_id())
         identity = await store.create_identity(Identity(id=new_id()))
-        return cls(store, room_id, stored, row, identity, channel)
+        alarm = Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW)
+        await store.set_alarm(alarm)
+        person = await store.add_participant(Participant(id=new_id(), room_id=room_id, channel_id=channel))
+        (doomed,) = await commit(store, room_id, event(room_id))
+        return cls(store, room_id, stored, row, identity, channel, alarm, person, doomed)
 
     def changes(self) -> list[Change]:
         """Return one change of every kind, each with ids that no other change has."""
@@ -189,6 +299,10 @@ class Stage:
             self._receipt(),
             self._link(),
             self._amend(),
+            self._alarm(),
+            self._answer(),
+            self._remove(),
+            self._redact(),
         ]
 
     def _commit(self) -> Change:
@@ -274,7 +388,7 @@ class Stage:
         async def make() -> None:
             row = await self.store.get_delivery(delivery_id)
             assert row is not None
-            await self.store.record_deliveries([row.replace(state=DeliveryState.SENT)])
+            await complete_one(self.store, row)
 
         async def seen() -> bool:
             row = await self.store.get_delivery(delivery_id)
@@ -289,7 +403,7 @@ class Stage:
             row = await self.store.get_delivery(self.sent.id)
             return row is not None and row.receipt is ReceiptState.READ
 
-        return Change(lambda: self.store.record_receipt("acme", message_id, ReceiptState.READ), seen)
+        return Change(lambda: self.store.record_receipt(reported(message_id), ReceiptState.READ), seen)
 
     def _link(self) -> Change:
         address = new_id()
@@ -313,3 +427,29 @@ class Stage:
         return Change(
             lambda: commit(self.store, self.room_id, amend=Amend(self.event.id, content, "alice")), seen
         )
+
+    def _alarm(self) -> Change:
+        alarm = Alarm(id=new_id(), room_id=self.room_id, kind="k", due_at=NOW)
+
+        async def seen() -> bool:
+            return alarm in await self.store.list_alarms(self.room_id)
+
+        return Change(lambda: self.store.set_alarm(alarm), seen)
+
+    def _answer(self) -> Change:
+        async def seen() -> bool:
+            return self.alarm not in await self.store.list_alarms(self.room_id)
+
+        return Change(lambda: self.store.complete([], alarms_done=[self.alarm.id]), seen)
+
+    def _remove(self) -> Change:
+        async def seen() -> bool:
+            return await self.store.get_participant(self.room_id, self.person.id) is None
+
+        return Change(lambda: commit(self.store, self.room_id, remove_participants=[self.person.id]), seen)
+
+    def _redact(self) -> Change:
+        async def seen() -> bool:
+            return await self.store.get_event(self.doomed.id) == self.doomed.redacted(NOW)
+
+        return Change(lambda: commit(self.store, self.room_id, redact=[self.doomed.id]), seen)

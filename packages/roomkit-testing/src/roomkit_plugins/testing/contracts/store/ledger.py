@@ -8,20 +8,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomkit.abc.errors import StoreError
-from roomkit.abc.store import ConversationStore
+from roomkit.abc.errors import (
+    DeliveryNotFoundError,
+    DuplicateEventError,
+    EventNotFoundError,
+    RoomKitError,
+    StaleRoomError,
+    StoreError,
+)
+from roomkit.abc.store import Amend, ConversationStore
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.room import Room
 from roomkit_plugins.testing.contracts.base import NOW, event
-from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit
+from roomkit_plugins.testing.contracts.store.base import (
+    StoreSuite,
+    commit,
+    committed,
+    complete_one,
+    pending,
+    reported,
+    row_of,
+    snapshot,
+)
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 
 __all__ = ["LedgerContract"]
 
 ENDED = [DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.SKIPPED]
-FORWARD = [ReceiptState.QUEUED, ReceiptState.SENT, ReceiptState.DELIVERED, ReceiptState.READ]
 
 
 class LedgerContract(StoreSuite):
@@ -55,12 +71,27 @@ class LedgerContract(StoreSuite):
         for unknown in (f"{silent.id}:a", f"{first.id}:c", f"{first.id}", new_id(), f"{new_id()}:a", ""):
             assert await store.get_delivery(unknown) is None
 
+    async def test_ids_with_colons_in_them_are_ids_too(self, store: ConversationStore, room: Room) -> None:
+        """Wherever the event's ends and the channel's begins."""
+        event_id, prefix = f"{new_id()}:1", new_id()
+        named = event(room.id, id=event_id, idempotency_key=f"{prefix}:{prefix}")
+        await commit(store, room.id, named, targets=["sms:2:3", "sms"])
+        ids = [f"{event_id}:sms:2:3", f"{event_id}:sms"]
+        assert [row.id for row in await store.list_deliveries(room.id)] == ids
+        for delivery_id, channel_id in zip(ids, ["sms:2:3", "sms"], strict=True):
+            row = await row_of(store, delivery_id)
+            assert (row.event_id, row.channel_id) == (event_id, channel_id)
+            assert not (await complete_one(store, row)).refused
+            assert (await row_of(store, delivery_id)).state is DeliveryState.SENT
+        for unknown in (event_id, f"{event_id}:sms:2", f"{event_id}:", f"{prefix}:sms"):
+            assert await store.get_delivery(unknown) is None
+
     @PROPERTY
     @given(given_row=records(Delivery, provider_message_id=st.none(), parts=st.just(())))
     async def test_every_field_of_a_row_is_kept(
         self, store: ConversationStore, room: Room, given_row: Delivery
     ) -> None:
-        """What is recorded is what is read."""
+        """What is completed is what is read, but for the holder and the claims, which are the store's own."""
         row = await pending(store, room.id)
         message_id = new_id() if given_row.provider is not None else None
         wanted = given_row.replace(
@@ -73,9 +104,11 @@ class LedgerContract(StoreSuite):
             provider_message_id=message_id,
             parts=(message_id, new_id()) if message_id is not None else (),
         )
-        await store.record_deliveries([wanted])
-        assert await store.get_delivery(row.id) == wanted
-        assert await store.list_deliveries(room.id, event_id=row.event_id) == [wanted]
+        result = await store.complete([wanted])
+        assert (list(result.refused), list(result.receipts)) == ([], [])
+        kept = wanted.replace(holder=None, claims=0)
+        assert await store.get_delivery(row.id) == kept
+        assert await store.list_deliveries(room.id, event_id=row.event_id) == [kept]
 
     async def test_a_pending_row_may_change_until_it_ends(
         self, store: ConversationStore, row: Delivery
@@ -84,29 +117,47 @@ class LedgerContract(StoreSuite):
         error = DeliveryError(code="rate_limit", message="slow down", retryable=True)
         for attempts in (1, 2):
             tried = row.replace(attempts=attempts, error=error)
-            await store.record_deliveries([tried])
+            assert not (await store.complete([tried])).refused
             assert await store.get_delivery(row.id) == tried
 
     @pytest.mark.parametrize("ended", ENDED)
     async def test_a_row_that_has_ended_is_not_changed_again(
         self, store: ConversationStore, row: Delivery, ended: DeliveryState
     ) -> None:
-        """Whoever comes late with another end, or takes it for pending still, changes nothing."""
+        """Whoever comes late with another end, or takes it for pending still, is refused and changes nothing."""
         final = row.replace(state=ended, attempts=1, finished_at=NOW)
-        await store.record_deliveries([final])
+        await store.complete([final])
         for state in DeliveryState:
-            await store.record_deliveries([row.replace(state=state, attempts=9, reason="late")])
+            late = await store.complete([row.replace(state=state, attempts=9, reason="late")])
+            assert list(late.refused) == [row.id]
         assert await store.get_delivery(row.id) == final
 
-    async def test_several_rows_are_recorded_together(self, store: ConversationStore, room: Room) -> None:
-        """Those that ended before stay, the others are written; none at all is no error."""
+    async def test_several_rows_are_completed_together(self, store: ConversationStore, room: Room) -> None:
+        """Those that ended before are refused, the others are written; none at all is no error."""
         rows = [await pending(store, room.id) for _ in range(3)]
-        done = rows[1].replace(state=DeliveryState.SKIPPED, reason="muted")
-        await store.record_deliveries([done])
-        await store.record_deliveries([row.replace(state=DeliveryState.SENT) for row in rows])
-        await store.record_deliveries([])
+        await complete_one(store, rows[1], state=DeliveryState.SKIPPED, reason="muted")
+        result = await store.complete([row.replace(state=DeliveryState.SENT) for row in rows])
+        assert list(result.refused) == [rows[1].id]
+        nothing = await store.complete([])
+        assert (list(nothing.refused), list(nothing.receipts)) == ([], [])
         states = [row.state for row in await store.list_deliveries(room.id)]
         assert states == [DeliveryState.SENT, DeliveryState.SKIPPED, DeliveryState.SENT]
+
+    async def test_what_is_not_there_is_refused(self, store: ConversationStore, room: Room) -> None:
+        """A row no commit made, and one whose room is gone; what is completed with them is written."""
+        doomed = await store.create_room(Room())
+        gone, here = await pending(store, doomed.id), await pending(store, room.id)
+        await store.delete_room(doomed.id)
+        never = here.replace(id=f"{here.event_id}:never", channel_id="never")
+        unknown = here.replace(id=f"{new_id()}:sms")
+        result = await store.complete(
+            [row.replace(state=DeliveryState.SENT) for row in (gone, never, unknown, here)]
+        )
+        assert list(result.refused) == [gone.id, never.id, unknown.id]
+        for row in (gone, never, unknown):
+            assert await store.get_delivery(row.id) is None
+        assert await store.list_deliveries() == [await row_of(store, here.id)]
+        assert (await row_of(store, here.id)).state is DeliveryState.SENT
 
     async def test_rows_are_found_by_all_filters_at_once(self, store: ConversationStore) -> None:
         """Room, event, channel and state, in order of commit; each given filter must hold."""
@@ -116,7 +167,7 @@ class LedgerContract(StoreSuite):
                 await commit(store, room.id, event(room.id), targets=["a", "b"])
         rows = [row for room in rooms for row in await store.list_deliveries(room.id)]
         assert len(rows) == 8
-        await store.record_deliveries([rows[0].replace(state=DeliveryState.SENT)])
+        await complete_one(store, rows[0])
 
         async def found(*args: Any, **filters: Any) -> list[str]:
             return [row.id for row in await store.list_deliveries(*args, **filters)]
@@ -143,7 +194,7 @@ class LedgerContract(StoreSuite):
             room.id, state=DeliveryState.PENDING, limit=2, after=seen[-1] if seen else None
         ):
             seen += [row.id for row in page]
-            await store.record_deliveries([row.replace(state=DeliveryState.SENT) for row in page])
+            await store.complete([row.replace(state=DeliveryState.SENT) for row in page])
         assert seen == [row.id for row in rows]
 
     async def test_a_cursor_whose_row_is_gone_is_an_error(self, store: ConversationStore, room: Room) -> None:
@@ -153,86 +204,127 @@ class LedgerContract(StoreSuite):
         with pytest.raises(StoreError, match="begin again"):
             await store.list_deliveries(after=row.id)
 
-    # -- receipts -----------------------------------------------------------------------------
+    async def test_the_rows_of_all_rooms_are_in_order_of_commit(self, store: ConversationStore) -> None:
+        """Not room by room, also page by page; rooms that go take theirs with them."""
+        rooms = [await store.create_room(Room()) for _ in range(3)]
+        rows = [await pending(store, rooms[number % 3].id) for number in range(9)]
+        await complete_one(store, rows[4])
+        seen: list[str] = []
+        while page := await store.list_deliveries(limit=2, after=seen[-1] if seen else None):
+            seen += [row.id for row in page]
+        assert seen == [row.id for row in rows]
+        await store.delete_room(rooms[0].id)
+        left = [row.id for row in rows if row.room_id != rooms[0].id]
+        assert [row.id for row in await store.list_deliveries()] == left
 
-    async def test_a_receipt_finds_its_row_by_the_vendors_id(
+    # -- a failed row ---------------------------------------------------------------------------
+
+    async def test_a_failed_row_can_be_opened_again(self, store: ConversationStore, room: Room) -> None:
+        """Pending in its old place, without its error and its end; it can then end otherwise."""
+        row, later = await pending(store, room.id), await pending(store, room.id)
+        failed = row.replace(
+            state=DeliveryState.FAILED,
+            attempts=3,
+            error=DeliveryError(code="timeout", message="no answer"),
+            finished_at=NOW,
+            duration_ms=5.0,
+        )
+        await store.complete([failed])
+        reopened = await store.reopen_delivery(row.id)
+        assert reopened == failed.replace(
+            state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None
+        )
+        assert await store.get_delivery(row.id) == reopened
+        waiting = await store.list_deliveries(room.id, state=DeliveryState.PENDING)
+        assert [each.id for each in waiting] == [row.id, later.id]
+        assert not (await complete_one(store, reopened, attempts=4)).refused
+        assert (await row_of(store, row.id)).state is DeliveryState.SENT
+
+    async def test_a_failed_row_can_be_given_up(self, store: ConversationStore, row: Delivery) -> None:
+        """It is then skipped, for that reason, with the error it had; that is an end."""
+        error = DeliveryError(code="timeout", message="no answer")
+        failed = row.replace(state=DeliveryState.FAILED, attempts=3, error=error, finished_at=NOW)
+        await store.complete([failed])
+        dropped = await store.drop_delivery(row.id, "not worth it")
+        assert dropped == failed.replace(state=DeliveryState.SKIPPED, reason="not worth it")
+        assert await store.get_delivery(row.id) == dropped
+        assert list((await complete_one(store, row)).refused) == [row.id]
+
+    async def test_only_what_failed_is_opened_again_or_given_up(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """By that of the message and of each part, for that vendor only."""
-        row, other = await pending(store, room.id), await pending(store, room.id)
-        message, part = new_id(), new_id()
-        sent = await record_sent(store, row, message, part)
-        await record_sent(store, other, new_id(), provider="other")
-        assert await store.record_receipt("acme", message, ReceiptState.SENT) == sent.replace(
-            receipt=ReceiptState.SENT
+        """Neither what is pending, sent or skipped, nor what is not there; nothing is changed."""
+        rows = [await pending(store, room.id) for _ in range(3)]
+        await complete_one(store, rows[1])
+        await complete_one(store, rows[2], state=DeliveryState.SKIPPED, reason="muted")
+        before = await snapshot(store, room.id)
+        for row in rows:
+            with pytest.raises(StoreError, match=row.id):
+                await store.reopen_delivery(row.id)
+            with pytest.raises(StoreError, match=row.id):
+                await store.drop_delivery(row.id, "no")
+        for unknown in (f"{rows[0].event_id}:never", new_id()):
+            with pytest.raises(DeliveryNotFoundError, match=unknown):
+                await store.reopen_delivery(unknown)
+            with pytest.raises(DeliveryNotFoundError, match=unknown):
+                await store.drop_delivery(unknown, "no")
+        assert (await snapshot(store, room.id)).differences(before) == {}
+
+    # -- riding along with a commit ---------------------------------------------------------------
+
+    async def test_what_a_commit_completes_is_completed(self, store: ConversationStore, room: Room) -> None:
+        """Rows and alarms of any room, with the answer that `complete` would give."""
+        elsewhere = await store.create_room(Room())
+        row, theirs, ended = (
+            await pending(store, room.id),
+            await pending(store, elsewhere.id),
+            await pending(store, elsewhere.id),
         )
-        found = await store.record_receipt("acme", part, ReceiptState.DELIVERED)
-        assert found == sent.replace(receipt=ReceiptState.DELIVERED)
-        assert await store.get_delivery(row.id) == found
-        assert await store.record_receipt("other", message, ReceiptState.READ) is None
-        assert await store.record_receipt("acme", new_id(), ReceiptState.READ) is None
-        untouched = await store.get_delivery(other.id)
-        assert untouched is not None
-        assert untouched.receipt is None
+        await complete_one(store, ended)
+        await store.set_alarm(Alarm(id=new_id(), room_id=elsewhere.id, kind="k", due_at=NOW))
+        (alarm,) = await store.list_alarms(elsewhere.id)
+        early = reported(new_id())
+        assert await store.record_receipt(early, ReceiptState.READ) is None
+        sent = theirs.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=early.message_id)
+        result = await committed(
+            store,
+            room.id,
+            event(room.id),
+            completed=[row.replace(state=DeliveryState.SENT), sent, ended],
+            alarms_done=[alarm.id, new_id()],
+        )
+        assert list(result.completed.refused) == [ended.id]
+        assert list(result.completed.receipts) == [(sent.replace(receipt=ReceiptState.READ), early)]
+        assert (await row_of(store, row.id)).state is DeliveryState.SENT
+        assert await row_of(store, theirs.id) == sent.replace(receipt=ReceiptState.READ)
+        assert await store.list_alarms(elsewhere.id) == []
+        quiet = await committed(store, room.id, event(room.id))
+        assert (list(quiet.completed.refused), list(quiet.completed.receipts)) == ([], [])
 
-    @pytest.mark.parametrize("reached", FORWARD)
-    async def test_a_receipt_never_moves_backwards(
-        self, store: ConversationStore, row: Delivery, reached: ReceiptState
+    async def test_what_rides_along_with_a_failing_commit_is_not_written(
+        self, store: ConversationStore, room: Room
     ) -> None:
-        """Vendors report late and out of order; the furthest counts."""
-        message = new_id()
-        await record_sent(store, row, message)
-        await store.record_receipt("acme", message, reached)
-        for earlier in FORWARD[: FORWARD.index(reached) + 1]:
-            after = await store.record_receipt("acme", message, earlier)
-            assert after is not None
-            assert after.receipt is reached
-        for later in FORWARD[FORWARD.index(reached) :]:
-            after = await store.record_receipt("acme", message, later)
-            assert after is not None
-            assert after.receipt is later
-
-    async def test_a_failed_receipt_is_final(self, store: ConversationStore, row: Delivery) -> None:
-        """What failed at the vendor is not delivered by a later word."""
-        message = new_id()
-        await record_sent(store, row, message)
-        for receipt in (ReceiptState.SENT, ReceiptState.FAILED, *FORWARD):
-            after = await store.record_receipt("acme", message, receipt)
-        assert after is not None
-        assert after.receipt is ReceiptState.FAILED
-        assert await store.get_delivery(row.id) == after
-
-    async def test_a_late_record_does_not_take_a_receipt_back(
-        self, store: ConversationStore, row: Delivery
-    ) -> None:
-        """The vendor's word may overtake our own record of the end."""
-        message = new_id()
-        tried = row.replace(attempts=1, provider="acme", provider_message_id=message)
-        await store.record_deliveries([tried])
-        await store.record_receipt("acme", message, ReceiptState.DELIVERED)
-        await store.record_deliveries([tried.replace(state=DeliveryState.SENT)])
-        after = await store.get_delivery(row.id)
-        assert after is not None
-        assert (after.state, after.receipt) == (DeliveryState.SENT, ReceiptState.DELIVERED)
-
-
-async def pending(store: ConversationStore, room_id: str) -> Delivery:
-    """Commit an event to one target and return the row."""
-    (stored,) = await commit(store, room_id, event(room_id), targets=["sms"])
-    row = await store.get_delivery(f"{stored.id}:sms")
-    assert row is not None
-    return row
-
-
-async def record_sent(
-    store: ConversationStore, row: Delivery, message_id: str, *parts: str, provider: str = "acme"
-) -> Delivery:
-    """Record that a row was sent, as the vendor's message of that id."""
-    sent = row.replace(
-        state=DeliveryState.SENT,
-        provider=provider,
-        provider_message_id=message_id,
-        parts=(message_id, *parts),
-    )
-    await store.record_deliveries([sent])
-    return sent
+        """Whatever the commit fails of; a receipt that waits goes on waiting."""
+        row = await pending(store, room.id)
+        (first,) = await commit(store, room.id, event(room.id, idempotency_key="key"))
+        alarm = Alarm(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
+        await store.set_alarm(alarm)
+        early = reported(new_id())
+        await store.record_receipt(early, ReceiptState.READ)
+        sent = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=early.message_id)
+        record = await store.load(room.id)
+        assert record is not None
+        before = await snapshot(store, room.id)
+        failing: list[tuple[type[RoomKitError], dict[str, Any]]] = [
+            (StaleRoomError, {"expected_version": record.version + 1}),
+            (EventNotFoundError, {"amend": Amend(new_id(), None, None)}),
+            (EventNotFoundError, {"redact": [first.id, new_id()]}),
+            (DuplicateEventError, {}),
+        ]
+        for error, fields in failing:
+            said = event(room.id, idempotency_key=None if fields else "key")
+            with pytest.raises(error):
+                await committed(store, room.id, said, completed=[sent], alarms_done=[alarm.id], **fields)
+            assert (await snapshot(store, room.id)).differences(before) == {}
+        result = await store.complete([sent])
+        assert [status for _, status in result.receipts] == [early]

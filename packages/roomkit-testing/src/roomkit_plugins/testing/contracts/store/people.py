@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -124,6 +126,57 @@ class PeopleContract(StoreSuite):
             await store.update_participant(Participant(id="nobody", room_id=room.id, channel_id="c"))
         assert await store.list_participants(room.id) == []
 
+    async def test_somebodys_participations_are_found_over_all_rooms(self, store: ConversationStore) -> None:
+        """By id, by identity or by both, in order of room and participant; a binding is none."""
+        rooms = sorted([(await store.create_room(Room())).id for _ in range(4)])
+        who, identity = new_id(), new_id()
+
+        async def join(room_id: str, name: str, **fields: Any) -> Participant:
+            return await store.add_participant(
+                Participant(id=name, room_id=room_id, channel_id="sms", **fields)
+            )
+
+        third = await join(rooms[2], who, identity_id=identity)
+        other = await join(rooms[2], f"{who}2", identity_id=identity)
+        first = await join(rooms[0], who)
+        await join(rooms[1], "somebody else", identity_id="other")
+        await store.add_binding(binding(rooms[1], "sms", participant_id=who))
+        assert await store.find_participants(participant_id=who) == [first, third]
+        assert await store.find_participants(identity_id=identity) == [third, other]
+        assert await store.find_participants(participant_id=who, identity_id=identity) == [third]
+        assert await store.find_participants(participant_id=new_id()) == []
+        assert await store.find_participants(participant_id=who, identity_id="other") == []
+        assert len(await store.find_participants()) == 4
+        known = await store.update_participant(first.replace(identity_id=identity, display_name="F"))
+        await store.update_participant(other.replace(identity_id=None))
+        assert await store.find_participants(identity_id=identity) == [known, third]
+        await store.delete_room(rooms[0])
+        assert await store.find_participants(participant_id=who) == [third]
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 100])
+    async def test_participations_are_paged_by_the_last_one_of_the_page_before(
+        self, store: ConversationStore, limit: int
+    ) -> None:
+        """By code points; each is seen once, whoever comes and goes meanwhile, the last one seen included."""
+        names = ["B", "a", "Z", "\u00e4", "_", "10", "9", "\U0001f600", "\uffee"]
+        rooms = [(await store.create_room(Room(id=f"{name}{new_id()}"))).id for name in names]
+        identity = new_id()
+        for room_id in rooms:
+            for name in (f"b{identity}", f"B{identity}"):
+                await store.add_participant(
+                    Participant(id=name, room_id=room_id, channel_id="sms", identity_id=identity)
+                )
+        expected = sorted((room_id, f"{name}{identity}") for room_id in rooms for name in "bB")
+        seen: list[tuple[str, str]] = []
+        while page := await store.find_participants(
+            identity_id=identity, limit=limit, after=seen[-1] if seen else None
+        ):
+            seen += [(person.room_id, person.id) for person in page]
+            await store.delete_room(seen[0][0])
+        gone = {place for place in expected if place[0] == seen[0][0] and place not in seen}
+        assert seen == [place for place in expected if place not in gone]
+        assert await store.find_participants(identity_id=identity, limit=0) == []
+
     # -- identities ---------------------------------------------------------------------------
 
     @PROPERTY
@@ -193,3 +246,37 @@ class PeopleContract(StoreSuite):
             await store.link_address(nobody, "sms", address)
         assert await store.resolve_identity("sms", address) is None
         assert await store.get_identity(nobody) is None
+
+    async def test_a_deleted_identity_is_found_by_nothing(self, store: ConversationStore) -> None:
+        """Neither by its id nor by an address; the addresses are free, other identities' stay."""
+        here, gone, stays = new_id(), new_id(), new_id()
+        doomed = Identity(
+            id=new_id(), organization_id=here, channel_addresses={"sms": (gone,), "email": (gone,)}
+        )
+        await store.create_identity(doomed)
+        await store.link_address(doomed.id, "push", gone)
+        spared = await store.create_identity(
+            Identity(id=new_id(), organization_id=here, channel_addresses={"sms": (stays,)})
+        )
+        assert await store.delete_identity(doomed.id) is True
+        assert await store.delete_identity(doomed.id) is False
+        assert await store.get_identity(doomed.id) is None
+        for channel_type in ("sms", "email", "push"):
+            assert await store.resolve_identity(channel_type, gone, organization_id=here) is None
+        assert await store.resolve_identity("sms", stays, organization_id=here) == spared
+        with pytest.raises(IdentityNotFoundError, match=doomed.id):
+            await store.link_address(doomed.id, "sms", gone)
+        heir = await store.create_identity(
+            Identity(id=doomed.id, organization_id=here, channel_addresses={"sms": (gone,)})
+        )
+        assert await store.resolve_identity("sms", gone, organization_id=here) == heir
+        assert await store.resolve_identity("email", gone, organization_id=here) is None
+
+    async def test_an_address_that_went_to_somebody_else_is_theirs(self, store: ConversationStore) -> None:
+        """Also when who had it before is deleted."""
+        address = new_id()
+        former = await store.create_identity(Identity(id=new_id(), channel_addresses={"sms": (address,)}))
+        latter = await store.create_identity(Identity(id=new_id()))
+        await store.link_address(latter.id, "sms", address)
+        await store.delete_identity(former.id)
+        assert await store.resolve_identity("sms", address) == await store.get_identity(latter.id)

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StoreError
 from roomkit.abc.store import ConversationStore
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
 from roomkit.models.identity import Identity
@@ -17,7 +18,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit_plugins.testing.contracts.base import NOW, binding, event
-from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit, say, snapshot
+from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit, reported, say, snapshot
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, unique_ids
 
 __all__ = ["RoomsContract"]
@@ -57,6 +58,7 @@ class RoomsContract(StoreSuite):
         assert await store.list_observations(nowhere) == []
         assert await store.list_read_marks(nowhere) == {}
         assert await store.list_deliveries(nowhere) == []
+        assert await store.list_alarms(nowhere) == []
         assert await store.get_event_count(nowhere) == 0
 
     async def test_changing_a_room_that_is_not_there_is_an_error(self, store: ConversationStore) -> None:
@@ -71,6 +73,8 @@ class RoomsContract(StoreSuite):
             store.add_participant(person),
             store.add_task(Task(id=new_id(), room_id=nowhere, title="t")),
             store.add_observation(Observation(id=new_id(), room_id=nowhere, channel_id="c", content="o")),
+            store.set_alarm(Alarm(id=new_id(), room_id=nowhere, kind="k", due_at=NOW)),
+            store.prune_events(nowhere, NOW),
         ]
         for change in changes:
             with pytest.raises(RoomNotFoundError, match=nowhere):
@@ -114,6 +118,7 @@ class RoomsContract(StoreSuite):
             lambda: commit(store, room.id, bindings=[binding(room.id)]),
             lambda: commit(store, room.id, unbind=["channel"]),
             lambda: commit(store, room.id, participants=[person]),
+            lambda: commit(store, room.id, remove_participants=["p"]),
         ]
         for change in changes:
             before = await store.get_room(room.id)
@@ -169,11 +174,15 @@ class RoomsContract(StoreSuite):
         assert not any([gone.events, gone.bindings, gone.participants, gone.tasks, gone.observations])
         assert not gone.marks
         assert not gone.deliveries
+        assert not gone.alarms
         event_id, task_id, message_id, delivery_id = ids[doomed.id]
         assert await store.get_event(event_id) is None
         assert await store.get_task(task_id) is None
         assert await store.get_delivery(delivery_id) is None
-        assert await store.record_receipt("acme", message_id, ReceiptState.READ) is None
+        assert await store.record_receipt(reported(message_id), ReceiptState.READ) is None
+        assert "person" not in {
+            each.id for each in await store.find_participants() if each.room_id == doomed.id
+        }
         assert await store.find_event_by_key(doomed.id, "key") is None
         assert doomed.id not in await store.find_room_ids_by_channel("sms", limit=100)
         assert doomed.id not in await store.find_sender_room_ids("sms", "person", limit=100)
@@ -211,7 +220,8 @@ class RoomsContract(StoreSuite):
         row = await store.get_delivery(f"{stored.id}:sms")
         assert row is not None
         message_id = new_id()
-        await store.record_deliveries([row.replace(provider="acme", provider_message_id=message_id)])
+        await store.complete([row.replace(provider="acme", provider_message_id=message_id)])
+        await store.set_alarm(Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
         return stored.id, task.id, message_id, row.id
 
     # -- finding ------------------------------------------------------------------------------
@@ -273,43 +283,19 @@ class RoomsContract(StoreSuite):
         with pytest.raises(StoreError, match="begin again"):
             await store.find_rooms(after=room.id)
 
-    async def test_rooms_whose_timers_ran_out_are_due(self, store: ConversationStore) -> None:
-        """Open rooms, idle for longer than a timer allows, those idle longest first."""
-
-        async def room(idle: float, status: RoomStatus = RoomStatus.ACTIVE, **timers: float) -> str:
-            made = await store.create_room(Room(status=status, timers=RoomTimers(**timers)))
-            await commit(store, made.id, event(made.id), at=NOW - timedelta(seconds=idle))
-            return made.id
-
-        paused = RoomStatus.PAUSED
-        late = await room(100, inactive_after_seconds=60)
-        later = await room(200, inactive_after_seconds=60, closed_after_seconds=3600)
-        latest = await room(7200, status=paused, closed_after_seconds=3600)
-        await room(30, inactive_after_seconds=60)
-        await room(100)
-        await room(7200, status=RoomStatus.CLOSED, closed_after_seconds=3600)
-        await room(7200, status=RoomStatus.ARCHIVED, inactive_after_seconds=1)
-        await store.create_room(Room(created_at=NOW, timers=RoomTimers(inactive_after_seconds=1)))
-        assert [due.id for due in await store.rooms_due(NOW)] == [latest, later, late]
-        assert [due.id for due in await store.rooms_due(NOW, limit=2)] == [latest, later]
-        assert await store.rooms_due(NOW - timedelta(hours=3)) == []
-
-    async def test_a_room_nobody_wrote_to_is_idle_since_its_creation(self, store: ConversationStore) -> None:
-        """Its timers run from the moment it was made."""
+    async def test_a_commit_counts_as_activity_unless_it_says_otherwise(
+        self, store: ConversationStore
+    ) -> None:
+        """That is what the room's timers go by; nobody's having written yet is as good as its creation."""
         made = NOW - timedelta(seconds=90)
         room = await store.create_room(Room(created_at=made, timers=RoomTimers(inactive_after_seconds=60)))
-        assert [due.id for due in await store.rooms_due(NOW)] == [room.id]
-        assert await store.rooms_due(made + timedelta(seconds=30)) == []
-
-    async def test_activity_puts_a_timer_off(self, store: ConversationStore) -> None:
-        """A commit counts as activity unless it says otherwise."""
-        room = await store.create_room(Room(timers=RoomTimers(inactive_after_seconds=60)))
+        assert room.next_due == made + timedelta(seconds=60)
         await commit(store, room.id, event(room.id), at=NOW)
-        later = NOW + timedelta(seconds=90)
-        await commit(store, room.id, event(room.id), at=later, activity=False)
-        assert [due.id for due in await store.rooms_due(later)] == [room.id]
-        await commit(store, room.id, event(room.id), at=later)
-        assert await store.rooms_due(later + timedelta(seconds=30)) == []
+        await commit(store, room.id, event(room.id), at=NOW + timedelta(seconds=90), activity=False)
+        after = await store.get_room(room.id)
+        assert after is not None
+        assert after.timers.last_activity_at == NOW
+        assert after.next_due == NOW + timedelta(seconds=60)
 
     async def test_the_newest_room_of_a_person_is_found(self, store: ConversationStore) -> None:
         """As a participant or as a binding's participant; open rooms unless a status is asked for."""

@@ -60,6 +60,17 @@ class WorkContract(StoreSuite):
             await store.update_task(Task(id="no-such-task", room_id=room.id, title="t"))
         assert await store.list_tasks(room.id) == []
 
+    async def test_a_tasks_id_is_one_rooms(self, store: ConversationStore, room: Room) -> None:
+        """Neither adding nor updating takes it to another room."""
+        other = await store.create_room(Room())
+        task = await store.add_task(Task(id=new_id(), room_id=room.id, title="t"))
+        moved = task.replace(room_id=other.id, title="moved")
+        for change in (store.add_task(moved), store.update_task(moved)):
+            with pytest.raises(StoreError, match=task.id):
+                await change
+        assert await store.list_tasks(room.id) == [task]
+        assert await store.list_tasks(other.id) == []
+
     @PROPERTY
     @given(given_observation=records(Observation, id=unique_ids()))
     async def test_every_field_of_an_observation_is_kept(
