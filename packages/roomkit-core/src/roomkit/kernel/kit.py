@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -37,6 +38,7 @@ from roomkit.kernel.ledger import Ledger
 from roomkit.kernel.participants import Participants
 from roomkit.kernel.parts import Parts, Settings
 from roomkit.kernel.receipts import Receipts
+from roomkit.kernel.rights import Rights
 from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
 from roomkit.kernel.routing import DefaultInboundRoomRouter
 from roomkit.kernel.scope import working_for
@@ -46,6 +48,7 @@ from roomkit.kernel.signals import EPHEMERAL, Signals
 from roomkit.kernel.sources import Sources
 from roomkit.kernel.supervisor import Supervisor
 from roomkit.kernel.takeover import Takeover
+from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.kernel.tracing import ConfiguredTelemetry
 from roomkit.kernel.transcode import DefaultContentTranscoder
 from roomkit.kernel.worker import LaneWorker
@@ -74,6 +77,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 from roomkit.models.participant import Participant
+from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
 from roomkit.models.task import Observation, Task
@@ -826,10 +830,10 @@ class RoomKit:
         await self._enter()
         return await self._receipts.take(status)
 
-    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
         """Return a row of the ledger."""
         await self._written_down()
-        return await self._parts.store.get_delivery(delivery_id)
+        return await self._parts.store.get_delivery(delivery_id, organization_id=organization_id)
 
     async def list_deliveries(
         self,
@@ -838,13 +842,23 @@ class RoomKit:
         event_id: str | None = None,
         channel_id: str | None = None,
         state: DeliveryState | None = None,
+        organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[Delivery]:
-        """Return rows of the ledger in order of commit."""
+        """Return rows of the ledger in order of commit; each given filter must hold.
+
+        `after` is the id of the last row of the page before. Raises StoreError when it is gone.
+        """
         await self._written_down()
         return await self._parts.store.list_deliveries(
-            room_id, event_id=event_id, channel_id=channel_id, state=state, limit=limit, after=after
+            room_id,
+            event_id=event_id,
+            channel_id=channel_id,
+            state=state,
+            organization_id=organization_id,
+            limit=limit,
+            after=after,
         )
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
@@ -911,6 +925,107 @@ class RoomKit:
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
         return await self._parts.store.get_unread_count(room_id, channel_id)
+
+    # -- data rights --------------------------------------------------------------------------
+
+    async def export_room(self, room_id: str) -> RoomExport:
+        """Return everything that is kept of a room. Raises RoomNotFoundError.
+
+        All of it is in memory at once: for a long room take `export_room_lines`.
+        """
+        return await self.rights.exports.room(room_id)
+
+    async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
+        """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
+
+        Read in pages: what is written meanwhile may be part of it or not. Raises RoomNotFoundError.
+        """
+        async for line in self.rights.exports.room_lines(room_id):
+            yield line.model_dump_json()
+
+    async def export_person(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> PersonExport:
+        """Return what is kept of a person over all their rooms, by one of the two ids.
+
+        What they said and what they could see of others' words, deliveries to them, tasks and observations
+        that name them or can be about nobody else. A participant id that is tied to an identity leads to all
+        of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and InvalidInputError for
+        an id that is several people's.
+        """
+        return await self.rights.exports.person(
+            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
+        )
+
+    async def export_person_lines(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> AsyncIterator[str]:
+        """Yield what `export_person` returns as lines of JSON, room by room. Raises as it does."""
+        async for line in self.rights.exports.person_lines(
+            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
+        ):
+            yield line.model_dump_json()
+
+    async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
+        """Remove a room and all that belongs to it; return what was removed, and what is elsewhere.
+
+        An unknown room, or one erased before, gives a receipt that says `found_nothing`.
+        """
+        await self._enter()
+        return await self.rights.erase_room(room_id, organization_id=organization_id)
+
+    async def erase_person(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> ErasureReceipt:
+        """Erase a person, by one of the two ids; return what was done, and what was kept and why.
+
+        In each room, under its lock: their words and the answers to them are redacted, which keeps the
+        timeline's order; the participants are removed; channels that were there to reach them are detached;
+        tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`).
+        Then the identity with its addresses is deleted. Asking again finishes what was interrupted, and
+        else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
+        raises.
+        """
+        await self._enter()
+        return await self.rights.erase_person(
+            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
+        )
+
+    @cached_property
+    def rights(self) -> Rights:
+        """What exports and erases, for tools that must not start the kit: it delivers nothing by itself."""
+        return Rights(self._parts, self._rooms, self._writer, self._lanes, self._settling)
+
+    # -- organizations ------------------------------------------------------------------------
+
+    def for_organization(self, organization_id: str) -> Tenant:
+        """Return the view that has one organization's rooms and people in it, and nothing of others'."""
+        return self._tenants.of(organization_id)
+
+    @cached_property
+    def _tenants(self) -> Tenants:
+        return Tenants(
+            self,
+            self._parts,
+            self._writer,
+            self._settling,
+            self._signals,
+            self._desk,
+            self._inbound._router,
+            self._enter,
+        )
 
     # -- the ephemeral side -------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ChannelType
 
-__all__ = ["DefaultInboundRoomRouter"]
+__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter"]
 
 
 class DefaultInboundRoomRouter(InboundRoomRouter):
@@ -21,10 +21,17 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
        most recently active one when there are several.
     2. The one open room the channel is attached to, if nobody else has come to it by that channel.
     3. None: a new room. Two rooms that would do are no answer, and neither is somebody else's.
+
+    With an `organization_id` only that organization's rooms are there.
     """
 
-    def __init__(self, store: ConversationStore) -> None:
+    def __init__(self, store: ConversationStore, *, organization_id: str | None = None) -> None:
         self._store = store
+        self._organization_id = organization_id
+
+    def within(self, organization_id: str) -> DefaultInboundRoomRouter:
+        """Return a router that finds rooms of one organization alone."""
+        return DefaultInboundRoomRouter(self._store, organization_id=organization_id)
 
     @override
     async def route(
@@ -36,15 +43,43 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
         message: InboundMessage | None = None,
     ) -> str | None:
         if participant_id:
-            own = await self._store.find_sender_room_ids(channel_id, participant_id, limit=1)
+            own = await self._store.find_sender_room_ids(
+                channel_id, participant_id, limit=1, organization_id=self._organization_id
+            )
             if own:
                 return own[0]
-        rooms = await self._store.find_room_ids_by_channel(channel_id, limit=2)
+        rooms = await self._store.find_room_ids_by_channel(
+            channel_id, limit=2, organization_id=self._organization_id
+        )
         if len(rooms) == 1:
             record = await self._store.load(rooms[0])
             if record is not None and _is_free(record, channel_id, participant_id):
                 return rooms[0]
         return None
+
+
+class OrganizationRouter(InboundRoomRouter):
+    """Asks another router, and takes nothing but rooms of one organization for an answer."""
+
+    def __init__(self, router: InboundRoomRouter, store: ConversationStore, organization_id: str) -> None:
+        self._router = router
+        self._store = store
+        self._organization_id = organization_id
+
+    @override
+    async def route(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        participant_id: str | None = None,
+        *,
+        message: InboundMessage | None = None,
+    ) -> str | None:
+        room_id = await self._router.route(channel_id, channel_type, participant_id, message=message)
+        if room_id is None:
+            return None
+        room = await self._store.get_room(room_id, organization_id=self._organization_id)
+        return None if room is None else room_id
 
 
 def _is_free(record: RoomRecord, channel_id: str, sender_id: str | None) -> bool:
