@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from roomkit.abc.errors import LockLostError, StoreUnavailableError
 from roomkit_plugins.postgres import PostgresConfig, PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.testing.services import PostgresDatabases
@@ -18,8 +19,8 @@ type RealtimeMaker = Callable[..., PostgresRealtime]
 
 
 def configured(dsn: str, **options: object) -> PostgresConfig:
-    """Return a configuration that is patient for a second."""
-    return PostgresConfig.model_validate({"dsn": dsn, "acquire_timeout": 1.0, **options})
+    """Return a configuration for a database."""
+    return PostgresConfig.model_validate({"dsn": dsn, **options})
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -27,6 +28,16 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # sockets and servers
             await asyncio.sleep(0)
+
+
+async def once_back[T](attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try what a server that just came back may be too slow for, until it works."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await attempt()
+            except (LockLostError, StoreUnavailableError):
+                await asyncio.sleep(0)
 
 
 def end_sessions(dsn: str) -> None:

@@ -110,7 +110,9 @@ class Line[O: Order]:
         """See whether there is something to do."""
         self._news.set()
         if self._task is None and not self._closing.is_set():
-            self._task = asyncio.create_task(self._serve(), name=self._name)
+            self._task = asyncio.create_task(
+                self._serve(), name=self._name
+            )  # supervised: close() waits for it
 
     async def close(self) -> None:
         """End the connection in good order; orders that wait fail. Idempotent."""

@@ -10,8 +10,6 @@ from roomkit.plugins import hookimpl
 if TYPE_CHECKING:
     from roomkit.plugins import DoctorReport, Registry
 
-_CONFIG = "roomkit_plugins.postgres:PostgresConfig"
-
 
 @hookimpl
 def roomkit_register(registry: Registry) -> None:
@@ -20,21 +18,21 @@ def roomkit_register(registry: Registry) -> None:
         "store",
         "postgres",
         "roomkit_plugins.postgres:PostgresStore",
-        config=_CONFIG,
+        config="roomkit_plugins.postgres:PostgresConfig",
         summary="Rooms, timelines and deliveries in PostgreSQL: many workers share them.",
     )
     registry.add(
         "locks",
         "postgres",
         "roomkit_plugins.postgres:PostgresLockManager",
-        config=_CONFIG,
+        config="roomkit_plugins.postgres:PostgresConfig",
         summary="Room locks for many workers: advisory locks, all over one connection.",
     )
     registry.add(
         "realtime",
         "postgres",
         "roomkit_plugins.postgres:PostgresRealtime",
-        config=_CONFIG,
+        config="roomkit_plugins.postgres:PostgresConfig",
         summary="Typing, presence and other signals between workers, by LISTEN and NOTIFY.",
     )
 

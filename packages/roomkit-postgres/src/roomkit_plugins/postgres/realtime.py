@@ -188,8 +188,7 @@ class _Server:
         self._topics: dict[str, _Topic] = {}  # bound: the topics with subscribers here, by channel
         self._numbers = count()
         self._parts: list[str] = []  # bound: MAX_EVENT_BYTES; the parts of one event that came so far
-        # bound: what came and was not handed out yet, which waits for nobody
-        self._heard: asyncio.Queue[tuple[str, EphemeralEvent]] = asyncio.Queue()
+        self._heard: asyncio.Queue[tuple[str, EphemeralEvent]] = asyncio.Queue()  # bound: emptied at once
         self._handing_out: asyncio.Task[None] | None = None
         self.interruptions = 0
         self.unreadable = 0
@@ -200,7 +199,9 @@ class _Server:
 
     async def listen(self, channel: str, name: str) -> None:
         if self._handing_out is None:
-            self._handing_out = asyncio.create_task(self._hand_out(), name="roomkit-postgres-signals")
+            self._handing_out = asyncio.create_task(  # supervised: close() cancels it and waits
+                self._hand_out(), name="roomkit-postgres-signals"
+            )
         topic = self._topics.setdefault(channel, _Topic(name))
         topic.subscribers += 1
         await self.ask(_Listen(channel))
