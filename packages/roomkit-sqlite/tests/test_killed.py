@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KILLS = 64
+KILLS = 56
 
 
 def test_nothing_acknowledged_is_lost_and_every_delivery_ends_after_any_kill(path: Path) -> None:

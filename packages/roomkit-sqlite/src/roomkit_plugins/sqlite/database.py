@@ -220,6 +220,18 @@ class Database:
         result: T = await job.outcome
         return result
 
+    async def maintain(self, work: Work[None]) -> None:
+        """Run `work` between two transactions; writes wait for it."""
+        await self.open()
+        assert self._writer is not None
+        try:
+            await self._writer.run(work)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        except ValueError as error:
+            self._raise_if_closed(error)
+            raise
+
     async def _write(self) -> None:
         assert self._writer is not None
         jobs: list[_Job] = []  # bound: _BATCH

@@ -150,10 +150,10 @@ def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     conditions.given("r.organization_id = ?", query.organization_id)
     conditions.given("r.status = ?", None if query.status is None else str(query.status))
     if query.after is not None:
-        place = one(connection, "SELECT seq FROM rooms WHERE id = ?", (query.after,))
-        if place is None:
+        place = one(connection, "SELECT seq, organization_id FROM rooms WHERE id = ?", (query.after,))
+        if place is None or query.organization_id not in (None, place[1]):
             raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
-        conditions.all("r.seq > ?", *place)
+        conditions.all("r.seq > ?", place[0])
     for key, value in query.metadata.items():
         _narrow(conditions, key, value)
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"

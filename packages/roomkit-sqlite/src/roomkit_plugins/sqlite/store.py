@@ -29,6 +29,7 @@ from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit_plugins.sqlite import backup, leases, ledger, reading, writing
 from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepared
+from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import Database
 from roomkit_plugins.sqlite.errors import translated
@@ -108,6 +109,16 @@ class SQLiteStore(ConversationStore):
         await self._database.open()
         target = Path(path)
         await asyncio.to_thread(backup.write, self.config.path, target, self.config.busy_timeout)
+
+    async def compact(self) -> None:
+        """Rewrite the file, so that nothing of what was removed or redacted is left in or beside it.
+
+        Redaction itself takes the words out of every record; the search index and the log of the file
+        may hold single ones until they are written over. Writes wait meanwhile, and the disk needs
+        room for the file once more. Raises StoreLockedError when somebody reads old contents for longer
+        than `busy_timeout`.
+        """
+        await self._database.maintain(compact)
 
     @staticmethod
     async def plan_migration(path: str | os.PathLike[str]) -> MigrationPlan:
