@@ -37,7 +37,7 @@ class Link:
     """Asks the server, in the order of asking; reconnects, and asks again what was not answered.
 
     So a command may be done twice, and must be one that does no harm then. Every question ends: with
-    an answer, with what was wrong, or at its deadline. There is a task only while there are questions.
+    an answer, with what was wrong, or at its deadline. It connects for the first.
 
     `limit` bounds how many wait; beyond it the one that waited longest fails. `on_connect` is called
     whenever there is a new connection.
@@ -61,6 +61,9 @@ class Link:
         self._asked: deque[Question] = deque()  # bound: _BATCH
         self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._busy = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._trouble: Exception | None = None
         self._closed = False
 
@@ -74,6 +77,8 @@ class Link:
         if self._limit is not None and len(self._waiting) >= self._limit:
             _fail(self._waiting.popleft(), self._trouble or ConnectionError("too much waits to be sent"))
         self._waiting.append(question)
+        self._busy.set()
+        self._idle.clear()
         if self._task is None:
             self._task = loop.create_task(self._run(), name="redis-link")  # supervised: close() ends it
         return question
@@ -88,8 +93,14 @@ class Link:
 
     async def settle(self, patience: float) -> None:
         """Wait until everything that was asked is answered, for a while."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=patience)
+        self._purge()
+        if not self._waiting and not self._asked:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
 
     async def close(self, patience: float) -> None:
         """Take no more questions, wait a while for those asked, then disconnect. Idempotent."""
@@ -105,8 +116,12 @@ class Link:
     async def _run(self) -> None:
         pause = Pause()
         try:
-            await asyncio.sleep(0)  # who is due in this turn of the loop travels with the first
-            while self._waiting:
+            while True:
+                if not self._waiting:
+                    self._busy.clear()
+                    self._idle.set()
+                    await self._busy.wait()
+                    await asyncio.sleep(0)  # who is due in this turn of the loop travels with the first
                 try:
                     await self._exchange(self._connection or await self._connect())
                     pause = Pause()
@@ -121,6 +136,7 @@ class Link:
         finally:
             self._task = None
             self._fail_all(ConnectionError("the connection was closed"))
+            self._idle.set()
 
     async def _connect(self) -> AbstractConnection:
         connection = await self._server.connect()
