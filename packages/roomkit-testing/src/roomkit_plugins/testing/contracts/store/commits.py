@@ -424,12 +424,11 @@ class CommitContract(StoreSuite):
         elsewhere = await store.create_room(Room())
         task = await store.add_task(Task(id=new_id(), room_id=elsewhere.id, title="theirs"))
         before = await snapshot(store, room.id)
-        taken = [
-            Task(id=new_id(), room_id=room.id, title="mine"),
-            task.replace(room_id=room.id, title="mine"),
-        ]
+        mine = Task(id=new_id(), room_id=room.id, title="mine")
         with pytest.raises(StoreError, match=task.id):
-            await commit(store, room.id, event(room.id), tasks=taken, metadata={"a": 1})
+            await commit(
+                store, room.id, event(room.id), tasks=[mine, mine.replace(id=task.id)], metadata={"a": 1}
+            )
         assert (await snapshot(store, room.id)).differences(before) == {}
         assert await store.list_tasks(elsewhere.id) == [task]
 

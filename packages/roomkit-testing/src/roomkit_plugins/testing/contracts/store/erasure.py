@@ -69,7 +69,7 @@ class ErasureContract(StoreSuite):
     async def test_nothing_of_a_redacted_event_is_shown_any_more(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Neither its text, former and present, nor its author, payload, metadata: by nothing it has to say."""
+        """Neither its text, former and present, nor its author, payload and metadata, by any way."""
         secret = f"secret{new_id()}"
         for each in (store, other):
             assert await each.load(room.id, recent=10, key="key") is not None

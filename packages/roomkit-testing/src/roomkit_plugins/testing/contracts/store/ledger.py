@@ -124,7 +124,7 @@ class LedgerContract(StoreSuite):
     async def test_a_row_that_has_ended_is_not_changed_again(
         self, store: ConversationStore, row: Delivery, ended: DeliveryState
     ) -> None:
-        """Whoever comes late with another end, or takes it for pending still, is refused and changes nothing."""
+        """Whoever comes late with another end, or takes it for pending still, is refused."""
         final = row.replace(state=ended, attempts=1, finished_at=NOW)
         await store.complete([final])
         for state in DeliveryState:

@@ -138,7 +138,7 @@ class ReceiptsContract(StoreSuite):
     async def test_waiting_receipts_are_matched_in_order_of_arrival(
         self, store: ConversationStore, row: Delivery
     ) -> None:
-        """For the message and its parts, each with the row after it; one that comes late moves nothing back."""
+        """Of the message and its parts, each with the row after it; one that is behind moves nothing back."""
         message, part = new_id(), new_id()
         early = [
             (reported(part, status="1"), ReceiptState.QUEUED),

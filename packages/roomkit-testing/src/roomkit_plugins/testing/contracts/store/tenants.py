@@ -99,7 +99,7 @@ class TenantsContract(StoreSuite):
     async def test_what_is_anothers_is_answered_like_what_is_not_there(
         self, store: ConversationStore, name: str
     ) -> None:
-        """Also what is of no organization, and for an organization nobody knows; without one, all is there."""
+        """Also what is of no organization, and for one that nobody knows; asked without one, all is there."""
         lookup = LOOKUPS[name]
         here, there = new_id(), new_id()
         places = {org: await Tenancy(org).furnish(store) for org in (here, there, None)}
@@ -121,7 +121,10 @@ class TenantsContract(StoreSuite):
         here, there = new_id(), new_id()
         places = [await Tenancy(org).furnish(store) for org in (here, there, here, None, here)]
         mine = [place for place in places if place.room.organization_id == here]
-        rooms, rows, cursor, last = [], [], None, None
+        rooms: list[str] = []
+        rows: list[str] = []
+        cursor: str | None = None
+        last: str | None = None
         while page := await store.list_rooms(limit=1, organization_id=here, offset=len(rooms)):
             rooms += [room.id for room in page]
         assert rooms == [place.room.id for place in mine]
