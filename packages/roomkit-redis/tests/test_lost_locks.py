@@ -53,6 +53,32 @@ async def test_a_network_that_swallows_everything_is_given_up(proxy: CutProxy, w
             pytest.fail("nothing can have been granted")
 
 
+async def test_a_greeting_that_hangs_is_given_up(proxy: CutProxy, worker: Worker) -> None:
+    """And another connection tried: the network is back by then."""
+    locks = worker(proxy.url, connect_timeout=0.1)
+    proxy.hold()
+    entering = asyncio.create_task(locks.locked("room").__aenter__())
+    await until(lambda: locks._link._trouble)
+    proxy.cut()
+    proxy.release()
+    async with asyncio.timeout(PATIENCE):
+        await entering
+
+
+async def test_wrong_credentials_are_not_tried_without_pause(
+    redis_url: str, proxy: CutProxy, worker: Worker
+) -> None:
+    """However often somebody asks."""
+    locks = worker(proxy.url.replace("redis://", "redis://nobody:wrong@"))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 0.5:
+        with pytest.raises(LockLostError, match="refuses the credentials"):
+            async with locks.locked("room"):
+                pytest.fail("there is no such user")
+    assert proxy.connections < 10
+
+
 @pytest.mark.parametrize("answer_is_lost", [False, True])
 async def test_a_lost_question_is_asked_again(proxy: CutProxy, worker: Worker, answer_is_lost: bool) -> None:
     """Whether the server had done it or not, one lock is held, and given back."""

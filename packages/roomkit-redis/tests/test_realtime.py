@@ -7,11 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
 from redis.asyncio import Redis
 
 from roomkit.abc.errors import InvalidInputError, ProviderError
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.redis import RedisRealtime
+from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 from roomkit_plugins.testing.services import CutProxy, RedisServer
 
 from .conftest import PATIENCE, Backend, signal, until
@@ -38,6 +40,13 @@ async def test_every_worker_sees_each_signal_once_and_in_order(backend: Backend)
     await publish(workers[0], *range(50))
     await until(lambda: all(len(numbers) >= 50 for numbers in heard))
     assert heard == [list(range(50))] * 3
+
+
+@PROPERTY
+@given(event=records(EphemeralEvent))
+def test_what_is_sent_is_what_is_read(event: EphemeralEvent) -> None:
+    """Field by field."""
+    assert EphemeralEvent.model_validate_json(event.model_dump_json()) == event
 
 
 async def test_a_cut_subscription_is_made_again(

@@ -155,9 +155,11 @@ class Link:
 
     async def _exchange(self, connection: AbstractConnection) -> None:
         asked = self._asked
-        self._purge()
+        now = asyncio.get_running_loop().time()
         while self._waiting and len(asked) < _BATCH:
-            asked.append(self._waiting.popleft())
+            question = self._waiting.popleft()
+            if self._is_due(question, now):
+                asked.append(question)
         if not asked:
             return
         for question in asked:
@@ -186,7 +188,6 @@ class Link:
         self._trouble = error
         if is_refusal(error):
             self._fail_all(error)
-            return
         await pause.wait()
         self._purge()
 
@@ -198,16 +199,14 @@ class Link:
     def _purge(self) -> None:
         """Forget what nobody waits for any more, and what came too late."""
         now = asyncio.get_running_loop().time()
-        kept = []  # bound: those that wait
-        for question in self._waiting:
-            if question.answer.done():
-                continue
-            if question.deadline <= now:
-                _fail(question, self._trouble or ConnectionError("there was no answer in time"))
-            else:
-                kept.append(question)
-        if len(kept) < len(self._waiting):
-            self._waiting = deque(kept)  # bound: as before
+        due = [question for question in self._waiting if self._is_due(question, now)]
+        if len(due) < len(self._waiting):
+            self._waiting = deque(due)  # bound: as before
+
+    def _is_due(self, question: Question, now: float) -> bool:
+        if question.deadline <= now:
+            _fail(question, self._trouble or ConnectionError("there was no answer in time"))
+        return not question.answer.done()
 
     def _fail_all(self, error: Exception) -> None:
         while self._asked or self._waiting:

@@ -128,12 +128,18 @@ class Listener:
             while True:
                 kind, channel, message = await connection.read_response()
                 if kind == b"message":
-                    await self._hear(channel, message)
+                    await self._show(channel, message)
                 elif kind == b"subscribe":
                     self._confirm(channel)
         finally:
             telling.cancel()
             await asyncio.wait([telling])
+
+    async def _show(self, channel: bytes, message: bytes) -> None:
+        try:
+            await self._hear(channel, message)
+        except Exception:
+            logger.exception("A message from %s could not be taken", self._server)
 
     async def _tell(self, connection: AbstractConnection) -> None:
         """Send what changed. A failure is seen by whoever reads: the connection is closed with it."""

@@ -176,7 +176,7 @@ class RedisLockManager(RoomLockManager):
     # -- being told -------------------------------------------------------------------------------
 
     async def _told(self, _channel: bytes, owner: bytes) -> None:
-        wait = self._waits.get(owner.decode())
+        wait = self._waits.get(owner.decode(errors="replace"))
         if wait is not None:
             wait.told.set()
 

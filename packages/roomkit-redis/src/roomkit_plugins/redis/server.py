@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -47,6 +48,7 @@ class Server:
                 "characters of the password percent-encoded, and only options of a connection after `?`"
             )
         self._kind, self._options = kind, options = made
+        self._connect_timeout = config.connect_timeout
         self.database = int(kind(**options).db)
         place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self._name = f"redis at {place}/{self.database}"
@@ -59,7 +61,8 @@ class Server:
         """Return a new connection, ready for commands. Raises what TROUBLE names."""
         connection = self._kind(**self._options)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # the library's
+            async with asyncio.timeout(self._connect_timeout):  # with the greeting, which has no limit else
+                await connection.connect()  # type: ignore[no-untyped-call]  # the library's
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
