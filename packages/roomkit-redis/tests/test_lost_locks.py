@@ -253,8 +253,29 @@ async def test_a_user_that_may_too_little_is_told(redis_url: str, worker: Worker
     await client.execute_command("ACL", "DELUSER", "limited")
 
 
-async def test_closing_without_a_server_ends(proxy: CutProxy, worker: Worker) -> None:
-    """In bounded time, with a lock held and one waited for."""
+async def test_a_worker_that_may_not_listen_asks(
+    redis_url: str, proxy: CutProxy, worker: Worker, client: Redis
+) -> None:
+    """Once a second; and it does not knock at the server without pause."""
+    await client.execute_command(
+        "ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-subscribe"
+    )
+    holder, waiter = worker(), worker(proxy.url.replace("redis://", "redis://limited:word@"))
+    async with holder.locked("room"):
+        waiting = asyncio.create_task(waiter.locked("room").__aenter__())
+        end = asyncio.get_running_loop().time() + 0.5
+        await until(lambda: asyncio.get_running_loop().time() > end)
+        assert proxy.connections < 10
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    await client.execute_command("ACL", "DELUSER", "limited")
+
+
+async def test_closing_without_a_server_ends(
+    proxy: CutProxy, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bounded time, with a lock held."""
+    monkeypatch.setattr("roomkit_plugins.redis.locks._CLOSING", 0.05)
     locks = worker(proxy.url)
 
     async def hold(locks: RedisLockManager, entered: asyncio.Event) -> None:

@@ -34,6 +34,7 @@ class Listener:
         self._unconfirmed: dict[bytes, int] = {}  # bound: the channels; how many SUBSCRIBE are under way
         self._wish = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._pause = Pause()
         self._closed = False
         self._trouble: Exception | None = None
         self.interruptions = 0
@@ -85,7 +86,6 @@ class Listener:
     # -- the task ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        pause = Pause()
         while True:
             try:
                 connection = await self._server.connect()
@@ -93,14 +93,13 @@ class Listener:
                 self._stumble(error)
             else:
                 try:
-                    pause = Pause()
                     await self._serve(connection)
                 except TROUBLE as error:
                     self.interruptions += 1
                     self._stumble(error)
                 finally:
                     await connection.disconnect(nowait=True)
-            await pause.wait()
+            await self._pause.wait()
 
     def _stumble(self, error: Exception) -> None:
         loop = asyncio.get_running_loop()
@@ -166,6 +165,7 @@ class Listener:
         if heard is None or heard.done():
             return
         heard.set_result(None)
+        self._pause = Pause()
         if self._trouble is not None:
             self._trouble = None
             logger.info("%s is listened to again", self._server)
