@@ -72,12 +72,15 @@ FIND_FENCE: Final = "select to_regclass('roomkit_fence') is not null"
 # Each of these two is one message, so one transaction that no client can be stopped in the middle of.
 MAKE_FENCE: Final = f"{_IN_TURN} create sequence if not exists roomkit_fence"
 
-# Tokens come from a sequence, so they rise whatever the clock does. A sequence falls back with a backup
-# that is restored, or a standby that lagged behind; but then every session is new, and each new session lifts
-# the sequence to the clock, in microseconds since 1970, which is beyond every token given before: nobody
-# takes a million locks a second. The second of slack leaves no moment in which lifting could lower it.
+# Tokens come from a sequence, so they rise whatever the clock does. A sequence falls back when a backup is
+# restored, when a standby that lagged behind takes over, and by the last moments when the server crashes, as
+# ORDERS does not wait for the disk. But then every session is new, and each new session lifts the sequence:
+# to the clock, in microseconds since 1970, which is beyond all tokens that are older than a moment, and by a
+# million at least, which is beyond those of that moment. Lifting itself waits for the disk, and for the
+# standbys where commits do. It cannot lower: while it runs nobody takes a million locks.
 RAISE_FENCE: Final = f"""{_IN_TURN}
-select case when now_us > last_value + 1000000 then setval('roomkit_fence', now_us) end
+select set_config('synchronous_commit', 'on', true);
+select setval('roomkit_fence', greatest(now_us, last_value + 1000000))
 from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us) as clock, roomkit_fence
 """
 
