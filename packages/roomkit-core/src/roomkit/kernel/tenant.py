@@ -62,14 +62,12 @@ class Tenant:
     def __init__(
         self,
         kit: RoomKit,
-        parts: Parts,
         organization_id: str,
         inbound: Inbound,
         enter: Callable[[], Awaitable[None]],
     ) -> None:
         self._kit = kit
-        self._parts = parts
-        self._store = parts.store
+        self._store = kit.store
         self._id = organization_id
         self._inbound = inbound
         self._enter = enter
@@ -387,9 +385,7 @@ class Tenant:
 
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         """Return a row of the ledger."""
-        if await self._store.get_delivery(delivery_id, organization_id=self._id) is None:
-            return None
-        return await self._kit.get_delivery(delivery_id)
+        return await self._kit.get_delivery(delivery_id, organization_id=self._id)
 
     async def list_deliveries(
         self,
@@ -404,9 +400,7 @@ class Tenant:
         """Return rows of the organization's rooms in order of commit. Raises StoreError."""
         if after is not None and await self.get_delivery(after) is None:
             raise StoreError(f"there is no delivery {after!r} to go on after: begin again")
-        if self._parts.ledger:
-            await self._parts.ledger.flush()
-        return await self._store.list_deliveries(
+        return await self._kit.list_deliveries(
             room_id,
             event_id=event_id,
             channel_id=channel_id,
@@ -512,7 +506,7 @@ class Tenants:
             own = OrganizationRouter(router, parts.store, organization_id)
         rooms = _OwnRooms(parts, self._writer, self._settling, organization_id)
         inbound = Inbound(parts, rooms, self._writer, self._settling, self._signals, own, self._desk)
-        return Tenant(self._kit, parts, organization_id, inbound, self._enter)
+        return Tenant(self._kit, organization_id, inbound, self._enter)
 
 
 class _OwnRooms(Rooms):
