@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roomkit.abc.clock import SystemClock
 from roomkit.abc.errors import (
     IdentityNotFoundError,
     InvalidInputError,
@@ -33,6 +34,7 @@ from roomkit.models import (
     RoomStatus,
     Task,
 )
+from roomkit.models.base import utcnow
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.rights import ErasureReceipt, ExportLine, PersonExport, RoomExport
@@ -642,27 +644,41 @@ async def test_a_kit_that_was_never_started_erases_and_delivers_nothing(
 # -- retention ----------------------------------------------------------------------------------
 
 
-@pytest.mark.virtual_time(io_patience=0.02, horizon=40 * 86_400.0)
+class Calendar(SystemClock):
+    """A clock whose days the test counts: the store's threads need no patience with it."""
+
+    def __init__(self) -> None:
+        self.today = utcnow()
+
+    def now(self) -> datetime:
+        return self.today
+
+    async def pass_by(self, kit: Any, **time: float) -> None:
+        """Let time go by, and have the kit see to what is due then."""
+        self.today += timedelta(**time)
+        await kit.sweep_room_timers()
+
+
 async def test_a_room_keeps_its_events_for_so_long(store: ConversationStore, staging: Staging) -> None:
     """From creation to removal, over days; a new term holds from then on, and None ends it."""
-    async with staging(store=store, single_process=True, lease_seconds=9e4, sweep_interval=86_400) as stage:
+    calendar = Calendar()
+    async with staging(store=store, single_process=True, clock=calendar) as stage:
+        kit = stage.kit
         await stage.open("kept", retention="2d")
         await stage.socket("alice")
-        await stage.kit.attach_channel("kept", "alice")
+        await kit.attach_channel("kept", "alice")
         await stage.say("old", room="kept")
         await stage.say("old", room="r1")
-        await asyncio.sleep(86_400)
+        await calendar.pass_by(kit, days=1)
         await stage.say("newer", room="kept")
-        await asyncio.sleep(86_400 + 2 * 3600)
-        await stage.kit.sweep_room_timers()
+        await calendar.pass_by(kit, days=1, hours=1)
         assert await stage.texts("kept") == ["newer"]
         assert await stage.texts("r1") == ["old"]
         assert stage.facts("events_pruned")
-        await stage.kit.set_retention("kept", None)
-        await asyncio.sleep(5 * 86_400)
+        await kit.set_retention("kept", None)
+        await calendar.pass_by(kit, days=5)
         assert await stage.texts("kept") == ["newer"]
-        await stage.kit.set_retention("kept", timedelta(days=1))
-        await asyncio.sleep(2 * 3600)
-        await stage.kit.sweep_room_timers()
+        await kit.set_retention("kept", timedelta(days=1))
+        await calendar.pass_by(kit, hours=1)
         assert await stage.texts("kept") == []
-        assert (await stage.kit.get_room("kept")).latest_index > 0
+        assert (await kit.get_room("kept")).latest_index > 0

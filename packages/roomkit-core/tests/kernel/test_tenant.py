@@ -1,0 +1,339 @@
+"""One organization's view of a kit: to it, what is another's is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roomkit.abc.errors import (
+    IdentityNotFoundError,
+    InvalidInputError,
+    KitClosedError,
+    RoomNotFoundError,
+)
+from roomkit.abc.router import InboundRoomRouter
+from roomkit.abc.store import ConversationStore
+from roomkit.kernel.tenant import Tenant
+from roomkit.memory.store import InMemoryStore
+from roomkit.models import Access, DeliveryState, InboundMessage, Observation, Task
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.rights import ErasureReceipt
+from roomkit.plugins import ComponentNotFoundError, PluginManager
+from roomkit_plugins.testing import MockIdentityResolver
+
+type Staging = Callable[..., Any]
+WORDS = TextContent(body="hello")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
+    """Return an empty store of each kind that is installed."""
+    if request.param == "memory":
+        return InMemoryStore()
+    try:
+        made = PluginManager().create("store", request.param, {"path": str(tmp_path / "rooms.db")})
+    except ComponentNotFoundError:
+        pytest.skip(f"roomkit-{request.param} is not installed")
+    assert isinstance(made, ConversationStore)
+    return made
+
+
+@pytest.fixture
+async def house(store: ConversationStore, staging: Staging) -> AsyncIterator[Any]:
+    """Return a stage over the store."""
+    async with staging(store=store, single_process=True) as stage:
+        yield stage
+
+
+def message(text: str, *, channel: str = "web", by: str = "ann", **fields: Any) -> InboundMessage:
+    return InboundMessage(channel_id=channel, sender_id=by, content=TextContent(body=text), **fields)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What one organization has: one of each."""
+
+    room: str
+    event: str
+    delivery: str
+    task: str
+    identity: str
+    participant: str
+    address: str
+
+    @classmethod
+    def unknown(cls) -> Ids:
+        """Ids of nothing."""
+        return cls(*(f"no-{name}" for name in cls.__dataclass_fields__))
+
+
+async def settle_in(stage: Any, tenant: Tenant, person: str) -> Ids:
+    """Have an organization use the kit: a room, a person, an identity, a task, a delivery that failed."""
+    room = await tenant.create_room({"name": person})
+    for channel_id in ("web", "broken"):
+        await tenant.attach_channel(room.id, channel_id)
+    result = await tenant.process_inbound(message("hello", by=person), room_id=room.id)
+    identity = await tenant.create_identity(person, channel_addresses={"sms": [f"+1-{person}"]})
+    await tenant.resolve_participant(room.id, person, identity.id)
+    await stage.kit.store.add_task(Task(id=f"task-{person}", room_id=room.id, title="call back"))
+    seen = Observation(id=f"seen-{person}", room_id=room.id, channel_id="web", content="in a hurry")
+    await stage.kit.store.add_observation(seen)
+    (delivery,) = await tenant.list_deliveries(state=DeliveryState.FAILED)
+    return Ids(
+        room=room.id,
+        event=result.event.id,
+        delivery=delivery.id,
+        task=f"task-{person}",
+        identity=identity.id,
+        participant=person,
+        address=f"+1-{person}",
+    )
+
+
+async def collected(lines: AsyncIterator[str]) -> list[str]:
+    return [line async for line in lines]
+
+
+CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
+    # Each is called on one organization's view with ids of the other's, or of nothing; `own` are its own.
+    "get_room": lambda view, ids, own: view.get_room(ids.room),
+    "find_rooms": lambda view, ids, own: view.find_rooms(after=ids.room),
+    "close_room": lambda view, ids, own: view.close_room(ids.room),
+    "archive_room": lambda view, ids, own: view.archive_room(ids.room),
+    "delete_room": lambda view, ids, own: view.delete_room(ids.room),
+    "update_room_metadata": lambda view, ids, own: view.update_room_metadata(ids.room, {"a": 1}),
+    "set_retention": lambda view, ids, own: view.set_retention(ids.room, timedelta(seconds=1)),
+    "check_room_timers": lambda view, ids, own: view.check_room_timers(ids.room),
+    "get_timeline": lambda view, ids, own: view.get_timeline(ids.room),
+    "get_event": lambda view, ids, own: view.get_event(ids.event),
+    "list_tasks": lambda view, ids, own: view.list_tasks(ids.room),
+    "get_task": lambda view, ids, own: view.get_task(ids.task),
+    "list_observations": lambda view, ids, own: view.list_observations(ids.room),
+    "attach_channel": lambda view, ids, own: view.attach_channel(ids.room, "web"),
+    "detach_channel": lambda view, ids, own: view.detach_channel(ids.room, "web"),
+    "mute": lambda view, ids, own: view.mute(ids.room, "web"),
+    "unmute": lambda view, ids, own: view.unmute(ids.room, "web"),
+    "set_access": lambda view, ids, own: view.set_access(ids.room, "web", Access.NONE),
+    "set_visibility": lambda view, ids, own: view.set_visibility(ids.room, "web", "none"),
+    "update_binding_metadata": lambda view, ids, own: view.update_binding_metadata(ids.room, "web", {"a": 1}),
+    "get_binding": lambda view, ids, own: view.get_binding(ids.room, "web"),
+    "list_bindings": lambda view, ids, own: view.list_bindings(ids.room),
+    "mark_read": lambda view, ids, own: view.mark_read(ids.room, "web", ids.event),
+    "mark_read of an own room": lambda view, ids, own: view.mark_read(own.room, "web", ids.event),
+    "mark_all_read": lambda view, ids, own: view.mark_all_read(ids.room, "web"),
+    "get_unread_count": lambda view, ids, own: view.get_unread_count(ids.room, "web"),
+    "ensure_participant": lambda view, ids, own: view.ensure_participant(ids.room, "web", "eve"),
+    "resolve_participant": lambda view, ids, own: view.resolve_participant(
+        ids.room, ids.participant, own.identity
+    ),
+    "resolve_participant in an own room": lambda view, ids, own: view.resolve_participant(
+        own.room, own.participant, ids.identity
+    ),
+    "remove_participant": lambda view, ids, own: view.remove_participant(ids.room, ids.participant),
+    "list_participants": lambda view, ids, own: view.list_participants(ids.room),
+    "get_identity": lambda view, ids, own: view.get_identity(ids.identity),
+    "resolve_identity": lambda view, ids, own: view.resolve_identity("sms", ids.address),
+    "link_address": lambda view, ids, own: view.link_address(ids.identity, "sms", "+666"),
+    "process_inbound": lambda view, ids, own: view.process_inbound(message("eve"), room_id=ids.room),
+    "send_event": lambda view, ids, own: view.send_event(ids.room, "system", WORDS),
+    "edit_event": lambda view, ids, own: view.edit_event(ids.room, ids.event, WORDS),
+    "edit_event of an own room": lambda view, ids, own: view.edit_event(own.room, ids.event, WORDS),
+    "delete_event": lambda view, ids, own: view.delete_event(ids.room, ids.event),
+    "delete_event of an own room": lambda view, ids, own: view.delete_event(own.room, ids.event),
+    "get_delivery": lambda view, ids, own: view.get_delivery(ids.delivery),
+    "list_deliveries": lambda view, ids, own: view.list_deliveries(ids.room),
+    "list_deliveries of an event": lambda view, ids, own: view.list_deliveries(event_id=ids.event),
+    "list_deliveries after one": lambda view, ids, own: view.list_deliveries(after=ids.delivery),
+    "retry_delivery": lambda view, ids, own: view.retry_delivery(ids.delivery),
+    "drop_delivery": lambda view, ids, own: view.drop_delivery(ids.delivery),
+    "export_room": lambda view, ids, own: view.export_room(ids.room),
+    "export_room_lines": lambda view, ids, own: collected(view.export_room_lines(ids.room)),
+    "export_person": lambda view, ids, own: view.export_person(identity_id=ids.identity),
+    "export_person by participant": lambda view, ids, own: view.export_person(participant_id=ids.participant),
+    "export_person_lines": lambda view, ids, own: collected(
+        view.export_person_lines(identity_id=ids.identity)
+    ),
+    "erase_room": lambda view, ids, own: view.erase_room(ids.room),
+    "erase_person": lambda view, ids, own: view.erase_person(identity_id=ids.identity),
+    "erase_person by participant": lambda view, ids, own: view.erase_person(participant_id=ids.participant),
+}
+HARMLESS = {"create_room", "create_identity", "organization_id"}
+"""What takes no id of anything that is there."""
+
+
+def test_every_operation_is_swept() -> None:
+    """A new method of the view fails this test until it has a case."""
+    public = {name for name, _ in inspect.getmembers(Tenant) if not name.startswith("_")}
+    assert public == {case.partition(" ")[0] for case in CASES} | HARMLESS
+    for name in HARMLESS - {"organization_id"}:
+        assert not any(each.endswith("_id") for each in inspect.signature(getattr(Tenant, name)).parameters)
+
+
+async def outcome(work: Awaitable[Any], ids: Ids) -> str:
+    """Return what came of a call, with the ids that it was given made the same for all."""
+    try:
+        answer = await work
+    except Exception as error:  # noqa: BLE001  # it is what is compared
+        answer = error
+    if isinstance(answer, ErasureReceipt):
+        answer = (answer.found_nothing, answer.retained)
+    said = f"{type(answer).__name__}: {answer!r}"
+    for name in ("delivery", *Ids.__dataclass_fields__):  # its id begins with the event's
+        said = said.replace(getattr(ids, name), f"<{name}>")
+    return re.sub(r"\d{4}-\d\d-\d\d[^)]*", "<time>", said)
+
+
+async def held(stage: Any, tenant: Tenant, ids: Ids) -> tuple[Any, ...]:
+    """Return everything an organization has."""
+    export = await tenant.export_room(ids.room)
+    return (
+        export.model_dump(exclude={"exported_at"}),
+        await tenant.get_identity(ids.identity),
+        [room.id for room in await tenant.find_rooms()],
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_what_is_anothers_is_not_there(house: Any, case: str) -> None:
+    """The answer is that to an id of nothing; and nothing of the other's changes."""
+    await house.socket("web")
+    await house.socket("broken", script=[RuntimeError("down")] * 10)
+    acme, globex = house.kit.for_organization("acme"), house.kit.for_organization("globex")
+    theirs = await settle_in(house, acme, "alice")
+    own = await settle_in(house, globex, "bertha")
+    before = await held(house, acme, theirs)
+    seen = await outcome(CASES[case](globex, theirs, own), theirs)
+    nothing = Ids.unknown()
+
+    assert seen == await outcome(CASES[case](globex, nothing, own), nothing)
+    assert await held(house, acme, theirs) == before
+    own_one = await outcome(CASES[case](globex, own, own), own)
+    assert own_one != seen or case in ("find_rooms", "list_deliveries after one"), (
+        "it tells nothing of its own"
+    )
+
+
+async def test_what_a_view_makes_is_the_organizations(house: Any) -> None:
+    """Rooms, those that a stranger's message opens too, and identities."""
+    await house.socket("web")
+    acme = house.kit.for_organization("acme")
+    made = await acme.create_room()
+    opened = (await acme.process_inbound(message("hello", by="zoe"))).event.room_id
+    identity = await acme.create_identity("Zoe", email="zoe@example.org")
+
+    assert {room.id for room in await acme.find_rooms()} == {made.id, opened}
+    assert {(await house.kit.get_room(each)).organization_id for each in (made.id, opened)} == {"acme"}
+    assert (identity.organization_id, identity.email) == ("acme", "zoe@example.org")
+    assert repr(acme) == "<Tenant 'acme'>"
+
+
+async def test_a_message_is_routed_among_the_organizations_rooms(house: Any) -> None:
+    """The same sender by the same channel has a conversation with each organization, and one without."""
+    await house.socket("web")
+    views = [house.kit.for_organization(each) for each in ("acme", "globex")]
+    rooms = [(await view.process_inbound(message("first"))).event.room_id for view in views]
+    for view, room_id in zip(views, rooms, strict=True):
+        assert (await view.process_inbound(message("second"))).event.room_id == room_id
+        assert [text_of(each.content) for each in await view.get_timeline(room_id)][-1] == "second"
+    assert len({*rooms}) == 2
+
+
+async def test_two_first_messages_make_one_room(house: Any) -> None:
+    """Whichever views they come by: there is one for as long as anybody has it."""
+    await house.socket("web")
+    results = await asyncio.gather(
+        *(house.kit.for_organization("acme").process_inbound(message(str(n))) for n in range(8))
+    )
+    assert len({result.event.room_id for result in results}) == 1
+
+
+async def test_a_router_of_the_programs_own_is_held_to_the_organization(
+    store: ConversationStore, staging: Staging
+) -> None:
+    """Where it names another's room, the message opens one of its own."""
+
+    class Always(InboundRoomRouter):
+        answer: str | None = None
+
+        async def route(self, *_asked: Any, **_more: Any) -> str | None:
+            return self.answer
+
+    router = Always()
+    async with staging(store=store, single_process=True, inbound_router=router) as stage:
+        await stage.socket("web")
+        acme, globex = stage.kit.for_organization("acme"), stage.kit.for_organization("globex")
+        first = (await acme.process_inbound(message("hello"))).event.room_id
+        router.answer = first
+        second = (await globex.process_inbound(message("hello"))).event.room_id
+        again = (await acme.process_inbound(message("hello"))).event.room_id
+
+        assert second != first == again
+        assert (await globex.get_room(second)).organization_id == "globex"
+
+
+async def test_a_refused_stranger_opens_no_room(store: ConversationStore, staging: Staging) -> None:
+    """Who they are is asked before a room is made, as by the kit."""
+    from roomkit.models import IdentificationStatus
+
+    resolver = MockIdentityResolver(unknown_status=IdentificationStatus.REJECTED)
+    async with staging(store=store, single_process=True, identity_resolver=resolver) as stage:
+        await stage.socket("web")
+        acme = stage.kit.for_organization("acme")
+        result = await acme.process_inbound(message("hello"))
+        assert result.blocked
+        assert await acme.find_rooms() == []
+
+
+async def test_a_person_is_the_organizations_own(house: Any) -> None:
+    """The same participant id is another person elsewhere; erasing one leaves the other."""
+    await house.socket("web")
+    acme, globex = house.kit.for_organization("acme"), house.kit.for_organization("globex")
+    for view in (acme, globex):
+        await view.process_inbound(message(f"I am with {view.organization_id}"))
+    receipt = await acme.erase_person(participant_id="ann")
+    left = await globex.export_person(participant_id="ann")
+
+    assert receipt.count("event") == 1
+    assert [text_of(each.content) for each in left.events] == ["I am with globex"]
+
+
+async def test_an_identity_is_found_in_its_organization(house: Any) -> None:
+    """One address may be two people's, of two organizations."""
+    acme, globex = house.kit.for_organization("acme"), house.kit.for_organization("globex")
+    one = await acme.create_identity("One", channel_addresses={"sms": ["+1"]})
+    two = await globex.create_identity("Two", channel_addresses={"sms": ["+1"]})
+    await acme.link_address(one.id, "sms", "+2")
+
+    assert (await acme.resolve_identity("sms", "+1")).id == one.id
+    assert (await globex.resolve_identity("sms", "+1")).id == two.id
+    assert (await acme.resolve_identity("sms", "+2")).id == one.id
+    with pytest.raises(IdentityNotFoundError, match=one.id):
+        await globex.link_address(one.id, "sms", "+3")
+
+
+async def test_a_closed_kit_takes_no_messages(bare_stage: Any) -> None:
+    """Nor does a view of it, whoever has one still."""
+    stage = bare_stage()
+    await stage.open()
+    await stage.socket("web")
+    acme = stage.kit.for_organization("acme")
+    await stage.kit.close()
+    with pytest.raises(KitClosedError):
+        await acme.process_inbound(message("hello"))
+
+
+async def test_an_organization_has_a_name(stage: Any) -> None:
+    """One that says nothing is refused; one that nobody heard of is empty."""
+    with pytest.raises(InvalidInputError, match="organization id"):
+        stage.kit.for_organization("")
+    assert await stage.kit.for_organization("new").find_rooms() == []
+    with pytest.raises(RoomNotFoundError, match="'r1'"):
+        await stage.kit.for_organization("new").get_room("r1")
