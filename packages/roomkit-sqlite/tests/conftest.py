@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from roomkit.abc.store import Commit, Entry
+from roomkit.abc.store import Commit, Committed, Entry
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
 from roomkit_plugins.sqlite.database import Work
-from roomkit_plugins.testing.contracts.base import NOW
+from roomkit_plugins.testing.contracts.base import NOW, event
 
 type Opener = Callable[..., SQLiteStore]
 
@@ -53,6 +53,12 @@ async def say(store: SQLiteStore, *events: RoomEvent, targets: tuple[str, ...] =
     entries = [Entry(each, targets) for each in events]
     committed = await store.commit(Commit(room_id=events[0].room_id, entries=entries, at=NOW))
     return list(committed.events)
+
+
+async def plan_sms(store: SQLiteStore, room_id: str, worker: str | None = None) -> Committed:
+    """Commit a message that is to be delivered to `sms`, for a worker if there is one."""
+    entries = [Entry(event(room_id), ["sms"])]
+    return await store.commit(Commit(room_id=room_id, entries=entries, at=NOW, worker_id=worker))
 
 
 async def on_writer[T](store: SQLiteStore, work: Work[T]) -> T:

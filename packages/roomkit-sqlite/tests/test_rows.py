@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.sqlite.rows import dump, load, micros, moment
+from roomkit_plugins.sqlite.rows import alarm_of, delivery_of, dump, load, micros, moment
 from roomkit_plugins.testing.contracts.base import NOW
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 
 STORED: list[type[Record]] = [
+    Alarm,
     ChannelBinding,
     Delivery,
+    DeliveryStatus,
     Identity,
     Observation,
     Participant,
@@ -44,7 +49,7 @@ def test_a_field_that_may_be_none_is_none_without_a_value(model: type[Record]) -
 
 
 @pytest.mark.parametrize(
-    "model", [Delivery, Identity, Task, ChannelBinding], ids=lambda model: model.__name__
+    "model", [Identity, Task, ChannelBinding, DeliveryStatus], ids=lambda model: model.__name__
 )
 def test_a_record_is_what_it_was(model: type[Record]) -> None:
     """Whatever is in it."""
@@ -55,6 +60,43 @@ def test_a_record_is_what_it_was(model: type[Record]) -> None:
         assert load(model, dump(record)) == record
 
     check()
+
+
+@PROPERTY
+@given(records(Delivery))
+def test_a_delivery_is_what_it_was(row: Delivery) -> None:
+    """Its holder and its claims, which move without it, are in columns of their own."""
+    columns = (row.holder, row.claims, row.room_id, row.event_id, row.event_index, row.channel_id, "")
+    assert delivery_of((dump(row), *columns)) == row
+    assert not {"holder", "claims"} & json.loads(dump(row)).keys()
+
+
+@PROPERTY
+@given(records(Delivery))
+def test_a_delivery_that_nothing_became_of_follows_from_its_event(given: Delivery) -> None:
+    """All of it is in the columns."""
+    row = delivery_of(
+        (
+            None,
+            given.holder,
+            given.claims,
+            given.room_id,
+            given.event_id,
+            given.event_index,
+            given.channel_id,
+            given.created_at.isoformat(),
+        )
+    )
+    assert (row.id, row.state) == (f"{given.event_id}:{given.channel_id}", DeliveryState.PENDING)
+    assert (row.room_id, row.event_index, row.holder) == (given.room_id, given.event_index, given.holder)
+    assert (row.claims, row.created_at) == (given.claims, given.created_at)
+
+
+@PROPERTY
+@given(records(Alarm))
+def test_an_alarm_is_what_it_was(alarm: Alarm) -> None:
+    """Its claims are in a column."""
+    assert alarm_of((dump(alarm), alarm.claims)) == alarm
 
 
 def test_times_keep_their_microseconds() -> None:

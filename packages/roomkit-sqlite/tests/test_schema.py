@@ -6,18 +6,24 @@ import asyncio
 import re
 import sqlite3
 import sys
+from collections.abc import Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from roomkit.abc.errors import StoreSchemaError, StoreUnavailableError
+from roomkit.abc.errors import LockLostError, StoreSchemaError, StoreUnavailableError
+from roomkit.abc.store import Commit
+from roomkit.models.alarm import Alarm
 from roomkit.models.content import TextContent
+from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
-from roomkit.models.room import Room
+from roomkit.models.room import Room, RoomTimers
 from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
-from roomkit_plugins.testing.contracts.base import event
+from roomkit_plugins.testing.contracts.base import NOW, event
 
 from .conftest import Opener, say
 
@@ -28,6 +34,10 @@ NEXT = Step(
     ("ALTER TABLE rooms ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'", "CREATE INDEX moods ON rooms (mood)"),
 )
 BROKEN = Step(NEXT.version, "a mistake", (*NEXT.statements, "CREATE TABLE rooms (id TEXT)"))
+
+
+def _told(steps: Sequence[Step]) -> tuple[str, ...]:
+    return tuple(f"{step.version}: {step.summary}" for step in steps)
 
 
 def _exhibit(version: int, path: Path) -> None:
@@ -79,14 +89,95 @@ async def test_a_file_of_every_version_opens_and_is_whole(opener: Opener, path: 
     assert await store.list_read_marks("museum") == {"sms": 2}
     states = {each.channel_id: each.state for each in await store.list_deliveries("museum")}
     assert states == {"sms": DeliveryState.SENT, "ai": DeliveryState.PENDING}
-    row = await store.record_receipt("acme", "vendor-1", ReceiptState.READ)
+    read = DeliveryStatus(provider="acme", message_id="vendor-1", status="read")
+    row = await store.record_receipt(read, ReceiptState.READ)
     assert row is not None
+    assert row.receipt is ReceiptState.READ
+    worker = await store.open_lease(60)
+    assert await store.find_claimable(worker) == ["museum"]
+    (claimed,) = await store.claim("museum", worker)
+    assert (claimed.delivery.id, claimed.event) == ("e2:ai", events[2])
     identity = await store.resolve_identity("sms", "+15550001", organization_id="acme")
     assert identity is not None
     assert identity.id == "ann@acme"
     assert [each.id for each in await store.find_rooms("acme", "paused", {"tier": "gold"})] == ["museum"]
     (stored,) = await say(store, event("museum", "next"))
     assert stored.index == 4
+
+
+async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None:
+    """Holders, alarms, early receipts and the fence of a file of that version."""
+    _exhibit(2, path)
+    store = opener()
+    alarms = {each.id: each for each in await store.list_alarms("museum")}
+    assert list(alarms) == ["after:e2", "timers:museum"]
+    assert alarms["after:e2"].data == {"event_id": "e2"}
+    assert alarms["timers:museum"].due_at == NOW + timedelta(hours=1)
+    (row,) = await store.list_deliveries("museum", state=DeliveryState.PENDING)
+    assert row.holder == "worker"
+    late = Commit(room_id="museum", entries=(), at=NOW, fence=6)
+    with pytest.raises(LockLostError, match="lock 7, after lock 6"):
+        await store.commit(late)
+    worker = await store.open_lease(60)
+    (claimed,) = await store.claim("museum", worker)
+    assert (claimed.delivery.holder, claimed.delivery.claims) == (worker, 1)
+    ended = claimed.delivery.replace(
+        state=DeliveryState.SENT, provider="acme", provider_message_id="vendor-2"
+    )
+    ((after, status),) = (await store.complete([ended], worker_id=worker)).receipts
+    assert (after.receipt, status.message_id) == (ReceiptState.DELIVERED, "vendor-2")
+    taken = await store.claim_alarms(worker, NOW + timedelta(hours=2))
+    assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}
+
+
+@pytest.mark.parametrize("was_spoken_in", [True, False], ids=["an idle room", "an empty room"])
+@pytest.mark.parametrize(
+    ("status", "timers"),
+    [
+        (RoomStatus.ACTIVE, RoomTimers(inactive_after_seconds=1.5, closed_after_seconds=60)),
+        (RoomStatus.PAUSED, RoomTimers(inactive_after_seconds=1.5, closed_after_seconds=60)),
+        (RoomStatus.ACTIVE, RoomTimers(closed_after_seconds=1e300)),
+        (RoomStatus.ACTIVE, RoomTimers()),
+    ],
+    ids=["active", "paused", "for ever", "no timers"],
+)
+async def test_timers_of_a_version_1_file_become_alarms(
+    opener: Opener, path: Path, status: RoomStatus, timers: RoomTimers, was_spoken_in: bool
+) -> None:
+    """Due when the room says so; no later than a time can be."""
+    _exhibit(1, path)
+    spoken = NOW + timedelta(microseconds=1) if was_spoken_in else None
+    room = Room(id="idle", status=status, timers=timers, created_at=NOW - timedelta(days=1))
+    waits = [
+        timers.closed_after_seconds,
+        timers.inactive_after_seconds if status is RoomStatus.ACTIVE else None,
+    ]
+    due_after = [min(int(wait * 1_000_000), 2**60) for wait in waits if wait is not None]
+    with closing(sqlite3.connect(path)) as connection:  # as version 1 wrote it
+        connection.execute(
+            "INSERT INTO rooms (id, status, created_at, last_activity, due_after, data) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                room.id,
+                status.value,
+                micros(room.created_at),
+                None if spoken is None else micros(spoken),
+                min(due_after, default=None),
+                dump(room),
+            ),
+        )
+        connection.commit()
+    store = opener()
+    stored = await store.get_room("idle")
+    assert stored is not None
+    alarms = await store.list_alarms("idle")
+    if timers.closed_after_seconds == 1e300:
+        assert [each.due_at.year for each in alarms] == [9999]
+    elif not due_after:
+        assert alarms == []
+    else:
+        assert stored.next_due is not None
+        assert alarms == [Alarm(id="timers:idle", room_id="idle", kind="room_timers", due_at=stored.next_due)]
 
 
 def test_a_step_brings_a_file_forward_once(path: Path) -> None:
@@ -99,9 +190,10 @@ def test_a_step_brings_a_file_forward_once(path: Path) -> None:
         migrate(connection, path, steps)
         after = plan(connection, path, steps)
         assert connection.execute("SELECT mood FROM rooms").fetchall() == [("calm",)]
-    assert before.steps == (f"{NEXT.version}: moods",)
+    assert before.steps == (*_told(STEPS[1:]), f"{NEXT.version}: moods")
     assert (after.found, after.steps) == (NEXT.version, ())
-    assert {**after.rows, "schema_version": 0} == {**before.rows, "schema_version": 0}
+    kept = before.rows.keys() - {"schema_version"}
+    assert {name: after.rows[name] for name in kept} == {name: before.rows[name] for name in kept}
     assert before.rows["events"] == 4
 
 
@@ -120,7 +212,7 @@ async def test_a_plan_changes_nothing(path: Path) -> None:
     _exhibit(1, path)
     contents = path.read_bytes()
     planned = await SQLiteStore.plan_migration(path)
-    assert (planned.found, planned.wanted, planned.steps) == (1, STEPS[-1].version, ())
+    assert (planned.found, planned.wanted, planned.steps) == (1, STEPS[-1].version, _told(STEPS[1:]))
     assert planned.rows["events"] == 4
     assert planned.rows["rooms"] == 1
     assert path.read_bytes() == contents
@@ -172,4 +264,5 @@ async def test_many_may_make_the_file_at_once(opener: Opener, path: Path) -> Non
         assert (other.returncode, errors) == (0, b"")
     assert len(await opener().list_rooms()) == 8
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(STEPS[-1].version,)]
+        versions = connection.execute("SELECT version FROM schema_version ORDER BY version").fetchall()
+        assert versions == [(step.version,) for step in STEPS]

@@ -30,7 +30,7 @@ CREATE TABLE delivery_messages ( provider TEXT NOT NULL, message_id TEXT NOT NUL
 CREATE INDEX delivery_messages_by_delivery ON delivery_messages (delivery);
 CREATE TABLE leases ( worker TEXT NOT NULL PRIMARY KEY, renewed_at INTEGER NOT NULL, length INTEGER NOT NULL ) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_lanes ON deliveries (room, channel_id, handed, holder) WHERE state = 'pending';
-CREATE INDEX deliveries_held ON deliveries (holder, handed, room) WHERE state = 'pending';
+CREATE INDEX deliveries_held ON deliveries (holder, handed, room, state) WHERE state = 'pending';
 CREATE TABLE early_receipts ( seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, provider TEXT NOT NULL, message_id TEXT NOT NULL, receipt TEXT NOT NULL, arrived_at INTEGER NOT NULL, data TEXT NOT NULL ) STRICT;
 CREATE INDEX early_receipts_by_message ON early_receipts (provider, message_id);
 CREATE INDEX early_receipts_by_arrival ON early_receipts (arrived_at);
@@ -40,7 +40,7 @@ CREATE INDEX alarms_by_room ON alarms (room, due_at);
 CREATE INDEX alarms_by_holder ON alarms (holder) WHERE holder IS NOT NULL;
 CREATE INDEX participants_by_identity ON participants (json_extract(data, '$.identity_id'), room) WHERE json_extract(data, '$.identity_id') IS NOT NULL;
 INSERT INTO schema_version (version, applied_at) VALUES (1, '2026-11-22T15:50:25.758820+00:00');
-INSERT INTO schema_version (version, applied_at) VALUES (2, '2026-11-22T17:37:49.282710+00:00');
+INSERT INTO schema_version (version, applied_at) VALUES (2, '2026-11-22T17:51:58.367705+00:00');
 INSERT INTO rooms (seq, id, organization_id, status, created_at, last_activity, due_after, next_index, event_count, version, edition, data, fence) VALUES (1, 'museum', 'acme', 'paused', 1893499200000000, 1893499200000000, NULL, 4, 4, 4, 12, '{"id":"museum","organization_id":"acme","status":"paused","created_at":"2030-01-01T12:00:00Z","updated_at":"2030-01-01T12:00:00Z","timers":{},"metadata":{"tier":"gold","nested":{"a":[1,null]}},"detached_channels":[],"state":{}}', 7);
 INSERT INTO events (seq, room, idx, id, idempotency_key, type, status, visibility, channel_id, deleted, data) VALUES (1, 1, 0, 'e0', NULL, 'message', 'delivered', 'all', 'alice', 0, '{"type":"message","source":{"channel_id":"alice","channel_type":"sms","direction":"inbound","participant_id":"alice","raw_payload":{}},"content":{"type":"text","body":"edited"},"status":"delivered","visibility":"all","chain_depth":0,"created_at":"2030-01-01T12:00:00Z","metadata":{},"channel_data":{"extra":{}},"amendment":{"edited_at":"2030-01-01T12:00:00Z","amended_by":"ann","former_contents":[{"type":"text","body":"original"}]}}');
 INSERT INTO events (seq, room, idx, id, idempotency_key, type, status, visibility, channel_id, deleted, data) VALUES (2, 1, 1, 'e1', NULL, 'message', 'delivered', 'all', 'alice', 1, '{"type":"message","source":{"channel_id":"alice","channel_type":"sms","direction":"inbound","participant_id":"alice","raw_payload":{}},"content":{"type":"text","body":"oops"},"status":"delivered","visibility":"all","chain_depth":0,"created_at":"2030-01-01T12:00:00Z","metadata":{},"channel_data":{"extra":{}},"amendment":{"deleted_at":"2030-01-01T12:00:00Z","amended_by":"ann","former_contents":[]}}');

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from roomkit.abc.errors import StoreLockedError
 
 __all__ = ["compact"]
 
 
-def compact(connection: sqlite3.Connection) -> None:
+def compact(connection: sqlite3.Connection, path: Path) -> None:
     """Leave nothing of what is no longer stored: in the search index, in free space, in the log beside."""
     connection.execute("INSERT INTO search (search) VALUES ('optimize')")
     connection.execute("VACUUM")
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint (TRUNCATE)").fetchone()
     if busy:
         raise StoreLockedError(
-            "the file is compact, but somebody reads it as it was, so its log still has what was removed: "
-            "compact it again when they are done, or raise busy_timeout"
+            f"{str(path)!r} is compact, but somebody reads it as it was, so its log still has what was "
+            "removed: compact it again when they are done, or raise busy_timeout"
         )

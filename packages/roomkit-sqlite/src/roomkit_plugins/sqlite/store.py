@@ -118,7 +118,7 @@ class SQLiteStore(ConversationStore):
         room for the file once more. Raises StoreLockedError when somebody reads old contents for longer
         than `busy_timeout`.
         """
-        await self._database.maintain(compact)
+        await self._database.maintain(partial(compact, path=self.config.path))
 
     @staticmethod
     async def plan_migration(path: str | os.PathLike[str]) -> MigrationPlan:
