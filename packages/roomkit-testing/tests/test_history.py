@@ -10,9 +10,16 @@ import pytest
 from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
-from roomkit.models.enums import Access, ChannelType, EventStatus, EventType
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import Access, ChannelType, DeliveryState, EventStatus, EventType
 from roomkit.models.event import Amendment, EventSource, RoomEvent
-from roomkit_plugins.testing.history import Recipient, assert_history, violations
+from roomkit_plugins.testing.history import (
+    Recipient,
+    Sending,
+    assert_history,
+    ledger_violations,
+    violations,
+)
 
 
 def event(index: int, *, sender: str = "alice", visibility: str = "all", **fields: object) -> RoomEvent:
@@ -134,3 +141,34 @@ def test_any_single_fault_in_a_long_history_is_found() -> None:
             [*timeline[:place], timeline[place + 1], timeline[place], *timeline[place + 2 :]],
         ):
             assert kinds(replace(BOB, seen=fault), timeline)
+
+
+def ended(channel_id: str, event_id: str, state: DeliveryState = DeliveryState.SENT) -> Delivery:
+    """Build a row of the ledger."""
+    return Delivery.planned(event(0), channel_id).replace(
+        id=f"{event_id}:{channel_id}", event_id=event_id, state=state
+    )
+
+
+LEDGER = [ended("sms", "a"), ended("sms", "b"), ended("log", "a"), ended("sms", "c", DeliveryState.SKIPPED)]
+SENT = [Sending("sms", "a", "a:sms"), Sending("sms", "b", "b:sms"), Sending("sms", "a", "a:sms")]
+
+
+def test_a_clean_ledger_passes() -> None:
+    """Repetitions under the same key, and channels that nobody watches, are all in order."""
+    assert ledger_violations(LEDGER, SENT, carriers=["sms"]) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "sendings", "kind"),
+    [
+        ([*LEDGER, ended("sms", "d", DeliveryState.PENDING)], SENT, "open"),
+        (LEDGER[1:], SENT, "unplanned"),
+        (LEDGER, SENT[1:2], "unsent"),
+        (LEDGER, [*SENT, Sending("sms", "a", "another")], "key_changed"),
+        ([*LEDGER, ended("sms", "d")], [*SENT, Sending("sms", "d", "a:sms")], "key_shared"),
+    ],
+)
+def test_each_fault_of_a_ledger_is_found(rows: list[Delivery], sendings: list[Sending], kind: str) -> None:
+    """By its kind, and nothing else is complained of."""
+    assert [violation.kind for violation in ledger_violations(rows, sendings, carriers=["sms"])] == [kind]

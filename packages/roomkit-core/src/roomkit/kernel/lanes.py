@@ -28,7 +28,7 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("claimed", "recipient", "refused", "run", "target")
+    __slots__ = ("claimed", "recipient", "refused", "run", "target", "worker_id")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Job:
         """Where the event was already streamed to, when it was."""
         self.refused = False
         """Whether its lane had no place for it."""
+        self.worker_id: str | None = None
+        """Under which lease it is held."""
 
     @property
     def delivery_id(self) -> str:
@@ -148,6 +150,9 @@ class Lane:
                 if not lease.in_force:
                     lease.found_expired()
                     return
+                if queue[0].worker_id != lease.worker_id:  # of a lease before: it is claimed anew
+                    worker.abandon(queue.popleft())
+                    continue
                 job = self.busy = queue.popleft()
                 if job.target.is_agent and job.recipient is None:
                     job = await self._gather(job)

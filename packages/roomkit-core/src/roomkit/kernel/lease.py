@@ -8,7 +8,20 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import RoomKitError
+from roomkit.abc.errors import (
+    DuplicateEventError,
+    EventNotFoundError,
+    LockLostError,
+    RoomKitError,
+    RoomNotFoundError,
+    StaleRoomError,
+    StoreAccessError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreFullError,
+    StoreLockedError,
+    StoreReadOnlyError,
+)
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
@@ -17,6 +30,20 @@ if TYPE_CHECKING:
 __all__ = ["Lease"]
 
 _log = logging.getLogger("roomkit.kernel")
+_CLEAN = (
+    DuplicateEventError,
+    EventNotFoundError,
+    LockLostError,
+    RoomNotFoundError,
+    StaleRoomError,
+    StoreAccessError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreFullError,
+    StoreLockedError,
+    StoreReadOnlyError,
+)
+"""Failures of a write that say that nothing was written."""
 _MARGIN = 0.9
 """How much of the lease is used, so that this worker stops before another one may begin."""
 
@@ -67,13 +94,22 @@ class Lease:
     async def end(self) -> None:
         """Give up what is held, so that others need not wait for the lease to run out."""
         worker_id = self.worker_id or self._idle_id
-        self.worker_id = self._idle_id = None
         if worker_id is not None:
+            self._until = -math.inf
             await self._store.close_lease(worker_id)
 
     def found_expired(self) -> None:
         """Note that work was let go of because the lease was not in force: begin anew, soon."""
         self._broken.set()
+
+    def doubt(self, error: BaseException) -> None:
+        """Begin anew if it cannot be known any more what the worker holds, because a write failed so.
+
+        What the store has down for it might otherwise never be carried out, or out of its turn.
+        """
+        if self.worker_id is not None and not isinstance(error, _CLEAN):
+            self._until = -math.inf
+            self._broken.set()
 
     async def _open(self) -> None:
         asked = asyncio.get_running_loop().time()
@@ -99,9 +135,7 @@ class Lease:
 
     async def _renew(self) -> None:
         worker_id = self.worker_id
-        if worker_id is None:  # given up, but no other was to be had yet
-            await self._open()
-            return
+        assert worker_id is not None
         asked = asyncio.get_running_loop().time()
         async with asyncio.timeout(self._seconds / 3):
             alive = await self._store.renew_lease(worker_id, self._seconds)
@@ -115,5 +149,5 @@ class Lease:
             await self.on_lost()
         async with asyncio.timeout(self._seconds / 3):
             await self._store.close_lease(worker_id)
-        self.worker_id = None
+        # Until there is another id, the old one stands: what is committed under it nobody holds.
         await self._open()

@@ -13,6 +13,7 @@ from roomkit.kernel.cascade import Cascade, Run
 from roomkit.kernel.lanes import Job
 from roomkit.kernel.plan import Target
 from roomkit.kernel.scope import innermost_gate
+from roomkit.kernel.supervisor import Interrupted
 from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.models.enums import DeliveryState, EphemeralEventType
 from roomkit.models.realtime import EphemeralEvent
@@ -137,29 +138,39 @@ class Takeover:
         worker_id = await self._parts.lease.any_worker()
 
         async def work() -> None:
-            claimed = await self._parts.store.claim(room_id, worker_id)
+            # Read before it is claimed: nothing may come between a claim and its place in the lanes.
+            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
+            if record is None:
+                return
+            try:
+                claiming = self._parts.store.claim(room_id, worker_id)
+                claimed = await self._parts.supervisor.complete(claiming, f"claim of room {room_id}")
+            except Interrupted as interrupted:
+                launch.extend(self._queue(record, interrupted.result, cascade, worker_id))
+                raise
+            except BaseException as error:
+                self._parts.lease.doubt(error)
+                raise
             if only is not None:
                 claimed = [each for each in claimed if each.delivery.id in only]
-            if not claimed:
-                return
-            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
-            if record is not None:
-                launch.extend(self._queue(record, claimed, cascade))
+            launch.extend(self._queue(record, claimed, cascade, worker_id))
 
-        await self._writer.exclusively(room_id, work)
-        if cascade.pending:
-            self._under_way.add(cascade)
-            cascade.then = partial(self._under_way.discard, cascade)
-        gate = innermost_gate()
-        if gate is not None and gate.after is not None:
-            gate.after.extend(launch)
-        else:
-            for start in launch:
-                start()
+        try:
+            await self._writer.exclusively(room_id, work)
+        finally:
+            if cascade.pending:
+                self._under_way.add(cascade)
+                cascade.then = partial(self._under_way.discard, cascade)
+            gate = innermost_gate()
+            if gate is not None and gate.after is not None:
+                gate.after.extend(launch)
+            else:
+                for start in launch:
+                    start()
         return cascade
 
     def _queue(
-        self, record: RoomRecord, claimed: Iterable[Claimed], cascade: Cascade
+        self, record: RoomRecord, claimed: Iterable[Claimed], cascade: Cascade, worker_id: str
     ) -> list[Callable[[], None]]:
         """Put claimed deliveries into their lanes, in order; return what starts them, event by event."""
         by_event: dict[str, list[Claimed]] = {}
@@ -179,6 +190,7 @@ class Takeover:
                     gone.append(each.delivery)
                     continue
                 job = Job(run, Target(binding, self._parts.channels.get(channel_id)), claimed=each.delivery)
+                job.worker_id = worker_id if self._parts.lease.worker_id is not None else None
                 jobs.append((job, self._lanes.enqueue(job, always=True)))
             launch.append(partial(self._launch, record.room_id, run, jobs, gone))
         return launch

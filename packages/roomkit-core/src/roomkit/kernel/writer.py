@@ -349,8 +349,9 @@ class Writer:
         except Interrupted as interrupted:
             self._follow(record, draft, commit, interrupted.result, block, targets, injected, after)
             raise
-        except BaseException:
+        except BaseException as error:
             parts.ledger.put_back(commit)
+            parts.lease.doubt(error)
             raise
         return self._follow(record, draft, commit, committed, block, targets, injected, after)
 
@@ -445,10 +446,12 @@ class Writer:
         stored, elsewhere = committed.events, committed.elsewhere
         place = len(stored) - 1 - len(injected)
         event = stored[place]
-        runs = [self._queue(draft.cascade, record, event, targets, draft.streamed, elsewhere)]
+        runs = [
+            self._queue(draft.cascade, record, event, targets, draft.streamed, committed, commit.worker_id)
+        ]
         for entry, extra in zip(commit.entries[place + 1 :], stored[place + 1 :], strict=True):
             found = [_target(record, self._parts, channel_id) for channel_id in entry.targets]
-            runs.append(self._queue(draft.cascade, record, extra, found, None, elsewhere))
+            runs.append(self._queue(draft.cascade, record, extra, found, None, committed, commit.worker_id))
         if commit.alarms:
             set_ones = {alarm.id for alarm in commit.alarms}
             for run, _ in runs:
@@ -471,8 +474,10 @@ class Writer:
         event: RoomEvent,
         targets: Sequence[Target],
         streamed: Mapping[str, Recipient] | None,
-        elsewhere: Mapping[str, str | None],
+        committed: Committed,
+        worker_id: str | None,
     ) -> _Queued:
+        elsewhere = committed.elsewhere
         every = len(targets)
         if elsewhere:
             targets = [
@@ -485,6 +490,7 @@ class Writer:
         for target in targets:
             recipient = streamed.get(target.binding.channel_id) if streamed else None
             job = Job(run, target, recipient)
+            job.worker_id = worker_id
             jobs.append((job, self._lanes.enqueue(job)))
         return run, jobs
 

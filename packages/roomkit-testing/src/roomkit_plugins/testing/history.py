@@ -1,16 +1,20 @@
-"""Checks what each recipient saw against the timeline: order, once each, nothing lost or betrayed."""
+"""Checks what each recipient saw against the timeline, and what vendors were sent against the ledger.
+
+Order, once each, nothing lost or betrayed; every delivery ended, and repeated only under its own key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.enums import EventStatus, EventType
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import DeliveryState, EventStatus, EventType
 from roomkit.models.event import RoomEvent
 from roomkit.models.visibility import sees
 
-__all__ = ["Recipient", "Violation", "assert_history", "violations"]
+__all__ = ["Recipient", "Sending", "Violation", "assert_history", "ledger_violations", "violations"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,6 +67,15 @@ class Violation:
         return f"{self.kind}: {self.channel_id or 'the timeline'} and event {self.event_id}: {self.detail}"
 
 
+@dataclass(slots=True, frozen=True)
+class Sending:
+    """One time a vendor was sent something: for which channel and event, under which idempotency key."""
+
+    channel_id: str
+    event_id: str
+    key: str
+
+
 def violations(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient]) -> list[Violation]:
     """Return everything that is wrong with a history, [] when nothing is.
 
@@ -80,6 +93,42 @@ def assert_history(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient
     found = violations(timeline, recipients)
     if found:
         raise AssertionError(f"{len(found)} violations:\n" + "\n".join(map(str, found)))
+
+
+def ledger_violations(
+    rows: Sequence[Delivery], sendings: Sequence[Sending], *, carriers: Collection[str]
+) -> list[Violation]:
+    """Return everything that is wrong between a ledger and what its vendors were sent, [] when nothing is.
+
+    `open`: a row has not ended. `unplanned`: something was sent that has no row. `unsent`: a row of a
+    channel in `carriers` says sent, and nothing was. `key_changed`: one delivery was sent under two
+    keys. `key_shared`: two deliveries were sent under one key.
+    """
+    found = [
+        Violation("open", row.channel_id, row.event_id, f"it is {row.state}, held by {row.holder}")
+        for row in rows
+        if row.state is DeliveryState.PENDING
+    ]
+    keys: dict[tuple[str, str], str] = {}
+    users: dict[str, tuple[str, str]] = {}
+    for sending in sendings:
+        delivery = (sending.channel_id, sending.event_id)
+        if keys.setdefault(delivery, sending.key) != sending.key:
+            found.append(Violation("key_changed", *delivery, f"{keys[delivery]} and {sending.key}"))
+        if users.setdefault(sending.key, delivery) != delivery:
+            found.append(Violation("key_shared", *delivery, f"{sending.key} is that of {users[sending.key]}"))
+    planned = {(row.channel_id, row.event_id) for row in rows}
+    found += [
+        Violation("unplanned", *delivery, keys[delivery]) for delivery in keys if delivery not in planned
+    ]
+    found += [
+        Violation("unsent", row.channel_id, row.event_id, "the ledger says that it was")
+        for row in rows
+        if row.state is DeliveryState.SENT
+        and row.channel_id in carriers
+        and (row.channel_id, row.event_id) not in keys
+    ]
+    return found
 
 
 def _of_timeline(timeline: Sequence[RoomEvent]) -> list[Violation]:

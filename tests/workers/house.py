@@ -1,0 +1,299 @@
+"""The house that workers belong to: it gives them work, is their vendor, ends them, and judges."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+from roomkit.models.enums import DeliveryState
+from roomkit.models.event import RoomEvent
+from roomkit_plugins.testing.history import Recipient, Sending, assert_history, ledger_violations
+from tests.workers import program
+from tests.workers.program import CARRIERS, WorkerOptions
+
+__all__ = ["House"]
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
+_ANSWER_SECONDS = 20.0
+
+
+@dataclass(eq=False)
+class Worker:
+    """One worker process, as the house knows it."""
+
+    name: str
+    process: Any
+    ready: asyncio.Future[None]
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    writer: asyncio.StreamWriter | None = None
+    paused: bool = False
+    waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict)  # bound: the rooms
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, number)
+
+
+class House:
+    """Workers on one store, and everything that they said and delivered.
+
+    Each room has one person, who says the next thing when the last one was acknowledged, and says it again
+    to another worker, under the same key, when the one that was asked is gone.
+    """
+
+    def __init__(self, store: Mapping[str, Any], *, rooms: int, lease_seconds: float, seed: int) -> None:
+        self.store = store
+        self.rooms = [f"room-{number}" for number in range(rooms)]
+        self.lease_seconds = lease_seconds
+        self.chance = random.Random(seed)
+        self.acknowledged: dict[str, list[str]] = defaultdict(list)
+        self.sent: dict[tuple[str, str], list[Sending]] = defaultdict(list)
+        self.observed: dict[str, int] = defaultdict(int)
+        self.refused: list[str] = []  # bound: the life of a test
+        self.workers: list[Worker] = []  # bound: those started
+        self._coming: dict[str, Worker] = {}
+        self._names = count(1)
+        self._server: asyncio.Server | None = None
+        self._talking: list[asyncio.Task[None]] = []  # bound: the rooms
+        self._enough = asyncio.Event()
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def start(self) -> Worker:
+        """Start a worker and wait until it is at work."""
+        assert self._server is not None
+        name = f"w{next(self._names)}"
+        options = WorkerOptions(
+            name=name,
+            port=self._server.sockets[0].getsockname()[1],
+            store=self.store,
+            lease_seconds=self.lease_seconds,
+            seed=self.chance.getrandbits(32),
+        )
+        process = _FORKS.Process(target=program.main, args=(options,), name=name, daemon=True)
+        process.start()
+        worker = Worker(name, process, asyncio.get_running_loop().create_future())
+        self._coming[name] = worker
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await worker.ready
+        self.workers.append(worker)
+        return worker
+
+    async def kill(self, worker: Worker) -> None:
+        """End a worker as a power cut would."""
+        self.workers.remove(worker)
+        worker.signal(signal.SIGKILL)
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await worker.lost.wait()
+        await asyncio.to_thread(worker.process.join)
+
+    def pause(self, worker: Worker) -> None:
+        """Stop a worker where it is."""
+        worker.paused = True
+        worker.signal(signal.SIGSTOP)
+
+    def resume(self, worker: Worker) -> None:
+        """Let a paused worker go on, as if no time had passed."""
+        worker.paused = False
+        worker.signal(signal.SIGCONT)
+
+    async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        worker: Worker | None = None
+        try:
+            while line := await reader.readline():
+                message = json.loads(line)
+                if "hello" in message:
+                    worker = self._coming.pop(message["hello"])
+                    worker.writer = writer
+                    worker.ready.set_result(None)
+                elif "send" in message:
+                    self._send(writer, message)
+                elif "observed" in message:
+                    self.observed[message["observed"]] += 1
+                elif worker is not None:
+                    self._heard(worker, message)
+        except (ConnectionError, json.JSONDecodeError):
+            pass  # killed in the middle of a line
+        finally:
+            writer.close()
+            if worker is not None:
+                worker.lost.set()
+                for waiting in worker.waiting.values():
+                    if not waiting.done():
+                        waiting.set_result(False)
+
+    def _send(self, writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
+        room_id, channel_id = message["room"], message["channel"]
+        self.sent[room_id, channel_id].append(Sending(channel_id, message["event"], message["send"]))
+        writer.write(json.dumps({"sent": message["send"]}).encode() + b"\n")
+
+    def _heard(self, worker: Worker, message: Mapping[str, Any]) -> None:
+        key = message.get("ack") or message["refused"]
+        if "refused" in message:
+            self.refused.append(f"{worker.name}: {key}: {message['why']}")
+        waiting = worker.waiting.pop(key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result("ack" in message)
+
+    # -- what is said -------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def at_work(self, workers: int) -> AsyncIterator[None]:
+        """Make the rooms, start workers, and have the rooms' people talk; in the end let it all settle."""
+        await program.prepare(self.store, self.rooms)
+        self._server = await asyncio.start_server(self._on_connect, "127.0.0.1", 0)
+        try:
+            for _ in range(workers):
+                await self.start()
+            self._talking = [asyncio.create_task(self._talk(room_id)) for room_id in self.rooms]
+            yield
+            self._enough.set()
+            async with asyncio.timeout(_ANSWER_SECONDS * 3):
+                await asyncio.gather(*self._talking)
+        finally:
+            for task in self._talking:
+                task.cancel()
+            for worker in list(self.workers):
+                worker.signal(signal.SIGCONT)
+                await self.kill(worker)
+            self._server.close()
+
+    async def _talk(self, room_id: str) -> None:
+        for number in count():
+            if self._enough.is_set():
+                return
+            key = f"{room_id}:{number}"
+            await self._wait(partial(self._say, room_id, key), _ANSWER_SECONDS * 3)
+            self.acknowledged[room_id].append(key)
+
+    async def _say(self, room_id: str, key: str) -> bool:
+        """Say something once; return whether it was acknowledged."""
+        able = [worker for worker in self.workers if not worker.paused and not worker.lost.is_set()]
+        if not able:
+            return False
+        worker = self.chance.choice(able)
+        assert worker.writer is not None
+        worker.waiting[key] = asyncio.get_running_loop().create_future()
+        worker.writer.write(json.dumps({"say": key, "room": room_id}).encode() + b"\n")
+        try:
+            async with asyncio.timeout(self.lease_seconds * 4):
+                return await worker.waiting[key]
+        except TimeoutError:
+            return False
+        finally:
+            worker.waiting.pop(key, None)
+
+    async def said(self, number: int) -> None:
+        """Wait until so many more messages were acknowledged."""
+        wanted = sum(map(len, self.acknowledged.values())) + number
+
+        async def enough() -> bool:
+            return sum(map(len, self.acknowledged.values())) >= wanted
+
+        await self._wait(enough, _ANSWER_SECONDS * 3)
+
+    @staticmethod
+    async def _wait(done: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """Ask again and again, every few milliseconds. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while True:
+                if await done():
+                    return
+                await asyncio.sleep(0.005)
+
+    async def settle(self) -> None:
+        """Have everybody stop talking, and wait until no delivery and no alarm is open."""
+        self._enough.set()
+        async with asyncio.timeout(_ANSWER_SECONDS * 3):
+            await asyncio.gather(*self._talking)
+        if not any(not worker.paused for worker in self.workers):
+            await self.start()
+        store, parts = program.build(self.store)
+        try:
+            await self._wait(lambda: self._nothing_open(store), self.lease_seconds * 10 + _ANSWER_SECONDS)
+        except TimeoutError:
+            rows = await store.list_deliveries(state=DeliveryState.PENDING, limit=5)
+            alarms = [alarm for room_id in self.rooms for alarm in await store.list_alarms(room_id)]
+            raise AssertionError(f"still open: {rows} and {alarms[:5]}") from None
+        finally:
+            await store.close()
+            for part in parts.values():
+                if hasattr(part, "close"):
+                    await part.close()
+
+    async def _nothing_open(self, store: Any) -> bool:
+        if await store.list_deliveries(state=DeliveryState.PENDING, limit=1):
+            return False
+        alarms = [await store.list_alarms(room_id) for room_id in self.rooms]
+        return not any(alarms)
+
+    # -- the verdict --------------------------------------------------------------------------
+
+    async def judge(self) -> str:
+        """Raise AssertionError with all that is wrong; return what there was, in one line."""
+        store, parts = program.build(self.store)
+        events = repeated = 0
+        try:
+            for room_id in self.rooms:
+                timeline = await store.list_events(room_id, limit=1_000_000)
+                room = await store.get_room(room_id)
+                rows = await store.list_deliveries(room_id, limit=1_000_000)
+                bindings = await store.list_bindings(room_id)
+                keys = [event.idempotency_key for event in timeline if event.idempotency_key is not None]
+                assert len(set(keys)) == len(keys), f"a message is twice in {room_id}"
+                lost = set(self.acknowledged[room_id]) - set(keys)
+                assert not lost, f"acknowledged and not there: {sorted(lost)}"
+                assert room is not None
+                assert room.event_count == len(timeline)
+                assert [event.index for event in timeline] == list(range(len(timeline)))
+                known = {event.id: event for event in timeline}
+                for binding in bindings:
+                    if binding.channel_id in CARRIERS:
+                        sent = self.sent[room_id, binding.channel_id]
+                        seen = [known[each.event_id] for each in sent if each.event_id in known]
+                        assert len(seen) == len(sent), "something was sent that was never committed"
+                        assert_history(timeline, [Recipient(binding, seen, at_least_once=True)])
+                        repeated += len(sent) - len({each.key for each in sent})
+                sendings = [each for name in CARRIERS for each in self.sent[room_id, name]]
+                wrong = ledger_violations(rows, sendings, carriers=CARRIERS)
+                assert not wrong, "\n".join(map(str, wrong))
+                failed = [row for row in rows if row.state is DeliveryState.FAILED]
+                assert not failed, failed
+                self._judge_answers(timeline)
+                events += len(timeline)
+        finally:
+            await store.close()
+            for part in parts.values():
+                if hasattr(part, "close"):
+                    await part.close()
+        acknowledged = sum(map(len, self.acknowledged.values()))
+        return (
+            f"{acknowledged} messages acknowledged, {events} events, "
+            f"{sum(map(len, self.sent.values()))} deliveries, {repeated} of them repeated under their key, "
+            f"{len(self.refused)} refused and said again"
+        )
+
+    def _judge_answers(self, timeline: list[RoomEvent]) -> None:
+        """Each message was answered once by the agent, and shown to observers, as each answer was."""
+        said = [event.id for event in timeline if event.source.channel_id == "person"]
+        answered = [event.correlation_id for event in timeline if event.source.channel_id == "agent"]
+        assert sorted(answered, key=str) == sorted(said), "an answer is missing, or there are two"
+        unseen = [
+            event.id
+            for event in timeline
+            if event.source.channel_id in ("person", "agent") and not self.observed[event.id]
+        ]
+        assert not unseen, f"no observer saw {unseen}"

@@ -1,0 +1,190 @@
+"""One worker: a kit in a process of its own, told what to say and telling what it delivers.
+
+It talks JSON lines with the house (see `house.py`): it is sent `{"say": key, "room": id}` and answers
+`{"ack": key}` once that is committed; its carriers send `{"send": key, ...}` and wait for `{"sent": key}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from roomkit import RoomKit
+from roomkit.abc.channel import Channel
+from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
+from roomkit.models.channel import ChannelBinding, ChannelOutput
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage, ProviderResult
+from roomkit.models.enums import ChannelCategory, ChannelType, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.plugins import PluginManager
+from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+
+__all__ = ["CARRIERS", "WorkerOptions", "build", "main"]
+
+CARRIERS = ("sms", "email")
+_MOST_PAUSE = 0.004
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is made of; it travels to another process."""
+
+    name: str
+    port: int
+    store: Mapping[str, Any]
+    lease_seconds: float
+    seed: int
+
+
+class Wire:
+    """The connection to the house."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[str, asyncio.Future[None]] = {}  # bound: the deliveries under way
+
+    def tell(self, **message: Any) -> None:
+        """Send one message."""
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def hand_over(self, key: str, **message: Any) -> None:
+        """Send what a carrier was given, and wait until it has it."""
+        self._waiting[key] = asyncio.get_running_loop().create_future()
+        try:
+            self.tell(send=key, **message)
+            await self._waiting[key]
+        finally:
+            self._waiting.pop(key, None)
+
+    async def listen(self) -> Any:
+        """Yield each message; what a carrier waits for is taken care of."""
+        while line := await self._reader.readline():
+            message = json.loads(line)
+            if "sent" in message:
+                waiting = self._waiting.get(message["sent"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(None)
+            else:
+                yield message
+
+
+class Carrier(Channel):
+    """A transport whose vendor is the house; it takes idempotency keys, and is sometimes busy."""
+
+    channel_type = ChannelType.SMS
+
+    def __init__(self, channel_id: str, wire: Wire, chance: random.Random) -> None:
+        super().__init__(channel_id)
+        self._wire = wire
+        self._chance = chance
+
+    @property
+    @override
+    def provider_name(self) -> str | None:
+        return "house"
+
+    @override
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        raise NotImplementedError("nobody writes to a carrier here")
+
+    @override
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        assert context.delivery is not None
+        key = context.delivery.id
+        if self._chance.random() < 0.02:
+            raise ProviderError("busy", error_code=ErrorCode.OVERLOADED, retry_after=0.005)
+        await asyncio.sleep(self._chance.random() * _MOST_PAUSE)
+        await self._wire.hand_over(
+            key, room=event.room_id, channel=self.channel_id, event=event.id, index=event.index
+        )
+        return ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id=f"m-{key}"))
+
+
+def build(store: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the store that is described, and what else of the kit goes with it."""
+    if "sqlite" in store:
+        from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
+
+        return SQLiteStore(SQLiteConfig(path=store["sqlite"], synchronous="normal")), {"single_process": True}
+    from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, PostgresStore
+
+    dsn = store["postgres"]
+    return PostgresStore(dsn), {"lock_manager": PostgresLockManager(dsn), "realtime": PostgresRealtime(dsn)}
+
+
+def main(options: WorkerOptions) -> None:
+    """Be a worker until killed, or told to stop."""
+    logging.basicConfig(level=os.environ.get("ROOMKIT_WORKER_LOG", "ERROR"), format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
+    asyncio.run(_work(options))
+
+
+async def _work(options: WorkerOptions) -> None:
+    chance = random.Random(options.seed)
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", options.port))
+    plugins = PluginManager(entry_points=())
+    plugins.scan()
+    store, parts = build(options.store)
+    kit = RoomKit(store=store, plugins=plugins, lease_seconds=options.lease_seconds, **parts)
+    kit.register_channel(RecordingChannel("person"))
+    for name in CARRIERS:
+        kit.register_channel(Carrier(name, wire, chance))
+
+    def answer(event: RoomEvent, _context: RoomContext) -> str:
+        return f"re: {text_of(event.content)}"
+
+    agent = ScriptedIntelligence("agent", iter(lambda: answer, None), delay=chance.random() * _MOST_PAUSE)
+    kit.register_channel(agent)
+
+    @kit.hook(HookTrigger.AFTER_BROADCAST)
+    async def observed(event: RoomEvent, _context: RoomContext) -> None:
+        wire.tell(observed=event.id)
+
+    await kit.start()
+    wire.tell(hello=options.name, pid=os.getpid())
+    async with asyncio.TaskGroup() as saying:
+        async for message in wire.listen():
+            if "stop" in message:
+                break
+            saying.create_task(_say(kit, wire, message))
+    await kit.close()
+
+
+async def _say(kit: RoomKit, wire: Wire, message: Mapping[str, Any]) -> None:
+    key, room_id = message["say"], message["room"]
+    said = InboundMessage(
+        channel_id="person", sender_id="p", content=TextContent(body=key), idempotency_key=key
+    )
+    try:
+        result = await kit.process_inbound(said, room_id=room_id, wait="committed")
+    except RoomKitError as error:
+        wire.tell(refused=key, why=f"{type(error).__name__}: {error}")
+        return
+    if result.event is None:
+        wire.tell(refused=key, why=result.reason)
+    else:
+        wire.tell(ack=key)
+
+
+async def prepare(store_options: Mapping[str, Any], rooms: list[str]) -> None:
+    """Make the rooms, with everybody in them."""
+    store, parts = build(store_options)
+    plugins = PluginManager(entry_points=())
+    plugins.scan()
+    async with RoomKit(store=store, plugins=plugins, **parts) as kit:
+        for name in ("person", *CARRIERS):
+            kit.register_channel(RecordingChannel(name))
+        kit.register_channel(ScriptedIntelligence("agent"))
+        for room_id in rooms:
+            await kit.create_room(room_id)
+            for name in ("person", *CARRIERS):
+                await kit.attach_channel(room_id, name)
+            await kit.attach_channel(room_id, "agent", category=ChannelCategory.INTELLIGENCE)

@@ -1,0 +1,77 @@
+"""Workers that are killed, paused and cut off under load: nothing is lost, and nothing comes twice unkeyed.
+
+The short run is part of the suite; `uv run nox -s kill` kills 200 times for each store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.house import House
+
+KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
+SEED = int(os.environ.get("ROOMKIT_KILL_SEED", "7"))
+LEASE = 1.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + KILLS * 10)]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Any]:
+    """Return the description of an empty store of each kind."""
+    if request.param == "sqlite":
+        return {"sqlite": str(tmp_path / "rooms.db")}
+    return {"postgres": request.getfixturevalue("postgres_dsn")}
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Return what shows a verdict in the long run, whose point it is."""
+
+    def show(verdict: str) -> None:
+        if "ROOMKIT_KILLS" in os.environ:
+            with capsys.disabled():
+                sys.stdout.write(f"\n{verdict}\n")
+
+    return show
+
+
+async def test_workers_that_are_killed_at_any_instant(
+    store: Mapping[str, Any], report: Callable[[str], None]
+) -> None:
+    """Each is overtaken by another, or by itself started again."""
+    house = House(store, rooms=4, lease_seconds=LEASE, seed=SEED)
+    async with house.at_work(workers=2):
+        for _ in range(KILLS):
+            await house.said(house.chance.randint(1, 20))
+            await asyncio.sleep(house.chance.random() * 0.02)
+            await house.kill(house.chance.choice(house.workers))
+            if not house.workers or house.chance.random() < 0.7:
+                await house.start()
+        await house.settle()
+        report(await house.judge())
+
+
+async def test_a_worker_that_is_paused_beyond_its_lease(
+    store: Mapping[str, Any], report: Callable[[str], None]
+) -> None:
+    """It is overtaken, and when it goes on it harms nothing."""
+    house = House(store, rooms=4, lease_seconds=LEASE, seed=SEED + 1)
+    async with house.at_work(workers=2):
+        for _ in range(max(1, KILLS // 6)):
+            await house.said(20)
+            sleeper = house.chance.choice(house.workers)
+            house.pause(sleeper)
+            await asyncio.sleep(LEASE * 1.5)
+            await house.said(10)
+            house.resume(sleeper)
+            await house.said(20)
+        await house.settle()
+        report(await house.judge())
