@@ -25,11 +25,12 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 from roomkit.abc.store import Commit, Entry
+from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing.contracts.base import NOW, event
 
-from .conftest import Opener, on_writer, say
+from .conftest import Opener, on_writer, plan_sms, say
 
 
 def _limit_pages(connection: sqlite3.Connection, spare: int) -> None:
@@ -61,6 +62,52 @@ async def test_a_locked_file_is_named_after_the_timeout(opener: Opener, path: Pa
         assert await store.get_room(room.id) is not None
         other.execute("ROLLBACK")
     assert len(await say(store, event(room.id))) == 1
+
+
+async def test_a_full_disk_ends_no_delivery_by_half(store: SQLiteStore, room: Room) -> None:
+    """Neither alone nor riding along with a commit; the row is as pending as before, and its worker's."""
+    worker = await store.open_lease(60)
+    await plan_sms(store, room.id, worker)
+    (row,) = await store.list_deliveries(room.id)
+    ended = row.replace(state=DeliveryState.SENT, reason="x" * 100_000)
+    await on_writer(store, lambda connection: _limit_pages(connection, 4))
+    with pytest.raises(StoreFullError):
+        await store.complete([ended], worker_id=worker)
+    riding = Commit(room_id=room.id, entries=(), at=NOW, worker_id=worker, completed=[ended])
+    with pytest.raises(StoreFullError):
+        await store.commit(riding)
+    assert await store.list_deliveries(room.id) == [row]
+    await on_writer(store, lambda connection: _limit_pages(connection, 1000))
+    assert (await store.commit(riding)).completed.refused == []
+    (after,) = await store.list_deliveries(room.id)
+    assert (after.state, after.holder) == (DeliveryState.SENT, None)
+
+
+async def test_a_worker_that_cannot_write_hears_why_and_keeps_what_it_holds(
+    opener: Opener, path: Path
+) -> None:
+    """Each call of a worker's names the lock; when it is gone, the lease is still in force."""
+    store = opener(busy_timeout=0.02)
+    room = await store.create_room(Room())
+    worker = await store.open_lease(60)
+    await plan_sms(store, room.id, worker)
+    (row,) = await store.list_deliveries(room.id)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for call in (
+            store.renew_lease(worker, 60),
+            store.open_lease(60),
+            store.claim(room.id, worker),
+            store.claim_alarms(worker, NOW),
+            store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker),
+            store.close_lease(worker),
+        ):
+            with pytest.raises(StoreLockedError, match="busy_timeout"):
+                await call
+        assert await store.find_claimable(worker) == []  # it only reads
+        other.execute("ROLLBACK")
+    assert await store.renew_lease(worker, 60)
+    assert await store.list_deliveries(room.id) == [row]
 
 
 async def test_a_damaged_file_is_named(opener: Opener, path: Path) -> None:
