@@ -20,8 +20,8 @@ from roomkit.abc.errors import (
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.content import text_of
 from roomkit.models.channel import ChannelOutput
+from roomkit.models.content import text_of
 from roomkit.models.delivery import DeliveryStatus, ProviderResult
 from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomStatus
 from roomkit.models.room import RoomTimers
