@@ -279,7 +279,7 @@ ROOMS = Table(
     Room,
     "id text!, organization_id text, status text!, created_at timestamptz!, updated_at timestamptz!, "
     "closed_at timestamptz, timers json, metadata json, ai_config json, agent_response_policy text, "
-    "detached_channels json, state json",
+    "detached_channels json, retention_seconds float8, state json",
 )
 EVENTS = Table(
     "roomkit_events",
@@ -329,7 +329,9 @@ DELIVERIES = Table(
     "error json, reason text, receipt text, holder text, claims bigint!, created_at timestamptz!, "
     "finished_at timestamptz, duration_ms float8",
 )
-ALARMS = Table("roomkit_alarms", Alarm, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!")
+ALARMS = Table(
+    "roomkit_alarms", Alarm, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
+)
 
 
 # -- rooms --------------------------------------------------------------------------------------

@@ -1,0 +1,652 @@
+"""The questions: each is one statement, but for lists that only Python can filter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roomkit.abc.errors import ChannelNotFoundError, StoreError
+from roomkit.abc.store import RECENT_SCAN, Claimed
+from roomkit.memory.records import Counters, Known, Reading
+from roomkit.models.base import Record
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import ChannelType, DeliveryState, EventType, RoomStatus
+from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.visibility import sees
+from roomkit_plugins.postgres.database import Database
+from roomkit_plugins.postgres.rows import (
+    ALARMS,
+    BINDINGS,
+    DELIVERIES,
+    EVENTS,
+    HEAD,
+    IDENTITIES,
+    PARTICIPANTS,
+    ROOMS,
+    Table,
+    encoded,
+    facet,
+    load_delivery,
+    load_event,
+    load_room,
+)
+from roomkit_plugins.postgres.writing import Basis, no_room
+
+__all__ = [
+    "EventQuery",
+    "Loaded",
+    "RoomQuery",
+    "alarms_by_seq",
+    "claimable_rooms",
+    "claimed",
+    "count_unread",
+    "deliveries_by_seq",
+    "find_event",
+    "find_latest_room",
+    "find_participants",
+    "find_record",
+    "find_rooms",
+    "get_basis",
+    "get_delivery",
+    "get_identity",
+    "get_room",
+    "halves",
+    "list_deliveries",
+    "list_events",
+    "load",
+    "records_of_room",
+    "room_ids_by_channel",
+    "room_ids_by_sender",
+]
+
+_LARGEST = 2**62
+_CHUNK = 200
+_OPEN = [status.value for status in RoomStatus if status.is_open]
+_EVENT = f"{EVENTS.select('e')}, e.idx"
+_ROOM = f"{ROOMS.select('r')}, {HEAD}"
+_ROOMS = "roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq"
+_DELIVERY = f"{DELIVERIES.select('d')}, r.id, e.id, e.idx"
+_LEDGER = (
+    "roomkit_deliveries d JOIN roomkit_events e ON e.room = d.room AND e.idx = d.idx "
+    "JOIN roomkit_rooms r ON r.seq = d.room"
+)
+
+type Row = Sequence[Any]
+
+
+# -- one room -----------------------------------------------------------------------------------
+
+# What is known ($2 number, $3 edition, $4 version, $5 size of the tail, $6 next index) is not read again.
+# While the version stands, all that can have happened is that events were added.
+_LOAD = f"""
+SELECT h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity,
+    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ROW({_ROOM}) END,
+    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ARRAY(
+        SELECT ROW({BINDINGS.select("b")}) FROM roomkit_bindings b WHERE b.room = h.room ORDER BY b.seq
+    ) END,
+    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ARRAY(
+        SELECT ROW({PARTICIPANTS.select("p")}) FROM roomkit_participants p WHERE p.room = h.room ORDER BY p.seq
+    ) END,
+    CASE WHEN h.room <> $2 OR h.edition <> $3 OR $7 > $5 THEN ARRAY(
+        SELECT ROW({_EVENT}) FROM roomkit_events e
+        WHERE e.room = h.room AND e.is_history AND e.idx >= CASE
+            WHEN h.room = $2 AND h.version = $4 AND $7 <= $5
+            THEN greatest($6, h.next_index - greatest($5, $7) * {RECENT_SCAN})
+            ELSE h.next_index - greatest($5, $7) * {RECENT_SCAN} END
+        ORDER BY e.idx DESC LIMIT greatest($5, $7)
+    ) END,
+    CASE WHEN $8::text IS NOT NULL THEN ARRAY(
+        SELECT ROW({_EVENT}) FROM roomkit_events e WHERE e.room = h.room AND e.idempotency_key = $8
+    ) END
+FROM {_ROOMS} WHERE r.id = $1
+""".replace("$2", "$2::bigint").replace("$5", "$5::bigint").replace("$7", "$7::bigint")
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A room as it was read. `is_growth`: its tail are only the events that were added."""
+
+    reading: Reading
+    is_growth: bool
+    keyed: RoomEvent | None
+
+
+async def load(
+    database: Database, room_id: str, known: Known, next_index: int, recent: int, key: str | None
+) -> Loaded | None:
+    """Read of a room what is not known: in steady state one row of numbers."""
+    row = await database.fetchrow(
+        _LOAD, room_id, known.seq, known.edition, known.version, known.tail, next_index, recent, key
+    )
+    if row is None:
+        return None
+    counters = Counters(*row[:6])
+    room, bindings, people, tail, keyed = row[6:]
+    reading = Reading(counters)
+    where = encoded(room_id)
+    if room is not None:
+        reading.room = load_room(room)
+        reading.bindings = {each[0]: BINDINGS.load(each, room_id=where) for each in bindings}
+        reading.participants = {each[0]: PARTICIPANTS.load(each, room_id=where) for each in people}
+    if tail is not None:
+        reading.tail = [load_event(room_id, each) for each in reversed(tail)]
+        reading.tail_size = max(recent, known.tail)
+    found = load_event(room_id, keyed[0]) if keyed else None
+    return Loaded(reading, tail is not None and room is None and recent <= known.tail, found)
+
+
+async def get_room(database: Database, room_id: str, organization_id: str | None) -> Room | None:
+    """Return a room."""
+    where = _Where()
+    where.all("r.id = {}", room_id)
+    where.given("r.organization_id = {}", organization_id)
+    row = await database.fetchrow(f"SELECT {_ROOM} FROM {_ROOMS} {where}", *where.values)
+    return None if row is None else load_room(row)
+
+
+async def get_basis(database: Database, room_id: str, event_ids: Sequence[str]) -> Basis:
+    """Return a room and some of its events, as of one moment. Raises RoomNotFoundError."""
+    row = await database.fetchrow(
+        f"SELECT {_ROOM}, ARRAY(SELECT ROW({_EVENT}) FROM roomkit_events e WHERE e.room = r.seq "
+        f"AND e.id = ANY($2::text[])) FROM {_ROOMS} WHERE r.id = $1",
+        room_id,
+        event_ids,
+    )
+    if row is None:
+        raise no_room(room_id)
+    events = [load_event(room_id, each) for each in row[-1]]
+    return Basis(load_room(row), {event.id: event for event in events})
+
+
+# -- many rooms ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class RoomQuery:
+    """The filters of `ConversationStore.find_rooms`."""
+
+    organization_id: str | None
+    status: RoomStatus | str | None
+    metadata: Mapping[str, Any]
+    limit: int
+    offset: int
+    after: str | None
+
+
+async def find_rooms(database: Database, query: RoomQuery) -> list[Room]:
+    """Return a page of rooms. Of metadata the facets narrow, and equality decides."""
+    where = _Where()
+    where.given("r.organization_id = {}", query.organization_id)
+    where.given("r.status = {}", None if query.status is None else str(query.status))
+    if query.metadata:
+        where.all("r.facets @> {}::text[]", [facet(key, value) for key, value in query.metadata.items()])
+    place = -1
+    if query.after is not None:
+        row = await database.fetchrow(
+            "SELECT seq FROM roomkit_rooms WHERE id = $1 AND ($2::text IS NULL OR organization_id = $2)",
+            query.after,
+            query.organization_id,
+        )
+        if row is None:
+            raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
+        place = row[0]
+    found: list[Room] = []  # bound: the page
+    skip, wanted = _clamp(query.offset), _clamp(query.limit)
+    while len(found) < wanted:
+        page = _Where(where)
+        page.all("r.seq > {}", place)
+        # Without metadata SQL knows which rooms are on the page; with it, most of what comes fits.
+        offset, chunk = (skip, wanted) if not query.metadata else (0, _CHUNK)
+        rows = await database.fetch(
+            f"SELECT {_ROOM}, r.seq FROM {_ROOMS} {page} ORDER BY r.seq "
+            f"OFFSET {page.value(offset)} LIMIT {page.value(chunk)}",
+            *page.values,
+        )
+        rooms = [room for row in rows if _has(room := load_room(row), query.metadata)]
+        if not query.metadata:
+            return rooms
+        found += rooms[skip : skip + wanted - len(found)]
+        skip = max(0, skip - len(rooms))
+        if len(rows) < chunk:
+            break
+        place = rows[-1][-1]
+    return found
+
+
+def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
+    missing = object()
+    return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
+
+
+async def find_latest_room(
+    database: Database,
+    participant_id: str,
+    channel_type: ChannelType | None,
+    status: RoomStatus | str | None,
+    organization_id: str | None,
+) -> Room | None:
+    """Return the newest room of a person."""
+    where = _Where()
+    who = where.value(participant_id)
+    where.all(
+        f"r.seq IN (SELECT p.room FROM roomkit_participants p WHERE p.id = {who} "
+        f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.participant_id = {who})"
+    )
+    _with_status(where, status)
+    where.given("r.organization_id = {}", organization_id)
+    where.given(
+        "EXISTS (SELECT FROM roomkit_bindings b WHERE b.room = r.seq AND b.channel_type = {})",
+        None if channel_type is None else str(channel_type),
+    )
+    row = await database.fetchrow(
+        f"SELECT {_ROOM} FROM {_ROOMS} {where} ORDER BY r.created_at DESC, r.seq LIMIT 1", *where.values
+    )
+    return None if row is None else load_room(row)
+
+
+async def room_ids_by_sender(
+    database: Database, channel_id: str, sender_id: str, limit: int, organization_id: str | None
+) -> list[str]:
+    """Return the open rooms a sender came to by a channel that is still there, the last active first."""
+    where = _Where()
+    channel, who = where.value(channel_id), where.value(sender_id)
+    where.all(
+        f"r.seq IN (SELECT s.room FROM roomkit_senders s JOIN roomkit_bindings b ON b.room = s.room "
+        f"AND b.channel_id = s.channel_id WHERE s.channel_id = {channel} AND s.sender_id = {who} "
+        f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.channel_id = {channel} "
+        f"AND b.participant_id = {who})"
+    )
+    _with_status(where, None)
+    where.given("r.organization_id = {}", organization_id)
+    rows = await database.fetch(
+        f"SELECT r.id FROM {_ROOMS} {where} ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
+        f"LIMIT {where.value(_clamp(limit))}",
+        *where.values,
+    )
+    return [row[0] for row in rows]
+
+
+async def room_ids_by_channel(
+    database: Database,
+    channel_id: str,
+    status: RoomStatus | str | None,
+    limit: int,
+    organization_id: str | None,
+) -> list[str]:
+    """Return the rooms a channel is attached to, in order of creation."""
+    where = _Where()
+    where.all("b.channel_id = {}", channel_id)
+    _with_status(where, status)
+    where.given("r.organization_id = {}", organization_id)
+    rows = await database.fetch(
+        f"SELECT r.id FROM roomkit_bindings b JOIN roomkit_rooms r ON r.seq = b.room {where} "
+        f"ORDER BY b.room LIMIT {where.value(_clamp(limit))}",
+        *where.values,
+    )
+    return [row[0] for row in rows]
+
+
+def _with_status(where: _Where, status: RoomStatus | str | None) -> None:
+    where.all("r.status = ANY({}::text[])", _OPEN if status is None else [str(status)])
+
+
+# -- timelines ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class EventQuery:
+    """The filters of `ConversationStore.list_events`."""
+
+    room_id: str
+    offset: int
+    limit: int
+    visibility: str | None
+    after_index: int | None
+    before_index: int | None
+    types: Collection[EventType] | None
+    reader: ChannelBinding | None
+    newest_first: bool
+
+
+async def list_events(database: Database, query: EventQuery) -> list[RoomEvent]:
+    """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
+    skip, wanted = _clamp(query.offset), _clamp(query.limit)
+    if query.reader is None:
+        return await _page(database, query, None, skip, wanted)
+    found: list[RoomEvent] = []  # bound: the page
+    async for event in _events(database, query):
+        if len(found) == wanted:
+            break
+        if not sees(query.reader, event):
+            continue
+        if skip:
+            skip -= 1
+        else:
+            found.append(event)
+    return found
+
+
+async def _events(database: Database, query: EventQuery) -> AsyncIterator[RoomEvent]:
+    place: int | None = None
+    while True:
+        page = await _page(database, query, place, 0, _CHUNK)
+        for event in page:
+            yield event
+        if len(page) < _CHUNK:
+            return
+        place = page[-1].index
+
+
+async def _page(
+    database: Database, query: EventQuery, place: int | None, offset: int, limit: int
+) -> list[RoomEvent]:
+    where = _Where()
+    where.all("e.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", query.room_id)
+    where.given("e.idx > {}", _bounded(query.after_index))
+    where.given("e.idx < {}", _bounded(query.before_index))
+    where.given("e.idx < {}" if query.newest_first else "e.idx > {}", place)
+    where.given("e.visibility = {}", query.visibility)
+    if query.types is not None:
+        where.all("e.type = ANY({}::text[])", sorted(str(each) for each in query.types))
+    rows = await database.fetch(
+        f"SELECT {_EVENT} FROM roomkit_events e {where} ORDER BY e.idx {'DESC' if query.newest_first else 'ASC'} "
+        f"OFFSET {where.value(offset)} LIMIT {where.value(limit)}",
+        *where.values,
+    )
+    return [load_event(query.room_id, row) for row in rows]
+
+
+async def find_event(
+    database: Database,
+    *,
+    event_id: str | None = None,
+    room_id: str | None = None,
+    key: str | None = None,
+    organization_id: str | None = None,
+) -> RoomEvent | None:
+    """Return the event of an id, or of a room's idempotency key."""
+    where = _Where()
+    where.given("e.id = {}", event_id)
+    where.given("r.id = {}", room_id)
+    where.given("e.idempotency_key = {}", key)
+    where.given("r.organization_id = {}", organization_id)
+    row = await database.fetchrow(
+        f"SELECT {_EVENT}, r.id FROM roomkit_events e JOIN roomkit_rooms r ON r.seq = e.room {where}",
+        *where.values,
+    )
+    return None if row is None else load_event(row[-1], row)
+
+
+_UNREAD = f"""
+SELECT ARRAY(SELECT ROW({BINDINGS.select("b")}) FROM roomkit_bindings b
+        WHERE b.room = r.seq AND b.channel_id = $2),
+    ARRAY(SELECT ROW(e.visibility, count(*)) FROM roomkit_events e
+        WHERE e.room = r.seq AND e.is_history AND e.source_channel_id <> $2
+        AND e.idx > coalesce((SELECT m.idx FROM roomkit_read_marks m WHERE m.room = r.seq AND m.channel_id = $2), -1)
+        GROUP BY e.visibility)
+FROM roomkit_rooms r WHERE r.id = $1
+"""
+
+
+async def count_unread(database: Database, room_id: str, channel_id: str) -> int:
+    """Return how many messages a channel has yet to read.
+
+    Messages of others differ for a reader only by their visibility, so one stands for all that share it.
+    """
+    row = await database.fetchrow(_UNREAD, room_id, channel_id)
+    if row is None:
+        raise no_room(room_id)
+    bindings, groups = row
+    if not bindings:
+        raise ChannelNotFoundError(
+            f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+        )
+    reader = BINDINGS.load(bindings[0], room_id=encoded(room_id))
+    source = EventSource(channel_id=f"not {channel_id}", channel_type=ChannelType.SYSTEM)
+    sample = RoomEvent(room_id=room_id, source=source, content=TextContent(body=""))
+    return sum(
+        count for visibility, count in groups if sees(reader, sample.replace(visibility=visibility))
+    )
+
+
+# -- everything that belongs to a room ----------------------------------------------------------
+
+
+async def records_of_room[R: Record](
+    database: Database,
+    table: Table[R],
+    room_id: str,
+    *,
+    one: tuple[str, str] | None = None,
+    status: str | None = None,
+    order: str = "seq",
+) -> list[R]:
+    """Return the records of a table that belong to a room, in order of insertion.
+
+    `one` is a column and the value it must have.
+    """
+    where = _Where()
+    where.all("t.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
+    if one is not None:
+        where.all(f"t.{one[0]} = {{}}", one[1])
+    where.given("t.status = {}", status)
+    rows = await database.fetch(
+        f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY {order}", *where.values
+    )
+    named = encoded(room_id)
+    return [table.load(row, room_id=named) for row in rows]
+
+
+async def find_record[R: Record](
+    database: Database, table: Table[R], record_id: str, organization_id: str | None
+) -> R | None:
+    """Return the record of an id that is unique over all rooms."""
+    where = _Where()
+    where.all("t.id = {}", record_id)
+    where.given("r.organization_id = {}", organization_id)
+    row = await database.fetchrow(
+        f"SELECT {table.select('t')}, r.id FROM {table.name} t JOIN roomkit_rooms r ON r.seq = t.room {where}",
+        *where.values,
+    )
+    return None if row is None else table.load(row, room_id=encoded(row[-1]))
+
+
+async def find_participants(
+    database: Database,
+    participant_id: str | None,
+    identity_id: str | None,
+    organization_id: str | None,
+    limit: int,
+    after: tuple[str, str] | None,
+) -> list[Participant]:
+    """Return a person's participations, by room id and participant id."""
+    where = _Where()
+    where.given("p.id = {}", participant_id)
+    where.given("p.identity_id = {}", identity_id)
+    where.given("r.organization_id = {}", organization_id)
+    if after is not None:
+        where.all(f"(r.id, p.id) > ({where.value(after[0])}, {where.value(after[1])})")
+    rows = await database.fetch(
+        f"SELECT {PARTICIPANTS.select('p')}, r.id FROM roomkit_participants p "
+        f"JOIN roomkit_rooms r ON r.seq = p.room {where} ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
+        *where.values,
+    )
+    return [PARTICIPANTS.load(row, room_id=encoded(row[-1])) for row in rows]
+
+
+async def get_identity(
+    database: Database, condition: str, *values: Any
+) -> tuple[Identity, int] | None:
+    """Return the identity for which a condition holds, and its revision."""
+    row = await database.fetchrow(
+        f"SELECT {IDENTITIES.select('i')}, i.revision FROM roomkit_identities i WHERE {condition}", *values
+    )
+    return None if row is None else (IDENTITIES.load(row), row[-1])
+
+
+# -- the ledger ---------------------------------------------------------------------------------
+
+
+async def get_delivery(
+    database: Database, delivery_id: str, organization_id: str | None
+) -> tuple[Delivery, int] | None:
+    """Return a row of the ledger and its number; either half of its id may have colons of its own."""
+    where = _Where()
+    where.given("r.organization_id = {}", organization_id)
+    events = where.value([event_id for event_id, _ in halves(delivery_id)])
+    channels = where.value([channel_id for _, channel_id in halves(delivery_id)])
+    row = await database.fetchrow(
+        f"SELECT {_DELIVERY}, d.seq FROM unnest({events}::text[], {channels}::text[]) AS u (event, channel) "
+        "JOIN roomkit_events e ON e.id = u.event "
+        "JOIN roomkit_deliveries d ON d.room = e.room AND d.idx = e.idx AND d.channel_id = u.channel "
+        f"JOIN roomkit_rooms r ON r.seq = d.room {where}",
+        *where.values,
+    )
+    return None if row is None else (load_delivery(row), row[-1])
+
+
+def halves(delivery_id: str) -> Iterator[tuple[str, str]]:
+    """Yield what may be the event's and the channel's id in the id of a delivery."""
+    for colon in re.finditer(":", delivery_id):
+        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
+
+
+async def list_deliveries(
+    database: Database,
+    room_id: str | None,
+    event_id: str | None,
+    channel_id: str | None,
+    state: DeliveryState | None,
+    organization_id: str | None,
+    limit: int,
+    after: str | None,
+) -> list[Delivery]:
+    """Return rows of the ledger in order of commit."""
+    where = _Where()
+    where.given("d.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
+    where.given("e.id = {}", event_id)
+    where.given("d.channel_id = {}", channel_id)
+    where.given("r.organization_id = {}", organization_id)
+    if state is not None:  # written out, so that the indexes of single states serve
+        where.all(f"d.state = '{DeliveryState(state).value}'")
+    if after is not None:
+        found = await get_delivery(database, after, organization_id)
+        if found is None or room_id not in (None, found[0].room_id):
+            raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
+        delivery, seq = found
+        if room_id is None:
+            where.all("d.seq > {}", seq)
+        else:  # in a room the numbers rise with the indexes, by which there is an index
+            where.all(f"(d.idx, d.seq) > ({where.value(delivery.event_index)}, {where.value(seq)})")
+            where.all("d.idx >= {}", delivery.event_index)
+    order = "d.seq" if room_id is None else "d.idx, d.seq"
+    rows = await database.fetch(
+        f"SELECT {_DELIVERY} FROM {_LEDGER} {where} ORDER BY {order} LIMIT {where.value(_clamp(limit))}",
+        *where.values,
+    )
+    return [load_delivery(row) for row in rows]
+
+
+async def deliveries_by_seq(database: Database, seq: int) -> Delivery | None:
+    """Return the row of the ledger of a number."""
+    row = await database.fetchrow(f"SELECT {_DELIVERY} FROM {_LEDGER} WHERE d.seq = $1", seq)
+    return None if row is None else load_delivery(row)
+
+
+async def claimed(database: Database, numbers: Sequence[int]) -> list[Claimed]:
+    """Return rows of the ledger with their events, in order of the timeline."""
+    rows = await database.fetch(
+        f"SELECT {_DELIVERY}, {_EVENT} FROM {_LEDGER} WHERE d.seq = ANY($1::bigint[]) ORDER BY d.idx, d.seq",
+        numbers,
+    )
+    return [Claimed(load_delivery(row), load_event(row[DELIVERIES.width], row, DELIVERIES.width + 3)) for row in rows]
+
+
+# The holders are few, and each has its rows in order; so what lives and works is not looked through.
+_CLAIMABLE = """
+WITH RECURSIVE holders (id) AS (
+    SELECT (SELECT min(holder) FROM roomkit_deliveries WHERE state = 'pending')
+    UNION ALL
+    SELECT (SELECT min(holder) FROM roomkit_deliveries WHERE state = 'pending' AND holder > holders.id)
+    FROM holders WHERE holders.id IS NOT NULL
+), waiting (room, seq) AS (
+    (SELECT room, seq FROM roomkit_deliveries
+        WHERE state = 'pending' AND holder IS NULL ORDER BY seq LIMIT $3)
+    UNION ALL
+    (SELECT room, seq FROM roomkit_deliveries
+        WHERE state = 'pending' AND holder = $1 AND handed ORDER BY seq LIMIT $3)
+    UNION ALL
+    SELECT d.room, d.seq FROM holders, LATERAL (
+        SELECT room, seq FROM roomkit_deliveries
+        WHERE state = 'pending' AND holder = holders.id ORDER BY seq LIMIT $3
+    ) AS d
+    WHERE holders.id IS NOT NULL AND NOT roomkit_is_alive(holders.id)
+), first (room, seq) AS (
+    SELECT room, min(seq) FROM waiting GROUP BY room ORDER BY min(seq) LIMIT $2
+)
+SELECT r.id FROM first JOIN roomkit_rooms r ON r.seq = first.room
+WHERE roomkit_is_alive($1) ORDER BY first.seq
+"""
+
+
+async def claimable_rooms(database: Database, worker_id: str, limit: int) -> list[str]:
+    """Return rooms with rows to claim, the one with the oldest first."""
+    limit = _clamp(limit)
+    few = min(4 * limit, _LARGEST)
+    rows = await database.fetch(_CLAIMABLE, worker_id, limit, few)
+    if 0 < len(rows) < limit:  # the first rows may all be of these rooms
+        rows = await database.fetch(_CLAIMABLE, worker_id, limit, _LARGEST)
+    return [row[0] for row in rows]
+
+
+async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Any]:
+    """Return alarms of some numbers, those due longest first."""
+    rows = await database.fetch(
+        f"SELECT {ALARMS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
+        "WHERE a.seq = ANY($1::bigint[]) ORDER BY a.due_at, a.seq",
+        numbers,
+    )
+    return [ALARMS.load(row, room_id=encoded(row[-1])) for row in rows]
+
+
+# -- SQL ----------------------------------------------------------------------------------------
+
+
+class _Where:
+    """The conditions of a query, all of which must hold, and the values of the whole query."""
+
+    def __init__(self, base: _Where | None = None) -> None:
+        self._parts: list[str] = list(base._parts) if base else []  # bound: one query
+        self.values: list[Any] = list(base.values) if base else []  # bound: one query
+
+    def value(self, value: object) -> str:
+        """Add a value; return its place."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def all(self, part: str, *values: object) -> None:
+        """Add a condition; each `{}` in it is a value."""
+        self._parts.append(part.format(*(self.value(each) for each in values)) if values else part)
+
+    def given(self, part: str, value: object) -> None:
+        """Add a condition on a value, if there is one."""
+        if value is not None:
+            self.all(part, value)
+
+    def __str__(self) -> str:
+        return f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
+
+
+def _clamp(number: int) -> int:
+    return max(0, min(number, _LARGEST))
+
+
+def _bounded(index: int | None) -> int | None:
+    return None if index is None else max(-1, min(index, _LARGEST))

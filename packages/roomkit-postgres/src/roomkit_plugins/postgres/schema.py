@@ -1,0 +1,253 @@
+"""The tables, their version, and how a database gets from one version to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roomkit.abc.errors import StoreSchemaError
+from roomkit_plugins.postgres.functions import FUNCTIONS
+from roomkit_plugins.postgres.rows import (
+    ALARMS,
+    BINDINGS,
+    DELIVERIES,
+    EVENTS,
+    IDENTITIES,
+    OBSERVATIONS,
+    PARTICIPANTS,
+    ROOMS,
+    TASKS,
+)
+
+__all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan"]
+
+_SEQ = "seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+_ROOM = "room bigint NOT NULL REFERENCES roomkit_rooms (seq) ON DELETE CASCADE"
+_ID = 'text COLLATE "C"'
+
+
+@dataclass(slots=True, frozen=True)
+class Step:
+    """What makes a database of the version before one of this version.
+
+    Steps only add: tables, columns with a default, indexes, functions under new names, so that workers
+    of the version before go on beside. What drops or rewrites anything would be a command of its own.
+    """
+
+    version: int
+    summary: str
+    statements: Sequence[str]
+
+
+@dataclass(slots=True, frozen=True)
+class MigrationPlan:
+    """What opening a store would do to its database; making the plan does nothing.
+
+    `found` is the version that is there, 0 for none. `rows` estimates what the tables hold, by name:
+    all of it is there afterwards too.
+    """
+
+    where: str
+    found: int
+    wanted: int
+    steps: tuple[str, ...]
+    rows: dict[str, int]
+
+
+_FIRST = (
+    "CREATE TABLE roomkit_schema (version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
+    # `seq` is the order of creation, and never used again. `facets` is what rooms are found by.
+    f"""CREATE TABLE {ROOMS.name} (
+    {_SEQ},
+    {ROOMS.definitions},
+    facets text[] NOT NULL,
+    UNIQUE (id)
+)""",
+    "CREATE INDEX roomkit_rooms_by_organization ON roomkit_rooms (organization_id, seq) "
+    "WHERE organization_id IS NOT NULL",
+    "CREATE INDEX roomkit_rooms_by_facet ON roomkit_rooms USING gin (facets)",
+    # What moves with every commit, apart from what does not: the row is narrow, has no index on anything
+    # that changes, and has room beside it, so that its new version goes where the old one was.
+    f"""CREATE TABLE roomkit_heads (
+    room bigint PRIMARY KEY REFERENCES roomkit_rooms (seq) ON DELETE CASCADE,
+    edition bigint NOT NULL DEFAULT 0,
+    version bigint NOT NULL DEFAULT 0,
+    next_index bigint NOT NULL DEFAULT 0,
+    event_count bigint NOT NULL DEFAULT 0,
+    fence bigint,
+    last_activity timestamptz
+) WITH (fillfactor = 50)""",
+    f"""CREATE TABLE {EVENTS.name} (
+    {_ROOM},
+    idx bigint NOT NULL,
+    is_history boolean NOT NULL,
+    source_channel_id {_ID} NOT NULL,
+    {EVENTS.definitions},
+    PRIMARY KEY (room, idx),
+    UNIQUE (id)
+)""",
+    "CREATE UNIQUE INDEX roomkit_events_by_key ON roomkit_events (room, idempotency_key) "
+    "WHERE idempotency_key IS NOT NULL",
+    f"""CREATE TABLE {BINDINGS.name} (
+    {_SEQ},
+    {_ROOM},
+    {BINDINGS.definitions},
+    UNIQUE (room, channel_id)
+)""",
+    "CREATE INDEX roomkit_bindings_by_channel ON roomkit_bindings (channel_id, room)",
+    "CREATE INDEX roomkit_bindings_by_participant ON roomkit_bindings (participant_id, channel_id, room) "
+    "WHERE participant_id IS NOT NULL",
+    f"""CREATE TABLE {PARTICIPANTS.name} (
+    {_SEQ},
+    {_ROOM},
+    {PARTICIPANTS.definitions},
+    UNIQUE (room, id)
+)""",
+    "CREATE INDEX roomkit_participants_by_id ON roomkit_participants (id, room)",
+    "CREATE INDEX roomkit_participants_by_identity ON roomkit_participants (identity_id, room) "
+    "WHERE identity_id IS NOT NULL",
+    f"""CREATE TABLE roomkit_senders (
+    channel_id {_ID} NOT NULL,
+    sender_id {_ID} NOT NULL,
+    room bigint NOT NULL,
+    participant bigint NOT NULL REFERENCES roomkit_participants (seq) ON DELETE CASCADE,
+    PRIMARY KEY (participant, channel_id, sender_id)
+)""",
+    "CREATE INDEX roomkit_senders_by_address ON roomkit_senders (channel_id, sender_id, room)",
+    f"""CREATE TABLE {IDENTITIES.name} (
+    {IDENTITIES.definitions},
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (id)
+)""",
+    f"""CREATE TABLE roomkit_addresses (
+    organization_id {_ID} NOT NULL,
+    channel_type {_ID} NOT NULL,
+    address {_ID} NOT NULL,
+    identity {_ID} NOT NULL REFERENCES roomkit_identities (id) ON DELETE CASCADE,
+    PRIMARY KEY (organization_id, channel_type, address)
+)""",
+    "CREATE INDEX roomkit_addresses_by_identity ON roomkit_addresses (identity)",
+    f"CREATE TABLE {TASKS.name} ({_SEQ}, {_ROOM}, {TASKS.definitions}, UNIQUE (id))",
+    "CREATE INDEX roomkit_tasks_by_room ON roomkit_tasks (room, seq)",
+    f"CREATE TABLE {OBSERVATIONS.name} ({_SEQ}, {_ROOM}, {OBSERVATIONS.definitions}, UNIQUE (room, id))",
+    f"""CREATE TABLE roomkit_read_marks (
+    {_ROOM},
+    channel_id {_ID} NOT NULL,
+    idx bigint NOT NULL,
+    PRIMARY KEY (room, channel_id)
+)""",
+    f"""CREATE TABLE {DELIVERIES.name} (
+    {_SEQ},
+    room bigint NOT NULL,
+    idx bigint NOT NULL,
+    handed boolean NOT NULL DEFAULT false,
+    {DELIVERIES.definitions},
+    UNIQUE (room, idx, channel_id),
+    FOREIGN KEY (room, idx) REFERENCES roomkit_events (room, idx) ON DELETE CASCADE
+)""",
+    # Of the ledger's rows only those that are to be carried out, or looked at, are looked for at large.
+    "CREATE INDEX roomkit_deliveries_by_lane ON roomkit_deliveries (room, channel_id, handed) "
+    "WHERE state = 'pending'",
+    "CREATE INDEX roomkit_deliveries_by_holder ON roomkit_deliveries (holder, handed, seq) "
+    "WHERE state = 'pending'",
+    "CREATE INDEX roomkit_deliveries_failed ON roomkit_deliveries (seq) WHERE state = 'failed'",
+    f"""CREATE TABLE roomkit_messages (
+    provider {_ID} NOT NULL,
+    message_id {_ID} NOT NULL,
+    delivery bigint NOT NULL REFERENCES roomkit_deliveries (seq) ON DELETE CASCADE,
+    PRIMARY KEY (provider, message_id)
+)""",
+    "CREATE INDEX roomkit_messages_by_delivery ON roomkit_messages (delivery)",
+    f"""CREATE TABLE roomkit_receipts (
+    {_SEQ},
+    provider {_ID} NOT NULL,
+    message_id {_ID} NOT NULL,
+    receipt text NOT NULL,
+    status text NOT NULL,
+    kept_at timestamptz NOT NULL
+)""",
+    "CREATE INDEX roomkit_receipts_by_message ON roomkit_receipts (provider, message_id)",
+    "CREATE INDEX roomkit_receipts_by_age ON roomkit_receipts (kept_at)",
+    f"""CREATE TABLE roomkit_leases (
+    id {_ID} PRIMARY KEY,
+    renewed_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL
+) WITH (fillfactor = 50)""",
+    f"""CREATE TABLE {ALARMS.name} (
+    {_SEQ},
+    {_ROOM},
+    holder {_ID},
+    {ALARMS.definitions},
+    UNIQUE (id)
+)""",
+    "CREATE INDEX roomkit_alarms_by_time ON roomkit_alarms (due_at, seq)",
+    "CREATE INDEX roomkit_alarms_by_room ON roomkit_alarms (room, due_at)",
+    f"""CREATE TABLE roomkit_writers (
+    id {_ID} PRIMARY KEY,
+    serial bigint NOT NULL,
+    used_at timestamptz NOT NULL,
+    outcome json STORAGE MAIN
+) WITH (fillfactor = 20)""",
+    *FUNCTIONS,
+)
+
+STEPS = (Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),)
+"""All steps, oldest first; a step that was released is never changed."""
+
+_TABLES = """
+SELECT c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c
+WHERE c.relnamespace = to_regnamespace(current_schema()) AND c.relkind IN ('r', 'p')
+AND starts_with(c.relname, 'roomkit_') ORDER BY c.relname
+"""
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('roomkit schema ' || current_schema(), 0))"
+
+
+async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
+    """Return the version that is there; 0 for none. Raises StoreSchemaError for what is not ours."""
+    if await connection.fetchval("SELECT current_schema()") is None:
+        raise StoreSchemaError(f"{where} has no such schema as schema_name says: create it, or correct the name")
+    tables = {name for name, _ in await connection.fetch(_TABLES)}
+    if "roomkit_schema" not in tables:
+        if tables & _NAMES:
+            raise StoreSchemaError(
+                f"{where} has tables of RoomKit's names that are not RoomKit's ({', '.join(sorted(tables & _NAMES))}); "
+                "nothing was changed: choose another database or schema_name"
+            )
+        return 0
+    found = await connection.fetchval("SELECT coalesce(max(version), 0) FROM roomkit_schema")
+    newest = steps[-1].version
+    if found > newest:
+        raise StoreSchemaError(
+            f"{where} has schema version {found}, and this roomkit-postgres knows up to {newest}; nothing was "
+            "changed: upgrade with `pip install --upgrade roomkit-postgres`"
+        )
+    return int(found)
+
+
+async def migrate(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> None:
+    """Bring a database to the newest version, in one transaction; many processes may try at once."""
+    if await _version(connection, where, steps) == steps[-1].version:
+        return
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        found = await _version(connection, where, steps)
+        for step in steps:
+            if step.version > found:
+                for statement in step.statements:
+                    await connection.execute(statement)
+                await connection.execute("INSERT INTO roomkit_schema (version) VALUES ($1)", step.version)
+
+
+async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> MigrationPlan:
+    """Return what `migrate` would do, reading only."""
+    async with connection.transaction(readonly=True):
+        found = await _version(connection, where, steps)
+        rows = {name: count for name, count in await connection.fetch(_TABLES)}
+    waiting = tuple(f"{step.version}: {step.summary}" for step in steps if step.version > found)
+    return MigrationPlan(where, found, steps[-1].version, waiting, rows if found else {})
+
+
+_NAMES = frozenset(
+    statement.split()[2] for statement in _FIRST if statement.startswith("CREATE TABLE")
+)

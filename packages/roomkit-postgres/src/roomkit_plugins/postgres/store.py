@@ -1,0 +1,667 @@
+"""`PostgresStore`: every method asks the database, and keeps what is in memory true."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, override
+
+import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
+
+from roomkit.abc.errors import (
+    DeliveryNotFoundError,
+    DuplicateEventError,
+    ChannelNotFoundError,
+    EventNotFoundError,
+    IdentityNotFoundError,
+    RoomAlreadyExistsError,
+    StoreError,
+    StoreLockedError,
+)
+from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
+from roomkit.memory.records import CachedRoom, Change, Known
+from roomkit.models.alarm import Alarm
+from roomkit.models.base import new_id, utcnow
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import ChannelType, DeliveryState, EventType, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.identity import Identity
+from roomkit.models.participant import Participant
+from roomkit.models.room import Room
+from roomkit.models.task import Observation, Task
+from roomkit_plugins.postgres import reading
+from roomkit_plugins.postgres.batches import Batches
+from roomkit_plugins.postgres.cache import Rooms
+from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.database import Database
+from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.rows import (
+    ALARMS,
+    BINDINGS,
+    IDENTITIES,
+    OBSERVATIONS,
+    PARTICIPANTS,
+    TASKS,
+    dump_room,
+    encoded,
+)
+from roomkit_plugins.postgres.schema import MigrationPlan, plan
+from roomkit_plugins.postgres.writing import (
+    Basis,
+    PreparedCommit,
+    PreparedEnds,
+    alarm_rows,
+    counters_of,
+    no_room,
+)
+
+__all__ = ["PostgresStore"]
+
+_OWNED = frozenset({"event_count", "latest_index", "version", "id"})
+_CACHED_ROOMS = 4096
+_TRIES = 20
+_LONG = 600.0
+"""Seconds that removing much at once may take."""
+
+
+class PostgresStore(ConversationStore):
+    """Keeps everything in PostgreSQL, for many workers at once; see `ConversationStore`.
+
+    Give it a DSN, or a `PostgresConfig`. It opens at the first call, or at `open()`, making or migrating
+    its tables. A message costs two round trips: `load` and `commit`. A connection that breaks is
+    replaced; a write that was under way is found out about, and neither lost nor made twice.
+    """
+
+    write_delay = 0.02
+
+    def __init__(self, config: PostgresConfig | str) -> None:
+        self.config = PostgresConfig.of(config)
+        self._database = Database(self.config)
+        self._batches = Batches(self._database)
+        self._rooms = Rooms(_CACHED_ROOMS)
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self.config.where!r})"
+
+    async def open(self) -> Self:
+        """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
+        await self._database.open()
+        return self
+
+    @override
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- beyond the contract ------------------------------------------------------------------
+
+    @staticmethod
+    async def plan_migration(config: PostgresConfig | str) -> MigrationPlan:
+        """Return what opening the store would do to its database; nothing is done.
+
+        Raises what opening it would raise.
+        """
+        config = PostgresConfig.of(config)
+        try:
+            connection = await asyncpg.connect(**config.connection_options())
+            try:
+                return await plan(connection, config.where)
+            finally:
+                with suppress(*FAILURES):
+                    await connection.close(timeout=config.connect_timeout)
+        except FAILURES as error:
+            raise translated(error, config.where) from error
+
+    # -- the one write path -------------------------------------------------------------------
+
+    @override
+    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
+        recent = max(recent, 0)
+        known = self._rooms.known(room_id)
+        loaded = await reading.load(
+            self._database, room_id, known, self._rooms.next_index(room_id), recent, key
+        )
+        if loaded is None:
+            self._rooms.forget(room_id)
+            return None
+        if loaded.is_growth:
+            tail = self._rooms.grown(room_id, known, loaded.reading.tail or [])
+            loaded.reading.tail, loaded.reading.tail_size = tail, known.tail if tail is not None else 0
+        record = self._rooms.absorb(room_id, loaded.reading, recent)
+        if record is None:  # somebody wrote meanwhile: read it whole, and be content with that moment
+            loaded = await reading.load(self._database, room_id, Known(), 0, recent, key)
+            if loaded is None or loaded.reading.room is None:
+                self._rooms.forget(room_id)
+                return None
+            record = self._rooms.absorb(room_id, loaded.reading, recent)
+            if record is None:
+                record = CachedRoom(loaded.reading.room, loaded.reading)
+        if loaded.keyed is not None:
+            record.remember(loaded.keyed)
+        return record
+
+    @override
+    async def commit(self, commit: Commit) -> Committed:
+        prepared = PreparedCommit(commit)
+        answer, change = await self._commit(prepared)
+        ends = prepared.ends.completed(answer.get("completed"))
+        return Committed(change.stored, prepared.elsewhere(answer), ends)
+
+    async def _commit(self, prepared: PreparedCommit) -> tuple[Mapping[str, Any], Change]:
+        room_id = prepared.room_id
+        changes: list[Change] = []  # bound: one
+
+        def done(answer: Mapping[str, Any]) -> None:
+            if "error" not in answer:
+                changes.append(prepared.change(answer))
+                self._rooms.apply(room_id, changes[0])
+
+        for attempt in range(_TRIES):
+            if prepared.needs_basis:
+                prepared.on(await self._basis(prepared, anew=attempt > 0))
+            answer = await self._batches.write(room_id, prepared.encoded(), done)
+            if changes:
+                return answer, changes[0]
+            if answer["error"] == "duplicate":
+                first = await reading.find_event(self._database, event_id=answer["id"])
+                if first is not None:
+                    raise _duplicate(room_id, first, by_key=answer["key"])
+            elif answer["error"] != "moved":
+                raise prepared.refused(answer)
+        raise StoreLockedError(f"others change room {room_id!r} all the time; nothing was stored: try again")
+
+    async def _basis(self, prepared: PreparedCommit, *, anew: bool) -> Basis:
+        record = self._rooms.get(prepared.room_id)
+        if anew or prepared.wanted or record is None:
+            return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
+        return Basis(record.room)
+
+    async def _put(
+        self,
+        room_id: str,
+        *,
+        binding: str | None = None,
+        participant: str | None = None,
+        unset: Collection[str] = (),
+        **given: Any,
+    ) -> tuple[Mapping[str, Any], Change]:
+        """Commit something that is neither an event nor activity."""
+        commit = Commit(room_id=room_id, entries=(), at=utcnow(), activity=False, **given)
+        return await self._commit(
+            PreparedCommit(commit, binding=binding, participant=participant, unset=unset)
+        )
+
+    # -- rooms --------------------------------------------------------------------------------
+
+    @override
+    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+        room = room.replace(event_count=0, latest_index=-1, version=0)
+        row = {**dump_room(room), "last_activity": room.timers.last_activity_at}
+        answer = await self._database.write(
+            "roomkit_create_room($3, $4)", encoded(row), encoded(alarm_rows(alarms))
+        )
+        if "error" in answer:
+            raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
+        return room
+
+    @override
+    async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
+        return await reading.get_room(self._database, room_id, organization_id)
+
+    @override
+    async def update_room(self, room: Room) -> Room:
+        fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
+        return await self._change_room(room.id, room_changes=fields)
+
+    @override
+    async def patch_room_metadata(
+        self, room_id: str, patch: Mapping[str, Any], unset: Collection[str] = ()
+    ) -> Room:
+        changes = {"updated_at": utcnow()}
+        return await self._change_room(room_id, room_changes=changes, metadata=patch, unset=frozenset(unset))
+
+    async def _change_room(self, room_id: str, **given: Any) -> Room:
+        _, change = await self._put(room_id, **given)
+        assert change.room is not None
+        return change.room
+
+    @override
+    async def delete_room(self, room_id: str) -> bool:
+        gone = await self._database.write("roomkit_delete_room($3)", room_id, timeout=_LONG)
+        self._rooms.forget(room_id)
+        return bool(gone)
+
+    @override
+    async def find_rooms(
+        self,
+        organization_id: str | None = None,
+        status: RoomStatus | str | None = None,
+        metadata_filter: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        after: str | None = None,
+    ) -> list[Room]:
+        metadata = dict(metadata_filter or {})
+        query = reading.RoomQuery(organization_id, status, metadata, limit, offset, after)
+        return await reading.find_rooms(self._database, query)
+
+    @override
+    async def find_latest_room(
+        self,
+        participant_id: str,
+        channel_type: ChannelType | None = None,
+        status: RoomStatus | str | None = None,
+        *,
+        organization_id: str | None = None,
+    ) -> Room | None:
+        return await reading.find_latest_room(
+            self._database, participant_id, channel_type, status, organization_id
+        )
+
+    @override
+    async def find_sender_room_ids(
+        self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        return await reading.room_ids_by_sender(
+            self._database, channel_id, sender_id, limit, organization_id
+        )
+
+    @override
+    async def find_room_ids_by_channel(
+        self,
+        channel_id: str,
+        status: RoomStatus | str | None = None,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
+    ) -> list[str]:
+        return await reading.room_ids_by_channel(self._database, channel_id, status, limit, organization_id)
+
+    # -- events -------------------------------------------------------------------------------
+
+    @override
+    async def get_event(self, event_id: str, *, organization_id: str | None = None) -> RoomEvent | None:
+        return await reading.find_event(self._database, event_id=event_id, organization_id=organization_id)
+
+    @override
+    async def list_events(
+        self,
+        room_id: str,
+        offset: int = 0,
+        limit: int = 50,
+        visibility_filter: str | None = None,
+        *,
+        after_index: int | None = None,
+        before_index: int | None = None,
+        types: Collection[EventType] | None = None,
+        reader: ChannelBinding | None = None,
+        newest_first: bool = False,
+    ) -> list[RoomEvent]:
+        query = reading.EventQuery(
+            room_id=room_id,
+            offset=offset,
+            limit=limit,
+            visibility=visibility_filter,
+            after_index=after_index,
+            before_index=before_index,
+            types=None if types is None else tuple(types),
+            reader=reader,
+            newest_first=newest_first,
+        )
+        return await reading.list_events(self._database, query)
+
+    @override
+    async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
+        return await reading.find_event(self._database, room_id=room_id, key=idempotency_key)
+
+    @override
+    async def get_event_count(self, room_id: str) -> int:
+        room = await reading.get_room(self._database, room_id, None)
+        return 0 if room is None else room.event_count
+
+    @override
+    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+        answer = await self._database.write(
+            "roomkit_prune($3, $4, $5)", room_id, before, max(limit, 0), timeout=_LONG
+        )
+        if "error" in answer:
+            raise no_room(room_id)
+        if answer["count"]:
+            self._rooms.apply(room_id, Change(counters_of(answer["counters"]), pruned=True))
+        return int(answer["count"])
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    @override
+    async def add_binding(self, binding: ChannelBinding) -> ChannelBinding:
+        await self._put(binding.room_id, bindings=[binding])
+        return binding
+
+    @override
+    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding | None:
+        found = await reading.records_of_room(
+            self._database, BINDINGS, room_id, one=("channel_id", channel_id)
+        )
+        return found[0] if found else None
+
+    @override
+    async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
+        await self._put(binding.room_id, binding=binding.channel_id, bindings=[binding])
+        return binding
+
+    @override
+    async def remove_binding(self, room_id: str, channel_id: str) -> bool:
+        if await self.get_binding(room_id, channel_id) is None:
+            if await self.get_room(room_id) is None:
+                raise no_room(room_id)
+            return False
+        answer, _ = await self._put(room_id, unbind=[channel_id])
+        return bool(answer["unbound"])
+
+    @override
+    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
+        return await reading.records_of_room(self._database, BINDINGS, room_id)
+
+    # -- participants -------------------------------------------------------------------------
+
+    @override
+    async def add_participant(self, participant: Participant) -> Participant:
+        await self._put(participant.room_id, participants=[participant])
+        return participant
+
+    @override
+    async def get_participant(self, room_id: str, participant_id: str) -> Participant | None:
+        found = await reading.records_of_room(
+            self._database, PARTICIPANTS, room_id, one=("id", participant_id)
+        )
+        return found[0] if found else None
+
+    @override
+    async def update_participant(self, participant: Participant) -> Participant:
+        await self._put(participant.room_id, participant=participant.id, participants=[participant])
+        return participant
+
+    @override
+    async def list_participants(self, room_id: str) -> list[Participant]:
+        return await reading.records_of_room(self._database, PARTICIPANTS, room_id)
+
+    @override
+    async def find_participants(
+        self,
+        *,
+        participant_id: str | None = None,
+        identity_id: str | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: tuple[str, str] | None = None,
+    ) -> list[Participant]:
+        return await reading.find_participants(
+            self._database, participant_id, identity_id, organization_id, limit, after
+        )
+
+    # -- identities ---------------------------------------------------------------------------
+
+    @override
+    async def create_identity(self, identity: Identity) -> Identity:
+        await self._put_identity(identity, None)
+        return identity
+
+    async def _put_identity(self, identity: Identity, made_from: int | None) -> bool:
+        answer = await self._database.write(
+            "roomkit_put_identity($3, $4, $5)",
+            encoded(IDENTITIES.dump(identity)),
+            encoded(sorted(identity.addresses)),
+            made_from,
+        )
+        return "error" not in answer
+
+    @override
+    async def get_identity(self, identity_id: str, *, organization_id: str | None = None) -> Identity | None:
+        found = await reading.get_identity(
+            self._database,
+            "i.id = $1 AND ($2::text IS NULL OR i.organization_id = $2)",
+            identity_id,
+            organization_id,
+        )
+        return None if found is None else found[0]
+
+    @override
+    async def delete_identity(self, identity_id: str) -> bool:
+        return bool(await self._database.write("roomkit_delete_identity($3)", identity_id))
+
+    @override
+    async def resolve_identity(
+        self, channel_type: str, address: str, *, organization_id: str | None = None
+    ) -> Identity | None:
+        found = await reading.get_identity(
+            self._database,
+            "i.id = (SELECT a.identity FROM roomkit_addresses a WHERE a.organization_id = $1 "
+            "AND a.channel_type = $2 AND a.address = $3)",
+            organization_id or "",
+            str(channel_type),
+            address,
+        )
+        return None if found is None else found[0]
+
+    @override
+    async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
+        for _ in range(_TRIES):
+            found = await reading.get_identity(self._database, "i.id = $1", identity_id)
+            if found is None:
+                raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
+            identity, revision = found
+            known = identity.channel_addresses.get(channel_type, ())
+            if address in known:
+                return
+            addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
+            if await self._put_identity(identity.replace(channel_addresses=addresses), revision):
+                return
+        raise StoreLockedError(f"others change identity {identity_id!r} all the time: try again")
+
+    # -- tasks and observations ---------------------------------------------------------------
+
+    @override
+    async def add_task(self, task: Task) -> Task:
+        await self._put(task.room_id, tasks=[task])
+        return task
+
+    @override
+    async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
+        return await reading.find_record(self._database, TASKS, task_id, organization_id)
+
+    @override
+    async def update_task(self, task: Task) -> Task:
+        row = encoded(TASKS.dump(task))
+        if not await self._database.write("roomkit_update_task($3, $4)", task.room_id, row):
+            raise StoreError(f"room {task.room_id!r} has no task {task.id!r}: add_task first")
+        return task
+
+    @override
+    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
+        wanted = None if status is None else str(status)
+        return await reading.records_of_room(self._database, TASKS, room_id, status=wanted)
+
+    @override
+    async def add_observation(self, observation: Observation) -> Observation:
+        await self._put(observation.room_id, observations=[observation])
+        return observation
+
+    @override
+    async def list_observations(self, room_id: str) -> list[Observation]:
+        return await reading.records_of_room(self._database, OBSERVATIONS, room_id)
+
+    # -- read marks ---------------------------------------------------------------------------
+
+    @override
+    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
+        return await self._mark(room_id, channel_id, event_id)
+
+    @override
+    async def mark_all_read(self, room_id: str, channel_id: str) -> int:
+        return await self._mark(room_id, channel_id, None)
+
+    async def _mark(self, room_id: str, channel_id: str, event_id: str | None) -> int:
+        answer = await self._database.write("roomkit_mark_read($3, $4, $5)", room_id, channel_id, event_id)
+        match answer.get("error"):
+            case None:
+                return int(answer["mark"])
+            case "no_room":
+                raise no_room(room_id)
+            case "no_event":
+                raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to mark as read")
+        raise ChannelNotFoundError(
+            f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+        )
+
+    @override
+    async def get_unread_count(self, room_id: str, channel_id: str) -> int:
+        return await reading.count_unread(self._database, room_id, channel_id)
+
+    @override
+    async def list_read_marks(self, room_id: str) -> dict[str, int]:
+        rows = await self._database.fetch(
+            "SELECT m.channel_id, m.idx FROM roomkit_read_marks m "
+            "WHERE m.room = (SELECT seq FROM roomkit_rooms WHERE id = $1)",
+            room_id,
+        )
+        return dict(map(tuple, rows))
+
+    # -- the ledger ---------------------------------------------------------------------------
+
+    @override
+    async def complete(
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        worker_id: str | None = None,
+        alarms_done: Sequence[str] = (),
+    ) -> Completed:
+        if not deliveries and not alarms_done:
+            return Completed()
+        ends = PreparedEnds(deliveries)
+        operation: dict[str, Any] = {"worker": worker_id}
+        if ends.rows:
+            operation["completed"] = ends.rows
+        if alarms_done:
+            operation["alarms_done"] = tuple(alarms_done)
+        answer = await self._batches.write(None, encoded(operation), lambda answer: None)
+        return ends.completed(answer.get("completed"))
+
+    @override
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
+        found = await reading.get_delivery(self._database, delivery_id, organization_id)
+        return None if found is None else found[0]
+
+    @override
+    async def list_deliveries(
+        self,
+        room_id: str | None = None,
+        *,
+        event_id: str | None = None,
+        channel_id: str | None = None,
+        state: DeliveryState | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Delivery]:
+        return await reading.list_deliveries(
+            self._database, room_id, event_id, channel_id, state, organization_id, limit, after
+        )
+
+    @override
+    async def reopen_delivery(self, delivery_id: str) -> Delivery:
+        return await self._revive(delivery_id, "roomkit_reopen($3, $4)")
+
+    @override
+    async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
+        return await self._revive(delivery_id, "roomkit_drop($3, $4, $5)", reason)
+
+    async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
+        for event_id, channel_id in reading.halves(delivery_id):
+            answer = await self._database.write(function, event_id, channel_id, *values)
+            if "delivery" in answer:
+                after = await reading.deliveries_by_seq(self._database, answer["delivery"])
+                if after is not None:
+                    return after
+            elif answer["error"] == "state":
+                raise StoreError(
+                    f"delivery {delivery_id!r} is {answer['state']}: only one that has failed can be "
+                    "reopened or dropped"
+                )
+        raise DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries tells which there are")
+
+    @override
+    async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        seq = await self._database.write(
+            "roomkit_receipt($3, $4, $5, $6)",
+            status.provider,
+            status.message_id,
+            receipt.value,
+            status.model_dump_json(exclude_none=True),
+        )
+        return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+
+    # -- leases and lanes ---------------------------------------------------------------------
+
+    @override
+    async def open_lease(self, seconds: float) -> str:
+        worker_id = new_id()
+        await self._database.write("roomkit_open_lease($3, $4)", worker_id, seconds)
+        return worker_id
+
+    @override
+    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
+        return bool(await self._database.write("roomkit_renew_lease($3, $4)", worker_id, seconds))
+
+    @override
+    async def close_lease(self, worker_id: str) -> None:
+        await self._database.write("roomkit_close_lease($3)", worker_id)
+
+    @override
+    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+        return await reading.claimable_rooms(self._database, worker_id, limit)
+
+    @override
+    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+        numbers = await self._database.write("roomkit_claim($3, $4)", room_id, worker_id)
+        return await reading.claimed(self._database, numbers) if numbers else []
+
+    # -- alarms -------------------------------------------------------------------------------
+
+    @override
+    async def set_alarm(self, alarm: Alarm) -> None:
+        answer = await self._database.write(
+            "roomkit_set_alarm($3, $4)", alarm.room_id, encoded(alarm_rows([alarm]))
+        )
+        if "error" in answer:
+            raise no_room(alarm.room_id)
+
+    @override
+    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
+        numbers = await self._database.write(
+            "roomkit_claim_alarms($3, $4, $5)", worker_id, now, max(limit, 0)
+        )
+        return await reading.alarms_by_seq(self._database, numbers) if numbers else []
+
+    @override
+    async def list_alarms(self, room_id: str) -> list[Alarm]:
+        return await reading.records_of_room(self._database, ALARMS, room_id, order="t.due_at, t.seq")
+
+
+def _duplicate(room_id: str, first: RoomEvent, *, by_key: bool) -> DuplicateEventError:
+    if by_key and first.idempotency_key is not None:
+        message = f"room {room_id!r} has the idempotency key {first.idempotency_key!r} already"
+    else:
+        message = f"event {first.id!r} exists already"
+    return DuplicateEventError(message, first)

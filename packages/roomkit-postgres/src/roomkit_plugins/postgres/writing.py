@@ -1,0 +1,313 @@
+"""What is written, made ready for the database, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from roomkit.abc.errors import (
+    ChannelNotFoundError,
+    EventNotFoundError,
+    LockLostError,
+    ParticipantNotFoundError,
+    RoomNotFoundError,
+    StaleRoomError,
+    StoreError,
+)
+from roomkit.abc.store import Commit, Completed
+from roomkit.memory.records import Change, Counters
+from roomkit.models.alarm import Alarm
+from roomkit.models.base import EMPTY, FrozenDict, freeze
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState, EventStatus, ReceiptState
+from roomkit.models.event import RoomEvent
+from roomkit.models.room import Room
+from roomkit_plugins.postgres.rows import (
+    ALARMS,
+    BINDINGS,
+    DELIVERIES,
+    OBSERVATIONS,
+    PARTICIPANTS,
+    TASKS,
+    dump_event,
+    dump_room,
+    encoded,
+)
+
+__all__ = ["Basis", "PreparedCommit", "PreparedEnds", "alarm_rows", "counters_of", "moment", "no_room"]
+
+
+@dataclass(slots=True)
+class Basis:
+    """What a commit that changes something starts from: the room at a version, and events by their ids."""
+
+    room: Room
+    events: Mapping[str, RoomEvent] = field(default_factory=dict)
+
+
+class PreparedCommit:
+    """A commit with everything encoded and nothing that its caller could still change.
+
+    Raises ValueError for what JSON cannot carry. `binding` and `participant` name one that must be there
+    already. When `needs_basis`, `on` says what the commit is made from.
+    """
+
+    def __init__(
+        self,
+        given: Commit,
+        *,
+        binding: str | None = None,
+        participant: str | None = None,
+        unset: Collection[str] = (),
+    ) -> None:
+        self.room_id = given.room_id
+        self._at = given.at
+        self._amend = given.amend
+        self._redact = tuple(given.redact)
+        self._metadata = freeze(given.metadata or EMPTY)
+        self._unset = frozenset(unset)
+        self._room_changes = dict(given.room_changes) if given.room_changes else None
+        self._bindings = tuple(given.bindings)
+        self._unbind = tuple(given.unbind)
+        self._participants = tuple(given.participants)
+        self._removed = tuple(given.remove_participants)
+        self._expected = given.expected_version
+        self._binding, self._participant = binding, participant
+        self.events = [_stored(entry.event, given.at) for entry in given.entries]
+        self.ends = PreparedEnds(given.completed)
+        self._check_distinct()
+        self._operation = self._encode(given)
+        self._basis: Basis | None = None
+        self._replaced: list[RoomEvent] = []
+        self._changed: Room | None = None
+
+    def _check_distinct(self) -> None:
+        if len(self.events) < 2:
+            return
+        ids = {event.id for event in self.events}
+        keys = [event.idempotency_key for event in self.events if event.idempotency_key is not None]
+        if len(ids) < len(self.events) or len(set(keys)) < len(keys):
+            raise StoreError(
+                f"a commit to room {self.room_id!r} has one event id or idempotency key twice: send it once"
+            )
+
+    @property
+    def _raises_version(self) -> bool:
+        return bool(
+            self._bindings or self._unbind or self._participants or self._removed
+            or self._room_changes or self._metadata or self._amend or self._redact
+        )  # fmt: skip
+
+    def _encode(self, given: Commit) -> dict[str, Any]:
+        events = [{**dump_event(event), "i": place} for place, event in enumerate(self.events)]
+        targets = [
+            (place, channel_id)
+            for place, entry in enumerate(given.entries)
+            for channel_id in dict.fromkeys(entry.targets)
+        ]
+        operation: dict[str, Any] = {
+            "room": self.room_id,
+            "expected": self._expected,
+            "fence": given.fence,
+            "worker": given.worker_id,
+            "at": given.at,
+            "activity": given.activity,
+            "bump": int(self._raises_version),
+            "binding": self._binding,
+            "participant": self._participant,
+            "events": events,
+            "targets": [{"n": n, "i": i, "id": channel_id} for n, (i, channel_id) in enumerate(targets)],
+            "bindings": [BINDINGS.dump(each) for each in self._bindings],
+            "unbind": self._unbind,
+            "participants": [
+                {**PARTICIPANTS.dump(each), "senders": sorted(each.senders)} for each in self._participants
+            ],
+            "removed": self._removed,
+            "tasks": [TASKS.dump(each) for each in given.tasks],
+            "observations": [OBSERVATIONS.dump(each) for each in given.observations],
+            "alarms": alarm_rows(given.alarms),
+            "completed": self.ends.rows,
+            "alarms_done": tuple(given.alarms_done),
+        }
+        return {name: value for name, value in operation.items() if value is not None and value not in ((), [])}
+
+    # -- on a basis ---------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The events that have to be known."""
+        return (*self._redact, *((self._amend.event_id,) if self._amend is not None else ()))
+
+    @property
+    def needs_basis(self) -> bool:
+        """Whether what is written depends on what is there."""
+        return bool(self._room_changes or self._metadata or self.wanted)
+
+    def on(self, basis: Basis) -> None:
+        """Make the commit one that changes exactly this."""
+        self._basis = basis
+        self._operation["base"] = basis.room.version
+        self._operation.pop("missing", None)
+        self._replaced, self._changed = [], None
+        if self._room_changes or self._metadata:
+            self._change_room(basis.room)
+        for event_id in self.wanted:
+            if event_id not in basis.events:
+                self._operation["missing"] = event_id
+                return
+        events = dict(basis.events)
+        if self._amend is not None:
+            target = events[self._amend.event_id]
+            events[target.id] = target.amended(self._amend.content, self._amend.amended_by, self._at)
+        for event_id in self._redact:
+            events[event_id] = events[event_id].redacted(self._at)
+        self._replaced = [events[event_id] for event_id in dict.fromkeys(self.wanted)]
+        if self._replaced:
+            self._operation["replaced"] = [dump_event(event) for event in self._replaced]
+
+    def _change_room(self, before: Room) -> None:
+        changes = dict(self._room_changes or {})
+        if self._metadata or self._unset:
+            merged = {**before.metadata, **self._metadata}
+            changes["metadata"] = FrozenDict(
+                (key, value) for key, value in merged.items() if key not in self._unset
+            )
+        self._changed = before.replace(**{"updated_at": self._at, **changes})
+        self._operation["changed"] = dump_room(self._changed)
+
+    def encoded(self) -> str:
+        """Return the operation for the database."""
+        return encoded(self._operation)
+
+    # -- the answer ---------------------------------------------------------------------------
+
+    def change(self, answer: Mapping[str, Any]) -> Change:
+        """Return what the commit did to its room."""
+        counters = counters_of(answer["counters"])
+        first = counters.next_index - len(self.events)
+        stored = [event.replace(index=first + place).forget_given() for place, event in enumerate(self.events)]
+        room = self._changed
+        if room is not None:
+            room = room.replace(
+                event_count=counters.event_count,
+                latest_index=counters.next_index - 1,
+                version=counters.version,
+                timers=room.timers.replace(last_activity_at=counters.last_activity),
+            )
+        return Change(
+            counters,
+            room=room,
+            stored=stored,
+            amended=self._replaced,
+            bindings=self._bindings,
+            unbound=self._unbind,
+            participants=self._participants,
+            removed=self._removed,
+        )
+
+    def elsewhere(self, answer: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return whom the deliveries belong to that are not the committer's to carry out."""
+        rows = answer.get("elsewhere") or ()
+        return {f"{self.events[place].id}:{channel_id}": holder for place, channel_id, holder in rows}
+
+    def refused(self, answer: Mapping[str, Any]) -> Exception:
+        """Return the error that an answer stands for, but for `duplicate` and `moved`."""
+        room_id = self.room_id
+        match answer["error"]:
+            case "no_room":
+                return no_room(room_id)
+            case "stale":
+                return StaleRoomError(
+                    f"room {room_id!r} is at version {answer['version']}, not {self._expected}: plan again"
+                )
+            case "lock_lost":
+                return LockLostError(
+                    f"room {room_id!r} was written to by a later holder of its lock "
+                    f"({answer['fence']}); nothing was committed: take the lock again"
+                )
+            case "no_event":
+                missing = self._operation["missing"]
+                return EventNotFoundError(f"room {room_id!r} has no event {missing!r} to change")
+            case "no_binding":
+                return ChannelNotFoundError(
+                    f"channel {self._binding!r} is not attached to room {room_id!r}: attach_channel first"
+                )
+            case "no_participant":
+                return ParticipantNotFoundError(
+                    f"nobody with the id {self._participant!r} in room {room_id!r}: ensure_participant adds them"
+                )
+            case "foreign_task":
+                return StoreError(f"task {answer['id']!r} is another room's, not {room_id!r}'s: use another id")
+        return StoreError(f"the commit to room {room_id!r} was refused: {answer['error']}")
+
+
+class PreparedEnds:
+    """How deliveries ended, encoded; of several ends of one delivery the first that is one counts."""
+
+    def __init__(self, given: Sequence[Delivery]) -> None:
+        self._given = tuple(given)
+        self._chosen: dict[tuple[str, str], int] = {}
+        for place, delivery in enumerate(given):
+            key = (delivery.event_id, delivery.channel_id)
+            before = self._chosen.get(key)
+            if before is None or given[before].state is DeliveryState.PENDING:
+                self._chosen[key] = place
+        self.rows = [self._row(place) for place in self._chosen.values()]
+
+    def _row(self, place: int) -> dict[str, Any]:
+        delivery = self._given[place]
+        row = {**DELIVERIES.dump(delivery), "n": place, "event": delivery.event_id}
+        if delivery.provider is not None and delivery.message_ids:
+            row["ids"] = delivery.message_ids
+        return row
+
+    def completed(self, answer: Mapping[str, Any] | None) -> Completed:
+        """Return what became of them."""
+        if answer is None:
+            return Completed(tuple(delivery.id for delivery in self._given))
+        written = set(answer["written"])
+        refused = tuple(
+            delivery.id
+            for place, delivery in enumerate(self._given)
+            if self._chosen[delivery.event_id, delivery.channel_id] not in written
+            or (place > self._chosen[delivery.event_id, delivery.channel_id])
+        )
+        receipts = tuple(
+            (self._after(each), DeliveryStatus.model_validate_json(each["status"]))
+            for each in answer.get("receipts") or ()
+        )
+        return Completed(refused, receipts)
+
+    def _after(self, receipt: Mapping[str, Any]) -> Delivery:
+        return self._given[receipt["n"]].replace(
+            receipt=ReceiptState(receipt["receipt"]), holder=receipt["holder"], claims=receipt["claims"]
+        )
+
+
+def alarm_rows(alarms: Sequence[Alarm]) -> list[dict[str, Any]]:
+    """Return alarms as rows, of several with one id the last."""
+    return [ALARMS.dump(each) for each in {each.id: each for each in alarms}.values()]
+
+
+def counters_of(row: Sequence[Any]) -> Counters:
+    """Return the counters in an answer."""
+    seq, edition, version, next_index, event_count, last_activity = row
+    return Counters(seq, edition, version, next_index, event_count, moment(last_activity))
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return a time in an answer."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def no_room(room_id: str) -> RoomNotFoundError:
+    """Return the error of a room that is not there."""
+    return RoomNotFoundError(f"no room {room_id!r}: create_room first")
+
+
+def _stored(event: RoomEvent, at: datetime) -> RoomEvent:
+    status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
+    return event.replace(created_at=at, status=status)
+
