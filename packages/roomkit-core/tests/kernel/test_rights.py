@@ -548,6 +548,28 @@ async def test_deliveries_that_nobody_holds_are_skipped_in_the_ledger(house: Any
     assert [each.ids for each in receipt.erased if each.kind == "delivery"] == [(row.id,)]
 
 
+async def test_what_another_worker_writes_meanwhile_is_erased_too(
+    house: Any, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look and the last commit, from one whose locks are its own."""
+    await house.socket("web")
+    await house.say("my pelican", channel="web", by="ann")
+    commit = store.commit
+    late = house.event("my other pelican", channel="web")
+    late = late.replace(source=late.source.replace(participant_id="ann"))
+
+    async def interleaved(given: Commit) -> Any:
+        if given.remove_participants:
+            await commit(Commit(room_id="r1", entries=[Entry(late, ["elsewhere"])], at=given.at))
+        return await commit(given)
+
+    monkeypatch.setattr(store, "commit", interleaved)
+    await house.kit.erase_person(participant_id="ann")
+
+    assert canaries_in(await everything(house)) == []
+    assert (await house.kit.get_delivery(f"{late.id}:elsewhere")).reason == "erased"
+
+
 @pytest.mark.virtual_time
 async def test_an_answer_to_erased_words_is_not_given(staging: Staging) -> None:
     """The agent's turn is ended: what it was about to say would repeat them."""

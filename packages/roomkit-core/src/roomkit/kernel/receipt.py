@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -63,8 +63,14 @@ BEYOND_A_PERSON = (
 class ReceiptBook:
     """Gathers what an erasure did."""
 
-    def __init__(self, of: Literal["room", "person"], started_at: datetime) -> None:
+    def __init__(
+        self,
+        of: Literal["room", "person"],
+        started_at: datetime,
+        watch: Callable[[str], object] | None = None,
+    ) -> None:
         self.id = new_id()
+        self.watch = watch
         self.retained: tuple[Retained, ...] = ()
         self._of = of
         self._started_at = started_at
@@ -97,9 +103,9 @@ class ReceiptBook:
         self.erase("observation", "redacted", room_id, len(commit.observations))
 
     def under_way(self, delivery_ids: Sequence[str], room_id: str) -> None:
-        """Note deliveries that were being sent at that very moment."""
+        """Note deliveries that cannot be called back: a worker had them at that very moment."""
         if delivery_ids:
-            why = "a vendor was being sent it just then: it may have arrived, or still be tried again"
+            why = "a worker had it in hand just then: it may have been sent, or still be"
             self.retained += (
                 Retained(
                     kind="delivery",

@@ -114,13 +114,15 @@ class Rights:
         identity_id: str | None = None,
         participant_id: str | None = None,
         organization_id: str | None = None,
+        watch: Callable[[str], object] | None = None,
     ) -> ErasureReceipt:
         """Redact a person's words and remove the person, room by room.
 
-        What leads to the rest goes last, so that asking again finishes what was interrupted.
+        What leads to the rest goes last, so that asking again finishes what was interrupted. `watch` is
+        called with the room's id after each page of events.
         """
         parts = self._parts
-        book = ReceiptBook("person", parts.clock.now())
+        book = ReceiptBook("person", parts.clock.now(), watch)
         person = await find_person(
             parts.store,
             identity_id=identity_id,
@@ -158,6 +160,8 @@ class Rights:
             finally:
                 taken, walk.taken = walk.taken, []
                 _once_free(partial(self._skip, taken))
+            if book.watch is not None:
+                book.watch(room_id)
         book.amended_by_them(walk.amended, room_id)
         for binding, event in walk.detached:
             await self._tell_detached(binding, event)
@@ -180,13 +184,26 @@ class Rights:
             redact=tuple(walk.redacted),
             activity=False,
         )
+        walk.after_index = page[-1].index if page else walk.after_index
         walk.is_over = len(page) < _PAGE
         if walk.is_over:
             await self._add_last(commit, place, walk)
-        else:
-            walk.after_index = page[-1].index
         if _says_something(commit):
-            commit.completed = [_skipped(row, commit.at) for row in await self._waiting(commit, lanes)]
+            await self._commit(commit, walk, lanes, book)
+            if walk.is_over:
+                await self._erase_late(place, walk, lanes, book)
+
+    async def _erase_late(self, place: Place, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook) -> None:
+        """Erase what came in between, from a worker whose locks are not ours.
+
+        From the last commit on, whatever such a worker had planned before is stale to the store.
+        """
+        store = self._parts.store
+        late = await store.list_events(walk.room_id, limit=_PAGE, after_index=walk.after_index)
+        walk.redacted = {event.id: event for event in late if walk.takes(place, event)}
+        if walk.redacted:
+            redact, at = tuple(walk.redacted), self._parts.clock.now()
+            commit = Commit(room_id=walk.room_id, entries=(), at=at, redact=redact, activity=False)
             await self._commit(commit, walk, lanes, book)
 
     async def _add_last(self, commit: Commit, place: Place, walk: _Walk) -> None:
@@ -234,13 +251,17 @@ class Rights:
             after = page[-1].id
         return waiting
 
-    async def _commit(self, commit: Commit, walk: _Walk, lanes: Iterable[Lane], book: ReceiptBook) -> None:
+    async def _commit(self, commit: Commit, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook) -> None:
+        waiting = await self._waiting(commit, lanes)
+        commit.completed = [_skipped(row, commit.at) for row in waiting]
+        held = [row.id for row in waiting if row.holder is not None]
         try:
             await self._parts.supervisor.complete(self._parts.store.commit(commit), "erasure")
         except Interrupted:
             self._call_back(commit, walk, lanes, book)
             raise
         self._call_back(commit, walk, lanes, book)
+        book.under_way(held, commit.room_id)
 
     def _call_back(self, commit: Commit, walk: _Walk, lanes: Iterable[Lane], book: ReceiptBook) -> None:
         """Take from the lanes what is not to go out any more; under the lock still, so nothing is missed.
