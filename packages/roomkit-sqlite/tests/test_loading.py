@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -29,6 +30,11 @@ async def _edit(store: SQLiteStore, room_id: str, content: TextContent | None) -
     )
 
 
+async def _redact(store: SQLiteStore, room_id: str) -> object:
+    (newest,) = await store.list_events(room_id, limit=1, newest_first=True)
+    return await store.commit(Commit(room_id=room_id, entries=(), at=NOW, redact=[newest.id]))
+
+
 CHANGES: dict[str, Change] = {
     "a message": lambda store, room_id: say(store, event(room_id, "news")),
     "a blocked message": lambda store, room_id: say(store, event(room_id, status=EventStatus.BLOCKED)),
@@ -39,6 +45,11 @@ CHANGES: dict[str, Change] = {
     "a detachment": lambda store, room_id: store.remove_binding(room_id, "sms"),
     "somebody": lambda store, room_id: store.add_participant(
         Participant(id="new", room_id=room_id, channel_id="sms")
+    ),
+    "a redaction": lambda store, room_id: _redact(store, room_id),
+    "a pruning": lambda store, room_id: store.prune_events(room_id, NOW + timedelta(days=1), limit=4),
+    "a removal": lambda store, room_id: store.commit(
+        Commit(room_id=room_id, entries=(), at=NOW, remove_participants=["ann"])
     ),
     "metadata": lambda store, room_id: store.patch_room_metadata(room_id, {"a": 1}),
     "a status": lambda store, room_id: store.commit(
@@ -57,6 +68,8 @@ def _shown(record: RoomRecord | None) -> Any:
         dict(record.participants),
         list(record.recent(3)),
         list(record.recent(1)),
+        record.keyed("key"),
+        record.keyed("another key"),
     )
 
 
@@ -64,7 +77,8 @@ def _shown(record: RoomRecord | None) -> Any:
 async def furnished(store: SQLiteStore, room: Room) -> str:
     await store.add_binding(binding(room.id, "sms"))
     for number in range(6):
-        await say(store, event(room.id, str(number)))
+        await say(store, event(room.id, str(number), idempotency_key="key" if number == 5 else None))
+    await store.add_participant(Participant(id="ann", room_id=room.id, channel_id="sms"))
     return room.id
 
 
@@ -74,10 +88,10 @@ async def test_every_change_is_seen_by_the_next_load(
     store: SQLiteStore, opener: Opener, furnished: str, change: Change, elsewhere: bool
 ) -> None:
     """What is kept in memory shows what a store that just opened the file shows."""
-    await store.load(furnished, recent=3)
+    await store.load(furnished, recent=3, key="key")
     await change(opener() if elsewhere else store, furnished)
-    loaded = _shown(await store.load(furnished, recent=3))
-    assert loaded == _shown(await opener().load(furnished, recent=3))
+    loaded = _shown(await store.load(furnished, recent=3, key="key"))
+    assert loaded == _shown(await opener().load(furnished, recent=3, key="key"))
 
 
 @pytest.mark.parametrize("first", CHANGES.values(), ids=CHANGES)
@@ -87,11 +101,11 @@ async def test_changes_by_two_in_turn_are_seen_by_both(
     """Neither takes its own change for the only one."""
     other = opener()
     for each in (store, other):
-        await each.load(furnished, recent=3)
+        await each.load(furnished, recent=3, key="key")
     await first(other, furnished)
     await say(store, event(furnished, "mine"))
     await say(other, event(furnished, "theirs"))
-    shown = [_shown(await each.load(furnished, recent=3)) for each in (store, other, opener())]
+    shown = [_shown(await each.load(furnished, recent=3, key="key")) for each in (store, other, opener())]
     assert shown[0] == shown[1] == shown[2]
 
 
@@ -121,9 +135,10 @@ async def test_loading_again_is_one_statement(store: SQLiteStore, furnished: str
         await say(store, event(furnished))
         await store.add_binding(binding(furnished, "new"))
         statements.since_last()
-        record = await store.load(furnished, recent=50)
+        record = await store.load(furnished, recent=50, key="key")
         assert len(statements.since_last()) == 1
         assert record is not None
+        assert record.keyed("key") is not None
         assert record.recent(1)[0].index == record.room.latest_index
 
 
@@ -148,11 +163,11 @@ async def test_a_load_that_meets_commits_shows_one_moment(store: SQLiteStore, fu
 
 async def test_a_deleted_room_is_gone_from_memory(store: SQLiteStore, opener: Opener, furnished: str) -> None:
     """And one made again under its id has nothing of it."""
-    await store.load(furnished, recent=3)
+    await store.load(furnished, recent=3, key="key")
     await opener().delete_room(furnished)
-    assert await store.load(furnished, recent=3) is None
+    assert await store.load(furnished, recent=3, key="key") is None
     await opener().create_room(Room(id=furnished))
-    record = await store.load(furnished, recent=3)
+    record = await store.load(furnished, recent=3, key="key")
     assert record is not None
     assert (record.room.event_count, dict(record.bindings), list(record.recent(3))) == (0, {}, [])
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from roomkit_plugins.sqlite import SQLiteConfig, errors
+from roomkit.abc.store import ConversationStore
+from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore, errors
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -37,6 +38,12 @@ def test_the_configuration_is_one() -> None:
 
 
 def test_everything_is_told() -> None:
-    """Every option and every error."""
-    for name in (*SQLiteConfig.model_fields, *(each for each in errors.__all__ if each.endswith("Error"))):
+    """Every option, every error, and every call that other stores do not have."""
+    raised = {kind.__name__ for kind, _ in errors._BY_CODE.values()} | {"StoreBusyError", "StoreClosedError"}
+    public = {name for name, each in vars(SQLiteStore).items() if callable(each) and name[0] != "_"}
+    beyond = public - vars(ConversationStore).keys()
+    assert beyond >= {"search_events", "backup", "compact", "open"}
+    for name in (*SQLiteConfig.model_fields, *raised):
         assert f"`{name}`" in README
+    for name in beyond:
+        assert re.search(rf"`(SQLiteStore\.)?{name}\(", README)
