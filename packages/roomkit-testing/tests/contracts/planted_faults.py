@@ -7,36 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from planting import planted
 
 from roomkit.abc.errors import ErrorCode, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
-from roomkit.abc.store import Commit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.memory.telemetry import ConsoleTelemetryProvider
-from roomkit.models.base import EMPTY, new_id
+from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
-from roomkit.models.delivery import Delivery, InboundMessage, ProviderResult
-from roomkit.models.enums import ReceiptState
+from roomkit.models.delivery import InboundMessage, ProviderResult
 from roomkit.models.event import RoomEvent
-from roomkit.models.identity import Identity
 from roomkit.models.realtime import EphemeralEvent
-from roomkit.models.room import Room
-from roomkit.models.task import Task
 from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
 from roomkit_plugins.testing.contracts import (
     ChannelContract,
-    ContractSuite,
-    ConversationStoreContract,
     RealtimeBackendContract,
     RoomLockManagerContract,
     SMSProviderContract,
@@ -44,118 +36,6 @@ from roomkit_plugins.testing.contracts import (
 )
 
 pytestmark = pytest.mark.virtual_time  # a fault that hangs is found in no time
-
-FAULTS: dict[str, set[str]] = {}
-"""The name of the class of tests, and the tests that must fail in it."""
-
-
-def planted(contract: type[ContractSuite], *found_by: str) -> Callable[[type], type]:
-    """Put a faulty class under its contract; these tests must fail."""
-
-    def plant(faulty: type) -> type:
-        name = f"Test{faulty.__name__}"
-        FAULTS[name] = set(found_by)
-        factory = pytest.fixture(name="factory")(lambda self: faulty)
-        globals()[name] = type(name, (contract,), {"factory": factory, "__module__": __name__})
-        return faulty
-
-    return plant
-
-
-@planted(ConversationStoreContract, "test_every_field_of_an_event_is_kept")
-class ForgetsAFieldOfEvents(InMemoryStore):
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
-        stored = await super().commit(commit)
-        for each in stored:
-            self._events[each.id] = each.replace(channel_data=each.channel_data.replace(extra=EMPTY))
-        return stored
-
-
-@planted(ConversationStoreContract, "test_every_field_of_a_task_is_kept")
-class ForgetsAFieldOfTasks(InMemoryStore):
-    async def update_task(self, task: Task) -> Task:
-        return await super().update_task(task.replace(assigned_to=None))
-
-
-@planted(ConversationStoreContract, "test_an_address_belongs_to_one_organization")
-class SharesAddressesBetweenTenants(InMemoryStore):
-    async def create_identity(self, identity: Identity) -> Identity:
-        self._identities[identity.id] = identity
-        for channel_type, addresses in identity.channel_addresses.items():
-            for address in addresses:
-                self._addresses["", channel_type, address] = identity.id
-        return identity
-
-
-@planted(
-    ConversationStoreContract,
-    "test_any_two_changes_at_once_are_both_seen[2-2]",
-    "test_metadata_that_json_cannot_carry_is_refused",
-)
-class LosesUpdates(InMemoryStore):
-    async def patch_room_metadata(self, room_id: str, patch: Mapping[str, Any], unset: Any = ()) -> Room:
-        room = self._record(room_id).room
-        await asyncio.sleep(0)
-        kept = {key: value for key, value in {**room.metadata, **patch}.items() if key not in unset}
-        return await self.update_room(room.replace(metadata=kept))
-
-
-@planted(ConversationStoreContract, "test_a_cancelled_commit_is_whole_or_nothing")
-class CommitsInTwoSteps(InMemoryStore):
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
-        stored = await super().commit(replace(commit, tasks=()))
-        await asyncio.sleep(0)
-        for task in commit.tasks:
-            await self.add_task(task)
-        return stored
-
-
-@planted(ConversationStoreContract, "test_concurrent_commits_get_indexes_of_their_own")
-class ForeseesIndexes(InMemoryStore):
-    async def commit(self, commit: Commit) -> Sequence[RoomEvent]:
-        index = len(self._record(commit.room_id).events)
-        await asyncio.sleep(0)
-        stored = await super().commit(commit)
-        return [each.replace(index=index + place) for place, each in enumerate(stored)]
-
-
-@planted(ConversationStoreContract, "test_a_read_mark_never_moves_backwards")
-class ReadsBackwards(InMemoryStore):
-    def _mark(self, record: Any, channel_id: str, index: int) -> int:
-        mark = super()._mark(record, channel_id, index)
-        record.marks[channel_id] = index
-        return mark
-
-
-@planted(ConversationStoreContract, "test_a_row_that_has_ended_is_not_changed_again[sent]")
-class ReopensRows(InMemoryStore):
-    async def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            self._deliveries.pop(delivery.id, None)
-        await super().record_deliveries(deliveries)
-
-
-@planted(
-    ConversationStoreContract,
-    "test_a_receipt_never_moves_backwards[read]",
-    "test_any_sequence_of_calls_gives_what_the_reference_gives",
-)
-class TakesReceiptsBack(InMemoryStore):
-    async def record_receipt(self, provider: str, message_id: str, receipt: ReceiptState) -> Delivery | None:
-        row = await super().record_receipt(provider, message_id, receipt)
-        if row is None:
-            return None
-        self._deliveries[row.id] = row.replace(receipt=receipt)
-        return self._deliveries[row.id]
-
-
-@planted(ConversationStoreContract, "test_deleting_a_room_removes_all_that_belongs_to_it")
-class LeavesTasksBehind(InMemoryStore):
-    async def delete_room(self, room_id: str) -> bool:
-        tasks = dict(self._tasks)
-        deleted = await super().delete_room(room_id)
-        self._tasks.update(tasks)
-        return deleted
 
 
 @planted(RoomLockManagerContract, "test_one_at_a_time_per_room")

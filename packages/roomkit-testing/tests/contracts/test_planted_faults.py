@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +11,32 @@ import pytest
 
 from roomkit_plugins.testing.contracts.base import ContractSuite
 
-_CONFIG = """
+_HERE = Path(__file__).parent
+_CONFIG = f"""
 [pytest]
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 timeout = 20
+pythonpath = {_HERE}
 """
-FAULTY = Path(__file__).with_name("planted_faults.py")
+_MODULES = ["planted_faults", "planted_store_faults"]
 
 
-def faults() -> list[str]:
-    """List the tests that must fail, as `Class::test`."""
-    spec = importlib.util.spec_from_file_location("planted_faults", FAULTY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [f"{name}::{test}" for name, found_by in module.FAULTS.items() for test in sorted(found_by)]
+def faults() -> dict[str, str]:
+    """List the tests that must fail, as `Class::test`, and the files they are in."""
+    sys.path.insert(0, str(_HERE))
+    try:
+        planting = importlib.import_module("planting")
+        for module in _MODULES:
+            importlib.import_module(module)
+    finally:
+        sys.path.remove(str(_HERE))
+    return {
+        f"{name}::{test}": f"{module}.py"
+        for module, classes in planting.FAULTS.items()
+        for name, found_by in classes.items()
+        for test in sorted(found_by)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,13 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     options = ["-c", str(config), "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "--import-mode=importlib"]
     options.append("--hypothesis-profile=only-find")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *(f"{FAULTY}::{fault}" for fault in faults())],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *options,
+            *(f"{_HERE / file}::{fault}" for fault, file in faults().items()),
+        ],
         capture_output=True,
         text=True,
         cwd=folder,

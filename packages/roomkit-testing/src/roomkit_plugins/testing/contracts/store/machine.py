@@ -441,9 +441,14 @@ class StoreMachine(RuleBasedStateMachine):
         provider=st.sampled_from(["acme", "acme", "other"]),
         part=st.sampled_from(["", "/part"]),
         receipts=st.lists(st.sampled_from(ReceiptState), min_size=1, max_size=3),
+        is_sent=st.booleans(),
     )
-    def receive(self, place: int, provider: str, part: str, receipts: list[ReceiptState]) -> None:
+    def receive(
+        self, place: int, provider: str, part: str, receipts: list[ReceiptState], is_sent: bool
+    ) -> None:
         """Before the send was recorded, or after."""
+        if is_sent:
+            self.complete(place, DeliveryState.SENT, None)
         status = reported(self._row(place) + part, provider=provider)
         for receipt in receipts:
             self._same(partial(_receive, status=status, receipt=receipt))

@@ -133,10 +133,13 @@ class TenantsContract(StoreSuite):
             rooms += [room.id for room in page]
             cursor = rooms[-1]
         assert rooms == [place.room.id for place in mine]
+        lengths: list[int] = []
         while listed := await store.list_deliveries(organization_id=here, limit=2, after=last):
             rows += [row.id for row in listed]
             last = rows[-1]
+            lengths.append(len(listed))
         assert rows == [place.row.id for place in mine]
+        assert lengths == [2, 1]
         people = await store.find_participants(organization_id=here)
         assert [person.room_id for person in people] == sorted(rooms)
         assert len(await store.find_participants()) == len(places)
