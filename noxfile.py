@@ -59,6 +59,15 @@ def exports(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def kill(session: nox.Session) -> None:
+    """Kill, pause and cut off workers, 200 times for each store; `-- 1000` for more."""
+    kills = session.posargs[0] if session.posargs else "200"
+    session.run("pytest", "tests/workers", env={"ROOMKIT_KILLS": kills})
+    folder = session.create_tmp()
+    session.run("python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
+
+
+@nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory; what follows `--` goes to `python -m benchmarks`."""
     session.run("uv", "run", "--group=bench", "python", "-m", "benchmarks", *session.posargs)

@@ -54,8 +54,18 @@ class House:
     to another worker, under the same key, when the one that was asked is gone.
     """
 
-    def __init__(self, store: Mapping[str, Any], *, rooms: int, lease_seconds: float, seed: int) -> None:
+    def __init__(
+        self,
+        store: Mapping[str, Any],
+        *,
+        rooms: int,
+        lease_seconds: float,
+        seed: int,
+        way: Mapping[str, Any] | None = None,
+    ) -> None:
         self.store = store
+        self.way = way or store
+        """How workers come to the store: through something that cuts connections, maybe."""
         self.rooms = [f"room-{number}" for number in range(rooms)]
         self.lease_seconds = lease_seconds
         self.chance = random.Random(seed)
@@ -79,7 +89,7 @@ class House:
         options = WorkerOptions(
             name=name,
             port=self._server.sockets[0].getsockname()[1],
-            store=self.store,
+            store=self.way,
             lease_seconds=self.lease_seconds,
             seed=self.chance.getrandbits(32),
         )

@@ -123,7 +123,10 @@ def build(store: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def main(options: WorkerOptions) -> None:
     """Be a worker until killed, or told to stop."""
-    logging.basicConfig(level=os.environ.get("ROOMKIT_WORKER_LOG", "ERROR"), format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=os.environ.get("ROOMKIT_WORKER_LOG", "ERROR"),
+        format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s",
+    )
     asyncio.run(_work(options))
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roomkit_plugins.testing.services.postgres import PostgresServer
+from roomkit_plugins.testing.services.tcp import CutProxy
 from tests.workers.house import House
 
 KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
@@ -75,3 +77,49 @@ async def test_a_worker_that_is_paused_beyond_its_lease(
             await house.said(20)
         await house.settle()
         report(await house.judge())
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """Return a server of the test's own, to be ended as it likes."""
+    with PostgresServer() as server:
+        yield server
+
+
+async def test_a_database_that_is_killed_and_comes_back(
+    own_postgres: PostgresServer, report: Callable[[str], None]
+) -> None:
+    """What was acknowledged is there, and what was under way ends."""
+    house = House({"postgres": own_postgres.dsn}, rooms=4, lease_seconds=LEASE, seed=SEED + 2)
+    async with house.at_work(workers=2):
+        for _ in range(max(1, KILLS // 6)):
+            await house.said(20)
+            await asyncio.to_thread(own_postgres.kill)
+            await asyncio.to_thread(own_postgres.restart)
+            await house.said(20)
+        await house.settle()
+        report(await house.judge())
+
+
+async def test_connections_that_are_cut_at_any_moment(
+    postgres_dsn: str, report: Callable[[str], None]
+) -> None:
+    """In the middle of a commit too, before the database has seen it and after it has answered."""
+    async with CutProxy(postgres_dsn) as proxy:
+        house = House(
+            {"postgres": postgres_dsn},
+            rooms=4,
+            lease_seconds=LEASE,
+            seed=SEED + 3,
+            way={"postgres": proxy.url},
+        )
+        async with house.at_work(workers=2):
+            for number in range(KILLS * 2):
+                await house.said(house.chance.randint(1, 10))
+                if number % 3:
+                    proxy.cut_at_request(house.chance.randint(1, 12), answer_is_lost=number % 3 == 1)
+                else:
+                    proxy.cut()
+            await house.said(20)
+            await house.settle()
+            report(await house.judge())
