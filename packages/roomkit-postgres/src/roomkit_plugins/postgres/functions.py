@@ -270,11 +270,12 @@ BEGIN
         );
         INSERT INTO roomkit_receipts (provider, message_id, receipt, status, kept_at)
         SELECT of_provider, of_message, what, said, now() WHERE NOT EXISTS (
-            SELECT FROM roomkit_receipts r
-            WHERE r.provider = of_provider AND r.message_id = of_message AND r.status = said
-        ) AND 8 > (
-            SELECT count(*) FROM roomkit_receipts r
-            WHERE r.provider = of_provider AND r.message_id = of_message
+            SELECT FROM roomkit_receipts r WHERE r.provider = of_provider AND r.message_id = of_message
+            AND r.receipt = what AND r.status = said
+        );
+        DELETE FROM roomkit_receipts WHERE seq IN (
+            SELECT seq FROM roomkit_receipts r WHERE r.provider = of_provider AND r.message_id = of_message
+            ORDER BY seq DESC OFFSET 8
         );
         RETURN 'null';
     END IF;
@@ -579,17 +580,16 @@ _PRUNE = _function(
     "json",
     """
 BEGIN
-    SELECT h.room, h.next_index INTO head FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
+    SELECT h.room INTO head FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
     WHERE r.id = room_id FOR NO KEY UPDATE OF h;
     IF NOT FOUND THEN
         RETURN '{"error": "no_room"}';
     END IF;
     SELECT least(
         (SELECT min(d.idx) FROM roomkit_deliveries d WHERE d.room = head.room AND d.state = 'pending'),
-        (SELECT e.idx FROM roomkit_events e WHERE e.room = head.room AND e.created_at >= before
-            ORDER BY e.idx LIMIT 1),
-        (SELECT e.idx FROM roomkit_events e WHERE e.room = head.room ORDER BY e.idx OFFSET at_most LIMIT 1),
-        head.next_index
+        (SELECT coalesce(min(e.idx) FILTER (WHERE e.created_at >= before), max(e.idx) + 1, -1) FROM (
+            SELECT idx, created_at FROM roomkit_events WHERE room = head.room ORDER BY idx LIMIT at_most
+        ) AS e)
     ) INTO bound;
     DELETE FROM roomkit_events e WHERE e.room = head.room AND e.idx < bound;
     GET DIAGNOSTICS count = ROW_COUNT;

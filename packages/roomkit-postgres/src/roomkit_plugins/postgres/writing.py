@@ -244,16 +244,17 @@ class PreparedCommit:
 
 
 class PreparedEnds:
-    """How deliveries ended, encoded; of several ends of one delivery the first that is one counts."""
+    """How deliveries ended, encoded. Of several ends of one delivery, the first that is one counts."""
 
     def __init__(self, given: Sequence[Delivery]) -> None:
         self._given = tuple(given)
-        self._chosen: dict[tuple[str, str], int] = {}
-        for place, delivery in enumerate(given):
-            key = (delivery.event_id, delivery.channel_id)
-            before = self._chosen.get(key)
-            if before is None or given[before].state is DeliveryState.PENDING:
-                self._chosen[key] = place
+        self._chosen: dict[str, int] = {}
+        for place, delivery in enumerate(self._given):
+            if delivery.id != f"{delivery.event_id}:{delivery.channel_id}":
+                continue  # no commit makes such a row
+            before = self._chosen.get(delivery.id)
+            if before is None or self._given[before].state is DeliveryState.PENDING:
+                self._chosen[delivery.id] = place
         self.rows = [self._row(place) for place in self._chosen.values()]
 
     def _row(self, place: int) -> dict[str, Any]:
@@ -264,24 +265,22 @@ class PreparedEnds:
         return row
 
     def completed(self, answer: Mapping[str, Any] | None) -> Completed:
-        """Return what became of them."""
-        if answer is None:
-            return Completed(tuple(delivery.id for delivery in self._given))
-        written = set(answer["written"])
+        """Return what became of them; without an answer nothing was asked for that can be."""
+        written = set(answer["written"]) if answer is not None else set()
         refused = tuple(
             delivery.id
             for place, delivery in enumerate(self._given)
-            if self._chosen[delivery.event_id, delivery.channel_id] not in written
-            or (place > self._chosen[delivery.event_id, delivery.channel_id])
+            if (chosen := self._chosen.get(delivery.id)) is None or chosen not in written or place > chosen
         )
         receipts = tuple(
             (self._after(each), DeliveryStatus.model_validate_json(each["status"]))
-            for each in answer.get("receipts") or ()
+            for each in (answer or {}).get("receipts") or ()
         )
         return Completed(refused, receipts)
 
     def _after(self, receipt: Mapping[str, Any]) -> Delivery:
-        return self._given[receipt["n"]].replace(
+        given: Delivery = self._given[receipt["n"]]
+        return given.replace(
             receipt=ReceiptState(receipt["receipt"]), holder=receipt["holder"], claims=receipt["claims"]
         )
 
