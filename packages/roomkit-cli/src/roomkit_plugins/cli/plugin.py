@@ -38,3 +38,18 @@ def roomkit_commands(cli: Commands) -> None:
         "roomkit_plugins.cli.plugins:configure_doctor",
         summary="Check that plugins can work on this machine.",
     )
+    for name, target, summary in _OPERATORS:
+        cli.add(name, f"roomkit_plugins.cli.{target}", summary=summary)
+
+
+_OPERATORS = (
+    ("deliveries list", "deliveries:configure_list", "Show the ledger of deliveries."),
+    ("deliveries show", "deliveries:configure_show", "Show one delivery."),
+    ("deliveries retry", "deliveries:configure_retry", "Have failed deliveries carried out again."),
+    ("deliveries drop", "deliveries:configure_drop", "Give failed deliveries up."),
+    ("privacy export", "privacy:configure_export", "Write all that is kept of a room or a person."),
+    ("privacy erase", "privacy:configure_erase", "Erase a room or a person, with a receipt."),
+    ("privacy retain", "privacy:configure_retain", "Say how long a room keeps its events."),
+    ("store backup", "upkeep:configure_backup", "Copy the store to a file while it is in use."),
+    ("store plan", "upkeep:configure_plan", "Tell what opening the store would do to it."),
+)

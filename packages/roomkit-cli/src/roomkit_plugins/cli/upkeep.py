@@ -1,0 +1,92 @@
+"""`roomkit store backup|plan`: what a store can do for its operator, where it can."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from roomkit_plugins.cli.main import OK
+from roomkit_plugins.cli.stores import (
+    ChosenStore,
+    MigrationPlan,
+    SupportsBackup,
+    add_store_options,
+    choose_store,
+)
+from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+
+__all__ = ["configure_backup", "configure_plan"]
+
+
+def configure_backup(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit store backup`."""
+    parser.description = "Copies everything, as of one moment, to a new file; the store stays in use."
+    parser.add_argument("file", metavar="FILE")
+    add_store_options(parser)
+    parser.add_argument("--json", action="store_true", help="write one JSON document: file, bytes")
+    parser.set_defaults(run=run_backup)
+
+
+def configure_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit store plan`."""
+    parser.description = "Tells what opening the store would do to it. Does nothing."
+    add_store_options(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="write a JSON document: found, wanted, steps, rows"
+    )
+    parser.set_defaults(run=run_plan)
+
+
+def run_backup(options: argparse.Namespace) -> int:
+    """Copy the store."""
+    chosen, terminal = choose_store(options), Terminal(as_json=options.json)
+    target = Path(options.file)
+
+    async def work() -> None:
+        async with chosen.opened() as store:
+            if not isinstance(store, SupportsBackup):
+                raise _cannot(chosen, "copy itself", "use the database's own tools")
+            await store.backup(target)
+
+    asyncio.run(work())
+    size = target.stat().st_size
+    if options.json:
+        terminal.document({"file": options.file, "bytes": size})
+    else:
+        terminal.line(f"{printable(options.file)} holds everything as of now ({size:,} bytes)")
+    return OK
+
+
+def run_plan(options: argparse.Namespace) -> int:
+    """Tell what a migration would do."""
+    chosen, terminal = choose_store(options), Terminal(as_json=options.json)
+
+    async def read() -> MigrationPlan | None:
+        try:
+            return await chosen.plan()
+        finally:
+            await chosen.store.close()
+
+    plan = asyncio.run(read())
+    if plan is None:
+        raise _cannot(chosen, "plan a migration", "read its documentation")
+    if options.json:
+        steps, rows = list(plan.steps), dict(plan.rows)
+        terminal.document({"found": plan.found, "wanted": plan.wanted, "steps": steps, "rows": rows})
+        return OK
+    if plan.found == plan.wanted:
+        terminal.line(f"nothing to do: the store is of version {plan.found}")
+    elif plan.found == 0:
+        terminal.line(f"there is nothing yet: opening it makes a store of version {plan.wanted}")
+    else:
+        terminal.line(f"opening it brings it from version {plan.found} to {plan.wanted}; every row stays")
+        for step in plan.steps:
+            terminal.line(f"  {printable(step)}")
+    for table, rows_of in plan.rows.items():
+        terminal.line(f"  {rows_of:>12,}  {printable(table)}")
+    return OK
+
+
+def _cannot(chosen: ChosenStore, what: str, next_step: str) -> CommandError:
+    return CommandError(f"the store {chosen.name!r} cannot {what}", next_step=next_step, code="not_supported")
