@@ -227,7 +227,7 @@ async def test_a_delivery_that_outlives_its_workers_is_given_up(house: House, tw
     first, second = await two(delay=3600)
     await house.kill(second)
     await first.say("poison", wait="committed")
-    for _ in range(5):
+    for _ in range(8):
         await house.kill(house.stages[0])
         await asyncio.sleep(LEASE * 2)
         stage = house.worker()
@@ -242,7 +242,7 @@ async def test_a_delivery_that_outlives_its_workers_is_given_up(house: House, tw
     await last.kit.start()
     await asyncio.sleep(1)
     row = (await house.rows())["bob", "poison"]
-    assert (row.state, row.error.code, row.claims) == (FAILED, "worker_lost", 6)
+    assert (row.state, row.error.code, row.claims) == (FAILED, "worker_lost", 9)
     assert channel.attempts == []
     assert (await last.kit.retry_delivery(row.id)).state is SENT
     assert len(channel.delivered) == 1

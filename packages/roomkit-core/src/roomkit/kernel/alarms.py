@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from roomkit.abc.errors import RoomKitError, RoomNotFoundError
 from roomkit.models.alarm import Alarm
+from roomkit.models.base import FrozenDict
 
 if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
@@ -30,7 +31,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger("roomkit.kernel")
-_MOST_CLAIMS = 5
+_BEGUN = "begun"
+_SUSPICIOUS_STARTS = 3
 _RETRY_SECONDS = 60.0
 _MOMENT = 1.0
 
@@ -53,8 +55,9 @@ type AnswerAlarm = Callable[[Alarm], Awaitable[Answer]]
 class Alarms:
     """Answers alarms by their kind.
 
-    An alarm that could not be answered is tried again after a minute. One whose worker did not come
-    back five times is dropped, and logged: it would take down the next one too.
+    An alarm that could not be answered is tried again after a minute. One that was often taken over is
+    written down each time before it is answered, and dropped, and logged, when that was in vain three
+    times: it would take down the next worker too.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -92,12 +95,16 @@ class Alarms:
 
     async def _answer(self, alarm: Alarm) -> bool:
         answer = self._kinds.get(alarm.kind)
-        if answer is None or alarm.claims > _MOST_CLAIMS:
+        suspicious = alarm.claims > self._parts.settings.max_claims
+        begun = int(alarm.data.get(_BEGUN, 0))
+        if answer is None or (suspicious and begun >= _SUSPICIOUS_STARTS):
             why = "nobody answers its kind" if answer is None else "its workers did not come back"
             _log.error("alarm %s of room %s (%s) is dropped: %s", alarm.id, alarm.room_id, alarm.kind, why)
             await self._done(alarm)
             return False
         try:
+            if suspicious:
+                alarm = await self._mark_begun(alarm, begun + 1)
             again, changed = await answer(alarm)
         except RoomNotFoundError:  # deleted meanwhile, and the alarm with it
             return False
@@ -110,13 +117,22 @@ class Alarms:
             await self._done(alarm)
         else:
             try:
-                await self._parts.store.set_alarm(alarm.replace(due_at=again, claims=0))
+                data = FrozenDict({name: value for name, value in alarm.data.items() if name != _BEGUN})
+                await self._parts.store.set_alarm(alarm.replace(due_at=again, claims=0, data=data))
             except RoomNotFoundError:
                 return False
         return changed
 
+    async def _mark_begun(self, alarm: Alarm, times: int) -> Alarm:
+        """Write down that an alarm is about to be answered; nobody else does for a while."""
+        due_at = self._parts.clock.now() + timedelta(seconds=_RETRY_SECONDS)
+        alarm = alarm.replace(data=FrozenDict({**alarm.data, _BEGUN: times}), due_at=due_at)
+        await self._parts.store.set_alarm(alarm)
+        return alarm
+
     async def _done(self, alarm: Alarm) -> None:
-        worker_id = await self._parts.lease.any_worker()
+        # One that was marked is held by nobody.
+        worker_id = None if _BEGUN in alarm.data else await self._parts.lease.any_worker()
         await self._parts.store.complete((), worker_id=worker_id, alarms_done=(alarm.id,))
 
 

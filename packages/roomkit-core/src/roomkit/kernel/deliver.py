@@ -278,7 +278,7 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
             "event_index": event.index,
             "channel_id": channel_id,
             "state": outcome.state,
-            "attempts": outcome.attempts,
+            "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
             "provider": outcome.provider,
             "provider_message_id": ids[0] if ids else None,
             "parts": tuple(ids[1:]) if ids else (),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LaneWorker"]
 
+_SUSPICIOUS_STARTS = 3
+
 
 class LaneWorker:
     """Carries out the jobs of all lanes; whatever happens, each ends in the ledger."""
@@ -215,9 +217,12 @@ class LaneWorker:
         return await channel.steer(InjectMessage(text_of(event.content)), room_id=event.room_id)
 
     async def _given_up(self, job: Job) -> bool:
-        """Settle a job as failed that has outlived too many workers: it may be what ended them.
+        """Settle a job as failed that has ended too many workers.
 
-        One that was taken up while the program still starts waits for its channel to be registered.
+        One that was taken over often is under suspicion, though it may only have waited beside the
+        culprit: from then on it is written down each time before it is begun, and given up when it
+        was begun in vain three times. One that was taken up while the program still starts waits for
+        its channel to be registered.
         """
         assert job.claimed is not None
         settings, target = self._parts.settings, job.target
@@ -226,6 +231,10 @@ class LaneWorker:
                 target.binding.channel_id, settings.lease_seconds
             )
         if job.claimed.claims <= settings.max_claims:
+            return False
+        if job.claimed.attempts < _SUSPICIOUS_STARTS:
+            job.claimed = job.claimed.replace(attempts=job.claimed.attempts + 1)
+            await self._parts.store.complete((job.claimed,), worker_id=self._parts.lease.worker_id)
             return False
         error = DeliveryError(
             code="worker_lost",
