@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,8 +21,11 @@ from roomkit import (
     TextContent,
 )
 from roomkit.models.content import text_of
+from roomkit.models.delivery import Delivery
 from roomkit.models.enums import DeliveryState
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+
+from .conftest import let_leases_run_out
 
 
 class Day:
@@ -118,6 +122,46 @@ async def test_many_rooms_talk_at_once(path: Path) -> None:
             assert [text_of(each.content) for each in messages] == [str(number) for number in range(10)]
             rows = await day.kit.list_deliveries(room_id)
             assert [row.state for row in rows] == [DeliveryState.SENT] * 10
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from roomkit import InboundMessage, RoomKit, SQLiteStore, TextContent
+from roomkit_plugins.testing import RecordingChannel
+
+class Stuck(RecordingChannel):
+    async def deliver(self, *args, **options):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    async with RoomKit(SQLiteStore(sys.argv[1]), single_process=True) as kit:
+        for channel in (RecordingChannel("ann"), Stuck("ben")):
+            kit.register_channel(channel)
+        await kit.create_room("room")
+        for name in ("ann", "ben"):
+            await kit.attach_channel("room", name)
+        content = TextContent(body="are you there?")
+        message = InboundMessage(channel_id="ann", sender_id="ann", content=content)
+        await kit.process_inbound(message, room_id="room")
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_program_had_begun_is_delivered_by_the_next(path: Path) -> None:
+    """Once its lease has run out, and counted as taken over."""
+    died = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(path))
+    assert await died.wait() == -signal.SIGKILL
+    async with SQLiteStore(path) as store:
+        await let_leases_run_out(store)
+        (before,) = await store.list_deliveries()
+    assert before.holder is not None
+    async with Day.at(path) as day, asyncio.timeout(30):
+        rows: list[Delivery] = []
+        while not rows:
+            rows = await day.kit.list_deliveries("room", state=DeliveryState.SENT)
+        assert day.ben.texts() == ["are you there?"]
+    assert [(row.id, row.claims, row.holder) for row in rows] == [(before.id, 1, None)]
 
 
 def test_a_shared_file_wants_shared_locks(path: Path) -> None:
