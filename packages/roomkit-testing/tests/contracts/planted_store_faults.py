@@ -374,7 +374,7 @@ class CompletesAfterItCommitted(InMemoryStore):
 @found_by(
     "test_a_receipt_never_moves_backwards[read]",
     "test_what_was_read_did_not_fail",
-    "test_any_sequence_of_calls_gives_what_the_reference_gives",
+    "test_any_sequence_of_calls_gives_what_the_reference_gives[ledger]",
 )
 class TakesReceiptsBack(InMemoryStore):
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
@@ -514,7 +514,7 @@ class LooksForReceiptsTooEarly(InMemoryStore):
 # -- leases and lanes -----------------------------------------------------------------------------
 
 
-@found_by("test_a_lease_holds_until_it_runs_out", "test_any_sequence_of_calls_gives_what_the_reference_gives")
+@found_by("test_a_lease_holds_until_it_runs_out", "test_any_sequence_of_calls_gives_what_the_reference_gives[ledger]")
 class RevivesWorkers(InMemoryStore):
     async def renew_lease(self, worker_id: str, seconds: float) -> bool:
         lease = self._leases._leases.get(worker_id)
@@ -592,7 +592,7 @@ class _Trusting:
     "test_what_a_lost_worker_held_is_claimed_by_the_next",
     "test_what_joins_the_lane_of_a_lost_worker_waits_for_the_next",
     "test_a_worker_that_overslept_is_refused",
-    "test_any_sequence_of_calls_gives_what_the_reference_gives",
+    "test_any_sequence_of_calls_gives_what_the_reference_gives[ledger]",
 )
 class TrustsEveryLease(InMemoryStore):
     def __init__(self) -> None:
