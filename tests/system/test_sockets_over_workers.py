@@ -33,11 +33,16 @@ class SharedStore(InMemoryStore):
 
 
 class SharedRealtime(InMemoryRealtime):
-    """Signals between kits."""
+    """Signals between kits; as with a server elsewhere, it takes a while to subscribe."""
 
     @property
     def is_process_local(self):
         return False
+
+    async def subscribe(self, channel, callback):
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return await super().subscribe(channel, callback)
 
     async def close(self):
         """Stay open for the others."""

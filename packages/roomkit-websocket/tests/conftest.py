@@ -352,11 +352,13 @@ class Town:
         self.workers: list[Worker] = []
         self.turns = turns
 
+    wire = Wire
+    deliver = staticmethod(deliver)
     words = staticmethod(lambda text: Words(said(text)))
 
     @staticmethod
-    async def show(channel: WebSocketChannel, words: Words) -> ChannelOutput:
-        return await show(channel, words, said("").replace(id=words.id))
+    async def show(channel: WebSocketChannel, words: Words, visibility: str = "all") -> ChannelOutput:
+        return await show(channel, words, said("").replace(id=words.id, visibility=visibility))
 
     def be_mean(self, seed: int) -> None:
         self.realtime.way = Mean(self.realtime, seed)

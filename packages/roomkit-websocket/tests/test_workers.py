@@ -8,8 +8,9 @@ import pytest
 
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
-from roomkit.models.enums import Access, DeliveryState, EphemeralEventType
+from roomkit.models.enums import Access, DeliveryState, EphemeralEventType, HookTrigger
 from roomkit.models.event import RoomEvent
+from roomkit.models.hook import HookResult
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.testing import Recipient, ScriptedIntelligence, assert_history, assert_nothing_leaks
 from roomkit_plugins.websocket.bus import LONGEST_EVENT
@@ -127,6 +128,7 @@ async def test_a_backend_that_refuses_an_event_gets_the_reference(town):
     town.realtime.way = picky
     await first.say("one", "two")
     await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
+    assert first.channel.info["unpublished"] == 0
 
 
 async def test_a_bus_that_is_down_delays_nobody_here_and_is_made_up_for(town):
@@ -153,6 +155,30 @@ async def test_a_bus_that_is_down_when_somebody_joins_is_made_up_for(town):
     town.realtime.down = False
     await everything(town, [wire], 2)
     assert wire.texts == ["one", "two"]
+
+
+async def test_what_was_said_before_the_bus_could_be_heard_is_made_up_for(town):
+    """As soon as it can be: nobody waits for the next event, or for the room to be looked at."""
+    first, second = await town.populate(2)
+    town.realtime.down = True
+    wire = await second.join("c")
+    await first.say("one")
+    await asyncio.sleep(1)
+    first.channel._workers._closed = True  # nor does the first say it again
+    await first.channel._workers._outboxes.close(0)
+    town.realtime.down = False
+    await town.until(lambda: wire.texts == ["one"], seconds=5)
+
+
+async def test_what_is_delivered_while_a_room_is_being_looked_up_is_shown(town):
+    """It was committed before, but comes after somebody connected."""
+    (only,) = await town.populate(1)
+    await only.say("one", "two")
+    events = await only.kit.get_timeline("room", as_channel="ws")
+    wire = town.wire("c").join(only.channel, "room")
+    for event in events[-2:]:
+        await town.deliver(only.channel, event)
+    await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
 
 
 async def test_a_store_that_is_away_is_asked_again(town):
@@ -185,6 +211,25 @@ async def test_only_what_the_binding_may_see_is_shown(town):
     await town.until(lambda: wire.texts[-1] == "and again")
     assert "for sms" not in wire.texts
     assert "hidden" not in wire.texts
+
+
+async def test_what_was_refused_is_not_read_from_the_store_either(town):
+    """A blocked message of the channel itself lies in the gap, and so does a whisper."""
+    first, second = await town.populate(2)
+    wire = await second.join("c", participant_id="bob")
+
+    @first.kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def censor(event, context):
+        refused = getattr(event.content, "body", "") == "rude"
+        return HookResult.block("rude") if refused else HookResult.allow()
+
+    for text, visibility in (("rude", "all"), ("whisper", "sms"), ("polite", "all")):
+        message = InboundMessage(
+            channel_id="ws", sender_id="alice", content=TextContent(body=text), visibility=visibility
+        )
+        await first.kit.process_inbound(message, room_id="room")
+    await town.until(lambda: wire.texts[-1:] == ["polite"])
+    assert wire.texts == ["polite"]
 
 
 async def test_a_message_on_the_bus_gives_no_rights(town):
@@ -333,6 +378,63 @@ async def test_who_joins_late_elsewhere_gets_the_text_so_far(town):
     assert late.streamed_text == answer
 
 
+async def test_an_answer_that_is_not_for_the_channel_does_not_grow_there(town):
+    """Whatever comes over the bus: what the binding may not see is shown to nobody."""
+    first, second = await town.populate(2)
+    wire = await second.join("c", streaming=True)
+    words = town.words("secret")
+    words.committed = None
+    showing = asyncio.create_task(town.show(first.channel, words, visibility="sms"))
+    words.say("secret")
+    await asyncio.sleep(5)
+    words.finish()
+    await showing
+    await town.turns(50)
+    assert wire.frames == []
+
+
+async def test_words_that_come_after_their_event_are_not_left_hanging(town):
+    """They began before somebody came, and arrive after: the answer is shown to its end, once."""
+    first, second = await town.populate(2)
+    late = []
+
+    async def keep(channel, event):
+        late.append((channel, event))
+        return False
+
+    await town.until(lambda: town.realtime.published)  # that the channel was attached
+    town.realtime.way = keep
+    await an_agent(first, "Hello there")
+    await ask(first)
+    await town.until(lambda: [event.data["kind"] for _, event in late].count("committed") == 2)
+    town.realtime.way = None
+    wire = await second.join("c", streaming=True, participant_id="ann")
+    for channel, event in late:
+        await town.realtime.pass_on(channel, event)
+    await asyncio.sleep(60)
+    assert wire.kinds == ["stream_start", "stream_chunk", "stream_end"]
+    assert not second.channel._live
+
+
+async def test_nothing_grows_after_its_end(town):
+    """The event was read from the store before the last piece came this way."""
+    first, second = await town.populate(2)
+    wire = await first.join("c", streaming=True)
+    await second.say("one")
+    await town.until(lambda: wire.texts == ["one"])
+    stored = (await first.kit.get_timeline("room", as_channel="ws"))[-1]
+    words = town.words("Hello")
+    words.committed = stored.replace(id=words.id, index=stored.index + 1)
+    showing = asyncio.create_task(town.show(first.channel, words))
+    words.say("Hel")
+    await town.until(lambda: wire.streamed_text == "Hel")
+    first.channel._workers._watched["room"].feed.offer(words.committed)
+    words.say("lo")
+    words.finish()
+    assert (await showing).state is DeliveryState.SENT
+    assert wire.kinds[1:] == ["stream_start", "stream_chunk", "stream_end"]
+
+
 async def test_an_answer_that_fails_ends_everywhere(town):
     """With the same stable code."""
     first, second = await town.populate(2)
@@ -380,9 +482,11 @@ async def test_a_room_is_listened_to_while_it_has_connections(town):
     await first.join("c1")
     await second.join("c2")
     assert town.realtime.topics == {TOPIC: 2}
+    watch = first.channel._workers._watched["room"]
     await first.join("c1")
     await town.turns()
     assert town.realtime.topics == {TOPIC: 2}
+    assert first.channel._workers._watched["room"] is watch
     first.channel.unregister_connection("c1")
     await town.turns()
     assert town.realtime.topics == {TOPIC: 1}
@@ -414,7 +518,7 @@ async def test_a_deleted_room_may_come_again(town):
     await first.kit.create_room("room")
     await first.kit.attach_channel("room", "ws")
     await first.say("anew")
-    await town.until(lambda: wire.texts[-1] == "anew")
+    await town.until(lambda: wire.texts[-1] == "anew", seconds=1)
 
 
 async def test_comings_and_goings_leave_nothing(town):
@@ -438,8 +542,15 @@ async def test_closing_says_what_is_still_to_be_said(town):
     """What was committed a moment ago is told to the others before the kit is gone."""
     first, second = await town.populate(2)
     wire = await second.join("c")
+
+    async def slow(channel, event):
+        await asyncio.sleep(0.1)
+        return True
+
+    town.realtime.way = slow
     await first.say("one", "two")
     await first.kit.close()
+    assert [event.data["kind"] for _, event in town.realtime.published].count("committed") == 2
     await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
     assert first.channel.info["rooms_listened_to"] == 0
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from roomkit.models.base import new_id
 from roomkit.models.visibility import admits
 from roomkit_plugins.websocket.bus import Broken, Bus, BusMessage, Committed, Growing, NotOurs, Rebound
-from roomkit_plugins.websocket.feed import RoomFeed
+from roomkit_plugins.websocket.feed import RoomFeed, may_show
 from roomkit_plugins.websocket.frames import StreamChunk, StreamError, StreamErrorCode
 from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
 from roomkit_plugins.websocket.outbox import LONGEST_TEXT, Outboxes
@@ -268,8 +268,8 @@ class Workers:
             case Committed(index, event):
                 if event is None:
                     watch.feed.reach(index)
-                else:
-                    watch.feed.offer(event)
+                elif watch.feed.offer(event) is None:
+                    self._end_belated(watch.feed, event)
             case Growing():
                 self._hear_growing(room_id, watch.feed, message)
             case Broken():
@@ -293,6 +293,13 @@ class Workers:
             live.pieces.append(text)
             live.length += len(text)
             self._show_frame(room_id, StreamChunk(room_id, message.stream_id, text))
+
+    def _end_belated(self, feed: RoomFeed, event: RoomEvent) -> None:
+        """End an answer that was heard of only after its event was passed: its words came late."""
+        live = self._live.get(feed.room_id, event.id)
+        passed = event.index <= feed.cursor and feed.binding is not None and may_show(feed.binding, event)
+        if live is not None and not live.is_ours and passed:
+            self._show(feed.room_id, event)
 
     def _expect_more(self, live: LiveAnswer) -> None:
         """Look for the end of an answer when nothing more of it comes, and then give it up."""
