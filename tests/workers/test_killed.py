@@ -72,7 +72,8 @@ async def test_a_worker_that_is_paused_beyond_its_lease(
             sleeper = house.chance.choice(house.workers)
             house.pause(sleeper)
             await asyncio.sleep(LEASE * 1.5)
-            await house.said(10)
+            if "sqlite" not in store:  # a process that is stopped in a transaction has the file locked
+                await house.said(10)
             house.resume(sleeper)
             await house.said(20)
         await house.settle()

@@ -13,6 +13,7 @@ import pytest
 from roomkit.abc.errors import (
     DeliveryNotFoundError,
     InvalidInputError,
+    LockLostError,
     ProviderError,
     StoreError,
     StoreUnavailableError,
@@ -24,6 +25,7 @@ from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
 from roomkit.models.delivery import DeliveryStatus, ProviderResult
 from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomStatus
+from roomkit.models.hook import HookResult
 from roomkit.models.room import RoomTimers
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
 
@@ -572,3 +574,49 @@ async def test_a_commit_that_fails_loses_no_ends(house: House, two: Any) -> None
             await first.say("two")
     await asyncio.sleep(2)
     assert (await house.rows())["bob", "one"].state is SENT
+
+
+async def test_a_lock_that_was_lost_is_taken_again(house: House, two: Any) -> None:
+    """Another holder wrote meanwhile, so nothing was committed: gates judge the message once more."""
+    first, _ = await two()
+    judged: list[str] = []
+
+    @first.kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def gate(event: Any, _context: object) -> HookResult:
+        judged.append(text_of(event.content))
+        return HookResult.allow()
+
+    commit, losses = house.store.commit, iter([LockLostError("lost"), LockLostError("lost")])
+
+    async def losing(given: Any) -> Any:
+        if (loss := next(losses, None)) is not None:
+            raise loss
+        return await commit(given)
+
+    house.store.commit = losing
+    result = await first.say("one")
+    assert result.delivery_results["bob"].success
+    assert judged == ["one"] * 3
+    losses = iter([LockLostError("lost")] * 3)
+    with pytest.raises(LockLostError):
+        await first.say("two")
+    assert await first.texts() == ["one"]
+
+
+async def test_a_turn_that_the_store_cut_short_is_had_again(house: House, two: Any) -> None:
+    """It is not the agent's failure: the answer comes when the store does."""
+    first, _ = await two()
+    agent = await first.agent("bot", ["lost", "here I am"])
+    commit, failures = house.store.commit, iter([None, StoreUnavailableError("gone")])
+
+    async def failing(given: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await commit(given)
+
+    house.store.commit = failing
+    await first.say("help", wait="committed")
+    await asyncio.sleep(LEASE * 2)
+    assert await first.texts() == ["help", "here I am"]
+    assert len(agent.seen) == 2
+    assert {row.state for row in (await house.rows()).values()} == {SENT}

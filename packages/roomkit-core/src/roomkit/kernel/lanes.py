@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.supervisor import Supervisor
     from roomkit.models.delivery import Delivery
 
-__all__ = ["Job", "Lane", "Lanes", "Worker"]
+__all__ = ["Job", "Lane", "Lanes", "Undone", "Worker"]
 
 _FOLD_WINDOWS = 4
 """A burst that does not end is answered after this many windows."""
@@ -54,6 +54,10 @@ class Job:
         return f"{self.run.event.id}:{self.target.binding.channel_id}"
 
 
+class Undone(Exception):
+    """A job that could not be carried out now, for no fault of its own: its ledger row stays pending."""
+
+
 class Worker(Protocol):
     """What a lane does with its jobs."""
 
@@ -61,7 +65,7 @@ class Worker(Protocol):
         """Carry the job out, whatever comes, and settle it."""
 
     async def answer(self, job: Job, lane: Lane) -> None:
-        """Have the intelligence answer, and settle the job."""
+        """Have the intelligence answer, and settle the job. Raises Undone."""
 
     async def steer(self, job: Job, lane: Lane) -> bool:
         """Hand the job's event to the work under way; False when nobody took it."""
@@ -160,8 +164,11 @@ class Lane:
                 else:
                     await worker.deliver(job, self)
                 self.busy = None
+        except Undone:
+            return
         finally:
-            # Only a cancellation (the kit is closing) or a lease that ran out leaves anything here.
+            # Only a cancellation (the kit is closing), a lease that ran out or a store that is gone leaves
+            # anything here.
             if self.busy is not None:
                 worker.abandon(self.busy)
             while queue:

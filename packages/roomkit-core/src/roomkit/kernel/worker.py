@@ -6,8 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import SupportsSteering
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import (
+    ErrorCode,
+    LockLostError,
+    ProviderError,
+    StoreBusyError,
+    StoreLockedError,
+    StoreUnavailableError,
+)
 from roomkit.kernel.deliver import Deliverer, Outcome, as_provider_error, error_of, row
+from roomkit.kernel.lanes import Undone
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LaneWorker"]
 
 _SUSPICIOUS_STARTS = 3
+_TRANSIENT = (LockLostError, StoreBusyError, StoreLockedError, StoreUnavailableError)
 
 
 class LaneWorker:
@@ -114,6 +123,13 @@ class LaneWorker:
                 )
             else:
                 raise
+        except _TRANSIENT as error:
+            if self._parts.lease.worker_id is None:
+                failure = error
+            else:
+                # Not the agent's doing: the turn is had again when the store, or the lock, is there again.
+                self._parts.lease.found_expired()
+                raise Undone from error
         except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
             failure = error
         finally:

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
     DuplicateEventError,
     InvalidInputError,
+    LockLostError,
     ProcessTimeoutError,
     RoomNotFoundError,
     StaleRoomError,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "Writer", "Written", "injected_entry"]
 
 _MAX_REPLANS = 8
+_MAX_LOST_LOCKS = 3
 _MAX_GATE_DEPTH = 8
 
 
@@ -149,13 +152,20 @@ class Writer:
         gate = gate_of(room_id)
         if gate is not None:
             return await self._write_inside(gate, draft, deadline)
-        after: _After = []  # bound: the drafts of one lock tenure
-        try:
-            async with self._parts.locks.locked(room_id) as fence:
-                return await self._write_locked(draft, deadline, after, fence)
-        finally:
-            for start in after:
-                start()
+        for attempt in count(1):
+            after: _After = []  # bound: the drafts of one lock tenure
+            try:
+                async with self._parts.locks.locked(room_id) as fence:
+                    return await self._write_locked(draft, deadline, after, fence)
+            except LockLostError:
+                # Somebody else had the lock meanwhile, so nothing was committed: once more, gates and all.
+                if attempt == _MAX_LOST_LOCKS:
+                    raise
+                draft.record = None
+            finally:
+                for start in after:
+                    start()
+        raise AssertionError("unreachable")
 
     async def _write_inside(self, gate: Work, draft: Draft, deadline: Deadline) -> Written:
         """Write on behalf of a gate, which holds the room's lock; start nothing before it is free."""
