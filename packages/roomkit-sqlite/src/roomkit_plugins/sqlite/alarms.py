@@ -11,7 +11,7 @@ from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.rows import alarm_of, dump, micros
 from roomkit_plugins.sqlite.sql import clamp, marks
 
-__all__ = ["PreparedAlarm", "claim_alarms", "list_alarms", "prepared", "put_alarm", "remove_alarms"]
+__all__ = ["PreparedAlarm", "claim_alarms", "list_alarms", "prepare_alarm", "put_alarm", "remove_alarms"]
 
 _PUT = """
 INSERT INTO alarms (id, room, due_at, holder, claims, data) VALUES (?, ?, ?, ?, ?, ?)
@@ -30,7 +30,7 @@ class PreparedAlarm(NamedTuple):
     data: str
 
 
-def prepared(alarm: Alarm) -> PreparedAlarm:
+def prepare_alarm(alarm: Alarm) -> PreparedAlarm:
     """Return an alarm as it is to be kept. Raises ValueError for what JSON cannot carry."""
     return PreparedAlarm(alarm.id, alarm.room_id, micros(alarm.due_at), alarm.claims, dump(alarm))
 

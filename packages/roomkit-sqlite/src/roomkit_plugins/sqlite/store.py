@@ -28,7 +28,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit_plugins.sqlite import backup, leases, ledger, reading, writing
-from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepared
+from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepare_alarm
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import Database
@@ -184,7 +184,7 @@ class SQLiteStore(ConversationStore):
     @override
     async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
         room = room.replace(event_count=0, latest_index=-1, version=0)
-        await self._write(writing.create_room, room, dump(room), [prepared(each) for each in alarms])
+        await self._write(writing.create_room, room, dump(room), [prepare_alarm(each) for each in alarms])
         return room
 
     @override
@@ -513,7 +513,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def set_alarm(self, alarm: Alarm) -> None:
-        await self._write(writing.set_alarm, prepared(alarm))
+        await self._write(writing.set_alarm, prepare_alarm(alarm))
 
     @override
     async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:

@@ -34,7 +34,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
-from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepared, put_alarm
+from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepare_alarm, put_alarm
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of
 from roomkit_plugins.sqlite.rows import (
@@ -138,7 +138,7 @@ class PreparedCommit:
         self.unbind = tuple(given.unbind)
         self.tasks = [(each.id, each.status.value, dump(each)) for each in given.tasks]
         self.observations = [(each.id, dump(each)) for each in given.observations]
-        self.alarms = [prepared(each) for each in given.alarms]
+        self.alarms = [prepare_alarm(each) for each in given.alarms]
         self.completed = [finished(each) for each in given.completed]
         self.alarms_done = tuple(given.alarms_done)
         self.binding = binding
@@ -194,16 +194,7 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
         completed = complete(connection, prepared.completed, prepared.worker, prepared.alarms_done)
     living = still_alive(connection, now) if prepared.asks_who_is_alive else frozenset()
     stored, elsewhere = _append(connection, room, first, prepared, living)
-    for person, data in prepared.participants:
-        _put_participant(connection, room, person, data)
-    connection.executemany(
-        "DELETE FROM participants WHERE room = ? AND id = ?",
-        [(room, participant_id) for participant_id in prepared.remove_participants],
-    )
-    for binding, data in prepared.bindings:
-        _put_binding(connection, room, binding, data)
-    for channel_id in prepared.unbind:
-        connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
+    _write_members(connection, room, prepared)
     amended = _amend(connection, room, first, prepared)
     for task in prepared.tasks:
         _put_task(connection, room, prepared.room_id, task)
@@ -213,12 +204,9 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
     for alarm in prepared.alarms:
         of_room = room if alarm.room_id == prepared.room_id else _seq_of(connection, alarm.room_id)
         put_alarm(connection, of_room, alarm, worker if alarm.due_at <= prepared.due else None)
-    changed = None
-    if prepared.changes_room:
-        changed = _set_fields(connection, prepared)
     change = Change(
         counters,
-        room=changed,
+        room=_set_fields(connection, prepared) if prepared.changes_room else None,
         stored=stored,
         amended=amended,
         bindings=[binding for binding, _ in prepared.bindings],
@@ -227,6 +215,18 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
         removed=prepared.remove_participants,
     )
     return Written(Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change)
+
+
+def _write_members(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
+    """Add, replace and remove participants and bindings."""
+    for person, data in prepared.participants:
+        _put_participant(connection, room, person, data)
+    for participant_id in prepared.remove_participants:
+        connection.execute("DELETE FROM participants WHERE room = ? AND id = ?", (room, participant_id))
+    for binding, data in prepared.bindings:
+        _put_binding(connection, room, binding, data)
+    for channel_id in prepared.unbind:
+        connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
 
 
 def _set_fields(connection: sqlite3.Connection, prepared: PreparedCommit) -> Room:
