@@ -84,6 +84,11 @@ class Alarms:
                 if not of_room:
                     del self._of_room[alarm.room_id]
 
+    def answer(self, alarm_ids: Iterable[str], worker_id: str | None) -> None:
+        """Forget alarms that the worker holds, or whoever does when it is None."""
+        held = self._held
+        self.remove(each for each in alarm_ids if worker_id is None or held.get(each) == worker_id)
+
     def of(self, room_id: str) -> list[Alarm]:
         """Return the alarms of a room, by the time they are due."""
         alarms = [self._alarms[alarm_id] for alarm_id in self._of_room.get(room_id, ())]

@@ -627,7 +627,8 @@ class InMemoryStore(ConversationStore):
     def _complete(
         self, deliveries: Sequence[Delivery], worker_id: str | None, alarms_done: Sequence[str]
     ) -> Completed:
-        self._alarms.remove(alarms_done)
+        if alarms_done:
+            self._alarms.answer(alarms_done, worker_id)
         return self._ledger.complete(deliveries, worker_id)
 
     @override

@@ -114,6 +114,25 @@ class AlarmsContract(StoreSuite):
         await self.let_leases_run_out(store)
         assert await store.claim_alarms(await store.open_lease(LEASE), NOW) == []
 
+    async def test_only_who_holds_an_alarm_answers_it_as_a_worker(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """One that another or nobody holds stays, as one that was set anew meanwhile does, by either way."""
+        mine, again, theirs, free = await set_alarms(store, room, NOW, NOW, LATER, LATER)
+        await store.claim_alarms(worker, NOW)
+        await store.set_alarm(again.replace(due_at=LATER + timedelta(hours=1)))
+        await other.claim_alarms(rival, LATER)
+        await store.set_alarm(free)
+        done = [alarm.id for alarm in (mine, again, theirs, free)]
+        await store.complete([], worker_id=worker, alarms_done=done[1:])
+        await commit(store, room.id, event(room.id), worker_id=worker, alarms_done=done[1:])
+        assert len(await store.list_alarms(room.id)) == 4
+        await commit(store, room.id, event(room.id), worker_id=worker, alarms_done=done)
+        left = {alarm.id for alarm in (again, theirs, free)}
+        assert {alarm.id for alarm in await other.list_alarms(room.id)} == left
+        await store.complete([], alarms_done=done)
+        assert await other.list_alarms(room.id) == []
+
     async def test_an_alarm_can_be_answered_and_set_anew_at_once(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:

@@ -427,6 +427,19 @@ class LanesContract(StoreSuite):
         claimed = await other.claim(room.id, rival)
         assert [each.delivery.claims for each in claimed] == [0, 0]
 
+    async def test_a_row_that_is_opened_again_was_never_lost(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
+    ) -> None:
+        """Its claims count from nothing again."""
+        await say_as(store, room.id, worker, "sms")
+        await self.let_leases_run_out(store)
+        (claimed,) = await other.claim(room.id, await other.open_lease(LEASE))
+        assert claimed.delivery.claims == 1
+        await complete_one(store, claimed.delivery, state=DeliveryState.FAILED)
+        assert (await row_of(store, claimed.delivery.id)).claims == 1
+        assert (await store.reopen_delivery(claimed.delivery.id)).claims == 0
+        assert (await row_of(other, claimed.delivery.id)).claims == 0
+
     # -- what is gone ---------------------------------------------------------------------------
 
     async def test_the_lanes_of_a_room_go_with_it(
