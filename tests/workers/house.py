@@ -222,7 +222,7 @@ class House:
             while True:
                 if await done():
                     return
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # other processes
 
     async def settle(self) -> None:
         """Have everybody stop talking, and wait until no delivery and no alarm is open."""

@@ -102,7 +102,7 @@ class Carrier(Channel):
         key = context.delivery.id
         if self._chance.random() < 0.02:
             raise ProviderError("busy", error_code=ErrorCode.OVERLOADED, retry_after=0.005)
-        await asyncio.sleep(self._chance.random() * _MOST_PAUSE)
+        await asyncio.sleep(self._chance.random() * _MOST_PAUSE)  # other processes
         await self._wire.hand_over(
             key, room=event.room_id, channel=self.channel_id, event=event.id, index=event.index
         )

@@ -53,7 +53,7 @@ async def test_workers_that_are_killed_at_any_instant(
     async with house.at_work(workers=2):
         for _ in range(KILLS):
             await house.said(house.chance.randint(1, 20))
-            await asyncio.sleep(house.chance.random() * 0.02)
+            await asyncio.sleep(house.chance.random() * 0.02)  # other processes
             await house.kill(house.chance.choice(house.workers))
             if not house.workers or house.chance.random() < 0.7:
                 await house.start()
@@ -71,7 +71,7 @@ async def test_a_worker_that_is_paused_beyond_its_lease(
             await house.said(20)
             sleeper = house.chance.choice(house.workers)
             house.pause(sleeper)
-            await asyncio.sleep(LEASE * 1.5)
+            await asyncio.sleep(LEASE * 1.5)  # other processes
             if "sqlite" not in store:  # a process that is stopped in a transaction has the file locked
                 await house.said(10)
             house.resume(sleeper)

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
+    from roomkit.abc.services import Excerpt as Excerpt
     from roomkit.abc.services import GateOutcome as GateOutcome
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import BaseSourceProvider as BaseSourceProvider
@@ -96,6 +97,12 @@ if TYPE_CHECKING:
     from roomkit.kernel.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
     from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
+    from roomkit.memory.directory import Directory as Directory
+    from roomkit.memory.directory import Identities as Identities
+    from roomkit.memory.leases import Alarms as Alarms
+    from roomkit.memory.leases import Leases as Leases
+    from roomkit.memory.ledger import NOWHERE as NOWHERE
+    from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.records import CachedRoom as CachedRoom
@@ -104,6 +111,7 @@ if TYPE_CHECKING:
     from roomkit.memory.records import Counters as Counters
     from roomkit.memory.records import Known as Known
     from roomkit.memory.records import Reading as Reading
+    from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
@@ -197,6 +205,13 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
+    from roomkit.models.rights import Erased as Erased
+    from roomkit.models.rights import ErasureReceipt as ErasureReceipt
+    from roomkit.models.rights import ExportLine as ExportLine
+    from roomkit.models.rights import PersonExport as PersonExport
+    from roomkit.models.rights import ReadMark as ReadMark
+    from roomkit.models.rights import Retained as Retained
+    from roomkit.models.rights import RoomExport as RoomExport
     from roomkit.models.room import AIConfig as AIConfig
     from roomkit.models.room import Room as Room
     from roomkit.models.room import RoomTimers as RoomTimers
@@ -241,6 +256,13 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.postgres import PostgresConfig as PostgresConfig
+    from roomkit_plugins.postgres import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
+    from roomkit_plugins.postgres import PostgresStore as PostgresStore
+    from roomkit_plugins.redis import RedisConfig as RedisConfig
+    from roomkit_plugins.redis import RedisLockManager as RedisLockManager
+    from roomkit_plugins.redis import RedisRealtime as RedisRealtime
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
     from roomkit_plugins.testing import Cancellation as Cancellation
@@ -306,6 +328,7 @@ HOMES = {
     "AgentResponsePolicy": "roomkit.models.enums",
     "AgentsTeamsProvider": "roomkit_plugins.teams",
     "Alarm": "roomkit.models.alarm",
+    "Alarms": "roomkit.memory.leases",
     "Amend": "roomkit.abc.store",
     "Amendment": "roomkit.models.event",
     "AnthropicAIProvider": "roomkit_plugins.anthropic",
@@ -394,6 +417,7 @@ HOMES = {
     "DenoiserProvider": "roomkit_plugins.voice",
     "DiarizationProvider": "roomkit_plugins.voice",
     "DiarizationResult": "roomkit_plugins.voice",
+    "Directory": "roomkit.memory.directory",
     "DoubleText": "roomkit.models.enums",
     "DuplicateEventError": "roomkit.abc.errors",
     "EMPTY": "roomkit.models.base",
@@ -409,12 +433,16 @@ HOMES = {
     "EphemeralCallback": "roomkit.abc.realtime",
     "EphemeralEvent": "roomkit.models.realtime",
     "EphemeralEventType": "roomkit.models.enums",
+    "Erased": "roomkit.models.rights",
+    "ErasureReceipt": "roomkit.models.rights",
     "ErrorCode": "roomkit.abc.errors",
     "EventContent": "roomkit.models.content",
     "EventNotFoundError": "roomkit.abc.errors",
     "EventSource": "roomkit.models.event",
     "EventStatus": "roomkit.models.enums",
     "EventType": "roomkit.models.enums",
+    "Excerpt": "roomkit.abc.services",
+    "ExportLine": "roomkit.models.rights",
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",
@@ -446,6 +474,7 @@ HOMES = {
     "HookResult": "roomkit.models.hook",
     "HookTrigger": "roomkit.models.enums",
     "IdentificationStatus": "roomkit.models.enums",
+    "Identities": "roomkit.memory.directory",
     "Identity": "roomkit.models.identity",
     "IdentityHookRegistration": "roomkit.kernel.identity",
     "IdentityHookResult": "roomkit.models.identity",
@@ -469,6 +498,8 @@ HOMES = {
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
     "Known": "roomkit.memory.records",
+    "Leases": "roomkit.memory.leases",
+    "Ledger": "roomkit.memory.ledger",
     "LengthPolicy": "roomkit.models.enums",
     "LocalAudioBackend": "roomkit_plugins.local_audio",
     "LocationContent": "roomkit.models.content",
@@ -504,6 +535,7 @@ HOMES = {
     "MockVoiceBackend": "roomkit_plugins.testing",
     "MockWhatsAppProvider": "roomkit_plugins.testing",
     "NATSSource": "roomkit_plugins.nats",
+    "NOWHERE": "roomkit.memory.ledger",
     "NeonizeWhatsAppProvider": "roomkit_plugins.neonize",
     "NeuTTSProvider": "roomkit_plugins.neutts",
     "NoopTelemetryProvider": "roomkit.memory.telemetry",
@@ -518,9 +550,12 @@ HOMES = {
     "ParticipantNotFoundError": "roomkit.abc.errors",
     "ParticipantRole": "roomkit.models.enums",
     "ParticipantStatus": "roomkit.models.enums",
+    "PersonExport": "roomkit.models.rights",
     "PhaseTransition": "roomkit_plugins.agents",
     "PipelineStage": "roomkit_plugins.agents",
+    "PostgresConfig": "roomkit_plugins.postgres",
     "PostgresLockManager": "roomkit_plugins.postgres",
+    "PostgresRealtime": "roomkit_plugins.postgres",
     "PostgresStore": "roomkit_plugins.postgres",
     "ProcessTimeoutError": "roomkit.abc.errors",
     "ProtocolTrace": "roomkit.models.trace",
@@ -541,6 +576,7 @@ HOMES = {
     "RTPBackend": "roomkit_plugins.rtp",
     "RTPVoiceBackend": "roomkit_plugins.rtp",
     "RateLimit": "roomkit.models.channel",
+    "ReadMark": "roomkit.models.rights",
     "Reading": "roomkit.memory.records",
     "RealtimeBackend": "roomkit.abc.realtime",
     "RealtimeErrorEvent": "roomkit_plugins.realtime_voice",
@@ -554,7 +590,10 @@ HOMES = {
     "Recipient": "roomkit_plugins.testing",
     "Record": "roomkit.models.base",
     "RecordingChannel": "roomkit_plugins.testing",
+    "RedisConfig": "roomkit_plugins.redis",
     "RedisLockManager": "roomkit_plugins.redis",
+    "RedisRealtime": "roomkit_plugins.redis",
+    "Retained": "roomkit.models.rights",
     "RetryPolicy": "roomkit.models.channel",
     "RichContent": "roomkit.models.content",
     "RoleOverride": "roomkit_plugins.ai",
@@ -563,6 +602,7 @@ HOMES = {
     "RoomClosedError": "roomkit.abc.errors",
     "RoomContext": "roomkit.models.context",
     "RoomEvent": "roomkit.models.event",
+    "RoomExport": "roomkit.models.rights",
     "RoomKit": "roomkit.kernel.kit",
     "RoomKitError": "roomkit.abc.errors",
     "RoomLockManager": "roomkit.abc.locks",
@@ -624,6 +664,7 @@ HOMES = {
     "StoreReadOnlyError": "roomkit.abc.errors",
     "StoreSchemaError": "roomkit.abc.errors",
     "StoreUnavailableError": "roomkit.abc.errors",
+    "StoredRoom": "roomkit.memory.rooms",
     "StreamChunk": "roomkit_plugins.websocket",
     "StreamDone": "roomkit.models.ai",
     "StreamEnd": "roomkit_plugins.websocket",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.models.enums import EphemeralEventType as EphemeralEventType
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
+    from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
+    from roomkit_plugins.redis import RedisRealtime as RedisRealtime
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -19,6 +21,8 @@ else:
             "EphemeralEvent",
             "EphemeralEventType",
             "InMemoryRealtime",
+            "PostgresRealtime",
             "RealtimeBackend",
+            "RedisRealtime",
         ],
     )

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
+    from roomkit.abc.services import Excerpt as Excerpt
     from roomkit.abc.services import GateOutcome as GateOutcome
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import BaseSourceProvider as BaseSourceProvider
@@ -116,6 +117,7 @@ else:
             "EphemeralCallback",
             "ErrorCode",
             "EventNotFoundError",
+            "Excerpt",
             "GateOutcome",
             "HTTPProvider",
             "HookRegistrationError",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.trace import ProtocolTrace
 
-__all__ = ["ChannelServices", "GateOutcome"]
+__all__ = ["ChannelServices", "Excerpt", "GateOutcome"]
 
 
 @dataclass(slots=True, frozen=True)

@@ -8,6 +8,8 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
+    from roomkit_plugins.postgres import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.redis import RedisLockManager as RedisLockManager
 else:
     __getattr__, __dir__ = reexport(
         __name__,

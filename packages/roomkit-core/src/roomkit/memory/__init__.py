@@ -8,6 +8,12 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
+    from roomkit.memory.directory import Directory as Directory
+    from roomkit.memory.directory import Identities as Identities
+    from roomkit.memory.leases import Alarms as Alarms
+    from roomkit.memory.leases import Leases as Leases
+    from roomkit.memory.ledger import NOWHERE as NOWHERE
+    from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.records import CachedRoom as CachedRoom
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit.memory.records import Counters as Counters
     from roomkit.memory.records import Known as Known
     from roomkit.memory.records import Reading as Reading
+    from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
@@ -29,6 +36,7 @@ else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
+            "Alarms",
             "BudgetAwareMemory",
             "CachedRoom",
             "CachedRooms",
@@ -36,17 +44,23 @@ else:
             "CompactingMemory",
             "ConsoleTelemetryProvider",
             "Counters",
+            "Directory",
             "HandoffMemoryProvider",
+            "Identities",
             "InMemoryLockManager",
             "InMemoryRealtime",
             "InMemoryStore",
             "Known",
+            "Leases",
+            "Ledger",
             "MemoryProvider",
             "MemoryResult",
             "MockMemoryProvider",
+            "NOWHERE",
             "NoopTelemetryProvider",
             "Reading",
             "SlidingWindowMemory",
+            "StoredRoom",
             "estimate_context_tokens",
             "estimate_tokens",
         ],

@@ -96,6 +96,13 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
+    from roomkit.models.rights import Erased as Erased
+    from roomkit.models.rights import ErasureReceipt as ErasureReceipt
+    from roomkit.models.rights import ExportLine as ExportLine
+    from roomkit.models.rights import PersonExport as PersonExport
+    from roomkit.models.rights import ReadMark as ReadMark
+    from roomkit.models.rights import Retained as Retained
+    from roomkit.models.rights import RoomExport as RoomExport
     from roomkit.models.room import AIConfig as AIConfig
     from roomkit.models.room import Room as Room
     from roomkit.models.room import RoomTimers as RoomTimers
@@ -161,10 +168,13 @@ else:
             "EditContent",
             "EphemeralEvent",
             "EphemeralEventType",
+            "Erased",
+            "ErasureReceipt",
             "EventContent",
             "EventSource",
             "EventStatus",
             "EventType",
+            "ExportLine",
             "FrameworkEvent",
             "FrozenDict",
             "FrozenList",
@@ -189,16 +199,20 @@ else:
             "Participant",
             "ParticipantRole",
             "ParticipantStatus",
+            "PersonExport",
             "ProtocolTrace",
             "ProviderResult",
             "RateLimit",
+            "ReadMark",
             "ReceiptState",
             "Record",
+            "Retained",
             "RetryPolicy",
             "RichContent",
             "Room",
             "RoomContext",
             "RoomEvent",
+            "RoomExport",
             "RoomStatus",
             "RoomTimers",
             "SYSTEM_CHANNEL_ID",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.postgres import PostgresConfig as PostgresConfig
+    from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.testing import MockAIProvider as MockAIProvider
     from roomkit_plugins.testing import MockEmailProvider as MockEmailProvider
@@ -120,6 +122,7 @@ else:
             "OpenAIConfig",
             "OpenAIRealtimeProvider",
             "OpenTelemetryProvider",
+            "PostgresConfig",
             "Provider",
             "ProviderError",
             "ProviderResult",
@@ -132,6 +135,7 @@ else:
             "RCSProvider",
             "RNNoiseDenoiserProvider",
             "RealtimeVoiceProvider",
+            "RedisConfig",
             "SMSProvider",
             "SQLiteConfig",
             "STTProvider",

@@ -8,6 +8,7 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore as ConversationStore
     from roomkit.memory.store import InMemoryStore as InMemoryStore
+    from roomkit_plugins.postgres import PostgresStore as PostgresStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
 else:
     __getattr__, __dir__ = reexport(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit_plugins.postgres import PostgresStore as PostgresStore
 else:
     __getattr__, __dir__ = reexport(
         __name__,

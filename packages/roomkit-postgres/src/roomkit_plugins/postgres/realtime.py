@@ -61,6 +61,11 @@ class PostgresRealtime(RealtimeBackend):
         return f"PostgresRealtime({self.config.where!r}, namespace={self.namespace!r})"
 
     @property
+    @override
+    def is_process_local(self) -> bool:
+        return False
+
+    @property
     def interruptions(self) -> int:
         """How often the connection broke while there were subscriptions."""
         return self._server.interruptions

@@ -10,8 +10,6 @@ from roomkit.plugins import hookimpl
 if TYPE_CHECKING:
     from roomkit.plugins import DoctorReport, Registry
 
-_CONFIG = "roomkit_plugins.redis:RedisConfig"
-
 
 @hookimpl
 def roomkit_register(registry: Registry) -> None:
@@ -20,14 +18,14 @@ def roomkit_register(registry: Registry) -> None:
         "locks",
         "redis",
         "roomkit_plugins.redis:RedisLockManager",
-        config=_CONFIG,
+        config="roomkit_plugins.redis:RedisConfig",
         summary="Room locks that many workers share, with fencing tokens.",
     )
     registry.add(
         "realtime",
         "redis",
         "roomkit_plugins.redis:RedisRealtime",
-        config=_CONFIG,
+        config="roomkit_plugins.redis:RedisConfig",
         summary="Ephemeral signals between workers.",
     )
 
