@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.realtime import RealtimeBackend
     from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
@@ -199,6 +201,20 @@ class ConversationStore(ABC):
     def is_process_local(self) -> bool:
         """Whether what is stored here ends with this process, and no other one sees it."""
         return False
+
+    def make_lock_manager(self) -> RoomLockManager | None:
+        """Return new room locks that go with this store, for a kit that was given none.
+
+        None: the store has none to offer. Nothing is connected yet; the kit closes them.
+        """
+        return None
+
+    def make_realtime(self) -> RealtimeBackend | None:
+        """Return a new realtime backend that goes with this store, for a kit that was given none.
+
+        None: the store has none to offer. Nothing is connected yet; the kit closes it.
+        """
+        return None
 
     # -- the one write path -------------------------------------------------------------------
 

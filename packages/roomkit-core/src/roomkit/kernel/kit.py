@@ -142,6 +142,7 @@ class RoomKit:
     ) -> None:
         """Build a kit; whatever is not given is in memory, or the default.
 
+        Locks and realtime that are not given come from the store, if it has some that go with it.
         `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before
         a commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an
         agent; `close_timeout` the whole of `close()`. `retry_policy` is for bindings without their
@@ -170,7 +171,8 @@ class RoomKit:
             identity_channel_types=frozenset(identity_channel_types) if identity_channel_types else None,
         )
         store = store or InMemoryStore()
-        locks = lock_manager or InMemoryLockManager()
+        locks = lock_manager or (None if single_process else store.make_lock_manager())
+        locks = locks or InMemoryLockManager()
         if locks.is_process_local and not store.is_process_local and not single_process:
             raise InvalidInputError(
                 f"{type(store).__name__} is shared between processes but {type(locks).__name__} locks only "
@@ -184,7 +186,7 @@ class RoomKit:
             settings=settings,
             store=store,
             locks=locks,
-            realtime=realtime or InMemoryRealtime(),
+            realtime=realtime or store.make_realtime() or InMemoryRealtime(),
             telemetry=_telemetry(telemetry, self._hooks),
             transcoder=transcoder or DefaultContentTranscoder(),
             clock=clock,
