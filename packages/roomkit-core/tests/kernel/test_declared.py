@@ -269,6 +269,7 @@ async def scene_permissions(stage, sight):
     # An agent that was never attached has no place to speak from.
     late = await kit._writer.write(_draft(stage.event("x", channel="ghost")))
     sight.reasons.add(late.reason)
+    await kit.erase_person(participant_id="alice")
 
 
 def _draft(event):

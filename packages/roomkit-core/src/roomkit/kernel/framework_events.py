@@ -25,6 +25,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "room_closed": "a room was closed: reason",
     "room_archived": "a closed room was archived",
     "room_deleted": "a room was deleted",
+    "person_erased": "what there was of a person was erased: receipt_id",
     "events_pruned": "a room's retention removed old events: count",
     "room_channel_attached": "a channel was attached: access, visibility",
     "room_channel_detached": "a channel was detached",

@@ -66,7 +66,7 @@ class Inbound:
         self._writer = writer
         self._settling = settling
         self._signals = signals
-        self._router = router
+        self.router = router
         self._desk = desk
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
@@ -145,7 +145,7 @@ class Inbound:
     # -- route --------------------------------------------------------------------------------
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
-        found = await self._router.route(
+        found = await self.router.route(
             message.channel_id, channel.channel_type, message.sender_id, message=message
         )
         if found is None and self._parts.events.wants("routing_ambiguous"):

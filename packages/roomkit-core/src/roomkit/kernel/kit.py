@@ -1025,7 +1025,7 @@ class RoomKit:
             self._settling,
             self._signals,
             self._desk,
-            self._inbound._router,
+            self._inbound.router,
             self._enter,
         )
 

@@ -120,11 +120,11 @@ class Lane:
         if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
         if policy is DoubleText.INTERRUPT:
-            self._interrupt()
+            self.interrupt()
         elif policy is DoubleText.STEER:
             self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         """Cancel the turn under way, unless it is this turn that made the message."""
         task = self._task
         if task is None or task is asyncio.current_task():

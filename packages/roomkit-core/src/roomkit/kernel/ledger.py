@@ -33,6 +33,8 @@ class Ledger:
         self._alarms: list[str] = []  # bound: likewise
         self._writing = asyncio.Lock()
         self._waiting = False
+        self._since = 0.0
+        """When the first of what waits was put there, by the loop's clock."""
         self.on_receipts: Callable[[Sequence[tuple[Delivery, DeliveryStatus]]], None] | None = None
         self.refused = 0
         """How many ends came too late: another worker had taken the delivery over."""
@@ -51,8 +53,13 @@ class Ledger:
                 await store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms_done)
             )
             return
+        if not self:
+            self._since = asyncio.get_running_loop().time()
         self._rows += rows
         self._alarms += alarms_done
+        self._write_later()
+
+    def _write_later(self) -> None:
         if not self._waiting:
             self._waiting = True
             self._parts.supervisor.start(self._write_soon(), "ledger")
@@ -69,9 +76,7 @@ class Ledger:
             self._rows[:0] = commit.completed
             self._alarms[:0] = commit.alarms_done
             commit.completed = commit.alarms_done = ()
-            if not self._waiting:
-                self._waiting = True
-                self._parts.supervisor.start(self._write_soon(), "ledger")
+            self._write_later()
 
     def written(self, completed: Completed) -> None:
         """Note what became of a write."""
@@ -106,14 +111,19 @@ class Ledger:
             self.written(completed)
 
     async def _write_soon(self) -> None:
-        """Write what waits once the store's delay has passed, and until it is written."""
-        pause = self._parts.store.write_delay
+        """Write what no commit has taken along when the store's delay has passed, until it is written."""
+        loop, delay = asyncio.get_running_loop(), self._parts.store.write_delay
+        pause = delay
         try:
             while self:
                 await asyncio.sleep(pause)
+                left = self._since + delay - loop.time()
+                if left > 0:  # what waited then has gone with a commit; this came later
+                    pause = left
+                    continue
                 try:
                     await self.flush()
-                    pause = self._parts.store.write_delay
+                    pause = delay
                 except StoreError:
                     _log.warning(
                         "the ends of %s deliveries could not be written; it is tried again",

@@ -359,7 +359,7 @@ def _jobs(lane: Lane) -> list[Job]:
 def _stopped(lane: Lane) -> list[str]:
     """End an agent's turn; return the delivery that cannot be ended: a transport is sending it."""
     if lane.answering:
-        lane._interrupt()
+        lane.interrupt()
         return []
     return [] if lane.busy is None else [lane.busy.delivery_id]
 

@@ -186,7 +186,7 @@ class Takeover:
             for each in group:
                 channel_id = each.delivery.channel_id
                 binding = record.bindings.get(channel_id)
-                if binding is None:
+                if binding is None or each.event.is_erased:
                     gone.append(each.delivery)
                     continue
                 job = Job(run, Target(binding, self._parts.channels.get(channel_id)), claimed=each.delivery)
@@ -197,9 +197,11 @@ class Takeover:
 
     def _launch(self, room_id: str, run: Run, jobs: list[tuple[Job, Lane]], gone: Iterable[Delivery]) -> None:
         now = self._parts.clock.now()
+        reason = "erased" if run.event.is_erased else "channel_detached"
         for row in gone:
-            skipped = row.replace(state=DeliveryState.SKIPPED, reason="channel_detached", finished_at=now)
-            self._settling.ended(run, skipped)
+            self._settling.ended(
+                run, row.replace(state=DeliveryState.SKIPPED, reason=reason, finished_at=now)
+            )
         if jobs:
             self._lanes.start(room_id, jobs)
         self._settling.launched(run)

@@ -78,6 +78,7 @@ class Amendment(Record):
 
 
 _NO_CHANNEL_DATA = ChannelData()
+_ERASED = "erased"
 
 
 class RoomEvent(Record):
@@ -132,6 +133,11 @@ class RoomEvent(Record):
         return self.amendment is not None and self.amendment.deleted_at is not None
 
     @property
+    def is_erased(self) -> bool:
+        """Whether it is what `redacted` has left of an event."""
+        return isinstance(self.content, SystemContent) and self.content.code == _ERASED
+
+    @property
     def edited(self) -> bool:
         """Whether the event was edited after its commit."""
         return self.amendment is not None and self.amendment.edited_at is not None
@@ -158,7 +164,7 @@ class RoomEvent(Record):
             direction=self.source.direction,
         )
         return self.replace(
-            content=SystemContent(body="", code="erased"),
+            content=SystemContent(body="", code=_ERASED),
             source=source,
             metadata=EMPTY,
             channel_data=_NO_CHANNEL_DATA,

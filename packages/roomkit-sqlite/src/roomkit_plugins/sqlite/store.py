@@ -121,12 +121,13 @@ class SQLiteStore(ConversationStore):
         await self._database.maintain(partial(compact, path=self.config.path))
 
     @staticmethod
-    async def plan_migration(path: str | os.PathLike[str]) -> MigrationPlan:
+    async def plan_migration(config: SQLiteConfig | str | os.PathLike[str]) -> MigrationPlan:
         """Return what opening the file would do to it; nothing is done, and no file is made.
 
         Raises what opening it would raise.
         """
-        return await asyncio.to_thread(_plan, Path(path))
+        path = config.path if isinstance(config, SQLiteConfig) else Path(config)
+        return await asyncio.to_thread(_plan, path)
 
     # -- the one write path -------------------------------------------------------------------
 
