@@ -48,7 +48,9 @@ class Batches:
         """
         await self._database.open()
         if len(self._waiting) >= _MOST_WAITING:
-            raise StoreBusyError(f"{_MOST_WAITING} writes wait for PostgreSQL already; nothing was stored: slow down")
+            raise StoreBusyError(
+                f"{_MOST_WAITING} writes wait for PostgreSQL already; nothing was stored: slow down"
+            )
         job = _Job(room_id, operation, done, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._start()
@@ -91,7 +93,11 @@ class Batches:
         try:
             answers = await self._database.write_once("roomkit_write($3)", operations)
         except Exception as error:  # noqa: BLE001  # handed to the callers, all of them
-            if len(jobs) > 1 and isinstance(error, RoomKitError) and not isinstance(error, StoreUnavailableError):
+            if (
+                len(jobs) > 1
+                and isinstance(error, RoomKitError)
+                and not isinstance(error, StoreUnavailableError)
+            ):
                 for job in jobs:
                     await self._write([job])
                 return

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, override
+from functools import partial
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
@@ -23,11 +24,10 @@ from roomkit.abc.errors import (
 from roomkit.models.base import new_id
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.pool import Connection, Pool
 from roomkit_plugins.postgres.schema import migrate
 
-__all__ = ["Connection", "Database"]
-
-type Connection = Any  # asyncpg.Connection, or the pool's stand-in for one; the driver has no types
+__all__ = ["Database"]
 
 _HOPELESS = (StoreAccessError, StoreSchemaError)
 """What does not pass by itself in a few seconds."""
@@ -42,16 +42,17 @@ _FORGET_WRITERS = """
 DELETE FROM roomkit_writers WHERE id IN (
     SELECT id FROM roomkit_writers WHERE used_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED
 )"""
-# Plans are made before the tables are full and kept for long: the indexes are the right way from the start.
-_SESSION = {"timezone": "UTC", "enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan"}
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
-    """A connection that is not washed after each use: nothing here changes a session."""
-
-    @override
-    def get_reset_query(self) -> str:
-        return ""
+# Plans are made before the tables are full, and kept. So they are not left to statistics: tables are joined
+# in the order in which a query names them, by their indexes.
+_SESSION = {
+    "timezone": "UTC",
+    "plan_cache_mode": "force_generic_plan",
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
 
 
 class _Writer:
@@ -73,7 +74,7 @@ class Database:
 
     def __init__(self, config: PostgresConfig) -> None:
         self._config = config
-        self._pool: Any = None
+        self._pool: Pool | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._writers: list[_Writer] = []  # bound: the writes that ran at once, at most max_size
@@ -96,26 +97,19 @@ class Database:
             task.exception()  # told to those who wait; nobody may be left
 
     async def _open(self) -> None:
-        deadline = self._deadline()
-        await self._patiently(self._migrate, deadline)
-        self._pool = await self._patiently(self._make_pool, deadline)
+        await self._patiently(self._migrate, self._deadline())
+        self._pool = Pool(self._connect, self._config.min_size, self._config.max_size)
 
     async def _migrate(self) -> None:
-        connection = await asyncpg.connect(**self._config.connection_options())
+        connection = await self._connect()
         try:
             await migrate(connection, self._config.where)
             await connection.execute(_FORGET_WRITERS)
         finally:
             connection.terminate()
 
-    async def _make_pool(self) -> Any:
-        return await asyncpg.create_pool(
-            **self._config.connection_options(**_SESSION),
-            min_size=self._config.min_size,
-            max_size=self._config.max_size,
-            max_queries=2**31,
-            connection_class=_Connection,
-        )
+    async def _connect(self) -> Connection:
+        return await asyncpg.connect(**self._config.connection_options(**_SESSION))
 
     def _check_open(self) -> None:
         if self._closing is not None:
@@ -134,10 +128,7 @@ class Database:
             await asyncio.wait(self._tasks)
         pool, self._pool = self._pool, None
         if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), self._config.acquire_timeout)
-            except FAILURES:
-                pool.terminate()
+            await pool.close(self._config.acquire_timeout)
 
     # -- connections --------------------------------------------------------------------------
 
@@ -149,31 +140,24 @@ class Database:
             self._check_open()
             raise StoreUnavailableError(f"the store at {self._config.where} is not open")
 
-        async def acquire() -> Connection:
-            try:
-                return await pool.acquire(timeout=max(deadline - _now(), _FIRST_PAUSE))
-            except TimeoutError as error:
-                if pool.get_size() == pool.get_max_size() and not pool.get_idle_size():
-                    raise StoreBusyError(
-                        f"all {pool.get_max_size()} connections to {self._config.where} are in use, for longer "
-                        "than acquire_timeout; nothing was done: slow down, or raise max_size"
-                    ) from error
-                raise
-            except asyncpg.InterfaceError:
-                self._check_open()  # closed meanwhile
-                raise
-
-        connection = await self._patiently(acquire, deadline)
+        if (connection := pool.idle()) is None:
+            connection = await self._patiently(partial(self._acquire, pool, deadline), deadline)
         try:
             yield connection
         finally:
-            await self._give_back(pool, connection)
+            pool.release(connection)
 
-    async def _give_back(self, pool: Any, connection: Connection) -> None:
+    async def _acquire(self, pool: Pool, deadline: float) -> Connection:
         try:
-            await pool.release(connection)
-        except FAILURES:
-            return  # it was broken, and the pool has replaced it
+            async with asyncio.timeout_at(max(deadline, _now() + _FIRST_PAUSE)) as patience:
+                return await pool.acquire()
+        except TimeoutError as error:
+            if patience.expired() and pool.is_full:
+                raise StoreBusyError(
+                    f"all {self._config.max_size} connections to {self._config.where} are in use, for longer "
+                    "than acquire_timeout; nothing was done: slow down, or raise max_size"
+                ) from error
+            raise
 
     async def _patiently[T](self, work: Callable[[], Awaitable[T]], deadline: float) -> T:
         """Do what needs a server, again and again while none is there, until the deadline."""
@@ -187,6 +171,10 @@ class Database:
                     raise failure from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _forget(self) -> None:
+        if self._pool is not None:
+            self._pool.forget()
 
     def _deadline(self) -> float:
         return _now() + self._config.acquire_timeout
@@ -213,7 +201,7 @@ class Database:
                 except FAILURES as error:
                     if not _is_broken(error) or _now() >= deadline:
                         raise self._translated(error) from error
-            await self._pool.expire_connections()
+            self._forget()
 
     async def fetchrow(self, query: str, *values: Any) -> Any:
         """Return the first row of a query, None when there is none."""
@@ -283,8 +271,7 @@ class Database:
         deadline = self._deadline()
         while True:
             try:
-                if self._pool is not None:
-                    await self._pool.expire_connections()
+                self._forget()
                 async with self._connection(deadline) as connection:
                     answer: str | None = await connection.fetchval(
                         "SELECT roomkit_settle($1, $2)::text", writer.id, writer.serial + 1

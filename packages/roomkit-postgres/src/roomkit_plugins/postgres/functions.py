@@ -15,6 +15,8 @@ from roomkit_plugins.postgres.rows import (
     DELIVERIES,
     EVENTS,
     IDENTITIES,
+    IN_LANE,
+    IS_HELD,
     OBSERVATIONS,
     PARTICIPANTS,
     ROOMS,
@@ -71,16 +73,21 @@ END""",
 
 # -- leases and lanes ---------------------------------------------------------------------------
 
-_IS_ALIVE = """CREATE FUNCTION roomkit_is_alive(worker text) RETURNS boolean LANGUAGE sql AS $$
-    SELECT EXISTS (
-        SELECT FROM roomkit_leases WHERE id = worker
-        AND renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < ends_at
-    )
-$$"""
-
 _ALIVE = "l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at"
 
-# All pending rows of a lane have one holder, if one that is alive, so any of them tells who that is.
+_IS_ALIVE = _function(
+    "roomkit_is_alive(worker text)",
+    "boolean",
+    f"""
+BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND {_ALIVE};
+    RETURN FOUND;
+END""",
+    kind="STABLE",
+)
+
+# All pending rows of a lane have one holder, if one that is alive, so any of them tells who that is. `worker`
+# is a committer who is alive, or NULL.
 _LANE = _function(
     "roomkit_lane(of_room bigint, of_channel text, worker text, OUT new_holder text, OUT new_handed boolean, "
     "OUT is_direct boolean)",
@@ -90,18 +97,17 @@ BEGIN
     new_handed := false;
     is_direct := false;
     SELECT d.holder INTO new_holder FROM roomkit_deliveries d
-    WHERE d.room = of_room AND d.channel_id = of_channel AND d.state = 'pending' LIMIT 1;
+    WHERE d.room = of_room AND d.channel_id = of_channel AND {IN_LANE} LIMIT 1;
     IF NOT FOUND THEN
         new_holder := worker;
         is_direct := worker IS NOT NULL;
     ELSIF new_holder IS NOT NULL THEN
-        PERFORM FROM roomkit_leases l WHERE l.id = new_holder AND {_ALIVE};
-        IF NOT FOUND THEN
+        IF new_holder IS DISTINCT FROM worker AND NOT roomkit_is_alive(new_holder) THEN
             new_holder := NULL;
         ELSE
             new_handed := new_holder IS DISTINCT FROM worker OR EXISTS (
                 SELECT FROM roomkit_deliveries d WHERE d.room = of_room AND d.channel_id = of_channel
-                AND d.state = 'pending' AND d.handed
+                AND {IN_LANE} AND d.handed
             );
             is_direct := NOT new_handed;
         END IF;
@@ -122,12 +128,12 @@ BEGIN
     END IF;
     WITH mine AS MATERIALIZED (
         SELECT d.seq FROM roomkit_deliveries d LEFT JOIN roomkit_leases l ON l.id = d.holder AND {_ALIVE}
-        WHERE d.room = of_room AND d.state = 'pending' AND (l.id IS NULL OR (d.handed AND d.holder = worker))
+        WHERE d.room = of_room AND {IN_LANE} AND (l.id IS NULL OR (d.handed AND d.holder = worker))
         ORDER BY d.seq FOR UPDATE OF d
     ), taken AS (
         UPDATE roomkit_deliveries d SET
             claims = claims + (holder IS NOT NULL AND holder <> worker)::int, holder = worker, handed = false
-        FROM mine WHERE d.seq = mine.seq AND d.state = 'pending' RETURNING d.seq
+        FROM mine WHERE d.seq = mine.seq RETURNING d.seq
     )
     SELECT coalesce(json_agg(seq), '[]') INTO result FROM taken;
     RETURN result;
@@ -170,12 +176,7 @@ _FOLLOWS = """CREATE FUNCTION roomkit_follows(later text, before text) RETURNS b
 $$"""
 
 _LOCK_MESSAGES = f"""
-    PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, key) FROM (
-        SELECT DISTINCT hashtext(g.provider || ' ' || m.id) AS key
-        FROM json_to_recordset(%s) AS g (provider text, ids json), json_array_elements_text(g.ids) AS m (id)
-        ORDER BY key
-    ) AS keys;
-"""
+    PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, key::int) FROM json_array_elements_text(%s) AS key;"""
 
 _COMPLETED = ", ".join(
     f"{column.name} = {'g.' + column.name}{'::json' if column.type == 'json' else ''}"
@@ -183,100 +184,136 @@ _COMPLETED = ", ".join(
     if column.name not in ("channel_id", "holder", "claims", "receipt")
 )
 
-# `given` has for each row its columns, `n` (its place), `event` (its id) and `ids` (the vendor's).
+# The row of the ledger for g's event and channel. OFFSET 0 keeps the planner from another way than this one.
+_ROW_OF_EVENT = """LATERAL (
+        SELECT e.room, e.idx FROM roomkit_events e WHERE e.id = g.event OFFSET 0
+    ) AS e, LATERAL (
+        SELECT d.seq, d.state, d.provider_message_id FROM roomkit_deliveries d
+        WHERE d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id OFFSET 0
+    ) AS d"""
+
+# `given` has for each row its columns, `n` (its place), `event` (its id) and `others` (ids of its message but
+# the first); `keys` stand for the ids of all messages, in order. The state is compared in a way no index
+# offers: the index of what is pending is not the way to one row.
+_MINE = "d.state || '' = 'pending' AND (worker IS NULL OR d.holder = worker)"
 _COMPLETE = _function(
-    "roomkit_complete(given json, worker text)",
+    "roomkit_complete(given json, keys json, worker text)",
     "json",
     f"""
 BEGIN
-    {_LOCK_MESSAGES % "given"}
-    WITH found AS MATERIALIZED (
-        SELECT d.seq, g.n, d.claims AS former_claims, d.holder AS former_holder, g.event, {DELIVERIES.select("g")}
-        FROM json_to_recordset(given) AS g (n bigint, event text, {DELIVERIES.given})
-        JOIN roomkit_events e ON e.id = g.event
-        JOIN roomkit_deliveries d ON d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id
-        WHERE d.state = 'pending' AND (worker IS NULL OR d.holder = worker)
-        ORDER BY d.seq FOR UPDATE OF d
-    ), changed AS (
+    {_LOCK_MESSAGES % "keys"}
+    SELECT array_agg(g.n), array_agg(d.seq), bool_or(d.provider_message_id IS NOT NULL)
+    INTO numbers, rows, was_sent
+    FROM json_to_recordset(given) AS g (n bigint, event text, channel_id text), {_ROW_OF_EVENT};
+    IF was_sent OR cardinality(rows) > 1 THEN
+        PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
+    END IF;
+    IF was_sent THEN
+        INSERT INTO roomkit_messages (provider, message_id, delivery)
+        SELECT d.provider, d.provider_message_id, d.seq FROM roomkit_deliveries d
+        WHERE d.seq = ANY(rows) AND {_MINE} AND d.provider IS NOT NULL AND d.provider_message_id IS NOT NULL
+        ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery;
+    END IF;
+    WITH changed AS (
         UPDATE roomkit_deliveries d SET {_COMPLETED},
             receipt = CASE WHEN d.receipt IS NULL OR roomkit_follows(g.receipt, d.receipt)
                 THEN g.receipt ELSE d.receipt END,
             holder = CASE WHEN g.state = 'pending' THEN d.holder END,
             handed = g.state = 'pending' AND d.handed
-        FROM found g WHERE d.seq = g.seq AND d.state = 'pending' RETURNING g.n, d.seq
+        FROM unnest(numbers, rows) AS r (n, seq)
+        JOIN json_to_recordset(given) AS g (n bigint, others json, {DELIVERIES.given}) ON g.n = r.n
+        WHERE d.seq = r.seq AND {_MINE}
+        RETURNING g.n, d.seq, d.provider, g.others
     )
-    SELECT coalesce(json_agg(n), '[]'), coalesce(array_agg(n), '{{}}'), coalesce(array_agg(seq), '{{}}')
-    INTO written, numbers, rows FROM changed;
-    FOR message IN
-        SELECT g.provider, m.id, w.seq FROM unnest(numbers, rows) AS w (n, seq)
-        JOIN json_to_recordset(given) AS g (n bigint, provider text, ids json) ON g.n = w.n,
-        json_array_elements_text(g.ids) AS m (id)
-    LOOP
+    SELECT coalesce(json_agg(n), '[]'), json_agg(changed) FILTER (WHERE others IS NOT NULL)
+    INTO written, in_parts FROM changed;
+    IF in_parts IS NOT NULL THEN
         INSERT INTO roomkit_messages (provider, message_id, delivery)
-        VALUES (message.provider, message.id, message.seq)
+        SELECT DISTINCT ON (o.provider, id) o.provider, id, o.seq
+        FROM json_to_recordset(in_parts) AS o (seq bigint, provider text, others json),
+            json_array_elements_text(o.others) AS id
         ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery;
-        FOR early IN
-            DELETE FROM roomkit_receipts WHERE provider = message.provider AND message_id = message.id
-            RETURNING seq, receipt, status
-        LOOP
-            waiting := waiting || json_build_object(
-                'delivery', message.seq, 'seq', early.seq, 'receipt', early.receipt, 'status', early.status
-            );
-        END LOOP;
-    END LOOP;
-    IF cardinality(waiting) = 0 THEN
-        RETURN json_build_object('written', written);
     END IF;
+    IF keys IS NOT NULL AND EXISTS (SELECT FROM roomkit_receipts) THEN
+        receipts := roomkit_match(given, written);
+    END IF;
+    RETURN json_build_object('written', written, 'receipts', receipts);
+END""",
+    """    numbers bigint[];
+    rows bigint[];
+    was_sent boolean;
+    written json;
+    in_parts json;
+    receipts json;""",
+)
+
+# The receipts that came before the messages they are of, in order of arrival.
+_MATCH = _function(
+    "roomkit_match(given json, written json)",
+    "json",
+    f"""
+BEGIN
     FOR early IN
-        SELECT (each->>'delivery')::bigint AS delivery, each->>'receipt' AS receipt, each->>'status' AS status
-        FROM unnest(waiting) AS each ORDER BY (each->>'seq')::bigint
+        WITH ids AS (
+            SELECT g.n, g.event, g.channel_id, g.provider, m.id
+            FROM json_to_recordset(given) AS g (
+                n bigint, event text, channel_id text, provider text, provider_message_id text, others json
+            ),
+            LATERAL (
+                SELECT g.provider_message_id UNION SELECT json_array_elements_text(g.others)
+            ) AS m (id)
+            WHERE g.n = ANY(ARRAY(SELECT json_array_elements_text(written)::bigint))
+        ), taken AS (
+            DELETE FROM roomkit_receipts r USING ids
+            WHERE r.provider = ids.provider AND r.message_id = ids.id
+            RETURNING r.seq, r.receipt, r.status, ids.n, ids.event, ids.channel_id
+        )
+        SELECT g.receipt, g.status, g.n, d.seq AS delivery FROM taken g, {_ROW_OF_EVENT} ORDER BY g.seq
     LOOP
         UPDATE roomkit_deliveries d SET receipt = early.receipt
         WHERE d.seq = early.delivery AND roomkit_follows(early.receipt, d.receipt);
         SELECT d.receipt, d.holder, d.claims INTO after FROM roomkit_deliveries d WHERE d.seq = early.delivery;
-        receipts := receipts || json_build_object(
-            'n', numbers[array_position(rows, early.delivery)], 'status', early.status,
-            'receipt', after.receipt, 'holder', after.holder, 'claims', after.claims
+        matched := matched || json_build_object(
+            'n', early.n, 'status', early.status, 'receipt', after.receipt, 'holder', after.holder,
+            'claims', after.claims
         );
     END LOOP;
-    RETURN json_build_object('written', written, 'receipts', receipts);
+    RETURN array_to_json(matched);
 END""",
-    """    written json;
-    numbers bigint[];
-    rows bigint[];
-    message record;
-    early record;
-    after record;
-    waiting json[] := '{}';
-    receipts json[] := '{}';""",
+    "    early record;\n    after record;\n    matched json[] := '{}';",
 )
 
+_KNOWN_MESSAGE = """
+    SELECT coalesce(
+        (SELECT max(d.seq) FROM roomkit_deliveries d
+            WHERE d.provider = of_provider AND d.provider_message_id = of_message),
+        (SELECT m.delivery FROM roomkit_messages m WHERE m.provider = of_provider AND m.message_id = of_message)
+    ) INTO known;"""
+
 _RECEIPT = _function(
-    "roomkit_receipt(of_provider text, of_message text, what text, said text)",
+    "roomkit_receipt(of_provider text, of_message text, key int, what text, said text)",
     "json",
     f"""
 BEGIN
-    SELECT m.delivery INTO known FROM roomkit_messages m
-    WHERE m.provider = of_provider AND m.message_id = of_message;
-    IF NOT FOUND THEN
-        PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, hashtext(of_provider || ' ' || of_message));
-        SELECT m.delivery INTO known FROM roomkit_messages m
-        WHERE m.provider = of_provider AND m.message_id = of_message;
+    {_KNOWN_MESSAGE}
+    IF known IS NULL THEN
+        PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, key);
+        {_KNOWN_MESSAGE}
     END IF;
-    IF NOT FOUND THEN
-        DELETE FROM roomkit_receipts WHERE seq IN (
+    IF known IS NULL THEN
+        DELETE FROM roomkit_receipts WHERE seq = ANY(ARRAY(
             SELECT seq FROM roomkit_receipts WHERE kept_at < now() - interval '1 day'
             ORDER BY kept_at LIMIT 10 FOR UPDATE SKIP LOCKED
-        );
+        ));
         INSERT INTO roomkit_receipts (provider, message_id, receipt, status, kept_at)
         SELECT of_provider, of_message, what, said, now() WHERE NOT EXISTS (
             SELECT FROM roomkit_receipts r WHERE r.provider = of_provider AND r.message_id = of_message
             AND r.receipt = what AND r.status = said
         );
-        DELETE FROM roomkit_receipts WHERE seq IN (
+        DELETE FROM roomkit_receipts WHERE seq = ANY(ARRAY(
             SELECT seq FROM roomkit_receipts r WHERE r.provider = of_provider AND r.message_id = of_message
             ORDER BY seq DESC OFFSET 8
-        );
+        ));
         RETURN 'null';
     END IF;
     UPDATE roomkit_deliveries d SET receipt = what WHERE d.seq = known AND roomkit_follows(what, d.receipt);
@@ -304,7 +341,7 @@ BEGIN
         RETURN json_build_object('error', 'state', 'state', target.state);
     END IF;
     SELECT * INTO lane FROM roomkit_lane(place.room, of_channel, NULL);
-    UPDATE roomkit_deliveries SET state = 'pending', error = NULL, finished_at = NULL, duration_ms = NULL,
+    UPDATE roomkit_deliveries SET state = 'pending', claims = 0, error = NULL, finished_at = NULL, duration_ms = NULL,
         holder = lane.new_holder, handed = lane.new_handed
     WHERE seq = target.seq;
     RETURN json_build_object('delivery', target.seq);
@@ -316,9 +353,12 @@ _DROP = _function(
     "json",
     """
 BEGIN
-    SELECT d.seq, d.state INTO target FROM roomkit_events e JOIN roomkit_deliveries d
-        ON d.room = e.room AND d.idx = e.idx AND d.channel_id = of_channel
-    WHERE e.id = event_id FOR UPDATE OF d;
+    SELECT e.room, e.idx INTO place FROM roomkit_events e WHERE e.id = event_id;
+    IF NOT FOUND THEN
+        RETURN '{"error": "missing"}';
+    END IF;
+    SELECT d.seq, d.state INTO target FROM roomkit_deliveries d
+    WHERE d.room = place.room AND d.idx = place.idx AND d.channel_id = of_channel FOR UPDATE;
     IF NOT FOUND THEN
         RETURN '{"error": "missing"}';
     ELSIF target.state <> 'failed' THEN
@@ -327,7 +367,7 @@ BEGIN
     UPDATE roomkit_deliveries SET state = 'skipped', reason = why WHERE seq = target.seq;
     RETURN json_build_object('delivery', target.seq);
 END""",
-    "    target record;",
+    "    place record;\n    target record;",
 )
 
 # -- the one write path -------------------------------------------------------------------------
@@ -368,7 +408,7 @@ BEGIN
         room text, expected bigint, fence bigint, worker text, at timestamptz, activity boolean, bump int,
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
-        observations json, alarms json, completed json, alarms_done json
+        observations json, alarms json, completed json, keys json, alarms_done json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index INTO head
@@ -420,13 +460,13 @@ BEGIN
         END IF;
     END IF;
     IF c.completed IS NOT NULL THEN
-        completed := roomkit_complete(c.completed, c.worker);
+        completed := roomkit_complete(c.completed, c.keys, c.worker);
     END IF;
     IF c.alarms_done IS NOT NULL THEN
-        DELETE FROM roomkit_alarms a WHERE a.seq IN (
-            SELECT seq FROM roomkit_alarms WHERE id IN (SELECT json_array_elements_text(c.alarms_done))
+        DELETE FROM roomkit_alarms a WHERE a.seq = ANY(ARRAY(
+            SELECT seq FROM roomkit_alarms WHERE id = ANY(ARRAY(SELECT json_array_elements_text(c.alarms_done)))
             AND (c.worker IS NULL OR holder = c.worker) ORDER BY id FOR UPDATE
-        );
+        ));
     END IF;
     IF c.room IS NULL THEN
         RETURN json_build_object('completed', completed);
@@ -437,13 +477,8 @@ BEGIN
         WITH rows AS (
             INSERT INTO roomkit_deliveries (room, idx, channel_id, state, attempts, claims, created_at, holder, handed)
             SELECT head.room, head.next_index + g.i, g.id, 'pending', 0, 0, c.at, lane.new_holder, lane.new_handed
-            FROM (
-                SELECT t.id, l.* FROM (
-                    SELECT DISTINCT t.id FROM json_to_recordset(c.targets) AS t (id text)
-                ) AS t, roomkit_lane(head.room, t.id, CASE WHEN worker_alive THEN c.worker END) AS l
-            ) AS lane
-            JOIN json_to_recordset(c.targets) AS g (n int, i int, id text) ON g.id = lane.id
-            ORDER BY g.n
+            FROM json_to_recordset(c.targets) AS g (i int, id text),
+                roomkit_lane(head.room, g.id, CASE WHEN worker_alive THEN c.worker END) AS lane
             RETURNING idx, channel_id, holder, handed
         )
         SELECT json_agg(json_build_array(idx - head.next_index, channel_id, holder)) INTO elsewhere FROM rows
@@ -452,7 +487,7 @@ BEGIN
     IF c.participants IS NOT NULL THEN{_put(PARTICIPANTS, "(room, id)", "c.participants")}
         DELETE FROM roomkit_senders s USING roomkit_participants p
         WHERE s.participant = p.seq AND p.room = head.room
-        AND p.id IN (SELECT g.id FROM json_to_recordset(c.participants) AS g (id text));
+        AND p.id = ANY(ARRAY(SELECT g.id FROM json_to_recordset(c.participants) AS g (id text)));
         INSERT INTO roomkit_senders (channel_id, sender_id, room, participant)
         SELECT s.value->>0, s.value->>1, head.room, p.seq
         FROM json_to_recordset(c.participants) AS g (id text, senders json)
@@ -461,13 +496,13 @@ BEGIN
     END IF;
     IF c.removed IS NOT NULL THEN
         DELETE FROM roomkit_participants WHERE room = head.room
-        AND id IN (SELECT json_array_elements_text(c.removed));
+        AND id = ANY(ARRAY(SELECT json_array_elements_text(c.removed)));
     END IF;
     IF c.bindings IS NOT NULL THEN{_put(BINDINGS, "(room, channel_id)", "c.bindings")}
     END IF;
     IF c.unbind IS NOT NULL THEN
         DELETE FROM roomkit_bindings WHERE room = head.room
-        AND channel_id IN (SELECT json_array_elements_text(c.unbind));
+        AND channel_id = ANY(ARRAY(SELECT json_array_elements_text(c.unbind)));
         GET DIAGNOSTICS unbound = ROW_COUNT;
     END IF;
     IF c.replaced IS NOT NULL THEN
@@ -480,7 +515,8 @@ BEGIN
     IF c.observations IS NOT NULL THEN{_put(OBSERVATIONS, "(room, id)", "c.observations")}
     END IF;
     IF c.alarms IS NOT NULL THEN{
-        _SET_ALARMS % ("head.room", "CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END", "c.alarms")
+        _SET_ALARMS
+        % ("head.room", "CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END", "c.alarms")
     }
     END IF;
     IF c.changed IS NOT NULL THEN
@@ -517,16 +553,18 @@ _WRITE = _function(
 BEGIN
     IF json_array_length(operations) > 1 THEN
         PERFORM h.room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
-        WHERE r.id IN (SELECT o->>'room' FROM json_array_elements(operations) AS o)
+        WHERE r.id = ANY(ARRAY(SELECT o->>'room' FROM json_array_elements(operations) AS o))
         ORDER BY h.room FOR NO KEY UPDATE OF h;
         SELECT json_agg(g) INTO ending FROM json_array_elements(operations) AS o,
             json_array_elements(o->'completed') AS g;
         IF ending IS NOT NULL THEN
-            {_LOCK_MESSAGES % "ending"}
-            PERFORM d.seq FROM json_to_recordset(ending) AS g (event text, channel_id text)
-            JOIN roomkit_events e ON e.id = g.event
-            JOIN roomkit_deliveries d ON d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id
-            ORDER BY d.seq FOR UPDATE OF d;
+            PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, keys.key) FROM (
+                SELECT k.key::int FROM json_array_elements(operations) AS o,
+                    json_array_elements_text(o->'keys') AS k (key) ORDER BY 1
+            ) AS keys;
+            SELECT array_agg(d.seq) INTO rows
+            FROM json_to_recordset(ending) AS g (event text, channel_id text), {_ROW_OF_EVENT};
+            PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
         END IF;
     END IF;
     FOR operation IN SELECT value FROM json_array_elements(operations) LOOP
@@ -534,7 +572,7 @@ BEGIN
     END LOOP;
     RETURN array_to_json(answers);
 END""",
-    "    operation json;\n    ending json;\n    answers json[] := '{}';",
+    "    operation json;\n    ending json;\n    rows bigint[];\n    answers json[] := '{}';",
 )
 
 # -- rooms, people, marks -----------------------------------------------------------------------
@@ -561,14 +599,14 @@ END""",
 _DELETE_ROOM = _function(
     "roomkit_delete_room(room_id text)",
     "json",
-    """
+    f"""
 BEGIN
     SELECT h.room INTO gone FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
     WHERE r.id = room_id FOR UPDATE OF h;
     IF NOT FOUND THEN
         RETURN 'false';
     END IF;
-    PERFORM FROM roomkit_deliveries d WHERE d.room = gone AND d.state = 'pending' ORDER BY d.seq FOR UPDATE;
+    PERFORM FROM roomkit_deliveries d WHERE d.room = gone AND {IN_LANE} ORDER BY d.seq FOR UPDATE;
     DELETE FROM roomkit_rooms WHERE seq = gone;
     RETURN 'true';
 END""",
@@ -578,15 +616,15 @@ END""",
 _PRUNE = _function(
     "roomkit_prune(room_id text, before timestamptz, at_most bigint)",
     "json",
-    """
+    f"""
 BEGIN
     SELECT h.room INTO head FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
     WHERE r.id = room_id FOR NO KEY UPDATE OF h;
     IF NOT FOUND THEN
-        RETURN '{"error": "no_room"}';
+        RETURN '{{"error": "no_room"}}';
     END IF;
     SELECT least(
-        (SELECT min(d.idx) FROM roomkit_deliveries d WHERE d.room = head.room AND d.state = 'pending'),
+        (SELECT min(d.idx) FROM roomkit_deliveries d WHERE d.room = head.room AND {IN_LANE}),
         (SELECT coalesce(min(e.idx) FILTER (WHERE e.created_at >= before), max(e.idx) + 1, -1) FROM (
             SELECT idx, created_at FROM roomkit_events WHERE room = head.room ORDER BY idx LIMIT at_most
         ) AS e)
@@ -594,7 +632,7 @@ BEGIN
     DELETE FROM roomkit_events e WHERE e.room = head.room AND e.idx < bound;
     GET DIAGNOSTICS count = ROW_COUNT;
     IF count = 0 THEN
-        RETURN '{"count": 0}';
+        RETURN '{{"count": 0}}';
     END IF;
     UPDATE roomkit_heads h SET edition = h.edition + 1, version = h.version + 1,
         event_count = h.event_count - count
@@ -726,13 +764,13 @@ END""",
     _function(
         "roomkit_close_lease(worker text)",
         "json",
-        """
+        f"""
 BEGIN
     DELETE FROM roomkit_leases WHERE id = worker;
-    UPDATE roomkit_deliveries SET holder = NULL, handed = false WHERE seq IN (
-        SELECT d.seq FROM roomkit_deliveries d WHERE d.holder = worker AND d.state = 'pending'
+    UPDATE roomkit_deliveries SET holder = NULL, handed = false WHERE seq = ANY(ARRAY(
+        SELECT d.seq FROM roomkit_deliveries d WHERE d.holder = worker AND {IS_HELD}
         ORDER BY d.seq FOR UPDATE
-    );
+    ));
     UPDATE roomkit_alarms SET holder = NULL WHERE holder = worker;
     RETURN 'true';
 END""",
@@ -747,6 +785,7 @@ FUNCTIONS: Final = (
     _CLAIM,
     _CLAIM_ALARMS,
     _FOLLOWS,
+    _MATCH,
     _COMPLETE,
     _RECEIPT,
     _REOPEN,

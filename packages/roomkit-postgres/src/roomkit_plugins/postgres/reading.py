@@ -28,6 +28,8 @@ from roomkit_plugins.postgres.rows import (
     EVENTS,
     HEAD,
     IDENTITIES,
+    IN_LANE,
+    IS_HELD,
     PARTICIPANTS,
     ROOMS,
     Table,
@@ -73,9 +75,10 @@ _EVENT = f"{EVENTS.select('e')}, e.idx"
 _ROOM = f"{ROOMS.select('r')}, {HEAD}"
 _ROOMS = "roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq"
 _DELIVERY = f"{DELIVERIES.select('d')}, r.id, e.id, e.idx"
+# OFFSET 0 keeps the planner from another way to an event than by its place.
 _LEDGER = (
-    "roomkit_deliveries d JOIN roomkit_events e ON e.room = d.room AND e.idx = d.idx "
-    "JOIN roomkit_rooms r ON r.seq = d.room"
+    "roomkit_deliveries d CROSS JOIN LATERAL (SELECT * FROM roomkit_events WHERE room = d.room "
+    "AND idx = d.idx OFFSET 0) AS e JOIN roomkit_rooms r ON r.seq = d.room"
 )
 
 type Row = Sequence[Any]
@@ -85,7 +88,8 @@ type Row = Sequence[Any]
 
 # What is known ($2 number, $3 edition, $4 version, $5 size of the tail, $6 next index) is not read again.
 # While the version stands, all that can have happened is that events were added.
-_LOAD = f"""
+_LOAD = (
+    f"""
 SELECT h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity,
     CASE WHEN h.room <> $2 OR h.version <> $4 THEN ROW({_ROOM}) END,
     CASE WHEN h.room <> $2 OR h.version <> $4 THEN ARRAY(
@@ -106,7 +110,10 @@ SELECT h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activit
         SELECT ROW({_EVENT}) FROM roomkit_events e WHERE e.room = h.room AND e.idempotency_key = $8
     ) END
 FROM {_ROOMS} WHERE r.id = $1
-""".replace("$2", "$2::bigint").replace("$5", "$5::bigint").replace("$7", "$7::bigint")
+""".replace("$2", "$2::bigint")
+    .replace("$5", "$5::bigint")
+    .replace("$7", "$7::bigint")
+)
 
 
 @dataclass(slots=True)
@@ -235,9 +242,9 @@ async def find_latest_room(
     """Return the newest room of a person."""
     where = _Where()
     who = where.value(participant_id)
-    where.all(
-        f"r.seq IN (SELECT p.room FROM roomkit_participants p WHERE p.id = {who} "
-        f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.participant_id = {who})"
+    theirs = (
+        f"SELECT p.room FROM roomkit_participants p WHERE p.id = {who} "
+        f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.participant_id = {who}"
     )
     _with_status(where, status)
     where.given("r.organization_id = {}", organization_id)
@@ -246,7 +253,8 @@ async def find_latest_room(
         None if channel_type is None else str(channel_type),
     )
     row = await database.fetchrow(
-        f"SELECT {_ROOM} FROM {_ROOMS} {where} ORDER BY r.created_at DESC, r.seq LIMIT 1", *where.values
+        f"SELECT {_ROOM} FROM {_rooms_of(theirs)} {where} ORDER BY r.created_at DESC, r.seq LIMIT 1",
+        *where.values,
     )
     return None if row is None else load_room(row)
 
@@ -257,16 +265,16 @@ async def room_ids_by_sender(
     """Return the open rooms a sender came to by a channel that is still there, the last active first."""
     where = _Where()
     channel, who = where.value(channel_id), where.value(sender_id)
-    where.all(
-        f"r.seq IN (SELECT s.room FROM roomkit_senders s JOIN roomkit_bindings b ON b.room = s.room "
+    theirs = (
+        f"SELECT s.room FROM roomkit_senders s JOIN roomkit_bindings b ON b.room = s.room "
         f"AND b.channel_id = s.channel_id WHERE s.channel_id = {channel} AND s.sender_id = {who} "
         f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.channel_id = {channel} "
-        f"AND b.participant_id = {who})"
+        f"AND b.participant_id = {who}"
     )
     _with_status(where, None)
     where.given("r.organization_id = {}", organization_id)
     rows = await database.fetch(
-        f"SELECT r.id FROM {_ROOMS} {where} ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
+        f"SELECT r.id FROM {_rooms_of(theirs)} {where} ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
         f"LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
@@ -291,6 +299,10 @@ async def room_ids_by_channel(
         *where.values,
     )
     return [row[0] for row in rows]
+
+
+def _rooms_of(numbers: str) -> str:
+    return f"({numbers}) AS of JOIN roomkit_rooms r ON r.seq = of.room JOIN roomkit_heads h ON h.room = r.seq"
 
 
 def _with_status(where: _Where, status: RoomStatus | str | None) -> None:
@@ -411,9 +423,7 @@ async def count_unread(database: Database, room_id: str, channel_id: str) -> int
     reader = BINDINGS.load(bindings[0], room_id=encoded(room_id))
     source = EventSource(channel_id=f"not {channel_id}", channel_type=ChannelType.SYSTEM)
     sample = RoomEvent(room_id=room_id, source=source, content=TextContent(body=""))
-    return sum(
-        count for visibility, count in groups if sees(reader, sample.replace(visibility=visibility))
-    )
+    return sum(count for visibility, count in groups if sees(reader, sample.replace(visibility=visibility)))
 
 
 # -- everything that belongs to a room ----------------------------------------------------------
@@ -481,9 +491,7 @@ async def find_participants(
     return [PARTICIPANTS.load(row, room_id=encoded(row[-1])) for row in rows]
 
 
-async def get_identity(
-    database: Database, condition: str, *values: Any
-) -> tuple[Identity, int] | None:
+async def get_identity(database: Database, condition: str, *values: Any) -> tuple[Identity, int] | None:
     """Return the identity for which a condition holds, and its revision."""
     row = await database.fetchrow(
         f"SELECT {IDENTITIES.select('i')}, i.revision FROM roomkit_identities i WHERE {condition}", *values
@@ -504,8 +512,9 @@ async def get_delivery(
     channels = where.value([channel_id for _, channel_id in halves(delivery_id)])
     row = await database.fetchrow(
         f"SELECT {_DELIVERY}, d.seq FROM unnest({events}::text[], {channels}::text[]) AS u (event, channel) "
-        "JOIN roomkit_events e ON e.id = u.event "
-        "JOIN roomkit_deliveries d ON d.room = e.room AND d.idx = e.idx AND d.channel_id = u.channel "
+        "CROSS JOIN LATERAL (SELECT * FROM roomkit_events WHERE id = u.event OFFSET 0) AS e "
+        "CROSS JOIN LATERAL (SELECT * FROM roomkit_deliveries WHERE room = e.room AND idx = e.idx "
+        "AND channel_id = u.channel OFFSET 0) AS d "
         f"JOIN roomkit_rooms r ON r.seq = d.room {where}",
         *where.values,
     )
@@ -534,7 +543,9 @@ async def list_deliveries(
     where.given("e.id = {}", event_id)
     where.given("d.channel_id = {}", channel_id)
     where.given("r.organization_id = {}", organization_id)
-    if state is not None:  # written out, so that the indexes of single states serve
+    if state is DeliveryState.PENDING:
+        where.all(IS_HELD if room_id is None else IN_LANE)
+    elif state is not None:  # written out, so that the index of failed rows serves
         where.all(f"d.state = '{DeliveryState(state).value}'")
     if after is not None:
         found = await get_delivery(database, after, organization_id)
@@ -566,27 +577,30 @@ async def claimed(database: Database, numbers: Sequence[int]) -> list[Claimed]:
         f"SELECT {_DELIVERY}, {_EVENT} FROM {_LEDGER} WHERE d.seq = ANY($1::bigint[]) ORDER BY d.idx, d.seq",
         numbers,
     )
-    return [Claimed(load_delivery(row), load_event(row[DELIVERIES.width], row, DELIVERIES.width + 3)) for row in rows]
+    return [
+        Claimed(load_delivery(row), load_event(row[DELIVERIES.width], row, DELIVERIES.width + 3))
+        for row in rows
+    ]
 
 
 # The holders are few, and each has its rows in order; so what lives and works is not looked through.
-_CLAIMABLE = """
+_CLAIMABLE = f"""
 WITH RECURSIVE holders (id) AS (
-    SELECT (SELECT min(holder) FROM roomkit_deliveries WHERE state = 'pending')
+    SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD})
     UNION ALL
-    SELECT (SELECT min(holder) FROM roomkit_deliveries WHERE state = 'pending' AND holder > holders.id)
+    SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD} AND d.holder > holders.id)
     FROM holders WHERE holders.id IS NOT NULL
 ), waiting (room, seq) AS (
-    (SELECT room, seq FROM roomkit_deliveries
-        WHERE state = 'pending' AND holder IS NULL ORDER BY seq LIMIT $3)
+    (SELECT d.room, d.seq FROM roomkit_deliveries d
+        WHERE {IS_HELD} AND d.holder IS NULL AND NOT d.handed ORDER BY d.seq LIMIT $3)
     UNION ALL
-    (SELECT room, seq FROM roomkit_deliveries
-        WHERE state = 'pending' AND holder = $1 AND handed ORDER BY seq LIMIT $3)
+    (SELECT d.room, d.seq FROM roomkit_deliveries d
+        WHERE {IS_HELD} AND d.holder = $1 AND d.handed ORDER BY d.seq LIMIT $3)
     UNION ALL
-    SELECT d.room, d.seq FROM holders, LATERAL (
-        SELECT room, seq FROM roomkit_deliveries
-        WHERE state = 'pending' AND holder = holders.id ORDER BY seq LIMIT $3
-    ) AS d
+    SELECT waits.room, waits.seq FROM holders, (VALUES (false), (true)) AS h (handed), LATERAL (
+        SELECT d.room, d.seq FROM roomkit_deliveries d
+        WHERE {IS_HELD} AND d.holder = holders.id AND d.handed = h.handed ORDER BY d.seq LIMIT $3
+    ) AS waits
     WHERE holders.id IS NOT NULL AND NOT roomkit_is_alive(holders.id)
 ), first (room, seq) AS (
     SELECT room, min(seq) FROM waiting GROUP BY room ORDER BY min(seq) LIMIT $2

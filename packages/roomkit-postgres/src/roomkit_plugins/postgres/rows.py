@@ -35,6 +35,8 @@ __all__ = [
     "EVENTS",
     "HEAD",
     "IDENTITIES",
+    "IN_LANE",
+    "IS_HELD",
     "OBSERVATIONS",
     "PARTICIPANTS",
     "ROOMS",
@@ -329,6 +331,10 @@ DELIVERIES = Table(
     "error json, reason text, receipt text, holder text, claims bigint!, created_at timestamptz!, "
     "finished_at timestamptz, duration_ms float8",
 )
+IN_LANE = "d.state = 'pending' AND d.room >= 0"
+"""What says of a row d of the ledger that it is pending, when it is looked for by its lane."""
+IS_HELD = "d.state = 'pending' AND d.claims >= 0"
+"""The same, when it is looked for by who holds it."""
 ALARMS = Table(
     "roomkit_alarms", Alarm, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
 )

@@ -14,6 +14,8 @@ from roomkit_plugins.postgres.rows import (
     DELIVERIES,
     EVENTS,
     IDENTITIES,
+    IN_LANE,
+    IS_HELD,
     OBSERVATIONS,
     PARTICIPANTS,
     ROOMS,
@@ -69,7 +71,7 @@ _FIRST = (
     "CREATE INDEX roomkit_rooms_by_facet ON roomkit_rooms USING gin (facets)",
     # What moves with every commit, apart from what does not: the row is narrow, has no index on anything
     # that changes, and has room beside it, so that its new version goes where the old one was.
-    f"""CREATE TABLE roomkit_heads (
+    """CREATE TABLE roomkit_heads (
     room bigint PRIMARY KEY REFERENCES roomkit_rooms (seq) ON DELETE CASCADE,
     edition bigint NOT NULL DEFAULT 0,
     version bigint NOT NULL DEFAULT 0,
@@ -146,12 +148,15 @@ _FIRST = (
     UNIQUE (room, idx, channel_id),
     FOREIGN KEY (room, idx) REFERENCES roomkit_events (room, idx) ON DELETE CASCADE
 )""",
-    # Of the ledger's rows only those that are to be carried out, or looked at, are looked for at large.
-    "CREATE INDEX roomkit_deliveries_by_lane ON roomkit_deliveries (room, channel_id, handed) "
-    "WHERE state = 'pending'",
-    "CREATE INDEX roomkit_deliveries_by_holder ON roomkit_deliveries (holder, handed, seq) "
-    "WHERE state = 'pending'",
+    # Of the ledger's rows only those that are to be carried out, or looked at, are looked for at large. The
+    # second halves of these conditions always hold: they keep the indexes apart, so that a query that asks
+    # for a lane never walks through everything a worker holds, whatever statistics say.
+    f"CREATE INDEX roomkit_deliveries_by_lane ON roomkit_deliveries (room, channel_id, handed) WHERE {IN_LANE.replace('d.', '')}",
+    f"CREATE INDEX roomkit_deliveries_by_holder ON roomkit_deliveries (holder, handed, seq) WHERE {IS_HELD.replace('d.', '')}",
     "CREATE INDEX roomkit_deliveries_failed ON roomkit_deliveries (seq) WHERE state = 'failed'",
+    "CREATE INDEX roomkit_deliveries_by_message ON roomkit_deliveries (provider_message_id, provider) "
+    "WHERE provider_message_id IS NOT NULL",
+    # The ids of messages that are not in their rows: those of parts, and of earlier attempts.
     f"""CREATE TABLE roomkit_messages (
     provider {_ID} NOT NULL,
     message_id {_ID} NOT NULL,
@@ -206,7 +211,9 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('roomkit schema ' || curr
 async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
     """Return the version that is there; 0 for none. Raises StoreSchemaError for what is not ours."""
     if await connection.fetchval("SELECT current_schema()") is None:
-        raise StoreSchemaError(f"{where} has no such schema as schema_name says: create it, or correct the name")
+        raise StoreSchemaError(
+            f"{where} has no such schema as schema_name says: create it, or correct the name"
+        )
     tables = {name for name, _ in await connection.fetch(_TABLES)}
     if "roomkit_schema" not in tables:
         if tables & _NAMES:
@@ -248,6 +255,4 @@ async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> Mi
     return MigrationPlan(where, found, steps[-1].version, waiting, rows if found else {})
 
 
-_NAMES = frozenset(
-    statement.split()[2] for statement in _FIRST if statement.startswith("CREATE TABLE")
-)
+_NAMES = frozenset(statement.split()[2] for statement in _FIRST if statement.startswith("CREATE TABLE"))

@@ -11,9 +11,9 @@ from typing import Any, Self, override
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from roomkit.abc.errors import (
+    ChannelNotFoundError,
     DeliveryNotFoundError,
     DuplicateEventError,
-    ChannelNotFoundError,
     EventNotFoundError,
     IdentityNotFoundError,
     RoomAlreadyExistsError,
@@ -55,6 +55,7 @@ from roomkit_plugins.postgres.writing import (
     PreparedEnds,
     alarm_rows,
     counters_of,
+    message_key,
     no_room,
 )
 
@@ -102,6 +103,18 @@ class PostgresStore(ConversationStore):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @override
+    def make_lock_manager(self) -> RoomLockManager:
+        from roomkit_plugins.postgres.locks import PostgresLockManager
+
+        return PostgresLockManager(self.config)
+
+    @override
+    def make_realtime(self) -> RealtimeBackend:
+        from roomkit_plugins.postgres.realtime import PostgresRealtime
+
+        return PostgresRealtime(self.config)
 
     # -- beyond the contract ------------------------------------------------------------------
 
@@ -273,9 +286,7 @@ class PostgresStore(ConversationStore):
     async def find_sender_room_ids(
         self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
     ) -> list[str]:
-        return await reading.room_ids_by_sender(
-            self._database, channel_id, sender_id, limit, organization_id
-        )
+        return await reading.room_ids_by_sender(self._database, channel_id, sender_id, limit, organization_id)
 
     @override
     async def find_room_ids_by_channel(
@@ -552,7 +563,7 @@ class PostgresStore(ConversationStore):
         ends = PreparedEnds(deliveries)
         operation: dict[str, Any] = {"worker": worker_id}
         if ends.rows:
-            operation["completed"] = ends.rows
+            operation |= {"completed": ends.rows, "keys": ends.keys}
         if alarms_done:
             operation["alarms_done"] = tuple(alarms_done)
         answer = await self._batches.write(None, encoded(operation), lambda answer: None)
@@ -604,9 +615,10 @@ class PostgresStore(ConversationStore):
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         seq = await self._database.write(
-            "roomkit_receipt($3, $4, $5, $6)",
+            "roomkit_receipt($3, $4, $5, $6, $7)",
             status.provider,
             status.message_id,
+            message_key(status.provider, status.message_id),
             receipt.value,
             status.model_dump_json(exclude_none=True),
         )

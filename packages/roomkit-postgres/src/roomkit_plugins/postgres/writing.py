@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from roomkit.abc.errors import (
     ChannelNotFoundError,
@@ -36,7 +37,16 @@ from roomkit_plugins.postgres.rows import (
     encoded,
 )
 
-__all__ = ["Basis", "PreparedCommit", "PreparedEnds", "alarm_rows", "counters_of", "moment", "no_room"]
+__all__ = [
+    "Basis",
+    "PreparedCommit",
+    "PreparedEnds",
+    "alarm_rows",
+    "counters_of",
+    "message_key",
+    "moment",
+    "no_room",
+]
 
 
 @dataclass(slots=True)
@@ -118,7 +128,7 @@ class PreparedCommit:
             "binding": self._binding,
             "participant": self._participant,
             "events": events,
-            "targets": [{"n": n, "i": i, "id": channel_id} for n, (i, channel_id) in enumerate(targets)],
+            "targets": [{"i": place, "id": channel_id} for place, channel_id in targets],
             "bindings": [BINDINGS.dump(each) for each in self._bindings],
             "unbind": self._unbind,
             "participants": [
@@ -129,9 +139,12 @@ class PreparedCommit:
             "observations": [OBSERVATIONS.dump(each) for each in given.observations],
             "alarms": alarm_rows(given.alarms),
             "completed": self.ends.rows,
+            "keys": self.ends.keys,
             "alarms_done": tuple(given.alarms_done),
         }
-        return {name: value for name, value in operation.items() if value is not None and value not in ((), [])}
+        return {
+            name: value for name, value in operation.items() if value is not None and value not in ((), [])
+        }
 
     # -- on a basis ---------------------------------------------------------------------------
 
@@ -187,7 +200,9 @@ class PreparedCommit:
         """Return what the commit did to its room."""
         counters = counters_of(answer["counters"])
         first = counters.next_index - len(self.events)
-        stored = [event.replace(index=first + place).forget_given() for place, event in enumerate(self.events)]
+        stored = [
+            event.replace(index=first + place).forget_given() for place, event in enumerate(self.events)
+        ]
         room = self._changed
         if room is not None:
             room = room.replace(
@@ -239,7 +254,9 @@ class PreparedCommit:
                     f"nobody with the id {self._participant!r} in room {room_id!r}: ensure_participant adds them"
                 )
             case "foreign_task":
-                return StoreError(f"task {answer['id']!r} is another room's, not {room_id!r}'s: use another id")
+                return StoreError(
+                    f"task {answer['id']!r} is another room's, not {room_id!r}'s: use another id"
+                )
         return StoreError(f"the commit to room {room_id!r} was refused: {answer['error']}")
 
 
@@ -260,9 +277,22 @@ class PreparedEnds:
     def _row(self, place: int) -> dict[str, Any]:
         delivery = self._given[place]
         row = {**DELIVERIES.dump(delivery), "n": place, "event": delivery.event_id}
-        if delivery.provider is not None and delivery.message_ids:
-            row["ids"] = delivery.message_ids
+        if delivery.provider is not None and len(delivery.message_ids) > 1:
+            row["others"] = delivery.message_ids[1:]
         return row
+
+    @property
+    def keys(self) -> list[int]:
+        """The locks of all messages that receipts may be waiting for, in order."""
+        deliveries = (self._given[place] for place in self._chosen.values())
+        return sorted(
+            {
+                message_key(delivery.provider, message_id)
+                for delivery in deliveries
+                if delivery.provider is not None
+                for message_id in delivery.message_ids
+            }
+        )
 
     def completed(self, answer: Mapping[str, Any] | None) -> Completed:
         """Return what became of them; without an answer nothing was asked for that can be."""
@@ -283,6 +313,11 @@ class PreparedEnds:
         return given.replace(
             receipt=ReceiptState(receipt["receipt"]), holder=receipt["holder"], claims=receipt["claims"]
         )
+
+
+def message_key(provider: str, message_id: str) -> int:
+    """Return what stands for a vendor's message among the locks of the database: 32 bits with a sign."""
+    return crc32(f"{provider} {message_id}".encode(errors="replace")) - 2**31
 
 
 def alarm_rows(alarms: Sequence[Alarm]) -> list[dict[str, Any]]:
@@ -309,4 +344,3 @@ def no_room(room_id: str) -> RoomNotFoundError:
 def _stored(event: RoomEvent, at: datetime) -> RoomEvent:
     status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
     return event.replace(created_at=at, status=status)
-
