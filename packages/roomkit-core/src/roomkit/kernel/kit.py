@@ -97,6 +97,7 @@ if TYPE_CHECKING:
 __all__ = ["RoomKit"]
 
 _log = logging.getLogger("roomkit.kernel")
+_SHORTEST_PERIOD = 1.0
 
 
 class RoomKit:
@@ -292,7 +293,7 @@ class RoomKit:
         """Take up what is left from before, once the plugins had their chance to register channels."""
         parts, settings = self._parts, self._parts.settings
         await parts.lease.begin()
-        period = settings.lease_seconds / 3
+        period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if parts.lease.worker_id is not None:
             self._takeover.begin(period)
             if settings.sweep_interval is None:

@@ -1,0 +1,130 @@
+"""A kit on PostgreSQL, as a program has it: one argument, and how often it asks the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from roomkit import RoomKit
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.enums import ChannelCategory, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.models.hook import HookResult
+from roomkit.plugins import PluginManager
+from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, PostgresStore
+from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from roomkit_plugins.testing.services.tcp import CutProxy
+
+PLUGINS = PluginManager(entry_points=())
+PLUGINS.scan()
+
+
+@pytest.fixture
+async def proxy(postgres_dsn: str) -> AsyncIterator[CutProxy]:
+    """Return what counts the round trips of the store."""
+    async with CutProxy(postgres_dsn) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def kit(proxy: CutProxy, postgres_dsn: str) -> AsyncIterator[RoomKit]:
+    """Return a kit whose store is seen by the proxy, and whose locks are not."""
+    kit = RoomKit(
+        store=PostgresStore(proxy.url),
+        lock_manager=PostgresLockManager(postgres_dsn),
+        realtime=PostgresRealtime(postgres_dsn),
+        plugins=PLUGINS,
+        lease_seconds=60,
+    )
+    for name in ("alice", "bob", "carol"):
+        kit.register_channel(RecordingChannel(name))
+    await kit.create_room("r1")
+    for name in ("alice", "bob", "carol"):
+        await kit.attach_channel("r1", name)
+    yield kit
+    await kit.close()
+
+
+async def say(kit: RoomKit, text: str, *, room_id: str | None = "r1") -> InboundResult:
+    message = InboundMessage(channel_id="alice", sender_id="a", content=TextContent(body=text))
+    return await kit.process_inbound(message, room_id=room_id)
+
+
+async def round_trips(kit: RoomKit, proxy: CutProxy, **how: Any) -> float:
+    """Return how often the store asked its server for a message, in a room in use."""
+    for number in range(5):
+        await say(kit, f"before {number}", **how)
+    before = proxy.requests
+    for number in range(20):
+        await say(kit, str(number), **how)
+    return (proxy.requests - before) / 20
+
+
+async def test_a_message_costs_two_round_trips(kit: RoomKit, proxy: CutProxy) -> None:
+    """One to load the room, one to commit; the ends of the deliveries before ride with it."""
+    assert await round_trips(kit, proxy) <= 2.1
+
+
+async def test_a_routed_or_gated_message_costs_one_more(kit: RoomKit, proxy: CutProxy) -> None:
+    """To find the sender's room; to see the newest events under the lock."""
+    assert await round_trips(kit, proxy, room_id=None) <= 3.1
+
+    @kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def gate(event: RoomEvent, _context: object) -> HookResult:
+        return HookResult.allow()
+
+    assert await round_trips(kit, proxy) <= 3.1
+
+
+async def test_an_idle_worker_asks_once_a_second_at_most(postgres_dsn: str) -> None:
+    """Whatever it waits for; with the shortest lease that makes sense too."""
+    async with CutProxy(postgres_dsn) as proxy:
+        kit = RoomKit(store=PostgresStore(proxy.url), plugins=PLUGINS, lease_seconds=3)
+        await kit.start()
+        await asyncio.sleep(1)  # other processes
+        before = proxy.requests
+        await asyncio.sleep(3)  # other processes
+        assert 3 <= proxy.requests - before <= 3 * 4  # the lease, deliveries and alarms: each once a second
+        await kit.close()
+
+
+async def test_the_store_is_all_a_kit_needs(postgres_dsn: str) -> None:
+    """Locks and realtime that other workers see come with it; two kits share a room in order."""
+    kits = [RoomKit(store=PostgresStore(postgres_dsn), plugins=PLUGINS) for _ in range(2)]
+    assert isinstance(kits[0].lock_manager, PostgresLockManager)
+    assert isinstance(kits[0].realtime, PostgresRealtime)
+    heard: list[RecordingChannel] = []
+    for kit in kits:
+        kit.register_channel(RecordingChannel("alice"))
+        heard.append(RecordingChannel("bob"))
+        kit.register_channel(heard[-1])
+        kit.register_channel(ScriptedIntelligence("bot", iter(_echo, None)))
+    await kits[0].create_room("r1")
+    for name in ("alice", "bob"):
+        await kits[0].attach_channel("r1", name)
+    await kits[0].attach_channel("r1", "bot", category=ChannelCategory.INTELLIGENCE)
+    await asyncio.gather(*(say(kits[number % 2], str(number)) for number in range(20)))
+    for kit in kits:
+        await kit.close()
+    timeline = await _timeline(postgres_dsn)
+    said = [text_of(event.content) for event in timeline if event.source.channel_id == "alice"]
+    answers = [text_of(event.content) for event in timeline if event.source.channel_id == "bot"]
+    assert sorted(said, key=int) == [str(number) for number in range(20)]
+    assert sorted(answers) == sorted(f"re: {text}" for text in said)
+    for channel in heard:
+        indexes = [event.index for event in channel.events()]
+        assert indexes == sorted(indexes)
+    assert sum(len(channel.events()) for channel in heard) == 40
+
+
+def _echo() -> Callable[[RoomEvent, object], str]:
+    return lambda event, _context: f"re: {text_of(event.content)}"
+
+
+async def _timeline(dsn: str) -> list[RoomEvent]:
+    async with PostgresStore(dsn) as store:
+        return await store.list_events("r1", limit=1000)
