@@ -113,7 +113,7 @@ class Completed:
 NOTHING_COMPLETED = Completed()
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Committed:
     """What became of a commit: its events as stored, in their order.
 

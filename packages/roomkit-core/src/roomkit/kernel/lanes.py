@@ -151,12 +151,13 @@ class Lane:
         self.deadline = deadline
         try:
             while queue:
-                if not lease.in_force:
-                    lease.found_expired()
-                    return
-                if queue[0].worker_id != lease.worker_id:  # of a lease before: it is claimed anew
-                    worker.abandon(queue.popleft())
-                    continue
+                if lease.worker_id is not None:
+                    if not lease.in_force:
+                        lease.found_expired()
+                        return
+                    if queue[0].worker_id != lease.worker_id:  # of a lease before: it is claimed anew
+                        worker.abandon(queue.popleft())
+                        continue
                 job = self.busy = queue.popleft()
                 if job.target.is_agent and job.recipient is None:
                     job = await self._gather(job)

@@ -273,14 +273,19 @@ def _register(connection: sqlite3.Connection, seq: int, provider: str, message_i
 
 
 def reopen_delivery(connection: sqlite3.Connection, delivery_id: str, now: Clock) -> Delivery:
-    """Make a failed row pending again, in its lane."""
+    """Make a failed row pending again, in its lane, as if it had never been lost."""
     seq, room, failed = _failed(connection, delivery_id)
     place = place_of(connection, room, failed.channel_id, None, still_alive(connection, now))
     opened = failed.replace(
-        state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None, holder=place.holder
+        state=DeliveryState.PENDING,
+        error=None,
+        finished_at=None,
+        duration_ms=None,
+        holder=place.holder,
+        claims=0,
     )
     connection.execute(
-        "UPDATE deliveries SET state = 'pending', data = ?, holder = ?, handed = ? WHERE seq = ?",
+        "UPDATE deliveries SET state = 'pending', data = ?, holder = ?, handed = ?, claims = 0 WHERE seq = ?",
         (dump(opened), *place, seq),
     )
     return opened
