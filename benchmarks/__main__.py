@@ -29,7 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "tools": agents.tools,
     "stream": agents.stream,
     "sqlite": storing.sqlite,
-    "sqlite-length": storing.sqlite_length,
+    "postgres": storing.postgres,
     "import": starting.importing,
     "first": starting.first_message,
     "plugins": starting.plugins,
