@@ -375,11 +375,14 @@ transitioned = await kit.sweep_room_timers()
 
 
 def test_storage(kit_page: Page) -> None:
-    """In memory by default; PostgreSQL says what to install."""
+    """In memory by default; PostgreSQL with the address of a database, and locks that go with it."""
     kit_page.run("kit = RoomKit()                          # uses InMemoryStore by default")
     assert isinstance(kit_page["kit"].store, roomkit.InMemoryStore)
-    with pytest.raises(ImportError, match="pip install roomkit-postgres"):
-        kit_page.run("from roomkit import PostgresStore\nkit = RoomKit(store=PostgresStore(...))")
+    kit_page.run("from roomkit import PostgresStore")
+    line = "kit = RoomKit(store=PostgresStore(...))   # PostgreSQL"
+    kit_page.run(line.replace("...", '"postgresql://ann@127.0.0.1/rooms"'))
+    assert isinstance(kit_page["kit"].store, roomkit.PostgresStore)
+    assert isinstance(kit_page["kit"].lock_manager, roomkit.PostgresLockManager)
 
 
 def test_telemetry(kit_page: Page, caplog: pytest.LogCaptureFixture) -> None:

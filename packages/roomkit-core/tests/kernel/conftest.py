@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roomkit.abc.channel import Channel
+from roomkit.abc.store import ConversationStore
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.store import InMemoryStore
@@ -209,3 +211,19 @@ def binding_of() -> Callable[..., ChannelBinding]:
         return ChannelBinding(channel_id=channel_id, room_id=ROOM, **fields)
 
     return make
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
+    """Return an empty store of each kind; a plugin's only where it is installed."""
+    if request.param == "memory":
+        return InMemoryStore()
+    manager = PluginManager()
+    if all(each.name != request.param for each in manager.components("store")):
+        pytest.skip(f"roomkit-{request.param} is not installed")
+    settings = {"path": str(tmp_path / "rooms.db")}
+    if request.param == "postgres":
+        settings = {"dsn": request.getfixturevalue("postgres_dsn")}
+    made = manager.create("store", request.param, settings)
+    assert isinstance(made, ConversationStore)
+    return made

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.store import Commit, ConversationStore, Entry
 from roomkit.kernel import exports, person, rights
-from roomkit.memory.store import InMemoryStore
 from roomkit.models import (
     ChannelType,
     DeliveryState,
@@ -38,7 +36,7 @@ from roomkit.models.base import utcnow
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.rights import ErasureReceipt, ExportLine, PersonExport, RoomExport
-from roomkit.plugins import ComponentNotFoundError, PluginManager
+from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import Hang, MockIdentityResolver
 
 ANN = Identity(
@@ -52,19 +50,6 @@ CANARIES = ("quetzal", "canary", "+15550001111", "pelican")
 """Whatever of Ann's must be gone; she never says anything without her pelican."""
 
 type Staging = Callable[..., Any]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
-    """Return an empty store of each kind that is installed."""
-    if request.param == "memory":
-        return InMemoryStore()
-    try:
-        made = PluginManager().create("store", request.param, {"path": str(tmp_path / "rooms.db")})
-    except ComponentNotFoundError:
-        pytest.skip(f"roomkit-{request.param} is not installed")
-    assert isinstance(made, ConversationStore)
-    return made
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,28 +21,13 @@ from roomkit.abc.errors import (
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.abc.store import ConversationStore
 from roomkit.kernel.tenant import Tenant
-from roomkit.memory.store import InMemoryStore
 from roomkit.models import Access, DeliveryState, InboundMessage, Observation, Task
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.rights import ErasureReceipt
-from roomkit.plugins import ComponentNotFoundError, PluginManager
 from roomkit_plugins.testing import MockIdentityResolver
 
 type Staging = Callable[..., Any]
 WORDS = TextContent(body="hello")
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
-    """Return an empty store of each kind that is installed."""
-    if request.param == "memory":
-        return InMemoryStore()
-    try:
-        made = PluginManager().create("store", request.param, {"path": str(tmp_path / "rooms.db")})
-    except ComponentNotFoundError:
-        pytest.skip(f"roomkit-{request.param} is not installed")
-    assert isinstance(made, ConversationStore)
-    return made
 
 
 @pytest.fixture
