@@ -1,4 +1,4 @@
-"""Writes to rooms that arrive while others are under way go together, in one round trip and one transaction."""
+"""Writes that arrive while others are under way go together, in one round trip and one transaction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from roomkit.abc.errors import RoomKitError, StoreBusyError, StoreUnavailableError
 from roomkit_plugins.postgres.database import Database
+from roomkit_plugins.postgres.turns import Turn, Turns
 
 __all__ = ["Batches"]
 
-_TOGETHER = 32
-_AT_ONCE = 2
+_TOGETHER = 64
 _MOST_WAITING = 10_000
 
 
@@ -38,8 +38,8 @@ class Batches:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Job] = deque()  # bound: _MOST_WAITING, checked in write()
-        self._busy: set[str] = set()  # bound: _AT_ONCE * _TOGETHER
-        self._running = 0
+        self._busy: set[str] = set()  # bound: _TOGETHER for each batch under way
+        self._turns = Turns(self._start)
 
     async def write(self, room_id: str | None, operation: str, done: Callable[[Any], None]) -> Any:
         """Run one operation, of a room or of none; return its answer. Cancellation does not undo it.
@@ -57,10 +57,8 @@ class Batches:
         return await job.outcome
 
     def _start(self) -> None:
-        """Begin batches while there is something to write and a turn is free."""
-        while self._running < _AT_ONCE and (jobs := self._take()):
-            self._running += 1
-            self._database.supervise(self._run(jobs))
+        if self._waiting and self._turns.is_free:
+            self._database.supervise(self._run(self._turns.take()))
 
     def _take(self) -> list[_Job]:
         """Take what may be written together: one job of each room that is not being written to."""
@@ -79,14 +77,18 @@ class Batches:
         self._waiting.extendleft(reversed(left))
         return taken
 
-    async def _run(self, jobs: list[_Job]) -> None:
-        try:
-            while jobs:
-                await self._write(jobs)
-                self._busy.difference_update(job.room_id for job in jobs if job.room_id is not None)
-                jobs = self._take()
-        finally:
-            self._running -= 1
+    async def _run(self, turn: Turn) -> None:
+        has_written = False
+        with turn:
+            while turn.is_held and (jobs := self._take()):
+                turn.renew()
+                try:
+                    await self._write(jobs)
+                finally:
+                    self._busy.difference_update(job.room_id for job in jobs if job.room_id is not None)
+                has_written = True
+        if has_written:  # a job may have waited for a room of these, when it had the turn
+            self._start()
 
     async def _write(self, jobs: list[_Job]) -> None:
         operations = f"[{','.join(job.operation for job in jobs)}]"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, StoreError
-from roomkit.abc.store import RECENT_SCAN, Claimed
-from roomkit.memory.records import Counters, Known, Reading
+from roomkit.abc.store import Claimed
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
@@ -43,7 +42,6 @@ from roomkit_plugins.postgres.writing import Basis, no_room
 
 __all__ = [
     "EventQuery",
-    "Loaded",
     "RoomQuery",
     "alarms_by_seq",
     "claimable_rooms",
@@ -62,7 +60,6 @@ __all__ = [
     "halves",
     "list_deliveries",
     "list_events",
-    "load",
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
@@ -85,68 +82,6 @@ type Row = Sequence[Any]
 
 
 # -- one room -----------------------------------------------------------------------------------
-
-# What is known ($2 number, $3 edition, $4 version, $5 size of the tail, $6 next index) is not read again.
-# While the version stands, all that can have happened is that events were added.
-_LOAD = (
-    f"""
-SELECT h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity,
-    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ROW({_ROOM}) END,
-    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ARRAY(
-        SELECT ROW({BINDINGS.select("b")}) FROM roomkit_bindings b WHERE b.room = h.room ORDER BY b.seq
-    ) END,
-    CASE WHEN h.room <> $2 OR h.version <> $4 THEN ARRAY(
-        SELECT ROW({PARTICIPANTS.select("p")}) FROM roomkit_participants p WHERE p.room = h.room ORDER BY p.seq
-    ) END,
-    CASE WHEN h.room <> $2 OR h.edition <> $3 OR $7 > $5 THEN ARRAY(
-        SELECT ROW({_EVENT}) FROM roomkit_events e
-        WHERE e.room = h.room AND e.is_history AND e.idx >= CASE
-            WHEN h.room = $2 AND h.version = $4 AND $7 <= $5
-            THEN greatest($6, h.next_index - greatest($5, $7) * {RECENT_SCAN})
-            ELSE h.next_index - greatest($5, $7) * {RECENT_SCAN} END
-        ORDER BY e.idx DESC LIMIT greatest($5, $7)
-    ) END,
-    CASE WHEN $8::text IS NOT NULL THEN ARRAY(
-        SELECT ROW({_EVENT}) FROM roomkit_events e WHERE e.room = h.room AND e.idempotency_key = $8
-    ) END
-FROM {_ROOMS} WHERE r.id = $1
-""".replace("$2", "$2::bigint")
-    .replace("$5", "$5::bigint")
-    .replace("$7", "$7::bigint")
-)
-
-
-@dataclass(slots=True)
-class Loaded:
-    """A room as it was read. `is_growth`: its tail are only the events that were added."""
-
-    reading: Reading
-    is_growth: bool
-    keyed: RoomEvent | None
-
-
-async def load(
-    database: Database, room_id: str, known: Known, next_index: int, recent: int, key: str | None
-) -> Loaded | None:
-    """Read of a room what is not known: in steady state one row of numbers."""
-    row = await database.fetchrow(
-        _LOAD, room_id, known.seq, known.edition, known.version, known.tail, next_index, recent, key
-    )
-    if row is None:
-        return None
-    counters = Counters(*row[:6])
-    room, bindings, people, tail, keyed = row[6:]
-    reading = Reading(counters)
-    where = encoded(room_id)
-    if room is not None:
-        reading.room = load_room(room)
-        reading.bindings = {each[0]: BINDINGS.load(each, room_id=where) for each in bindings}
-        reading.participants = {each[0]: PARTICIPANTS.load(each, room_id=where) for each in people}
-    if tail is not None:
-        reading.tail = [load_event(room_id, each) for each in reversed(tail)]
-        reading.tail_size = max(recent, known.tail)
-    found = load_event(room_id, keyed[0]) if keyed else None
-    return Loaded(reading, tail is not None and room is None and recent <= known.tail, found)
 
 
 async def get_room(database: Database, room_id: str, organization_id: str | None) -> Room | None:

@@ -20,6 +20,8 @@ from roomkit.abc.errors import (
     StoreError,
     StoreLockedError,
 )
+from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.realtime import RealtimeBackend
 from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
 from roomkit.memory.records import CachedRoom, Change, Known
 from roomkit.models.alarm import Alarm
@@ -38,6 +40,9 @@ from roomkit_plugins.postgres.cache import Rooms
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.loads import Loads
+from roomkit_plugins.postgres.locks import PostgresLockManager
+from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.postgres.rows import (
     ALARMS,
     BINDINGS,
@@ -81,6 +86,7 @@ class PostgresStore(ConversationStore):
     def __init__(self, config: PostgresConfig | str) -> None:
         self.config = PostgresConfig.of(config)
         self._database = Database(self.config)
+        self._loads = Loads(self._database)
         self._batches = Batches(self._database)
         self._rooms = Rooms(_CACHED_ROOMS)
 
@@ -106,14 +112,10 @@ class PostgresStore(ConversationStore):
 
     @override
     def make_lock_manager(self) -> RoomLockManager:
-        from roomkit_plugins.postgres.locks import PostgresLockManager
-
         return PostgresLockManager(self.config)
 
     @override
     def make_realtime(self) -> RealtimeBackend:
-        from roomkit_plugins.postgres.realtime import PostgresRealtime
-
         return PostgresRealtime(self.config)
 
     # -- beyond the contract ------------------------------------------------------------------
@@ -141,9 +143,7 @@ class PostgresStore(ConversationStore):
     async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
         recent = max(recent, 0)
         known = self._rooms.known(room_id)
-        loaded = await reading.load(
-            self._database, room_id, known, self._rooms.next_index(room_id), recent, key
-        )
+        loaded = await self._loads.load(room_id, known, self._rooms.next_index(room_id), recent, key)
         if loaded is None:
             self._rooms.forget(room_id)
             return None
@@ -152,7 +152,7 @@ class PostgresStore(ConversationStore):
             loaded.reading.tail, loaded.reading.tail_size = tail, known.tail if tail is not None else 0
         record = self._rooms.absorb(room_id, loaded.reading, recent)
         if record is None:  # somebody wrote meanwhile: read it whole, and be content with that moment
-            loaded = await reading.load(self._database, room_id, Known(), 0, recent, key)
+            loaded = await self._loads.load(room_id, Known(), 0, recent, key)
             if loaded is None or loaded.reading.room is None:
                 self._rooms.forget(room_id)
                 return None
