@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks import agents, growth, messages, rooms, starting, storing
+from benchmarks import agents, growth, lasting, messages, rooms, starting, storing
 from benchmarks.report import HEADING, Effort, Findings, as_json, as_table
 
 type Scenario = Callable[[Effort], Coroutine[None, None, Findings]]
@@ -30,6 +30,9 @@ SCENARIOS: dict[str, Scenario] = {
     "stream": agents.stream,
     "sqlite": storing.sqlite,
     "postgres": storing.postgres,
+    "durable-length": lasting.length,
+    "recovery": lasting.recovery,
+    "bytes": lasting.bytes_on_disk,
     "import": starting.importing,
     "first": starting.first_message,
     "plugins": starting.plugins,

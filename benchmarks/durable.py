@@ -124,10 +124,10 @@ class Disk(Protocol):
         """
 
     async def size(self) -> int:
-        """Return the bytes of all that is kept, indexes included, after what is dead has been cleared away."""
+        """Return the bytes of all that is kept, with its indexes and without what has been cleared away."""
 
     async def claim_by_hand(self) -> int:
-        """Give all pending deliveries to somebody, read them with their events, and undo it; return how many."""
+        """Give all pending deliveries to somebody, read them and their events, undo it; return how many."""
 
     async def pending(self) -> int:
         """Return how many deliveries have not ended."""
@@ -285,7 +285,8 @@ class PostgresDisk:
             repeat = partial(self._repeat, connection, room, first - 1, events)
             await repeat("roomkit_events", id="o.id || '.' || n")
             await repeat(
-                "roomkit_deliveries", provider_message_id="replace(o.provider_message_id, '/', '.' || n || '/')"
+                "roomkit_deliveries",
+                provider_message_id="replace(o.provider_message_id, '/', '.' || n || '/')",
             )
             await connection.execute(
                 "UPDATE roomkit_heads SET next_index = next_index + $2, event_count = event_count + $2, "
@@ -297,9 +298,7 @@ class PostgresDisk:
         await self._execute("CHECKPOINT")
 
     @staticmethod
-    async def _repeat(
-        connection: Any, room: int, index: int, count: int, table: str, **instead: str
-    ) -> None:
+    async def _repeat(connection: Any, room: int, index: int, count: int, table: str, **instead: str) -> None:
         names, values = _columns(
             (
                 row[0]

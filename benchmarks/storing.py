@@ -32,7 +32,7 @@ from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
 from roomkit_plugins.testing.services.tcp import CutProxy
 
-__all__ = ["PEOPLE", "postgres", "sqlite", "talking_kit"]
+__all__ = ["PEOPLE", "kit_rooms", "postgres", "said", "sqlite", "talking_kit"]
 
 type Run = Callable[[int], Awaitable[object]]
 
@@ -136,12 +136,14 @@ async def postgres(effort: Effort) -> Findings:
     kit_many = found["kit together"].best
     return Findings(
         [
-            Figure("PostgreSQL load and commit, one at a time", found["store"].best, "µs", raw_one, 4 * raw_one),
+            Figure(
+                "PostgreSQL load and commit, one at a time", found["store"].best, "µs", raw_one, 4 * raw_one
+            ),
             Figure(
                 f"PostgreSQL load and commit, {of_many}", found["store together"].best, "µs", raw_many, 400.0
             ),
             Figure("PostgreSQL message through the kit, one at a time", found["kit"].best, "µs", raw_one),
-            Figure(f"PostgreSQL message through the kit, {of_many}", kit_many, "µs", raw_many),
+            Figure(f"PostgreSQL message through the kit, {of_many}", kit_many, "µs", raw_many, 400.0),
             *trips,
         ]
     )
@@ -222,24 +224,27 @@ async def say(kit: RoomKit, rooms: list[str], items: int, *, routed: bool = Fals
 async def _round_trips(dsn: str, items: int) -> list[Figure]:
     """Count what a message asks the server, of the store and of the locks, each by a proxy of its own."""
     figures: list[Figure] = []
-    async with CutProxy(dsn) as storing, CutProxy(dsn) as locking:
-        async with talking_kit(storing.url, locks=locking.url) as kit:
-            rooms = await kit_rooms(kit, 1)
+    async with (
+        CutProxy(dsn) as storing,
+        CutProxy(dsn) as locking,
+        talking_kit(storing.url, locks=locking.url) as kit,
+    ):
+        rooms = await kit_rooms(kit, 1)
 
-            async def count(name: str, aim: float | None, **how: Any) -> None:
-                await say(kit, rooms, 5, **how)
-                store, locks = storing.requests, locking.requests
-                await say(kit, rooms, items, **how)
-                store, locks = storing.requests - store, locking.requests - locks
-                figures.append(Figure(f"round trips of a message, {name}", store / items, "", aim=aim))
-                figures.append(Figure(f"and of its room lock, {name}", locks / items, ""))
+        async def count(name: str, aim: float | None, **how: Any) -> None:
+            await say(kit, rooms, 5, **how)
+            store, locks = storing.requests, locking.requests
+            await say(kit, rooms, items, **how)
+            store, locks = storing.requests - store, locking.requests - locks
+            figures.append(Figure(f"round trips of a message, {name}", store / items, "", aim=aim))
+            figures.append(Figure(f"and of its room lock, {name}", locks / items, ""))
 
-            await count("room given", 2.1)
-            await count("routed by its sender", None, routed=True)
+        await count("room given", 2.1)
+        await count("routed by its sender", None, routed=True)
 
-            @kit.hook(HookTrigger.BEFORE_BROADCAST)
-            async def gate(event: RoomEvent, context: RoomContext) -> HookResult:
-                return HookResult.allow()
+        @kit.hook(HookTrigger.BEFORE_BROADCAST)
+        async def gate(event: RoomEvent, context: RoomContext) -> HookResult:
+            return HookResult.allow()
 
-            await count("one gate", None)
+        await count("one gate", None)
     return figures
