@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks import agents, growth, lasting, messages, rooms, starting, storing
+from benchmarks import agents, growth, lasting, messages, rooms, starting, storing, workers
 from benchmarks.report import HEADING, Effort, Findings, as_json, as_table
 
 type Scenario = Callable[[Effort], Coroutine[None, None, Findings]]
@@ -33,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
     "durable-length": lasting.length,
     "recovery": lasting.recovery,
     "bytes": lasting.bytes_on_disk,
+    "workers": workers.workers,
     "import": starting.importing,
     "first": starting.first_message,
     "plugins": starting.plugins,

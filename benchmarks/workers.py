@@ -1,0 +1,255 @@
+"""What more workers bring: processes of their own on one PostgreSQL, each with its share of what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
+
+from benchmarks.durable import PostgresDisk, postgres_server
+from benchmarks.report import Effort, Figure, Findings
+from benchmarks.storing import kit_rooms, said, talking_kit
+from roomkit.kernel.kit import RoomKit
+from roomkit_plugins.testing.services.postgres import PostgresServer
+from roomkit_plugins.testing.services.tcp import CutProxy
+
+__all__ = ["workers"]
+
+_SPAWN = multiprocessing.get_context("spawn")
+_WORKERS = (1, 2, 4)
+_LEAST = {1: 1.0, 2: 1.0, 4: 0.9}
+"""How many times what one worker does so many are to do together, on two cores."""
+_ROOMS = 40
+_LOOK = 0.02
+_SESSIONS = """
+SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock'),
+    coalesce(max(extract(epoch FROM clock_timestamp() - state_change))
+        FILTER (WHERE wait_event_type = 'Lock'), 0)::float8,
+    coalesce(max(extract(epoch FROM clock_timestamp() - state_change))
+        FILTER (WHERE state LIKE 'idle in transaction%'), 0)::float8
+FROM pg_stat_activity WHERE application_name = 'roomkit' AND datname = current_database()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a worker is to do: for so many seconds, have so many people speak, each in any of their rooms."""
+
+    seconds: float
+    people: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """What a worker did: messages it committed, what they cost it, and the longest that one took."""
+
+    messages: int
+    cpu: float
+    slowest: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What all workers did together, per message in seconds; and what their sessions waited for."""
+
+    each: float
+    worker_cpu: float
+    server_cpu: float
+    slowest: float
+    seen: _Seen
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of the workers' sessions: the most of each, in numbers or seconds."""
+
+    looks: int = 0
+    sessions: int = 0
+    looks_with_a_wait: int = 0
+    lock_wait: float = 0.0
+    idle_in_transaction: float = 0.0
+
+
+async def workers(effort: Effort) -> Findings:
+    """One, two and four workers share forty rooms: any worker any room, or each its own."""
+    seconds = effort.rounds(3) if not effort.quick else 0.1
+    found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: what is measured
+    async with postgres_server() as server, AsyncExitStack() as stack:
+        disk = PostgresDisk(await asyncio.to_thread(server.create_database))
+        async with talking_kit(disk.dsn) as kit:
+            rooms = await kit_rooms(kit, _ROOMS)
+        pipes = [await stack.enter_async_context(_worker(disk.dsn)) for _ in range(max(_WORKERS))]
+        await asyncio.gather(*(_ask(pipe, _Order(seconds / 4, [rooms] * 10)) for pipe in pipes))
+        for _ in range(effort.rounds(4)):
+            for way in ("any worker", "its own worker"):
+                for count in _WORKERS:
+                    orders = [_order(way, rooms, number, count, seconds) for number in range(count)]
+                    found[way, count].append(await _measure(server, disk, pipes, orders))
+        idle = await _idle(disk.dsn, 0.2 if effort.quick else 15.0)
+    return Findings([*_figures(found), idle])
+
+
+def _order(way: str, rooms: Sequence[str], number: int, count: int, seconds: float) -> _Order:
+    """Return the share of one of `count` workers: the same number of people in all, however many they are."""
+    own = rooms[number::count]
+    return _Order(seconds, [rooms if way == "any worker" else [room_id] for room_id in own])
+
+
+def _figures(found: dict[tuple[str, int], list[_Round]]) -> list[Figure]:
+    figures: list[Figure] = []  # bound: a few for each that was measured
+    for (way, count), rounds in found.items():
+        best = min(rounds, key=lambda each: each.each)
+        alone = min(each.each for each in found[way, _WORKERS[0]]) * 1e6
+        what = f"{way}, {count}"
+        aim = alone / _LEAST[count] if count > 1 else None
+        figures += [
+            Figure(f"message to {what} at work", best.each * 1e6, "µs", alone, aim),
+            Figure(f"CPU of the workers for it, {what}", best.worker_cpu * 1e6, "µs"),
+            Figure(f"CPU of the server for it, {what}", best.server_cpu * 1e6, "µs"),
+            Figure(f"slowest message, {what}", best.slowest * 1e3, "ms"),
+        ]
+    every = [each.seen for rounds in found.values() for each in rounds]
+    most = max(_WORKERS)
+    looks = sum(seen.looks for seen in every)
+    waits = sum(seen.looks_with_a_wait for seen in every)
+    return [
+        *figures,
+        Figure("sessions of a worker", max(seen.sessions for seen in every) / most, ""),
+        Figure("looks at which a session waited for a lock", 100 * waits / looks, "%"),
+        Figure("longest wait of a session for a lock", max(seen.lock_wait for seen in every) * 1e3, "ms"),
+        Figure("longest idle in a transaction", max(seen.idle_in_transaction for seen in every) * 1e3, "ms"),
+    ]
+
+
+async def _measure(
+    server: PostgresServer, disk: PostgresDisk, pipes: Sequence[Connection], orders: Sequence[_Order]
+) -> _Round:
+    """Have workers do what they are to, and wait until all of it is delivered."""
+    seen, before = _Seen(), _cpu_of(server.pid)
+    async with _watching(disk.dsn, seen):
+        spoken = await asyncio.gather(*map(_ask, pipes, orders))
+    server_cpu = _cpu_of(server.pid) - before
+    while await disk.pending():  # noqa: ASYNC110  # a database tells nobody
+        await asyncio.sleep(_LOOK)
+    messages = sum(each.messages for each in spoken)
+    return _Round(
+        each=orders[0].seconds / messages,
+        worker_cpu=sum(each.cpu for each in spoken) / messages,
+        server_cpu=server_cpu / messages,
+        slowest=max(each.slowest for each in spoken),
+        seen=seen,
+    )
+
+
+@asynccontextmanager
+async def _watching(dsn: str, seen: _Seen) -> AsyncIterator[None]:
+    """Look at the workers' sessions all the while."""
+    connection = await asyncpg.connect(dsn, server_settings={"application_name": "watching"})
+
+    async def look() -> None:
+        while True:
+            sessions, waiting, lock_wait, idle = await connection.fetchrow(_SESSIONS)
+            seen.looks += 1
+            seen.sessions = max(seen.sessions, sessions)
+            seen.looks_with_a_wait += bool(waiting)
+            seen.lock_wait = max(seen.lock_wait, lock_wait)
+            seen.idle_in_transaction = max(seen.idle_in_transaction, idle)
+            await asyncio.sleep(_LOOK)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await connection.close()
+
+
+def _cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a server and its children have taken; nan where nobody tells."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text(errors="replace").rpartition(")")[2].split()  # proc(5), after the name
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(words[1]) == pid:
+            ticks += int(words[11]) + int(words[12])
+        elif stat.parent.name == str(pid):
+            ticks += sum(map(int, words[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK") if ticks else float("nan")
+
+
+async def _idle(dsn: str, seconds: float) -> Figure:
+    """Count what a worker asks that has nothing to do, over a whole lease."""
+    async with CutProxy(dsn) as proxy, talking_kit(proxy.url):
+        await asyncio.sleep(min(seconds, 1.0))  # until it has begun
+        before = proxy.requests
+        await asyncio.sleep(seconds)
+        return Figure("statements of an idle worker", (proxy.requests - before) / seconds, "/s")
+
+
+# -- a worker -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _worker(dsn: str) -> AsyncIterator[Connection]:
+    """Start a worker, give the pipe by which it takes orders, and have it close its kit at the end."""
+    ours, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=_run, args=(dsn, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    await asyncio.to_thread(ours.recv)
+    try:
+        yield ours
+    finally:
+        ours.send(None)
+        await asyncio.to_thread(process.join, 20.0)
+        if process.is_alive():
+            process.kill()
+        ours.close()
+
+
+async def _ask(pipe: Connection, order: _Order) -> _Spoken:
+    pipe.send(order)
+    answer = await asyncio.to_thread(pipe.recv)
+    assert isinstance(answer, _Spoken), answer
+    return answer
+
+
+def _run(dsn: str, pipe: Connection) -> None:
+    asyncio.run(_serve(dsn, pipe))
+
+
+async def _serve(dsn: str, pipe: Connection) -> None:
+    async with talking_kit(dsn) as kit:
+        pipe.send("ready")
+        while (order := await asyncio.to_thread(pipe.recv)) is not None:
+            pipe.send(await _speak(kit, order))
+
+
+async def _speak(kit: RoomKit, order: _Order) -> _Spoken:
+    loop = asyncio.get_running_loop()
+    until, cpu = loop.time() + order.seconds, time.process_time()
+    took: list[float] = []  # bound: what is said in that time
+
+    async def person(rooms: Sequence[str]) -> None:
+        while (began := loop.time()) < until:
+            room_id = random.choice(rooms)
+            result: Any = await kit.process_inbound(said(room_id), room_id=room_id, wait="committed")
+            assert result.event is not None, result
+            took.append(loop.time() - began)
+
+    await asyncio.gather(*map(person, order.people))
+    return _Spoken(len(took), time.process_time() - cpu, max(took))
