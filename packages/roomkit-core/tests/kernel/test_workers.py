@@ -620,3 +620,21 @@ async def test_a_turn_that_the_store_cut_short_is_had_again(house: House, two: A
     assert await first.texts() == ["help", "here I am"]
     assert len(agent.seen) == 2
     assert {row.state for row in (await house.rows()).values()} == {SENT}
+
+
+async def test_a_kit_starts_when_its_store_does(house: House) -> None:
+    """A start that failed can be tried again; plugins are started once."""
+    stage = house.worker()
+    opened = house.store.open_lease
+    failures = iter([StoreUnavailableError("not yet")])
+
+    async def flaky(seconds: float) -> str:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await opened(seconds)
+
+    house.store.open_lease = flaky
+    with pytest.raises(StoreUnavailableError):
+        await stage.kit.create_room("r1")
+    await stage.kit.create_room("r1")
+    assert stage.kit._parts.lease.worker_id is not None

@@ -228,6 +228,7 @@ class RoomKit:
         self._services = KitServices(parts, self._settling, self._writer)
         self._plugins = plugins
         self._ready = False
+        self._configured = False
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
@@ -272,20 +273,24 @@ class RoomKit:
     async def start(self) -> None:
         """Find the installed plugins and start them for this kit. Once; later calls wait for the first.
 
-        A plugin that fails to start is reported in the log and never stops the kit.
+        On a store that outlives the process, open a lease and take up what is left. A plugin that
+        fails to start is reported in the log and never stops the kit. Raises StoreError when the store
+        cannot be used; a later call tries again.
         """
         if self._ready:
             return
         self._check_open()
-        if self._starting is None:
+        if self._starting is None or (self._starting.done() and not self._ready):
             self._starting = self._parts.supervisor.begin(self._start(), "start of the kit")
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        manager = self.plugins
-        await manager.ascan()
-        manager.configure(self)
-        await manager.startup(self)
+        if not self._configured:
+            manager = self.plugins
+            await manager.ascan()
+            manager.configure(self)
+            self._configured = True
+            await manager.startup(self)
         await self._begin_work()
         self._ready = True
 
@@ -356,7 +361,7 @@ class RoomKit:
         await closing.step("ledger", parts.ledger.flush)
         for channel in parts.channels.values():
             await closing.step(f"channel {channel.channel_id}", channel.close)
-        if self._ready:
+        if self._configured:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
         await closing.step("wake-ups", self._takeover.end)
         await closing.step("lease", parts.lease.end)

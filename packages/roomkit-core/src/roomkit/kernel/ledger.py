@@ -83,8 +83,8 @@ class Ledger:
         if completed.refused:
             self.refused += len(completed.refused)
             _log.warning(
-                "%s deliveries ended after another worker took them over, so their ends are not this one's "
-                "to write: %s",
+                "the ends of %s deliveries were not written, because another worker has taken them over or "
+                "their room is gone: %s",
                 len(completed.refused),
                 ", ".join(completed.refused[:5]),
             )
