@@ -82,15 +82,28 @@ class Batches:
         with turn:
             while turn.is_held and (jobs := self._take()):
                 turn.renew()
-                try:
-                    await self._write(jobs)
-                finally:
-                    self._busy.difference_update(job.room_id for job in jobs if job.room_id is not None)
+                await self._write(jobs)
                 has_written = True
         if has_written:  # a job may have waited for a room of these, when it had the turn
             self._start()
 
     async def _write(self, jobs: list[_Job]) -> None:
+        apart: list[_Job] = []  # bound: jobs
+        try:
+            apart += await self._write_together(jobs)
+        finally:
+            self._busy.difference_update(
+                job.room_id for job in jobs if job.room_id is not None and job not in apart
+            )
+        for job in apart:
+            self._database.supervise(self._write_apart(job))
+
+    async def _write_apart(self, job: _Job) -> None:
+        await self._write([job])
+        self._start()
+
+    async def _write_together(self, jobs: list[_Job]) -> list[_Job]:
+        """Write what can be written in one transaction; return the jobs that have to be tried by themselves."""
         operations = f"[{','.join(job.operation for job in jobs)}]"
         try:
             answers = await self._database.write_once("roomkit_write($3)", operations)
@@ -100,14 +113,17 @@ class Batches:
                 and isinstance(error, RoomKitError)
                 and not isinstance(error, StoreUnavailableError)
             ):
-                for job in jobs:
-                    await self._write([job])
-                return
+                return jobs
             for job in jobs:
                 if not job.outcome.done():
                     job.outcome.set_exception(error)
-            return
+            return []
+        apart: list[_Job] = []  # bound: jobs
         for job, answer in zip(jobs, answers, strict=True):
+            if answer.get("error") == "busy":
+                apart.append(job)
+                continue
             job.done(answer)
             if not job.outcome.done():
                 job.outcome.set_result(answer)
+        return apart

@@ -545,34 +545,43 @@ END""",
     counters json;""",
 )
 
-# Writes of several rooms in one transaction. All their locks come first, each kind in its order.
+# Writes of several rooms in one transaction. All their locks come first, each kind in its order. For a room
+# that somebody else is writing to right now the others do not wait: it is `busy`, and to be tried alone.
 _WRITE = _function(
     "roomkit_write(operations json)",
     "json",
     f"""
 BEGIN
-    IF json_array_length(operations) > 1 THEN
-        PERFORM h.room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
+    IF json_array_length(operations) = 1 THEN
+        RETURN json_build_array(roomkit_write_one(operations->0));
+    END IF;
+    SELECT array_agg(locked.id) INTO free FROM (
+        SELECT r.id FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
         WHERE r.id = ANY(ARRAY(SELECT o->>'room' FROM json_array_elements(operations) AS o))
-        ORDER BY h.room FOR NO KEY UPDATE OF h;
-        SELECT json_agg(g) INTO ending FROM json_array_elements(operations) AS o,
-            json_array_elements(o->'completed') AS g;
-        IF ending IS NOT NULL THEN
-            PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, keys.key) FROM (
-                SELECT k.key::int FROM json_array_elements(operations) AS o,
-                    json_array_elements_text(o->'keys') AS k (key) ORDER BY 1
-            ) AS keys;
-            SELECT array_agg(d.seq) INTO rows
-            FROM json_to_recordset(ending) AS g (event text, channel_id text), {_ROW_OF_EVENT};
-            PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
-        END IF;
+        FOR NO KEY UPDATE OF h SKIP LOCKED
+    ) AS locked;
+    SELECT json_agg(g) INTO ending FROM json_array_elements(operations) AS o,
+        json_array_elements(o->'completed') AS g;
+    IF ending IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock({_MESSAGE_LOCKS}, keys.key) FROM (
+            SELECT k.key::int FROM json_array_elements(operations) AS o,
+                json_array_elements_text(o->'keys') AS k (key) ORDER BY 1
+        ) AS keys;
+        SELECT array_agg(d.seq) INTO rows
+        FROM json_to_recordset(ending) AS g (event text, channel_id text), {_ROW_OF_EVENT};
+        PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
     END IF;
     FOR operation IN SELECT value FROM json_array_elements(operations) LOOP
-        answers := answers || roomkit_write_one(operation);
+        answers := answers || CASE WHEN operation->>'room' <> ALL(coalesce(free, '{{}}'))
+            THEN '{{"error": "busy"}}' ELSE roomkit_write_one(operation) END;
     END LOOP;
     RETURN array_to_json(answers);
 END""",
-    "    operation json;\n    ending json;\n    rows bigint[];\n    answers json[] := '{}';",
+    """    operation json;
+    free text[];
+    ending json;
+    rows bigint[];
+    answers json[] := '{}';""",
 )
 
 # -- rooms, people, marks -----------------------------------------------------------------------

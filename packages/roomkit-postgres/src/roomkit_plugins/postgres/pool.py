@@ -19,18 +19,21 @@ _IDLE = 300.0
 class Pool:
     """Makes connections when they are needed, up to `most`, and lends the last used first.
 
-    One that broke is forgotten; one that nobody needed for five minutes is closed, but for `least`. asyncpg's
-    own pool washes a connection after each use and starts a task to take it back, which costs as much as a
-    small query. Nothing here changes a session, so there is nothing to wash off.
+    Who waits is served in order. A connection that broke is forgotten; one that nobody needed for five
+    minutes is closed, but for `least`.
+
+    The driver's own pool washes a connection after each use, and starts a task to take it back; that costs
+    as much as a small query. Nothing here changes a session, so there is nothing to wash off.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], least: int, most: int) -> None:
         self._connect = connect
         self._least = least
         self._most = most
-        self._idle: deque[tuple[Connection, float]] = deque()  # bound: most
-        self._waiting: deque[asyncio.Future[None]] = deque()  # bound: the callers that wait for a connection
         self._count = 0
+        self._idle: deque[tuple[Connection, float]] = deque()  # bound: most
+        # A waiter gets a connection, or None: then it may make one.
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()  # bound: the callers of acquire()
         self._is_closed = False
 
     @property
@@ -49,47 +52,55 @@ class Pool:
 
     async def acquire(self) -> Connection:
         """Lend a connection, when one is free. Raises what connecting raises."""
-        while (connection := self.idle()) is None:
-            if self._count < self._most:
-                return await self._make()
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake()
-                raise
-        return connection
-
-    async def _make(self) -> Connection:
-        self._count += 1
+        if (connection := self.idle()) is not None:
+            return connection
+        if self._count < self._most:
+            self._count += 1
+        elif (connection := await self._wait()) is not None:
+            return connection
         try:
             return await self._connect()
         except BaseException:
-            self._count -= 1
-            self._wake()
+            self._give_up_one()
+            raise
+
+    async def _wait(self) -> Connection | None:
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it was served in the same moment
+                connection = waiter.result()
+                if connection is None:
+                    self._give_up_one()
+                else:
+                    self.release(connection)
             raise
 
     def release(self, connection: Connection) -> None:
         """Take a connection back."""
         if connection.is_closed() or self._is_closed:
             connection.terminate()
-            self._count -= 1
-        else:
+            self._give_up_one()
+        elif not self._serve(connection):
             now = asyncio.get_running_loop().time()
             self._idle.append((connection, now))
             while self._count > self._least and self._idle[0][1] < now - _IDLE:
                 self._idle.popleft()[0].terminate()
                 self._count -= 1
-        self._wake()
 
-    def _wake(self) -> None:
+    def _serve(self, connection: Connection | None) -> bool:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def _give_up_one(self) -> None:
+        if not self._serve(None):
+            self._count -= 1
 
     def forget(self) -> None:
         """Close the connections that are not in use: the server they led to is not the one of now."""
