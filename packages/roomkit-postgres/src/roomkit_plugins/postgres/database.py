@@ -27,7 +27,7 @@ from roomkit_plugins.postgres.errors import FAILURES, translated
 from roomkit_plugins.postgres.pool import Connection, Pool
 from roomkit_plugins.postgres.schema import migrate
 
-__all__ = ["Database"]
+__all__ = ["SESSION", "Database"]
 
 _HOPELESS = (StoreAccessError, StoreSchemaError)
 """What does not pass by itself in a few seconds."""
@@ -44,7 +44,7 @@ DELETE FROM roomkit_writers WHERE id IN (
 )"""
 # Plans are made before the tables are full, and kept. So they are not left to statistics: tables are joined
 # in the order in which a query names them, by their indexes.
-_SESSION = {
+SESSION = {
     "timezone": "UTC",
     "plan_cache_mode": "force_generic_plan",
     "join_collapse_limit": "1",
@@ -109,7 +109,7 @@ class Database:
             connection.terminate()
 
     async def _connect(self) -> Connection:
-        return await asyncpg.connect(**self._config.connection_options(**_SESSION))
+        return await asyncpg.connect(**self._config.connection_options(**SESSION))
 
     def _check_open(self) -> None:
         if self._closing is not None:

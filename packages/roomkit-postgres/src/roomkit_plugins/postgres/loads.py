@@ -23,7 +23,7 @@ from roomkit_plugins.postgres.rows import (
 )
 from roomkit_plugins.postgres.turns import Turn, Turns
 
-__all__ = ["Loaded", "Loads"]
+__all__ = ["LOAD", "Loaded", "Loads"]
 
 _TOGETHER = 64
 _EVENT = f"ROW({EVENTS.select('e')}, e.idx)"
@@ -31,7 +31,7 @@ _MOVED = "h.room <> k.room OR h.version <> k.version"
 
 # `k` is what is known. While a room's version stands, all that can have happened to it is that events were
 # added: then only those are read. In steady state it is one row of numbers for each room.
-_LOAD: Final = f"""
+LOAD: Final = f"""
 SELECT k.place, h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity,
     CASE WHEN {_MOVED} THEN ROW({ROOMS.select("r")}, {HEAD}) END,
     CASE WHEN {_MOVED} THEN ARRAY(
@@ -112,7 +112,7 @@ class Loads:
     async def _read(self, jobs: list[_Job]) -> None:
         try:
             rows = await self._database.fetch(
-                _LOAD, *map(list, zip(*(job.known for job in jobs), strict=True))
+                LOAD, *map(list, zip(*(job.known for job in jobs), strict=True))
             )
         except Exception as error:  # noqa: BLE001  # handed to the callers, all of them
             for job in jobs:

@@ -41,6 +41,7 @@ from roomkit_plugins.postgres.rows import (
 from roomkit_plugins.postgres.writing import Basis, no_room
 
 __all__ = [
+    "CLAIMABLE",
     "EventQuery",
     "RoomQuery",
     "alarms_by_seq",
@@ -519,7 +520,7 @@ async def claimed(database: Database, numbers: Sequence[int]) -> list[Claimed]:
 
 
 # The holders are few, and each has its rows in order; so what lives and works is not looked through.
-_CLAIMABLE = f"""
+CLAIMABLE = f"""
 WITH RECURSIVE holders (id) AS (
     SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD})
     UNION ALL
@@ -549,9 +550,9 @@ async def claimable_rooms(database: Database, worker_id: str, limit: int) -> lis
     """Return rooms with rows to claim, the one with the oldest first."""
     limit = _clamp(limit)
     few = min(4 * limit, _LARGEST)
-    rows = await database.fetch(_CLAIMABLE, worker_id, limit, few)
+    rows = await database.fetch(CLAIMABLE, worker_id, limit, few)
     if 0 < len(rows) < limit:  # the first rows may all be of these rooms
-        rows = await database.fetch(_CLAIMABLE, worker_id, limit, _LARGEST)
+        rows = await database.fetch(CLAIMABLE, worker_id, limit, _LARGEST)
     return [row[0] for row in rows]
 
 
