@@ -64,6 +64,7 @@ __all__ = [
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
+    "walk_back",
 ]
 
 _LARGEST = 2**62
@@ -290,6 +291,12 @@ async def _events(database: Database, query: EventQuery) -> AsyncIterator[RoomEv
         if len(page) < _CHUNK:
             return
         place = page[-1].index
+
+
+def walk_back(database: Database, room_id: str, types: Collection[EventType]) -> AsyncIterator[RoomEvent]:
+    """Yield the events of a room that are of some types, the newest first, read as they are asked for."""
+    query = EventQuery(room_id, 0, 0, None, None, None, types, None, True)
+    return _events(database, query)
 
 
 async def _page(

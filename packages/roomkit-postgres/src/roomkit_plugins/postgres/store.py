@@ -34,7 +34,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.postgres import reading
+from roomkit_plugins.postgres import reading, searching
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.cache import Rooms
 from roomkit_plugins.postgres.config import PostgresConfig
@@ -119,6 +119,18 @@ class PostgresStore(ConversationStore):
         return PostgresRealtime(self.config)
 
     # -- beyond the contract ------------------------------------------------------------------
+
+    async def search_events(
+        self, room_id: str, query: str, reader: ChannelBinding | None = None, limit: int = 50
+    ) -> list[RoomEvent]:
+        """Return the room's events that have all words of `query`, the newest first.
+
+        Words match whole, without case and accents; one that ends in `*` matches as a beginning.
+        `reader` keeps what that binding may see. Deleted events are not found, edited ones by
+        their present words. It reads the timeline from its newest end until it has found enough:
+        what is not there costs reading the whole room.
+        """
+        return await searching.search(self._database, room_id, query, reader, limit)
 
     @staticmethod
     async def plan_migration(config: PostgresConfig | str) -> MigrationPlan:
