@@ -236,6 +236,9 @@ class House:
             await self._wait(lambda: self._nothing_open(store), self.lease_seconds * 10 + _ANSWER_SECONDS)
         except TimeoutError:
             rows = await store.list_deliveries(state=DeliveryState.PENDING, limit=5)
+            for worker in self.workers:
+                worker.signal(signal.SIGUSR1)
+            await asyncio.sleep(0.5)  # other processes
             alarms = [alarm for room_id in self.rooms for alarm in await store.list_alarms(room_id)]
             raise AssertionError(f"still open: {rows} and {alarms[:5]}") from None
         finally:

@@ -11,6 +11,8 @@ import json
 import logging
 import os
 import random
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, override
@@ -18,7 +20,7 @@ from typing import Any, override
 from roomkit import RoomKit
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
-from roomkit.models.channel import ChannelBinding, ChannelOutput
+from roomkit.models.channel import ChannelBinding, ChannelOutput, RetryPolicy
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, ProviderResult
@@ -136,7 +138,10 @@ async def _work(options: WorkerOptions) -> None:
     plugins = PluginManager(entry_points=())
     plugins.scan()
     store, parts = build(options.store)
-    kit = RoomKit(store=store, plugins=plugins, lease_seconds=options.lease_seconds, **parts)
+    quick = RetryPolicy(max_retries=5, base_delay_seconds=0.005)
+    kit = RoomKit(
+        store=store, plugins=plugins, lease_seconds=options.lease_seconds, retry_policy=quick, **parts
+    )
     kit.register_channel(RecordingChannel("person"))
     for name in CARRIERS:
         kit.register_channel(Carrier(name, wire, chance))
@@ -151,6 +156,7 @@ async def _work(options: WorkerOptions) -> None:
     async def observed(event: RoomEvent, _context: RoomContext) -> None:
         wire.tell(observed=event.id)
 
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show, options.name, kit)
     await kit.start()
     wire.tell(hello=options.name, pid=os.getpid())
     async with asyncio.TaskGroup() as saying:
@@ -159,6 +165,18 @@ async def _work(options: WorkerOptions) -> None:
                 break
             saying.create_task(_say(kit, wire, message))
     await kit.close()
+
+
+def _show(name: str, kit: RoomKit) -> None:
+    """Say what the worker is at, for whoever looks into why it does not come to an end."""
+    lease = kit._parts.lease
+    sys.stderr.write(f"{name}: worker {lease.worker_id}, in force {lease.in_force}\n")
+    for key, lane in kit._lanes._lanes.items():
+        waiting = [job.delivery_id for job in lane.queue]
+        busy = lane.busy.delivery_id if lane.busy is not None else None
+        sys.stderr.write(f"{name}: lane {key} works {lane.working} at {busy}, then {waiting}\n")
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=4)
 
 
 async def _say(kit: RoomKit, wire: Wire, message: Mapping[str, Any]) -> None:

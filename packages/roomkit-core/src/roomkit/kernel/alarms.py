@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from roomkit.abc.errors import RoomKitError, RoomNotFoundError
+from roomkit.abc.errors import RoomNotFoundError
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import FrozenDict
 
@@ -76,7 +76,7 @@ class Alarms:
         while True:
             try:
                 await self.sweep()
-            except RoomKitError:
+            except Exception:  # noqa: BLE001  # whatever a store or an answer raises, others wait to be answered
                 _log.warning("due alarms could not be looked for; it is tried again", exc_info=True)
             await asyncio.sleep(period)
 
@@ -108,7 +108,7 @@ class Alarms:
             again, changed = await answer(alarm)
         except RoomNotFoundError:  # deleted meanwhile, and the alarm with it
             return False
-        except RoomKitError:
+        except Exception:  # noqa: BLE001  # an alarm's answer may raise anything: it is tried again
             _log.warning(
                 "alarm %s of room %s failed; it is tried again", alarm.id, alarm.room_id, exc_info=True
             )

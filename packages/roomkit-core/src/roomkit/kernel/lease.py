@@ -12,7 +12,6 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     LockLostError,
-    RoomKitError,
     RoomNotFoundError,
     StaleRoomError,
     StoreAccessError,
@@ -128,7 +127,7 @@ class Lease:
                 pass
             try:
                 await self._renew()
-            except (RoomKitError, TimeoutError):
+            except Exception:  # noqa: BLE001  # whatever a store raises, the lease must be kept
                 _log.warning("the lease on the store could not be renewed; it is tried again", exc_info=True)
                 if self._broken.is_set():  # the wait above would not wait
                     await asyncio.sleep(self._seconds / 3)

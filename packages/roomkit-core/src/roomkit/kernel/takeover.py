@@ -97,7 +97,7 @@ class Takeover:
             self._woken.clear()
             try:
                 await self.sweep()
-            except RoomKitError:
+            except Exception:  # noqa: BLE001  # whatever a store raises, what waits must be looked for again
                 _log.warning("deliveries that wait could not be looked for; it is tried again", exc_info=True)
                 await asyncio.sleep(period)
 
@@ -123,7 +123,7 @@ class Takeover:
     async def _take_quietly(self, room_id: str) -> None:
         try:
             await self.take(room_id)
-        except RoomKitError:
+        except Exception:  # noqa: BLE001  # as above
             _log.warning("deliveries of room %s could not be claimed; later", room_id, exc_info=True)
             self._woken.set()
 
