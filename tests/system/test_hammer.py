@@ -46,7 +46,8 @@ PLUGINS.scan()
 class Snapshot:
     """A room as a remote store returns it: it does not move on while it is held."""
 
-    def __init__(self, record):
+    def __init__(self, record, key):
+        self._keyed = record.keyed(key) if key is not None else None
         self.room_id = record.room_id
         self.room = record.room
         self.version = record.version
@@ -57,6 +58,9 @@ class Snapshot:
 
     def recent(self, limit):
         return self._newest[-limit:]
+
+    def keyed(self, idempotency_key):
+        return self._keyed
 
 
 class RemoteStore(InMemoryStore):
@@ -69,10 +73,10 @@ class RemoteStore(InMemoryStore):
     async def _travel(self):
         await asyncio.sleep(self._random.choice((0, 0.001, 0.02)))  # virtual time
 
-    async def load(self, room_id, *, recent=0):
+    async def load(self, room_id, *, recent=0, key=None):
         await self._travel()
         record = await super().load(room_id, recent=recent)
-        return None if record is None else Snapshot(record)
+        return None if record is None else Snapshot(record, key)
 
     async def commit(self, commit):
         await self._travel()
@@ -80,9 +84,9 @@ class RemoteStore(InMemoryStore):
         await self._travel()
         return stored
 
-    async def record_deliveries(self, deliveries):
+    async def complete(self, deliveries, **given):
         await self._travel()
-        await super().record_deliveries(deliveries)
+        return await super().complete(deliveries, **given)
 
     async def find_event_by_key(self, room_id, idempotency_key):
         await self._travel()
