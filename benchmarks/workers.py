@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ _WORKERS = (1, 2, 4)
 _LEAST = {1: 1.0, 2: 1.0, 4: 0.9}
 """How many times what one worker does so many are to do together, on two cores."""
 _ROOMS = 40
+_PEOPLE = 20
+"""Who speaks at the same time, over all workers."""
+_WAYS = ("each room to its worker", "in turns to any worker", "all at once to any worker")
+"""A room goes to one worker; to any, one message after the other; to any, also while others are under way."""
 _LOOK = 0.02
 _SESSIONS = """
 SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock'),
@@ -42,12 +47,20 @@ FROM pg_stat_activity WHERE application_name = 'roomkit' AND datname = current_d
 """
 
 
+type _Flags = SynchronizedArray[int]
+"""For each room whether a message is under way, for all workers to see."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What a worker is to do: for so many seconds, have so many people speak, each in any of their rooms."""
+    """What a worker is to do: for so many seconds, have people speak, each in any of their rooms.
+
+    Rooms are numbers. `in_turns`: nobody speaks where another one's message is under way.
+    """
 
     seconds: float
-    people: Sequence[Sequence[str]]
+    people: Sequence[Sequence[int]]
+    in_turns: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +95,34 @@ class _Seen:
 
 
 async def workers(effort: Effort) -> Findings:
-    """One, two and four workers share forty rooms: any worker any room, or each its own."""
-    seconds = effort.rounds(3) if not effort.quick else 0.1
+    """One, two and four workers share forty rooms, and twenty people who speak in them."""
+    seconds = 0.1 if effort.quick else 3.0
     found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: what is measured
     async with postgres_server() as server, AsyncExitStack() as stack:
         disk = PostgresDisk(await asyncio.to_thread(server.create_database))
         async with talking_kit(disk.dsn) as kit:
             rooms = await kit_rooms(kit, _ROOMS)
-        pipes = [await stack.enter_async_context(_worker(disk.dsn)) for _ in range(max(_WORKERS))]
-        await asyncio.gather(*(_ask(pipe, _Order(seconds / 4, [rooms] * 10)) for pipe in pipes))
+        under_way = _SPAWN.Array("b", _ROOMS)
+        pipes = [
+            await stack.enter_async_context(_worker(disk.dsn, rooms, under_way)) for _ in range(max(_WORKERS))
+        ]
+        for pipe in pipes:
+            await _ask(pipe, _Order(seconds / 4, [range(_ROOMS)] * _PEOPLE, in_turns=True))
         for _ in range(effort.rounds(4)):
-            for way in ("any worker", "its own worker"):
+            for way in _WAYS:
                 for count in _WORKERS:
-                    orders = [_order(way, rooms, number, count, seconds) for number in range(count)]
+                    orders = [_order(way, number, count, seconds) for number in range(count)]
                     found[way, count].append(await _measure(server, disk, pipes, orders))
         idle = await _idle(disk.dsn, 0.2 if effort.quick else 15.0)
     return Findings([*_figures(found), idle])
 
 
-def _order(way: str, rooms: Sequence[str], number: int, count: int, seconds: float) -> _Order:
+def _order(way: str, number: int, count: int, seconds: float) -> _Order:
     """Return the share of one of `count` workers: the same number of people in all, however many they are."""
-    own = rooms[number::count]
-    return _Order(seconds, [rooms if way == "any worker" else [room_id] for room_id in own])
+    people = range(number, _PEOPLE, count)
+    if way == _WAYS[0]:
+        return _Order(seconds, [range(person, _ROOMS, _PEOPLE) for person in people], in_turns=False)
+    return _Order(seconds, [range(_ROOMS)] * len(people), in_turns=way == _WAYS[1])
 
 
 def _figures(found: dict[tuple[str, int], list[_Round]]) -> list[Figure]:
@@ -114,7 +133,7 @@ def _figures(found: dict[tuple[str, int], list[_Round]]) -> list[Figure]:
         what = f"{way}, {count}"
         aim = alone / _LEAST[count] if count > 1 else None
         figures += [
-            Figure(f"message to {what} at work", best.each * 1e6, "µs", alone, aim),
+            Figure(f"message, {what} at work", best.each * 1e6, "µs", alone, aim),
             Figure(f"CPU of the workers for it, {what}", best.worker_cpu * 1e6, "µs"),
             Figure(f"CPU of the server for it, {what}", best.server_cpu * 1e6, "µs"),
             Figure(f"slowest message, {what}", best.slowest * 1e3, "ms"),
@@ -204,10 +223,10 @@ async def _idle(dsn: str, seconds: float) -> Figure:
 
 
 @asynccontextmanager
-async def _worker(dsn: str) -> AsyncIterator[Connection]:
+async def _worker(dsn: str, rooms: Sequence[str], under_way: _Flags) -> AsyncIterator[Connection]:
     """Start a worker, give the pipe by which it takes orders, and have it close its kit at the end."""
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_run, args=(dsn, theirs), daemon=True)
+    process = _SPAWN.Process(target=_run, args=(dsn, rooms, under_way, theirs), daemon=True)
     process.start()
     theirs.close()
     await asyncio.to_thread(ours.recv)
@@ -228,28 +247,38 @@ async def _ask(pipe: Connection, order: _Order) -> _Spoken:
     return answer
 
 
-def _run(dsn: str, pipe: Connection) -> None:
-    asyncio.run(_serve(dsn, pipe))
+def _run(dsn: str, rooms: Sequence[str], under_way: _Flags, pipe: Connection) -> None:
+    asyncio.run(_serve(dsn, rooms, under_way, pipe))
 
 
-async def _serve(dsn: str, pipe: Connection) -> None:
+async def _serve(dsn: str, rooms: Sequence[str], under_way: _Flags, pipe: Connection) -> None:
     async with talking_kit(dsn) as kit:
         pipe.send("ready")
         while (order := await asyncio.to_thread(pipe.recv)) is not None:
-            pipe.send(await _speak(kit, order))
+            pipe.send(await _speak(kit, rooms, under_way, order))
 
 
-async def _speak(kit: RoomKit, order: _Order) -> _Spoken:
+async def _speak(kit: RoomKit, rooms: Sequence[str], under_way: _Flags, order: _Order) -> _Spoken:
     loop = asyncio.get_running_loop()
     until, cpu = loop.time() + order.seconds, time.process_time()
     took: list[float] = []  # bound: what is said in that time
 
-    async def person(rooms: Sequence[str]) -> None:
+    async def person(own: Sequence[int]) -> None:
         while (began := loop.time()) < until:
-            room_id = random.choice(rooms)
-            result: Any = await kit.process_inbound(said(room_id), room_id=room_id, wait="committed")
+            room = _begin(own, under_way) if order.in_turns else random.choice(own)
+            result: Any = await kit.process_inbound(said(rooms[room]), room_id=rooms[room], wait="committed")
             assert result.event is not None, result
+            if order.in_turns:
+                under_way[room] = 0
             took.append(loop.time() - began)
 
     await asyncio.gather(*map(person, order.people))
     return _Spoken(len(took), time.process_time() - cpu, max(took))
+
+
+def _begin(own: Sequence[int], under_way: _Flags) -> int:
+    """Take a room in which nobody's message is under way, at any worker."""
+    with under_way.get_lock():
+        room = random.choice([each for each in own if not under_way[each]])
+        under_way[room] = 1
+    return room
