@@ -89,12 +89,12 @@ async def test_only_what_others_added_is_read(stores: StoreMaker) -> None:
 
 
 PLANS = {
-    "a lane": (f"SELECT holder FROM roomkit_deliveries d WHERE room = $1 AND channel_id = $2 AND {IN_LANE} LIMIT 1"),
-    "what a worker holds": f"SELECT seq FROM roomkit_deliveries d WHERE holder = $1 AND {IS_HELD} ORDER BY seq",
+    "a lane": f"SELECT seq FROM roomkit_deliveries d WHERE room = $1 AND channel_id = $2 AND {IN_LANE}",
+    "what is held": f"SELECT seq FROM roomkit_deliveries d WHERE holder = $1 AND {IS_HELD} ORDER BY seq",
     "a load": loads.LOAD,
     "what can be claimed": reading.CLAIMABLE,
     "a head": "SELECT h.room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq WHERE r.id = $1",
-    "a vendor's message": "SELECT max(seq) FROM roomkit_deliveries WHERE provider = $1 AND provider_message_id = $2",
+    "a message": "SELECT seq FROM roomkit_deliveries WHERE provider = $1 AND provider_message_id = $2",
     "an event": "SELECT id FROM roomkit_events WHERE id = $1",
 }
 

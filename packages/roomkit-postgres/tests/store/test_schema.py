@@ -22,9 +22,8 @@ from roomkit_plugins.testing.contracts.store.base import snapshot
 from .conftest import StoreMaker, ask, configured, send
 
 MUSEUM = Path(__file__).parent / "museum"
-NEXT = Step(
-    STEPS[-1].version + 1, "moods", ("ALTER TABLE roomkit_rooms ADD COLUMN mood text NOT NULL DEFAULT 'calm'",)
-)
+MOODS = "ALTER TABLE roomkit_rooms ADD COLUMN mood text NOT NULL DEFAULT 'calm'"
+NEXT = Step(STEPS[-1].version + 1, "moods", (MOODS,))
 BROKEN = Step(NEXT.version, "a mistake", (*NEXT.statements, "CREATE TABLE roomkit_rooms (id text)"))
 SHAPE = """
 SELECT 'column ' || table_name || '.' || column_name, data_type || is_nullable || coalesce(collation_name, '')

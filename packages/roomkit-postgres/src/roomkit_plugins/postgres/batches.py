@@ -103,7 +103,7 @@ class Batches:
         self._start()
 
     async def _write_together(self, jobs: list[_Job]) -> list[_Job]:
-        """Write what can be written in one transaction; return the jobs that have to be tried by themselves."""
+        """Write what can be written in one transaction; return the jobs to be tried by themselves."""
         operations = f"[{','.join(job.operation for job in jobs)}]"
         try:
             answers = await self._database.write_once("roomkit_write($3)", operations)

@@ -104,7 +104,8 @@ class Database:
         connection = await self._connect()
         try:
             await migrate(connection, self._config.where)
-            await connection.execute(_FORGET_WRITERS)
+            if not await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
+                await connection.execute(_FORGET_WRITERS)
         finally:
             connection.terminate()
 
@@ -280,9 +281,9 @@ class Database:
             except (*FAILURES, StoreError) as error:
                 if isinstance(error, StoreError) or not _is_broken(error) or _now() >= deadline:
                     raise StoreUnavailableError(
-                        f"the connection to {self._config.where} broke during a write, and the server cannot "
-                        "be asked whether it was made: it may have been, and an event is safe to commit again "
-                        "under the same id or idempotency key"
+                        f"the connection to {self._config.where} broke during a write, and the server "
+                        "cannot be asked whether it was made: it may have been, and an event is safe to "
+                        "commit again under the same id or idempotency key"
                     ) from cause
 
 

@@ -38,7 +38,8 @@ SELECT k.place, h.room, h.edition, h.version, h.next_index, h.event_count, h.las
         SELECT ROW({BINDINGS.select("b")}) FROM roomkit_bindings b WHERE b.room = h.room ORDER BY b.seq
     ) END,
     CASE WHEN {_MOVED} THEN ARRAY(
-        SELECT ROW({PARTICIPANTS.select("p")}) FROM roomkit_participants p WHERE p.room = h.room ORDER BY p.seq
+        SELECT ROW({PARTICIPANTS.select("p")}) FROM roomkit_participants p
+        WHERE p.room = h.room ORDER BY p.seq
     ) END,
     CASE WHEN {_MOVED} OR h.edition <> k.edition OR k.wanted > k.tail THEN ARRAY(
         SELECT {_EVENT} FROM roomkit_events e

@@ -211,7 +211,8 @@ async def room_ids_by_sender(
     _with_status(where, None)
     where.given("r.organization_id = {}", organization_id)
     rows = await database.fetch(
-        f"SELECT r.id FROM {_rooms_of(theirs)} {where} ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
+        f"SELECT r.id FROM {_rooms_of(theirs)} {where} "
+        f"ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
         f"LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
@@ -311,7 +312,8 @@ async def _page(
     if query.types is not None:
         where.all("e.type = ANY({}::text[])", sorted(str(each) for each in query.types))
     rows = await database.fetch(
-        f"SELECT {_EVENT} FROM roomkit_events e {where} ORDER BY e.idx {'DESC' if query.newest_first else 'ASC'} "
+        f"SELECT {_EVENT} FROM roomkit_events e {where} "
+        f"ORDER BY e.idx {'DESC' if query.newest_first else 'ASC'} "
         f"OFFSET {where.value(offset)} LIMIT {where.value(limit)}",
         *where.values,
     )
@@ -344,7 +346,9 @@ SELECT ARRAY(SELECT ROW({BINDINGS.select("b")}) FROM roomkit_bindings b
         WHERE b.room = r.seq AND b.channel_id = $2),
     ARRAY(SELECT ROW(e.visibility, count(*)) FROM roomkit_events e
         WHERE e.room = r.seq AND e.is_history AND e.source_channel_id <> $2
-        AND e.idx > coalesce((SELECT m.idx FROM roomkit_read_marks m WHERE m.room = r.seq AND m.channel_id = $2), -1)
+        AND e.idx > coalesce((
+            SELECT m.idx FROM roomkit_read_marks m WHERE m.room = r.seq AND m.channel_id = $2
+        ), -1)
         GROUP BY e.visibility)
 FROM roomkit_rooms r WHERE r.id = $1
 """
@@ -405,7 +409,8 @@ async def find_record[R: Record](
     where.all("t.id = {}", record_id)
     where.given("r.organization_id = {}", organization_id)
     row = await database.fetchrow(
-        f"SELECT {table.select('t')}, r.id FROM {table.name} t JOIN roomkit_rooms r ON r.seq = t.room {where}",
+        f"SELECT {table.select('t')}, r.id FROM {table.name} t "
+        f"JOIN roomkit_rooms r ON r.seq = t.room {where}",
         *where.values,
     )
     return None if row is None else table.load(row, room_id=encoded(row[-1]))
@@ -428,7 +433,8 @@ async def find_participants(
         where.all(f"(r.id, p.id) > ({where.value(after[0])}, {where.value(after[1])})")
     rows = await database.fetch(
         f"SELECT {PARTICIPANTS.select('p')}, r.id FROM roomkit_participants p "
-        f"JOIN roomkit_rooms r ON r.seq = p.room {where} ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
+        f"JOIN roomkit_rooms r ON r.seq = p.room {where} "
+        f"ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
     return [PARTICIPANTS.load(row, room_id=encoded(row[-1])) for row in rows]
@@ -544,12 +550,12 @@ WITH RECURSIVE holders (id) AS (
         SELECT d.room, d.seq FROM roomkit_deliveries d
         WHERE {IS_HELD} AND d.holder = holders.id AND d.handed = h.handed ORDER BY d.seq LIMIT $3
     ) AS waits
-    WHERE holders.id IS NOT NULL AND NOT roomkit_is_alive(holders.id)
+    WHERE holders.id IS NOT NULL AND NOT roomkit_seems_alive(holders.id)
 ), first (room, seq) AS (
     SELECT room, min(seq) FROM waiting GROUP BY room ORDER BY min(seq) LIMIT $2
 )
 SELECT r.id FROM first JOIN roomkit_rooms r ON r.seq = first.room
-WHERE roomkit_is_alive($1) ORDER BY first.seq
+WHERE roomkit_seems_alive($1) ORDER BY first.seq
 """
 
 

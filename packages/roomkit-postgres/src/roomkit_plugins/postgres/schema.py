@@ -151,8 +151,10 @@ _FIRST = (
     # Of the ledger's rows only those that are to be carried out, or looked at, are looked for at large. The
     # second halves of these conditions always hold: they keep the indexes apart, so that a query that asks
     # for a lane never walks through everything a worker holds, whatever statistics say.
-    f"CREATE INDEX roomkit_deliveries_by_lane ON roomkit_deliveries (room, channel_id, handed) WHERE {IN_LANE.replace('d.', '')}",
-    f"CREATE INDEX roomkit_deliveries_by_holder ON roomkit_deliveries (holder, handed, seq) WHERE {IS_HELD.replace('d.', '')}",
+    "CREATE INDEX roomkit_deliveries_by_lane ON roomkit_deliveries (room, channel_id, handed) "
+    f"WHERE {IN_LANE.replace('d.', '')}",
+    "CREATE INDEX roomkit_deliveries_by_holder ON roomkit_deliveries (holder, handed, seq) "
+    f"WHERE {IS_HELD.replace('d.', '')}",
     "CREATE INDEX roomkit_deliveries_failed ON roomkit_deliveries (seq) WHERE state = 'failed'",
     "CREATE INDEX roomkit_deliveries_by_message ON roomkit_deliveries (provider_message_id, provider) "
     "WHERE provider_message_id IS NOT NULL",
@@ -216,9 +218,9 @@ async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
         )
     tables = {name for name, _ in await connection.fetch(_TABLES)}
     if "roomkit_schema" not in tables:
-        if tables & _NAMES:
+        if foreign := sorted(tables & _NAMES):
             raise StoreSchemaError(
-                f"{where} has tables of RoomKit's names that are not RoomKit's ({', '.join(sorted(tables & _NAMES))}); "
+                f"{where} has tables of RoomKit's names that are not RoomKit's ({', '.join(foreign)}); "
                 "nothing was changed: choose another database or schema_name"
             )
         return 0
@@ -226,8 +228,8 @@ async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
     newest = steps[-1].version
     if found > newest:
         raise StoreSchemaError(
-            f"{where} has schema version {found}, and this roomkit-postgres knows up to {newest}; nothing was "
-            "changed: upgrade with `pip install --upgrade roomkit-postgres`"
+            f"{where} has schema version {found}, and this roomkit-postgres knows up to {newest}; "
+            "nothing was changed: upgrade with `pip install --upgrade roomkit-postgres`"
         )
     return int(found)
 
@@ -250,7 +252,7 @@ async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> Mi
     """Return what `migrate` would do, reading only."""
     async with connection.transaction(readonly=True):
         found = await _version(connection, where, steps)
-        rows = {name: count for name, count in await connection.fetch(_TABLES)}
+        rows = dict(map(tuple, await connection.fetch(_TABLES)))
     waiting = tuple(f"{step.version}: {step.summary}" for step in steps if step.version > found)
     return MigrationPlan(where, found, steps[-1].version, waiting, rows if found else {})
 

@@ -45,11 +45,9 @@ class Phrase:
 
 def phrases(query: str) -> list[Phrase]:
     """Return what a query asks for, all of it: its words, each with a star at its end for a beginning."""
-    found: list[Phrase] = []  # bound: the query
-    for part in query.split():
-        if words := _words(part):
-            found.append(Phrase(words, is_beginning=part.endswith("*")))
-    return found
+    return [
+        Phrase(words, is_beginning=part.endswith("*")) for part in query.split() if (words := _words(part))
+    ]
 
 
 def _words(text: str) -> list[str]:

@@ -251,7 +251,8 @@ class PreparedCommit:
                 )
             case "no_participant":
                 return ParticipantNotFoundError(
-                    f"nobody with the id {self._participant!r} in room {room_id!r}: ensure_participant adds them"
+                    f"nobody with the id {self._participant!r} in room {room_id!r}: "
+                    "ensure_participant adds them"
                 )
             case "foreign_task":
                 return StoreError(

@@ -8,6 +8,7 @@ CREATE FUNCTION public.roomkit_claim(room_id text, worker text) RETURNS json
     AS $$
 DECLARE
     of_room bigint;
+    dead text[];
     result json;
 
 BEGIN
@@ -16,9 +17,15 @@ BEGIN
     IF NOT FOUND OR NOT roomkit_is_alive(worker) THEN
         RETURN '[]';
     END IF;
+    -- One verdict on each holder, for all of its rows: else a lane might be torn.
+    SELECT coalesce(array_agg(h.holder), '{}') INTO dead FROM (
+        SELECT DISTINCT d.holder FROM roomkit_deliveries d
+        WHERE d.room = of_room AND d.state = 'pending' AND d.room >= 0 AND d.holder IS NOT NULL
+    ) AS h WHERE NOT roomkit_is_alive(h.holder);
     WITH mine AS MATERIALIZED (
-        SELECT d.seq FROM roomkit_deliveries d LEFT JOIN roomkit_leases l ON l.id = d.holder AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at
-        WHERE d.room = of_room AND d.state = 'pending' AND d.room >= 0 AND (l.id IS NULL OR (d.handed AND d.holder = worker))
+        SELECT d.seq FROM roomkit_deliveries d
+        WHERE d.room = of_room AND d.state = 'pending' AND d.room >= 0
+        AND (d.holder IS NULL OR d.holder = ANY(dead) OR (d.handed AND d.holder = worker))
         ORDER BY d.seq FOR UPDATE OF d
     ), taken AS (
         UPDATE roomkit_deliveries d SET
@@ -36,15 +43,20 @@ CREATE FUNCTION public.roomkit_claim_alarms(worker text, until timestamp with ti
     LANGUAGE plpgsql
     AS $$
 DECLARE
+    dead text[];
     result json;
 
 BEGIN
     IF NOT roomkit_is_alive(worker) THEN
         RETURN '[]';
     END IF;
+    SELECT coalesce(array_agg(h.holder), '{}') INTO dead FROM (
+        SELECT DISTINCT a.holder FROM roomkit_alarms a WHERE a.due_at <= until AND a.holder IS NOT NULL
+    ) AS h WHERE NOT roomkit_is_alive(h.holder);
     WITH mine AS MATERIALIZED (
-        SELECT a.seq FROM roomkit_alarms a LEFT JOIN roomkit_leases l ON l.id = a.holder AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at
-        WHERE a.due_at <= until AND l.id IS NULL ORDER BY a.due_at, a.seq LIMIT at_most
+        SELECT a.seq FROM roomkit_alarms a
+        WHERE a.due_at <= until AND (a.holder IS NULL OR a.holder = ANY(dead))
+        ORDER BY a.due_at, a.seq LIMIT at_most
         FOR UPDATE OF a SKIP LOCKED
     ), taken AS (
         UPDATE roomkit_alarms a SET claims = claims + (holder IS NOT NULL)::int, holder = worker
@@ -236,11 +248,16 @@ $$;
 
 
 CREATE FUNCTION public.roomkit_is_alive(worker text) RETURNS boolean
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql
     AS $$
 
 
 BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at;
+    IF FOUND OR worker IS NULL THEN
+        RETURN FOUND;
+    END IF;
+    PERFORM FROM roomkit_leases l WHERE l.id = worker FOR SHARE;
     PERFORM FROM roomkit_leases l WHERE l.id = worker AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at;
     RETURN FOUND;
 END
@@ -249,7 +266,7 @@ $$;
 
 
 CREATE FUNCTION public.roomkit_lane(of_room bigint, of_channel text, worker text, OUT new_holder text, OUT new_handed boolean, OUT is_direct boolean) RETURNS record
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql
     AS $$
 
 
@@ -341,7 +358,8 @@ BEGIN
     LOOP
         UPDATE roomkit_deliveries d SET receipt = early.receipt
         WHERE d.seq = early.delivery AND roomkit_follows(early.receipt, d.receipt);
-        SELECT d.receipt, d.holder, d.claims INTO after FROM roomkit_deliveries d WHERE d.seq = early.delivery;
+        SELECT d.receipt, d.holder, d.claims INTO after FROM roomkit_deliveries d
+        WHERE d.seq = early.delivery;
         matched := matched || json_build_object(
             'n', early.n, 'status', early.status, 'receipt', after.receipt, 'holder', after.holder,
             'claims', after.claims
@@ -441,7 +459,8 @@ BEGIN
     SELECT coalesce(
         (SELECT max(d.seq) FROM roomkit_deliveries d
             WHERE d.provider = of_provider AND d.provider_message_id = of_message),
-        (SELECT m.delivery FROM roomkit_messages m WHERE m.provider = of_provider AND m.message_id = of_message)
+        (SELECT m.delivery FROM roomkit_messages m
+            WHERE m.provider = of_provider AND m.message_id = of_message)
     ) INTO known;
     IF known IS NULL THEN
         PERFORM pg_advisory_xact_lock(1383034733, key);
@@ -449,7 +468,8 @@ BEGIN
     SELECT coalesce(
         (SELECT max(d.seq) FROM roomkit_deliveries d
             WHERE d.provider = of_provider AND d.provider_message_id = of_message),
-        (SELECT m.delivery FROM roomkit_messages m WHERE m.provider = of_provider AND m.message_id = of_message)
+        (SELECT m.delivery FROM roomkit_messages m
+            WHERE m.provider = of_provider AND m.message_id = of_message)
     ) INTO known;
     END IF;
     IF known IS NULL THEN
@@ -481,6 +501,7 @@ CREATE FUNCTION public.roomkit_renew_lease(worker text, seconds double precision
 
 
 BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker FOR UPDATE;
     UPDATE roomkit_leases l SET renewed_at = clock_timestamp(),
         ends_at = clock_timestamp() + make_interval(secs => seconds)
     WHERE l.id = worker AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at;
@@ -512,8 +533,8 @@ BEGIN
         RETURN json_build_object('error', 'state', 'state', target.state);
     END IF;
     SELECT * INTO lane FROM roomkit_lane(place.room, of_channel, NULL);
-    UPDATE roomkit_deliveries SET state = 'pending', claims = 0, error = NULL, finished_at = NULL, duration_ms = NULL,
-        holder = lane.new_holder, handed = lane.new_handed
+    UPDATE roomkit_deliveries SET state = 'pending', claims = 0, error = NULL, finished_at = NULL,
+        duration_ms = NULL, holder = lane.new_holder, handed = lane.new_handed
     WHERE seq = target.seq;
     RETURN json_build_object('delivery', target.seq);
 END
@@ -533,6 +554,19 @@ BEGIN
         INSERT INTO roomkit_writers (id, serial, outcome, used_at) VALUES (writer, number, result, now());
     END IF;
     RETURN result;
+END
+$$;
+
+
+
+CREATE FUNCTION public.roomkit_seems_alive(worker text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+
+
+BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at;
+    RETURN FOUND;
 END
 $$;
 
@@ -714,7 +748,8 @@ BEGIN
     END IF;
     IF c.alarms_done IS NOT NULL THEN
         DELETE FROM roomkit_alarms a WHERE a.seq = ANY(ARRAY(
-            SELECT seq FROM roomkit_alarms WHERE id = ANY(ARRAY(SELECT json_array_elements_text(c.alarms_done)))
+            SELECT seq FROM roomkit_alarms
+            WHERE id = ANY(ARRAY(SELECT json_array_elements_text(c.alarms_done)))
             AND (c.worker IS NULL OR holder = c.worker) ORDER BY id FOR UPDATE
         ));
     END IF;
@@ -725,8 +760,11 @@ BEGIN
         AND roomkit_is_alive(c.worker);
     IF c.targets IS NOT NULL THEN
         WITH rows AS (
-            INSERT INTO roomkit_deliveries (room, idx, channel_id, state, attempts, claims, created_at, holder, handed)
-            SELECT head.room, head.next_index + g.i, g.id, 'pending', 0, 0, c.at, lane.new_holder, lane.new_handed
+            INSERT INTO roomkit_deliveries (
+                room, idx, channel_id, state, attempts, claims, created_at, holder, handed
+            )
+            SELECT head.room, head.next_index + g.i, g.id, 'pending', 0, 0, c.at,
+                lane.new_holder, lane.new_handed
             FROM json_to_recordset(c.targets) AS g (i int, id text),
                 roomkit_lane(head.room, g.id, CASE WHEN worker_alive THEN c.worker END) AS lane
             RETURNING idx, channel_id, holder, handed
@@ -1171,7 +1209,7 @@ INSERT INTO public.roomkit_bindings OVERRIDING SYSTEM VALUE VALUES (2, 1, 'ai', 
 
 
 
-INSERT INTO public.roomkit_deliveries OVERRIDING SYSTEM VALUE VALUES (2, 1, 1, false, 'ai', 'pending', 0, NULL, NULL, NULL, NULL, NULL, NULL, '9191d7abbc817fe8823040b88c5e2e4e', 0, '2030-01-01 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO public.roomkit_deliveries OVERRIDING SYSTEM VALUE VALUES (2, 1, 1, false, 'ai', 'pending', 0, NULL, NULL, NULL, NULL, NULL, NULL, '8a87cfbda148bf25e044e287bcb3d4d2', 0, '2030-01-01 12:00:00+00', NULL, NULL, NULL);
 INSERT INTO public.roomkit_deliveries OVERRIDING SYSTEM VALUE VALUES (1, 1, 0, false, 'sms', 'sent', 0, 'acme', 'm1', '["m1","m2"]', NULL, NULL, NULL, NULL, 0, '2030-01-01 12:00:00+00', '2030-01-01 12:00:00+00', NULL, NULL);
 
 
@@ -1189,7 +1227,7 @@ INSERT INTO public.roomkit_identities VALUES ('i', 'acme', NULL, NULL, NULL, '{"
 
 
 
-INSERT INTO public.roomkit_leases VALUES ('9191d7abbc817fe8823040b88c5e2e4e', '2026-11-22 18:34:25.358873+00', '2026-11-22 18:34:26.358873+00');
+INSERT INTO public.roomkit_leases VALUES ('8a87cfbda148bf25e044e287bcb3d4d2', '2026-11-22 18:44:25.846821+00', '2026-11-22 18:44:26.846821+00');
 
 
 
@@ -1216,7 +1254,7 @@ INSERT INTO public.roomkit_rooms OVERRIDING SYSTEM VALUE VALUES (1, 'museum', 'a
 
 
 
-INSERT INTO public.roomkit_schema VALUES (1, '2026-11-22 18:34:25.264548+00');
+INSERT INTO public.roomkit_schema VALUES (1, '2026-11-22 18:44:25.460285+00');
 
 
 
@@ -1228,7 +1266,7 @@ INSERT INTO public.roomkit_tasks OVERRIDING SYSTEM VALUE VALUES (1, 1, 't', 'cal
 
 
 
-INSERT INTO public.roomkit_writers VALUES ('a86f2f607e25ae328618a7170f77fb15', 7, '2026-11-22 18:34:25.405278+00', '[{"completed" : {"written" : [0], "receipts" : null}}]');
+INSERT INTO public.roomkit_writers VALUES ('365bc7fce2ccfc5121185bd30992e7cf', 7, '2026-11-22 18:44:25.968868+00', '[{"completed" : {"written" : [0], "receipts" : null}}]');
 
 
 

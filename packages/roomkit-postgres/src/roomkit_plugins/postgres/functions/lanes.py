@@ -1,0 +1,174 @@
+"""Leases, lanes and alarms: who carries what out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from roomkit_plugins.postgres.functions.parts import ALIVE, function
+from roomkit_plugins.postgres.rows import IN_LANE, IS_HELD
+
+__all__ = ["LANES"]
+
+_SEEMS_ALIVE = function(
+    "roomkit_seems_alive(worker text)",
+    "boolean",
+    f"""
+BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND {ALIVE};
+    RETURN FOUND;
+END""",
+    kind="STABLE",
+)
+
+# Of a lease that seems to have run out, somebody may have just said that it goes on, and not be heard yet. A
+# renewal locks the lease, and looks at the clock with the lock in hand; so whoever has waited for the lock
+# knows the truth, and for as long as they hold it nobody can make it another.
+_IS_ALIVE = function(
+    "roomkit_is_alive(worker text)",
+    "boolean",
+    f"""
+BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND {ALIVE};
+    IF FOUND OR worker IS NULL THEN
+        RETURN FOUND;
+    END IF;
+    PERFORM FROM roomkit_leases l WHERE l.id = worker FOR SHARE;
+    PERFORM FROM roomkit_leases l WHERE l.id = worker AND {ALIVE};
+    RETURN FOUND;
+END""",
+)
+
+# All pending rows of a lane have one holder, if one that is alive, so any of them tells who that is. `worker`
+# is a committer who is alive, or NULL.
+_LANE = function(
+    "roomkit_lane(of_room bigint, of_channel text, worker text, OUT new_holder text, OUT new_handed boolean, "
+    "OUT is_direct boolean)",
+    "record",
+    f"""
+BEGIN
+    new_handed := false;
+    is_direct := false;
+    SELECT d.holder INTO new_holder FROM roomkit_deliveries d
+    WHERE d.room = of_room AND d.channel_id = of_channel AND {IN_LANE} LIMIT 1;
+    IF NOT FOUND THEN
+        new_holder := worker;
+        is_direct := worker IS NOT NULL;
+    ELSIF new_holder IS NOT NULL THEN
+        IF new_holder IS DISTINCT FROM worker AND NOT roomkit_is_alive(new_holder) THEN
+            new_holder := NULL;
+        ELSE
+            new_handed := new_holder IS DISTINCT FROM worker OR EXISTS (
+                SELECT FROM roomkit_deliveries d WHERE d.room = of_room AND d.channel_id = of_channel
+                AND {IN_LANE} AND d.handed
+            );
+            is_direct := NOT new_handed;
+        END IF;
+    END IF;
+END""",
+)
+
+_CLAIM = function(
+    "roomkit_claim(room_id text, worker text)",
+    "json",
+    f"""
+BEGIN
+    SELECT h.room INTO of_room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
+    WHERE r.id = room_id FOR NO KEY UPDATE OF h;
+    IF NOT FOUND OR NOT roomkit_is_alive(worker) THEN
+        RETURN '[]';
+    END IF;
+    -- One verdict on each holder, for all of its rows: else a lane might be torn.
+    SELECT coalesce(array_agg(h.holder), '{{}}') INTO dead FROM (
+        SELECT DISTINCT d.holder FROM roomkit_deliveries d
+        WHERE d.room = of_room AND {IN_LANE} AND d.holder IS NOT NULL
+    ) AS h WHERE NOT roomkit_is_alive(h.holder);
+    WITH mine AS MATERIALIZED (
+        SELECT d.seq FROM roomkit_deliveries d
+        WHERE d.room = of_room AND {IN_LANE}
+        AND (d.holder IS NULL OR d.holder = ANY(dead) OR (d.handed AND d.holder = worker))
+        ORDER BY d.seq FOR UPDATE OF d
+    ), taken AS (
+        UPDATE roomkit_deliveries d SET
+            claims = claims + (holder IS NOT NULL AND holder <> worker)::int, holder = worker, handed = false
+        FROM mine WHERE d.seq = mine.seq RETURNING d.seq
+    )
+    SELECT coalesce(json_agg(seq), '[]') INTO result FROM taken;
+    RETURN result;
+END""",
+    "    of_room bigint;\n    dead text[];\n    result json;",
+)
+
+_CLAIM_ALARMS = function(
+    "roomkit_claim_alarms(worker text, until timestamptz, at_most bigint)",
+    "json",
+    """
+BEGIN
+    IF NOT roomkit_is_alive(worker) THEN
+        RETURN '[]';
+    END IF;
+    SELECT coalesce(array_agg(h.holder), '{}') INTO dead FROM (
+        SELECT DISTINCT a.holder FROM roomkit_alarms a WHERE a.due_at <= until AND a.holder IS NOT NULL
+    ) AS h WHERE NOT roomkit_is_alive(h.holder);
+    WITH mine AS MATERIALIZED (
+        SELECT a.seq FROM roomkit_alarms a
+        WHERE a.due_at <= until AND (a.holder IS NULL OR a.holder = ANY(dead))
+        ORDER BY a.due_at, a.seq LIMIT at_most
+        FOR UPDATE OF a SKIP LOCKED
+    ), taken AS (
+        UPDATE roomkit_alarms a SET claims = claims + (holder IS NOT NULL)::int, holder = worker
+        FROM mine WHERE a.seq = mine.seq RETURNING a.seq
+    )
+    SELECT coalesce(json_agg(seq), '[]') INTO result FROM taken;
+    RETURN result;
+END""",
+    "    dead text[];\n    result json;",
+)
+
+_LEASES = (
+    function(
+        "roomkit_open_lease(worker text, seconds float8)",
+        "json",
+        """
+BEGIN
+    DELETE FROM roomkit_leases WHERE ends_at < clock_timestamp() - interval '1 hour';
+    INSERT INTO roomkit_leases (id, renewed_at, ends_at)
+    VALUES (worker, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds));
+    RETURN 'true';
+END""",
+    ),
+    function(
+        "roomkit_renew_lease(worker text, seconds float8)",
+        "json",
+        f"""
+BEGIN
+    PERFORM FROM roomkit_leases l WHERE l.id = worker FOR UPDATE;
+    UPDATE roomkit_leases l SET renewed_at = clock_timestamp(),
+        ends_at = clock_timestamp() + make_interval(secs => seconds)
+    WHERE l.id = worker AND {ALIVE};
+    RETURN to_json(FOUND);
+END""",
+    ),
+    function(
+        "roomkit_close_lease(worker text)",
+        "json",
+        f"""
+BEGIN
+    DELETE FROM roomkit_leases WHERE id = worker;
+    UPDATE roomkit_deliveries SET holder = NULL, handed = false WHERE seq = ANY(ARRAY(
+        SELECT d.seq FROM roomkit_deliveries d WHERE d.holder = worker AND {IS_HELD}
+        ORDER BY d.seq FOR UPDATE
+    ));
+    UPDATE roomkit_alarms SET holder = NULL WHERE holder = worker;
+    RETURN 'true';
+END""",
+    ),
+)
+
+LANES: Final = (
+    *_LEASES,
+    _SEEMS_ALIVE,
+    _IS_ALIVE,
+    _LANE,
+    _CLAIM,
+    _CLAIM_ALARMS,
+)
