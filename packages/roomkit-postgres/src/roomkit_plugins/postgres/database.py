@@ -145,6 +145,10 @@ class Database:
             connection = await self._patiently(partial(self._acquire, pool, deadline), deadline)
         try:
             yield connection
+        except FAILURES as error:
+            if _is_broken(error):
+                connection.terminate()  # the driver does not always know yet
+            raise
         finally:
             pool.release(connection)
 
@@ -224,7 +228,7 @@ class Database:
 
     def supervise[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work that `close` waits for."""
-        task = asyncio.create_task(work, name="postgres-write")
+        task = asyncio.create_task(work, name="postgres-write")  # supervised: close() waits
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -292,7 +296,9 @@ def _is_broken(error: BaseException) -> bool:
     state = getattr(error, "sqlstate", None)
     if state:
         return state in _ENDED or state.startswith("08")
-    return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, TimeoutError)
+    # InternalClientError is what a connection says that the server has ended while it was idle.
+    kinds = OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    return isinstance(error, kinds) and not isinstance(error, TimeoutError)
 
 
 def _now() -> float:

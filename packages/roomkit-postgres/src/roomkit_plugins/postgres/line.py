@@ -110,7 +110,7 @@ class Line[O: Order]:
         """See whether there is something to do."""
         self._news.set()
         if self._task is None and not self._closing.is_set():
-            self._task = asyncio.create_task(
+            self._task = asyncio.create_task(  # supervised: close() ends it
                 self._serve(), name=self._name
             )  # supervised: close() waits for it
 
