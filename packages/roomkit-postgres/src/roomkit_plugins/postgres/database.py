@@ -141,7 +141,8 @@ class Database:
             self._check_open()
             raise StoreUnavailableError(f"the store at {self._config.where} is not open")
 
-        if (connection := pool.idle()) is None:
+        connection: Connection = pool.idle()
+        if connection is None:
             connection = await self._patiently(partial(self._acquire, pool, deadline), deadline)
         try:
             yield connection
@@ -199,13 +200,13 @@ class Database:
         while True:
             if self._pool is None or self._closing is not None:
                 await self.open()
-            async with self._connection(deadline) as connection:
-                try:
+            try:
+                async with self._connection(deadline) as connection:
                     rows: list[Any] = await connection.fetch(query, *values)
                     return rows
-                except FAILURES as error:
-                    if not _is_broken(error) or _now() >= deadline:
-                        raise self._translated(error) from error
+            except FAILURES as error:
+                if not _is_broken(error) or _now() >= deadline:
+                    raise self._translated(error) from error
             self._forget()
 
     async def fetchrow(self, query: str, *values: Any) -> Any:
