@@ -80,7 +80,7 @@ def _stands_alone(session: nox.Session, name: str) -> bool:
     try:
         _sync(session, *alone, "--all-extras", *rebuilt)
         session.run("python", "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
-        _sync(session, *alone, "--group=test")
+        _sync(session, *alone, "--group=test", *rebuilt)
         session.run("pytest", f"packages/{name}/tests")
     except CommandFailed:
         return False
