@@ -9,7 +9,7 @@ from pathlib import Path
 
 async def test_killed_and_paused_workers_lose_nothing(dsn: str) -> None:
     """A short run of `python killed.py DSN KILLS SEED`."""
-    script = Path(__file__).parent / "killed.py"
+    script = Path(__file__).parent.parent / "killed.py"
     process = await asyncio.create_subprocess_exec(
         sys.executable, script, dsn, "8", "1", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

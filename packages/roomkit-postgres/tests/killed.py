@@ -1,4 +1,4 @@
-"""Workers that share rooms and die: `python killed.py DSN KILLS SEED`. Run by `test_killed.py`.
+"""Workers that share rooms and die: `python killed.py DSN KILLS SEED`. Run by `store/test_killed.py`.
 
 In each round two workers are forked. They commit for the same rooms, carry out deliveries and take over what
 others left, and say in a pipe what they do. One is killed at a random instant, in every other round after
