@@ -66,7 +66,7 @@ class Worker:
         ends: list[Delivery] = []
         for number in count():
             lease = self._lease
-            ends += [self._deliver(each.delivery) for each in await self._store.claim(room_id, lease)]
+            ends += [self._take_over(each.delivery) for each in await self._store.claim(room_id, lease)]
             key = f"{self._name}-{room_id}-{number}"
             committed = await self._store.commit(
                 Commit(
@@ -83,10 +83,14 @@ class Worker:
             refused = set(committed.completed.refused)
             for delivery in ends:
                 if delivery.id not in refused:
-                    self._say("ended", delivery.id)
+                    self._say("ended", delivery.id, str(delivery.claims))
             (event,) = committed.events
             rows = [Delivery.planned(event, target) for target in TARGETS]
             ends = [self._deliver(row) for row in rows if row.id not in committed.elsewhere]
+
+    def _take_over(self, delivery: Delivery) -> Delivery:
+        self._say("claimed", delivery.id, str(delivery.claims))
+        return self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> Delivery:
         self._say("began", delivery.room_id, delivery.channel_id, str(delivery.event_index))
@@ -180,7 +184,7 @@ async def finish(dsn: str) -> list[list[str]]:
                     said.append(["began", room_id, row.channel_id, str(row.event_index)])
                     done = await store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker)
                     assert not done.refused
-                    said.append(["ended", row.id])
+                    said.append(["ended", row.id, str(row.claims)])
         for state in (DeliveryState.PENDING, DeliveryState.FAILED):
             assert await store.list_deliveries(state=state) == [], "a delivery never ended"
     return said
@@ -198,6 +202,15 @@ def check_order(said: Sequence[Sequence[str]]) -> None:
                 lane.append(int(index))
 
 
+def check_fences(said: Sequence[Sequence[str]]) -> None:
+    """Assert that each delivery was ended once, and by the last who had taken it over."""
+    ended = {words[1]: int(words[2]) for words in said if words[0] == "ended"}
+    assert len(ended) == sum(words[0] == "ended" for words in said), "an end was taken twice"
+    for what, *words in said:
+        if what == "claimed" and words[0] in ended:
+            assert int(words[1]) <= ended[words[0]], f"{words[0]} was ended by one who had lost it"
+
+
 async def prepare(dsn: str) -> None:
     async with opened(dsn) as store:
         for room_id in ROOMS:
@@ -213,8 +226,7 @@ def main(dsn: str, kills: int, seed: int) -> None:
         acked = {(words[1], words[2]) for words in said if words[0] == "acked"}
         rows = asyncio.run(check(dsn, acked))
     said += asyncio.run(finish(dsn))
-    ended = [words[1] for words in said if words[0] == "ended"]
-    assert len(set(ended)) == len(ended), "the end of a delivery was taken twice"
+    check_fences(said)
     check_order(said)
     began = sum(words[0] == "began" for words in said)
     sys.stdout.write(
