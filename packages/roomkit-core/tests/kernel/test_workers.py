@@ -638,3 +638,25 @@ async def test_a_kit_starts_when_its_store_does(house: House) -> None:
         await stage.kit.create_room("r1")
     await stage.kit.create_room("r1")
     assert stage.kit._parts.lease.worker_id is not None
+
+
+async def test_a_large_inheritance_is_written_down_in_pieces(house: House, two: Any) -> None:
+    """However much a dead worker left, no single write keeps everybody else waiting."""
+    first, second = await two(delay=3600)
+    slow(second, "bob", 0)
+    for number in range(700):
+        await first.say(str(number), wait="committed")
+    await house.kill(first)
+    sizes: list[int] = []
+    complete = house.store.complete
+
+    async def measured(rows: Any, **given: Any) -> Any:
+        sizes.append(len(rows))
+        return await complete(rows, **given)
+
+    house.store.complete = measured
+    await asyncio.sleep(LEASE * 3)
+    assert heard(second, "bob") == [str(number) for number in range(700)]
+    assert {row.state for row in await second.kit.list_deliveries("r1", limit=1000)} == {SENT}
+    assert max(sizes) <= 200
+    assert sum(sizes) == 700

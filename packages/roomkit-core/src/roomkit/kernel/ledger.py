@@ -19,6 +19,8 @@ __all__ = ["Ledger"]
 
 _log = logging.getLogger("roomkit.kernel")
 _PAUSE = 1.0
+_MOST_AT_ONCE = 200
+"""How many ends go into one write: a takeover may have a great many at a time, and others wait for it."""
 
 
 class Ledger:
@@ -41,6 +43,9 @@ class Ledger:
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._alarms)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     async def ended(self, rows: Sequence[Delivery], alarms_done: Sequence[str] = ()) -> None:
         """Write down how deliveries ended, or have it written soon, as the store asks for.
@@ -67,8 +72,17 @@ class Ledger:
     def ride(self, commit: Commit) -> None:
         """Let a commit take along what waits."""
         if self._rows or self._alarms:
-            commit.completed, self._rows = self._rows, []
-            commit.alarms_done, self._alarms = self._alarms, []
+            commit.completed, commit.alarms_done = self._take()
+
+    def _take(self) -> tuple[list[Delivery], list[str]]:
+        """Take out what goes into one write."""
+        if len(self._rows) <= _MOST_AT_ONCE and len(self._alarms) <= _MOST_AT_ONCE:
+            rows, alarms = self._rows, self._alarms
+            self._rows, self._alarms = [], []  # bound: as at first
+            return rows, alarms
+        rows, self._rows = self._rows[:_MOST_AT_ONCE], self._rows[_MOST_AT_ONCE:]
+        alarms, self._alarms = self._alarms[:_MOST_AT_ONCE], self._alarms[_MOST_AT_ONCE:]
+        return rows, alarms
 
     def put_back(self, commit: Commit) -> None:
         """Keep what a commit that failed took along."""
@@ -92,23 +106,27 @@ class Ledger:
             self.on_receipts(completed.receipts)
 
     async def flush(self) -> None:
-        """Write down what waits, now. Raises StoreError, and keeps it."""
+        """Write down all that waits now. Raises StoreError, and keeps what is not written."""
+        waiting = max(len(self._rows), len(self._alarms))
         async with self._writing:
-            rows, self._rows = self._rows, []
-            alarms, self._alarms = self._alarms, []
-            if not rows and not alarms:
-                return
-            work = self._parts.store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms)
-            try:
-                completed = await self._parts.supervisor.complete(work, "ledger")
-            except StoreError:
-                self._rows[:0] = rows
-                self._alarms[:0] = alarms
-                raise
-            except Interrupted as interrupted:
-                self.written(interrupted.result)
-                raise
-            self.written(completed)
+            for _ in range(0, waiting, _MOST_AT_ONCE):
+                await self._write_some()
+
+    async def _write_some(self) -> None:
+        rows, alarms = self._take()
+        if not rows and not alarms:
+            return
+        work = self._parts.store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms)
+        try:
+            completed = await self._parts.supervisor.complete(work, "ledger")
+        except StoreError:
+            self._rows[:0] = rows
+            self._alarms[:0] = alarms
+            raise
+        except Interrupted as interrupted:
+            self.written(interrupted.result)
+            raise
+        self.written(completed)
 
     async def _write_soon(self) -> None:
         """Write what no commit has taken along when the store's delay has passed, until it is written."""
@@ -123,7 +141,7 @@ class Ledger:
                     continue
                 try:
                     await self.flush()
-                    pause = delay
+                    pause = delay if len(self) < _MOST_AT_ONCE else 0.0
                 except StoreError:
                     _log.warning(
                         "the ends of %s deliveries could not be written; it is tried again",

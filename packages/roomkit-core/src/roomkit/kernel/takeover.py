@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Takeover"]
 
 _log = logging.getLogger("roomkit.kernel")
-_MAX_UNDER_WAY = 5_000
+_MAX_UNDER_WAY = 1_000
 """How many claimed deliveries are worked on at a time: what is left of a dead worker may be a lot."""
 
 
@@ -116,9 +116,12 @@ class Takeover:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
-        """Wait while too much of what was claimed is under way."""
-        while sum(cascade.pending for cascade in self._under_way) > _MAX_UNDER_WAY:
-            await next(iter(self._under_way)).settled()
+        """Wait while too much of what was claimed is under way, or is not written down yet."""
+        ledger = self._parts.ledger
+        while len(ledger) + sum(cascade.pending for cascade in self._under_way) > _MAX_UNDER_WAY:
+            if self._under_way:
+                await next(iter(self._under_way)).settled()
+            await ledger.flush()
 
     async def _take_quietly(self, room_id: str) -> None:
         try:
