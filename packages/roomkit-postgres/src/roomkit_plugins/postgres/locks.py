@@ -34,7 +34,7 @@ logger = logging.getLogger("roomkit.postgres")
 
 _LOOK_AGAIN = 1.0
 """Seconds after which a waiter tries again though nobody called it: the holder may have died."""
-_COURTESY = 0.05
+_COURTESY = 0.01
 """Seconds that this process leaves a room to the others, when they waited while it had its turn."""
 _REMEMBERED = 1024
 
