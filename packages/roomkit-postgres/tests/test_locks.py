@@ -227,6 +227,24 @@ async def test_a_swallowed_session_does_not_keep_its_rooms(proxy: CutProxy, mana
         await task
 
 
+async def test_a_paused_process_does_not_keep_its_rooms(
+    managers: LockMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends a session that it hears nothing of; a token tells its holder from the next."""
+    monkeypatch.setattr(module, "_SILENCE", 0.3)
+    monkeypatch.setattr(module, "_PULSE", 3600.0)
+    paused = managers()
+    async with paused.locked("room") as token:
+        monkeypatch.setattr(module, "_PULSE", 0.05)
+        other = managers()
+        assert (await take(other, "room") or 0) > (token or 0)
+        assert paused.lost == 1
+        async with other.locked("another"):
+            began = asyncio.get_running_loop().time()
+            await until(lambda: asyncio.get_running_loop().time() > began + 0.6)
+        assert other.lost == 0, "it was heard of in time"
+
+
 async def test_a_restart_is_waited_for(postgres_server: PostgresServer, managers: LockMaker) -> None:
     """Who waits gets in on the server that came back, with a higher token."""
     dsn = postgres_server.ensure_running().create_database()

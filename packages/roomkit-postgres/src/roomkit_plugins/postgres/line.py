@@ -54,6 +54,10 @@ class Crew[O: Order](Protocol):
     """What works on a line."""
 
     @property
+    def pulse(self) -> float | None:
+        """After how many idle seconds to let the server hear from us; None for never."""
+
+    @property
     def is_on_duty(self) -> bool:
         """Whether the connection is to be restored when it breaks, though nobody asked for anything."""
 
@@ -110,9 +114,7 @@ class Line[O: Order]:
         """See whether there is something to do."""
         self._news.set()
         if self._task is None and not self._closing.is_set():
-            self._task = asyncio.create_task(  # supervised: close() ends it
-                self._serve(), name=self._name
-            )  # supervised: close() waits for it
+            self._task = asyncio.create_task(self._serve(), name=self._name)  # supervised: close() waits
 
     async def close(self) -> None:
         """End the connection in good order; orders that wait fail. Idempotent."""
@@ -131,7 +133,7 @@ class Line[O: Order]:
             while not self._closing.is_set():
                 if not self._orders and (self._connection is not None or not self._crew.is_on_duty):
                     self._news.clear()
-                    await self._news.wait()
+                    await self._idle()
                 elif self._connection is None:
                     await self._connect()
                 else:
@@ -139,6 +141,20 @@ class Line[O: Order]:
         finally:
             self._fail(self._orders, self._closed_error())
             await self._hang_up()
+
+    async def _idle(self) -> None:
+        """Wait for news; let the server hear from us meanwhile."""
+        try:
+            async with asyncio.timeout(self._crew.pulse if self._connection is not None else None):
+                await self._news.wait()
+            return
+        except TimeoutError:
+            connection = self._connection
+        if connection is not None:
+            try:
+                await connection.execute("SELECT")
+            except FAILURES as error:
+                self._lose(connection, translated(error, self._config.where))
 
     async def _work(self, connection: Connection) -> None:
         batch: list[O] = []

@@ -18,6 +18,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
 from roomkit_plugins.postgres.statements import (
+    END_WHEN_SILENT,
     FIND_FENCE,
     MAKE_FENCE,
     ORDERS,
@@ -34,6 +35,13 @@ logger = logging.getLogger("roomkit.postgres")
 
 _LOOK_AGAIN = 1.0
 """Seconds after which a waiter tries again though nobody called it: the holder may have died."""
+_SILENCE = 15.0
+"""Seconds after which the server ends a session that it hears nothing of, and its locks with it.
+
+A process that is paused keeps its connection, and would keep its rooms for as long.
+"""
+_PULSE = 5.0
+"""Seconds after which an idle session lets the server hear from it."""
 _COURTESY = 0.01
 """Seconds that this process leaves a room to the others, when they waited while it had its turn."""
 _REMEMBERED = 1024
@@ -310,10 +318,15 @@ class _Server:
     # -- what the line asks --------------------------------------------------------------------
 
     @property
+    def pulse(self) -> float | None:
+        return _PULSE
+
+    @property
     def is_on_duty(self) -> bool:
         return False
 
     async def prepare(self, connection: Connection) -> None:
+        await connection.execute(END_WHEN_SILENT, f"{int(_SILENCE * 1000)}ms")
         if not await connection.fetchval(FIND_FENCE):
             await connection.execute(MAKE_FENCE)
         await connection.execute(RAISE_FENCE)

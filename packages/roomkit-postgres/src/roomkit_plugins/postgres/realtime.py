@@ -235,6 +235,10 @@ class _Server:
     # -- what the line asks --------------------------------------------------------------------
 
     @property
+    def pulse(self) -> float | None:
+        return None
+
+    @property
     def is_on_duty(self) -> bool:
         return bool(self._topics)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import Final
 
-__all__ = ["FIND_FENCE", "MAKE_FENCE", "ORDERS", "RAISE_FENCE", "TERMINATE", "WHO_AM_I", "Act", "Answer"]
+__all__ = [
+    "END_WHEN_SILENT",
+    "FIND_FENCE",
+    "MAKE_FENCE",
+    "ORDERS",
+    "RAISE_FENCE",
+    "TERMINATE",
+    "WHO_AM_I",
+    "Act",
+    "Answer",
+]
 
 
 @unique
@@ -83,6 +93,12 @@ select set_config('synchronous_commit', 'on', true);
 select setval('roomkit_fence', greatest(now_us, last_value + 1000000))
 from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us) as clock, roomkit_fence
 """
+
+END_WHEN_SILENT: Final = """
+    select set_config('idle_session_timeout', $1, false)
+    where current_setting('server_version_num')::int >= 140000
+"""
+"""Before PostgreSQL 14 there is no such setting."""
 
 WHO_AM_I: Final = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
 
