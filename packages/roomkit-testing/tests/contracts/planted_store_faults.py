@@ -514,10 +514,7 @@ class LooksForReceiptsTooEarly(InMemoryStore):
 # -- leases and lanes -----------------------------------------------------------------------------
 
 
-@found_by(
-    "test_a_lease_holds_until_it_runs_out",
-    "test_any_sequence_of_calls_gives_what_the_reference_gives[ledger]",
-)
+@found_by("test_a_lease_holds_until_it_runs_out")
 class RevivesWorkers(InMemoryStore):
     async def renew_lease(self, worker_id: str, seconds: float) -> bool:
         lease = self._leases._leases.get(worker_id)
