@@ -11,7 +11,7 @@ import pytest
 from roomkit import RoomKit
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import InboundMessage, InboundResult
-from roomkit.models.enums import ChannelCategory, HookTrigger
+from roomkit.models.enums import ChannelCategory, DeliveryState, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.hook import HookResult
 from roomkit.plugins import PluginManager
@@ -109,6 +109,7 @@ async def test_the_store_is_all_a_kit_needs(postgres_dsn: str) -> None:
         await kits[0].attach_channel("r1", name)
     await kits[0].attach_channel("r1", "bot", category=ChannelCategory.INTELLIGENCE)
     await asyncio.gather(*(say(kits[number % 2], str(number)) for number in range(20)))
+    await _settled(postgres_dsn)
     for kit in kits:
         await kit.close()
     timeline = await _timeline(postgres_dsn)
@@ -124,6 +125,13 @@ async def test_the_store_is_all_a_kit_needs(postgres_dsn: str) -> None:
 
 def _echo() -> Callable[[RoomEvent, object], str]:
     return lambda event, _context: f"re: {text_of(event.content)}"
+
+
+async def _settled(dsn: str) -> None:
+    """Wait until nothing is open at any worker: a call waits only for what its own carries out."""
+    async with PostgresStore(dsn) as store, asyncio.timeout(30):
+        while await store.list_deliveries(state=DeliveryState.PENDING, limit=1):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # other processes
 
 
 async def _timeline(dsn: str) -> list[RoomEvent]:
