@@ -59,6 +59,12 @@ def exports(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def cost(session: nox.Session) -> None:
+    """Count what a message costs; `-- --write` stores the counts as the new limits."""
+    session.run("python", "-m", "tests.tree.cost", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def kill(session: nox.Session) -> None:
     """Kill, pause and cut off workers, 200 times for each store; `-- 1000` for more."""
     kills = session.posargs[0] if session.posargs else "200"

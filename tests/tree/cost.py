@@ -1,0 +1,320 @@
+"""Counts what a message costs: statements, tasks, validated models and calls of our own functions.
+
+Counts do not depend on the machine, so they can guard where times cannot. `cost.toml` holds the most that
+each scenario may cost; `python -m tests.tree.cost` prints what it costs now, `--write` stores that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import sys
+import tempfile
+import tomllib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from inspect import iscoroutinefunction
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from pydantic_core import SchemaValidator
+
+from roomkit.abc.store import ConversationStore
+from roomkit.kernel.kit import RoomKit
+from roomkit.memory.store import InMemoryStore
+from roomkit.models.ai import AIResponse, AITool, AIToolCall
+from roomkit.models.content import TextContent
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.enums import ChannelCategory, DeliveryState, HookExecution, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.models.hook import HookResult
+from roomkit.plugins import PluginManager
+from roomkit_plugins.ai import AIChannel
+from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.testing import MockAIProvider, VirtualClock, run_virtual
+from roomkit_plugins.websocket import StreamMessage, WebSocketChannel
+
+__all__ = ["FILE", "MESSAGES", "SCENARIOS", "limits", "measured"]
+
+FILE = Path(__file__).with_name("cost.toml")
+MESSAGES = 10
+"""How many messages are counted together, so that what is done for every few messages shows."""
+_WARM_UP = 6
+_ROOM = "support-4711"
+_TOOL = 4  # one of the ids that sys.monitoring leaves to programs
+_OURS = re.compile(r"/(?:roomkit|roomkit_plugins/(?!testing/)[a-z_]+)/[^/].*\.py$")
+_LATE = 3600.0
+_ANSWER = "It left our warehouse this morning and arrives tomorrow."
+_NO_PLUGINS = PluginManager(entry_points=())
+
+type Costs = dict[str, int]
+
+
+class Meter:
+    """Counts calls, tasks and models while it is on; `statements` is for the store to count."""
+
+    def __init__(self) -> None:
+        self.functions = self.tasks = self.models = self.statements = 0
+
+    def entered(self, code: CodeType, _offset: int) -> object:
+        """Count a function of ours, and ask for no more events of others."""
+        if _OURS.search(code.co_filename) is None:
+            return sys.monitoring.DISABLE
+        self.functions += 1
+        return None
+
+    def called(self, _code: CodeType, _offset: int, callee: object, _argument: object) -> None:
+        """Count new tasks, and validations of records."""
+        if callee is asyncio.Task:
+            self.tasks += 1
+        elif _validates(callee):
+            self.models += 1
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Count what happens inside."""
+        monitoring = sys.monitoring
+        events = monitoring.events
+        monitoring.use_tool_id(_TOOL, "cost")
+        monitoring.register_callback(_TOOL, events.PY_START, self.entered)
+        monitoring.register_callback(_TOOL, events.CALL, self.called)
+        monitoring.set_events(_TOOL, events.PY_START | events.CALL)
+        before = self.statements
+        try:
+            yield
+        finally:
+            self.statements -= before
+            monitoring.set_events(_TOOL, events.NO_EVENTS)
+            monitoring.free_tool_id(_TOOL)
+
+    @property
+    def costs(self) -> Costs:
+        """The counts, by the names that `cost.toml` gives them."""
+        return {
+            "functions": self.functions,
+            "models": self.models,
+            "statements": self.statements,
+            "tasks": self.tasks,
+        }
+
+
+def _validates(callee: object) -> bool:
+    name = getattr(callee, "__name__", "")
+    if name not in ("validate_python", "validate_json"):
+        return False
+    owner = getattr(callee, "__objclass__", None) or type(getattr(callee, "__self__", None))
+    return owner is SchemaValidator
+
+
+class _Sink:
+    """The far end of a socket: it has the JSON made."""
+
+    async def send(self, connection_id: str, event: RoomEvent) -> None:
+        assert event.json_bytes
+
+    async def send_frame(self, connection_id: str, frame: StreamMessage) -> None:
+        assert frame.json_bytes
+
+
+class _CountingStore(InMemoryStore):
+    """Counts what the kernel asks it for: each is a statement in a store that has some."""
+
+    meter: Meter
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if not name.startswith("_") and iscoroutinefunction(found) and hasattr(ConversationStore, name):
+            object.__getattribute__(self, "meter").statements += 1
+        return found
+
+
+class _SharedStore(_CountingStore):
+    """Says that it outlives its workers, and gathers outcomes for the next commit."""
+
+    write_delay = _LATE
+
+    @property
+    def is_process_local(self) -> bool:
+        return False
+
+
+async def _allow(event: RoomEvent, context: RoomContext) -> HookResult:
+    return HookResult.allow()
+
+
+async def _observe(event: RoomEvent, context: RoomContext) -> None:
+    return None
+
+
+async def _lookup(name: str, arguments: Mapping[str, Any]) -> str:
+    return "arrives tomorrow"
+
+
+def _calling(number: int) -> AIResponse:
+    call = AIToolCall(id=f"call{number}", name="lookup", arguments={})
+    return AIResponse(content="", finish_reason="tool_calls", tool_calls=[call])
+
+
+@asynccontextmanager
+async def _kit(
+    meter: Meter, store: ConversationStore | None = None, *, sockets: int = 2
+) -> AsyncIterator[RoomKit]:
+    if store is None:
+        store = _CountingStore()
+    if isinstance(store, _CountingStore):
+        store.meter = meter
+    kit = RoomKit(store=store, plugins=_NO_PLUGINS, clock=VirtualClock(), single_process=True)
+    async with kit:
+        await kit.create_room(room_id=_ROOM)
+        for number in range(sockets):
+            channel = WebSocketChannel(f"ws{number}")
+            kit.register_channel(channel)
+            await kit.attach_channel(_ROOM, channel.channel_id)
+            name = f"socket {number}"
+            channel.register_connection(name, _Sink().send, room_id=_ROOM, participant_id=name)
+        yield kit
+
+
+def _plain(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
+    return _kit(meter)
+
+
+@asynccontextmanager
+async def _gated(meter: Meter) -> AsyncIterator[RoomKit]:
+    async with _kit(meter) as kit:
+        kit.hook(HookTrigger.BEFORE_BROADCAST)(_allow)
+        yield kit
+
+
+@asynccontextmanager
+async def _observed(meter: Meter) -> AsyncIterator[RoomKit]:
+    async with _kit(meter) as kit:
+        kit.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC)(_observe)
+        yield kit
+
+
+def _wide(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
+    return _kit(meter, sockets=12)
+
+
+def _shared(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
+    return _kit(meter, _SharedStore())
+
+
+@asynccontextmanager
+async def _answered(meter: Meter, **provider: Any) -> AsyncIterator[RoomKit]:
+    async with _kit(meter, sockets=1) as kit:
+        made = {"responses": [_ANSWER], **provider}
+        tools = made.pop("tools", ())
+        kit.register_channel(AIChannel("bot", provider=MockAIProvider(**made), tools=tools))
+        await kit.attach_channel(_ROOM, "bot", category=ChannelCategory.INTELLIGENCE)
+        yield kit
+
+
+def _streamed(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
+    return _answered(meter, streaming=True, chunk_size=5)
+
+
+def _tools(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
+    tool = AITool(name="lookup", description="Find a parcel.")
+    answers = [_calling(1), _calling(2), AIResponse(content=_ANSWER, finish_reason="stop")]
+    return _answered(meter, ai_responses=answers, tools=[(tool, _lookup)])
+
+
+@asynccontextmanager
+async def _in_sqlite(meter: Meter) -> AsyncIterator[RoomKit]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = SQLiteStore(f"{folder}/rooms.db")
+        store.write_delay = _LATE
+
+        def count(_statement: str) -> None:
+            meter.statements += 1
+
+        def watch(connection: sqlite3.Connection) -> None:
+            connection.set_trace_callback(count)
+
+        async with _kit(meter, store) as kit:
+            database = store._database
+            for connection in (database._writer, *database._readers):
+                assert connection is not None
+                await connection.run(watch)
+            yield kit
+
+
+SCENARIOS: dict[str, Callable[[Meter], AbstractAsyncContextManager[RoomKit]]] = {
+    "message": _plain,
+    "message-gated": _gated,
+    "message-observed": _observed,
+    "message-twelve-channels": _wide,
+    "message-shared-store": _shared,
+    "message-sqlite": _in_sqlite,
+    "agent": _answered,
+    "agent-streamed": _streamed,
+    "agent-two-tool-rounds": _tools,
+}
+
+_THREADED = {"message-sqlite"}
+"""Scenarios with threads, which need real time: how calls interleave there is chance, statements are not."""
+
+
+def measured(name: str) -> Costs:
+    """Return what ten messages of a scenario cost, in a room in use."""
+    meter = Meter()
+    if name not in _THREADED:
+        run_virtual(_measure(meter, SCENARIOS[name]))
+        return meter.costs
+    asyncio.run(_measure(meter, SCENARIOS[name]))
+    return {"statements": meter.statements}
+
+
+async def _measure(meter: Meter, scenario: Callable[[Meter], AbstractAsyncContextManager[RoomKit]]) -> None:
+    async with scenario(meter) as kit:
+        await _say(kit, _WARM_UP)
+        with meter.on():
+            await _say(kit, MESSAGES)
+
+
+async def _say(kit: RoomKit, messages: int) -> None:
+    for _ in range(messages):
+        message = InboundMessage(
+            channel_id="ws0",
+            sender_id="socket 0",
+            connection_id="socket 0",
+            content=TextContent(body="Is my parcel on its way?"),
+        )
+        result = await kit.process_inbound(message, room_id=_ROOM)
+        assert result.event is not None
+        assert result.error is None
+        assert all(one.state is not DeliveryState.FAILED for one in result.delivery_results.values())
+
+
+def limits() -> dict[str, Costs]:
+    """Return what `cost.toml` allows."""
+    return tomllib.loads(FILE.read_text())
+
+
+_HEAD = """\
+# The most that ten messages of each scenario of `cost.py` may cost: calls of our own functions, validations
+# of records, statements of the store, tasks. A count is raised only in the commit that needs it, and its message
+# says why; lower counts are stored by `uv run nox -s cost -- --write`, so that a gain is kept.
+"""
+
+
+def _table(name: str, counts: Costs) -> str:
+    return f"\n[{name}]\n" + "".join(f"{what} = {count}\n" for what, count in counts.items())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print what each scenario costs now; with `--write`, into `cost.toml`."""
+    text = _HEAD + "".join(_table(name, measured(name)) for name in SCENARIOS)
+    if "--write" in arguments:
+        FILE.write_text(text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
