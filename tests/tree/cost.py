@@ -298,8 +298,8 @@ def limits() -> dict[str, Costs]:
 
 _HEAD = """\
 # The most that ten messages of each scenario of `cost.py` may cost: calls of our own functions, validations
-# of records, statements of the store, tasks. A count is raised only in the commit that needs it, and its message
-# says why; lower counts are stored by `uv run nox -s cost -- --write`, so that a gain is kept.
+# of records, statements of the store, tasks. A count is raised only in the commit that needs it, and its
+# message says why; lower ones are stored by `uv run nox -s cost -- --write`, so that a gain is kept.
 """
 
 
