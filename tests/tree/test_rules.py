@@ -8,7 +8,7 @@ import pytest
 
 from tests.tree.exports import generate
 from tests.tree.rules import ALL, Rule, imports, naming, packages, public, testing
-from tests.tree.rules.code import collections_are_bounded, tasks_are_supervised
+from tests.tree.rules.code import collections_are_bounded, logs_are_discreet, tasks_are_supervised
 from tests.tree.source import Tree
 
 CLEAN = {
@@ -289,6 +289,15 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         collections_are_bounded,
         {f"{CODE}/channel.py": "@lru_cache(maxsize=None)\ndef f(): ...\n"},
         "lru_cache",
+    ),
+    *(
+        (logs_are_discreet, {f"{CODE}/channel.py": f"{line}\n"}, "writes raw text")
+        for line in (
+            "_log = logging.getLogger(__name__)",
+            "from logging import getLogger",
+            "logging.warning('%s', error)",
+            "traceback.print_exception(error)",
+        )
     ),
     (
         testing.tests_are_told,

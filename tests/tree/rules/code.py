@@ -11,6 +11,10 @@ STARTERS = ("create_task", "ensure_future")
 OUTSIDE_A_KIT = ("roomkit.kernel.supervisor", "roomkit_plugins.testing")
 """The supervisor itself, and what only tests run."""
 
+OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")
+"""Where the loggers are made, and what only tests run."""
+LOG_CALLS = ("debug", "info", "warning", "error", "critical", "exception", "log")
+
 
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
     """Nobody starts a task the kit does not know, without a comment `# supervised:` on who waits for it."""
@@ -33,6 +37,30 @@ def collections_are_bounded(tree: Tree) -> Iterator[str]:
                 if not any("# bound:" in line for line in lines):
                     place = tree.place(module, node.lineno)
                     yield f"{place}: {what} has no bound; give it one, or say `# bound: why`"
+
+
+def logs_are_discreet(tree: Tree) -> Iterator[str]:
+    """Every logger comes from `roomkit.abc.log`, which escapes and withholds what is foreign."""
+    for module in tree.sources:
+        if module.name.startswith(OWN_LOGGERS):
+            continue
+        for node in ast.walk(module.syntax):
+            if call := _logs_raw(node):
+                place = tree.place(module, getattr(node, "lineno", 1))
+                yield f"{place}: {call} writes raw text from outside; use roomkit.abc.log.get_logger"
+
+
+def _logs_raw(node: ast.AST) -> str | None:
+    match node:
+        case ast.Attribute(attr="getLogger" | "lastResort" | "LoggerAdapter", value=ast.Name(id="logging")):
+            return f"logging.{node.attr}"
+        case ast.Call(func=ast.Attribute(attr=level, value=ast.Name(id="logging"))) if level in LOG_CALLS:
+            return f"logging.{level}"
+        case ast.Attribute(attr=name, value=ast.Name(id="traceback")) if name.startswith("print_"):
+            return f"traceback.{name}"
+        case ast.ImportFrom(module="logging", names=names):
+            return next((f"logging.{one.name}" for one in names if one.name == "getLogger"), None)
+    return None
 
 
 def _starts_a_task(node: ast.AST) -> str | None:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
+    from roomkit.abc.log import Quoted as Quoted
+    from roomkit.abc.log import get_logger as get_logger
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
@@ -204,6 +206,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
+    from roomkit.models.printable import printable as printable
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -565,6 +568,7 @@ HOMES = {
     "PydanticAIProvider": "roomkit_plugins.pydantic_ai",
     "PyroscopeProfiler": "roomkit_plugins.pyroscope",
     "PythonMixerProvider": "roomkit_plugins.voice",
+    "Quoted": "roomkit.abc.log",
     "Qwen3ASRProvider": "roomkit_plugins.qwen",
     "Qwen3TTSProvider": "roomkit_plugins.qwen",
     "QwenSTTProvider": "roomkit_plugins.qwen",
@@ -778,6 +782,7 @@ HOMES = {
     "get_ai_context": "roomkit.ai_docs",
     "get_conversation_state": "roomkit_plugins.agents",
     "get_llms_txt": "roomkit.ai_docs",
+    "get_logger": "roomkit.abc.log",
     "is_bot_added": "roomkit_plugins.teams",
     "is_valid_phone": "roomkit_plugins.sms",
     "narrowest": "roomkit.models.visibility",
@@ -797,6 +802,7 @@ HOMES = {
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
     "pause_before": "roomkit.abc.retry",
+    "printable": "roomkit.models.printable",
     "retry_with_backoff": "roomkit.abc.retry",
     "run_virtual": "roomkit_plugins.testing",
     "sees": "roomkit.models.visibility",

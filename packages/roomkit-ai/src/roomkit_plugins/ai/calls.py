@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIToolResultPart
 from roomkit.models.enums import HookTrigger
 from roomkit.models.tool import ToolUse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["all_repeated", "run_calls"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 MAX_RESULT_CHARS = 120_000
 MAX_ERROR_CHARS = 2_000

@@ -5,11 +5,11 @@ There is one loop. Whether a provider streams only decides how the pieces of its
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIMessage, StreamDone
 from roomkit_plugins.ai.calls import all_repeated, run_calls
 from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["answer"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 
 async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:

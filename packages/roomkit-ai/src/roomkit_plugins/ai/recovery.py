@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.abc.retry import pause_before
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recovery"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 
 class Recovery:

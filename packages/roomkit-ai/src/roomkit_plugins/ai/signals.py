@@ -7,9 +7,9 @@ view, which names none, does.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIThinkingPart
 from roomkit.models.enums import EphemeralEventType, HookTrigger
 from roomkit.models.realtime import EphemeralEvent
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Signals"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 RESULT_PREVIEW = 500
 THINKING_PREVIEW = 1000

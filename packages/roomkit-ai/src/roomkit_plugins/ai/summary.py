@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.abc.memory import MemoryProvider, MemoryResult
 from roomkit.models.ai import AIContext, AIMessage
 from roomkit.models.channel import ChannelBinding
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CompactingMemory"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 MAX_ROOMS = 1024
 REFILL = 0.5

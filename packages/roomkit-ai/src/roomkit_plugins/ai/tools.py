@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.log import get_logger
 from roomkit.models.ai import AITool
 from roomkit_plugins.ai.errors import UnknownToolError
 from roomkit_plugins.ai.policy import ToolPolicy
@@ -32,7 +32,7 @@ __all__ = [
     "with_handlers",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger("roomkit.ai")
 
 running_call: ContextVar[ToolUse] = ContextVar("running_call")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
 from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnthropicAIProvider"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger("roomkit.anthropic")
 
 
 class AnthropicAIProvider(AIProvider):

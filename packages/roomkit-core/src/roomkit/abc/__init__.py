@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
+    from roomkit.abc.log import Quoted as Quoted
+    from roomkit.abc.log import get_logger as get_logger
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
@@ -134,6 +136,7 @@ else:
             "ProcessTimeoutError",
             "Provider",
             "ProviderError",
+            "Quoted",
             "RCSDeliveryResult",
             "RCSProvider",
             "RealtimeBackend",
@@ -174,6 +177,7 @@ else:
             "VoiceNotConfiguredError",
             "WebhookRejected",
             "WhatsAppProvider",
+            "get_logger",
             "pause_before",
             "retry_with_backoff",
         ],

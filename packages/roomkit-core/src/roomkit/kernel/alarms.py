@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from roomkit.abc.errors import RoomNotFoundError
+from roomkit.abc.log import get_logger
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import FrozenDict
 
@@ -30,7 +30,7 @@ __all__ = [
     "timers_alarm",
 ]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 _BEGUN = "begun"
 _SUSPICIOUS_STARTS = 3
 _RETRY_SECONDS = 60.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.log import get_logger
 from roomkit.kernel.scope import innermost_gate, outside
 from roomkit.models.framework_event import FrameworkEvent
 
@@ -64,7 +64,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
 """Every type the core emits, and what it says; `"*"` subscribes to all of them."""
 
 _BACKLOG = 1000
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 
 type FrameworkHandler = Callable[[FrameworkEvent], Awaitable[None]]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import HookRegistrationError
+from roomkit.abc.log import get_logger
 from roomkit.kernel.deadline import Deadline, is_cancelled
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
 
-_log = logging.getLogger("roomkit.hooks")
+_log = get_logger("roomkit.hooks")
 
 type HookFn = Callable[[Any, "RoomContext"], Awaitable[Any]]
 
@@ -82,6 +82,11 @@ class HookFailure:
     error: str
     timed_out: bool = False
     cause: Exception | None = None
+
+    @property
+    def told(self) -> str | Exception:
+        """What to log: the exception of the hook's own code, whose text the log withholds, or our text."""
+        return self.error if self.cause is None or self.timed_out else self.cause
 
 
 @dataclass(slots=True)
@@ -337,7 +342,7 @@ class HookEngine:
         if self._on_failure is not None:
             self._on_failure(failure, room_id)
         else:
-            _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.error)
+            _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.told)
 
 
 def _ordered(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError
+from roomkit.abc.log import get_logger
 from roomkit.models.enums import (
     ChannelDirection,
     ChannelType,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict"]
 
-_log = logging.getLogger("roomkit.identity")
+_log = get_logger("roomkit.identity")
 
 type IdentityHookFn = Callable[
     ["RoomEvent", "RoomContext", IdentityResult], Awaitable[IdentityHookResult | None]
@@ -144,11 +144,10 @@ class IdentityDesk:
                 channel_type=result.channel_type or event.source.channel_type,
             )
         except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
-            error = (
-                f"no answer within {seconds} s" if limit.expired() else f"{type(raised).__name__}: {raised}"
-            )
-        _log.warning("identity resolution on channel %s: %s", message.channel_id, error)
-        if limit.expired():
+            late, error = limit.expired(), f"{type(raised).__name__}: {raised}"
+            why = f"no answer within {seconds} s" if late else raised
+            _log.warning("identity resolution on channel %s: %s", message.channel_id, why)
+        if late:
             self._parts.events.emit("identity_timeout", **about, timeout=seconds)
         else:
             self._parts.events.emit("identity_error", **about, error=error)
@@ -190,7 +189,7 @@ class IdentityDesk:
                     decision = await hook.fn(event, context, result)
             except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
                 # A sender cannot be let in by a hook that broke: what it would have said is unknown.
-                _log.warning("identity hook %s failed: %r", hook.name, error)
+                _log.warning("identity hook %s failed: %s", hook.name, error)
                 self._parts.events.emit(
                     "hook_error",
                     room_id=event.room_id,

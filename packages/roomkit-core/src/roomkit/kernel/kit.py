@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
@@ -23,6 +22,7 @@ from roomkit.abc.errors import (
     RoomClosedError,
     StoreError,
 )
+from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.alarms import AFTER_BROADCAST, RETENTION, ROOM_TIMERS, Alarms
 from roomkit.kernel.answers import Answers
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoomKit"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 _SHORTEST_PERIOD = 1.0
 
 
@@ -399,7 +399,7 @@ class RoomKit:
         self._events.emit("background_error", task=name, error=f"{type(error).__name__}: {error}")
 
     def _hook_failure(self, failure: HookFailure, room_id: str | None) -> None:
-        _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.error)
+        _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.told)
         self._events.emit(
             "hook_timeout" if failure.timed_out else "hook_error",
             room_id=room_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from roomkit.abc.errors import (
     StoreLockedError,
     StoreReadOnlyError,
 )
+from roomkit.abc.log import get_logger
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 _CLEAN = (
     DuplicateEventError,
     EventNotFoundError,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import StoreError
+from roomkit.abc.log import get_logger
 from roomkit.kernel.supervisor import Interrupted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 _PAUSE = 1.0
 _MOST_AT_ONCE = 200
 """How many ends go into one write: a takeover may have a great many at a time, and others wait for it."""

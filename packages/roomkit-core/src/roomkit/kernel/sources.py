@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.log import get_logger
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sources"]
 
-_log = logging.getLogger("roomkit.sources")
+_log = get_logger("roomkit.sources")
 _STOP_SECONDS = 10.0
 
 
@@ -131,7 +131,7 @@ class Sources:
                     delay, attached.attempts = attached.restart_delay, 0
                 attached.attempts += 1
                 failure = f"{type(error).__name__}: {error}"
-                _log.warning("source %s broke: %s", attached.source.name, failure)
+                _log.warning("source %s broke: %s", attached.source.name, error)
                 self._tell("source_error", channel_id, attached, error=failure, attempt=attached.attempts)
                 if self._exhausted(attached):
                     attached.exhausted = failure

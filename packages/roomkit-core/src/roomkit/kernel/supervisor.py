@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from roomkit.abc.log import get_logger
+
 __all__ = ["Interrupted", "Supervisor"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 
 
 class Supervisor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import RoomKitError
+from roomkit.abc.log import get_logger
 from roomkit.kernel.cascade import Cascade, Run
 from roomkit.kernel.lanes import Job
 from roomkit.kernel.plan import Target
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Takeover"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 _MAX_UNDER_WAY = 1_000
 """How many claimed deliveries are worked on at a time: what is left of a dead worker may be a lot."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.log import get_logger
 from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.models.base import new_id
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InMemoryRealtime"]
 
-logger = logging.getLogger("roomkit.realtime")
+logger = get_logger("roomkit.realtime")
 
 _FAILED = "A subscriber of %s failed on the %s event %s"
 

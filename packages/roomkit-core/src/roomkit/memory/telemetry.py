@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryProvider
 from roomkit.models.base import new_id
 from roomkit.models.telemetry import Attr, SpanKind
 
 __all__ = ["ConsoleTelemetryProvider", "NoopTelemetryProvider"]
 
-logger = logging.getLogger("roomkit.telemetry")
+logger = get_logger("roomkit.telemetry")
 
 MAX_OPEN_SPANS = 10_000
 _PRIVATE = frozenset({Attr.STT_TEXT, Attr.DELIVERY_RECIPIENT, Attr.DELIVERY_ERROR})

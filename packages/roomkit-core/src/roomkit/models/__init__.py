@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
+    from roomkit.models.printable import printable as printable
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -241,6 +242,7 @@ else:
             "freeze",
             "narrowest",
             "new_id",
+            "printable",
             "sees",
             "text_of",
             "utcnow",

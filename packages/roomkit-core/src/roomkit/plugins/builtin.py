@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import TYPE_CHECKING
 
+from roomkit.abc.log import get_logger
 from roomkit.plugins.failure_log import log_failures
 from roomkit.plugins.hookspecs import hookimpl
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.plugins.doctor import DoctorReport
     from roomkit.plugins.registry import Registry
 
-logger = logging.getLogger("roomkit.plugins")
+logger = get_logger("roomkit.plugins")
 
 
 @hookimpl

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
+
+from roomkit.abc.log import Quoted, get_logger
 
 if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILURES", "log_failures"]
 
-_log = logging.getLogger("roomkit.kernel")
+_log = get_logger("roomkit.kernel")
 
 FAILURES = (
     "delivery_failed",
@@ -22,6 +23,9 @@ FAILURES = (
     "source_exhausted",
 )
 """The framework events that are logged as warnings; hooks, sources and background work log themselves."""
+
+_QUOTING = ("error", "last_error")
+"""What may quote a message, or what a vendor answered about it. The ledger has it."""
 
 
 def log_failures(kit: RoomKit) -> None:
@@ -40,5 +44,9 @@ async def _warn(event: FrameworkEvent) -> None:
         )
         if value is not None
     )
-    why = ", ".join(f"{name}={value}" for name, value in event.data.items())
-    _log.warning("%s: %s (%s)", event.type, where, why)
+    why = ", ".join(f"{name}={value}" for name, value in event.data.items() if name not in _QUOTING)
+    said = " ".join(str(value) for name, value in event.data.items() if name in _QUOTING)
+    if said:
+        _log.warning("%s: %s (%s): %s", event.type, where, why, Quoted(said))
+    else:
+        _log.warning("%s: %s (%s)", event.type, where, why)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import roomkit
+from roomkit.abc.log import get_logger
 from roomkit.plugins.absence import absence, remedy
 from roomkit.plugins.components import Clash, Component, ComponentKind, ComponentState, Plugin
 from roomkit.plugins.discovery import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from roomkit.plugins.commands import Commands
     from roomkit.plugins.doctor import DoctorReport
 
-logger = logging.getLogger("roomkit.plugins")
+logger = get_logger("roomkit.plugins")
 
 HOOK_TIMEOUT = 30.0
 """Seconds that one plugin's start-up or shutdown may take."""

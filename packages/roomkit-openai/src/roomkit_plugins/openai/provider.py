@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.wire.answer import collect
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAIAIProvider", "create_vllm_provider"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger("roomkit.openai")
 
 
 class _API(Protocol):

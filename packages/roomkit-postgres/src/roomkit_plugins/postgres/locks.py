@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import get_running_loop
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import Self, override
 
 from roomkit.abc.errors import LockLostError, StoreError
 from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.log import get_logger
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
@@ -31,7 +31,7 @@ from roomkit_plugins.postgres.statements import (
 
 __all__ = ["PostgresLockManager"]
 
-logger = logging.getLogger("roomkit.postgres")
+logger = get_logger("roomkit.postgres")
 
 _LOOK_AGAIN = 1.0
 """Seconds after which a waiter tries again though nobody called it: the holder may have died."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import count
@@ -13,6 +12,7 @@ from typing import Self, override
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError, StoreError
+from roomkit.abc.log import get_logger
 from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.realtime import EphemeralEvent
@@ -21,7 +21,7 @@ from roomkit_plugins.postgres.line import Connection, Line, Order
 
 __all__ = ["PostgresRealtime"]
 
-logger = logging.getLogger("roomkit.postgres")
+logger = get_logger("roomkit.postgres")
 
 MAX_EVENT_BYTES = 1_000_000
 _PART = 7900

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, override
 
+from roomkit.abc.log import get_logger
 from roomkit_plugins.redis.config import RedisConfig
 from roomkit_plugins.redis.link import Link, Question
 from roomkit_plugins.redis.scripts import RELEASE, RENEW
@@ -16,7 +16,7 @@ from roomkit_plugins.redis.server import Server
 
 __all__ = ["MEMORY", "Lease", "Leases", "RoomKeys"]
 
-logger = logging.getLogger("roomkit.redis")
+logger = get_logger("roomkit.redis")
 
 MEMORY = 7 * 24 * 3600 * 1000
 """How long the last token of an idle room is kept, in milliseconds; later the clock alone is above it."""

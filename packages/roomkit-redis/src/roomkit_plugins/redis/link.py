@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,11 +11,12 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError
+from roomkit.abc.log import get_logger
 from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, is_transient, send
 
 __all__ = ["Link", "Pause", "Question"]
 
-logger = logging.getLogger("roomkit.redis")
+logger = get_logger("roomkit.redis")
 
 _BATCH = 256
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from redis.asyncio.connection import AbstractConnection
+from roomkit.abc.log import get_logger
 from roomkit_plugins.redis.link import Pause
 from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, send
 
 __all__ = ["Listener"]
 
-logger = logging.getLogger("roomkit.redis")
+logger = get_logger("roomkit.redis")
 
 type Hearer = Callable[[bytes, bytes], Awaitable[None]]
 """Is shown the channel and the message, one at a time, in the order of the server."""

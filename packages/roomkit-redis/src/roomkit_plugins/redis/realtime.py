@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from hashlib import blake2b
 from itertools import count
 from typing import Any, override
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.base import new_id
@@ -20,7 +20,7 @@ from roomkit_plugins.redis.server import TROUBLE, Server
 
 __all__ = ["RedisRealtime"]
 
-logger = logging.getLogger("roomkit.redis")
+logger = get_logger("roomkit.redis")
 
 _FRESH = 5.0
 """Seconds after which a signal that could not be sent is not worth sending."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.websocket.frames import StreamChunk
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Evict", "FanOut", "Supervise"]
 
-_log = logging.getLogger("roomkit.websocket")
+_log = get_logger("roomkit.websocket")
 
 type Supervise = Callable[[asyncio.Task[None], str], None]
 """Takes over a task that did not end at once: whoever it is sees to its end."""

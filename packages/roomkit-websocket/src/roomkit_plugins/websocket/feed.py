@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from roomkit.abc.log import get_logger
 from roomkit.models.enums import EventStatus, EventType
 from roomkit.models.visibility import admits
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoomFeed", "may_show"]
 
-_log = logging.getLogger("roomkit.websocket")
+_log = get_logger("roomkit.websocket")
 
 _PAGE = 100
 _FIRST_PAUSE = 0.1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
+from roomkit.abc.log import get_logger
 from roomkit_plugins.websocket.bus import Broken, BusMessage, Committed, Growing, Rebound
 
 __all__ = ["LONGEST_TEXT", "Outboxes"]
 
-_log = logging.getLogger("roomkit.websocket")
+_log = get_logger("roomkit.websocket")
 
 LONGEST_TEXT = 1000
 """Characters of an answer that one message carries."""

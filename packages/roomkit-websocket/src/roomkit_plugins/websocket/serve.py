@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from roomkit.abc.errors import ChannelNotFoundError, InvalidInputError, RoomNotFoundError
+from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
 from roomkit_plugins.websocket.protocol import encode
 from roomkit_plugins.websocket.running import note_closed, note_started
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Authenticate", "SocketRequest", "WebSocketServer"]
 
-_log = logging.getLogger("roomkit.websocket.server")
+_log = get_logger("roomkit.websocket.server")
 
 
 @dataclass(slots=True, frozen=True)

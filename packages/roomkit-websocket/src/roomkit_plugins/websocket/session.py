@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import ConnectionClosed
 
 from roomkit.abc.errors import KitClosedError, RoomKitError
+from roomkit.abc.log import get_logger
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.visibility import admits
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_log = logging.getLogger("roomkit.websocket.server")
+_log = get_logger("roomkit.websocket.server")
 _PAGE = 100
 _HELD = 1000
 _ANSWERS = 64

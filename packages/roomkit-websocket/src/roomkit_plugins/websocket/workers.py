@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
 from roomkit.models.visibility import admits
 from roomkit_plugins.websocket.bus import Broken, Bus, BusMessage, Committed, Growing, NotOurs, Rebound
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers"]
 
-_log = logging.getLogger("roomkit.websocket")
+_log = get_logger("roomkit.websocket")
 
 _PATIENCE = 2.0
 _FIRST_PAUSE = 0.1
