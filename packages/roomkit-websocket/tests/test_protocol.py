@@ -224,6 +224,7 @@ def test_clients_see_what_is_theirs(frame):
     """No vendor's payload, no other client's key or connection, no text that was taken back."""
     encoded = encode(frame)
     assert SECRET.encode() not in encoded
+    assert SECRET.encode() not in frame.json_bytes  # what other web frameworks send
     document = json.loads(encoded)
     event = document.get("event", {"id": FULL.id, "index": 3})
     assert document["type"] == ("event" if isinstance(frame, RoomEvent) else frame.type)

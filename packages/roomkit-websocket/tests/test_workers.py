@@ -242,8 +242,8 @@ async def test_a_message_on_the_bus_gives_no_rights(town):
     hidden = stored.replace(id="forged", index=stored.index + 1, visibility="internal")
     elsewhere = hidden.replace(room_id="other", visibility="all")
     bodies = [
-        {"kind": "committed", "index": hidden.index, "event": hidden.json_bytes.decode()},
-        {"kind": "committed", "index": hidden.index, "event": elsewhere.json_bytes.decode()},
+        {"kind": "committed", "index": hidden.index, "event": hidden.model_dump_json()},
+        {"kind": "committed", "index": hidden.index, "event": elsewhere.model_dump_json()},
         {"kind": "committed", "index": 10**9},
         {"kind": "committed", "index": -5},
         {"kind": "committed", "index": "x"},

@@ -74,6 +74,7 @@ class ChannelServices(ABC):
 
         None when there is no such room, or the channel is not attached to it. Every event of an
         index up to `latest_index` is committed: fewer than `limit` events leave none of them out.
+        Events say what they say now: former contents of edits are not in them.
         """
         return None
 

@@ -37,6 +37,7 @@ from roomkit.kernel.lease import Lease
 from roomkit.kernel.ledger import Ledger
 from roomkit.kernel.participants import Participants
 from roomkit.kernel.parts import Parts, Settings
+from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
 from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
@@ -577,11 +578,12 @@ class RoomKit:
     ) -> list[RoomEvent]:
         """Return a page of a room's timeline in order of index, all of it or as one channel sees it.
 
-        Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
+        A channel sees what an event says now; what it said before edits is in the operator's timeline
+        and in exports. Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
         """
         await self._rooms.get(room_id)
         reader = await self.get_binding(room_id, as_channel) if as_channel is not None else None
-        return await self._parts.store.list_events(
+        events = await self._parts.store.list_events(
             room_id,
             offset,
             limit,
@@ -591,6 +593,7 @@ class RoomKit:
             reader=reader,
             newest_first=newest_first,
         )
+        return events if reader is None else await as_read(self._parts.store, events)
 
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         """Return the tasks of a room."""

@@ -210,9 +210,8 @@ def shown(event: RoomEvent) -> RoomEvent:
     source = event.source.replace(
         raw_payload=EMPTY, connection_id=None, external_id=None, provider_message_id=None
     )
-    amendment = event.amendment.replace(former_contents=()) if event.amendment is not None else None
-    return event.replace(
-        source=source, metadata=EMPTY, channel_data=_NO_CHANNEL_DATA, block_reason=None, amendment=amendment
+    return event.without_former_contents().replace(
+        source=source, metadata=EMPTY, channel_data=_NO_CHANNEL_DATA, block_reason=None
     )
 
 

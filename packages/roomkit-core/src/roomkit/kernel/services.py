@@ -9,6 +9,7 @@ from roomkit.abc.services import ChannelServices, Excerpt, GateOutcome
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.reading import as_read
 from roomkit.kernel.settling import note
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.kernel.writer import Draft, injected_entry
@@ -108,7 +109,7 @@ class KitServices(ChannelServices):
         if after_index is None or after_index >= latest_index:
             return Excerpt(binding, latest_index)
         events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
-        return Excerpt(binding, latest_index, events)
+        return Excerpt(binding, latest_index, await as_read(store, events))
 
     @override
     def report(

@@ -172,7 +172,8 @@ class Settling:
             return Answer(self._parts.clock.now() + timedelta(seconds=_LOOK_AGAIN_SECONDS))
         record = await store.load(event.room_id, recent=RECENT_EVENTS)
         if record is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
-            await self.observe(HookTrigger.AFTER_BROADCAST, event, record, Cascade(), event.source)
+            shown = event.without_former_contents()
+            await self.observe(HookTrigger.AFTER_BROADCAST, shown, record, Cascade(), event.source)
         return Answer(None, changed=True)
 
     async def observe(

@@ -181,7 +181,8 @@ class Takeover:
             by_event.setdefault(each.event.id, []).append(each)
         launch: list[Callable[[], None]] = []  # bound: the events claimed
         for group in by_event.values():
-            run = Run(cascade, group[0].event, record, [each.delivery.channel_id for each in group])
+            event = group[0].event.without_former_contents()
+            run = Run(cascade, event, record, [each.delivery.channel_id for each in group])
             run.resumed = True
             cascade.hold()
             jobs: list[tuple[Job, Lane]] = []  # bound: the event's targets

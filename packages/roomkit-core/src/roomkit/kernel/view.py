@@ -86,7 +86,7 @@ class RecordContext(RoomContext):
         if self._seen is None:
             reader, hidden = self.reader, self._hidden
             self._seen = tuple(
-                event
+                event if event.amendment is None else event.without_former_contents()
                 for event in self._record.recent(RECENT_EVENTS)
                 if event.id not in hidden and (reader is None or sees(reader, event))
             )

@@ -84,7 +84,7 @@ class RoomContext:
             events = recent() if callable(recent) else recent
             reader = self.reader
             if reader is not None:
-                events = [event for event in events if sees(reader, event)]
+                events = [event.without_former_contents() for event in events if sees(reader, event)]
             recent = self._recent = tuple(events)
         return recent
 

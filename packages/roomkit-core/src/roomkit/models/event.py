@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 from pydantic_core import to_json
@@ -17,6 +18,23 @@ __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Gene
 
 SYSTEM_CHANNEL_ID = "system"
 """The source of events the framework makes; it is never registered or attached."""
+
+
+# What a client is not shown: vendors' payloads and ids, other clients' connections and keys, who else may
+# see an event, the former words of what was edited, and what a model cost.
+_PRIVATE_OF_SOURCE = {"raw_payload", "external_id", "provider_message_id", "connection_id"}
+_PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser leaves out
+    "source": _PRIVATE_OF_SOURCE,
+    "channel_data": True,
+    "idempotency_key": True,
+    "response_visibility": True,
+    "visibility": True,
+    "addressed_to": True,
+    "blocked_by": True,
+    "block_reason": True,
+    "amendment": {"former_contents": True},
+    "generation": {"usage": True, "provider": True, "model": True, "error_code": True},
+}
 
 
 class EventSource(Record):
@@ -37,6 +55,10 @@ class EventSource(Record):
     provider: str | None = None
     provider_message_id: str | None = None
     raw_payload: Json = EMPTY
+
+    def client_view(self) -> dict[str, Any]:
+        """Return what a client may see of the source, as JSON values; see `RoomEvent.client_view`."""
+        return self.model_dump(mode="json", exclude=_PRIVATE_OF_SOURCE, exclude_none=True)
 
 
 class ChannelData(Record):
@@ -113,10 +135,22 @@ class RoomEvent(Record):
     generation: Generation | None = None
     amendment: Amendment | None = None
 
+    def client_view(self) -> dict[str, Any]:
+        """Return what a client may see of the event, as JSON values: what is sent to browsers and apps.
+
+        It lacks vendors' payloads and ids, connection ids, idempotency keys, visibility, the former
+        contents of an edit, and which model answered at what cost. Fields that are None are absent.
+        Whether the client may see the event at all is decided before, by whom it is delivered to.
+        """
+        return self.model_dump(mode="json", exclude=_PRIVATE, exclude_none=True)
+
     @cached_property
     def json_bytes(self) -> bytes:
-        """The event as UTF-8 JSON, encoded once however many readers write it to a wire."""
-        return to_json(self)
+        """`client_view` as UTF-8 JSON, encoded once however many clients it is written to.
+
+        To store or audit the whole event, use `model_dump_json`.
+        """
+        return to_json(self, exclude=_PRIVATE, exclude_none=True)
 
     @property
     def is_history(self) -> bool:
@@ -151,6 +185,16 @@ class RoomEvent(Record):
             edited_at=at, amended_by=by, former_contents=(*before.former_contents, self.content)
         )
         return self.replace(content=content, amendment=amendment)
+
+    def without_former_contents(self) -> Self:
+        """Return the event as its readers see it: without what it said before it was edited.
+
+        Former contents are for export and audit. The event itself is returned when it has none.
+        """
+        amendment = self.amendment
+        if amendment is None or not amendment.former_contents:
+            return self
+        return self.replace(amendment=amendment.replace(former_contents=()))
 
     def redacted(self, at: datetime) -> Self:
         """Return what is left of an event whose contents and author are to be forgotten.

@@ -118,10 +118,10 @@ class Bus:
 def _fields(message: BusMessage) -> dict[str, Any]:
     match message:
         case Committed(index, event):
-            body = None if event is None else event.json_bytes
-            if body is None or len(body) > LONGEST_EVENT:
+            body = None if event is None else event.model_dump_json()
+            if body is None or len(body.encode()) > LONGEST_EVENT:
                 return {"kind": "committed", "index": index}
-            return {"kind": "committed", "index": index, "event": body.decode()}
+            return {"kind": "committed", "index": index, "event": body}
         case Growing(stream_id, offset, text, start, visibility):
             fields = {"kind": "growing", "stream_id": stream_id, "offset": offset, "text": text}
             if start is not None:

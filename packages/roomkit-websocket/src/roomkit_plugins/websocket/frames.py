@@ -28,7 +28,7 @@ type StreamErrorCode = Literal["answer_failed", "answer_cancelled", "answer_with
 
 @dataclass(slots=True, frozen=True)
 class _StreamFrame:
-    """A frame that is encoded once, however many connections it is written to."""
+    """A frame that is encoded once, as a client may see it, however many connections it is written to."""
 
     room_id: str
     stream_id: str
@@ -36,7 +36,7 @@ class _StreamFrame:
 
     @property
     def json_bytes(self) -> bytes:
-        """The frame as UTF-8 JSON, encoded at first use."""
+        """The frame as a client may see it, in UTF-8 JSON, encoded at first use."""
         encoded = self._json
         if encoded is None:
             encoded = to_json(self._fields())
@@ -60,7 +60,7 @@ class StreamStart(_StreamFrame):
             "type": self.type,
             "room_id": self.room_id,
             "stream_id": self.stream_id,
-            "source": self.source,
+            "source": self.source.client_view(),
             "event_id": self.event_id,
         }
 
@@ -97,7 +97,7 @@ class StreamEnd(_StreamFrame):
             "type": self.type,
             "room_id": self.room_id,
             "stream_id": self.stream_id,
-            "event": self.event,
+            "event": self.event.client_view(),
         }
 
 

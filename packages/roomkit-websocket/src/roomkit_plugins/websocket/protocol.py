@@ -37,8 +37,8 @@ it gets neither further events nor answers under way, only signals and acknowled
 of the room's newest event is answered with the error `index_ahead`, and the client is shown what
 happens from then on.
 
-Clients never see what is not theirs to see: vendors' payloads and ids, other clients' connections
-and keys, former contents of what was edited, usage of models.
+Events are written as `RoomEvent.client_view` has them: without vendors' payloads and ids, other clients'
+connections and keys, former contents of what was edited, usage of models.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.models.content import DeleteContent, EditContent, EventContent, TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EventType
-from roomkit.models.event import EventSource, RoomEvent
-from roomkit_plugins.websocket.frames import StreamEnd, StreamStart
+from roomkit.models.event import RoomEvent
 
 if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent
@@ -75,20 +74,6 @@ __all__ = [
 
 _SPEAKABLE = frozenset({"text", "rich", "media", "location", "audio", "video", "composite"})
 _LONGEST_NAME = 512
-_HIDDEN_OF_SOURCE = {"raw_payload", "external_id", "provider_message_id", "connection_id"}
-_HIDDEN: dict[str, Any] = {
-    "source": _HIDDEN_OF_SOURCE,
-    "channel_data": True,
-    "idempotency_key": True,
-    "response_visibility": True,
-    "visibility": True,
-    "addressed_to": True,
-    "blocked_by": True,
-    "block_reason": True,
-    "amendment": {"former_contents": True},
-    "generation": {"usage": True, "provider": True, "model": True, "error_code": True},
-}
-
 _content: TypeAdapter[Any] = TypeAdapter(EventContent, config={"defer_build": True})
 
 
@@ -296,20 +281,7 @@ def _first_problem(error: ValidationError | RecursionError) -> str:
 def encode(frame: Frame) -> bytes:
     """Return an event or a stream frame as a client may see it, in UTF-8 JSON."""
     if isinstance(frame, RoomEvent):
-        return b'{"type":"event","event":' + _public_event(frame) + b"}"
-    if isinstance(frame, StreamEnd):
-        opening = to_json({"type": frame.type, "room_id": frame.room_id, "stream_id": frame.stream_id})
-        return opening[:-1] + b',"event":' + _public_event(frame.event) + b"}"
-    if isinstance(frame, StreamStart):
-        opening = to_json(
-            {
-                "type": frame.type,
-                "room_id": frame.room_id,
-                "stream_id": frame.stream_id,
-                "event_id": frame.event_id,
-            }
-        )
-        return opening[:-1] + b',"source":' + _public_source(frame.source) + b"}"
+        return b'{"type":"event","event":' + frame.json_bytes + b"}"
     return frame.json_bytes
 
 
@@ -355,11 +327,3 @@ def error_frame(code: str, message: str, *, next_step: str, client_id: str | Non
     if client_id is not None:
         frame["client_id"] = client_id
     return to_json(frame)
-
-
-def _public_event(event: RoomEvent) -> bytes:
-    return event.model_dump_json(exclude=_HIDDEN, exclude_none=True).encode()
-
-
-def _public_source(source: EventSource) -> bytes:
-    return source.model_dump_json(exclude=_HIDDEN_OF_SOURCE, exclude_none=True).encode()
