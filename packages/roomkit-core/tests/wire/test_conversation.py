@@ -133,3 +133,25 @@ def test_the_speaker_stands_before_what_is_said() -> None:
     assert labelled(of("user", said)) == (said,)
     loop = checked(HELLO, of("assistant", CALL), of("user", RESULT, name="Ann"))
     assert labelled(loop.messages[-1]) == (RESULT,)
+
+
+def test_only_the_message_to_be_answered_can_hold_an_image_that_is_refused() -> None:
+    """In an older message a note stands for it; results of tools after it do not make it older."""
+    film = AIImagePart(url="data:image/heic;base64,aGk=")
+
+    def problem(part: AIImagePart) -> str | None:
+        return "no HEIC here" if part is film else None
+
+    loop = [of("assistant", CALL), of("user", RESULT)]
+    older = [of("user", film, CAT), of("assistant", AITextPart(text="?")), HELLO]
+    for messages in (older, [*older, *loop]):
+        context = AIContext(messages=messages)
+        found = conversation(context, Origin("acme"), vision=True, image_problem=problem)
+        assert parts_of(found.messages[0]) == (AITextPart(text="[image: image/heic]"), CAT)
+        blind = conversation(context, Origin("acme"), vision=False)
+        assert all(isinstance(part, AITextPart) for part in parts_of(blind.messages[0]))
+    for messages in ([of("user", film)], [of("user", film), *loop]):
+        context = AIContext(messages=messages)
+        with pytest.raises(ProviderError, match="no HEIC here") as caught:
+            conversation(context, Origin("acme"), vision=True, image_problem=problem)
+        assert caught.value.error_code is ErrorCode.UNSUPPORTED_CONTENT

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import AIContext, AITool
 from roomkit.wire.origin import Origin
-from roomkit.wire.tools import ToolNames, arguments, object_schema, tool_choice
+from roomkit.wire.tools import CallIds, ToolNames, arguments, object_schema, tool_choice
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 
 ORIGIN = Origin("acme")
@@ -26,6 +26,21 @@ def test_names_go_round(names: list[str], longest: int) -> None:
     assert all(len(name) <= longest and name.isascii() and " " not in name for name in written)
     assert [known.from_wire(name) for name in written] == names
     assert known.from_wire("invented by the model") == "invented by the model"
+
+
+@PROPERTY
+@given(st.lists(st.text(alphabet="ab.:é _\ud83d", max_size=80), unique=True))
+def test_ids_of_calls_are_taken_and_pairs_match(ids: list[str]) -> None:
+    """Each gets an id the API takes, the same in every request, and never that of another."""
+    written = [CallIds(r"[a-zA-Z0-9_-]{1,64}").to_wire(one) for one in ids]
+    assert written == [CallIds(r"[a-zA-Z0-9_-]{1,64}").to_wire(one) for one in ids]
+    assert len(set(written)) == len(ids)
+    assert all(0 < len(one) <= 64 and one.isascii() and not set(one) & set(".: ") for one in written)
+
+
+def test_an_id_that_the_api_takes_stays() -> None:
+    """Some models want their own back."""
+    assert CallIds(r"(?s:.){1,40}").to_wire("functions.weather:0") == "functions.weather:0"
 
 
 def test_the_choice_is_among_the_tools() -> None:

@@ -1,8 +1,8 @@
 """From an answer of the Messages API, whole or streamed, to our models.
 
 https://platform.claude.com/docs/en/build-with-claude/streaming (Nov 2026). Pure: no network, no SDK.
-Unknown events and blocks are skipped, as the vendor asks; known ones of the wrong shape raise
-ProviderError.
+Unknown events and blocks are skipped, as the vendor asks, and null is absent; known ones of the
+wrong shape raise ProviderError.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.models.base import new_id
 from roomkit.wire.answer import collect
 from roomkit.wire.origin import Origin
 from roomkit.wire.reading import JSONReader, count
@@ -53,6 +54,8 @@ class MessageStream(JSONReader):
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._open: dict[int, tuple[dict[str, Any], list[str]]] = {}  # bound: one message
+        self._opened = -1
+        self._called = False
 
     def whole(self, body: bytes) -> Iterator[StreamEvent]:
         """Yield what a whole message tells, `StreamDone` last."""
@@ -61,7 +64,9 @@ class MessageStream(JSONReader):
             raise api_error(200, message, {}, origin=self.origin)
         if message.get("type") != "message":
             raise self.origin.bad_response("not a message")
-        for block in self.as_list(message.get("content"), "'content'"):
+        if message.get("content") is None and not message.get("stop_reason"):
+            raise self.origin.bad_response("a message with neither content nor a stop reason")
+        for block in self.optional_list(message.get("content"), "'content'"):
             yield from self._block(self.as_object(block, "a content block"))
         yield self._ended(message)
 
@@ -69,28 +74,30 @@ class MessageStream(JSONReader):
         """Yield what an event tells. What comes after the end is not looked at."""
         if self.done is not None:
             return
-        event = self.parse(data)
+        if data.strip() == "[DONE]":  # proxies that speak several APIs end every stream so
+            self._end(self._message)
+            return
+        event = self.parse_event(data)
+        if event is None:
+            return
         match event.get("type"):
             case "message_start":
-                self._message = self.as_object(event.get("message"), "'message'")
-                self._usage = dict(self.as_object(self._message.get("usage"), "'usage'"))
+                self._message = self.optional_object(event.get("message"), "'message'")
+                self._usage = _said(self._message.get("usage"))
             case "content_block_start":
-                self._open[self._index(event)] = (
-                    self.as_object(event.get("content_block"), "'content_block'"),
-                    [],
-                )
+                self._opened += 1
+                block = self.as_object(event.get("content_block"), "'content_block'")
+                self._open[self._index(event)] = (block, [])
             case "content_block_delta":
-                yield from self._delta(self._index(event), self.as_object(event.get("delta"), "'delta'"))
+                delta = self.optional_object(event.get("delta"), "'delta'")
+                yield from self._delta(self._index(event), delta)
             case "content_block_stop":
                 yield from self._stop(self._index(event))
             case "message_delta":
-                self._message |= self.as_object(event.get("delta"), "'delta'")
-                changed = self.as_object(event.get("usage"), "'usage'")
-                self._usage |= {name: tokens for name, tokens in changed.items() if tokens is not None}
+                self._message |= self.optional_object(event.get("delta"), "'delta'")
+                self._usage |= _said(event.get("usage"))
             case "message_stop":
-                if self._open:
-                    raise self.origin.bad_response("the message ended inside a block")
-                self.done = self._ended({**self._message, "usage": self._usage})
+                self._end(self._message)
             case "error":
                 raise api_error(200, event, {}, origin=self.origin)
 
@@ -100,14 +107,19 @@ class MessageStream(JSONReader):
             raise self.origin.bad_response("the stream stopped before the end of the message")
         return self.done
 
+    def _end(self, message: dict[str, Any]) -> None:
+        if self._open:
+            raise self.origin.bad_response("the message ended inside a block")
+        self.done = self._ended({**message, "usage": self._usage})
+
     def _block(self, block: dict[str, Any]) -> Iterator[StreamEvent]:
         match block.get("type"):
             case "text":
-                yield StreamTextDelta(self.as_text(block.get("text"), "'text'"))
+                yield from self._text(block)
             case "thinking":
                 signature = block.get("signature")
                 yield StreamThinkingDelta(
-                    self.as_text(block.get("thinking"), "'thinking'"),
+                    self.optional_text(block.get("thinking"), "'thinking'"),
                     signature if isinstance(signature, str) else None,
                 )
             case "redacted_thinking":
@@ -116,19 +128,27 @@ class MessageStream(JSONReader):
                 yield self._call(block, block.get("input"))
 
     def _ended(self, message: dict[str, Any]) -> StreamDone:
-        """Read how a message ended and what it cost."""
-        reason = message.get("stop_reason")
-        if not isinstance(reason, str):
-            raise self.origin.bad_response("a message that does not say why it stopped")
+        """Read how a message ended and what it cost. One that does not say why is a whole one."""
+        reason = self.optional_text(message.get("stop_reason"), "'stop_reason'")
         known = ("id", "model", "stop_sequence", "stop_details")
         metadata = {name: message[name] for name in known if message.get(name) is not None}
         if self.origin.request_id:
             metadata["request_id"] = self.origin.request_id
+        if reason:
+            metadata["finish_reason"] = reason
         return StreamDone(
-            finish_reason=_FINISH.get(reason, "error"),
+            finish_reason=_FINISH.get(reason, "error") if reason else self._unsaid_reason,
             usage=_usage(message.get("usage")),
-            metadata={**metadata, "finish_reason": reason},
+            metadata=metadata,
         )
+
+    @property
+    def _unsaid_reason(self) -> str:
+        return "tool_calls" if self._called else "stop"
+
+    def _text(self, holder: dict[str, Any]) -> Iterator[StreamEvent]:
+        if text := self.optional_text(holder.get("text"), "'text'"):
+            yield StreamTextDelta(text)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> Iterator[StreamEvent]:
         if index not in self._open:
@@ -136,13 +156,13 @@ class MessageStream(JSONReader):
         pieces = self._open[index][1]
         match delta.get("type"):
             case "text_delta":
-                yield StreamTextDelta(self.as_text(delta.get("text"), "'text'"))
+                yield from self._text(delta)
             case "thinking_delta":
-                yield StreamThinkingDelta(self.as_text(delta.get("thinking"), "'thinking'"))
+                yield StreamThinkingDelta(self.optional_text(delta.get("thinking"), "'thinking'"))
             case "signature_delta":
-                pieces.append(self.as_text(delta.get("signature"), "'signature'"))
+                pieces.append(self.optional_text(delta.get("signature"), "'signature'"))
             case "input_json_delta":
-                pieces.append(self.as_text(delta.get("partial_json"), "'partial_json'"))
+                pieces.append(self.optional_text(delta.get("partial_json"), "'partial_json'"))
 
     def _stop(self, index: int) -> Iterator[StreamEvent]:
         if index not in self._open:
@@ -161,13 +181,24 @@ class MessageStream(JSONReader):
     def _call(self, block: dict[str, Any], given: object) -> StreamToolCall:
         given_arguments, invalid = arguments(given)
         name = self._names.from_wire(self.as_text(block.get("name"), "'name'"))
-        return StreamToolCall(self.as_text(block.get("id"), "'id'"), name, given_arguments, invalid=invalid)
+        self._called = True
+        identity = self.optional_text(block.get("id"), "'id'") or f"call_{new_id()}"
+        return StreamToolCall(identity, name, given_arguments, invalid=invalid)
 
     def _index(self, event: dict[str, Any]) -> int:
+        """Return which block an event belongs to; one without a number, to the last that began."""
         value = event.get("index")
+        if value is None:
+            return self._opened
         if not isinstance(value, int):
             raise self.origin.bad_response("'index' is not a number")
         return value
+
+
+def _said(usage: object) -> dict[str, Any]:
+    """Return what an event counts; it informs only, so anything odd counts nothing."""
+    counts = usage if isinstance(usage, dict) else {}
+    return {name: tokens for name, tokens in counts.items() if tokens is not None}
 
 
 def _usage(usage: object) -> dict[str, int]:

@@ -57,9 +57,12 @@ def api_error(
 def _classify(status: int, kind: str, said: str, detail: str) -> ErrorCode:
     if detail in _SPENT:
         return ErrorCode.QUOTA
-    # The one error without a code of its own (checked 2026-11-22); its wording is documented.
+    # An error without a code of its own (checked 2026-11-22); its wording is documented.
     if kind == "invalid_request_error" and said.startswith("prompt is too long"):
         return ErrorCode.CONTEXT_OVERFLOW
+    # Nor has a picture that cannot be decoded (checked 2026-11-29).
+    if kind == "invalid_request_error" and said == "Could not process image":
+        return ErrorCode.UNSUPPORTED_CONTENT
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     return code_for_status(status) if status >= 400 else ErrorCode.SERVER

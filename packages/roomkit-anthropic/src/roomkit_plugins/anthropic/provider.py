@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
+from roomkit.wire.halves import Halves
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
 from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
@@ -89,13 +90,15 @@ class AnthropicAIProvider(AIProvider):
         request = self._request(context)
         async with self._response(request, stream=True) as response:
             stream = MessageStream(request.names, origin=_origin(response))
-            decoder = SSEDecoder(stream.origin)
+            decoder, halves = SSEDecoder(stream.origin), Halves()
             async for chunk in response.iter_bytes():
                 for data in decoder.feed(chunk):
                     for item in stream.feed(data):
-                        yield item
-            done = stream.end()
-        yield done
+                        for event in halves.feed(item):
+                            yield event
+            rest = list(halves.feed(stream.end()))
+        for event in rest:
+            yield event
 
     async def close(self) -> None:
         """Close the connections; what is under way fails. Idempotent."""

@@ -6,11 +6,9 @@ would refuse, or take for something else, is refused here with what to change.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from roomkit.abc.errors import ErrorCode
 from roomkit.models.ai import (
     AIContext,
     AIImagePart,
@@ -22,7 +20,8 @@ from roomkit.models.ai import (
     AIToolResultPart,
 )
 from roomkit.wire.conversation import conversation, labelled, parts_of
-from roomkit.wire.tools import ToolNames, object_schema, tool_choice
+from roomkit.wire.images import inline_image, is_fetched
+from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.anthropic.config import AnthropicConfig
 from roomkit_plugins.anthropic.errors import ORIGIN
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
@@ -33,7 +32,7 @@ type Block = dict[str, Any]
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_DATA_URL = re.compile(r"data:([^;,]+);base64,(.+)", re.DOTALL)
+_IDS = CallIds(r"[a-zA-Z0-9_-]{1,64}")
 _LONGEST_NAME = 128
 _OPENING = "(The conversation begins with the assistant's message.)"
 
@@ -132,7 +131,9 @@ def _tool_choice(config: AnthropicConfig, context: AIContext, names: ToolNames) 
 
 def _conversation(context: AIContext, names: ToolNames, *, vision: bool) -> tuple[str, list[Block]]:
     """Write the system prompt and the messages, one for each turn of a side."""
-    checked = conversation(context, ORIGIN, vision=vision, is_mute=_is_foreign_thought)
+    checked = conversation(
+        context, ORIGIN, vision=vision, is_mute=_is_foreign_thought, image_problem=_image_problem
+    )
     turns: list[Block] = []
     for message in checked.messages:
         role = "assistant" if message.role == "assistant" else "user"
@@ -154,10 +155,11 @@ def _block(part: AIPart, names: ToolNames) -> Block:
         case AIImagePart():
             return _image(part)
         case AIToolResultPart():
-            result = {"type": "tool_result", "tool_use_id": part.tool_call_id, "content": part.result}
+            result = {"type": "tool_result", "tool_use_id": _IDS.to_wire(part.tool_call_id)}
+            result["content"] = part.result
             return {**result, "is_error": True} if part.is_error else result
         case AIToolCallPart():
-            call = {"type": "tool_use", "id": part.id, "name": names.to_wire(part.name)}
+            call = {"type": "tool_use", "id": _IDS.to_wire(part.id), "name": names.to_wire(part.name)}
             return {**call, "input": dict(part.arguments)}
         case AIThinkingPart():
             return _thought(part)
@@ -177,21 +179,24 @@ def _is_foreign_thought(part: AIPart) -> bool:
     return part.signature is None or part.signature.startswith("{")  # JSON: another vendor's
 
 
-def _image(part: AIImagePart) -> Block:
-    if part.url.startswith(("http://", "https://")):
-        return {"type": "image", "source": {"type": "url", "url": part.url}}
-    inline = _DATA_URL.fullmatch(part.url)
+def _image_problem(part: AIImagePart) -> str | None:
+    """Return why Claude cannot be sent an image, None when it can."""
+    if is_fetched(part):
+        return None
+    inline = inline_image(part)
     if inline is None:
-        raise ORIGIN.refused(
-            f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data: with base64",
-            error_code=ErrorCode.UNSUPPORTED_CONTENT,
-        )
-    media_type = part.mime_type or inline[1]
-    if media_type not in _IMAGES:
-        raise ORIGIN.refused(
-            f"Claude does not read images of the type {media_type}; convert it to one of "
-            f"{', '.join(_IMAGES)}",
-            error_code=ErrorCode.UNSUPPORTED_CONTENT,
-        )
-    source = {"type": "base64", "media_type": media_type, "data": inline[2]}
+        return f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data: with base64"
+    if inline.media_type in _IMAGES:
+        return None
+    return (
+        f"Claude does not read images of the type {inline.media_type}; convert it to one of "
+        f"{', '.join(_IMAGES)}"
+    )
+
+
+def _image(part: AIImagePart) -> Block:
+    inline = inline_image(part)
+    if inline is None:
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    source = {"type": "base64", "media_type": inline.media_type, "data": inline.data}
     return {"type": "image", "source": source}

@@ -14,6 +14,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.wire.halves import joined
 
 __all__ = ["collect"]
 
@@ -22,7 +23,7 @@ def collect(events: Iterable[StreamEvent]) -> AIResponse:
     """Make the whole answer that the events tell. Thinking up to a signature is one part."""
     response = AIResponse(content="")
     thought = ""
-    for event in events:
+    for event in joined(events):
         match event:
             case StreamThinkingDelta():
                 thought += event.thinking

@@ -16,6 +16,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.wire.images import image_note
 from roomkit.wire.origin import Origin
 
 __all__ = ["Conversation", "conversation", "labelled", "parts_of"]
@@ -44,22 +45,30 @@ def conversation(
     *,
     vision: bool,
     is_mute: Callable[[AIPart], bool] = lambda part: False,
+    image_problem: Callable[[AIImagePart], str | None] = lambda part: None,
 ) -> Conversation:
     """Check the conversation's shape. Raises ProviderError for one that no vendor takes.
 
-    Each part is one its role can hold, images are for models with vision, each tool call has an id
-    of its own and its result right after it, and the last word is not the assistant's. Blank text
-    is left out, and so are the parts for which `is_mute` says that they tell this vendor nothing.
-    What stands beside tools' results comes after them, once all calls are answered.
+    Each part is one its role can hold, each tool call has an id of its own and its result right
+    after it, and the last word is not the assistant's. Blank text is left out, and so are the parts
+    for which `is_mute` says that they tell this vendor nothing. What stands beside tools' results
+    comes after them, once all calls are answered.
+
+    `image_problem` says why the vendor cannot take an image, and a model without vision takes none.
+    Such an image is refused in the message to be answered, the last of a user; an older one has
+    become a note, so that it fails no later turn.
     """
     system = [context.system_prompt or ""]
     messages: list[AIMessage] = []
     beside: list[AIMessage] = []
     calls = _OpenCalls(origin)
-    for message in context.messages:
-        said = _parts(message)
+    present = _present(context.messages)
+    problem = image_problem if vision else _no_vision
+    for place, message in enumerate(context.messages):
+        images = _Images(problem, origin, older=place < present)
+        said = [images.taken(part) for part in _parts(message)]
         for part in said:
-            _check_part(message, part, origin, vision=vision)
+            _check_part(message, part, origin)
         parts = [part for part in said if not is_mute(part)]
         if message.role == "system":
             system += [part.text for part in parts if isinstance(part, AITextPart)]
@@ -154,12 +163,44 @@ def _parts(message: AIMessage) -> Sequence[AIPart]:
     return [part for part in parts if not isinstance(part, AITextPart) or part.text.strip()]
 
 
-def _check_part(message: AIMessage, part: AIPart, origin: Origin, *, vision: bool) -> None:
+def _check_part(message: AIMessage, part: AIPart, origin: Origin) -> None:
     if not isinstance(part, _ALLOWED[message.role]):
         raise origin.refused(f"a {part.type} part cannot stand in a message of the role {message.role!r}")
-    if isinstance(part, AIImagePart) and not vision:
-        raise origin.refused(
-            "the conversation holds an image and vision is off for this model; set vision=True, or "
-            "leave images out",
-            error_code=ErrorCode.UNSUPPORTED_CONTENT,
-        )
+
+
+def _present(messages: Sequence[AIMessage]) -> int:
+    """Return where the message to be answered is: the last that a user wrote."""
+    places = (at for at in range(len(messages) - 1, -1, -1) if _is_from_user(messages[at]))
+    return next(places, 0)
+
+
+def _is_from_user(message: AIMessage) -> bool:
+    """Whether a user wrote it; some tool loops put results into messages of users."""
+    if message.role != "user":
+        return False
+    return any(not isinstance(part, AIToolResultPart) for part in _parts(message))
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Decides on the images of one message."""
+
+    problem: Callable[[AIImagePart], str | None]
+    origin: Origin
+    older: bool
+
+    def taken(self, part: AIPart) -> AIPart:
+        """Return the part as the vendor takes it."""
+        problem = self.problem(part) if isinstance(part, AIImagePart) else None
+        if problem is None or not isinstance(part, AIImagePart):
+            return part
+        if self.older:
+            return image_note(part)
+        raise self.origin.refused(problem, error_code=ErrorCode.UNSUPPORTED_CONTENT)
+
+
+def _no_vision(part: AIImagePart) -> str:
+    return (
+        "the conversation holds an image and vision is off for this model; set vision=True, or leave "
+        "images out"
+    )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic_core import from_json
 
 from roomkit.wire.origin import Origin
 
-__all__ = ["JSONReader", "count"]
+__all__ = ["JSONReader", "count", "json_value"]
 
 
 class JSONReader:
-    """Takes JSON apart. Raises ProviderError, as a `bad_response` that names what was wrong."""
+    """Takes JSON apart. Raises ProviderError, as a `bad_response` that names what was wrong.
+
+    Null is absent. The methods without `optional_` are for what an answer cannot do without.
+    """
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -20,12 +24,16 @@ class JSONReader:
     def parse(self, data: str | bytes) -> dict[str, Any]:
         """Read a JSON object."""
         try:
-            value = from_json(data)
+            value = json_value(data)
         except ValueError as error:
             raise self.origin.bad_response(f"not JSON ({error})") from error
         if not isinstance(value, dict):
             raise self.origin.bad_response(f"a JSON {type(value).__name__} where an object belongs")
         return value
+
+    def parse_event(self, data: str) -> dict[str, Any] | None:
+        """Read the JSON object of an event; None for `null` and for nothing, which keep a stream alive."""
+        return None if data.strip() in ("", "null") else self.parse(data)
 
     def as_object(self, value: object, what: str) -> dict[str, Any]:
         """Return `value` if it is a JSON object."""
@@ -44,6 +52,39 @@ class JSONReader:
         if not isinstance(value, str):
             raise self.origin.bad_response(f"{what} is not a string")
         return value
+
+    def optional_object(self, value: object, what: str) -> dict[str, Any]:
+        """Return `value` if it is a JSON object, an empty one for null."""
+        return {} if value is None else self.as_object(value, what)
+
+    def optional_list(self, value: object, what: str) -> list[Any]:
+        """Return `value` if it is a JSON list, an empty one for null."""
+        return [] if value is None else self.as_list(value, what)
+
+    def optional_text(self, value: object, what: str) -> str:
+        """Return `value` if it is a string, an empty one for null."""
+        return "" if value is None else self.as_text(value, what)
+
+
+def json_value(data: str | bytes, *, strict: bool = False) -> Any:
+    """Read JSON; `strict` refuses NaN and infinities. Raises ValueError.
+
+    Texts may hold surrogate halves, for `halves` to join.
+    """
+    try:
+        return from_json(data, allow_inf_nan=not strict)
+    except ValueError:
+        if not (b"\\u" in data if isinstance(data, bytes) else "\\u" in data):
+            raise
+    # The parser above refuses a half. This one takes it.
+    try:
+        return json.loads(data, parse_constant=_refuse_constant if strict else None)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def count(holder: object, name: str) -> int | None:

@@ -6,13 +6,13 @@ import hashlib
 import re
 from typing import Any
 
-from pydantic_core import from_json
-
 from roomkit.models.ai import AIContext, AITool
 from roomkit.models.base import freeze
+from roomkit.wire.halves import repaired
 from roomkit.wire.origin import Origin
+from roomkit.wire.reading import json_value
 
-__all__ = ["ToolNames", "arguments", "object_schema", "tool_choice"]
+__all__ = ["CallIds", "ToolNames", "arguments", "object_schema", "tool_choice"]
 
 
 class ToolNames:
@@ -37,6 +37,23 @@ class ToolNames:
     def from_wire(self, name: str) -> str:
         """Return our name for what the model called."""
         return self._ours.get(name, name)
+
+
+class CallIds:
+    """Ids of tool calls as an API takes them, the same in every request.
+
+    An id is another vendor's when a fallback provider is asked. `allowed` is the whole pattern of
+    an id, whose length it bounds; any other id is replaced by a digest.
+    """
+
+    def __init__(self, allowed: str) -> None:
+        self._allowed = re.compile(allowed)
+
+    def to_wire(self, call_id: str) -> str:
+        """Return the vendor's form of `call_id`, never that of another."""
+        if self._allowed.fullmatch(call_id):
+            return call_id
+        return f"call_{hashlib.sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def object_schema(tool: AITool, origin: Origin) -> dict[str, Any]:
@@ -78,7 +95,7 @@ def arguments(given: object) -> tuple[dict[str, Any], str | None]:
     try:
         if given is None or (raw is not None and not raw.strip()):
             return {}, None
-        value = given if raw is None else from_json(raw, allow_inf_nan=False)
+        value = repaired(given if raw is None else json_value(raw, strict=True))
         if value is None:
             return {}, None
         if isinstance(value, dict):
@@ -86,4 +103,4 @@ def arguments(given: object) -> tuple[dict[str, Any], str | None]:
         problem = f"the arguments are a JSON {type(value).__name__}, not an object"
     except ValueError as error:
         problem = f"the arguments are not JSON: {error}"
-    return {"raw": raw if raw is not None else repr(given)}, problem
+    return {"raw": repaired(raw) if raw is not None else repr(given)}, problem

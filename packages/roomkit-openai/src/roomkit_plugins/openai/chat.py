@@ -27,17 +27,19 @@ from roomkit.models.ai import (
 )
 from roomkit.wire.conversation import conversation, labelled, parts_of
 from roomkit.wire.origin import Origin
-from roomkit.wire.tools import ToolNames, object_schema, tool_choice
+from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
+from roomkit_plugins.openai.fragments import Fragments
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
     Answer,
     Reading,
     Request,
-    check_images,
     effort,
+    image_problem,
+    image_url,
     result_text,
     sampling,
     usage,
@@ -45,6 +47,8 @@ from roomkit_plugins.openai.wire import (
 
 __all__ = ["answer", "request", "stream_fields"]
 
+_IDS = CallIds(r"(?s:.){1,40}")
+"""OpenAI takes any characters (Azure 40 of them, checked 2026-11-29); some models want their own back."""
 _NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 _FINISH = {
     "stop": "stop",
@@ -59,8 +63,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request
     """Write the request. Raises ProviderError for a context the API would refuse."""
     names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
-    checked = conversation(context, origin, vision=config.vision)
-    check_images(checked, origin)
+    checked = conversation(context, origin, vision=config.vision, image_problem=image_problem)
     messages = [entry for message in checked.messages for entry in _entries(config, message, names)]
     if not config.official:
         messages = _merged(messages)
@@ -123,7 +126,8 @@ def _entries(config: OpenAIConfig, message: AIMessage, names: ToolNames) -> Iter
         return
     for part in parts:
         if isinstance(part, AIToolResultPart):
-            yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": result_text(part)}
+            answered = {"role": "tool", "tool_call_id": _IDS.to_wire(part.tool_call_id)}
+            yield {**answered, "content": result_text(part)}
     # OpenAI has a field for the speaker; other servers take it, and their templates leave it out.
     has_field = config.official and message.name and _NAME.fullmatch(message.name)
     said = [
@@ -142,7 +146,7 @@ def _content(parts: list[AITextPart | AIImagePart]) -> str | list[dict[str, Any]
     return [
         {"type": "text", "text": part.text}
         if isinstance(part, AITextPart)
-        else {"type": "image_url", "image_url": {"url": part.url}}
+        else {"type": "image_url", "image_url": {"url": image_url(part)}}
         for part in parts
     ]
 
@@ -159,7 +163,7 @@ def _assistant(config: OpenAIConfig, parts: tuple[AIPart, ...], names: ToolNames
         entry[config.reasoning_field] = thinking
     calls = [
         {
-            "id": part.id,
+            "id": _IDS.to_wire(part.id),
             "type": "function",
             "function": {
                 "name": names.to_wire(part.name),
@@ -203,9 +207,9 @@ class ChatAnswer(Reading):
         self._tags: ThinkTags | None = None
         if config.think_tags:
             self._tags = ThinkTags(inside=config.think_tags == "prefilled")
-        self._calls: list[dict[str, Any]] = []  # bound: one answer
-        self._by_index: dict[int, dict[str, Any]] = {}  # bound: one answer
+        self._calls = Fragments()
         self._reason: str | None = None
+        """Why the model stopped: "" when a whole answer does not say, None while it goes on."""
         self._refused = False
         self._usage: object = None
         self._about: dict[str, Any] = {}
@@ -214,38 +218,45 @@ class ChatAnswer(Reading):
         """Yield what a whole answer says, `StreamDone` last."""
         answer = self.parse(body)
         self._raise_error(answer)
-        choices = self.as_list(answer.get("choices"), "'choices'")
+        choices = self.optional_list(answer.get("choices"), "'choices'")
         if not choices:
             raise self.origin.bad_response("an answer without a choice")
         choice = self.as_object(choices[0], "a choice")
         self._about, self._usage = answer, answer.get("usage")
-        yield from self._delta(self.as_object(choice.get("message"), "the message"))
-        yield from self._finish(choice.get("finish_reason"))
+        message = self.as_object(choice.get("message"), "the message")
+        calls = self.optional_list(message.get("tool_calls"), "'tool_calls'")
+        yield from self._delta({**message, "tool_calls": None})
+        for index, call in enumerate(calls):
+            self._collect({**self.as_object(call, "a tool call"), "index": index})
+        yield from self._finish(self.optional_text(choice.get("finish_reason"), "'finish_reason'"))
         yield from self.end()
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
         """Yield what an event tells. What comes after the end is not looked at."""
         if data.strip() == "[DONE]":
+            if self._reason is None:
+                yield from self._finish("")
             return
-        chunk = self.parse(data)
+        chunk = self.parse_event(data)
+        if chunk is None:
+            return
         self._raise_error(chunk)
         if chunk.get("usage") is not None:
             self._usage = chunk["usage"]
         self._about = {**chunk, **self._about}
-        for choice in self.as_list(chunk.get("choices", []), "'choices'"):
+        for choice in self.optional_list(chunk.get("choices"), "'choices'"):
             if self._reason is not None:
                 return
-            entry = self.as_object(choice, "a choice")
-            if entry.get("delta") is not None:
-                yield from self._delta(self.as_object(entry["delta"], "the delta"))
-            if entry.get("finish_reason") is not None:
-                yield from self._finish(entry["finish_reason"])
+            entry = self.optional_object(choice, "a choice")
+            yield from self._delta(self.optional_object(entry.get("delta"), "the delta"))
+            if reason := self.optional_text(entry.get("finish_reason"), "'finish_reason'"):
+                yield from self._finish(reason)
 
     def end(self) -> Iterator[StreamEvent]:
         """Yield `StreamDone`. Raises ProviderError when the stream stopped before the end."""
         if self._reason is None:
             raise self.origin.bad_response("it stopped before the end of the message")
-        finish = _FINISH.get(self._reason, "error")
+        finish = _FINISH.get(self._reason or "stop", "error")
         if finish == "stop" and self._refused:
             finish = "refusal"
         elif finish == "stop" and self._calls:
@@ -262,44 +273,48 @@ class ChatAnswer(Reading):
             if isinstance(delta.get(field), str) and delta[field]:
                 yield StreamThinkingDelta(delta[field])
                 break
-        if delta.get("content"):
-            text = self.as_text(delta["content"], "'content'")
-            if self._tags:
-                yield from self._tags.feed(text)
-            else:
-                yield StreamTextDelta(text)
+        yield from self._content(delta.get("content"))
         if delta.get("refusal"):
             self._refused = True
             yield StreamTextDelta(self.as_text(delta["refusal"], "'refusal'"))
-        for fragment in self.as_list(delta.get("tool_calls") or [], "'tool_calls'"):
-            self._collect(self.as_object(fragment, "a tool call"))
+        for fragment in self.optional_list(delta.get("tool_calls"), "'tool_calls'"):
+            self._collect(self.optional_object(fragment, "a tool call"))
+
+    def _content(self, content: object) -> Iterator[StreamEvent]:
+        """Yield the text, which some servers give as a list of parts, with reasoning among them."""
+        if isinstance(content, list):
+            for part in content:
+                yield from self._part(part)
+        elif text := self.optional_text(content, "'content'"):
+            yield from self._tags.feed(text) if self._tags else [StreamTextDelta(text)]
+
+    def _part(self, part: object) -> Iterator[StreamEvent]:
+        if not isinstance(part, dict):
+            yield from self._content(part)
+        elif part.get("type") == "thinking":
+            for thought in self.optional_list(part.get("thinking"), "'thinking'"):
+                text = self.optional_text(self.as_object(thought, "a thought").get("text"), "'text'")
+                yield StreamThinkingDelta(text)
+        else:
+            yield from self._content(self.optional_text(part.get("text"), "'text'"))
 
     def _collect(self, fragment: dict[str, Any]) -> None:
-        """Add a fragment to its call: that of its index or, from servers without one, of its id."""
-        function = self.as_object(fragment.get("function") or {}, "'function'")
-        index = fragment.get("index")
-        if isinstance(index, int):
-            call = self._by_index.get(index)
-        else:
-            starts = not self._calls or fragment.get("id") not in (None, "", self._calls[-1]["id"])
-            call = None if starts else self._calls[-1]
-        if call is None:
-            call = {"id": fragment.get("id"), "name": "", "arguments": ""}
-            self._calls.append(call)
-            if isinstance(index, int):
-                self._by_index[index] = call
-        call["id"] = call["id"] or fragment.get("id")
-        call["name"] = call["name"] or self.as_text(function.get("name") or "", "a tool's name")
+        function = self.optional_object(fragment.get("function"), "'function'")
         arguments = function.get("arguments")
         if isinstance(arguments, dict):  # some servers send the object itself
             arguments = json.dumps(arguments)
-        call["arguments"] += self.as_text(arguments or "", "the arguments")
+        self._calls.add(
+            index=fragment.get("index"),
+            identity=self.optional_text(fragment.get("id"), "a tool call's id"),
+            name=self.optional_text(function.get("name"), "a tool's name"),
+            arguments=self.optional_text(arguments, "the arguments"),
+        )
 
-    def _finish(self, reason: object) -> Iterator[StreamEvent]:
-        self._reason = self.as_text(reason, "'finish_reason'")
+    def _finish(self, reason: str) -> Iterator[StreamEvent]:
+        self._reason = reason
         if self._tags:
             yield from self._tags.flush()
         for call in self._calls:
-            if not call["name"]:
+            if not call.name:
                 raise self.origin.bad_response("a tool call without a name")
-            yield self.call(call["id"], call["name"], call["arguments"])
+            yield self.call(call.identity, call.name, call.arguments)

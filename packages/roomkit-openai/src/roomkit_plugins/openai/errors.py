@@ -9,7 +9,25 @@ from roomkit.wire.origin import Origin
 
 __all__ = ["api_error"]
 
+_IMAGES = (
+    "empty_image_file",
+    "failed_to_download_image",
+    "image_file_not_found",
+    "image_file_too_large",
+    "image_parse_error",
+    "image_too_large",
+    "image_too_small",
+    "invalid_base64_image",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_image_mode",
+    "invalid_image_url",
+    "unsupported_image_media_type",
+)
+"""What is wrong with an image: it cannot be read, and the rest of the request could."""
+
 _BY_CODE = {
+    **dict.fromkeys(_IMAGES, ErrorCode.UNSUPPORTED_CONTENT),
     "bio_policy": ErrorCode.CONTENT_FILTER,
     "billing_hard_limit_reached": ErrorCode.QUOTA,
     "content_filter": ErrorCode.CONTENT_FILTER,

@@ -10,6 +10,7 @@ from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.wire.answer import collect
+from roomkit.wire.halves import Halves
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
 from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
@@ -110,14 +111,15 @@ class OpenAIAIProvider(AIProvider):
         async with self._response(body) as response:
             origin = self._origin(response)
             answer = self._api.answer(self._config, request, origin)
-            decoder = SSEDecoder(origin)
+            decoder, halves = SSEDecoder(origin), Halves()
             async for chunk in response.iter_bytes():
                 for data in decoder.feed(chunk):
                     for item in answer.feed(data):
-                        yield item
-            rest = list(answer.end())
-        for item in rest:
-            yield item
+                        for event in halves.feed(item):
+                            yield event
+            rest = [event for item in answer.end() for event in halves.feed(item)]
+        for event in rest:
+            yield event
 
     async def close(self) -> None:
         """Close the connections; what is under way fails. Idempotent."""

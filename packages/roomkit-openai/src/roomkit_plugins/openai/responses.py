@@ -24,8 +24,9 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
 )
 from roomkit.wire.conversation import conversation, labelled, parts_of
+from roomkit.wire.halves import repaired
 from roomkit.wire.origin import Origin
-from roomkit.wire.tools import ToolNames, object_schema, tool_choice
+from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import (
@@ -33,8 +34,9 @@ from roomkit_plugins.openai.wire import (
     Answer,
     Reading,
     Request,
-    check_images,
     effort,
+    image_problem,
+    image_url,
     result_text,
     sampling,
     usage,
@@ -42,7 +44,10 @@ from roomkit_plugins.openai.wire import (
 
 __all__ = ["answer", "request", "stream_fields"]
 
+_IDS = CallIds(r"(?s:.){1,64}")
 _INCOMPLETE = {"content_filter": "content_filter"}
+_ENDS = {f"response.{status}": status for status in ("completed", "incomplete", "failed")}
+"""The events that end a response, and the status that each stands for."""
 _TEXT = ("response.output_text.delta", "response.refusal.delta")
 _THINKING = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
@@ -53,8 +58,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request
         raise origin.refused('the Responses API has no stop sequences; leave `stop` out, or set api="chat"')
     names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
-    checked = conversation(context, origin, vision=config.vision)
-    check_images(checked, origin)
+    checked = conversation(context, origin, vision=config.vision, image_problem=image_problem)
     temperature, left_out = sampling(config, context)
     chosen, also_left_out = effort(config, context, origin)
     reasoning = {"effort": chosen, "summary": config.reasoning_summary}
@@ -111,7 +115,7 @@ def _items(message: AIMessage, names: ToolNames) -> Iterator[dict[str, Any]]:
         return
     for part in parts_of(message):
         if isinstance(part, AIToolResultPart):
-            output = {"call_id": part.tool_call_id, "output": result_text(part)}
+            output = {"call_id": _IDS.to_wire(part.tool_call_id), "output": result_text(part)}
             yield {"type": "function_call_output", **output}
     if said := [entry for part in labelled(message) if (entry := _input_part(part))]:
         yield {"type": "message", "role": "user", "content": said}
@@ -121,8 +125,8 @@ def _input_part(part: AIPart) -> dict[str, Any] | None:
     match part:
         case AITextPart(text=text):
             return {"type": "input_text", "text": text}
-        case AIImagePart(url=url):
-            return {"type": "input_image", "image_url": url, "detail": "auto"}
+        case AIImagePart():
+            return {"type": "input_image", "image_url": image_url(part), "detail": "auto"}
     return None
 
 
@@ -134,12 +138,13 @@ def _assistant_item(part: AIPart, names: ToolNames) -> Iterator[dict[str, Any]]:
         case AIToolCallPart():
             call = {
                 "type": "function_call",
-                "call_id": part.id,
+                "call_id": _IDS.to_wire(part.id),
                 "name": names.to_wire(part.name),
                 "arguments": json.dumps(part.arguments, ensure_ascii=False),
             }
             item_id = part.metadata.get("item_id")
-            yield {**call, "id": item_id} if isinstance(item_id, str) else call
+            is_item = isinstance(item_id, str) and item_id.startswith("fc_")
+            yield {**call, "id": item_id} if is_item else call
         case AIThinkingPart():
             if (item := _reasoning_item(part)) is not None:
                 yield item
@@ -170,30 +175,37 @@ class ResponsesAnswer(Reading):
     def whole(self, body: bytes) -> Iterator[StreamEvent]:
         """Yield what a whole answer says, `StreamDone` last."""
         response = self.parse(body)
-        for item in self.as_list(response.get("output"), "'output'"):
+        if response.get("output") is None and not response.get("status"):
+            raise self.origin.bad_response("a response with neither output nor a status")
+        for item in self.optional_list(response.get("output"), "'output'"):
             entry = self.as_object(item, "an output item")
             yield from self._content(entry)
             yield from self._item(entry)
-        self._close(response)
+        self._close(response, "completed")
         yield from self.end()
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
         """Yield what an event tells. What comes after the end is not looked at."""
-        if self._done is not None or data.strip() == "[DONE]":
+        if self._done is not None:
             return
-        event = self.parse(data)
+        if data.strip() == "[DONE]":  # proxies that speak several APIs end every stream so
+            self._close({}, "completed")
+            return
+        event = self.parse_event(data)
+        if event is None:
+            return
         kind = event.get("type")
         if kind == "error" or (kind is None and event.get("error")):
             raise api_error(self.origin, 200, event, {})
         if kind in _TEXT:
             self._refused = self._refused or kind == "response.refusal.delta"
-            yield StreamTextDelta(self.as_text(event.get("delta"), "'delta'"))
+            yield StreamTextDelta(self.optional_text(event.get("delta"), "'delta'"))
         elif kind in _THINKING:
             yield from self._thinking(event)
         elif kind == "response.output_item.done":
-            yield from self._item(self.as_object(event.get("item"), "'item'"))
-        elif kind in ("response.completed", "response.incomplete", "response.failed"):
-            self._close(self.as_object(event.get("response"), "'response'"))
+            yield from self._item(self.optional_object(event.get("item"), "'item'"))
+        elif isinstance(kind, str) and kind in _ENDS:
+            self._close(self.optional_object(event.get("response"), "'response'"), _ENDS[kind])
 
     def end(self) -> Iterator[StreamEvent]:
         """Yield `StreamDone`. Raises ProviderError when the stream stopped before the end."""
@@ -204,17 +216,21 @@ class ResponsesAnswer(Reading):
     def _content(self, item: dict[str, Any]) -> Iterator[StreamEvent]:
         """Yield what the deltas of a stream would have said of an item."""
         if item.get("type") == "message":
-            for part in self.as_list(item.get("content"), "'content'"):
+            content = item.get("content")
+            if isinstance(content, str):
+                yield StreamTextDelta(content)
+                return
+            for part in self.optional_list(content, "'content'"):
                 entry = self.as_object(part, "a content part")
                 if entry.get("type") == "refusal":
                     self._refused = True
-                    yield StreamTextDelta(self.as_text(entry.get("refusal"), "'refusal'"))
+                    yield StreamTextDelta(self.optional_text(entry.get("refusal"), "'refusal'"))
                 elif entry.get("type") == "output_text":
-                    yield StreamTextDelta(self.as_text(entry.get("text"), "'text'"))
+                    yield StreamTextDelta(self.optional_text(entry.get("text"), "'text'"))
         elif item.get("type") == "reasoning":
-            summary = self.as_list(item.get("summary", []), "'summary'")
+            summary = self.optional_list(item.get("summary"), "'summary'")
             parts = [self.as_object(part, "a summary").get("text") for part in summary]
-            if text := "\n\n".join(self.as_text(part, "'text'") for part in parts):
+            if text := "\n\n".join(self.optional_text(part, "'text'") for part in parts):
                 yield StreamThinkingDelta(text)
 
     def _thinking(self, event: dict[str, Any]) -> Iterator[StreamEvent]:
@@ -222,13 +238,13 @@ class ResponsesAnswer(Reading):
         place = (event.get("item_id"), event.get("summary_index", event.get("content_index")))
         follows = self._part is not None and self._part != place and self._part[0] == place[0]
         self._part = place
-        text = self.as_text(event.get("delta"), "'delta'")
+        text = self.optional_text(event.get("delta"), "'delta'")
         yield StreamThinkingDelta(f"\n\n{text}" if follows else text)
 
     def _item(self, item: dict[str, Any]) -> Iterator[StreamEvent]:
         match item.get("type"):
             case "reasoning":
-                yield StreamThinkingDelta("", signature=json.dumps(item, ensure_ascii=False))
+                yield StreamThinkingDelta("", signature=json.dumps(repaired(item), ensure_ascii=False))
             case "function_call":
                 self._called = True
                 name = self.as_text(item.get("name"), "a tool's name")
@@ -236,14 +252,15 @@ class ResponsesAnswer(Reading):
                 metadata = {"item_id": item_id} if isinstance(item_id, str) else {}
                 yield self.call(item.get("call_id"), name, item.get("arguments"), metadata)
 
-    def _close(self, response: dict[str, Any]) -> None:
-        status = self.as_text(response.get("status"), "'status'")
+    def _close(self, response: dict[str, Any], unsaid: str) -> None:
+        """Read how the response ended: in the status `unsaid` when it does not say."""
+        status = self.optional_text(response.get("status"), "'status'") or unsaid
         reason = status
         if status == "completed":
             finish = "refusal" if self._refused else "tool_calls" if self._called else "stop"
         elif status == "incomplete":
-            details = self.as_object(response.get("incomplete_details") or {}, "the details")
-            reason = str(details.get("reason", status))
+            details = self.optional_object(response.get("incomplete_details"), "the details")
+            reason = str(details.get("reason") or status)
             finish = _INCOMPLETE.get(reason, "length")
         elif response.get("error") is not None:
             raise api_error(self.origin, 200, response, {})

@@ -10,19 +10,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from roomkit.abc.errors import ErrorCode
 from roomkit.models.ai import AIContext, AIImagePart, AIToolResultPart, StreamEvent, StreamToolCall
 from roomkit.models.base import new_id
-from roomkit.wire.conversation import Conversation, parts_of
+from roomkit.wire.images import inline_image, is_fetched
 from roomkit.wire.origin import Origin
 from roomkit.wire.reading import JSONReader, count
 from roomkit.wire.tools import ToolNames, arguments
 from roomkit_plugins.openai.config import OpenAIConfig
 
-__all__ = ["LONGEST_NAME", "Answer", "Reading", "Request", "check_images"]
+__all__ = ["LONGEST_NAME", "Answer", "Reading", "Request", "image_problem", "image_url"]
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_IMAGE = re.compile(r"https?://.+|data:image/[a-z.+-]+;base64,.+", re.DOTALL)
+_IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]+")
 LONGEST_NAME = 64
 """How long a tool's name may be."""
 
@@ -39,14 +38,23 @@ class Request:
     """Parameters of the context that this model does not take."""
 
 
-def check_images(checked: Conversation, origin: Origin) -> None:
-    """Check that the API can read the images. Raises ProviderError when it cannot."""
-    for part in (part for message in checked.messages for part in parts_of(message)):
-        if isinstance(part, AIImagePart) and not _IMAGE.fullmatch(part.url):
-            raise origin.refused(
-                f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data:image/... with base64",
-                error_code=ErrorCode.UNSUPPORTED_CONTENT,
-            )
+def image_problem(part: AIImagePart) -> str | None:
+    """Return why an image cannot be sent, None when it can.
+
+    Which formats a model reads is the server's to say: they differ, and some are told by the bytes.
+    """
+    if is_fetched(part):
+        return None
+    inline = inline_image(part)
+    if inline is not None and _IMAGE_TYPE.fullmatch(inline.media_type):
+        return None
+    return f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data:image/... with base64"
+
+
+def image_url(part: AIImagePart) -> str:
+    """Return an image as the API takes it: a URL, with a media type under its registered name."""
+    inline = inline_image(part)
+    return part.url if inline is None else inline.url
 
 
 def sampling(config: OpenAIConfig, context: AIContext) -> tuple[float | None, list[str]]:
@@ -113,7 +121,7 @@ class Reading(JSONReader):
         found = {name: answer[name] for name in known if isinstance(answer.get(name), str)}
         if self.origin.request_id:
             found["request_id"] = self.origin.request_id
-        return {**found, "finish_reason": reason}
+        return {**found, "finish_reason": reason} if reason else found
 
 
 def usage(counts: object, *, prompt: str, completion: str) -> dict[str, int]:

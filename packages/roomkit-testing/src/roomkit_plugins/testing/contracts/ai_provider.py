@@ -45,6 +45,7 @@ from roomkit_plugins.testing.contracts.conversations import contexts
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 from roomkit_plugins.testing.simulators.ai import (
     AISimulator,
+    Deviate,
     Drop,
     Duplicate,
     FailMidStream,
@@ -197,6 +198,48 @@ class AIProviderContract(ContractSuite):
         assert usage["cache_creation_input_tokens"] == 30
         assert usage["total_tokens"] == 10 + 90 + 30 + 6
 
+    async def test_what_is_left_out_or_null_changes_nothing(
+        self, provider: AIProvider, simulator: AISimulator
+    ) -> None:
+        """Servers deviate in what means the same; each way gives the answer that the vendor gives.
+
+        Null is absent, what only informs is not required, fragments of a call belong together by
+        id or index, and an answer that ended is whole even if it does not say why.
+        """
+        simulator.reply("Hello")
+        await provider.generate(ask())
+        ways = simulator.deviations(simulator.requests[-1])
+        calls = [ScriptedToolCall("now", {"city": city}, id=f"call_{city}") for city in ("Oslo", "Rome")]
+        for answer in (Reply("Good morning"), Reply("One moment.", calls)):
+            for way in ways:
+                for generate in (_whole, _streamed):
+                    simulator.reply(answer.text, tool_calls=answer.tool_calls, fault=Deviate(way))
+                    heard = await generate(provider, ask())
+                    assert heard.content == answer.text, way
+                    called = [(call.name, call.arguments, call.invalid) for call in heard.tool_calls]
+                    assert called == [(call.name, call.arguments, None) for call in answer.tool_calls], way
+                    assert heard.finish_reason == answer.reason, way
+
+    async def test_an_empty_reason_cuts_nothing(self, provider: AIProvider, simulator: AISimulator) -> None:
+        """What a stream says after a chunk with an empty field is part of the answer."""
+        simulator.reply("Hello")
+        await listen(provider, ask())
+        for way in simulator.deviations(simulator.requests[-1]):
+            simulator.reply(["Hel", "lo", " there"], fault=Deviate(way))
+            assert response_of(await listen(provider, ask())).content == "Hello there", way
+
+    async def test_halves_of_a_character_join(self, provider: AIProvider, simulator: AISimulator) -> None:
+        """A character cut in two is one, in text and in arguments; a half alone becomes U+FFFD."""
+        for _ in range(2):
+            simulator.reply(
+                ["Hi \ud83d", "\ude00!", " \ude00", "x \ud83d"],
+                tool_calls=[ScriptedToolCall("now", {"city": "\ud83d\ude00 \ud83d"})],
+            )
+        for generate in (_whole, _streamed):
+            answer = await generate(provider, ask())
+            assert answer.content == "Hi \U0001f600! \ufffdx \ufffd"
+            assert answer.tool_calls[0].arguments == {"city": "\U0001f600 \ufffd"}
+
     # Tools
 
     async def test_tools_go_round(self, provider: AIProvider, simulator: AISimulator) -> None:
@@ -216,6 +259,21 @@ class AIProviderContract(ContractSuite):
         assert len({call.id for call in first.tool_calls}) == 2
         context.messages += answered(first, "rain")
         assert (await provider.generate(context)).content == "Rain in both."
+
+    @pytest.mark.parametrize("name", ["functions.weather:{}", "x" * 85 + "{}", "wörld ☕|{}"])
+    async def test_another_vendors_call_ids_are_taken(
+        self, provider: AIProvider, simulator: AISimulator, name: str
+    ) -> None:
+        """Calls that another vendor's model made can be told to this one, each with its result."""
+        simulator.reply("Sunny.")
+        context = ask("Weather?", tools=[_WEATHER])
+        ids = [name.format(number) for number in range(3)]
+        results = [AIToolResultPart(tool_call_id=one, name=_WEATHER.name, result=f"r{one}") for one in ids]
+        context.messages += [
+            _said(*(AIToolCallPart(id=one, name=_WEATHER.name) for one in ids)),
+            AIMessage(role="tool", content=tuple(reversed(results))),
+        ]
+        assert (await provider.generate(context)).content == "Sunny."
 
     async def test_a_failed_tool_is_reported(self, provider: AIProvider, simulator: AISimulator) -> None:
         """The model can tell an error from a result."""
@@ -360,6 +418,35 @@ class AIProviderContract(ContractSuite):
         error = await _failure(provider.generate(context))
         assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT
         assert simulator.requests == []
+
+    async def test_only_the_present_image_can_fail(
+        self, provider: AIProvider, simulator: AISimulator
+    ) -> None:
+        """An image that cannot be sent fails the turn that answers it, and no later one."""
+        image = AIImagePart(url="file:///photo.heic", mime_type="image/heic")
+        context = ask()
+        context.messages = [_user(AITextPart(text="What is this?"), image)]
+        error = await _failure(provider.generate(context))
+        assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT
+        assert simulator.requests == []
+        simulator.reply("I am here.")
+        context.messages += [_said(AITextPart(text="?")), _user(AITextPart(text="Are you there?"))]
+        assert (await provider.generate(context)).content == "I am here."
+        assert b"[image: image/heic]" in simulator.requests[0].body
+
+    async def test_a_misspelt_media_type_is_sent_right(
+        self, provider: AIProvider, simulator: AISimulator
+    ) -> None:
+        """`image/jpg` is a common name of image/jpeg that vendors do not know."""
+        if not provider.supports_vision:
+            pytest.skip("this model takes no images")
+        simulator.reply("A pixel.")
+        image = AIImagePart(url=f"data:image/jpg;base64,{_PIXEL}", mime_type="image/JPG")
+        context = ask()
+        context.messages = [_user(AITextPart(text="What is this?"), image)]
+        assert (await provider.generate(context)).content == "A pixel."
+        assert b"image/jpeg" in simulator.requests[0].body
+        assert b"jpg" not in simulator.requests[0].body.lower()
 
     @pytest.mark.parametrize("shape", ["empty", "unanswered", "orphan", "twice", "last", "prefill"])
     async def test_a_broken_conversation_is_refused(

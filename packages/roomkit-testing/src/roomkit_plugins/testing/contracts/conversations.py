@@ -26,7 +26,7 @@ REDACTED = AIThinkingPart(thinking="", redacted_data="xyz")
 """The one redacted thought; the same holds for it."""
 
 _TEXTS = st.sampled_from(["Hello", "", " ", "Ünï ☕", "a\n\nb"])
-_IDS = st.sampled_from(["a", "b", "c"])
+_IDS = st.sampled_from(["a", "b", "functions.now:0", "x" * 85])
 _TOOLS = st.sampled_from(["now", "files.read", "x" * 200])
 _THINKING = [
     SIGNED,
@@ -38,9 +38,9 @@ _PARTS: st.SearchStrategy[AIPart] = st.one_of(
     st.builds(AIToolCallPart, id=_IDS, name=_TOOLS, arguments=st.just({"x": 1})),
     st.builds(AIToolResultPart, tool_call_id=_IDS, name=_TOOLS, result=_TEXTS, is_error=st.booleans()),
     st.sampled_from(_THINKING),
-    st.sampled_from(["https://example.com/a.png", "data:image/png;base64,aGk=", "file:///x"]).map(
-        lambda url: AIImagePart(url=url)
-    ),
+    st.sampled_from(
+        ["https://example.com/a.png", "data:image/png;base64,aGk=", "data:image/jpg;base64,aGk=", "file:///x"]
+    ).map(lambda url: AIImagePart(url=url)),
 )
 _MESSAGES = st.builds(
     AIMessage,

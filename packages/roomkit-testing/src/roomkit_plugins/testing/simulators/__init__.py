@@ -9,6 +9,7 @@ from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import AISimulator as AISimulator
+    from roomkit_plugins.testing.simulators.ai import Deviate as Deviate
     from roomkit_plugins.testing.simulators.ai import Drop as Drop
     from roomkit_plugins.testing.simulators.ai import Duplicate as Duplicate
     from roomkit_plugins.testing.simulators.ai import FailMidStream as FailMidStream
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import UnusedRepliesError as UnusedRepliesError
     from roomkit_plugins.testing.simulators.ai import WrongShape as WrongShape
     from roomkit_plugins.testing.simulators.anthropic import AnthropicSimulator as AnthropicSimulator
+    from roomkit_plugins.testing.simulators.deviations import Deviation as Deviation
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
     from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
     from roomkit_plugins.testing.simulators.http import Request as Request
@@ -36,6 +38,8 @@ else:
         {
             "AISimulator": "ai",
             "AnthropicSimulator": "anthropic",
+            "Deviate": "ai",
+            "Deviation": "deviations",
             "Drop": "ai",
             "Duplicate": "ai",
             "Exchange": "http",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from roomkit.abc.errors import ErrorCode
+from roomkit_plugins.testing.simulators.deviations import COMMON, Deviation, json_bytes
 from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
 
 type Chunk = str | asyncio.Event
@@ -118,7 +119,16 @@ class FailMidStream:
     after: int = 2
 
 
-type Fault = Slow | Hang | Drop | Truncate | Malformed | WrongShape | Duplicate | Failure | FailMidStream
+@dataclass(frozen=True, slots=True)
+class Deviate:
+    """Give the same answer in one of the ways in which compatible servers deviate: see `deviations`."""
+
+    way: str
+
+
+type Fault = (
+    Deviate | Slow | Hang | Drop | Truncate | Malformed | WrongShape | Duplicate | Failure | FailMidStream
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +199,10 @@ class AISimulator(HTTPSimulator):
     @abstractmethod
     def failures(self) -> Mapping[ErrorCode, Failure]:
         """How this vendor reports each class of error it can report."""
+
+    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+        """Return how servers of this API deviate in what means the same, each under its name."""
+        return COMMON
 
     @abstractmethod
     def refusal(self, request: Request) -> Failure | None:
@@ -294,6 +308,9 @@ class AISimulator(HTTPSimulator):
             case Slow(seconds):
                 await asyncio.sleep(seconds)
                 await self._answer_well(request, reply, exchange)
+            case Deviate(way) if not self.streams(request):
+                body = self.deviations(request)[way].rewrite(self.document(request, reply))
+                await exchange.send_bytes(200, json_bytes(body), self.headers())
             case Hang(after=0):
                 await asyncio.Event().wait()
             case Drop(after=0):
@@ -313,7 +330,7 @@ class AISimulator(HTTPSimulator):
         for chunk in reply.chunks:
             if isinstance(chunk, asyncio.Event):
                 await chunk.wait()
-        await exchange.send_json(200, self.document(request, reply), self.headers())
+        await exchange.send_bytes(200, json_bytes(self.document(request, reply)), self.headers())
 
     def headers(self) -> dict[str, str]:
         """Return the headers of a good answer."""
@@ -323,16 +340,21 @@ class AISimulator(HTTPSimulator):
         await exchange.start(200, {"content-type": "text/event-stream", **self.headers()})
         sent = 0
         last = b""
+        deviation = self.deviations(request)[fault.way] if isinstance(fault, Deviate) else None
         for item in self.events(request, reply):
             if isinstance(item, asyncio.Event):
                 await item.wait()
                 continue
             if await self._interrupted(fault, sent, exchange):
                 return
-            await exchange.send(item)
+            item = deviation.events(item) if deviation else item
+            if item:
+                await exchange.send(item)
             sent, last = sent + 1, item
         if isinstance(fault, Duplicate):
             await exchange.send(last)
+        if deviation and deviation.after:
+            await exchange.send(deviation.after)
         await exchange.end()
 
     async def _interrupted(self, fault: Fault | None, sent: int, exchange: Exchange) -> bool:

@@ -27,6 +27,14 @@ from roomkit_plugins.testing.simulators.ai import (
     ScriptedThinking,
     ScriptedUsage,
 )
+from roomkit_plugins.testing.simulators.deviations import (
+    COMMON,
+    DONE,
+    Deviation,
+    changed,
+    json_bytes,
+    without,
+)
 from roomkit_plugins.testing.simulators.http import Exchange, Request
 
 VERSIONS = ("2023-06-01", "2026-10-21")
@@ -154,6 +162,10 @@ class AnthropicSimulator(AISimulator):
         yield _event("message_delta", delta=delta, usage=usage)
         yield _event("message_stop")
 
+    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+        """Return how servers of this API deviate in what means the same."""
+        return {**COMMON, **_DEVIATIONS}
+
     def error_event(self, failure: Failure) -> bytes:
         """Write an error as it is reported inside a stream."""
         return _sse("error", failure.body)
@@ -251,6 +263,7 @@ def _invalid(message: str) -> Failure:
 _FAILURES = {
     ErrorCode.INVALID_REQUEST: _invalid("messages: Invalid"),
     ErrorCode.CONTEXT_OVERFLOW: _invalid("prompt is too long: 210031 tokens > 200000 maximum"),
+    ErrorCode.UNSUPPORTED_CONTENT: _invalid("Could not process image"),
     ErrorCode.AUTH: _failure(401, "authentication_error", "invalid x-api-key"),
     ErrorCode.QUOTA: _failure(402, "billing_error", "Your credit balance is too low"),
     ErrorCode.PERMISSION: _failure(403, "permission_error", "Not allowed to use this model"),
@@ -292,7 +305,7 @@ def _usage(usage: ScriptedUsage | None) -> dict[str, Any]:
 
 
 def _sse(name: str, data: object) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return f"event: {name}\ndata: {json_bytes(data).decode()}\n\n".encode()
 
 
 def _event(name: str, **fields: object) -> bytes:
@@ -337,6 +350,19 @@ def _parts(
 def _halves(text: str) -> list[str]:
     middle = len(text) // 2
     return [piece for piece in (text[:middle], text[middle:]) if piece]
+
+
+def _without_stop(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return None if event["type"] == "message_stop" else event
+
+
+_DEVIATIONS: Mapping[str, Deviation] = {
+    "no stop reason": Deviation(without("stop_reason")),
+    "empty stop reason": Deviation(changed("stop_reason", lambda reason: "")),
+    "null deltas": Deviation(before=_event("message_delta", delta=None, usage=None)),
+    "no index": Deviation(without("index")),
+    "ended by [DONE]": Deviation(_without_stop, after=DONE),
+}
 
 
 # The request body. A field that is not here is refused, as the vendor refuses it.

@@ -6,8 +6,7 @@ https://developers.openai.com/api/reference and https://docs.vllm.ai (Nov 2026).
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -21,6 +20,14 @@ from roomkit_plugins.testing.simulators.ai import (
     ScriptedThinking,
     ScriptedToolCall,
     ScriptedUsage,
+)
+from roomkit_plugins.testing.simulators.deviations import (
+    COMMON,
+    DONE,
+    Deviation,
+    changed,
+    json_bytes,
+    without,
 )
 from roomkit_plugins.testing.simulators.http import Exchange, Request
 
@@ -128,6 +135,12 @@ class OpenAISimulator(AISimulator):
             yield from self._response_events(request, reply)
         else:
             yield from self._chunks(request, reply)
+
+    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+        """Return how servers of the API that is asked deviate in what means the same."""
+        if request.path.endswith("/responses"):
+            return {**COMMON, **_RESPONSES_DEVIATIONS}
+        return {**COMMON, **_CHAT_DEVIATIONS, **_deviations_of_whole_calls()}
 
     def error_event(self, failure: Failure) -> bytes:
         """Write an error as it is reported inside a stream."""
@@ -454,6 +467,9 @@ _FAILURES = {
         param="messages",
         code="context_length_exceeded",
     ),
+    ErrorCode.UNSUPPORTED_CONTENT: _error(
+        400, "You uploaded an unsupported image.", param="messages", code="invalid_image_format"
+    ),
     ErrorCode.CONTENT_FILTER: _error(400, "The prompt was filtered.", code="content_filter"),
     ErrorCode.AUTH: _error(401, "Incorrect API key provided.", code="invalid_api_key"),
     ErrorCode.PERMISSION: _error(403, "Country not supported", code="unsupported_country_region"),
@@ -492,7 +508,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _sse(data: object) -> bytes:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return b"data: " + json_bytes(data) + b"\n\n"
 
 
 def _chat_usage(usage: ScriptedUsage | None) -> dict[str, Any]:
@@ -561,6 +577,85 @@ def _message_events(reply: Reply) -> Iterator[tuple[str, dict[str, Any] | asynci
     yield f"response.{kind}.done", {**place, word: reply.whole_text}
 
 
+def _in_parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}, None] if isinstance(content, str) else content
+
+
+def _calls(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], Any]:
+    return changed("tool_calls", lambda calls: [change(call) for call in calls])
+
+
+def _deviations_of_whole_calls() -> dict[str, Deviation]:
+    """Return the ways to send each call whole. Each collects the fragments of one stream."""
+    return {
+        "whole calls under index 0": Deviation(_WholeCalls(lambda call: {**call, "index": 0})),
+        "whole calls under null": Deviation(_WholeCalls(lambda call: {**call, "index": None})),
+        "whole calls without ids": Deviation(_WholeCalls(lambda call: {**call, "index": 0, "id": None})),
+    }
+
+
+class _WholeCalls:
+    """Rewrites the fragments of a chat stream's calls to whole calls, sent before the stream ends."""
+
+    def __init__(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._change = change
+        self._calls: dict[int, dict[str, Any]] = {}  # bound: one answer
+
+    def __call__(self, value: Any) -> Any:
+        choices = value.get("choices") or [{}]
+        fragments = (choices[0].get("delta") or {}).get("tool_calls")
+        if fragments:
+            for fragment in fragments:
+                call = self._calls.setdefault(fragment["index"], fragment)
+                if call is not fragment:
+                    call["function"]["arguments"] += fragment["function"]["arguments"]
+            return None
+        if choices[0].get("finish_reason") and self._calls:
+            whole = [self._change(call) for call in self._calls.values()]
+            self._calls = {}
+            choices[0]["delta"] = {"tool_calls": whole}
+        return value
+
+
+def _deviations_of_chat() -> dict[str, Deviation]:
+    def reasons(value: object) -> Callable[[Any], Any]:
+        return changed("finish_reason", lambda reason: value)
+
+    return {
+        "null choices": Deviation(before=_sse({"choices": None, "usage": None})),
+        "no choices": Deviation(before=_sse({"id": "x", "choices": []})),
+        "null delta": Deviation(before=_sse({"choices": [{"index": 0, "delta": None}]})),
+        "null fields": Deviation(
+            before=_sse(
+                {"choices": [{"delta": {"content": None, "tool_calls": None}, "finish_reason": None}]}
+            )
+        ),
+        "ended by [DONE] alone": Deviation(reasons(None)),
+        "empty reasons": Deviation(changed("finish_reason", lambda reason: reason or "")),
+        "only empty reasons": Deviation(reasons("")),
+        "content in parts": Deviation(changed("content", _in_parts)),
+        "no index of calls": Deviation(_calls(lambda call: {k: v for k, v in call.items() if k != "index"})),
+    }
+
+
+_CHAT_DEVIATIONS = _deviations_of_chat()
+
+
+def _without_the_end(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return None if event.get("type") == "response.completed" else event
+
+
+_RESPONSES_DEVIATIONS: Mapping[str, Deviation] = {
+    "no status": Deviation(without("status")),
+    "empty status": Deviation(changed("status", lambda status: "")),
+    "null details": Deviation(without("incomplete_details")),
+    "null deltas": Deviation(before=_sse({"type": "response.output_text.delta", "delta": None})),
+    "null item": Deviation(before=_sse({"type": "response.output_item.done", "item": None})),
+    "null summary": Deviation(changed("summary", lambda summary: summary or None)),
+    "ended by [DONE]": Deviation(_without_the_end, after=DONE),
+}
+
+
 # The request bodies. A field that is not here is refused, as the vendor refuses it.
 
 
@@ -571,7 +666,9 @@ class _Strict(BaseModel):
 type _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 type _Temperature = Annotated[float, Field(ge=0, le=2)]
 type _ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-type _ImageURL = Annotated[str, Field(pattern=r"^(https?://|data:image/)")]
+type _ImageURL = Annotated[str, Field(pattern=r"^(https?://|data:image/(png|jpeg|gif|webp);base64,)")]
+type _ChatCallId = Annotated[str, Field(min_length=1, max_length=40)]
+"""40 is Azure's limit; OpenAI itself takes 64 (checked 2026-11-29)."""
 type _Tier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 
 
@@ -611,7 +708,7 @@ class _CalledFunction(_Strict):
 
 
 class _ChatToolCall(_Strict):
-    id: Annotated[str, Field(min_length=1)]
+    id: _ChatCallId
     type: Literal["function"]
     function: _CalledFunction
 
@@ -632,7 +729,7 @@ class _VLLMAssistantMessage(_AssistantMessage):
 class _ToolMessage(_Strict):
     role: Literal["tool"]
     content: str | list[_TextPart]
-    tool_call_id: str
+    tool_call_id: _ChatCallId
 
 
 type _ChatMessage = Annotated[
