@@ -304,7 +304,8 @@ async def scene_deliveries(stage, sight):
     await stage.socket("alice")
     refused = [ChannelOutput(provider_result=ProviderResult(success=False, retryable=one)) for one in (0, 1)]
     sent = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="m1"))
-    script = [*refused, ValueError("a bug"), ChannelOutput.skipped("offline"), Hang(), sent]
+    throttled = ProviderError("slow down", error_code=ErrorCode.RATE_LIMIT, retry_after=1)
+    script = [*refused, ValueError("a bug"), ChannelOutput.skipped("offline"), Hang(), throttled, sent]
     await stage.join(Named("vendor", script=script), retry_policy=ONCE)
     text = RecordingChannel("x").capabilities()
     audio = text.replace(media_types=(ChannelMediaType.AUDIO,))

@@ -12,6 +12,7 @@ from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType,
 
 if TYPE_CHECKING:
     from roomkit.abc.services import ChannelServices
+    from roomkit.models.channel import RateLimit
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
@@ -59,6 +60,8 @@ class Channel(ABC):
     """The event types that are put to an intelligence."""
     delivers_to_source: bool = False
     """Whether the channel also wants its own events, to hand them to its other recipients."""
+    rate_limit: RateLimit | None = None
+    """How often the channel sends, over all rooms, beside what its bindings say."""
     services: ChannelServices | None = None
 
     def __init__(self, channel_id: str) -> None:
@@ -81,6 +84,15 @@ class Channel(ABC):
     def capabilities(self) -> ChannelCapabilities:
         """Return what the channel carries natively; read when it is attached. Text only by default."""
         return _TEXT_ONLY
+
+    def pace_key(self, binding: ChannelBinding, event: RoomEvent) -> str:
+        """Return what the vendor counts a delivery against, such as the sending number; no I/O.
+
+        Deliveries of the same key share the rate limits of the channel and of its bindings, and the pause
+        that the vendor asks for with a RATE_LIMIT error and `retry_after`. Channels that return the same
+        key share pauses and equal limits, so name the kind: "sms:+15550100". By default the channel's id.
+        """
+        return self.channel_id
 
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:

@@ -12,7 +12,10 @@ from roomkit.abc.errors import ProviderError
 if TYPE_CHECKING:
     from roomkit.models.channel import RetryPolicy
 
-__all__ = ["pause_before", "retry_with_backoff"]
+__all__ = ["LONGEST_PAUSE", "pause_before", "retry_with_backoff"]
+
+LONGEST_PAUSE = 86_400.0
+"""A vendor that asks for more than a day's wait gets a day."""
 
 
 async def retry_with_backoff[**P, T](
@@ -34,5 +37,9 @@ async def retry_with_backoff[**P, T](
 
 
 def pause_before(retry: int, policy: RetryPolicy, error: ProviderError) -> float:
-    """Return the seconds to wait before retry number `retry` (from 0), the vendor's wish included."""
-    return max(policy.delay(retry, spread=random.uniform(-1, 1)), error.retry_after or 0.0)
+    """Return the seconds to wait before retry number `retry` (from 0).
+
+    What the vendor asks for is waited for when it is longer, up to `LONGEST_PAUSE`.
+    """
+    asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
+    return max(policy.delay(retry, spread=random.uniform(-1, 1)), asked)

@@ -40,6 +40,8 @@ class TransportChannel(Channel):
     The recipient is the binding's `metadata[recipient_key]`. `defaults` are keywords of the role's
     `send`: a value is fixed, None is read from the binding's metadata at each delivery. A delivery
     without a provider is skipped (`no_provider`); without an address it fails (`missing_recipient`).
+    `paced_by` names the keyword whose value the vendor's limits count, such as the sending number
+    `from_`; without it they count for the channel.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TransportChannel(Channel):
         capabilities: ChannelCapabilities | None = None,
         recipient_key: str = "recipient_id",
         defaults: Mapping[str, Any] | None = None,
+        paced_by: str | None = None,
     ) -> None:
         super().__init__(channel_id)
         self.channel_type = channel_type
@@ -58,6 +61,7 @@ class TransportChannel(Channel):
         self.recipient_key = recipient_key
         self._capabilities = capabilities or ChannelCapabilities()
         self._defaults = dict(defaults or {})
+        self._paced_by = paced_by
 
     @property
     @override
@@ -72,6 +76,17 @@ class TransportChannel(Channel):
     @override
     def capabilities(self) -> ChannelCapabilities:
         return self._capabilities
+
+    @override
+    def pace_key(self, binding: ChannelBinding, event: RoomEvent) -> str:
+        name = self._paced_by
+        value = self._option(name, binding) if name is not None else None
+        return self.channel_id if value is None else f"{self.channel_type}:{value}"
+
+    def _option(self, name: str, binding: ChannelBinding) -> Any:
+        """Return the value of a keyword of `send`: the fixed one, else the binding's."""
+        fixed = self._defaults.get(name)
+        return binding.metadata.get(name) if fixed is None else fixed
 
     @override
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
@@ -117,10 +132,7 @@ class TransportChannel(Channel):
                 error_code=ErrorCode.MISSING_RECIPIENT,
                 provider=self.provider.name,
             )
-        options = {
-            name: binding.metadata.get(name) if value is None else value
-            for name, value in self._defaults.items()
-        }
+        options = {name: self._option(name, binding) for name in self._defaults}
         delivery = context.delivery
         result = await self.provider.send(
             event, str(to), idempotency_key=delivery.id if delivery is not None else None, **options

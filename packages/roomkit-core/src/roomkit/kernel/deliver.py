@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding, ChannelOutput
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
 
 __all__ = ["Deliverer", "Outcome", "as_provider_error", "error_of", "row"]
@@ -112,15 +114,24 @@ class Deliverer:
         outcome: Outcome,
     ) -> None:
         """Try until it is sent, skipped, or failed for good."""
-        settings = self._parts.settings
-        retry = 0
+        settings, pacing = self._parts.settings, self._parts.pacing
+        turn = None
+        retry, others_sent = 0, math.inf
         while True:
-            if binding.rate_limit is not None:
-                await self._parts.limiter.wait((binding.room_id, binding.channel_id), binding.rate_limit)
+            if (
+                pacing.lines
+                or binding.rate_limit is not None
+                or channel.rate_limit is not None
+                or binding.recipient_rate_limit is not None
+            ):
+                turn = await pacing.enter(channel, binding, event, turn)
             breaker = self._parts.breakers.get(channel.channel_id)
             if breaker is not None and not breaker.allow_request():
                 error = _circuit_open(channel, breaker)
+                if turn is not None:
+                    turn.leave(went_well=False)
             else:
+                went_well = False
                 outcome.attempts += 1
                 outer = deadline.enter(settings.delivery_timeout)
                 try:
@@ -138,12 +149,20 @@ class Deliverer:
                 except Exception as raised:  # noqa: BLE001  # a channel may raise anything
                     error = as_provider_error(raised)
                 else:
+                    went_well = True
                     if breaker is not None and breaker.record_success():
                         self._parts.events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
                     return
                 finally:
                     deadline.leave(outer)
+                    if turn is not None:
+                        turn.leave(went_well=went_well)
                 self._count(error, channel)
+                if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
+                    before = others_sent
+                    others_sent = self._throttle(event, channel, binding, error.retry_after)
+                    # Refused because others went first: no retry of its own is used up by that.
+                    retry -= others_sent > before
             policy = binding.retry_policy or settings.retry_policy
             if not error.retryable or retry >= policy.max_retries:
                 outcome.failed(error_of(error))
@@ -169,6 +188,14 @@ class Deliverer:
             attributes={Attr.DELIVERY_CHANNEL_TYPE: str(channel.channel_type)},
         ):
             return await channel.deliver(event, binding, context)
+
+    def _throttle(self, event: RoomEvent, channel: Channel, binding: ChannelBinding, seconds: float) -> int:
+        """Have all sends under the pace key wait as long as the vendor asks; return how many went well."""
+        line = self._parts.pacing.throttled(channel, binding, event, seconds)
+        self._parts.events.emit(
+            "sending_paused", channel_id=channel.channel_id, pace_key=line.key, seconds=seconds
+        )
+        return line.successes
 
     def _count(self, error: ProviderError, channel: Channel) -> None:
         """Count a failure against the provider when it is the provider's."""
@@ -198,7 +225,7 @@ def _take(output: ChannelOutput, outcome: Outcome) -> None:
     if not result.success:
         raise ProviderError(
             f"the provider refused the message: {result.error or 'no reason given'}",
-            error_code=ErrorCode.SERVER if result.retryable else ErrorCode.INVALID_REQUEST,
+            error_code=_code_of(result),
             retryable=result.retryable,
             retry_after=result.retry_after,
             status_code=result.status_code,
@@ -206,6 +233,13 @@ def _take(output: ChannelOutput, outcome: Outcome) -> None:
         )
     named = () if result.provider_message_id is None else (result.provider_message_id,)
     outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *named, *result.parts)))
+
+
+def _code_of(refusal: ProviderResult) -> ErrorCode:
+    """Classify a refusal that came in a normal answer."""
+    if refusal.status_code == 429:
+        return ErrorCode.RATE_LIMIT
+    return ErrorCode.SERVER if refusal.retryable else ErrorCode.INVALID_REQUEST
 
 
 def as_provider_error(error: BaseException) -> ProviderError:

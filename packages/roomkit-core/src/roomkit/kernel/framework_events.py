@@ -49,6 +49,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "delivery_status_unmatched": "a receipt belongs to no known delivery: provider, message_id, status",
     "broadcast_partial_failure": "some deliveries of an event failed: failed, total",
     "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",
+    "sending_paused": "a vendor's rate limit pauses all sends under a pace key: pace_key, seconds",
     "circuit_breaker_opened": "a channel's provider is left alone for a while",
     "circuit_breaker_closed": "a channel's provider works again",
     "lease_lost": "the lease on the store ran out, so deliveries under way were let go of: lost",

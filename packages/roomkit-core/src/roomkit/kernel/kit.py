@@ -37,6 +37,7 @@ from roomkit.kernel.lease import Lease
 from roomkit.kernel.ledger import Ledger
 from roomkit.kernel.participants import Participants
 from roomkit.kernel.parts import Parts, Settings
+from roomkit.kernel.pause_signals import PauseSignals
 from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
@@ -301,6 +302,7 @@ class RoomKit:
         await parts.lease.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if parts.lease.worker_id is not None:
+            await PauseSignals(parts).begin()
             self._takeover.begin(period)
             if settings.sweep_interval is None:
                 parts.alarms.begin(period)

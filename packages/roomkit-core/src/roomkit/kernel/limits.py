@@ -84,6 +84,16 @@ class TokenBucketRateLimiter:
             bucket.level -= 1.0
         return True
 
+    def delay(self, key: Hashable, limit: RateLimit) -> float:
+        """Return the seconds until every bucket has a token, 0.0 when each has one now."""
+        buckets = self._of(key, limit, asyncio.get_running_loop().time())
+        return max((bucket.wait() for bucket in buckets if bucket.level < 1.0 - 1e-9), default=0.0)
+
+    def take(self, key: Hashable, limit: RateLimit, tokens: float = 1.0) -> None:
+        """Take tokens of every bucket whether it has them or not; a negative number gives them back."""
+        for bucket in self._of(key, limit, asyncio.get_running_loop().time()):
+            bucket.level -= tokens
+
     async def wait(self, key: Hashable, limit: RateLimit) -> float:
         """Take a token, waiting in line for it; return the seconds waited.
 

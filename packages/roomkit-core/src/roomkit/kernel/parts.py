@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.kernel.breaker import CircuitBreaker
 from roomkit.kernel.limits import TokenBucketRateLimiter
+from roomkit.kernel.pacing import Pacing
 from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.enums import AgentResponsePolicy, ChannelType
 
@@ -69,6 +70,7 @@ class Parts:
     alarms: Alarms = field(init=False)
     channels: dict[str, Channel] = field(default_factory=dict)
     limiter: TokenBucketRateLimiter = field(default_factory=TokenBucketRateLimiter)
+    pacing: Pacing = field(default_factory=lambda: Pacing(TokenBucketRateLimiter()))
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     _awaited: dict[str, asyncio.Event] = field(default_factory=dict)  # bound: channels of stored bindings
 

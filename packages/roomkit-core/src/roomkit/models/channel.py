@@ -107,6 +107,10 @@ class ChannelBinding(Record):
     what it receives (`can_read`): an INBOUND binding only brings events in. `visibility` caps who
     sees what the channel says. The recipient's address is in `metadata`, under the channel's
     recipient key. `double_text` and `fold_seconds` apply to intelligences.
+
+    `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
+    room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
+    A limit counts per worker: with two workers the channel may send at twice the rate.
     """
 
     channel_id: str
@@ -122,6 +126,7 @@ class ChannelBinding(Record):
     attached_at: datetime = Field(default_factory=utcnow)
     capabilities: ChannelCapabilities = _TEXT_ONLY
     rate_limit: RateLimit | None = None
+    recipient_rate_limit: RateLimit | None = None
     retry_policy: RetryPolicy | None = None
     length_policy: LengthPolicy = LengthPolicy.SPLIT
     double_text: DoubleText = DoubleText.QUEUE
