@@ -159,6 +159,7 @@ if TYPE_CHECKING:
     from roomkit.models.content import SystemContent as SystemContent
     from roomkit.models.content import TemplateContent as TemplateContent
     from roomkit.models.content import TextContent as TextContent
+    from roomkit.models.content import UnknownContent as UnknownContent
     from roomkit.models.content import VideoContent as VideoContent
     from roomkit.models.content import text_of as text_of
     from roomkit.models.context import RoomContext as RoomContext
@@ -235,6 +236,8 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
+    from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
+    from roomkit.models.vocabulary import Vocabulary as Vocabulary
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
@@ -550,6 +553,7 @@ HOMES = {
     "OpenAIConfig": "roomkit_plugins.openai",
     "OpenAIRealtimeProvider": "roomkit_plugins.openai",
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
+    "OpenVocabulary": "roomkit.models.vocabulary",
     "PartialTranscriptionEvent": "roomkit_plugins.voice",
     "Participant": "roomkit.models.participant",
     "ParticipantNotFoundError": "roomkit.abc.errors",
@@ -725,6 +729,7 @@ HOMES = {
     "TwilioRCSConfig": "roomkit_plugins.twilio",
     "TwilioRCSProvider": "roomkit_plugins.twilio",
     "TwilioSMSProvider": "roomkit_plugins.twilio",
+    "UnknownContent": "roomkit.models.content",
     "UnknownToolError": "roomkit_plugins.ai",
     "UpdateSystemPrompt": "roomkit.models.steering",
     "VADAudioLevelEvent": "roomkit_plugins.voice",
@@ -739,6 +744,7 @@ HOMES = {
     "VirtualClock": "roomkit_plugins.testing",
     "VirtualTimeLoop": "roomkit_plugins.testing",
     "Visibility": "roomkit.models.enums",
+    "Vocabulary": "roomkit.models.vocabulary",
     "VoiceBackend": "roomkit_plugins.voice",
     "VoiceBackendNotConfiguredError": "roomkit.abc.errors",
     "VoiceCapability": "roomkit_plugins.voice",

@@ -21,6 +21,7 @@ from roomkit.models import (
     SystemContent,
     TemplateContent,
     TextContent,
+    UnknownContent,
     VideoContent,
     text_of,
 )
@@ -49,6 +50,7 @@ READINGS: list[tuple[Any, str]] = [
     (CompositeContent(parts=(VideoContent(url=URL),)), ""),
     (EditContent(target_event_id="e", new_content=TEXT), "words"),
     (DeleteContent(target_event_id="e", reason="spam"), ""),
+    (UnknownContent.of({"type": "poll"}), "[Unsupported content: poll]"),
 ]
 
 

@@ -109,6 +109,7 @@ def test_a_receipt_only_moves_forward() -> None:
         (delivered, read),
         (delivered, failed),
     }
+    onward |= {(ReceiptState.UNKNOWN, each) for each in (queued, sent, delivered, read, failed)}
     assert {
         (before, after) for before in ReceiptState for after in ReceiptState if after.follows(before)
     } == onward

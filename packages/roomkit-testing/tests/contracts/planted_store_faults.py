@@ -92,6 +92,19 @@ class ForgetsAFieldOfReceipts(InMemoryStore):
         return await super().record_receipt(status.replace(error_code=None), receipt)
 
 
+@found_by(
+    "test_an_event_of_a_newer_version_is_read_and_amended[known]",
+    "test_an_event_of_a_newer_version_is_read_and_amended[unknown]",
+    "test_an_event_of_a_newer_version_is_read_and_amended[nested]",
+)
+class ForgetsWhatANewerVersionSays(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        result = await super().commit(commit)
+        for each in result.events:
+            self._events[each.id] = each.without_unknown()
+        return result
+
+
 # -- rooms, people, work --------------------------------------------------------------------------
 
 

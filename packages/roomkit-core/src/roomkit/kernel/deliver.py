@@ -324,5 +324,6 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
             "created_at": event.created_at,
             "finished_at": parts.clock.now(),
             "duration_ms": seconds * 1000,
-        }
+        },
+        like=job.claimed,
     )

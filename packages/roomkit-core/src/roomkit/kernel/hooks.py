@@ -15,6 +15,7 @@ from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, H
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
 from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider
@@ -50,6 +51,12 @@ class HookRegistration:
 
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
+        try:
+            declared(HookTrigger, self.trigger)
+            for each in self.channel_types or ():
+                declared(ChannelType, each)
+        except ValueError as error:
+            raise HookRegistrationError(f"hook {self.name!r} would never run: {error}") from None
         if not _is_async(self.fn):
             raise HookRegistrationError(
                 f"hook {self.name!r} on {self.trigger} is not a coroutine function: write `async def`"

@@ -225,7 +225,7 @@ class Rights:
             if task.title != ERASED and place.is_about(task, walk.gone)
         ]
         commit.observations = [
-            observation.replace(content=ERASED, metadata=EMPTY)
+            observation.replace(content=ERASED, metadata=EMPTY).without_unknown()
             for observation in await store.list_observations(room_id)
             if observation.content != ERASED and place.is_about(observation, walk.gone)
         ]
@@ -397,7 +397,8 @@ def _told_nothing(binding: ChannelBinding, place: Place) -> ChannelBinding:
 
 
 def _redacted(task: Task) -> Task:
-    return task.replace(title=ERASED, description=None, assigned_to=None, metadata=EMPTY)
+    redacted = task.replace(title=ERASED, description=None, assigned_to=None, metadata=EMPTY)
+    return redacted.without_unknown()
 
 
 def _erased_note(room_id: str, events: int) -> RoomEvent:

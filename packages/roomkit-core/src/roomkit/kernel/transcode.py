@@ -23,7 +23,9 @@ from roomkit.models.content import (
     SystemContent,
     TemplateContent,
     TextContent,
+    UnknownContent,
     VideoContent,
+    text_of,
 )
 from roomkit.models.enums import ChannelMediaType
 
@@ -68,6 +70,8 @@ def carries(capabilities: ChannelCapabilities, content: EventContent) -> bool:
             return capabilities.supports_edit and carries(capabilities, content.new_content)
         case DeleteContent():
             return capabilities.supports_delete
+        case UnknownContent():
+            return False
         case _:
             return True
 
@@ -206,6 +210,8 @@ def _describe(content: EventContent) -> str:
             return "[Message deleted]"
         case TextContent() | SystemContent():
             return content.body
+        case UnknownContent():
+            return text_of(content)
         case _:
             return ""
 

@@ -186,7 +186,7 @@ class InMemoryStore(ConversationStore):
         if values["status"] is EventStatus.PENDING:
             values["status"] = EventStatus.DELIVERED
         values.pop("json_bytes", None)  # what it was encoded to before it had an index
-        stored = type(event).trusted(values)
+        stored = type(event).trusted(values, like=event)
         stored.source.forget_given()
         stored.content.forget_given()
         record.events.append(stored)

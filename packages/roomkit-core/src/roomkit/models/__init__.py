@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit.models.content import SystemContent as SystemContent
     from roomkit.models.content import TemplateContent as TemplateContent
     from roomkit.models.content import TextContent as TextContent
+    from roomkit.models.content import UnknownContent as UnknownContent
     from roomkit.models.content import VideoContent as VideoContent
     from roomkit.models.content import text_of as text_of
     from roomkit.models.context import RoomContext as RoomContext
@@ -123,6 +124,8 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
+    from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
+    from roomkit.models.vocabulary import Vocabulary as Vocabulary
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
 else:
     __getattr__, __dir__ = reexport(
@@ -197,6 +200,7 @@ else:
             "LocationContent",
             "MediaContent",
             "Observation",
+            "OpenVocabulary",
             "Participant",
             "ParticipantRole",
             "ParticipantStatus",
@@ -234,9 +238,11 @@ else:
             "TemplateContent",
             "TextContent",
             "ToolUse",
+            "UnknownContent",
             "UpdateSystemPrompt",
             "VideoContent",
             "Visibility",
+            "Vocabulary",
             "WebhookRequest",
             "admits",
             "freeze",

@@ -6,10 +6,12 @@ import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Never, Self
+from typing import Annotated, Any, Never, Self, override
 
-from pydantic import BaseModel, ConfigDict, GetPydanticSchema
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema, ValidationError
+from pydantic_core import SchemaSerializer, core_schema, from_json
+
+from roomkit.models.vocabulary import as_stored
 
 __all__ = ["EMPTY", "FrozenDict", "FrozenList", "Json", "Record", "freeze", "new_id", "utcnow"]
 
@@ -149,10 +151,54 @@ _ALL: set[str] = set()
 class Record(BaseModel):
     """A frozen model: a change is a copy, so a record can be shared without copying it.
 
-    An unknown field is an error, because a misspelt one would otherwise be dropped in silence.
+    An unknown field is an error, because a misspelt one would otherwise be dropped in silence. Only
+    `from_stored` accepts those of a newer version; copies keep them, and they are written back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    @override
+    def __pydantic_on_complete__(cls) -> None:
+        # Nothing but a serializer of its own makes pydantic refuse unknown fields and yet write them.
+        # While the class counts as incomplete, that serializer is not taken from the class itself.
+        cls.__pydantic_complete__ = False
+        cls.__pydantic_serializer__ = SchemaSerializer(_with_unknown_fields(cls.__pydantic_core_schema__))
+        cls.__pydantic_complete__ = True
+
+    @classmethod
+    def from_stored(cls, data: str | bytes) -> Self:
+        """Return the record of a JSON text that a store, or another worker, wrote.
+
+        What a newer version may have added is accepted and written back as it came: unknown fields at
+        every level, unknown words of vocabularies, unknown contents (as `UnknownContent`). Raises
+        pydantic.ValidationError for what cannot be read even so. Reading what this version knows costs
+        no more than `model_validate_json`.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError:
+            return cls._from_newer(data)
+
+    @classmethod
+    def _from_newer(cls, data: str | bytes) -> Self:
+        with as_stored():
+            try:
+                fields = from_json(data)
+            except ValueError:
+                return cls.model_validate_json(data)  # which says why it is no JSON
+            return _settled(cls.model_validate(cls._prepared(fields), extra="allow"))
+
+    @classmethod
+    def _prepared(cls, fields: Any) -> Any:
+        """Return a stored record's fields with what only a class knows how to read made readable."""
+        return fields
+
+    def without_unknown(self) -> Self:
+        """Return the record without the unknown fields of `from_stored`; those of nested records stay."""
+        copy = self.replace()
+        _put_extra(copy, None)
+        return copy
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`, which are trusted: nothing is validated.
@@ -168,20 +214,21 @@ class Record(BaseModel):
             state = {name: state[name] for name in fields}
         _put_state(copy, {**state, **changes})
         _put_given(copy, self.__pydantic_fields_set__)
-        _put_extra(copy, None)
+        _put_extra(copy, self.__pydantic_extra__)
         _put_private(copy, None)
         return copy
 
     @classmethod
-    def trusted(cls, values: dict[str, Any]) -> Self:
+    def trusted(cls, values: dict[str, Any], *, like: Record | None = None) -> Self:
         """Return a record of `values`, which must be all its fields and right: nothing is checked.
 
-        For the kernel's own records on the path of every message. The record keeps the dict itself.
+        For the kernel's own records on the path of every message. The record keeps the dict itself. It
+        has the unknown fields of the record it is made `like`.
         """
         record = _new(cls)
         _put_state(record, values)
         _put_given(record, _ALL)
-        _put_extra(record, None)
+        _put_extra(record, None if like is None else like.__pydantic_extra__)
         _put_private(record, None)
         return record
 
@@ -205,7 +252,7 @@ class Record(BaseModel):
         for name in cls.__pydantic_fields__:
             object.__setattr__(copy, name, state[name])
         _put_given(copy, _ALL)
-        _put_extra(copy, None)
+        _put_extra(copy, self.__pydantic_extra__)
         _put_private(copy, None)
         return copy
 
@@ -222,4 +269,40 @@ class Record(BaseModel):
         object.__setattr__(
             checked, "__pydantic_fields_set__", self.__pydantic_fields_set__ | frozenset(update)
         )
+        _put_extra(checked, self.__pydantic_extra__)
         return checked
+
+
+def _with_unknown_fields(schema: Any) -> Any:
+    """Return a copy of a core schema in which every model writes its unknown fields too."""
+    if type(schema) is list:
+        return [_with_unknown_fields(each) for each in schema]
+    if type(schema) is not dict:
+        return schema
+    copy = {key: _with_unknown_fields(value) for key, value in schema.items()}
+    if copy.get("type") == "model":
+        copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "allow"}
+    elif copy.get("type") == "model-fields":
+        copy["extra_behavior"] = "allow"
+    return copy
+
+
+def _settled[R: Record](record: R) -> R:
+    """Return a record that was read with its unknown fields, after freezing those of every level."""
+    _settle(record)
+    return record
+
+
+def _settle(value: Any) -> bool:
+    """Freeze the unknown fields of a value's records; return whether there are any.
+
+    A record without unknown fields whose inner records have some has EMPTY instead of None.
+    """
+    if isinstance(value, tuple):
+        return sum(map(_settle, value)) > 0  # all of them: `any` would stop at the first
+    if not isinstance(value, Record):
+        return False
+    has_inner = sum(map(_settle, value.__dict__.values())) > 0
+    extra = value.__pydantic_extra__
+    _put_extra(value, freeze(extra) if extra else EMPTY if has_inner else None)
+    return bool(extra) or has_inner

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.base import EMPTY, Json, Record, freeze
 from roomkit.models.enums import ChannelMediaType, DeleteType
 
 __all__ = [
@@ -21,6 +31,7 @@ __all__ = [
     "SystemContent",
     "TemplateContent",
     "TextContent",
+    "UnknownContent",
     "VideoContent",
     "text_of",
 ]
@@ -169,6 +180,38 @@ class CompositeContent(Record):
         return self
 
 
+class UnknownContent(Record):
+    """Stored content that this version cannot read: a newer one's, kept whole and written back as it is.
+
+    It comes out of a store only. `original` is its JSON, `kind` the type it gives itself.
+    """
+
+    type: Literal["unknown"] = "unknown"
+    original: Json
+
+    @classmethod
+    def of(cls, original: Mapping[str, Any]) -> Self:
+        """Return the content that stands for `original`, a JSON object."""
+        return cls.trusted({"type": "unknown", "original": freeze(original)})
+
+    @property
+    def kind(self) -> str:
+        """The type that the content gives itself, "unknown" if it gives none."""
+        kind = self.original.get("type")
+        return kind if isinstance(kind, str) else "unknown"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _comes_from_a_store(cls, given: Any) -> Any:
+        if not isinstance(given, cls):
+            raise ValueError(f"content of type 'unknown' cannot be made: use one of {', '.join(_known())}")
+        return given
+
+    @model_serializer
+    def _as_it_came(self) -> Mapping[str, Any]:
+        return self.original
+
+
 type EventContent = Annotated[
     TextContent
     | RichContent
@@ -180,7 +223,8 @@ type EventContent = Annotated[
     | SystemContent
     | TemplateContent
     | EditContent
-    | DeleteContent,
+    | DeleteContent
+    | UnknownContent,
     Field(discriminator="type"),
 ]
 
@@ -194,6 +238,33 @@ MEDIA_TYPE_OF: dict[str, ChannelMediaType] = {
     "template": ChannelMediaType.TEMPLATE,
 }
 """The one media type that carries a content `type`; composite, system, edit and delete have none."""
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(EventContent)
+
+
+def _known() -> list[str]:
+    return sorted({*MEDIA_TYPE_OF, "composite", "system", "edit", "delete"})
+
+
+def readable_content(stored: Any) -> Any:
+    """Return the content of a stored JSON value, `UnknownContent` in place of what cannot be read.
+
+    For `Record.from_stored`. What is no JSON object is returned as it is.
+    """
+    if not isinstance(stored, Mapping):
+        return stored
+    fields = dict(stored)
+    if isinstance(parts := fields.get("parts"), list):
+        fields["parts"] = [readable_content(part) for part in parts]
+    if isinstance(new := fields.get("new_content"), Mapping):
+        fields["new_content"] = readable_content(new)
+    try:
+        return _adapter().validate_python(fields, extra="allow")
+    except ValidationError:
+        return UnknownContent.of(stored)
 
 
 def _check_no_act(content: Any) -> Any:
@@ -215,7 +286,8 @@ def text_of(content: EventContent) -> str:
     """Return the words of `content` as plain text, "" when it has none.
 
     The same reading for every kind: body, plain text, caption, transcript, place, template
-    fallback; a composite's parts are joined by newlines. Nothing is invented for bare media.
+    fallback; a composite's parts are joined by newlines. Nothing is invented for bare media; content of
+    a newer version is named.
     """
     match content:
         case TextContent() | SystemContent():
@@ -234,5 +306,7 @@ def text_of(content: EventContent) -> str:
             return "\n".join(filter(None, (text_of(part) for part in content.parts)))
         case EditContent():
             return text_of(content.new_content)
+        case UnknownContent():
+            return f"[Unsupported content: {content.kind}]"
         case _:
             return ""

@@ -1,8 +1,10 @@
-"""The closed vocabularies. Every enum is a `StrEnum`: its JSON form is its value."""
+"""The vocabularies. Every enum is a `StrEnum`: its JSON form is its value."""
 
 from __future__ import annotations
 
 from enum import StrEnum, unique
+
+from roomkit.models.vocabulary import OpenVocabulary, Vocabulary
 
 __all__ = [
     "Access",
@@ -33,7 +35,7 @@ __all__ = [
 
 
 @unique
-class ChannelType(StrEnum):
+class ChannelType(OpenVocabulary):
     """What kind of channel an event came from or goes to."""
 
     SMS = "sms"
@@ -55,7 +57,7 @@ class ChannelType(StrEnum):
 
 
 @unique
-class ChannelCategory(StrEnum):
+class ChannelCategory(Vocabulary):
     """Whether a channel carries events outside or answers them."""
 
     TRANSPORT = "transport"
@@ -63,7 +65,7 @@ class ChannelCategory(StrEnum):
 
 
 @unique
-class ChannelDirection(StrEnum):
+class ChannelDirection(Vocabulary):
     """Of an event: where it came from. Of a binding: which ways events may pass."""
 
     INBOUND = "inbound"
@@ -72,7 +74,7 @@ class ChannelDirection(StrEnum):
 
 
 @unique
-class ChannelMediaType(StrEnum):
+class ChannelMediaType(Vocabulary):
     """The content kinds a channel can carry natively; others are transcoded for it."""
 
     TEXT = "text"
@@ -85,7 +87,7 @@ class ChannelMediaType(StrEnum):
 
 
 @unique
-class EventType(StrEnum):
+class EventType(OpenVocabulary):
     """What a timeline entry is."""
 
     MESSAGE = "message"
@@ -115,7 +117,7 @@ class EventType(StrEnum):
 
 
 @unique
-class DeleteType(StrEnum):
+class DeleteType(Vocabulary):
     """By whose authority an event is deleted."""
 
     SENDER = "sender"
@@ -124,7 +126,7 @@ class DeleteType(StrEnum):
 
 
 @unique
-class EventStatus(StrEnum):
+class EventStatus(Vocabulary):
     """PENDING before the commit; DELIVERED (accepted into the timeline) or BLOCKED after it."""
 
     PENDING = "pending"
@@ -135,7 +137,7 @@ class EventStatus(StrEnum):
 
 
 @unique
-class DeliveryState(StrEnum):
+class DeliveryState(Vocabulary):
     """How one delivery of one event to one binding ended, or that it has not yet."""
 
     PENDING = "pending"
@@ -145,9 +147,13 @@ class DeliveryState(StrEnum):
 
 
 @unique
-class ReceiptState(StrEnum):
-    """What the vendor last said of a sent message. It only moves forward; FAILED is final."""
+class ReceiptState(Vocabulary):
+    """What the vendor last said of a sent message. It only moves forward; FAILED is final.
 
+    UNKNOWN is a word that this version does not know; any other follows it.
+    """
+
+    UNKNOWN = "unknown"
     QUEUED = "queued"
     SENT = "sent"
     DELIVERED = "delivered"
@@ -162,7 +168,8 @@ class ReceiptState(StrEnum):
 
 
 _LATER_RECEIPTS = {
-    ReceiptState.QUEUED: frozenset(ReceiptState) - {ReceiptState.QUEUED},
+    ReceiptState.UNKNOWN: frozenset(ReceiptState) - {ReceiptState.UNKNOWN},
+    ReceiptState.QUEUED: frozenset(ReceiptState) - {ReceiptState.UNKNOWN, ReceiptState.QUEUED},
     ReceiptState.SENT: frozenset({ReceiptState.DELIVERED, ReceiptState.READ, ReceiptState.FAILED}),
     ReceiptState.DELIVERED: frozenset({ReceiptState.READ, ReceiptState.FAILED}),
     ReceiptState.READ: frozenset(),
@@ -171,7 +178,7 @@ _LATER_RECEIPTS = {
 
 
 @unique
-class Access(StrEnum):
+class Access(Vocabulary):
     """What a binding permits: read is receiving the room's events, write is adding to them."""
 
     READ_WRITE = "read_write"
@@ -191,7 +198,7 @@ class Access(StrEnum):
 
 
 @unique
-class DoubleText(StrEnum):
+class DoubleText(Vocabulary):
     """What happens to messages that come while an agent is at work on an earlier one.
 
     QUEUE answers each in turn; INTERRUPT cancels the turn and restarts with both; FOLD waits a
@@ -206,7 +213,7 @@ class DoubleText(StrEnum):
 
 
 @unique
-class LengthPolicy(StrEnum):
+class LengthPolicy(Vocabulary):
     """What happens to text longer than the channel's `max_length`."""
 
     SPLIT = "split"
@@ -215,7 +222,7 @@ class LengthPolicy(StrEnum):
 
 
 @unique
-class AgentResponsePolicy(StrEnum):
+class AgentResponsePolicy(Vocabulary):
     """Whether agents answer other agents unasked.
 
     AGENT_CHAIN: every event is put to every agent that may see it, up to the chain depth.
@@ -237,7 +244,7 @@ class Visibility(StrEnum):
 
 
 @unique
-class IdentificationStatus(StrEnum):
+class IdentificationStatus(Vocabulary):
     """How far a sender is known."""
 
     IDENTIFIED = "identified"
@@ -249,7 +256,7 @@ class IdentificationStatus(StrEnum):
 
 
 @unique
-class ParticipantRole(StrEnum):
+class ParticipantRole(Vocabulary):
     """What a participant is to the room; tool policies and moderation go by it."""
 
     OWNER = "owner"
@@ -260,7 +267,7 @@ class ParticipantRole(StrEnum):
 
 
 @unique
-class ParticipantStatus(StrEnum):
+class ParticipantStatus(Vocabulary):
     """Whether a participant is in the room."""
 
     ACTIVE = "active"
@@ -270,7 +277,7 @@ class ParticipantStatus(StrEnum):
 
 
 @unique
-class TaskStatus(StrEnum):
+class TaskStatus(Vocabulary):
     """The life of a task."""
 
     PENDING = "pending"
@@ -281,7 +288,7 @@ class TaskStatus(StrEnum):
 
 
 @unique
-class RoomStatus(StrEnum):
+class RoomStatus(Vocabulary):
     """The life of a room: ACTIVE and PAUSED are open, CLOSED and ARCHIVED accept nothing more."""
 
     ACTIVE = "active"
@@ -296,7 +303,7 @@ class RoomStatus(StrEnum):
 
 
 @unique
-class DeliveryMode(StrEnum):
+class DeliveryMode(Vocabulary):
     """How a channel with several recipients hands an event to them."""
 
     BROADCAST = "broadcast"
@@ -305,7 +312,7 @@ class DeliveryMode(StrEnum):
 
 
 @unique
-class HookExecution(StrEnum):
+class HookExecution(Vocabulary):
     """SYNC may block or rewrite where the trigger is a gate; ASYNC only observes."""
 
     SYNC = "sync"
@@ -313,7 +320,7 @@ class HookExecution(StrEnum):
 
 
 @unique
-class HookTrigger(StrEnum):
+class HookTrigger(OpenVocabulary):
     """The points at which user code runs. `roomkit.models.hook.GATES` lists those that can block."""
 
     BEFORE_BROADCAST = "before_broadcast"
@@ -367,7 +374,7 @@ class HookTrigger(StrEnum):
 
 
 @unique
-class EphemeralEventType(StrEnum):
+class EphemeralEventType(OpenVocabulary):
     """Signals that are never stored."""
 
     TYPING_START = "typing_start"
@@ -385,7 +392,7 @@ class EphemeralEventType(StrEnum):
 
 
 @unique
-class SourceStatus(StrEnum):
+class SourceStatus(Vocabulary):
     """The state of an event-driven source."""
 
     STOPPED = "stopped"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, override
 
 from pydantic import Field
 from pydantic_core import to_json
 
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
-from roomkit.models.content import EventContent, SystemContent
+from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
@@ -58,7 +58,8 @@ class EventSource(Record):
 
     def client_view(self) -> dict[str, Any]:
         """Return what a client may see of the source, as JSON values; see `RoomEvent.client_view`."""
-        return self.model_dump(mode="json", exclude=_PRIVATE_OF_SOURCE, exclude_none=True)
+        known = self if self.__pydantic_extra__ is None else self.without_unknown()
+        return known.model_dump(mode="json", exclude=_PRIVATE_OF_SOURCE, exclude_none=True)
 
 
 class ChannelData(Record):
@@ -142,7 +143,8 @@ class RoomEvent(Record):
         contents of an edit, and which model answered at what cost. Fields that are None are absent.
         Whether the client may see the event at all is decided before, by whom it is delivered to.
         """
-        return self.model_dump(mode="json", exclude=_PRIVATE, exclude_none=True)
+        known = self if self.__pydantic_extra__ is None else self._known()
+        return known.model_dump(mode="json", exclude=_PRIVATE, exclude_none=True)
 
     @cached_property
     def json_bytes(self) -> bytes:
@@ -150,7 +152,24 @@ class RoomEvent(Record):
 
         To store or audit the whole event, use `model_dump_json`.
         """
-        return to_json(self, exclude=_PRIVATE, exclude_none=True)
+        known = self if self.__pydantic_extra__ is None else self._known()
+        return to_json(known, exclude=_PRIVATE, exclude_none=True)
+
+    def _known(self) -> Self:
+        """Return the event without a newer version's fields, which may be private; content stays whole."""
+        inner = {"source": self.source, "generation": self.generation, "amendment": self.amendment}
+        known = {name: each.without_unknown() for name, each in inner.items() if each is not None}
+        return self.replace(**known).without_unknown()
+
+    @classmethod
+    @override
+    def _prepared(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        amendment = fields.get("amendment")
+        if isinstance(amendment, dict) and isinstance(former := amendment.get("former_contents"), list):
+            amendment = {**amendment, "former_contents": [readable_content(each) for each in former]}
+        return {**fields, "content": readable_content(fields.get("content")), "amendment": amendment}
 
     @property
     def is_history(self) -> bool:
@@ -200,7 +219,7 @@ class RoomEvent(Record):
         """Return what is left of an event whose contents and author are to be forgotten.
 
         Its place in the timeline, its kind, the channel it came by and its idempotency key stay; it
-        counts as deleted.
+        counts as deleted. Unknown fields of a newer version go too: what they hold is not known.
         """
         source = EventSource(
             channel_id=self.source.channel_id,
@@ -214,4 +233,4 @@ class RoomEvent(Record):
             channel_data=_NO_CHANNEL_DATA,
             block_reason=None,
             amendment=Amendment(deleted_at=at, amended_by=SYSTEM_CHANNEL_ID),
-        )
+        ).without_unknown()

@@ -35,5 +35,8 @@ class EphemeralEvent(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the event of a JSON form; raises pydantic.ValidationError when it is none."""
+        """Return the event of a JSON form; raises pydantic.ValidationError when it is none.
+
+        What comes from another worker is read by `from_stored`, which accepts what a newer one added.
+        """
         return cls.model_validate(data)

@@ -289,7 +289,7 @@ class _Server:
     def _notified(self, connection: object, pid: int, channel: str, payload: object) -> None:
         try:
             text = self._whole(str(payload))
-            event = None if text is None else EphemeralEvent.model_validate_json(text)
+            event = None if text is None else EphemeralEvent.from_stored(text)
         except (ValueError, ValidationError):  # its words are not for the log
             self.unreadable += 1
             logger.warning("A notification of session %d on %s is no event that can be read", pid, channel)

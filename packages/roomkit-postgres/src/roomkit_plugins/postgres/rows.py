@@ -160,6 +160,8 @@ class Table[R: Record]:
         for name, default in self._rest:
             if (value := getattr(record, name)) != default:
                 more[name] = value
+        if (unknown := record.__pydantic_extra__) is not None:
+            more |= unknown
         if more:
             row["more"] = _text(more)
         return row
@@ -176,7 +178,7 @@ class Table[R: Record]:
         if (more := row[start + width - 1]) is not None:
             parts.append(more[1:-1])  # last, because the last one counts
         try:
-            return self.model.model_validate_json(f"{{{','.join(parts)}}}")
+            return self.model.from_stored(f"{{{','.join(parts)}}}")
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
             raise StoreError(  # without the cause, which would quote what people wrote

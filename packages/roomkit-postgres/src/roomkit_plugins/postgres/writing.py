@@ -304,7 +304,7 @@ class PreparedEnds:
             if (chosen := self._chosen.get(delivery.id)) is None or chosen not in written or place > chosen
         )
         receipts = tuple(
-            (self._after(each), DeliveryStatus.model_validate_json(each["status"]))
+            (self._after(each), DeliveryStatus.from_stored(each["status"]))
             for each in (answer or {}).get("receipts") or ()
         )
         return Completed(refused, receipts)
@@ -312,7 +312,9 @@ class PreparedEnds:
     def _after(self, receipt: Mapping[str, Any]) -> Delivery:
         given: Delivery = self._given[receipt["n"]]
         return given.replace(
-            receipt=ReceiptState(receipt["receipt"]), holder=receipt["holder"], claims=receipt["claims"]
+            receipt=ReceiptState.from_stored(receipt["receipt"]),
+            holder=receipt["holder"],
+            claims=receipt["claims"],
         )
 
 

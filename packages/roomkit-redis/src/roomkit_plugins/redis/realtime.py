@@ -180,7 +180,7 @@ class RedisRealtime(RealtimeBackend):
             if publisher == self._numbers.publisher:
                 return  # seen already, when it was published
             missed = topic.missed(f"{publisher}:{run}", int(number))
-            event = EphemeralEvent.model_validate_json(body)
+            event = EphemeralEvent.from_stored(body)
         except ValueError:
             # Not the text, which is somebody's; a worker of another version, or a stranger's program.
             logger.warning("A message on topic %r could not be read and was left out", topic.name)

@@ -371,4 +371,4 @@ def _take_early(
     ).fetchall()
     if rows:
         connection.executemany("DELETE FROM early_receipts WHERE seq = ?", [row[:1] for row in rows])
-    return [(load(DeliveryStatus, data), ReceiptState(receipt)) for _, receipt, data in rows]
+    return [(load(DeliveryStatus, data), ReceiptState.from_stored(receipt)) for _, receipt, data in rows]

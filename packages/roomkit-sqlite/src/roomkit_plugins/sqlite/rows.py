@@ -70,7 +70,7 @@ def dump(record: Record) -> str:
 def load[R: Record](model: type[R], data: str) -> R:
     """Return the record kept as `data`."""
     try:
-        return model.model_validate_json(data)
+        return model.from_stored(data)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
         raise StoreError(  # without the cause, which would quote what people wrote

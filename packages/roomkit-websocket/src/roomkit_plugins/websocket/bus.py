@@ -155,7 +155,7 @@ def _committed(room_id: str, data: Any) -> Committed:
         raise NotOurs(f"an event of index {index!r}")
     if (body := data.get("event")) is None:
         return Committed(index)
-    event = RoomEvent.model_validate_json(body)
+    event = RoomEvent.from_stored(body)
     if event.room_id != room_id or event.index != index:
         raise NotOurs(f"event {event.index} of room {event.room_id!r} as event {index} of room {room_id!r}")
     return Committed(index, event)
@@ -167,7 +167,7 @@ def _growing(room_id: str, data: Any) -> Growing:
         raise NotOurs(f"text at {offset!r}")
     start = None
     if (source := data.get("source")) is not None:
-        start = StreamStart(room_id, stream_id, EventSource.model_validate_json(source), stream_id)
+        start = StreamStart(room_id, stream_id, EventSource.from_stored(source), stream_id)
     return Growing(stream_id, offset, _text(data["text"]), start, _text(data.get("visibility", "all")))
 
 

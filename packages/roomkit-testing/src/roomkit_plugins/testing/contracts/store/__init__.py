@@ -9,6 +9,7 @@ from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
 from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
+from roomkit_plugins.testing.contracts.store.newer import NewerVersionContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
 from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
@@ -31,6 +32,7 @@ class ConversationStoreContract(
     LanesContract,
     AlarmsContract,
     ErasureContract,
+    NewerVersionContract,
     ConcurrencyContract,
     ModelContract,
 ):
