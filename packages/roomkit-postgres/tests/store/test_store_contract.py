@@ -19,9 +19,9 @@ class TestPostgresStore(ConversationStoreContract):
     dsn = ""
 
     @pytest.fixture
-    def factory(self, dsns: DsnMaker) -> Callable[[], PostgresStore]:
+    def factory(self, emptied_dsns: DsnMaker) -> Callable[[], PostgresStore]:
         def make() -> PostgresStore:
-            self.dsn = dsns()
+            self.dsn = emptied_dsns()
             return PostgresStore(configured(self.dsn))
 
         return make
