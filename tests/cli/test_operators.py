@@ -127,7 +127,7 @@ def test_all_that_failed_is_retried_or_dropped_at_once(roomkit: Run, worker: Wor
     """All of a room, or of the store; what has not failed is refused, and the exit code tells."""
     retried = document(roomkit("deliveries", "retry", "--all", "--room", "r2", "--json", *worker.store))
     dropped = document(
-        roomkit("deliveries", "drop", "--all", "--reason", "number is dead", "--json", *worker.store)
+        roomkit("deliveries", "drop", "--all", "--reason", "number is dead", "--yes", "--json", *worker.store)
     )
     again = document(
         roomkit("deliveries", "retry", worker.failed[0], "nothing:sms", "--json", *worker.store), code=1
@@ -217,7 +217,7 @@ def test_nothing_is_erased_unless_it_is_confirmed(roomkit: Run, worker: Worker) 
 
 def test_a_term_is_kept_by_a_running_worker(roomkit: Run, worker: Worker) -> None:
     """The command sets it, the worker removes what is older."""
-    answer = roomkit("privacy", "retain", "r1", "0.001s", *worker.store)
+    answer = roomkit("privacy", "retain", "r1", "0.001s", "--yes", *worker.store)
     worker.until(lambda said: said.get("told") == "events_pruned" and said["count"] > 0)
 
     assert answer.returncode == 0

@@ -185,7 +185,8 @@ def test_ordinary_text_stays_as_it_is():
         "a\u00a0b",
         "C:\\new",
     ):
-        assert printable(text) == text
+        assert printable(text, keep_lines=True) == text
+        assert printable(text).isprintable()
 
 
 def test_escapes_show_what_was_there():

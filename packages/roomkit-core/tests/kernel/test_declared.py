@@ -221,7 +221,7 @@ async def scene_life_of_rooms(stage, sight):
     await asyncio.sleep(10)  # virtual time
     await kit.sweep_room_timers()
     await stage.say(room="timed")
-    await kit.create_room("brief", retention="30m")
+    await kit.create_room("brief", retention="30min")
     await kit.attach_channel("brief", "alice")
     await asyncio.sleep(1801)  # virtual time
     await kit.sweep_room_timers()

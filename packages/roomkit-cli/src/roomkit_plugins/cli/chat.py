@@ -17,7 +17,7 @@ from roomkit.plugins import default_manager
 from roomkit_plugins.cli.assistant import ASSISTANT, add_options, find_assistant
 from roomkit_plugins.cli.lines import lines
 from roomkit_plugins.cli.main import FAILED, OK
-from roomkit_plugins.cli.terminal import CommandError, Terminal
+from roomkit_plugins.cli.terminal import CommandError, Terminal, complain
 from roomkit_plugins.cli.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Chat:
         elif self._interactive:
             self._terminal.line(self._terminal.style(f"Room {self._room}: {note}. Ctrl-D ends.", "dim"))
         elif "a script answers" in note:
-            print(f"roomkit: {note}", file=sys.stderr)
+            complain(f"roomkit: {note}")
 
     @property
     def _interactive(self) -> bool:
@@ -199,7 +199,7 @@ class Chat:
         if self._terminal.as_json or self._terminal.is_terminal:
             self._show(event)
         else:
-            self._terminal.line(text_of(event.content))
+            self._terminal.lines(text_of(event.content))
 
     async def _on_frame(self, connection_id: str, frame: Any) -> None:
         if frame.type == "stream_start":
@@ -208,7 +208,7 @@ class Chat:
             if self._terminal.as_json or self._terminal.is_terminal:
                 self._timeline.chunk(frame.stream_id, self._authors[frame.stream_id], frame.delta)
             else:
-                self._terminal.write(frame.delta)
+                self._terminal.write(frame.delta, keep_lines=True)
         elif frame.type == "stream_end":
             del self._authors[frame.stream_id]
             if self._terminal.as_json or self._terminal.is_terminal:
@@ -229,7 +229,7 @@ class Chat:
         if self._terminal.as_json:
             self._timeline.record("failed", event_id=told.event_id, **fields)
         else:
-            print(f"roomkit: {told.channel_id} failed: {fields['code']} ({fields['error']})", file=sys.stderr)
+            complain(f"roomkit: {told.channel_id} failed: {fields['code']} ({fields['error']})")
 
     def _show(self, event: RoomEvent) -> None:
         self._timeline.record(

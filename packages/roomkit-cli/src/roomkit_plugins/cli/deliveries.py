@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import RoomKitError
 from roomkit.models.enums import DeliveryState
+from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
 from roomkit_plugins.cli.main import FAILED, OK
 from roomkit_plugins.cli.progress import Progress
-from roomkit_plugins.cli.stores import add_store_options, choose_store
-from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+from roomkit_plugins.cli.stores import ChosenStore, add_store_options, choose_store
+from roomkit_plugins.cli.terminal import CommandError, Terminal
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
@@ -27,6 +28,7 @@ _STYLES = {
     DeliveryState.FAILED: "red",
 }
 _PAGE = 500
+_SHOWN = 10
 
 
 def configure_list(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,8 @@ def configure_drop(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit deliveries drop`."""
     parser.description = "Gives failed deliveries up: they are skipped from then on, for a reason you give."
     _which(parser)
-    parser.add_argument("--reason", required=True, metavar="WHY", help="why, for whoever reads the ledger")
+    parser.add_argument("--reason", required=True, metavar="WHY", help="why, for the readers of the ledger")
+    add_confirmation(parser)
     add_store_options(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON document: dropped, refused")
     parser.set_defaults(run=run_drop)
@@ -104,13 +107,13 @@ def run_list(options: argparse.Namespace) -> int:
     if options.json:
         terminal.document({"deliveries": [row.model_dump(mode="json") for row in rows], "after": after})
         return OK
-    terminal.line(_count(len(rows), "delivery", "deliveries") + (", and more" if after else ""))
+    terminal.line(counted(len(rows), "delivery", "deliveries") + (", and more" if after else ""))
     for row in rows:
-        terminal.line(f"  {_state(terminal, row)}  {row.created_at:%Y-%m-%d %H:%M:%S}  {printable(row.id)}")
-        place = f"room {printable(row.room_id)}, channel {printable(row.channel_id)}"
+        terminal.line(f"  {_state(terminal, row)}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.id}")
+        place = f"room {row.room_id}, channel {row.channel_id}"
         terminal.line(f"           {place}{_why(row)}")
     if after:
-        terminal.line(f"more: --after {printable(after)}")
+        terminal.line(f"more: --after {after}")
     return OK
 
 
@@ -135,21 +138,22 @@ def run_show(options: argparse.Namespace) -> int:
     terminal.line(f"{_state(terminal, row)}{_why(row)}")
     for name, value in row.model_dump(mode="json").items():
         if value not in (None, "", [], {}) and name not in ("state", "error"):
-            terminal.line(f"  {name:<20} {printable(str(value))}")
+            terminal.line(f"  {name:<20} {value}")
     if row.error is not None:
         for name, value in row.error.model_dump(mode="json", exclude_none=True).items():
-            terminal.line(f"  error.{name:<14} {printable(str(value))}")
+            terminal.line(f"  error.{name:<14} {value}")
     return OK
 
 
 def run_retry(options: argparse.Namespace) -> int:
     """Reopen rows, for a worker to carry out."""
+    _check_named(options)
     reopened, refused = _change(options, lambda store, row_id: store.reopen_delivery(row_id))
     terminal = Terminal(as_json=options.json)
     if options.json:
         terminal.document({"reopened": reopened, "refused": refused})
     else:
-        terminal.line(f"{_count(len(reopened), 'delivery', 'deliveries')} reopened")
+        terminal.line(f"{counted(len(reopened), 'delivery', 'deliveries')} reopened")
         if reopened:
             terminal.line("a running worker carries them out; without one they wait for the next that starts")
         _show_refused(terminal, refused)
@@ -158,26 +162,42 @@ def run_retry(options: argparse.Namespace) -> int:
 
 def run_drop(options: argparse.Namespace) -> int:
     """Give rows up."""
-    dropped, refused = _change(options, lambda store, row_id: store.drop_delivery(row_id, options.reason))
+    _check_named(options)
     terminal = Terminal(as_json=options.json)
+    ids = asyncio.run(_ids(choose_store(options), options))
+    subject = counted(len(ids), "delivery", "deliveries")
+    goes = f"{subject} would be dropped and never sent: {', '.join(ids[:_SHOWN])}"
+    goes += f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
+    if not confirmed(Intent(subject, "Drop", goes, {"drops": ids}), options, terminal):
+        return OK
+    options.deliveries, options.all = ids, False  # what was shown, not what has failed since
+    dropped, refused = _change(options, lambda store, row_id: store.drop_delivery(row_id, options.reason))
     if options.json:
         terminal.document({"dropped": dropped, "refused": refused})
     else:
-        terminal.line(f"{_count(len(dropped), 'delivery', 'deliveries')} dropped")
+        terminal.line(f"{counted(len(dropped), 'delivery', 'deliveries')} dropped")
         _show_refused(terminal, refused)
     return FAILED if refused else OK
 
 
-def _change(
-    options: argparse.Namespace, change: Callable[[ConversationStore, str], Awaitable[object]]
-) -> tuple[list[str], list[dict[str, str]]]:
-    """Change each row that is meant; return the ids changed, and those that were not, with the reason."""
+async def _ids(chosen: ChosenStore, options: argparse.Namespace) -> list[str]:
+    async with chosen.opened() as store:
+        return [row_id async for row_id in _meant(store, options)]
+
+
+def _check_named(options: argparse.Namespace) -> None:
     if bool(options.deliveries) == options.all or (options.room and not options.all):
         raise CommandError(
             "name deliveries, or say --all (with --room, all of a room): one of the two",
             next_step="`roomkit deliveries list --state failed` shows them",
             code="wrong_usage",
         )
+
+
+def _change(
+    options: argparse.Namespace, change: Callable[[ConversationStore, str], Awaitable[object]]
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Change each row that is meant; return the ids changed, and those that were not, with the reason."""
     chosen = choose_store(options)
     changed: list[str] = []  # bound: what was asked for
     refused: list[dict[str, str]] = []  # bound: likewise
@@ -185,7 +205,7 @@ def _change(
     async def work() -> None:
         async with chosen.opened() as store:
             with Progress("deliveries", as_json=options.json) as progress:
-                async for row_id in _meant(store, options.deliveries, options.room):
+                async for row_id in _meant(store, options):
                     try:
                         await change(store, row_id)
                         changed.append(row_id)
@@ -197,12 +217,12 @@ def _change(
     return changed, refused
 
 
-async def _meant(store: ConversationStore, named: Sequence[str], room_id: str | None) -> AsyncIterator[str]:
-    for row_id in dict.fromkeys(named):
+async def _meant(store: ConversationStore, options: argparse.Namespace) -> AsyncIterator[str]:
+    for row_id in dict.fromkeys(options.deliveries):
         yield row_id
     after: str | None = None
-    while not named:
-        page = await store.list_deliveries(room_id, state=DeliveryState.FAILED, limit=_PAGE, after=after)
+    while options.all:
+        page = await store.list_deliveries(options.room, state=DeliveryState.FAILED, limit=_PAGE, after=after)
         for row in page:
             yield row.id
         if len(page) < _PAGE:
@@ -212,7 +232,7 @@ async def _meant(store: ConversationStore, named: Sequence[str], room_id: str | 
 
 def _show_refused(terminal: Terminal, refused: Sequence[dict[str, str]]) -> None:
     for each in refused:
-        terminal.line(f"  {terminal.style('refused', 'red')}  {printable(each['message'])}")
+        terminal.line(f"  {terminal.style('refused', 'red')}  {each['message']}")
 
 
 def _state(terminal: Terminal, row: Delivery) -> str:
@@ -221,12 +241,8 @@ def _state(terminal: Terminal, row: Delivery) -> str:
 
 def _why(row: Delivery) -> str:
     if row.error is not None:
-        return f": {row.error.code} after {_count(row.attempts, 'attempt', 'attempts')}"
-    return f": {printable(row.reason)}" if row.reason else ""
-
-
-def _count(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
+        return f": {row.error.code} after {counted(row.attempts, 'attempt', 'attempts')}"
+    return f": {row.reason}" if row.reason else ""
 
 
 def _positive(text: str) -> int:

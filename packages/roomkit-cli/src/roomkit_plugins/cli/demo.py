@@ -289,7 +289,7 @@ class Demo:
         if line in ("/quit", "/exit"):
             return False
         if line == "/help":
-            self._terminal.line(_HELP.format(speaker=self._speaker))
+            self._terminal.lines(_HELP.format(speaker=self._speaker))
             return True
         if line.startswith("/as ") or line == "/as":
             _, name, text = [*line.split(maxsplit=2), "", ""][:3]

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, override
 
 if TYPE_CHECKING:
     from roomkit.plugins.commands import Command
@@ -40,7 +40,7 @@ def _main(words: list[str]) -> int:
     if words and words[0] in ("--version", "-V"):
         return _version()
     if not words or words[0] in ("--help", "-h", "help"):
-        print(_overview(), file=sys.stdout if words else sys.stderr)
+        _show(_overview(), wrong=not words)
         return OK if words else WRONG_USAGE
     command = _find(words, _own_commands()) or _find(words, _all_commands())
     if command is None:
@@ -52,15 +52,31 @@ def _version() -> int:
     import roomkit
 
     python = ".".join(map(str, sys.version_info[:3]))
-    print(f"roomkit {roomkit.__version__} (Python {python})")
+    _show(f"roomkit {roomkit.__version__} (Python {python})")
     return OK
+
+
+def _show(text: str, *, wrong: bool = False) -> None:
+    from roomkit_plugins.cli.terminal import Terminal
+
+    Terminal(out=sys.stderr if wrong else sys.stdout).lines(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Escapes what it quotes of the words it was given."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        from roomkit.models.printable import printable
+
+        super().error(printable(message))
 
 
 def _run(command: Command, arguments: list[str]) -> int:
     from roomkit.abc.errors import RoomKitError
-    from roomkit_plugins.cli.terminal import CommandError, report_error
+    from roomkit_plugins.cli.terminal import CommandError, report_error, report_traceback
 
-    parser = argparse.ArgumentParser(prog=f"roomkit {command.name}", description=command.summary)
+    parser = _Parser(prog=f"roomkit {command.name}", description=command.summary)
     verbose = bool({"-v", "--verbose"} & set(arguments))
     try:
         _configure(command)(parser)
@@ -70,15 +86,17 @@ def _run(command: Command, arguments: list[str]) -> int:
         code: int = options.run(options)
     except (CommandError, RoomKitError) as error:
         if verbose:
-            raise
-        report_error(error, as_json="--json" in arguments)
+            report_traceback(error)
+        else:
+            report_error(error, as_json="--json" in arguments)
         return FAILED
     except (KeyboardInterrupt, BrokenPipeError):
         raise
-    except Exception as error:  # a command may fail anyhow; the user is told in one line
+    except Exception as error:  # noqa: BLE001  # a command may fail anyhow; the user is told in one line
         if verbose:
-            raise
-        report_error(error, as_json="--json" in arguments)
+            report_traceback(error)
+        else:
+            report_error(error, as_json="--json" in arguments)
         return FAILED
     return code
 
@@ -94,9 +112,18 @@ def _configure(command: Command) -> Callable[[argparse.ArgumentParser], None]:
 def _log_to_stderr(verbose: bool) -> None:
     import logging
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
-    )
+    from roomkit.models.printable import printable
+
+    class Escaping(logging.Formatter):
+        """For the loggers of other libraries too."""
+
+        @override
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record), keep_lines=True)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Escaping("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, handlers=[handler])
 
 
 # -- which command ----------------------------------------------------------------------------
@@ -143,10 +170,10 @@ def _unknown(words: Sequence[str]) -> int:
     names = [command.name for command in _all_commands()]
     group = f"{words[0]} "
     if any(name.startswith(group) for name in names) and (len(words) == 1 or words[1].startswith("-")):
-        print(_overview(group), file=sys.stderr if len(words) == 1 else sys.stdout)
+        _show(_overview(group), wrong=len(words) == 1)
         return WRONG_USAGE if len(words) == 1 or words[1] not in ("-h", "--help") else OK
     asked = " ".join(words[:2]) if any(name.startswith(group) for name in names) else words[0]
     close = nearest(asked, {*names, *(name.partition(" ")[0] for name in names)})
     hint = f"did you mean `roomkit {close}`?" if close else "`roomkit --help` lists the commands"
-    print(f"roomkit: there is no command {asked!r}; {hint}", file=sys.stderr)
+    _show(f"roomkit: there is no command {asked!r}; {hint}", wrong=True)
     return WRONG_USAGE

@@ -11,7 +11,7 @@ from roomkit.plugins import ComponentState, DoctorReport, PluginError, PluginMan
 from roomkit.plugins.components import Component, Plugin
 from roomkit.plugins.doctor import Verdict
 from roomkit_plugins.cli.main import FAILED, OK
-from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+from roomkit_plugins.cli.terminal import CommandError, Terminal
 
 __all__ = ["configure_doctor", "configure_info", "configure_list"]
 
@@ -87,7 +87,7 @@ def run_info(options: argparse.Namespace) -> int:
         return OK
     terminal.line(f"{terminal.style(plugin.name, 'bold')}  {_state(terminal, plugin.state)}")
     if plugin.reason:
-        terminal.line(f"  {printable(plugin.reason)}")
+        terminal.line(f"  {plugin.reason}")
     terminal.line(f"  distribution  {plugin.distribution or '-'} {plugin.version}".rstrip())
     terminal.line(f"  module        {plugin.module}")
     for component in plugin.components:
@@ -101,7 +101,7 @@ def run_info(options: argparse.Namespace) -> int:
             ("also called ", ", ".join(component.aliases)),
         ):
             if value:
-                terminal.line(f"    {label}{printable(value)}")
+                terminal.line(f"    {label}{value}")
     return OK
 
 
@@ -142,9 +142,9 @@ def run_doctor(options: argparse.Namespace) -> int:
     width = max((len(each.subject) for each in findings), default=0)
     for each in findings:
         verdict = terminal.style(f"{each.verdict:<8}", _VERDICT_STYLES[each.verdict])
-        terminal.line(f"  {verdict}{each.subject:<{width}}  {printable(each.message)}")
+        terminal.line(f"  {verdict}{each.subject:<{width}}  {each.message}")
         if each.next_step:
-            terminal.line(f"  {'':8}{'':<{width}}  -> {printable(each.next_step)}")
+            terminal.line(f"  {'':8}{'':<{width}}  -> {each.next_step}")
     return OK if healthy else FAILED
 
 
@@ -208,7 +208,7 @@ def _troubles(terminal: Terminal, manager: PluginManager) -> None:
     if reasons:
         terminal.line()
         for reason in reasons:
-            terminal.line(f"  {terminal.style('!', 'yellow')} {printable(reason)}")
+            terminal.line(f"  {terminal.style('!', 'yellow')} {reason}")
 
 
 def _state(terminal: Terminal, state: ComponentState) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from roomkit.kernel.rooms import seconds_of
+from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
 from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.progress import Progress
-from roomkit_plugins.cli.stores import add_store_options, choose_store
-from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+from roomkit_plugins.cli.stores import ChosenStore, add_store_options, choose_store
+from roomkit_plugins.cli.terminal import CommandError, Terminal, json_line
 
 if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit
@@ -47,7 +47,7 @@ def configure_erase(parser: argparse.ArgumentParser) -> None:
         "What was interrupted is finished by the same command again."
     )
     _of_whom(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    add_confirmation(parser)
     add_store_options(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON document: the receipt")
     parser.set_defaults(run=run_erase)
@@ -55,9 +55,13 @@ def configure_erase(parser: argparse.ArgumentParser) -> None:
 
 def configure_retain(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit privacy retain`."""
-    parser.description = "Says how long a room keeps its events. A running worker removes the older ones."
+    parser.description = (
+        "Sets how long a room keeps its events. A running worker removes those that are older, now and from "
+        "then on; it cannot be undone."
+    )
     parser.add_argument("room", metavar="ROOM")
-    parser.add_argument("term", metavar="TERM", help="as 180d, 36h or 90m; forever for as long as the room")
+    parser.add_argument("term", metavar="TERM", help="as 180d, 36h, 90min, 2w, 6mo (of 30 days); or forever")
+    add_confirmation(parser)
     add_store_options(parser)
     parser.add_argument(
         "--json", action="store_true", help="write a JSON document: room_id, retention_seconds"
@@ -80,23 +84,24 @@ def run_export(options: argparse.Namespace) -> int:
         async def work() -> None:
             async with chosen.kit() as kit:
                 async for line in await _lines(kit, options):
-                    out.write(f"{line.model_dump_json()}\n")
+                    out.write(f"{json_line(line.model_dump_json())}\n")
                     progress.step()
 
         asyncio.run(work())
     if options.output and options.json:
         terminal.document({"file": options.output, "lines": progress.count})
     elif options.output:
-        terminal.line(f"{progress.count:,} records are in {printable(options.output)}")
+        terminal.line(f"{progress.count:,} records are in {options.output}")
     return OK
 
 
 def run_erase(options: argparse.Namespace) -> int:
     """Erase, once it is sure that it is meant."""
-    chosen = choose_store(options)
     whom = f"the room {options.room!r}" if options.room else f"the person {options.person!r}"
-    if not options.yes:
-        _ask(whom)
+    terminal = Terminal(as_json=options.json)
+    if not confirmed(asyncio.run(_erasure(choose_store(options), options, whom)), options, terminal):
+        return OK
+    chosen = choose_store(options)
 
     async def work() -> ErasureReceipt:
         async with chosen.kit() as kit:
@@ -108,27 +113,31 @@ def run_erase(options: argparse.Namespace) -> int:
                 )
 
     receipt = asyncio.run(work())
-    terminal = Terminal(as_json=options.json)
     if options.json:
         terminal.document({**receipt.model_dump(mode="json"), "found_nothing": receipt.found_nothing})
         return OK
     if receipt.found_nothing:
-        terminal.line(f"nothing to erase: {printable(whom)} is unknown, or was erased before")
+        terminal.line(f"nothing to erase: {whom} is unknown, or was erased before")
         return OK
-    terminal.line(f"{printable(whom)} was erased; receipt {receipt.id}")
+    terminal.line(f"{whom} was erased; receipt {receipt.id}")
     for done in receipt.erased:
-        where = f" in room {printable(done.room_id)}" if done.room_id is not None else ""
+        where = f" in room {done.room_id}" if done.room_id is not None else ""
         terminal.line(f"  {done.action} {done.count:,} x {done.kind}{where}")
     terminal.line("what stays:")
     for left in receipt.retained:
-        terminal.line(f"  {left.kind}: {printable(left.why)}")
+        terminal.line(f"  {left.kind}: {left.why}")
     return OK
 
 
 def run_retain(options: argparse.Namespace) -> int:
     """Set the term."""
-    chosen, terminal = choose_store(options), Terminal(as_json=options.json)
+    terminal = Terminal(as_json=options.json)
     seconds = None if options.term == "forever" else seconds_of(options.term)
+    if seconds is not None:
+        intent = asyncio.run(_term(choose_store(options), options, seconds))
+        if not confirmed(intent, options, terminal):
+            return OK
+    chosen = choose_store(options)
 
     async def work() -> None:
         async with chosen.kit() as kit:
@@ -138,13 +147,42 @@ def run_retain(options: argparse.Namespace) -> int:
     if options.json:
         terminal.document({"room_id": options.room, "retention_seconds": seconds})
     elif seconds is None:
-        terminal.line(f"room {printable(options.room)} keeps its events for as long as it is there")
+        terminal.line(f"room {options.room} keeps its events for as long as it is there")
     else:
-        terminal.line(f"room {printable(options.room)} keeps its events for {timedelta(seconds=seconds)}")
+        terminal.line(f"room {options.room} keeps its events for {timedelta(seconds=seconds)}")
         terminal.line(
             "a running worker removes the older ones; without one it is done by the next that starts"
         )
     return OK
+
+
+async def _erasure(chosen: ChosenStore, options: argparse.Namespace, whom: str) -> Intent:
+    """Return what an erasure would touch now."""
+    async with chosen.kit() as kit:
+        if options.room:
+            counts = await kit.rights.count_room(options.room, organization_id=options.organization)
+        else:
+            with Progress("pages of events", as_json=options.json) as progress:
+                counts = await kit.rights.count_person(
+                    **await _person(kit, options), watch=lambda _room_id: progress.step()
+                )
+    found = ", ".join(f"{number:,} x {kind}" for kind, number in counts.items() if number)
+    goes = f"{whom}: {found or 'nothing'} to erase"
+    document = {"room" if options.room else "person": options.room or options.person, "erases": dict(counts)}
+    return Intent(whom, "Erase", goes, document)
+
+
+async def _term(chosen: ChosenStore, options: argparse.Namespace, seconds: float) -> Intent:
+    """Return what a term would remove now."""
+    async with chosen.kit() as kit:
+        older, of = await kit.rights.count_older(options.room, seconds)
+    subject = f"the room {options.room!r}"
+    goes = (
+        f"{subject} would keep its events for {timedelta(seconds=seconds)}: of {counted(of, 'event')} "
+        f"{older:,} are older and go now, the others when they are as old"
+    )
+    document = {"room_id": options.room, "retention_seconds": seconds, "removes": older, "events": of}
+    return Intent(subject, "Set the term of", goes, document)
 
 
 async def _lines(kit: RoomKit, options: argparse.Namespace) -> AsyncIterator[ExportLine]:
@@ -166,20 +204,6 @@ async def _person(kit: RoomKit, options: argparse.Namespace) -> dict[str, str | 
         "identity_id" if is_identity else "participant_id": person,
         "organization_id": organization_id,
     }
-
-
-def _ask(whom: str) -> None:
-    """Ask on a terminal whether it is meant. Raises CommandError when it is not, or nobody can be asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandError(
-            f"{whom} is not erased: nobody confirmed it",
-            next_step="add --yes if it is meant; it cannot be undone",
-            code="confirmation_required",
-        )
-    sys.stderr.write(f"Erase {printable(whom)}? It cannot be undone. [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError(f"{whom} is not erased", next_step="answer y if it is meant", code="not_confirmed")
 
 
 @contextmanager

@@ -1,19 +1,19 @@
-"""Writing to a terminal, to a pipe, or as JSON."""
+"""Writing to a terminal, to a pipe, or as JSON: nothing that comes from outside goes there unescaped."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-__all__ = ["CommandError", "Terminal", "printable", "report_error"]
+from roomkit.models.printable import printable
+
+__all__ = ["CommandError", "Terminal", "complain", "json_line", "report_error", "report_traceback"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
-
-_LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
-"""JSON escapes all other ends of a line by itself."""
 
 
 class CommandError(Exception):
@@ -25,6 +25,12 @@ class CommandError(Exception):
         self.code = code
 
 
+def complain(text: str, *, end: str = "\n") -> None:
+    """Write `text` to standard error; lines after the first are indented, so that none looks like ours."""
+    sys.stderr.write(printable(text, keep_lines=True).replace("\n", "\n  ") + end)
+    sys.stderr.flush()
+
+
 def report_error(error: Exception, *, as_json: bool) -> None:
     """Say on standard error what went wrong, and what to do about it."""
     code = getattr(error, "code", "internal_error")
@@ -34,25 +40,32 @@ def report_error(error: Exception, *, as_json: bool) -> None:
         next_step = "run it again with --verbose, and report what it shows"
     if as_json:
         document = {"type": "error", "code": str(code), "message": message}
-        print(json.dumps({**document, **({"next_step": next_step} if next_step else {})}), file=sys.stderr)
+        complain(json.dumps({**document, **({"next_step": next_step} if next_step else {})}))
     else:
-        print(f"roomkit: {printable(message, keep_lines=True)}", file=sys.stderr)
+        complain(f"roomkit: {message}")
         if next_step:
-            print(f"  {next_step}", file=sys.stderr)
+            complain(f"  {next_step}")
 
 
-def printable(text: str, *, keep_lines: bool = False) -> str:
-    """Return `text` without what would move the cursor or change the terminal."""
-    return "".join(
-        mark if mark.isprintable() or (mark == "\n" and keep_lines) else ("\ufffd" if mark != "\n" else " ")
-        for mark in text
-    )
+def report_traceback(error: BaseException) -> None:
+    """Write the traceback, escaped."""
+    from roomkit.abc.log import traceback_lines
+
+    complain("\n".join(traceback_lines(error, texts=True)))
+
+
+def json_line(text: str) -> str:
+    """Return JSON with all escaped that a terminal, or a reader of lines, could take for a control."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else json.dumps(mark)[1:-1] for mark in text)
 
 
 class Terminal:
     """Standard output, for people or (with `as_json`) for programs.
 
-    Colours are used on a terminal that can show them, unless NO_COLOR is set.
+    Colours are used on a terminal that can show them, unless NO_COLOR is set. Whatever else could change the
+    terminal is escaped, wherever it comes from.
     """
 
     def __init__(self, *, as_json: bool = False, out: TextIO | None = None) -> None:
@@ -65,25 +78,41 @@ class Terminal:
             and not os.environ.get("NO_COLOR")
             and os.environ.get("TERM") != "dumb"
         )
+        # Stands for an escape sequence of ours until the text is written; text from outside cannot know it.
+        self._mark = f"\x1b{os.urandom(8).hex()}"
         if self.out is sys.stdout and hasattr(sys.stdout, "reconfigure"):
             # JSON is UTF-8; for people, a terminal that lacks a letter shows a question mark.
             sys.stdout.reconfigure(**({"encoding": "utf-8"} if as_json else {"errors": "replace"}))
 
     def style(self, text: str, *styles: str) -> str:
-        """Return `text` in the given styles, or as it is."""
+        """Return `text` in the given styles, or as it is; for `write` and `line` of this terminal."""
         if not self._coloured or not styles:
             return text
-        return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+        return f"{self._mark}{';'.join(_STYLES[style] for style in styles)}m{text}{self._mark}0m"
 
-    def write(self, text: str) -> None:
-        """Write `text` at once."""
-        self.out.write(text)
-        self.out.flush()
+    def write(self, text: str, *, keep_lines: bool = False) -> None:
+        """Write `text` at once; a newline in it is escaped too, unless it is to be kept."""
+        self._put(self._rendered(text, keep_lines))
 
     def line(self, text: str = "") -> None:
         """Write a line."""
-        self.write(f"{text}\n")
+        self._put(f"{self._rendered(text, False)}\n")
+
+    def lines(self, text: str) -> None:
+        """Write text that may have several lines."""
+        self._put(f"{self._rendered(text, True)}\n")
 
     def document(self, document: Mapping[str, object]) -> None:
         """Write a JSON object on one line, whatever its reader takes for a line's end."""
-        self.line(json.dumps(document, ensure_ascii=False).translate(_LINE_ENDS))
+        self._put(f"{json_line(json.dumps(document, ensure_ascii=False))}\n")
+
+    def _rendered(self, text: str, keep_lines: bool) -> str:
+        pieces: Sequence[str] = re.split(rf"{self._mark}([0-9;]+)m", text)
+        return "".join(
+            f"\x1b[{piece}m" if position % 2 else printable(piece, keep_lines=keep_lines)
+            for position, piece in enumerate(pieces)
+        )
+
+    def _put(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()

@@ -23,14 +23,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roomkit_plugins.cli.terminal import printable
-
 if TYPE_CHECKING:
     from roomkit_plugins.cli.terminal import Terminal
 
 __all__ = ["Timeline"]
 
 _NAME = 10
+_SPACES = "\n\u00a0\u202f\u3000"
 _INDENT = " " * 5
 _VERBS = {"modify": "rewrote it", "block": "refused it"}
 
@@ -82,9 +81,9 @@ class Timeline:
             self._terminal.document({"type": "chunk", "event_id": event_id, "by": by, "text": text})
         elif self._streaming is None:
             self._streaming = event_id
-            self._terminal.write(self._opening("", by) + printable(text))
+            self._terminal.write(self._opening("", by) + _one_line(text))
         elif self._streaming == event_id:
-            self._terminal.write(printable(text))
+            self._terminal.write(_one_line(text))
 
     def broken_off(self, event_id: str) -> None:
         """Note that an answer ends without an event."""
@@ -120,10 +119,10 @@ class Timeline:
     def _for_people(self, record: Mapping[str, Any]) -> str:
         kind = record["type"]
         if kind == "event":
-            return self._opening(str(record["index"]), record["by"]) + printable(record["text"])
+            return self._opening(str(record["index"]), record["by"]) + _one_line(record["text"])
         if kind == "blocked":
             opening = self._opening("-", record["by"])
-            return f"{opening}{self._terminal.style('refused: ' + printable(record['reason']), 'yellow')}"
+            return f"{opening}{self._terminal.style('refused: ' + record['reason'], 'yellow')}"
         if kind == "hook":
             what = f"{record['hook']} {_VERBS[record['action']]}"
             return self._line("gate", what, record.get("duration_ms"), record, "yellow")
@@ -132,15 +131,15 @@ class Timeline:
         if kind == "seen":
             return self._line("seen", f"by {record['by']}", record["after_ms"], record, "dim")
         if kind == "failed":
-            what = f"{record['channel_id']}: {record['code']} ({printable(record['error'])})"
+            what = f"{record['channel_id']}: {record['code']} ({record['error']})"
             return self._line("failed", what, None, record, "red")
-        return printable(str(record.get("message", "")))
+        return str(record.get("message", ""))
 
     def _delivery(self, record: Mapping[str, Any]) -> str:
         what = f"to {record['channel_id']}"
         for name in ("reason", "code", "error"):
             if name in record:
-                what += f", {printable(str(record[name]))}"
+                what += f", {record[name]}"
         style = "red" if record["state"] == "failed" else "dim"
         return self._line(record["state"], what, record.get("duration_ms"), record, style)
 
@@ -155,3 +154,11 @@ class Timeline:
         index = self._indexes.get(record["event_id"], -1)
         about = f"  [{index}]" if index >= 0 else ""
         return self._terminal.style(f"{_INDENT}{label:>{_NAME}} {what:<34}{took}{about}".rstrip(), style)
+
+
+def _one_line(text: str) -> str:
+    """Return what a person or an agent said as one line of a timeline, without control characters."""
+    return "".join(
+        mark if mark.isprintable() else " " if mark in _SPACES else "\N{REPLACEMENT CHARACTER}"
+        for mark in text
+    )

@@ -14,7 +14,7 @@ from roomkit_plugins.cli.stores import (
     add_store_options,
     choose_store,
 )
-from roomkit_plugins.cli.terminal import CommandError, Terminal, printable
+from roomkit_plugins.cli.terminal import CommandError, Terminal
 
 __all__ = ["configure_backup", "configure_plan"]
 
@@ -54,7 +54,7 @@ def run_backup(options: argparse.Namespace) -> int:
     if options.json:
         terminal.document({"file": options.file, "bytes": size})
     else:
-        terminal.line(f"{printable(options.file)} holds everything as of now ({size:,} bytes)")
+        terminal.line(f"{options.file} holds everything as of now ({size:,} bytes)")
     return OK
 
 
@@ -82,9 +82,9 @@ def run_plan(options: argparse.Namespace) -> int:
     else:
         terminal.line(f"opening it brings it from version {plan.found} to {plan.wanted}; every row stays")
         for step in plan.steps:
-            terminal.line(f"  {printable(step)}")
+            terminal.line(f"  {step}")
     for table, rows_of in plan.rows.items():
-        terminal.line(f"  {rows_of:>12,}  {printable(table)}")
+        terminal.line(f"  {rows_of:>12,}  {table}")
     return OK
 
 

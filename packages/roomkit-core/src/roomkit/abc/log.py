@@ -55,7 +55,7 @@ class _Discreet(logging.Filter):
         elif record.args:
             record.args = tuple(_shown(value, texts) for value in record.args)
         if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = "\n".join(_traceback(record.exc_info[1], texts))
+            record.exc_text = "\n".join(traceback_lines(record.exc_info[1], texts=texts))
             # Formatters of other libraries render `exc_info` themselves, texts and all.
             record.exc_info = record.exc_info if texts else None
         if record.taskName is not None:
@@ -100,8 +100,8 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__} without a text: {type(error).__name__}>"
 
 
-def _traceback(error: BaseException, texts: bool) -> Iterator[str]:
-    """Yield the lines of the traceback, causes first."""
+def traceback_lines(error: BaseException, *, texts: bool) -> Iterator[str]:
+    """Yield the lines of a traceback, causes first, escaped; with the exceptions' texts if wanted."""
     chain: list[tuple[BaseException, str]] = [(error, "")]  # bound: _MOST_CHAINED
     while len(chain) < _MOST_CHAINED and (link := _link(chain[-1][0])) is not None:
         if any(link[0] is known for known, _ in chain):

@@ -506,7 +506,7 @@ class RoomKit:
     ) -> Room:
         """Create a room; the id is made up when none is given. Raises RoomAlreadyExistsError.
 
-        `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90m".
+        `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90min".
         """
         await self._enter()
         return await self._rooms.create(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,22 @@ class Rights:
         """Keep a room's events for so long from now on. Raises RoomNotFoundError."""
         return await self._rooms.set_retention(room_id, seconds)
 
+    async def count_older(self, room_id: str, seconds: float) -> tuple[int, int]:
+        """Return how many of a room's events are older than so many seconds, and how many there are.
+
+        So many go when `retain` sets that term now. Raises RoomNotFoundError.
+        """
+        store = self._parts.store
+        await self._rooms.get(room_id)
+        before = self._parts.clock.now() - timedelta(seconds=seconds)
+        older, after_index = 0, -1
+        while page := await store.list_events(room_id, limit=_PAGE, after_index=after_index):
+            older += sum(event.created_at < before for event in page)
+            after_index = page[-1].index
+            if page[-1].created_at >= before:
+                break
+        return older, await store.get_event_count(room_id)
+
     # -- a room -------------------------------------------------------------------------------
 
     async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
@@ -75,6 +92,14 @@ class Rights:
                 for kind, count in counts.items():
                     book.erase(kind, "removed", room_id, count)
         return book.closed(self._parts.clock.now())
+
+    async def count_room(
+        self, room_id: str, *, organization_id: str | None = None
+    ) -> Mapping[ExportKind, int]:
+        """Return how many records of each kind `erase_room` would remove now; none of an unknown room."""
+        room = await self._parts.store.get_room(room_id, organization_id=organization_id)
+        record = None if room is None else await self._parts.store.load(room_id)
+        return {} if record is None else await self._count(record)
 
     async def _count(self, record: RoomRecord) -> dict[ExportKind, int]:
         store, room_id = self._parts.store, record.room_id
@@ -143,6 +168,54 @@ class Rights:
             book.retained += BEYOND_A_PERSON
             parts.events.emit("person_erased", receipt_id=book.id)
         return book.closed(parts.clock.now())
+
+    async def count_person(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+        watch: Callable[[str], object] | None = None,
+    ) -> Mapping[ExportKind, int]:
+        """Return how many records of each kind `erase_person` would touch now; `room` are those it goes to.
+
+        At least: rooms that know the person by a binding alone are found one by one while they are erased.
+        """
+        person = await find_person(
+            self._parts.store,
+            identity_id=identity_id,
+            participant_id=participant_id,
+            organization_id=organization_id,
+        )
+        counts: Counter[ExportKind] = Counter()
+        room_ids = (*person.others, *person.linking, *await person.rooms_of_bindings())
+        for room_id in dict.fromkeys(room_ids):
+            counts += await self._count_in_room(_Walk(person, room_id), watch)
+        if person.identity is not None:
+            counts["identity"] = 1
+        return counts
+
+    async def _count_in_room(self, walk: _Walk, watch: Callable[[str], object] | None) -> Counter[ExportKind]:
+        record = await self._parts.store.load(walk.room_id)
+        if record is None:  # deleted since
+            return Counter()
+        place = walk.person.place_in(record)
+        while not walk.is_over:
+            page = await self._parts.store.list_events(
+                walk.room_id, limit=_PAGE, after_index=walk.after_index
+            )
+            for event in page:
+                walk.takes(place, event)
+            walk.after_index = page[-1].index if page else walk.after_index
+            walk.is_over = len(page) < _PAGE
+            if watch is not None:
+                watch(walk.room_id)
+        found: Counter[ExportKind] = Counter()
+        found["event"] = walk.count
+        found["participant"] = len(place.participants)
+        found["binding"] = len(place.own_bindings)
+        found["room"] = int(any(found.values()))
+        return found
 
     async def _erase_where_bound(self, person: Person, done: set[str], book: ReceiptBook) -> None:
         """Erase in rooms that know the person by a binding alone; each one found hides older ones."""

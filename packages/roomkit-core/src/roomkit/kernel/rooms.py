@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -23,6 +22,7 @@ from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding
+from roomkit.models.duration import length_in_seconds
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -68,30 +68,14 @@ def check_channel_id(value: object) -> str:
     return channel_id
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
 def seconds_of(value: str | float | timedelta | None) -> float | None:
-    """Return a length of time in seconds; text is a number and its unit, one of s, m, h, d, w.
-
-    Raises InvalidInputError.
-    """
+    """Return a length of time in seconds (see `length_in_seconds`). Raises InvalidInputError."""
     if value is None:
         return None
-    seconds = math.nan
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, str):
-        number, unit = value.strip()[:-1], value.strip()[-1:]
-        if unit in _UNITS and number.strip().replace(".", "", 1).isdecimal():
-            seconds = float(number) * _UNITS[unit]
-    else:
-        seconds = float(value)
-    if not 0 < seconds < math.inf:
-        raise InvalidInputError(
-            f"{value!r} is no length of time: give seconds, a timedelta, or text like '180d', '36h', '90m'"
-        )
-    return seconds
+    try:
+        return length_in_seconds(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(str(error)) from error
 
 
 _NO_TIMERS = RoomTimers()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["printable"]
 
-_HARMLESS = "\u200c\u200d\u00a0\u202f\u3000"
-"""Not "printable" to Python, but part of ordinary text: joiners of scripts and emoji, and spaces."""
+_OF_PROSE = "\n\t\u200c\u200d\u00a0\u202f\u3000"
+"""Not "printable" to Python, but harmless in prose: line ends, joiners of scripts and emoji, and spaces."""
 
 
 def printable(text: str, *, keep_lines: bool = False) -> str:
@@ -13,11 +13,12 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
 
     That is all that could end a line, move a cursor, change a terminal, reverse the direction of
     text or fail to be encoded: C0 and C1 controls, NUL, bidirectional controls, line and paragraph
-    separators, lone surrogates. With `keep_lines` a newline stays.
+    separators, lone surrogates. With `keep_lines`, for prose of several lines, newlines, tabs, and the
+    joiners and spaces of scripts stay.
     """
     if text.isprintable():
         return text
-    kept = _HARMLESS + "\n" if keep_lines else _HARMLESS
+    kept = _OF_PROSE if keep_lines else ""
     return "".join(
         mark if mark.isprintable() or mark in kept else mark.encode("unicode_escape").decode("ascii")
         for mark in text

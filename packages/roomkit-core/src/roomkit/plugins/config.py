@@ -34,14 +34,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from roomkit._names import nearest
+from roomkit.models.duration import length_in_seconds
 from roomkit.plugins.components import ComponentKind
 from roomkit.plugins.errors import ConfigError
 
 _ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
+
+def _check_length(value: object) -> object:
+    if isinstance(value, str | int | float):
+        length_in_seconds(value)
+    return value
+
+
+Length = Annotated[str | float, BeforeValidator(_check_length)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -67,7 +76,7 @@ class KitOptions(_Plan):
     close_timeout: Seconds | None = Field(None, description="Deadline of closing the kit.")
     sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
     lease_seconds: Seconds | None = Field(None, description="When a killed worker's work is taken over.")
-    retention: str | float | None = Field(None, description='How long events are kept: seconds, or "180d".')
+    retention: Length | None = Field(None, description='How long events are kept: seconds, or "180d".')
     max_lane_backlog: int | None = Field(None, ge=1, description="How many deliveries may wait in a lane.")
     single_process: bool | None = Field(None, description="That no other process uses the store.")
 
