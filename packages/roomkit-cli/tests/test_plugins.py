@@ -128,3 +128,56 @@ def test_the_doctor_explains_who_shadows_whom(zoo):
     answer = zoo("plugins", "doctor", "other")
     assert answer.code == 0
     assert "claimed by the plugins 'good' and 'other'" in answer.out
+
+
+CHECKED = """
+from roomkit.plugins import hookimpl
+
+@hookimpl
+def roomkit_register(registry):
+    registry.add("sms", "acme", "acme_module:hookimpl")
+
+@hookimpl
+def roomkit_doctor(report):
+    {check}
+"""
+
+
+@pytest.mark.parametrize(
+    ("check", "shown"),
+    [
+        ('report.fail("libacme", "it is missing", next_step="install it")', ("it is missing", "install it")),
+        (
+            'raise OSError("first line\\nlast line")',
+            ("its check failed: OSError: first line", "in roomkit_doctor", "last line"),
+        ),
+        ("raise SystemExit(3)", ("its check failed: SystemExit: 3",)),
+    ],
+)
+@pytest.mark.parametrize("name", ["acme", "sms:acme"])
+def test_the_doctor_of_one_plugin_has_the_plugins_own_check(roomkit, name, check, shown):
+    """Whatever it calls its subject, and however it fails."""
+    roomkit.install("acme", CHECKED.format(check=check))
+    people, program = roomkit("plugins", "doctor", name), roomkit("plugins", "doctor", name, "--json")
+    document = json.loads(program.out)
+    assert (people.code, program.code, document["healthy"]) == (1, 1, False)
+    assert people.out.startswith("not healthy: ")
+    for text in shown:
+        assert text in people.out
+    assert {each["plugin"] for each in document["findings"]} == {"acme"}
+
+
+def test_the_doctor_shows_where_a_broken_plugin_broke(zoo):
+    """File, line and the error; and sends nobody to the command that was just run."""
+    answer = zoo("plugins", "doctor", "broken")
+    assert answer.code == 1
+    assert 'broken_module.py", line 1, in <module>' in answer.out
+    assert "RuntimeError: it fell apart\\x1b[31m" in answer.out
+    assert "says more" not in answer.out
+
+
+def test_the_doctor_shows_where_an_import_failed(zoo):
+    """Of a component that cannot be loaded."""
+    answer = zoo("plugins", "doctor", "lazy")
+    assert "ModuleNotFoundError: No module named 'no_such_sdk'" in answer.out.splitlines()[-2]
+    assert "install the package that brings the module no_such_sdk" in answer.out

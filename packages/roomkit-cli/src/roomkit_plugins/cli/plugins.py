@@ -114,8 +114,9 @@ def run_doctor(options: argparse.Namespace) -> int:
     findings = list(report.findings)
     if plugin is not None:
         loading = DoctorReport()
+        loading.enter(plugin.name)
         _load(manager, plugin, loading)
-        findings = [each for each in findings if each.subject == plugin.name] + list(loading.findings)
+        findings = [each for each in findings if each.plugin == plugin.name] + list(loading.findings)
     healthy = not any(finding.verdict is Verdict.FAILED for finding in findings)
     if options.json:
         terminal.document(
@@ -127,6 +128,8 @@ def run_doctor(options: argparse.Namespace) -> int:
                         "subject": each.subject,
                         "message": each.message,
                         "next_step": each.next_step,
+                        "plugin": each.plugin,
+                        "traceback": list(each.traceback),
                     }
                     for each in findings
                 ],
@@ -143,6 +146,8 @@ def run_doctor(options: argparse.Namespace) -> int:
     for each in findings:
         verdict = terminal.style(f"{each.verdict:<8}", _VERDICT_STYLES[each.verdict])
         terminal.line(f"  {verdict}{each.subject:<{width}}  {each.message}")
+        for line in each.traceback:
+            terminal.line(f"  {'':8}{'':<{width}}  {line}")
         if each.next_step:
             terminal.line(f"  {'':8}{'':<{width}}  -> {each.next_step}")
     return OK if healthy else FAILED
@@ -163,9 +168,10 @@ def _load(manager: PluginManager, plugin: Plugin, report: DoctorReport) -> None:
             report.fail(
                 plugin.name,
                 f"{component} cannot be loaded: {type(cause).__name__}: {cause}",
-                next_step=f"install {missing}: pip install {plugin.distribution or plugin.name}"
+                next_step=f"install the package that brings the module {missing}"
                 if missing
                 else "tell its author",
+                error=cause,
             )
         else:
             report.ok(plugin.name, f"{component} loads")

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 
+from roomkit.abc.log import traceback_lines
+
+_LINES = 3
+"""Of a traceback: the file and line it was raised at, what is there, and the error."""
+
 
 class Verdict(StrEnum):
     """How a check came out."""
@@ -24,6 +29,10 @@ class Finding:
     subject: str
     message: str
     next_step: str = ""
+    plugin: str = ""
+    """The plugin whose check it is; `subject` is free text."""
+    traceback: tuple[str, ...] = ()
+    """Where the error behind it was raised, and its last line; empty where no error is."""
 
 
 class DoctorReport:
@@ -31,18 +40,24 @@ class DoctorReport:
 
     def __init__(self) -> None:
         self._findings: list[Finding] = []  # bound: one run of the doctor
+        self._plugin = ""
+
+    def enter(self, plugin: str) -> None:
+        """Note whose findings follow. The plugin manager calls it; a plugin's own check does not."""
+        self._plugin = plugin
 
     def ok(self, subject: str, message: str) -> None:
         """Report that something is as it should be."""
-        self._findings.append(Finding(Verdict.OK, subject, message))
+        self._findings.append(Finding(Verdict.OK, subject, message, plugin=self._plugin))
 
     def warn(self, subject: str, message: str, *, next_step: str) -> None:
         """Report that something works, but not as the user may expect."""
-        self._findings.append(Finding(Verdict.WARNING, subject, message, next_step))
+        self._findings.append(Finding(Verdict.WARNING, subject, message, next_step, self._plugin))
 
-    def fail(self, subject: str, message: str, *, next_step: str) -> None:
-        """Report that something cannot work until the user acts."""
-        self._findings.append(Finding(Verdict.FAILED, subject, message, next_step))
+    def fail(self, subject: str, message: str, *, next_step: str, error: BaseException | None = None) -> None:
+        """Report that something cannot work until the user acts; of `error` it shows where it was raised."""
+        shown = () if error is None else tuple(traceback_lines(error, texts=True))[-_LINES:]
+        self._findings.append(Finding(Verdict.FAILED, subject, message, next_step, self._plugin, shown))
 
     def expect_module(self, subject: str, module: str, *, distribution: str) -> None:
         """Check that the SDK `module` is installed; `distribution` is the plugin that brings it."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roomkit.abc.errors import RoomKitError
+from roomkit.models.printable import printable
 
 
 class PluginError(RoomKitError):
@@ -93,11 +94,11 @@ class ConfigError(PluginError):
     def __init__(self, source: str, problems: Iterable[str]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(f"{source} cannot be used:{lines}")
+        lines = "".join(f"\n  - {printable(problem)}" for problem in self.problems)
+        super().__init__(f"{printable(source)} cannot be used:{lines}")
 
 
 def describe(error: BaseException) -> str:
-    """Say an error in one line: its type and its first line."""
-    first = str(error).strip().partition("\n")[0]
+    """Say an error in one line: its type and its first line, escaped."""
+    first = printable(str(error).strip().partition("\n")[0])
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pluggy
 
@@ -49,11 +49,15 @@ class Hooks:
             if implementation.plugin_name == plugin.key:
                 _call(implementation, argument)
 
-    def call_each(self, hook: str, argument: object) -> list[PluginFailure]:
-        """Call the hook of every plugin, and return what failed."""
+    def call_each(
+        self, hook: str, argument: object, *, before: Callable[[str], None] | None = None
+    ) -> list[PluginFailure]:
+        """Call the hook of every plugin, and return what failed; `before` is called with each one's name."""
         failures = []
         for implementation in self._implementations(hook):
             try:
+                if before is not None:
+                    before(self._plugins[implementation.plugin_name].name)
                 _call(implementation, argument)
             except KeyboardInterrupt:
                 raise

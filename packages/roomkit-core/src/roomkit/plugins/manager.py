@@ -199,18 +199,28 @@ class PluginManager:
     def doctor(self, report: DoctorReport) -> tuple[PluginFailure, ...]:
         """Report the state of every plugin, then let each add its own checks. Returns the failures."""
         for plugin in self.plugins():
+            report.enter(plugin.name)
             if plugin.state is ComponentState.LOADED:
                 report.ok(plugin.name, f"{plugin} brings {len(plugin.components)} components")
             elif plugin.state is ComponentState.BLOCKED:
                 report.warn(plugin.name, plugin.reason, next_step=remedy(plugin))
             else:
-                report.fail(plugin.name, plugin.reason, next_step=remedy(plugin))
+                broken = plugin.state is ComponentState.BROKEN
+                next_step = "tell its author" if broken else remedy(plugin)
+                report.fail(plugin.name, plugin.reason, next_step=next_step, error=plugin.cause)
         for clash in self._clashes:
+            report.enter(clash.loser)
             report.warn(clash.loser, str(clash), next_step=f"block {clash.winner} or {clash.loser}")
-        failures = self._report("roomkit_doctor", self._hooks.call_each("roomkit_doctor", report))
+        failures = self._report(
+            "roomkit_doctor", self._hooks.call_each("roomkit_doctor", report, before=report.enter)
+        )
         for failure in failures:
+            report.enter(failure.plugin)
             report.fail(
-                failure.plugin, f"its check failed: {describe(failure.error)}", next_step="tell its author"
+                failure.plugin,
+                f"its check failed: {describe(failure.error)}",
+                next_step="tell its author",
+                error=failure.error,
             )
         return failures
 
