@@ -65,7 +65,9 @@ _EMPTY = """
     DO $$
     DECLARE t text;
     BEGIN
-        FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'roomkit_schema' LOOP
+        FOR t IN SELECT tablename FROM pg_tables
+            WHERE schemaname = 'public' AND tablename <> 'roomkit_schema'
+        LOOP
             EXECUTE format('DELETE FROM public.%I', t);
         END LOOP;
     END $$
