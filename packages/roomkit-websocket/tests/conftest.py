@@ -6,11 +6,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, override
 
 import pytest
 
 from roomkit.abc.channel import TextStream
+from roomkit.abc.store import ConversationStore
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -23,6 +25,7 @@ from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.room import Room
+from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import VirtualClock
 from roomkit_plugins.websocket import WebSocketChannel
 from roomkit_plugins.websocket.frames import Frame, StreamChunk, StreamMessage
@@ -38,6 +41,11 @@ class Wire:
         self.open.set()
         self.broken = False
         self.cancelled = 0
+        self.closed: list[str] = []
+
+    async def close(self, connection_id: str, reason: str) -> None:
+        assert connection_id == self.id
+        self.closed.append(reason)
 
     async def send(self, connection_id: str, frame: Frame) -> None:
         assert connection_id == self.id
@@ -79,6 +87,7 @@ class Wire:
             self.id,
             self.send,
             stream_send_fn=self.send if streaming else None,
+            close_fn=self.close,
             room_id=room_id,
             participant_id=participant_id,
         )
@@ -215,6 +224,22 @@ class Answer:
     async def finish(self) -> ChannelOutput:
         self.words.finish()
         return await self.task
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
+    """An empty store of each kind; a plugin's only where it is installed."""
+    if request.param == "memory":
+        return InMemoryStore()
+    manager = PluginManager()
+    if all(each.name != request.param for each in manager.components("store")):
+        pytest.skip(f"roomkit-{request.param} is not installed")
+    settings = {"path": str(tmp_path / "rooms.db")}
+    if request.param == "postgres":
+        settings = {"dsn": request.getfixturevalue("postgres_dsn")}
+    made = manager.create("store", request.param, settings)
+    assert isinstance(made, ConversationStore)
+    return made
 
 
 @pytest.fixture

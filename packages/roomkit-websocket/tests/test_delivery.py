@@ -158,10 +158,10 @@ async def test_a_send_may_speak_in_the_room_it_is_sent_from(stage):
 
 async def test_a_replaced_connection_does_nothing_to_its_successor(stage):
     """Neither its late failure, nor its timeout, nor its goodbye."""
-    old = stage.join("c1")
+    old = stage.join("c1", participant_id="ann")
     old.open.clear()
     await stage.say("one")
-    new = stage.join("c1")
+    new = stage.join("c1", participant_id="ann")
     old.broken = True
     old.open.set()
     await asyncio.sleep(10)
@@ -170,7 +170,7 @@ async def test_a_replaced_connection_does_nothing_to_its_successor(stage):
     assert new.texts == ["two"]
     assert old.cancelled == 1
     assert stage.channel.unregister_connection("c1", new.send)
-    assert stage.evicted.reasons == []
+    assert (stage.evicted.reasons, old.closed) == ([], ["replaced"])
 
 
 async def test_an_unregistered_connection_gets_nothing_more(stage):

@@ -105,7 +105,8 @@ async def test_there_are_other_ways_to_join_late(stage, way):
     """By subscribing, by following a channel that comes to have one room, by taking a connection over."""
     stage.join("c1", streaming=True)
     await stage.attach("room", "other")
-    late = stage.join("c2", {"subscribe": "other", "follow": None, "replace": "room"}[way], streaming=True)
+    rooms = {"subscribe": "other", "follow": None, "replace": "room"}
+    late = stage.join("c2", rooms[way], participant_id="ann", streaming=True)
     answer = stage.answer("Hello")
     await answer.say("Hello")
     if way == "subscribe":
@@ -113,7 +114,7 @@ async def test_there_are_other_ways_to_join_late(stage, way):
     elif way == "follow":
         await stage.detach("other")
     else:
-        late = stage.join("c2", streaming=True)
+        late = stage.join("c2", participant_id="ann", streaming=True)
     await answer.finish()
     assert late.kinds == ["stream_start", "stream_chunk", "stream_end"]
 

@@ -479,11 +479,11 @@ async def test_a_room_is_listened_to_while_it_has_connections(town):
     """From the first to the last, and also when one takes another's place."""
     first, second = await town.populate(2)
     assert town.realtime.topics == {}
-    await first.join("c1")
+    await first.join("c1", participant_id="ann")
     await second.join("c2")
     assert town.realtime.topics == {TOPIC: 2}
     watch = first.channel._workers._watched["room"]
-    await first.join("c1")
+    await first.join("c1", participant_id="ann")
     await town.turns()
     assert town.realtime.topics == {TOPIC: 2}
     assert first.channel._workers._watched["room"] is watch
@@ -508,17 +508,22 @@ async def test_who_follows_the_only_room_hears_it_too(town):
     assert town.realtime.topics == {}
 
 
-async def test_a_deleted_room_may_come_again(town):
-    """Its indexes begin anew, and the connections see them."""
+async def test_a_room_made_again_under_its_id_is_not_the_one_that_was_connected_to(town):
+    """Connections to the deleted room are dropped on every worker; new ones see the new room."""
     first, second = await town.populate(2)
-    wire = await second.join("c")
+    here, there = await first.join("a"), await second.join("b")
     await first.say(*"abcdef")
-    await town.until(lambda: len(wire.texts) == 6)
+    await town.until(lambda: len(there.texts) == 6)
     await first.kit.delete_room("room")
     await first.kit.create_room("room")
     await first.kit.attach_channel("room", "ws")
-    await first.say("anew")
-    await town.until(lambda: wire.texts[-1] == "anew", seconds=1)
+    await first.say("new")
+    await town.until(lambda: there.closed and here.closed)
+    assert here.closed == there.closed == ["room_not_found"]
+    again = await second.join("c")
+    await first.say("newer")
+    await town.until(lambda: again.texts == ["newer"])
+    assert "new" not in (*here.texts, *there.texts)
 
 
 async def test_comings_and_goings_leave_nothing(town):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
@@ -208,6 +209,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
+    from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.printable import printable as printable
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
@@ -556,6 +558,7 @@ HOMES = {
     "OpenVocabulary": "roomkit.models.vocabulary",
     "PartialTranscriptionEvent": "roomkit_plugins.voice",
     "Participant": "roomkit.models.participant",
+    "ParticipantBannedError": "roomkit.abc.errors",
     "ParticipantNotFoundError": "roomkit.abc.errors",
     "ParticipantRole": "roomkit.models.enums",
     "ParticipantStatus": "roomkit.models.enums",
@@ -774,6 +777,7 @@ HOMES = {
     "assert_history": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
     "auth_context": "roomkit_plugins.voice",
+    "banned_senders": "roomkit.models.participant",
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",
     "cancel_at_every_await": "roomkit_plugins.testing",

@@ -711,3 +711,30 @@ async def test_a_message_made_by_hand_reads_as_documented():
     """The door's own model is what the tests above send."""
     message = InboundMessage(channel_id="c", sender_id="s", content=TextContent(body="x"))
     assert message.event_type is EventType.MESSAGE
+
+
+@pytest.mark.parametrize("kind", [EventType.MESSAGE, EventType.TYPING])
+async def test_nothing_is_made_for_a_message_that_makes_no_room(stage, kind):
+    """Neither a room nor a binding; it is refused with the code of what is missing."""
+    await stage.socket("alice")
+    stage.kit.register_channel(RecordingChannel("bob"))
+    await stage.join(RecordingChannel("carol"))
+    await stage.kit.detach_channel("r1", "carol")
+    attempts = [("alice", "r9"), ("bob", "r1"), ("bob", None), ("carol", "r1"), ("alice", "r1")]
+    reasons = []
+    for channel_id, room_id in attempts:
+        message = InboundMessage(
+            channel_id=channel_id, sender_id="x", content=TextContent(body="hi"), event_type=kind
+        )
+        result = await stage.kit.process_inbound(message, room_id=room_id, make_room=False)
+        reasons.append(result.reason)
+
+    assert reasons == [
+        "room_not_found",
+        "channel_not_attached",
+        "room_not_found",
+        "channel_detached",
+        None,
+    ]
+    assert [room.id for room in await stage.kit.store.list_rooms()] == ["r1"]
+    assert [each.channel_id for each in await stage.kit.list_bindings("r1")] == ["alice"]

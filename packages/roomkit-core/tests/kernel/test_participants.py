@@ -14,7 +14,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
 )
 from roomkit.models import HookTrigger, IdentificationStatus, Identity, Participant, ParticipantStatus
-from roomkit_plugins.testing import MockIdentityResolver
+from roomkit_plugins.testing import MockIdentityResolver, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
 
@@ -149,3 +149,29 @@ async def test_whoever_left_may_come_back_and_whoever_is_banned_may_not(stage: A
     assert not (await stage.say(channel="sms", by="+1")).blocked
     refused = await stage.say(channel="sms", by="+2")
     assert (refused.reason, refused.event) == ("participant_banned", None)
+
+
+class Attentive(RecordingChannel):
+    """A channel that keeps whose status it was notified of."""
+
+    def __init__(self, channel_id: str) -> None:
+        super().__init__(channel_id)
+        self.notified: list[tuple[str, str, str]] = []
+
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        excerpt = await self.services.read_timeline(room_id, self.channel_id)
+        assert excerpt.participants[participant.id] == participant
+        self.notified.append((room_id, participant.id, participant.status))
+
+
+async def test_the_rooms_channels_are_notified_of_who_left_and_who_was_banned(stage: Any) -> None:
+    """Each of them, once the status is stored; no channel of another room is."""
+    here = [await stage.join(Attentive(name)) for name in ("sms", "web")]
+    await stage.kit.create_room("r2")
+    elsewhere = await stage.join(Attentive("other"), "r2")
+    for participant_id, banned in (("+1", False), ("+2", True)):
+        await stage.kit.ensure_participant("r1", "sms", participant_id)
+        await stage.kit.remove_participant("r1", participant_id, banned=banned)
+
+    assert [each.notified for each in here] == [[("r1", "+1", "left"), ("r1", "+2", "banned")]] * 2
+    assert elsewhere.notified == []

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
@@ -134,6 +135,7 @@ else:
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",
+            "ParticipantBannedError",
             "ParticipantNotFoundError",
             "ProcessTimeoutError",
             "Provider",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
     from roomkit.models.steering import SteeringDirective
 
 __all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream"]
@@ -151,6 +152,13 @@ class Channel(ABC):
         It is over when the channel was detached and when the room was closed, archived or deleted.
         """
 
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        """Notice that a participant left a room the channel is attached to, or was banned from it.
+
+        Called once `participant`, with its new status, is stored. A banned participant has no rights in the
+        room any more: a channel of live connections closes theirs.
+        """
+
     async def close(self) -> None:
         """Release what the channel holds. Idempotent."""
 
@@ -180,10 +188,15 @@ class SupportsConnections(Protocol):
         send_fn: Callable[[str, RoomEvent], Awaitable[None]],
         *,
         stream_send_fn: Callable[[str, Any], Awaitable[None]] | None = None,
+        close_fn: Callable[[str, str], Awaitable[None]] | None = None,
         room_id: str | None = None,
         participant_id: str | None = None,
     ) -> None:
-        """Begin to send to a connection; one of the same id is replaced."""
+        """Begin to send to a connection.
+
+        `close_fn` is called with the connection's id and a reason, once, when the channel drops the
+        connection by itself. Raises InvalidInputError when another's connection has that id.
+        """
 
     def unregister_connection(self, connection_id: str) -> bool:
         """Stop sending to a connection; False when there is none of that id."""

@@ -25,6 +25,7 @@ __all__ = [
     "InvalidInputError",
     "KitClosedError",
     "LockLostError",
+    "ParticipantBannedError",
     "ParticipantNotFoundError",
     "ProcessTimeoutError",
     "ProviderError",
@@ -121,6 +122,12 @@ class ParticipantNotFoundError(RoomKitError):
     """Nobody of that id in the room."""
 
     code = "participant_not_found"
+
+
+class ParticipantBannedError(RoomKitError):
+    """The participant is banned from the room: they can neither write there nor connect to it."""
+
+    code = "participant_banned"
 
 
 class IdentityNotFoundError(RoomKitError):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from roomkit.abc.clock import Clock
     from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.enums import HookTrigger
     from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
     from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["ChannelServices", "Excerpt", "GateOutcome"]
@@ -24,12 +27,15 @@ class Excerpt:
     """A part of a timeline as one channel may see it.
 
     `latest_index` is the place of the room's newest event when it was read, -1 of none, whether or
-    not the channel may see that. `events` are in order of index, and may go beyond it.
+    not the channel may see that. `events` are in order of index, and may go beyond it. `participants` are
+    the room's by id. A room that was deleted and made again under its id has another `room_created_at`.
     """
 
     binding: ChannelBinding
     latest_index: int
     events: Sequence[RoomEvent] = ()
+    participants: Mapping[str, Participant] = field(default_factory=dict)
+    room_created_at: datetime | None = None
 
 
 @dataclass(slots=True, frozen=True)

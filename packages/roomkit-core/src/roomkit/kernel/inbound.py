@@ -71,7 +71,9 @@ class Inbound:
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
-    async def process(self, message: InboundMessage, room_id: str | None, wait: Wait) -> InboundResult:
+    async def process(
+        self, message: InboundMessage, room_id: str | None, wait: Wait, *, make_room: bool = True
+    ) -> InboundResult:
         """Take one message through the whole of it."""
         channel = self._rooms.channel(message.channel_id)
         limit = self._parts.settings.inbound_rate_limit
@@ -80,18 +82,18 @@ class Inbound:
         message = _admitted(message)
         telemetry = self._parts.telemetry
         if not telemetry.enabled:
-            return await self._in_time(message, channel, room_id, wait)
+            return await self._in_time(message, channel, room_id, wait, make_room)
         with telemetry.span(SpanKind.INBOUND_PIPELINE, "framework.inbound", channel_id=message.channel_id):
-            return await self._in_time(message, channel, room_id, wait)
+            return await self._in_time(message, channel, room_id, wait, make_room)
 
     async def _in_time(
-        self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait
+        self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool
     ) -> InboundResult:
         """Process under the one deadline of everything before the commit."""
         seconds = self._parts.settings.process_timeout
         with Deadline(seconds) as deadline:
             try:
-                return await self._process(message, channel, room_id, wait, deadline)
+                return await self._process(message, channel, room_id, wait, deadline, make_room)
             except _Refused as refused:
                 return InboundResult(blocked=True, reason=str(refused))
             except (asyncio.CancelledError, TimeoutError) as error:
@@ -111,16 +113,17 @@ class Inbound:
         room_id: str | None,
         wait: Wait,
         deadline: Deadline,
+        make_room: bool,
     ) -> InboundResult:
         cascade = Cascade()
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
                 room_id = await self._route(message, channel)
-                draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline)
+                draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline, make_room)
         else:
             check_id(room_id, "room")
-            draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline)
+            draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline, make_room)
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
             return InboundResult(draft.event)
@@ -165,11 +168,14 @@ class Inbound:
         room_id: str | None,
         cascade: Cascade,
         deadline: Deadline,
+        make_room: bool,
     ) -> tuple[Draft, bool]:
         """Return the draft of the message, and whether its room was made for it."""
         record = None
         if room_id is not None:
             record = await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=message.idempotency_key)
+        if not make_room and (record is None or message.channel_id not in record.bindings):
+            raise _Refused(_why_absent(record, message.channel_id))
         if record is not None:
             context: RoomContext = RecordContext(record)
             home = record.room_id if room_id is None else room_id
@@ -338,6 +344,13 @@ class Inbound:
             await self._parts.ledger.flush()
         rows = await self._parts.store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _why_absent(record: RoomRecord | None, channel_id: str) -> str:
+    """Return why a message that makes no room and attaches no channel has no place to go."""
+    if record is None:
+        return "room_not_found"
+    return "channel_detached" if channel_id in record.room.detached_channels else "channel_not_attached"
 
 
 def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:

@@ -19,6 +19,7 @@ from roomkit.abc.errors import (
     CloseError,
     InvalidInputError,
     KitClosedError,
+    ParticipantBannedError,
     RoomClosedError,
     StoreError,
 )
@@ -696,7 +697,11 @@ class RoomKit:
     async def remove_participant(
         self, room_id: str, participant_id: str, *, banned: bool = False
     ) -> Participant:
-        """Mark a participant as gone; nothing a banned one sends is accepted any more."""
+        """Mark a participant as gone, or as banned.
+
+        Nothing a banned participant sends is accepted any more, and their live connections to the room are
+        closed, on every worker. Raises RoomNotFoundError, ParticipantNotFoundError.
+        """
         await self._enter()
         return await self._participants.remove(room_id, participant_id, banned=banned)
 
@@ -707,11 +712,19 @@ class RoomKit:
     # -- messages -----------------------------------------------------------------------------
 
     async def process_inbound(
-        self, message: InboundMessage, *, room_id: str | None = None, wait: Wait = "settled"
+        self,
+        message: InboundMessage,
+        *,
+        room_id: str | None = None,
+        wait: Wait = "settled",
+        make_room: bool = True,
     ) -> InboundResult:
         """Take a message from outside into its room, and everything that follows from it.
 
-        Without `room_id` the router finds the room, or one is made. Returns when the whole cascade
+        Without `room_id` the router finds the room, or one is made. With `make_room=False` nothing is made
+        for a message, as for one that came by a connection to a room: it is refused as `room_not_found`,
+        `channel_detached` or `channel_not_attached` when the room or the binding is not there (any more).
+        Returns when the whole cascade
         has settled (deliveries, answers, observers), or with `wait="committed"` right after the
         commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
         What is refused comes back as `blocked` with a `reason`; nothing is dropped in silence.
@@ -719,7 +732,7 @@ class RoomKit:
         """
         if not self._ready or self._closed:
             await self._enter()
-        return await self._inbound.process(message, room_id, wait)
+        return await self._inbound.process(message, room_id, wait, make_room=make_room)
 
     async def send_event(
         self,
@@ -1119,12 +1132,17 @@ class RoomKit:
         send_fn: Callable[[str, RoomEvent], Awaitable[None]],
         *,
         stream_send_fn: Callable[[str, Any], Awaitable[None]] | None = None,
+        close_fn: Callable[[str, str], Awaitable[None]] | None = None,
         room_id: str | None = None,
         participant_id: str | None = None,
     ) -> None:
         """Connect a socket to a channel and, with `room_id`, to one of its rooms.
 
-        Raises ChannelNotRegisteredError when the channel is unknown or has no connections.
+        `close_fn(connection_id, reason)` is called once when the channel drops the connection by itself:
+        its room was deleted (`room_not_found`), the participant banned (`participant_banned`), it was too
+        slow. Raises ChannelNotRegisteredError when the channel is unknown or has no connections;
+        ParticipantBannedError for a participant banned from the room; InvalidInputError for an id that is
+        another's connection.
         """
         await self._enter()
         channel: object = self._rooms.channel(channel_id)
@@ -1132,13 +1150,26 @@ class RoomKit:
             raise ChannelNotRegisteredError(
                 f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"
             )
+        more = {} if close_fn is None else {"close_fn": close_fn}
         channel.register_connection(
             connection_id,
             send_fn,
             stream_send_fn=stream_send_fn,
             room_id=room_id,
             participant_id=participant_id,
+            **more,
         )
+        # Asked once it is registered: a ban that comes later finds the connection.
+        if (
+            room_id is not None
+            and participant_id is not None
+            and await self._participants.is_banned(room_id, channel_id, participant_id)
+        ):
+            channel.unregister_connection(connection_id)
+            raise ParticipantBannedError(
+                f"connection {connection_id!r} cannot join room {room_id!r}: participant "
+                f"{participant_id!r} is banned from it; close the socket"
+            )
         self._events.emit(
             "channel_connected", room_id=room_id, channel_id=channel_id, connection_id=connection_id
         )

@@ -12,7 +12,7 @@ from roomkit.kernel.rooms import check_id
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
-from roomkit.models.participant import Participant
+from roomkit.models.participant import Participant, banned_senders
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
@@ -120,10 +120,12 @@ class Participants:
         )
 
     async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
-        """Mark somebody as having left, or as banned: then nothing of theirs is accepted any more."""
+        """Mark a participant as left, or as banned, and notify the room's channels."""
         status = ParticipantStatus.BANNED if banned else ParticipantStatus.LEFT
+        channel_ids: list[str] = []  # bound: the room's bindings
 
         def plan(record: RoomRecord) -> None:
+            channel_ids[:] = record.bindings
             draft.participant = _person(record, room_id, participant_id).replace(status=status)
 
         event = note(
@@ -136,7 +138,20 @@ class Participants:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         await self._writer.write(draft)
         assert draft.participant is not None
+        for channel_id in channel_ids:
+            await self._notify(channel_id, room_id, draft.participant)
         return draft.participant
+
+    async def is_banned(self, room_id: str, channel_id: str, sender_id: str) -> bool:
+        """Return whether a sender is banned from a room; not from one that is not there."""
+        record = await self._parts.store.load(room_id)
+        return record is not None and sender_id in banned_senders(record.participants, channel_id)
+
+    async def _notify(self, channel_id: str, room_id: str, participant: Participant) -> None:
+        channel = self._parts.channels.get(channel_id)
+        if channel is not None:
+            notify = partial(channel.update_participant, room_id, participant)
+            await self._settling.afterwards(notify, f"participant of {channel_id}")
 
     async def _load(self, room_id: str) -> RoomRecord:
         record = await self._parts.store.load(room_id, recent=0)

@@ -105,11 +105,11 @@ class KitServices(ChannelServices):
         binding = record.bindings.get(channel_id) if record is not None else None
         if record is None or binding is None:
             return None
-        latest_index = record.room.latest_index
-        if after_index is None or after_index >= latest_index:
-            return Excerpt(binding, latest_index)
-        events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
-        return Excerpt(binding, latest_index, await as_read(store, events))
+        room, events = record.room, []  # bound: limit
+        if after_index is not None and after_index < room.latest_index:
+            events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
+            events = await as_read(store, events)
+        return Excerpt(binding, room.latest_index, events, record.participants, room.created_at)
 
     @override
     def report(

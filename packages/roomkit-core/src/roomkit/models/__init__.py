@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
+    from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.printable import printable as printable
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
@@ -245,6 +246,7 @@ else:
             "Vocabulary",
             "WebhookRequest",
             "admits",
+            "banned_senders",
             "freeze",
             "narrowest",
             "new_id",

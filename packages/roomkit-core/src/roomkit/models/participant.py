@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from pydantic import Field
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
 
-__all__ = ["Participant"]
+__all__ = ["Participant", "banned_senders"]
 
 
 class Participant(Record):
@@ -40,3 +41,13 @@ class Participant(Record):
         """The participant as a sender: each channel they came by, and their address there."""
         who = self.external_id or self.id
         return frozenset((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))
+
+
+def banned_senders(participants: Mapping[str, Participant], channel_id: str) -> frozenset[str]:
+    """Return the banned participants' ids, and their addresses on that channel."""
+    banned: set[str] = set()
+    for participant in participants.values():
+        if participant.status is ParticipantStatus.BANNED:
+            banned.add(participant.id)
+            banned.update(address for channel, address in participant.senders if channel == channel_id)
+    return frozenset(banned)

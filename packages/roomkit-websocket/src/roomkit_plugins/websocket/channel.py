@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel, TextStream
-from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, RoomKitError
+from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.enums import Access, ChannelMediaType, ChannelType
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
+from roomkit.models.participant import banned_senders
 from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.frames import (
     StreamChunk,
@@ -25,16 +27,19 @@ from roomkit_plugins.websocket.frames import (
 from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import ChannelServices, Excerpt
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
-    from roomkit_plugins.websocket.frames import SendFn, StreamMessage, StreamSendFn
+    from roomkit.models.participant import Participant
+    from roomkit_plugins.websocket.frames import CloseFn, SendFn, StreamMessage, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
     from roomkit_plugins.websocket.workers import Workers
 
 __all__ = ["WebSocketChannel"]
+
+_log = get_logger("roomkit.websocket")
 
 _CAPABILITIES = ChannelCapabilities(
     media_types=(
@@ -92,6 +97,10 @@ class WebSocketChannel(Channel):
     behind it. What is late, overflows, or fails `max_failures` times in a row is evicted, which is
     told as `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted
     or unregistered cancels the send under way, so that its owner can close the socket.
+
+    A connection has no more than its rights: when its room is deleted or the channel detached from it
+    (`room_not_found`), or its participant is banned from the room (`participant_banned`), on any worker, it
+    gets nothing more of that room. If it has no other room it is dropped, and its `close_fn` called.
 
     Where the store is shared and the realtime backend reaches other processes, a room may have
     connections on several workers, and any of them may deliver to it. Each connection still gets every
@@ -169,6 +178,7 @@ class WebSocketChannel(Channel):
                 self._live,
                 self._show,
                 self._show_frame,
+                self._judge,
                 recheck_interval=self._recheck_interval,
             )
 
@@ -189,23 +199,40 @@ class WebSocketChannel(Channel):
         send_fn: SendFn,
         *,
         stream_send_fn: StreamSendFn | None = None,
+        close_fn: CloseFn | None = None,
         room_id: str | None = None,
         participant_id: str | None = None,
     ) -> None:
-        """Begin to send to a connection; one of the same id is replaced, and keeps nothing.
+        """Begin to send to a connection.
 
         `send_fn` gets events. `stream_send_fn` gets answers while they are generated; without it
-        the connection gets each answer once, complete. `participant_id` is who is at the other end,
-        as verified by the caller. Raises InvalidInputError for an empty id or what cannot be called.
+        the connection gets each answer once, complete. `close_fn` is called with a reason when the
+        channel drops the connection by itself. `participant_id` is who is at the other end,
+        as verified by the caller.
+
+        A connection of the same id is replaced, and keeps nothing, if it is the same participant's; also
+        where neither of the two names a participant or a room. Otherwise the id is another's: raises
+        InvalidInputError, as for an empty id or what cannot be called.
         """
         if not connection_id:
             raise InvalidInputError("a connection id cannot be empty: use a text of your own, such as a UUID")
-        for name, fn in (("send_fn", send_fn), ("stream_send_fn", stream_send_fn or send_fn)):
+        for name, fn in (
+            ("send_fn", send_fn),
+            ("stream_send_fn", stream_send_fn or send_fn),
+            ("close_fn", close_fn or send_fn),
+        ):
             if not callable(fn):
                 raise InvalidInputError(f"{name} of connection {connection_id!r} is {fn!r}, not a function")
         if (before := self._connections.get(connection_id)) is not None:
-            self._forget(before)
-        connection = Connection(connection_id, send_fn, stream_send_fn, participant_id, roams=room_id is None)
+            self._replace(before, room_id, participant_id)
+        connection = Connection(
+            connection_id,
+            send_fn,
+            stream_send_fn,
+            participant_id,
+            close_fn=close_fn,
+            roams=room_id is None,
+        )
         self._connections[connection_id] = connection
         if room_id is not None:
             self._join(connection, room_id)
@@ -213,6 +240,18 @@ class WebSocketChannel(Channel):
             self._followers[connection_id] = connection
             self._audiences.clear()
             self._guide((connection,))
+
+    def _replace(self, before: Connection, room_id: str | None, participant_id: str | None) -> None:
+        """Forget a connection whose id is registered again. Raises InvalidInputError for another's."""
+        same = before.participant_id == participant_id
+        nameless = participant_id is None and room_id is None and before.roams
+        if not same or (participant_id is None and not nameless):
+            raise InvalidInputError(
+                f"connection id {before.id!r} is in use by another connection of channel "
+                f"{self.channel_id!r}: use a new id for each connection, or unregister that one first"
+            )
+        self._forget(before)
+        self._close(before, "replaced")
 
     async def listening(self, room_id: str) -> None:
         """Wait until the room's connections here are shown whatever any worker commits from now on.
@@ -316,13 +355,74 @@ class WebSocketChannel(Channel):
             return
         self._forget(connection)
         self._evicted += 1
+        self._report_gone(connection, reason)
+        self._close(connection, reason)
+
+    def _report_gone(self, connection: Connection, reason: str, room_id: str | None = None) -> None:
         if self.services is not None:
             self.services.report(
                 "channel_disconnected",
+                room_id=room_id,
                 channel_id=self.channel_id,
                 connection_id=connection.id,
                 reason=reason,
             )
+
+    def _close(self, connection: Connection, reason: str) -> None:
+        """Have the owner of a connection that was dropped close it."""
+        if connection.close_fn is None:
+            return
+        work = _closed(connection, connection.close_fn, reason)
+        if self.services is not None:
+            self.services.spawn(work, name=f"close connection {connection.id}")
+        else:
+            task = asyncio.Task(work)
+            self._unsupervised.add(task)
+            task.add_done_callback(self._unsupervised.discard)
+
+    # -- rights -------------------------------------------------------------------------------
+
+    def _judge(self, room_id: str, excerpt: Excerpt | None) -> None:
+        """Drop the connections of a room that have no right to it, as the store has it now."""
+        if excerpt is None:
+            for connection in self._audience(room_id).everyone:
+                self._bar(connection, room_id, "room_not_found")
+        elif banned := banned_senders(excerpt.participants, self.channel_id):
+            self._bar_all(room_id, banned)
+
+    def _bar_all(self, room_id: str, banned: Collection[str]) -> None:
+        for connection in self._audience(room_id).everyone:
+            if connection.participant_id in banned:
+                self._bar(connection, room_id, "participant_banned")
+
+    def _bar(self, connection: Connection, room_id: str, reason: str) -> None:
+        """Show a connection nothing more of a room; drop it when it has no other."""
+        if connection.rooms - {room_id}:
+            self._part(connection, room_id)
+            self._report_gone(connection, reason, room_id)
+        else:
+            self._evict(connection, reason)
+
+    async def _look(self, room_id: str) -> None:
+        """Read whether the room's connections still have a room."""
+        if self.services is None or not self._audience(room_id).everyone:
+            return
+        try:
+            excerpt = await self.services.read_timeline(room_id, self.channel_id)
+        except RoomKitError:
+            _log.warning(
+                "rights in room %r could not be read; frames are still refused", room_id, exc_info=True
+            )
+        else:
+            self._judge(room_id, excerpt)
+
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        """Drop the connections of a participant who was banned, here and on the other workers."""
+        banned = banned_senders({participant.id: participant}, self.channel_id)
+        if banned:
+            self._bar_all(room_id, banned)
+            if self._workers is not None:
+                self._workers.rebound(room_id)
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -335,6 +435,7 @@ class WebSocketChannel(Channel):
         """Learn which rooms the channel serves."""
         known = len(self._attached)
         if binding.access is Access.NONE:
+            await self._look(room_id)
             self._attached.discard(room_id)
         else:
             self._attached.add(room_id)
@@ -556,6 +657,13 @@ class WebSocketChannel(Channel):
             await self._workers.close()
         self._attached.clear()
         self._audiences.clear()
+
+
+async def _closed(connection: Connection, close_fn: CloseFn, reason: str) -> None:
+    try:
+        await close_fn(connection.id, reason)
+    except Exception as error:  # noqa: BLE001  # it may raise anything: the connection is gone either way
+        _log.info("closing connection %s failed: %s", connection.id, type(error).__name__)
 
 
 async def _see_to(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from roomkit.models.event import RoomEvent
 from roomkit_plugins.websocket.frames import StreamChunk
 
 if TYPE_CHECKING:
-    from roomkit_plugins.websocket.frames import Frame, SendFn, StreamSendFn
+    from roomkit_plugins.websocket.frames import CloseFn, Frame, SendFn, StreamSendFn
 
 __all__ = ["Connection", "Evict", "FanOut", "Supervise"]
 
@@ -34,6 +34,7 @@ class Connection:
 
     __slots__ = (
         "backlog",
+        "close_fn",
         "failures",
         "follows",
         "gone",
@@ -55,11 +56,13 @@ class Connection:
         stream_send_fn: StreamSendFn | None,
         participant_id: str | None,
         *,
+        close_fn: CloseFn | None = None,
         roams: bool,
     ) -> None:
         self.id = connection_id
         self.send_fn = send_fn
         self.stream_send_fn = stream_send_fn
+        self.close_fn = close_fn
         self.participant_id = participant_id
         self.roams = roams
         """Registered without a room: it joins those its messages name."""

@@ -9,11 +9,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from roomkit.abc.log import get_logger
+from roomkit.abc.services import Excerpt
 from roomkit.models.enums import EventStatus, EventType
 from roomkit.models.visibility import admits
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import Excerpt
+    from datetime import datetime
+
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
@@ -29,6 +31,9 @@ _REMEMBERED = 64
 type Read = Callable[[int | None, int], Awaitable[Excerpt | None]]
 """`async (after_index, limit)`: what the store has of the room."""
 
+type Judge = Callable[[Excerpt | None], None]
+"""Drops the connections without a right to the room, as it was just read; None: it is gone."""
+
 type Show = Callable[[RoomEvent], int]
 """Hands an event to the connections; returns how many took it."""
 
@@ -42,7 +47,7 @@ class RoomFeed:
     cursor on, with the binding as it is then. Reading is tried until it succeeds.
     """
 
-    def __init__(self, room_id: str, read: Read, show: Show) -> None:
+    def __init__(self, room_id: str, read: Read, show: Show, judge: Judge) -> None:
         self.room_id = room_id
         self.cursor = -1
         self.binding: ChannelBinding | None = None
@@ -52,6 +57,8 @@ class RoomFeed:
         """Whether nothing came since somebody set this."""
         self._read = read
         self._show = show
+        self._judge = judge
+        self._room_created_at: datetime | None = None
         self._begun = False
         self._first: int | None = None
         self._target = -1
@@ -89,7 +96,7 @@ class RoomFeed:
 
     async def begin(self) -> None:
         """Find out where the room is; what is committed from now on is shown. Tried until it succeeds."""
-        excerpt = await self._patiently(None)
+        excerpt = self._judged(await self._patiently(None))
         self.cursor = -1 if excerpt is None else excerpt.latest_index
         if self._first is not None:  # it was delivered here meanwhile
             self.cursor = min(self.cursor, self._first - 1)
@@ -121,15 +128,12 @@ class RoomFeed:
 
     async def _page(self, wanted: int) -> bool:
         """Show a page of what comes after the cursor; return whether there is another one."""
-        excerpt = await self._patiently(self.cursor)
+        excerpt = self._judged(await self._patiently(self.cursor))
         if excerpt is None:  # not attached any more, or the room is gone
             self.binding = None
             self.cursor = max(self.cursor, wanted)
             return False
         self.binding = excerpt.binding
-        if excerpt.latest_index < self.cursor:  # another room of that id, after the first was deleted
-            self.cursor = -1
-            return True
         for event in excerpt.events:
             if may_show(excerpt.binding, event):
                 self._put(event)
@@ -146,6 +150,25 @@ class RoomFeed:
                 self.cursor,
             )
         return False
+
+    def _judged(self, excerpt: Excerpt | None) -> Excerpt | None:
+        """Return what was read, once the connections without a right to it are dropped.
+
+        A room that was deleted and made again under its id is not the one that was connected to: it is
+        begun with at its newest event.
+        """
+        before = self._room_created_at
+        self._room_created_at = None if excerpt is None else excerpt.room_created_at
+        if before is None and excerpt is None:
+            return None  # not there yet
+        if excerpt is None or (
+            before in (None, excerpt.room_created_at) and excerpt.latest_index >= self.cursor
+        ):
+            self._judge(excerpt)
+            return excerpt
+        self._judge(None)
+        self.cursor = excerpt.latest_index
+        return Excerpt(excerpt.binding, excerpt.latest_index)
 
     async def _patiently(self, after: int | None) -> Excerpt | None:
         pause = _FIRST_PAUSE

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from roomkit.models.event import EventSource, RoomEvent
 
 __all__ = [
+    "CloseFn",
     "Frame",
     "SendFn",
     "StreamChunk",
@@ -127,6 +128,9 @@ type Frame = RoomEvent | StreamMessage
 
 type SendFn = Callable[[str, RoomEvent], Awaitable[None]]
 """`async (connection_id, event)`: writes one event to the connection. Raising means that it could not."""
+
+type CloseFn = Callable[[str, str], Awaitable[None]]
+"""`async (connection_id, reason)`: closes the connection, which the channel has dropped. Called once."""
 
 type StreamSendFn = Callable[[str, StreamMessage], Awaitable[None]]
 """`async (connection_id, frame)`: writes one stream frame to the connection."""

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from roomkit.abc.errors import ChannelNotFoundError, InvalidInputError, RoomNotFoundError
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
+from roomkit.models.participant import banned_senders
 from roomkit_plugins.websocket.protocol import encode
 from roomkit_plugins.websocket.running import note_closed, note_started
 
@@ -214,11 +215,18 @@ class WebSocketServer:
             participant_id = await self._authenticate(request, room_id)
             if participant_id is None:
                 raise _Refusal(401, "sign in first")
-        try:
-            binding = await self._kit.get_binding(room_id, self._channel_id)
-        except (RoomNotFoundError, ChannelNotFoundError):
-            raise _Refusal(404, "there is no such room here") from None
-        return _Admission(binding, participant_id, after)
+        return _Admission(await self._binding(room_id, participant_id), participant_id, after)
+
+    async def _binding(self, room_id: str, participant_id: str | None) -> ChannelBinding:
+        """Return the channel's binding in a room that the participant may enter."""
+        channel = self._kit.get_channel(self._channel_id)
+        services = channel.services if channel is not None else None
+        excerpt = await services.read_timeline(room_id, self._channel_id) if services is not None else None
+        if excerpt is None:
+            raise _Refusal(404, "there is no such room here")
+        if participant_id in banned_senders(excerpt.participants, self._channel_id):
+            raise _Refusal(403, "participant_banned: you are banned from this room")
+        return excerpt.binding
 
     def _check_origin(self, request: SocketRequest) -> None:
         origin = request.headers.get("origin")

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from websockets.exceptions import ConnectionClosed
 
-from roomkit.abc.errors import KitClosedError, RoomKitError
+from roomkit.abc.errors import KitClosedError, ParticipantBannedError, RoomKitError
 from roomkit.abc.log import get_logger
-from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
-from roomkit.models.visibility import admits
 from roomkit_plugins.websocket.channel import WebSocketChannel
+from roomkit_plugins.websocket.feed import may_show
 from roomkit_plugins.websocket.protocol import (
     FrameError,
     More,
@@ -31,6 +30,7 @@ from roomkit_plugins.websocket.protocol import (
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
+    from roomkit.abc.services import Excerpt
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.delivery import InboundMessage, InboundResult
@@ -50,7 +50,19 @@ _NEXT_STEPS = {
     "internal_error": "send it again with the same client_id",
     "kit_closed": "connect again",
 }
+_LOST = {
+    "room_not_found": "the room is not there any more",
+    "channel_not_attached": "the room is not served here any more",
+    "channel_detached": "the room is not served here any more",
+    "participant_banned": "you are banned from this room",
+}
+"""Why a connection has no right to its room any more, in words for its client."""
+_RIGHTS_LOST = 1008
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
+
+
+class _Lost(Exception):
+    """The connection has no right to its room any more; the argument is the code of why."""
 
 
 class Session:
@@ -59,6 +71,9 @@ class Session:
     Between the registration and the end of the replay live frames are held back, so that a client
     that resumes sees every event once and in order. A client that missed more than `max_replay`
     events is not registered until it has asked for the rest, part by part.
+
+    Each frame and each page of what was missed is judged by the room's record as it is then. A connection
+    that has no right to its room any more is told so and closed with 1008 and the code of why.
     """
 
     def __init__(
@@ -90,7 +105,7 @@ class Session:
         subscription: str | None = None
         try:
             await self._join()
-            latest = (await kit.get_room(room_id)).latest_index
+            latest = (await self._read()).latest_index
             await self._greet(latest, after)
             subscription = await kit.subscribe_room(room_id, self.signal, as_channel=channel_id)
             await self._go_on(None if after is None or after > latest else after)
@@ -100,6 +115,10 @@ class Session:
             pass
         except KitClosedError:
             await self._socket.close(1001, "the server is closing")
+        except ParticipantBannedError as banned:
+            await self._dismiss(banned.code)
+        except _Lost as lost:
+            await self._dismiss(str(lost))
         finally:
             await kit.disconnect_websocket(channel_id, self._connection_id)
             if subscription is not None:
@@ -114,12 +133,43 @@ class Session:
             self._connection_id,
             self.send,
             stream_send_fn=self.send,
+            close_fn=self.dropped,
             room_id=room_id,
             participant_id=self._participant_id,
         )
         channel = kit.get_channel(channel_id)
         if isinstance(channel, WebSocketChannel):
             await channel.listening(room_id)
+
+    async def _read(self, after: int | None = None) -> Excerpt:
+        """Return the room and a page of its events as they are now. Raises _Lost."""
+        room_id, channel_id = self._binding.room_id, self._binding.channel_id
+        channel = self._kit.get_channel(channel_id)
+        services = channel.services if channel is not None else None
+        if services is None:
+            raise _Lost("channel_not_attached")
+        excerpt = await services.read_timeline(room_id, channel_id, after_index=after, limit=_PAGE)
+        if excerpt is None:
+            raise _Lost("room_not_found")
+        return excerpt
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def dropped(self, _connection_id: str, reason: str) -> None:
+        """Close the socket of a connection that the channel dropped."""
+        if reason in _LOST:
+            await self._dismiss(reason)
+        else:
+            self._socket.transport.abort()  # too slow to be told
+
+    async def _dismiss(self, code: str) -> None:
+        """Say why the connection has no right to its room any more, and close it."""
+        with suppress(ConnectionClosed):
+            await self._write(error_frame(code, _LOST[code], next_step="connect to a room you may enter"))
+            await self._shut(code)
+
+    async def _shut(self, code: str) -> None:
+        await self._socket.close(_RIGHTS_LOST, f"{code}: {_LOST[code]}")
 
     # -- to the client ------------------------------------------------------------------------
 
@@ -171,8 +221,8 @@ class Session:
             self._held = None
             await self._kit.disconnect_websocket(self._binding.channel_id, self._connection_id)
             self._asks_for_more = True
-            room = await self._kit.get_room(self._binding.room_id)
-            await self._write(more_frame(after=self._replayed, index=room.latest_index))
+            latest = (await self._read()).latest_index
+            await self._write(more_frame(after=self._replayed, index=latest))
             return
         while self._held:
             frame = self._held.popleft()
@@ -184,14 +234,9 @@ class Session:
         """Send what came after an index; False when that is more than is sent at once."""
         self._replayed = after
         left = self._max_replay
-        while page := await self._kit.get_timeline(
-            self._binding.room_id,
-            limit=_PAGE,
-            after_index=self._replayed,
-            as_channel=self._binding.channel_id,
-        ):
-            for event in page:
-                if self._is_for_client(event):
+        while (excerpt := await self._read(self._replayed)).events:
+            for event in excerpt.events:
+                if self._is_for_client(event, excerpt.binding):
                     if not left:
                         return False
                     left -= 1
@@ -201,19 +246,20 @@ class Session:
                 self._replayed = event.index
         return True
 
-    def _is_for_client(self, event: RoomEvent) -> bool:
-        """Whether the client would have been shown the event, had it been there.
+    def _is_for_client(self, event: RoomEvent, binding: ChannelBinding) -> bool:
+        """Whether the client may see an event, by the channel's binding as it is now.
 
         The timeline is read as the channel, which may see all that came by it; this client may see
-        what it said itself, and of the others what they said to the channel.
+        what it said itself, and of the others what they said to the channel; nothing while the channel
+        may not read.
         """
-        if event.status is EventStatus.BLOCKED:
-            return False
-        source, binding = event.source, self._binding
-        if source.channel_id != binding.channel_id:
-            return True
-        mine = self._participant_id is not None and source.participant_id == self._participant_id
-        return mine or admits(event.visibility, binding.channel_id, binding.category)
+        source = event.source
+        mine = (
+            self._participant_id is not None
+            and source.participant_id == self._participant_id
+            and source.channel_id == binding.channel_id
+        )
+        return may_show(binding, event.replace(visibility="all") if mine else event)
 
     def _was_replayed(self, frame: Frame) -> bool:
         if isinstance(frame, RoomEvent):
@@ -241,12 +287,16 @@ class Session:
             await self._more(message)
             return
         try:
-            result = await self._kit.process_inbound(message, room_id=self._binding.room_id, wait="committed")
+            result = await self._kit.process_inbound(
+                message, room_id=self._binding.room_id, wait="committed", make_room=False
+            )
         except KitClosedError:
             raise
         except RoomKitError as error:
             _log.info("a message by connection %s was refused: %s", self._connection_id, error)
             await self._refuse(message, error.code)
+            if error.code in _LOST:
+                await self._shut(error.code)
         except Exception:  # noqa: BLE001  # one message must not end the connection; the log has it
             _log.exception("a message by connection %s failed", self._connection_id)
             await self._refuse(message, "internal_error")
@@ -267,14 +317,16 @@ class Session:
         await self._join()
         after = self._replayed  # never back: what was sent is not sent again
         if wish.after is not None and wish.after > after:
-            room = await self._kit.get_room(self._binding.room_id)
-            after = min(wish.after, room.latest_index)
+            after = min(wish.after, (await self._read()).latest_index)
         await self._go_on(after)
 
     async def _answer(self, message: InboundMessage, result: InboundResult) -> None:
         if result.blocked:
             reason = result.reason or "blocked"
-            if _CODE.fullmatch(reason):
+            if reason in _LOST:
+                await self._refuse(message, reason, _LOST[reason])
+                await self._shut(reason)
+            elif _CODE.fullmatch(reason):
                 await self._refuse(message, reason)
             else:  # the words of a hook, for whoever sent the message
                 await self._refuse(message, "blocked", reason)

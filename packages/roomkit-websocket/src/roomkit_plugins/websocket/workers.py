@@ -40,6 +40,9 @@ _RECHECKS_PER_SECOND = 50
 type ShowEvent = Callable[[str, RoomEvent], int]
 """Hands an event of a room to this worker's connections; returns how many took it."""
 
+type Judge = Callable[[str, Excerpt | None], None]
+"""Drops the connections here that have no right to a room, as it was just read; None: it is gone."""
+
 type ShowFrame = Callable[[str, StreamMessage], None]
 """Hands a frame of a stream to those of this worker's connections that see answers grow."""
 
@@ -71,6 +74,7 @@ class Workers:
         live: LiveAnswers,
         show: ShowEvent,
         show_frame: ShowFrame,
+        judge: Judge,
         *,
         recheck_interval: float,
     ) -> None:
@@ -79,6 +83,7 @@ class Workers:
         self._live = live
         self._show = show
         self._show_frame = show_frame
+        self._judge = judge
         self._recheck_interval = recheck_interval
         self._bus = Bus(channel_id, new_id())
         self._outboxes = Outboxes(self._publish)
@@ -104,7 +109,9 @@ class Workers:
         if self._closed or room_id in self._watched:
             return
         read = partial(self._read, room_id)
-        watch = self._watched[room_id] = _Watch(RoomFeed(room_id, read, partial(self._show, room_id)))
+        watch = self._watched[room_id] = _Watch(
+            RoomFeed(room_id, read, partial(self._show, room_id), partial(self._judge, room_id))
+        )
         # Contexts of their own: these outlive whoever connected first.
         watch.task = asyncio.Task(
             self._listen(room_id, watch), name=f"listen to room {room_id}", context=Context()

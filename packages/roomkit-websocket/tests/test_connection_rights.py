@@ -1,0 +1,323 @@
+"""What a connection may do is what its room, binding and participant allow now, not when it was opened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from roomkit.abc.errors import InvalidInputError, ParticipantBannedError
+from roomkit.kernel.kit import RoomKit
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.enums import Access, ParticipantStatus
+from roomkit.models.participant import Participant
+from roomkit_plugins.websocket import WebSocketChannel
+
+
+class Client:
+    """A person at a socket."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    async def send(self, **frame):
+        await self.socket.send(json.dumps(frame))
+
+    async def next(self, *kinds):
+        async with asyncio.timeout(20):
+            while True:
+                frame = json.loads(await self.socket.recv())
+                if frame["type"] in kinds:
+                    return frame
+
+    async def speak(self, text):
+        await self.send(type="message", text=text)
+        return await self.next("ack")
+
+    async def ending(self):
+        """Every frame up to the end of the connection, and how it ended."""
+        frames = []
+        async with asyncio.timeout(20):
+            try:
+                while True:
+                    frames.append(json.loads(await self.socket.recv()))
+            except ConnectionClosed as closed:
+                return frames, closed.rcvd.code, closed.rcvd.reason
+
+
+class House:
+    """A kit over one store with a room behind a server."""
+
+    def __init__(self, kit, server, stack):
+        self.kit = kit
+        self.server = server
+        self.stack = stack
+
+    async def client(self, name, after=None):
+        url = self.server.url("room", name, after=after)
+        client = Client(await self.stack.enter_async_context(connect(url, max_queue=None)))
+        await client.next("ready")
+        return client
+
+    async def refused(self, name, after=None):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(self.server.url("room", name, after=after))
+        return refused.value.response.status_code, refused.value.response.body.decode()
+
+    async def texts(self, client, until):
+        """The words of the events a client gets, up to some."""
+        found = []
+        while until not in found:
+            found.append((await client.next("event"))["event"]["content"]["body"])
+        return found
+
+
+@asynccontextmanager
+async def a_house(store):
+    async with RoomKit(store=store, single_process=True) as kit, AsyncExitStack() as stack:
+        channel = WebSocketChannel("ws")
+        kit.register_channel(channel)
+        await kit.create_room("room", organization_id="acme")
+        await kit.attach_channel("room", "ws")
+        server = await stack.enter_async_context(channel.serve(kit))
+        yield House(kit, server, stack)
+
+
+@pytest.mark.parametrize("way", ["erase_room", "delete_room"])
+async def test_a_socket_does_not_bring_its_room_back(store, way):
+    """It is told that the room is gone, and closed; a frame under way makes no room."""
+    async with a_house(store) as house:
+        bob = await house.client("bob")
+        await bob.speak("one")
+        await getattr(house.kit, way)("room")
+        await bob.send(type="message", text="I am back")
+        frames, code, reason = await bob.ending()
+        assert next(frame for frame in frames if frame["type"] == "error")["code"] == "room_not_found"
+        assert not [frame for frame in frames if frame["type"] == "ack"]
+        assert (code, reason) == (1008, "room_not_found: the room is not there any more")
+        assert await house.kit.store.get_room("room") is None
+        assert (await house.refused("bob"))[0] == 404
+
+
+@pytest.mark.parametrize("frame", ["message", "typing", "reaction", "read"])
+async def test_a_frame_for_a_room_that_is_gone_is_refused_and_ends_the_connection(frame):
+    """Also where the channel did not hear of it: the room went behind the kit's back."""
+    async with a_house(None) as house:
+        bob = await house.client("bob")
+        await house.kit.store.delete_room("room")
+        await bob.send(type=frame, text="x", event_id="e", emoji="x", client_id="m1")
+        frames, code, _ = await bob.ending()
+        assert [(frame["code"], frame["client_id"]) for frame in frames] == [("room_not_found", "m1")]
+        assert code == 1008
+        assert await house.kit.store.get_room("room") is None
+
+
+async def test_a_banned_participant_is_out_at_once_and_stays_out(store):
+    """The socket is closed with a reason; nothing comes by it, by a new one, or by resuming."""
+    async with a_house(store) as house:
+        alice, bob = await house.client("alice"), await house.client("bob")
+        await bob.speak("hi")
+        await alice.next("event")
+        await house.kit.remove_participant("room", "bob", banned=True)
+        await alice.speak("after the ban")
+        frames, code, reason = await bob.ending()
+        assert [frame.get("code") for frame in frames] == ["participant_banned"]
+        assert (code, reason) == (1008, "participant_banned: you are banned from this room")
+        for after in (None, -1):
+            status, words = await house.refused("bob", after)
+            assert status == 403
+            assert "participant_banned" in words
+        assert await house.texts(await house.client("carol", -1), "after the ban") == ["hi", "after the ban"]
+
+
+async def test_who_left_may_come_back(store):
+    """Leaving says who is there; only a ban takes rights."""
+    async with a_house(store) as house:
+        bob = await house.client("bob")
+        await bob.speak("hi")
+        await house.kit.remove_participant("room", "bob")
+        await bob.speak("I am still here")
+        again = await house.client("bob", -1)
+        assert await house.texts(again, "I am still here") == ["hi", "I am still here"]
+
+
+async def test_a_channel_that_may_not_read_resumes_nothing(store):
+    """Whoever's words they are; with the right comes back what was missed."""
+    async with a_house(store) as house:
+        alice = await house.client("alice")
+        await alice.speak("before")
+        await house.kit.set_access("room", "ws", Access.WRITE_ONLY)
+        await alice.speak("meanwhile")
+        blind = [await house.client(name, -1) for name in ("alice", "bob")]
+        await house.kit.set_access("room", "ws", Access.READ_WRITE)
+        await house.kit.send_event("room", "system", TextContent(body="now"))
+        for client in blind:
+            assert await house.texts(client, "now") == ["now"]
+        assert await house.texts(await house.client("bob", -1), "now") == ["before", "meanwhile", "now"]
+
+
+async def test_a_detached_channel_closes_its_sockets(store):
+    """The room goes on without them."""
+    async with a_house(store) as house:
+        bob = await house.client("bob")
+        await house.kit.detach_channel("room", "ws")
+        frames, code, _ = await bob.ending()
+        assert ([frame["code"] for frame in frames], code) == (["room_not_found"], 1008)
+        assert (await house.refused("bob"))[0] == 404
+
+
+async def test_a_socket_of_a_closed_room_stays_and_is_refused():
+    """It may have to show how the conversation ended."""
+    async with a_house(None) as house:
+        bob = await house.client("bob")
+        await house.kit.close_room("room")
+        await bob.send(type="message", text="wait")
+        assert (await bob.next("error"))["code"] == "room_closed"
+        await bob.send(type="typing")
+        assert (await bob.next("error"))["code"] == "room_closed"
+
+
+# -- connections of other web frameworks ----------------------------------------------------------
+
+
+async def test_a_banned_participants_connections_are_dropped(stage):
+    """Each is told once; a connection with another room keeps that."""
+    for room_id in ("room", "other"):
+        await stage.kit.create_room(room_id)
+        await stage.kit.attach_channel(room_id, "ws")
+    await stage.kit.ensure_participant("room", "ws", "bob")
+    only, both, follower = (stage.join(name, participant_id="bob") for name in ("only", "both", "again"))
+    alice = stage.join("alice", participant_id="alice")
+    stage.channel.subscribe("both", "other")
+    await stage.kit.remove_participant("room", "bob", banned=True)
+    await stage.turns()
+    assert (only.closed, both.closed, follower.closed, alice.closed) == (
+        ["participant_banned"],
+        [],
+        ["participant_banned"],
+        [],
+    )
+    await stage.kit.send_event("room", "system", TextContent(body="in the room"))
+    await stage.kit.send_event("other", "system", TextContent(body="elsewhere"))
+    assert (only.texts, both.texts, alice.texts) == ([], ["elsewhere"], ["in the room"])
+    assert sorted(stage.evicted.reasons) == [
+        ("again", "participant_banned"),
+        ("both", "participant_banned"),
+        ("only", "participant_banned"),
+    ]
+    with pytest.raises(ParticipantBannedError, match="'bob' is banned from it; close the socket"):
+        await stage.kit.connect_websocket("ws", "new", only.send, room_id="room", participant_id="bob")
+    assert stage.channel.connection_count == 2
+
+
+async def test_a_ban_is_known_by_the_address_the_participant_used(stage):
+    """An identity may have given the sender another id than their connection has."""
+    wire = stage.join("c", participant_id="+1555")
+    person = Participant(
+        id="ann",
+        room_id="room",
+        channel_id="ws",
+        external_id="+1555",
+        status=ParticipantStatus.BANNED,
+    )
+    await stage.channel.update_participant("room", person.replace(channel_id="sms"))
+    await stage.turns()
+    assert wire.closed == []
+    await stage.channel.update_participant("room", person)
+    await stage.turns()
+    assert wire.closed == ["participant_banned"]
+
+
+async def test_connections_of_a_room_that_is_gone_are_dropped(stage):
+    """By whatever way it went; a failing close function is nobody else's problem."""
+    await stage.kit.create_room("room")
+    await stage.kit.attach_channel("room", "ws")
+    wires = [stage.join("a"), stage.join("b", None)]
+
+    async def failing(connection_id, reason):
+        raise RuntimeError("the socket is in two pieces")
+
+    stage.channel.register_connection("c", wires[0].send, close_fn=failing, room_id="room")
+    await stage.kit.delete_room("room")
+    await stage.turns()
+    assert [wire.closed for wire in wires] == [["room_not_found"]] * 2
+    assert stage.channel.connection_count == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"participant_id": "ann"}, {"participant_id": "bob"}),
+        ({"participant_id": "ann"}, {}),
+        ({}, {"participant_id": "bob"}),
+        ({}, {}),
+        ({"room_id": None}, {}),
+        ({}, {"room_id": None}),
+    ],
+)
+async def test_a_connection_id_in_use_is_nobody_elses(stage, before, after):
+    """The connection that has it goes on as ever."""
+    wire, thief = stage.join("c", **before), stage.wire("c")
+    await stage.attach("room")
+    with pytest.raises(InvalidInputError, match="connection id 'c' is in use by another connection"):
+        thief.join(stage.channel, **{"room_id": "room", **after})
+    await stage.say("for the first")
+    assert (wire.texts, thief.texts, wire.closed) == (["for the first"], [], [])
+
+
+async def test_the_same_participant_may_reconnect_under_the_same_id(stage):
+    """To another room, too; the former connection is told that it was replaced."""
+    for name in ("ann", None):
+        room_id = None if name is None else "room"
+        old = stage.join(f"{name}", room_id, participant_id=name)
+        stage.join(f"{name}", None if name is None else "other", participant_id=name)
+        await stage.turns()
+        assert old.closed == ["replaced"]
+
+
+# -- over workers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_a_ban_on_another_worker_reaches_the_connection(town):
+    """As soon as the workers hear of it; by the recheck when they do not."""
+    first, second = await town.populate(2)
+    for name, loud in (("bob", True), ("eve", False)):
+        await first.kit.ensure_participant("room", "ws", name)
+        wire = await second.join(name, participant_id=name)
+        if not loud:
+            town.realtime.down = True
+        await first.kit.remove_participant("room", name, banned=True)
+        await town.until(lambda wire=wire: wire.closed, seconds=2 if loud else 100)
+        town.realtime.down = False
+        await first.say(f"after {name}")
+        assert (wire.closed, wire.texts) == (["participant_banned"], [])
+
+
+@pytest.mark.virtual_time
+async def test_an_access_change_on_another_worker_reaches_the_connection(town):
+    """Nothing is shown of what came while the channel might not read."""
+    first, second = await town.populate(2)
+    wire = await second.join("c")
+    await first.kit.set_access("room", "ws", Access.WRITE_ONLY)
+    await first.say("hidden")
+    await town.until(lambda: second.channel._workers._watched["room"].feed.binding is not None)
+    await first.kit.set_access("room", "ws", Access.READ_WRITE)
+    await first.say("shown")
+    await town.until(lambda: "shown" in wire.texts)
+    assert wire.closed == []
+
+
+async def test_a_connection_makes_no_room_where_none_is_to_be_made(stage):
+    """A program with a web framework of its own says so for each message."""
+    message = InboundMessage(
+        channel_id="ws", sender_id="bob", connection_id="c", content=TextContent(body="hi")
+    )
+    result = await stage.kit.process_inbound(message, room_id="room", make_room=False)
+    assert (result.blocked, result.reason) == (True, "room_not_found")
+    assert await stage.kit.store.get_room("room") is None
