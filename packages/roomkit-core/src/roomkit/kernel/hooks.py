@@ -52,9 +52,12 @@ class HookRegistration:
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
         try:
-            declared(HookTrigger, self.trigger)
+            self.trigger = declared(HookTrigger, self.trigger)
+            self.execution = declared(HookExecution, self.execution)
             for each in self.channel_types or ():
                 declared(ChannelType, each)
+            for direction in self.directions or ():
+                declared(ChannelDirection, direction)
         except ValueError as error:
             raise HookRegistrationError(f"hook {self.name!r} would never run: {error}") from None
         if not _is_async(self.fn):
@@ -69,7 +72,9 @@ class HookRegistration:
         if self.timeout <= 0:
             raise HookRegistrationError(f"hook {self.name!r} has the timeout {self.timeout}; give it seconds")
         if self.on_error not in ("block", "allow"):
-            raise HookRegistrationError(f"hook {self.name!r}: on_error is 'block' or 'allow'")
+            raise HookRegistrationError(
+                f"hook {self.name!r}: on_error is 'block' or 'allow', not {self.on_error!r}"
+            )
 
     def matches(self, source: EventSource) -> bool:
         """Return whether the filters let an event of that source through."""

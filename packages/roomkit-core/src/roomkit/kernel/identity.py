@@ -18,6 +18,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
 from roomkit.models.participant import Participant
+from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -63,6 +64,13 @@ class IdentityHookRegistration:
                 f"identity hook {self.name!r} is on {self.trigger}; "
                 "identity hooks decide on ON_IDENTITY_AMBIGUOUS and ON_IDENTITY_UNKNOWN"
             )
+        try:
+            for each in self.channel_types or ():
+                declared(ChannelType, each)
+            for direction in self.directions or ():
+                declared(ChannelDirection, direction)
+        except ValueError as error:
+            raise HookRegistrationError(f"identity hook {self.name!r} would never run: {error}") from None
         if not inspect.iscoroutinefunction(self.fn):
             raise HookRegistrationError(
                 f"identity hook {self.name!r} is not a coroutine function: write `async def`"

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.deadline import Deadline
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Inbound", "Wait"]
 
 type Wait = Literal["settled", "committed"]
+WAITS = ("settled", "committed")
 
 _VOICE = frozenset({ChannelType.VOICE, ChannelType.REALTIME_VOICE})
 
@@ -74,7 +76,9 @@ class Inbound:
     async def process(
         self, message: InboundMessage, room_id: str | None, wait: Wait, *, make_room: bool = True
     ) -> InboundResult:
-        """Take one message through the whole of it."""
+        """Take one message through the whole of it. Raises InvalidInputError for another `wait`."""
+        if wait not in WAITS:
+            check_choice(wait, WAITS, "wait")
         channel = self._rooms.channel(message.channel_id)
         limit = self._parts.settings.inbound_rate_limit
         if limit is not None and not self._parts.limiter.acquire(("inbound", message.channel_id), limit):

@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from roomkit.abc.channel import SupportsConnections
+from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.clock import Clock, SystemClock
 from roomkit.abc.errors import (
     ChannelAlreadyRegisteredError,
     ChannelNotFoundError,
     ChannelNotRegisteredError,
     CloseError,
+    EventNotFoundError,
     InvalidInputError,
     KitClosedError,
     ParticipantBannedError,
@@ -32,7 +34,7 @@ from roomkit.kernel.closing import Closing
 from roomkit.kernel.framework_events import FrameworkEvents, FrameworkHandler
 from roomkit.kernel.hooks import HookEngine, HookFailure, HookFn, HookRegistration
 from roomkit.kernel.identity import IdentityDesk, IdentityHookFn, IdentityHookRegistration
-from roomkit.kernel.inbound import Inbound, Wait
+from roomkit.kernel.inbound import WAITS, Inbound, Wait
 from roomkit.kernel.lanes import Lanes
 from roomkit.kernel.lease import Lease
 from roomkit.kernel.ledger import Ledger
@@ -169,7 +171,7 @@ class RoomKit:
             lease_seconds=_positive(lease_seconds, "lease_seconds"),
             retention_seconds=seconds_of(retention),
             max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
-            agent_response_policy=agent_response_policy,
+            agent_response_policy=chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
             retry_policy=retry_policy or RetryPolicy(),
             inbound_rate_limit=inbound_rate_limit,
             identity_channel_types=frozenset(identity_channel_types) if identity_channel_types else None,
@@ -517,7 +519,9 @@ class RoomKit:
             **({} if retention is None else {"retention_seconds": seconds_of(retention)}),
             ai_config=ai_config,
             organization_id=organization_id,
-            agent_response_policy=agent_response_policy,
+            agent_response_policy=None
+            if agent_response_policy is None
+            else chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
         )
 
     async def get_room(self, room_id: str) -> Room:
@@ -599,7 +603,8 @@ class RoomKit:
         return events if reader is None else await as_read(self._parts.store, events)
 
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        """Return the tasks of a room."""
+        """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
+        status = None if status is None else chosen(TaskStatus, status, "status")
         return await self._parts.store.list_tasks(room_id, status)
 
     async def list_observations(self, room_id: str) -> list[Observation]:
@@ -648,7 +653,7 @@ class RoomKit:
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do in a room. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.set_access(room_id, channel_id, access)
+        return await self._rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
 
     async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
         """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
@@ -757,10 +762,13 @@ class RoomKit:
 
         Takes the same path as a message from outside: gates, permission, commit, deliveries,
         answers. Returns the stored event; `status` is BLOCKED when a gate refused it. Raises
-        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError, and
+        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
+        EventNotFoundError for an edit or deletion of an event that the room does not have, and
         InvalidInputError for an edit or deletion that is not permitted (`code` says why).
         """
         await self._enter()
+        if wait not in WAITS:
+            check_choice(wait, WAITS, "wait")
         if event_type in EPHEMERAL:
             raise InvalidInputError(
                 f"{event_type} is a signal, which is shown and never stored: use publish_typing, "
@@ -789,12 +797,18 @@ class RoomKit:
         return written.event
 
     async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
-        """Replace an event's content with the host's authority; return the EDIT event."""
+        """Replace an event's content with the host's authority; return the EDIT event.
+
+        Raises EventNotFoundError, and what `send_event` does.
+        """
         edit = EditContent(target_event_id=event_id, new_content=content)
         return await self.send_event(room_id, SYSTEM_CHANNEL_ID, edit, EventType.EDIT)
 
     async def delete_event(self, room_id: str, event_id: str, reason: str | None = None) -> RoomEvent:
-        """Delete an event with the host's authority; return the DELETE event. The entry stays."""
+        """Delete an event with the host's authority; return the DELETE event. The entry stays.
+
+        Raises EventNotFoundError, and what `send_event` does.
+        """
         deletion = DeleteContent(target_event_id=event_id, delete_type=DeleteType.SYSTEM, reason=reason)
         return await self.send_event(room_id, SYSTEM_CHANNEL_ID, deletion, EventType.DELETE)
 
@@ -825,6 +839,10 @@ class RoomKit:
             return ChannelNotFoundError(
                 f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
             )
+        if reason == "target_event_not_found":
+            return EventNotFoundError(
+                f"room {room_id!r} has no such event to edit or delete: get_timeline shows what there is"
+            )
         return InvalidInputError(f"the event was refused by room {room_id!r}: {reason}")
 
     async def process_webhook(
@@ -836,6 +854,7 @@ class RoomKit:
         when the channel is unknown or its provider takes no webhooks.
         """
         await self._enter()
+        check_choice(wait, WAITS, "wait")
         channel = self._rooms.channel(channel_id)
         provider = getattr(channel, "provider", None)
         webhook = getattr(provider, "webhook", None)
@@ -874,8 +893,10 @@ class RoomKit:
     ) -> list[Delivery]:
         """Return rows of the ledger in order of commit; each given filter must hold.
 
-        `after` is the id of the last row of the page before. Raises StoreError when it is gone.
+        `after` is the id of the last row of the page before. Raises StoreError when it is gone, and
+        InvalidInputError for a state that there is not.
         """
+        state = None if state is None else chosen(DeliveryState, state, "state")
         await self._written_down()
         return await self._parts.store.list_deliveries(
             room_id,
@@ -1083,6 +1104,7 @@ class RoomKit:
     ) -> None:
         """Show a reaction to an event."""
         await self._enter()
+        check_choice(action, ("add", "remove"), "action")
         await self._signals.publish(
             room_id,
             EphemeralEventType.REACTION,
@@ -1102,6 +1124,7 @@ class RoomKit:
     ) -> None:
         """Show an agent's tool calls; to intelligences and operators alone unless said otherwise."""
         await self._enter()
+        event_type = chosen(EphemeralEventType, event_type, "event_type")
         data: dict[str, Any] = {"tool_calls": list(tool_calls), "channel_id": channel_id}
         if duration_ms is not None:
             data["duration_ms"] = duration_ms

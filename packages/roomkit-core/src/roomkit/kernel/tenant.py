@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, override
 from weakref import WeakValueDictionary
 
+from roomkit.abc.choice import chosen
 from roomkit.abc.errors import (
     ChannelNotFoundError,
     DeliveryNotFoundError,
@@ -18,7 +19,7 @@ from roomkit.kernel.inbound import Inbound, Wait
 from roomkit.kernel.rooms import Rooms, check_id
 from roomkit.kernel.routing import DefaultInboundRoomRouter, OrganizationRouter
 from roomkit.models.base import new_id
-from roomkit.models.enums import Access, EventType
+from roomkit.models.enums import Access, EventType, RoomStatus
 from roomkit.models.identity import Identity
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Tenant:
         after: str | None = None,
     ) -> list[Room]:
         """Return a page of the organization's rooms; see `ConversationStore.find_rooms`."""
+        status = None if status is None else chosen(RoomStatus, status, "status")
         if after is not None and not await self._has(after):
             raise StoreError(f"there is no room {after!r} to go on after: begin again")
         return await self._store.find_rooms(

@@ -1,0 +1,146 @@
+"""Arguments of the kit's methods that are one of a few words, and ids of what is not there."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import typing
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any, Literal, TypeAliasType, get_args, get_origin
+
+import pytest
+
+import roomkit.models
+from roomkit.abc.errors import EventNotFoundError, HookRegistrationError, InvalidInputError
+from roomkit.kernel.inbound import Wait
+from roomkit.kernel.kit import RoomKit
+from roomkit.kernel.tenant import Tenant
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.enums import HookExecution, HookTrigger
+from roomkit.models.webhook import WebhookRequest
+
+DOCUMENTED = {
+    ("attach_channel", "channel_type"),
+    ("attach_channel", "category"),
+    ("attach_channel", "access"),
+}
+"""Fields of a record: pydantic's ValidationError, says the method."""
+OPEN = {("send_event", "event_type")}
+"""Words that a plugin may have of its own; what no channel declares is refused elsewhere."""
+
+
+def words_of(annotation: Any) -> Iterator[Any]:
+    """Yield what of an annotation is a closed set of words."""
+    if isinstance(annotation, TypeAliasType):
+        annotation = annotation.__value__
+    if get_origin(annotation) is Literal or (
+        isinstance(annotation, type) and issubclass(annotation, StrEnum)
+    ):
+        yield annotation
+    elif get_origin(annotation) is not Literal:
+        for argument in get_args(annotation):
+            yield from words_of(argument)
+
+
+def hints(function: Any) -> dict[str, Any]:
+    """Return the annotations of the arguments, without those that only checkers know the names of."""
+    names = {name: getattr(roomkit.models, name) for name in roomkit.models.__all__}
+    names |= {"Wait": Wait, **vars(typing), **vars(collections.abc)}
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        with suppress(NameError, SyntaxError):
+            found[name] = eval(str(parameter.annotation), names)
+    return found
+
+
+def family() -> Iterator[tuple[type, str, str]]:
+    for owner in (RoomKit, Tenant):
+        for name, function in inspect.getmembers(owner, inspect.isfunction):
+            if not name.startswith("_"):
+                for argument, annotation in hints(function).items():
+                    choosy = any(True for _ in words_of(annotation))
+                    if choosy and (name, argument) not in DOCUMENTED | OPEN:
+                        yield owner, name, argument
+
+
+async def handler(*_args: Any) -> None: ...
+
+
+GIVEN: dict[str, Any] = {
+    "room_id": "r1",
+    "channel_id": "alice",
+    "content": TextContent(body="x"),
+    "message": InboundMessage(channel_id="alice", sender_id="a", content=TextContent(body="x")),
+    "request": WebhookRequest(method="POST", url="http://x", headers={}, body=b""),
+    "user_id": "u",
+    "target_event_id": "e",
+    "emoji": "x",
+    "tool_calls": [],
+    "fn": handler,
+    "trigger": HookTrigger.AFTER_BROADCAST,
+    "execution": HookExecution.SYNC,
+    "access": "read_only",
+}
+
+
+@pytest.mark.parametrize(("owner", "method", "argument"), [*family()])
+async def test_a_word_that_there_is_not_is_refused(
+    stage: Any, owner: type, method: str, argument: str
+) -> None:
+    """Typed, before anything is done, and with what it may be."""
+    await stage.socket("alice")
+    await stage.kit.create_room("t1", organization_id="acme")
+    await stage.kit.attach_channel("t1", "alice")
+    subject = stage.kit if owner is RoomKit else stage.kit.for_organization("acme")
+    function = getattr(subject, method)
+    annotation = hints(getattr(owner, method))[argument]
+    wrong = ["soon"] if "Collection" in str(annotation) else "soon"
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    words = {name: GIVEN[name] for name in needed} | {argument: wrong}
+    if method == "identity_hook" and argument != "trigger":
+        words["trigger"] = HookTrigger.ON_IDENTITY_UNKNOWN
+    if owner is Tenant and "room_id" in words:
+        words["room_id"] = "t1"
+    before = await stage.timeline(messages=False)
+
+    async def call() -> None:
+        outcome = function(**words)
+        await outcome if inspect.isawaitable(outcome) else outcome(handler)
+
+    with pytest.raises((InvalidInputError, HookRegistrationError), match="soon"):
+        await call()
+    assert await stage.timeline(messages=False) == before
+
+
+def test_the_family_is_found() -> None:
+    """`wait` above all, of every method that has it."""
+    found = {(method, argument) for _, method, argument in family()}
+    assert {("process_inbound", "wait"), ("send_event", "wait"), ("process_webhook", "wait")} <= found
+    assert {("publish_reaction", "action"), ("list_deliveries", "state"), ("hook", "on_error")} <= found
+    assert len(found) >= 12
+
+
+def test_the_kits_own_settings_are_checked_too() -> None:
+    """Where it is built."""
+    with pytest.raises(InvalidInputError, match="agent_response_policy cannot be 'soon'"):
+        RoomKit(agent_response_policy="soon")  # type: ignore[arg-type]
+
+
+async def test_an_event_that_is_not_there_cannot_be_edited_or_deleted(stage: Any) -> None:
+    """Neither an unknown one, nor one of another room."""
+    await stage.socket("alice")
+    await stage.kit.create_room("r2")
+    await stage.kit.attach_channel("r2", "alice")
+    elsewhere = (await stage.say(room="r2")).event
+    for event_id in ("nope", elsewhere.id):
+        with pytest.raises(EventNotFoundError, match="no such event to edit or delete"):
+            await stage.kit.edit_event("r1", event_id, TextContent(body="x"))
+        with pytest.raises(EventNotFoundError, match="no such event to edit or delete"):
+            await stage.kit.delete_event("r1", event_id)
