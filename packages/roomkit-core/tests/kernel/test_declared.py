@@ -436,6 +436,7 @@ async def scene_connections_and_trouble(stage, sight):
         raise OSError("a bug")
 
     await kit._parts.lease.on_lost()  # how it comes to that is in test_workers
+    kit._takeover._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.spawn(fails(), name="failing")
     hang = Hang()
 

@@ -54,9 +54,9 @@ class SharedStore(InMemoryStore):
         self._fail_if_gone()
         return await super().complete(*args, **options)
 
-    async def renew_lease(self, *args: Any) -> bool:
+    async def renew_lease(self, *args: Any, **options: Any) -> bool:
         self._fail_if_gone()
-        return await super().renew_lease(*args)
+        return await super().renew_lease(*args, **options)
 
     def _fail_if_gone(self) -> None:
         if self.gone:
@@ -197,19 +197,6 @@ async def test_a_worker_that_is_started_again_finishes_its_own_work(house: House
     assert (await house.rows())["bob", "one"].state is SENT
 
 
-async def test_a_channel_that_never_comes_fails_the_delivery(house: House, two: Any) -> None:
-    """After a lease's time, as a dead letter that says what to do."""
-    first, second = await two(delay=3600)
-    await house.kill(second)
-    await first.say("one", wait="committed")
-    await house.kill(first)
-    again = house.worker()
-    await again.kit.start()
-    await asyncio.sleep(LEASE * 3)
-    row = (await house.rows())["bob", "one"]
-    assert (row.state, row.error.code) == (FAILED, "channel_not_registered")
-
-
 async def test_what_ended_but_was_not_written_down_is_delivered_again_with_its_key(
     house: House, two: Any
 ) -> None:
@@ -338,6 +325,104 @@ def asleep_for(worker_id: str, asleep: Any, store: Any) -> Any:
         return await (asleep() if renewing == worker_id else renew(store, renewing, seconds))
 
     return chosen
+
+
+# -- channels that not every worker has ------------------------------------------------------------
+
+
+@pytest.fixture
+async def mixed(house: House) -> tuple[Any, Any]:
+    """Two workers and a room with `alice` and `bob`; only the second has `bob`."""
+    first, second = house.worker(), house.worker()
+    await second.open()
+    for name in ("alice", "bob"):
+        await add(second, name, attach=True)
+    first.kit.register_channel(Carried("alice"))
+    await first.kit.start()
+    return first, second
+
+
+async def test_a_worker_hands_over_deliveries_of_channels_it_lacks(house: House, mixed: Any) -> None:
+    """At the commit, to a worker that has announced the channel; in order."""
+    first, second = mixed
+    for text in ("one", "two"):
+        await first.say(text)
+    await asyncio.sleep(1)  # less than a look of its own takes
+    assert heard(second, "bob") == ["one", "two"]
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+
+
+async def test_a_delivery_waits_for_a_worker_that_has_its_channel(house: House, mixed: Any) -> None:
+    """It is reported after one lease, once, and delivered as soon as the channel is registered."""
+    first, second = mixed
+    unclaimed: list[Any] = []
+
+    @first.kit.on("delivery_unclaimed")
+    async def note(event: Any) -> None:
+        unclaimed.append((event.channel_id, event.data["deliveries"]))
+
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 2)
+    for text in ("one", "two"):
+        await first.say(text)
+    await asyncio.sleep(LEASE / 2)
+    assert unclaimed == []
+    await asyncio.sleep(LEASE * 4)
+    assert unclaimed == [("bob", 2)]
+    assert {row.state for row in (await house.rows()).values()} == {PENDING}
+    channel = Carried("bob")
+    first.kit.register_channel(channel)
+    await asyncio.sleep(0.1)
+    assert channel.texts() == ["one", "two"]
+
+
+async def test_what_a_dead_worker_left_goes_only_to_a_worker_with_the_channel(
+    house: House, mixed: Any
+) -> None:
+    """Others leave it alone, however long."""
+    _, second = mixed
+    slow(second, "bob", 3600)
+    await second.say("one", wait="committed")
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 4)
+    assert (await house.rows())["bob", "one"].state is PENDING
+    third = house.worker()
+    third.kit.register_channel(channel := Carried("bob"))
+    await third.kit.start()
+    await asyncio.sleep(0.1)
+    assert channel.texts() == ["one"]
+    await asyncio.sleep(1)
+    row = (await house.rows())["bob", "one"]
+    assert (row.state, row.claims) == (SENT, 1)
+
+
+async def test_a_channel_that_no_worker_has_fails_its_deliveries(house: House, mixed: Any) -> None:
+    """After `unclaimed_after`, as a dead letter that says what to do; not while a worker announces it."""
+    first, second = mixed
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 2)
+    await first.say("one")
+    await asyncio.sleep(800)
+    third = house.worker()
+    third.kit.register_channel(Carried("carol"))
+    await third.kit.start()
+    assert (await house.rows())["bob", "one"].state is PENDING
+    await asyncio.sleep(100 + LEASE * 3)
+    row = (await house.rows())["bob", "one"]
+    assert (row.state, row.error.code) == (FAILED, "channel_not_registered")
+    assert "register_channel" in row.error.message
+
+
+async def test_a_channel_that_is_unregistered_is_no_longer_announced(house: House, mixed: Any) -> None:
+    """What is said afterwards waits for another worker."""
+    first, second = mixed
+    await second.kit.unregister_channel("bob")
+    await asyncio.sleep(0.1)
+    await first.say("one")
+    await second.say("two")
+    await asyncio.sleep(LEASE)
+    rows = await house.rows()
+    assert [rows["bob", text].state for text in ("one", "two")] == [PENDING, PENDING]
 
 
 async def test_a_store_that_is_gone_for_a_while_loses_nothing(house: House, two: Any) -> None:
@@ -628,10 +713,10 @@ async def test_a_kit_starts_when_its_store_does(house: House) -> None:
     opened = house.store.open_lease
     failures = iter([StoreUnavailableError("not yet")])
 
-    async def flaky(seconds: float) -> str:
+    async def flaky(seconds: float, **options: Any) -> str:
         if (failure := next(failures, None)) is not None:
             raise failure
-        return await opened(seconds)
+        return await opened(seconds, **options)
 
     house.store.open_lease = flaky
     with pytest.raises(StoreUnavailableError):

@@ -529,7 +529,7 @@ class LooksForReceiptsTooEarly(InMemoryStore):
 
 @found_by("test_a_lease_holds_until_it_runs_out")
 class RevivesWorkers(InMemoryStore):
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
+    async def renew_lease(self, worker_id: str, seconds: float, **options: Any) -> bool:
         lease = self._leases._leases.get(worker_id)
         if lease is not None:
             self._leases._leases[worker_id] = (asyncio.get_running_loop().time(), seconds)
@@ -538,8 +538,8 @@ class RevivesWorkers(InMemoryStore):
 
 @found_by("test_a_renewed_lease_runs_from_then_on")
 class RenewsForAsLongAsBefore(InMemoryStore):
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
-        return await super().renew_lease(worker_id, max(seconds, 60))
+    async def renew_lease(self, worker_id: str, seconds: float, **options: Any) -> bool:
+        return await super().renew_lease(worker_id, max(seconds, 60), **options)
 
 
 @found_by("test_a_lease_that_was_closed_is_over")
@@ -658,21 +658,21 @@ class HoldsNothing(InMemoryStore):
 
 @found_by("test_what_nobody_holds_is_claimed_in_order")
 class ClaimsTheLastFirst(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        return list(reversed(await super().claim(room_id, worker_id)))
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
+        return list(reversed(await super().claim(room_id, worker_id, **options)))
 
 
 @found_by("test_what_nobody_holds_is_claimed_in_order")
 class ClaimsByChannel(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        claimed = await super().claim(room_id, worker_id)
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
+        claimed = await super().claim(room_id, worker_id, **options)
         return sorted(claimed, key=lambda each: (each.event.index, each.delivery.channel_id))
 
 
 @found_by("test_a_claimed_delivery_comes_with_its_event_as_it_is_now")
 class DeliversWhatWasSaidAtFirst(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        claimed = await super().claim(room_id, worker_id)
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
+        claimed = await super().claim(room_id, worker_id, **options)
         return [
             Claimed(each.delivery, each.event.replace(content=each.event.amendment.former_contents[0]))
             if each.event.amendment
@@ -686,28 +686,28 @@ class DeliversWhatWasSaidAtFirst(InMemoryStore):
     "test_of_what_several_claim_at_once_each_gets_its_own",
 )
 class ClaimsWhatOthersHold(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
         lanes = self._ledger._all_lanes().rooms.get(room_id, {})
         for lane in lanes.values():
             if lane.holder != worker_id:
                 lane.holder = None
                 lane.handed.clear()
-        return await super().claim(room_id, worker_id)
+        return await super().claim(room_id, worker_id, **options)
 
 
 @found_by("test_of_what_several_claim_at_once_each_gets_its_own")
 class ClaimsInTwoSteps(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
         rows = [row for row in self._deliveries(room_id, None) if row.holder is None]
         await asyncio.sleep(0)
-        await super().claim(room_id, worker_id)
+        await super().claim(room_id, worker_id, **options)
         return [Claimed(row.replace(holder=worker_id), self._events[row.event_id]) for row in rows]
 
 
 @found_by("test_what_a_lost_worker_held_is_claimed_by_the_next")
 class CountsNoLosses(InMemoryStore):
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        claimed = await super().claim(room_id, worker_id)
+    async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:
+        claimed = await super().claim(room_id, worker_id, **options)
         return [replace(each, delivery=each.delivery.replace(claims=0)) for each in claimed]
 
 
@@ -719,8 +719,55 @@ class CountsWhatWasGivenBack(InMemoryStore):
 
 @found_by("test_rooms_that_wait_longest_are_found_first")
 class FindsTheNewestRoomsFirst(InMemoryStore):
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
-        return list(reversed(await super().find_claimable(worker_id, limit=1000)))[:limit]
+    async def find_claimable(self, worker_id: str, *, limit: int = 100, **options: Any) -> list[str]:
+        return list(reversed(await super().find_claimable(worker_id, limit=1000, **options)))[:limit]
+
+
+@found_by(
+    "test_what_nobody_holds_is_claimed_by_channel", "test_what_a_lost_worker_held_is_claimed_by_channel"
+)
+class ClaimsEveryChannel(InMemoryStore):
+    async def claim(self, room_id: str, worker_id: str, **_: Any) -> list[Claimed]:
+        return await super().claim(room_id, worker_id)
+
+
+@found_by("test_rooms_with_work_are_found_by_channel")
+class FindsEveryChannel(InMemoryStore):
+    async def find_claimable(self, worker_id: str, *, limit: int = 100, **_: Any) -> list[str]:
+        return await super().find_claimable(worker_id, limit=limit)
+
+
+@found_by(
+    "test_a_free_lane_of_an_absent_channel_goes_to_a_worker_that_announces_it",
+    "test_a_lane_of_an_absent_channel_waits_when_no_worker_has_it",
+)
+class KeepsWhatTheCommitterLacks(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        return await super().commit(replace(commit, absent=()))
+
+
+@found_by("test_a_lane_of_an_absent_channel_waits_when_no_worker_has_it")
+class HandsOverToTheDead(InMemoryStore):
+    async def close_lease(self, worker_id: str) -> None:
+        known = self._leases._channels.get(worker_id)
+        await super().close_lease(worker_id)
+        self._leases.announcer = lambda channel_id, **_: (  # type: ignore[method-assign]
+            worker_id if known is None or channel_id in known else None
+        )
+        self._leases.in_force = lambda _: True  # type: ignore[method-assign]
+
+
+@found_by("test_channels_are_announced_anew_with_a_renewal")
+class AnnouncesOnce(InMemoryStore):
+    async def renew_lease(self, worker_id: str, seconds: float, **_: Any) -> bool:
+        return await super().renew_lease(worker_id, seconds)
+
+
+@found_by("test_what_waits_for_a_channel_is_counted")
+class CountsWhatIsHeld(InMemoryStore):
+    async def count_unclaimed(self) -> dict[str, int]:
+        rows = [row for row in self._ledger.of_all() if row.state is DeliveryState.PENDING]
+        return {row.channel_id: sum(each.channel_id == row.channel_id for each in rows) for row in rows}
 
 
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")
@@ -801,7 +848,7 @@ class LeavesLanesBehind(InMemoryStore):
         self._ledger._lanes = lanes
         return deleted
 
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+    async def find_claimable(self, worker_id: str, *, limit: int = 100, **options: Any) -> list[str]:
         return [room_id for room_id in self._ledger._all_lanes().rooms if room_id in self._rooms]
 
 

@@ -90,9 +90,9 @@ def run_list(options: argparse.Namespace) -> int:
     """Show rows."""
     chosen, terminal = choose_store(options), Terminal(as_json=options.json)
 
-    async def read() -> list[Delivery]:
+    async def read() -> tuple[list[Delivery], dict[str, int]]:
         async with chosen.opened() as store:
-            return await store.list_deliveries(
+            rows = await store.list_deliveries(
                 options.room,
                 channel_id=options.channel,
                 state=None if options.state is None else DeliveryState(options.state),
@@ -100,12 +100,14 @@ def run_list(options: argparse.Namespace) -> int:
                 limit=options.limit + 1,
                 after=options.after,
             )
+            return rows, await store.count_unclaimed()
 
-    rows = asyncio.run(read())
+    rows, unclaimed = asyncio.run(read())
     after = rows[options.limit - 1].id if len(rows) > options.limit else None
     rows = rows[: options.limit]
     if options.json:
-        terminal.document({"deliveries": [row.model_dump(mode="json") for row in rows], "after": after})
+        shown = [row.model_dump(mode="json") for row in rows]
+        terminal.document({"deliveries": shown, "after": after, "unclaimed": unclaimed})
         return OK
     terminal.line(counted(len(rows), "delivery", "deliveries") + (", and more" if after else ""))
     for row in rows:
@@ -114,6 +116,9 @@ def run_list(options: argparse.Namespace) -> int:
         terminal.line(f"           {place}{_why(row)}")
     if after:
         terminal.line(f"more: --after {after}")
+    for channel_id, number in unclaimed.items():
+        waiting = counted(number, "delivery waits", "deliveries wait")
+        terminal.line(f"{waiting} for channel {channel_id}: no running worker has registered it")
     return OK
 
 

@@ -71,7 +71,8 @@ class Commit:
     `metadata` a shallow merge into its metadata. `redact` names events to be replaced by what
     `RoomEvent.redacted` leaves of them, `remove_participants` participants to be removed for good.
     `alarms` are set, each in place of the one of its id. `completed` and `alarms_done` are what
-    `complete` takes, of any room: they ride along.
+    `complete` takes, of any room: they ride along. `absent` are those channels of the targets that are
+    not registered with the worker.
     """
 
     room_id: str
@@ -93,6 +94,7 @@ class Commit:
     alarms: Sequence[Alarm] = ()
     completed: Sequence[Delivery] = ()
     alarms_done: Sequence[str] = ()
+    absent: Collection[str] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
 
@@ -187,7 +189,8 @@ class ConversationStore(ABC):
     The ledger has a *lane* for each (room, channel). A worker, that is a kit, has a *lease* on the store
     and holds lanes under it; a lane is one worker's for as long as it has pending deliveries.
     When a lease runs out, by the store's clock, whoever claims the lanes has them: the worker that
-    overslept finds its writes to the ledger refused.
+    overslept finds its writes to the ledger refused. With its lease a worker announces the channels that
+    are registered with it: deliveries of other channels are left to the workers that announce them.
     """
 
     write_delay: float = 0.0
@@ -239,8 +242,10 @@ class ConversationStore(ABC):
         `commit.worker_id`, if that lease is in force and the lane is free, or held by it with nothing
         handed over and not yet claimed. Else the row joins its lane: it is handed over to the worker
         that holds the lane, or held by nobody when none does, and is in `Committed.elsewhere`. A
-        commit without a worker leaves its rows in the same way, and reports nothing. An alarm that is
-        due at `commit.at` is held by the committing worker.
+        commit without a worker leaves its rows in the same way, and reports nothing. A row of a channel
+        in `commit.absent` whose lane is free is handed over to a worker in force that announces the
+        channel, and held by nobody when none does. An alarm that is due at `commit.at` is held by the
+        committing worker.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
         LockLostError when the room has seen a higher fence; DuplicateEventError, with the first
@@ -580,28 +585,48 @@ class ConversationStore(ABC):
     # -- leases and lanes ---------------------------------------------------------------------
 
     @abstractmethod
-    async def open_lease(self, seconds: float) -> str:
-        """Begin a lease that runs out after `seconds` unless it is renewed; return the worker's new id."""
+    async def open_lease(self, seconds: float, *, channels: Collection[str] | None = None) -> str:
+        """Begin a lease that runs out after `seconds` unless it is renewed; return the worker's new id.
+
+        `channels` are the ids of the channels that the worker announces; None announces every channel.
+        """
 
     @abstractmethod
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
-        """Let a lease run for another `seconds` from now; False when it has run out already, for good."""
+    async def renew_lease(
+        self, worker_id: str, seconds: float, *, channels: Collection[str] | None = None
+    ) -> bool:
+        """Let a lease run for another `seconds` from now; False when it has run out already, for good.
+
+        `channels` replace those that the worker announces; None leaves them as they are.
+        """
 
     @abstractmethod
     async def close_lease(self, worker_id: str) -> None:
         """End a lease: what the worker held is held by nobody. Not an error when it has run out."""
 
     @abstractmethod
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
+    async def find_claimable(
+        self, worker_id: str, *, channels: Collection[str] | None = None, limit: int = 100
+    ) -> list[str]:
         """Return ids of rooms with deliveries for `claim` to take, those waiting longest first."""
 
     @abstractmethod
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+    async def claim(
+        self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
+    ) -> list[Claimed]:
         """Take the room's pending deliveries that were handed over to this worker, or that nobody holds.
 
-        Nor is a lease that has run out a hold. In order of the events' indexes. A row taken from a
+        Nor is a lease that has run out a hold. Of what nobody holds, only deliveries of `channels` are
+        taken; None takes those of every channel. In order of the events' indexes. A row taken from a
         worker whose lease ran out counts one more in `claims`. Nothing for a worker whose own lease
         has run out.
+        """
+
+    @abstractmethod
+    async def count_unclaimed(self) -> dict[str, int]:
+        """Return, by channel, how many pending deliveries wait for a worker to announce their channel.
+
+        Only channels that no lease in force announces, and deliveries that no lease in force holds.
         """
 
     # -- alarms -------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "delivery_succeeded": "a delivery reached its provider: duration_ms",
     "delivery_skipped": "a delivery had nowhere to go: reason",
     "delivery_failed": "a delivery failed for good: code, error",
+    "delivery_unclaimed": "deliveries wait for a channel that no worker has registered: deliveries",
     "delivery_status_unmatched": "a receipt belongs to no known delivery: provider, message_id, status",
     "broadcast_partial_failure": "some deliveries of an event failed: failed, total",
     "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",

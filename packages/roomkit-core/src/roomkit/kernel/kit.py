@@ -140,6 +140,7 @@ class RoomKit:
         close_timeout: float = 10.0,
         sweep_interval: float | None = None,
         lease_seconds: float = 15.0,
+        unclaimed_after: float = 900.0,
         retention: str | float | timedelta | None = None,
         max_lane_backlog: int = 10_000,
         single_process: bool = False,
@@ -155,7 +156,8 @@ class RoomKit:
         own. `sweep_interval` is how often due room timers are looked for in the background: by default a
         third of `lease_seconds`, and in a store that ends with the process never. `lease_seconds` is
         after how long another worker, or this one started again, takes over what a killed worker had
-        begun; workers of one store use the same. `retention` is how long rooms made by this kit keep
+        begun; workers of one store use the same. `unclaimed_after` is after how long a delivery fails
+        whose channel no worker has registered. `retention` is how long rooms made by this kit keep
         their events, as `create_room` takes it. Raises InvalidInputError for values that cannot work,
         and for a shared store with locks that only this process sees, unless `single_process` says
         that there is only one.
@@ -169,6 +171,7 @@ class RoomKit:
             close_timeout=_positive(close_timeout, "close_timeout"),
             sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
             lease_seconds=_positive(lease_seconds, "lease_seconds"),
+            unclaimed_after=_positive(unclaimed_after, "unclaimed_after"),
             retention_seconds=seconds_of(retention),
             max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
             agent_response_policy=chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
@@ -188,6 +191,7 @@ class RoomKit:
         supervisor = Supervisor(self._background_failure)
         self._hooks = HookEngine(supervisor, self._hook_failure)
         self._events = FrameworkEvents(supervisor, clock)
+        channels: dict[str, Channel] = {}  # bound: those registered
         self._parts = parts = Parts(
             settings=settings,
             store=store,
@@ -199,7 +203,8 @@ class RoomKit:
             supervisor=supervisor,
             hooks=self._hooks,
             events=self._events,
-            lease=Lease(store, supervisor, settings.lease_seconds),
+            lease=Lease(store, supervisor, settings.lease_seconds, channels),
+            channels=channels,
         )
         parts.ledger = Ledger(parts)
         parts.alarms = Alarms(parts)
@@ -476,12 +481,14 @@ class RoomKit:
             )
         channel.bind(self._services)
         self._parts.add_channel(channel_id, channel)
+        self._takeover.channels_changed()
         self._events.emit("channel_registered", channel_id=channel_id)
 
     async def unregister_channel(self, channel_id: str) -> None:
         """Close a channel and forget it; its bindings stay. Raises ChannelNotRegisteredError."""
         channel = self._rooms.channel(channel_id)
         del self._parts.channels[channel_id]
+        self._takeover.channels_changed()
         self._parts.breakers.pop(channel_id, None)
         self._events.emit("channel_unregistered", channel_id=channel_id)
         await channel.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import (
@@ -56,10 +56,14 @@ class Lease:
     time, what was begun is let go of, and the worker begins anew under another id.
     """
 
-    def __init__(self, store: ConversationStore, supervisor: Supervisor, seconds: float) -> None:
+    def __init__(
+        self, store: ConversationStore, supervisor: Supervisor, seconds: float, channels: Collection[str]
+    ) -> None:
         self._store = store
         self._supervisor = supervisor
         self._seconds = seconds
+        self._channels = channels
+        self._announced: frozenset[str] = frozenset()
         self._until = math.inf
         self._broken = asyncio.Event()
         self._idle_id: str | None = None
@@ -90,6 +94,15 @@ class Lease:
             self._idle_id = await self._store.open_lease(math.inf)
         return self._idle_id
 
+    async def announce(self) -> None:
+        """Announce the channels that are registered now, if they have changed. Raises StoreError."""
+        worker_id, channels = self.worker_id, frozenset(self._channels)
+        if worker_id is None or channels == self._announced:
+            return
+        # Should it have run out, whoever keeps it finds that too.
+        if await self._store.renew_lease(worker_id, self._seconds, channels=channels):
+            self._announced = channels
+
     async def end(self) -> None:
         """Give up what is held, so that others need not wait for the lease to run out."""
         worker_id = self.worker_id or self._idle_id
@@ -112,7 +125,9 @@ class Lease:
 
     async def _open(self) -> None:
         asked = asyncio.get_running_loop().time()
-        self.worker_id = await self._store.open_lease(self._seconds)
+        channels = frozenset(self._channels)
+        self.worker_id = await self._store.open_lease(self._seconds, channels=channels)
+        self._announced = channels
         self._until = asked + self._seconds * _MARGIN
         self._broken.clear()
         if self.on_begun is not None:

@@ -46,6 +46,7 @@ class Settings:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     lease_seconds: float = 15.0
     max_claims: int = 5
+    unclaimed_after: float = 900.0
     retention_seconds: float | None = None
     inbound_rate_limit: RateLimit | None = None
     identity_channel_types: frozenset[ChannelType] | None = None

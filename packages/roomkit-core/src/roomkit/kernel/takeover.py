@@ -14,6 +14,7 @@ from roomkit.kernel.lanes import Job
 from roomkit.kernel.plan import Target
 from roomkit.kernel.scope import innermost_gate
 from roomkit.kernel.supervisor import Interrupted
+from roomkit.kernel.unclaimed import Unclaimed
 from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.models.enums import DeliveryState, EphemeralEventType
 from roomkit.models.realtime import EphemeralEvent
@@ -48,6 +49,7 @@ class Takeover:
         self._woken = asyncio.Event()
         self._subscription: str | None = None
         self._under_way: set[Cascade] = set()
+        self._unclaimed = Unclaimed(parts)
 
     def begin(self, period: float) -> None:
         """Look for what is left from before, and go on looking."""
@@ -63,6 +65,10 @@ class Takeover:
         self._woken.set()
 
     async def _called(self, _event: EphemeralEvent) -> None:
+        self._woken.set()
+
+    def channels_changed(self) -> None:
+        """Announce the channels that are registered now, and claim what waits for them."""
         self._woken.set()
 
     def wake(self, room_id: str, workers: Iterable[str | None]) -> None:
@@ -96,7 +102,9 @@ class Takeover:
                 pass
             self._woken.clear()
             try:
+                await self._parts.lease.announce()
                 await self.sweep()
+                await self._unclaimed.look()
             except Exception:  # noqa: BLE001  # whatever a store raises, what waits must be looked for again
                 _log.warning("deliveries that wait could not be looked for; it is tried again", exc_info=True)
                 await asyncio.sleep(period)
@@ -106,7 +114,7 @@ class Takeover:
         worker_id = self._parts.lease.worker_id
         seen: set[str] = set()
         while worker_id is not None and worker_id == self._parts.lease.worker_id:
-            found = await self._parts.store.find_claimable(worker_id)
+            found = await self._parts.store.find_claimable(worker_id, channels=self._channels)
             fresh = [room_id for room_id in found if room_id not in seen]
             if not fresh:
                 return
@@ -114,6 +122,13 @@ class Takeover:
                 seen.add(room_id)
                 await self.take(room_id)
                 await self._catch_up()
+
+    @property
+    def _channels(self) -> Collection[str] | None:
+        """The channels to claim for; None is every channel, in a store that only this process sees."""
+        if self._parts.lease.worker_id is None:
+            return None
+        return self._parts.channels.keys() | self._unclaimed.expired
 
     async def _catch_up(self) -> None:
         """Wait while too much of what was claimed is under way, or is not written down yet."""
@@ -146,7 +161,7 @@ class Takeover:
             if record is None:
                 return
             try:
-                claiming = self._parts.store.claim(room_id, worker_id)
+                claiming = self._parts.store.claim(room_id, worker_id, channels=self._channels)
                 claimed = await self._parts.supervisor.complete(claiming, f"claim of room {room_id}")
             except Interrupted as interrupted:
                 launch.extend(self._queue(record, interrupted.result, cascade, worker_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -403,6 +403,12 @@ class Writer:
             room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
             alarms = (*alarms, *_timers_again(record, at))
         worker_id = self._parts.lease.worker_id
+        absent: Sequence[str] = ()
+        if worker_id is not None:
+            known = self._parts.channels
+            absent = [
+                channel_id for entry in entries for channel_id in entry.targets if channel_id not in known
+            ]
         if worker_id is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
             alarms = (
                 *alarms,
@@ -423,6 +429,7 @@ class Writer:
             amend=amend,
             tasks=tasks,
             observations=observations,
+            absent=absent,
             activity=not draft.lifecycle and block is None,
         )
 
@@ -468,7 +475,7 @@ class Writer:
                 alarm_id = after_broadcast_id(run.event.id)
                 run.alarm_id = alarm_id if alarm_id in set_ones else None
         if elsewhere:
-            after.append(partial(self.takeover.wake, record.room_id, elsewhere.values()))
+            after.append(partial(self.takeover.wake, record.room_id, _claimers(committed, commit.absent)))
         if commit.completed or commit.alarms_done:
             after.append(partial(self._parts.ledger.written, committed.completed))
         written = Written(
@@ -603,6 +610,19 @@ def _timers_again(record: RoomRecord, at: datetime) -> Sequence[Alarm]:
     active = room.replace(status=RoomStatus.ACTIVE, timers=room.timers.replace(last_activity_at=at))
     alarm = timers_alarm(room, active.next_due)
     return () if alarm is None else (alarm,)
+
+
+def _claimers(committed: Committed, absent: Collection[str]) -> set[str | None]:
+    """Return the workers that are to claim what a commit left to others; None is any worker.
+
+    Nobody is called for what waits for a worker that has its channel.
+    """
+    missing = {f"{event.id}:{channel_id}" for event in committed.events for channel_id in absent}
+    return {
+        holder
+        for delivery_id, holder in committed.elsewhere.items()
+        if holder is not None or delivery_id not in missing
+    }
 
 
 def _target(record: RoomRecord, parts: Parts, channel_id: str) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from roomkit.models.alarm import Alarm
@@ -20,25 +20,41 @@ class Leases:
 
     def __init__(self) -> None:
         self._leases: dict[str, tuple[float, float]] = {}  # bound: those in force when one was opened
+        self._channels: dict[str, frozenset[str] | None] = {}  # bound: `_leases`
 
-    def open(self, seconds: float) -> str:
+    def open(self, seconds: float, channels: Collection[str] | None) -> str:
         """Begin a lease; return the worker's id."""
         for worker_id in [each for each in self._leases if not self.in_force(each)]:
-            del self._leases[worker_id]
+            self.close(worker_id)
         worker_id = new_id()
         self._leases[worker_id] = (_now(), seconds)
+        self._channels[worker_id] = None if channels is None else frozenset(channels)
         return worker_id
 
-    def renew(self, worker_id: str, seconds: float) -> bool:
+    def renew(self, worker_id: str, seconds: float, channels: Collection[str] | None) -> bool:
         """Begin a lease anew that has not run out yet."""
         if not self.in_force(worker_id):
             return False
         self._leases[worker_id] = (_now(), seconds)
+        if channels is not None:
+            self._channels[worker_id] = frozenset(channels)
         return True
 
     def close(self, worker_id: str) -> None:
         """End a lease."""
         self._leases.pop(worker_id, None)
+        self._channels.pop(worker_id, None)
+
+    def announcer(self, channel_id: str, *, besides: str | None = None) -> str | None:
+        """Return a worker in force that announces the channel, another than `besides`."""
+        announcing = (
+            worker_id
+            for worker_id, channels in self._channels.items()
+            if worker_id != besides
+            and (channels is None or channel_id in channels)
+            and self.in_force(worker_id)
+        )
+        return min(announcing, default=None)
 
     def in_force(self, worker_id: str | None) -> bool:
         """Whether that is a worker whose lease has not run out."""

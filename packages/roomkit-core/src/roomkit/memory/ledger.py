@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
@@ -94,7 +94,11 @@ class Ledger:
         self._all_lanes()
 
     def place(
-        self, entries: Sequence[Entry], stored: Sequence[RoomEvent], worker_id: str | None
+        self,
+        entries: Sequence[Entry],
+        stored: Sequence[RoomEvent],
+        worker_id: str | None,
+        absent: Collection[str],
     ) -> Mapping[str, str | None]:
         """Put the rows of events just committed into their lanes; return those that are elsewhere."""
         lanes = self._all_lanes()
@@ -104,7 +108,12 @@ class Ledger:
             for channel_id in entry.targets:
                 delivery_id = f"{event.id}:{channel_id}"
                 lane = lanes.lane(event.room_id, channel_id)
-                holder, is_direct = self._join(lane, delivery_id, event.index, committer)
+                if channel_id in absent:
+                    holder, is_direct = self._join_absent(
+                        lane, delivery_id, event.index, channel_id, worker_id
+                    )
+                else:
+                    holder, is_direct = self._join(lane, delivery_id, event.index, committer)
                 if holder is not None:
                     self._rows[delivery_id] = Delivery.planned(event, channel_id).replace(holder=holder)
                 if not is_direct:
@@ -127,6 +136,18 @@ class Ledger:
         if holder is not None:
             lane.handed.add(delivery_id)
         return holder, False
+
+    def _join_absent(
+        self, lane: _Lane, delivery_id: str, index: int, channel_id: str, committer: str | None
+    ) -> tuple[str | None, bool]:
+        """Join a lane whose channel the committer lacks: a free one goes to a worker that announces it."""
+        if not lane.rows:
+            lane.holder = self._leases.announcer(channel_id, besides=committer)
+        lane.rows[delivery_id] = index
+        if not self._leases.in_force(lane.holder):
+            return None, False
+        lane.handed.add(delivery_id)
+        return lane.holder, False
 
     # -- what becomes of them -------------------------------------------------------------------
 
@@ -233,25 +254,31 @@ class Ledger:
 
     # -- workers --------------------------------------------------------------------------------
 
-    def claimable(self, worker_id: str, limit: int) -> list[str]:
+    def claimable(self, worker_id: str, channels: Collection[str] | None, limit: int) -> list[str]:
         """Return rooms with rows for the worker to claim, the one with the oldest of them first."""
         if not self._leases.in_force(worker_id):
             return []
         waiting = [
             (min(self._rooms[room_id].at(index).created_at for index in indexes), room_id)
             for room_id, lanes in self._all_lanes().rooms.items()
-            if (indexes := [lane.rows[row] for lane in lanes.values() for row in self._open(lane, worker_id)])
+            if (
+                indexes := [
+                    lane.rows[row]
+                    for channel_id, lane in lanes.items()
+                    for row in self._open(lane, worker_id, channel_id, channels)
+                ]
+            )
         ]
         waiting.sort(key=lambda each: each[0])
         return [room_id for _, room_id in waiting[:limit]]
 
-    def claim(self, record: StoredRoom, worker_id: str) -> list[Claimed]:
+    def claim(self, record: StoredRoom, worker_id: str, channels: Collection[str] | None) -> list[Claimed]:
         """Take what was handed over to the worker or is held by nobody in force."""
         taken: list[Claimed] = []  # bound: the pending rows of the room
         if not self._leases.in_force(worker_id):
             return taken
         for channel_id, lane in self._all_lanes().rooms.get(record.room_id, {}).items():
-            for delivery_id in self._open(lane, worker_id):
+            for delivery_id in self._open(lane, worker_id, channel_id, channels):
                 event = record.at(lane.rows[delivery_id])
                 row = self._row(event, channel_id)
                 was_lost = row.holder is not None and row.holder != worker_id
@@ -262,11 +289,24 @@ class Ledger:
                 lane.holder = worker_id
         return sorted(taken, key=self._place)
 
-    def _open(self, lane: _Lane, worker_id: str) -> list[str]:
-        """Return the rows of a lane that a worker may claim."""
+    def _open(
+        self, lane: _Lane, worker_id: str, channel_id: str, channels: Collection[str] | None
+    ) -> list[str]:
+        """Return the rows of a lane that a worker with these channels may claim."""
         if lane.holder == worker_id:
             return list(lane.handed)
-        return [] if self._leases.in_force(lane.holder) else list(lane.rows)
+        if self._leases.in_force(lane.holder) or (channels is not None and channel_id not in channels):
+            return []
+        return list(lane.rows)
+
+    def unclaimed(self) -> dict[str, int]:
+        """Count what no worker in force holds, by the channels that none announces."""
+        counts: dict[str, int] = {}  # bound: the channels with pending rows
+        for lanes in self._all_lanes().rooms.values():
+            for channel_id, lane in lanes.items():
+                if not self._leases.in_force(lane.holder) and self._leases.announcer(channel_id) is None:
+                    counts[channel_id] = counts.get(channel_id, 0) + len(lane.rows)
+        return counts
 
     def _place(self, claimed: Claimed) -> tuple[int, int]:
         return claimed.event.index, self._targets(claimed.event).index(claimed.delivery.channel_id)

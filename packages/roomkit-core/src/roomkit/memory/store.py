@@ -100,7 +100,9 @@ class InMemoryStore(ConversationStore):
         if places:
             self._ledger.keep_lanes()
         stored = [self._append(record, entry, at) for entry in commit.entries]
-        elsewhere = self._ledger.place(commit.entries, stored, worker_id) if places else NOWHERE
+        elsewhere = (
+            self._ledger.place(commit.entries, stored, worker_id, commit.absent) if places else NOWHERE
+        )
         if commit.participants or commit.remove_participants or commit.bindings or commit.unbind:
             self._move_people(record, commit)
         if commit.amend is not None or commit.redact:
@@ -684,12 +686,14 @@ class InMemoryStore(ConversationStore):
     # -- leases and lanes ---------------------------------------------------------------------
 
     @override
-    async def open_lease(self, seconds: float) -> str:
-        return self._leases.open(seconds)
+    async def open_lease(self, seconds: float, *, channels: Collection[str] | None = None) -> str:
+        return self._leases.open(seconds, channels)
 
     @override
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
-        return self._leases.renew(worker_id, seconds)
+    async def renew_lease(
+        self, worker_id: str, seconds: float, *, channels: Collection[str] | None = None
+    ) -> bool:
+        return self._leases.renew(worker_id, seconds, channels)
 
     @override
     async def close_lease(self, worker_id: str) -> None:
@@ -698,13 +702,21 @@ class InMemoryStore(ConversationStore):
         self._alarms.release(worker_id)
 
     @override
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
-        return self._ledger.claimable(worker_id, limit)
+    async def find_claimable(
+        self, worker_id: str, *, channels: Collection[str] | None = None, limit: int = 100
+    ) -> list[str]:
+        return self._ledger.claimable(worker_id, channels, limit)
 
     @override
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
+    async def claim(
+        self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
+    ) -> list[Claimed]:
         record = self._rooms.get(room_id)
-        return self._ledger.claim(record, worker_id) if record is not None else []
+        return self._ledger.claim(record, worker_id, channels) if record is not None else []
+
+    @override
+    async def count_unclaimed(self) -> dict[str, int]:
+        return self._ledger.unclaimed()
 
     # -- alarms -------------------------------------------------------------------------------
 

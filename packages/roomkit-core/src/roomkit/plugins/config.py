@@ -77,6 +77,9 @@ class KitOptions(_Plan):
     sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
     lease_seconds: Seconds | None = Field(None, description="When a killed worker's work is taken over.")
     retention: Length | None = Field(None, description='How long events are kept: seconds, or "180d".')
+    unclaimed_after: Seconds | None = Field(
+        None, description="When a delivery fails whose channel no worker has registered."
+    )
     max_lane_backlog: int | None = Field(None, ge=1, description="How many deliveries may wait in a lane.")
     single_process: bool | None = Field(None, description="That no other process uses the store.")
 

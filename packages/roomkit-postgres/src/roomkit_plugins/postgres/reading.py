@@ -20,6 +20,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.visibility import sees
 from roomkit_plugins.postgres.database import Database
+from roomkit_plugins.postgres.functions.parts import ALIVE
 from roomkit_plugins.postgres.rows import (
     ALARMS,
     BINDINGS,
@@ -64,6 +65,7 @@ __all__ = [
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
+    "unclaimed",
     "walk_back",
 ]
 
@@ -532,23 +534,28 @@ async def claimed(database: Database, numbers: Sequence[int]) -> list[Claimed]:
     ]
 
 
-# The holders are few, and each has its rows in order; so what lives and works is not looked through.
-CLAIMABLE = f"""
-WITH RECURSIVE holders (id) AS (
+_REGISTERED = "($4::text[] IS NULL OR d.channel_id = ANY($4))"
+_HOLDERS = f"""
+holders (id) AS (
     SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD})
     UNION ALL
     SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD} AND d.holder > holders.id)
     FROM holders WHERE holders.id IS NOT NULL
-), waiting (room, seq) AS (
+)"""
+# The holders are few, and each has its rows in order; so what lives and works is not looked through.
+CLAIMABLE = f"""
+WITH RECURSIVE {_HOLDERS}, waiting (room, seq) AS (
     (SELECT d.room, d.seq FROM roomkit_deliveries d
-        WHERE {IS_HELD} AND d.holder IS NULL AND NOT d.handed ORDER BY d.seq LIMIT $3)
+        WHERE {IS_HELD} AND d.holder IS NULL AND NOT d.handed AND {_REGISTERED}
+        ORDER BY d.seq LIMIT $3)
     UNION ALL
     (SELECT d.room, d.seq FROM roomkit_deliveries d
         WHERE {IS_HELD} AND d.holder = $1 AND d.handed ORDER BY d.seq LIMIT $3)
     UNION ALL
     SELECT waits.room, waits.seq FROM holders, (VALUES (false), (true)) AS h (handed), LATERAL (
         SELECT d.room, d.seq FROM roomkit_deliveries d
-        WHERE {IS_HELD} AND d.holder = holders.id AND d.handed = h.handed ORDER BY d.seq LIMIT $3
+        WHERE {IS_HELD} AND d.holder = holders.id AND d.handed = h.handed AND {_REGISTERED}
+        ORDER BY d.seq LIMIT $3
     ) AS waits
     WHERE holders.id IS NOT NULL AND NOT roomkit_seems_alive(holders.id)
 ), first (room, seq) AS (
@@ -559,14 +566,40 @@ WHERE roomkit_seems_alive($1) ORDER BY first.seq
 """
 
 
-async def claimable_rooms(database: Database, worker_id: str, limit: int) -> list[str]:
+async def claimable_rooms(
+    database: Database, worker_id: str, channels: Collection[str] | None, limit: int
+) -> list[str]:
     """Return rooms with rows to claim, the one with the oldest first."""
     limit = _clamp(limit)
     few = min(4 * limit, _LARGEST)
-    rows = await database.fetch(CLAIMABLE, worker_id, limit, few)
+    registered = None if channels is None else list(channels)
+    rows = await database.fetch(CLAIMABLE, worker_id, limit, few, registered)
     if 0 < len(rows) < limit:  # the first rows may all be of these rooms
-        rows = await database.fetch(CLAIMABLE, worker_id, limit, _LARGEST)
+        rows = await database.fetch(CLAIMABLE, worker_id, limit, _LARGEST, registered)
     return [row[0] for row in rows]
+
+
+UNCLAIMED = f"""
+WITH RECURSIVE {_HOLDERS}, waiting (channel_id) AS (
+    SELECT d.channel_id FROM roomkit_deliveries d WHERE {IS_HELD} AND d.holder IS NULL
+    UNION ALL
+    SELECT waits.channel_id FROM holders, LATERAL (
+        SELECT d.channel_id FROM roomkit_deliveries d WHERE {IS_HELD} AND d.holder = holders.id
+    ) AS waits
+    WHERE holders.id IS NOT NULL AND NOT roomkit_seems_alive(holders.id)
+), counts (channel_id, deliveries) AS (
+    SELECT channel_id, count(*) FROM waiting GROUP BY channel_id
+)
+SELECT c.channel_id, c.deliveries FROM counts c WHERE NOT EXISTS (
+    SELECT FROM roomkit_leases l
+    WHERE {ALIVE} AND (l.channels IS NULL OR c.channel_id = ANY(l.channels))
+) ORDER BY c.channel_id
+"""
+
+
+async def unclaimed(database: Database) -> dict[str, int]:
+    """Count the rows that nobody alive holds, by channels that nobody alive announces."""
+    return dict(map(tuple, await database.fetch(UNCLAIMED)))
 
 
 async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Any]:

@@ -33,8 +33,9 @@ _ID = 'text COLLATE "C"'
 class Step:
     """What makes a database of the version before one of this version.
 
-    Steps only add: tables, columns with a default, indexes, functions under new names, so that workers
-    of the version before go on beside. What drops or rewrites anything would be a command of its own.
+    Steps only add: tables, columns with a default, indexes. After the last step the functions are
+    replaced by those of this version, which go on serving workers of the version before. What drops or
+    rewrites anything would be a command of its own.
     """
 
     version: int
@@ -196,10 +197,15 @@ _FIRST = (
     used_at timestamptz NOT NULL,
     outcome json STORAGE MAIN
 ) WITH (fillfactor = 20)""",
-    *FUNCTIONS,
 )
 
-STEPS = (Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),)
+# The ids of the channels that are registered with the worker; NULL is all of them.
+_SECOND = ("ALTER TABLE roomkit_leases ADD COLUMN channels text[]",)
+
+STEPS = (
+    Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),
+    Step(2, "the channels of each worker", _SECOND),
+)
 """All steps, oldest first; a step that was released is never changed."""
 
 _TABLES = """
@@ -246,6 +252,8 @@ async def migrate(connection: Any, where: str, steps: Sequence[Step] = STEPS) ->
                 for statement in step.statements:
                     await connection.execute(statement)
                 await connection.execute("INSERT INTO roomkit_schema (version) VALUES ($1)", step.version)
+        for statement in FUNCTIONS:
+            await connection.execute(statement)
 
 
 async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> MigrationPlan:

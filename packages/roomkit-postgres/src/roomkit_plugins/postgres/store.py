@@ -639,27 +639,43 @@ class PostgresStore(ConversationStore):
     # -- leases and lanes ---------------------------------------------------------------------
 
     @override
-    async def open_lease(self, seconds: float) -> str:
+    async def open_lease(self, seconds: float, *, channels: Collection[str] | None = None) -> str:
         worker_id = new_id()
-        await self._database.write("roomkit_open_lease($3, $4)", worker_id, seconds)
+        await self._database.write("roomkit_begin_lease($3, $4, $5)", worker_id, seconds, _listed(channels))
         return worker_id
 
     @override
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
-        return bool(await self._database.write("roomkit_renew_lease($3, $4)", worker_id, seconds))
+    async def renew_lease(
+        self, worker_id: str, seconds: float, *, channels: Collection[str] | None = None
+    ) -> bool:
+        return bool(
+            await self._database.write(
+                "roomkit_extend_lease($3, $4, $5)", worker_id, seconds, _listed(channels)
+            )
+        )
 
     @override
     async def close_lease(self, worker_id: str) -> None:
         await self._database.write("roomkit_close_lease($3)", worker_id)
 
     @override
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
-        return await reading.claimable_rooms(self._database, worker_id, limit)
+    async def find_claimable(
+        self, worker_id: str, *, channels: Collection[str] | None = None, limit: int = 100
+    ) -> list[str]:
+        return await reading.claimable_rooms(self._database, worker_id, channels, limit)
 
     @override
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        numbers = await self._database.write("roomkit_claim($3, $4)", room_id, worker_id)
+    async def claim(
+        self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
+    ) -> list[Claimed]:
+        numbers = await self._database.write(
+            "roomkit_take($3, $4, $5)", room_id, worker_id, _listed(channels)
+        )
         return await reading.claimed(self._database, numbers) if numbers else []
+
+    @override
+    async def count_unclaimed(self) -> dict[str, int]:
+        return await reading.unclaimed(self._database)
 
     # -- alarms -------------------------------------------------------------------------------
 
@@ -689,3 +705,7 @@ def _duplicate(room_id: str, first: RoomEvent, *, by_key: bool) -> DuplicateEven
     else:
         message = f"event {first.id!r} exists already"
     return DuplicateEventError(message, first)
+
+
+def _listed(channels: Collection[str] | None) -> list[str] | None:
+    return None if channels is None else sorted(channels)

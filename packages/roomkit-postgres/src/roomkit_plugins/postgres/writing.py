@@ -141,6 +141,7 @@ class PreparedCommit:
             "completed": self.ends.rows,
             "keys": self.ends.keys,
             "alarms_done": tuple(given.alarms_done),
+            "absent": tuple(given.absent),
         }
         return {
             name: value for name, value in operation.items() if value is not None and value not in ((), [])

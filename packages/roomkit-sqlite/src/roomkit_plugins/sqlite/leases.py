@@ -6,12 +6,24 @@ found to have run out is deleted in the transaction that acts on it: no clock br
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 
 from roomkit_plugins.sqlite.sql import column
 
-__all__ = ["Clock", "alive", "close_lease", "lasting", "open_lease", "renew_lease", "still_alive"]
+__all__ = [
+    "Clock",
+    "alive",
+    "announced",
+    "announcer",
+    "close_lease",
+    "lasting",
+    "listed",
+    "open_lease",
+    "renew_lease",
+    "still_alive",
+]
 
 _SECOND = 1_000_000
 _LONGEST = 2**60
@@ -26,21 +38,50 @@ def lasting(seconds: float) -> int:
     return int(max(0.0, min(seconds * _SECOND, _LONGEST)))
 
 
-def open_lease(connection: sqlite3.Connection, worker: str, length: int, now: Clock) -> None:
+def listed(channels: Collection[str] | None) -> str | None:
+    """Return channel ids as the table has them, None for every channel."""
+    return None if channels is None else json.dumps(sorted(channels))
+
+
+def open_lease(
+    connection: sqlite3.Connection, worker: str, length: int, channels: str | None, now: Clock
+) -> None:
     """Begin a lease."""
     connection.execute(
-        "INSERT INTO leases (worker, renewed_at, length) VALUES (?, ?, ?)", (worker, now(), length)
+        "INSERT INTO leases (worker, renewed_at, length, channels) VALUES (?, ?, ?, ?)",
+        (worker, now(), length, channels),
     )
 
 
-def renew_lease(connection: sqlite3.Connection, worker: str, length: int, now: Clock) -> bool:
+def renew_lease(
+    connection: sqlite3.Connection, worker: str, length: int, channels: str | None, now: Clock
+) -> bool:
     """Let a lease that is in force run on; False when it is not, and never will be again."""
     if worker not in still_alive(connection, now):
         return False
     connection.execute(
-        "UPDATE leases SET renewed_at = ?, length = ? WHERE worker = ?", (now(), length, worker)
+        "UPDATE leases SET renewed_at = ?, length = ?, channels = coalesce(?, channels) WHERE worker = ?",
+        (now(), length, channels, worker),
     )
     return True
+
+
+def announced(connection: sqlite3.Connection, living: Set[str]) -> dict[str, Set[str] | None]:
+    """Return the channels that each of these workers announces, None for every channel."""
+    rows = connection.execute("SELECT worker, channels FROM leases ORDER BY worker").fetchall()
+    return {
+        worker: None if channels is None else set(json.loads(channels))
+        for worker, channels in rows
+        if worker in living
+    }
+
+
+def announcer(connection: sqlite3.Connection, channel_id: str, living: Set[str]) -> str | None:
+    """Return one of these workers that announces the channel."""
+    for worker, channels in announced(connection, living).items():
+        if channels is None or channel_id in channels:
+            return worker
+    return None
 
 
 def close_lease(connection: sqlite3.Connection, worker: str) -> None:

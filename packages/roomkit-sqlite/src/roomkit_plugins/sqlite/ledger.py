@@ -15,7 +15,7 @@ from roomkit.abc.store import Claimed, Completed
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.sqlite.alarms import remove_alarms
-from roomkit_plugins.sqlite.leases import Clock, alive, still_alive
+from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
 from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of, load
 from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
 
@@ -25,12 +25,14 @@ __all__ = [
     "Place",
     "claim",
     "complete",
+    "count_unclaimed",
     "drop_delivery",
     "find_claimable",
     "finished",
     "get_delivery",
     "list_deliveries",
     "place_of",
+    "place_of_absent",
     "record_receipt",
     "reopen_delivery",
 ]
@@ -43,6 +45,7 @@ _LANE = (
 )
 # SQLite, which does not know how many rows are pending, has to be told to look for them by their holder.
 _HELD = "deliveries INDEXED BY deliveries_held"
+_PENDING = f"SELECT room, seq FROM {_HELD} WHERE state = 'pending'"
 # From each holder to the next one in the index, whatever number of rows they hold.
 _HOLDERS = f"""
 WITH RECURSIVE holders (holder) AS (
@@ -109,22 +112,65 @@ def _place_after(connection: sqlite3.Connection, delivery_id: str, query: Delive
     return int(row[0])
 
 
-def find_claimable(connection: sqlite3.Connection, worker: str, limit: int, now: Clock) -> list[str]:
+def find_claimable(
+    connection: sqlite3.Connection, worker: str, channels: str | None, limit: int, now: Clock
+) -> list[str]:
     """Return the rooms where there is something to claim, those waiting longest first."""
     living = alive(connection, now)
     if worker not in living:
         return []
-    pending = f"SELECT room, seq FROM {_HELD} WHERE state = 'pending'"
-    open_rows = [f"{pending} AND holder IS NULL", f"{pending} AND holder = ? AND handed = 1"]
-    dead = [each for each in column(connection, _HOLDERS) if each not in living]
-    if dead:
-        open_rows.append(f"{pending} AND holder IN ({marks(dead)})")
+    dead = _lost(connection, living)
+    free = [f"{unheld} {_registered('channel_id', channels)}" for unheld in _unheld(dead)]
+    open_rows = [f"{_PENDING} AND holder = ? AND handed = 1", *free]
     return column(
         connection,
         f"SELECT r.id FROM (SELECT room, min(seq) AS oldest FROM ({' UNION ALL '.join(open_rows)}) "
         "GROUP BY room) JOIN rooms r ON r.seq = room ORDER BY oldest LIMIT ?",
-        (worker, *dead, clamp(limit)),
+        (worker, *_given(channels), *dead, *(_given(channels) if dead else ()), clamp(limit)),
     )
+
+
+def count_unclaimed(connection: sqlite3.Connection, now: Clock) -> dict[str, int]:
+    """Count the rows that nobody alive holds, by channels that nobody alive announces."""
+    living = alive(connection, now)
+    dead = _lost(connection, living)
+    free = " UNION ALL ".join(_unheld(dead))
+    counts = dict(
+        connection.execute(
+            f"SELECT d.channel_id, count(*) FROM ({free}) AS f JOIN deliveries d ON d.seq = f.seq "
+            "GROUP BY d.channel_id ORDER BY d.channel_id",
+            dead,
+        ).fetchall()
+    )
+    if not counts:
+        return {}
+    announcements = announced(connection, living).values()
+    if None in announcements:
+        return {}
+    known = {channel_id for channels in announcements for channel_id in channels or ()}
+    return {channel_id: count for channel_id, count in counts.items() if channel_id not in known}
+
+
+def _lost(connection: sqlite3.Connection, living: AbstractSet[str]) -> list[str]:
+    """Return the holders of pending rows that are not alive."""
+    return [each for each in column(connection, _HOLDERS) if each not in living]
+
+
+def _unheld(dead: Sequence[str]) -> list[str]:
+    """Return the queries for pending rows that nobody alive holds, whose values are `dead`."""
+    unheld = [f"{_PENDING} AND holder IS NULL"]
+    if dead:
+        unheld.append(f"{_PENDING} AND holder IN ({marks(dead)})")
+    return unheld
+
+
+def _registered(column_name: str, channels: str | None) -> str:
+    """Return the condition that a row is of one of these channels, given as JSON."""
+    return "" if channels is None else f"AND {column_name} IN (SELECT value FROM json_each(?))"
+
+
+def _given(channels: str | None) -> tuple[str, ...]:
+    return () if channels is None else (channels,)
 
 
 def _found(connection: sqlite3.Connection, columns: str, delivery_id: str) -> Row | None:
@@ -169,7 +215,20 @@ def place_of(
     return Place(holder, handed=bool(handed) or holder != worker)
 
 
-def claim(connection: sqlite3.Connection, room_id: str, worker: str, now: Clock) -> list[Claimed]:
+def place_of_absent(
+    connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
+) -> Place:
+    """Return the place of a row whose channel is not registered with `worker`, which puts it into a lane."""
+    row = one(connection, _LANE, (room, channel_id))
+    holder = announcer(connection, channel_id, living - {worker}) if row is None else row[0]
+    if holder not in living:
+        return Place(None, handed=False)
+    return Place(holder, handed=True)
+
+
+def claim(
+    connection: sqlite3.Connection, room_id: str, worker: str, channels: str | None, now: Clock
+) -> list[Claimed]:
     """Take what was handed over to the worker, and what nobody alive holds."""
     living = still_alive(connection, now)
     if worker not in living:
@@ -177,9 +236,11 @@ def claim(connection: sqlite3.Connection, room_id: str, worker: str, now: Clock)
     rows = connection.execute(
         f"SELECT d.seq, d.holder, {DELIVERY}, {EVENT} {_LEDGER} "
         "WHERE d.room = (SELECT seq FROM rooms WHERE id = ?) AND d.state = 'pending' "
-        f"AND (d.holder IS NULL OR d.holder = ? AND d.handed OR d.holder NOT IN ({marks(living)})) "
+        "AND (d.holder = ? AND d.handed OR "
+        f"(d.holder IS NULL OR d.holder NOT IN ({marks(living)})) "
+        f"{_registered('d.channel_id', channels)}) "
         "ORDER BY e.idx, d.seq",
-        (room_id, worker, *living),
+        (room_id, worker, *living, *_given(channels)),
     ).fetchall()
     claimed: list[Claimed] = []  # bound: the pending rows of the room
     for seq, holder, *columns in rows:

@@ -225,9 +225,15 @@ _SECOND = (
         WHERE true ORDER BY seq""",
 )
 
+_THIRD = (
+    # The ids of the channels that are registered with the worker, as a JSON array; NULL is all of them.
+    "ALTER TABLE leases ADD COLUMN channels TEXT",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
+    Step(3, "the channels of each worker", _THIRD),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

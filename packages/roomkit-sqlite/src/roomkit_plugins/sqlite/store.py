@@ -489,26 +489,40 @@ class SQLiteStore(ConversationStore):
     # -- leases and lanes ---------------------------------------------------------------------
 
     @override
-    async def open_lease(self, seconds: float) -> str:
+    async def open_lease(self, seconds: float, *, channels: Collection[str] | None = None) -> str:
         worker_id = new_id()
-        await self._write(leases.open_lease, worker_id, leases.lasting(seconds), self._now)
+        await self._write(
+            leases.open_lease, worker_id, leases.lasting(seconds), leases.listed(channels), self._now
+        )
         return worker_id
 
     @override
-    async def renew_lease(self, worker_id: str, seconds: float) -> bool:
-        return await self._write(leases.renew_lease, worker_id, leases.lasting(seconds), self._now)
+    async def renew_lease(
+        self, worker_id: str, seconds: float, *, channels: Collection[str] | None = None
+    ) -> bool:
+        return await self._write(
+            leases.renew_lease, worker_id, leases.lasting(seconds), leases.listed(channels), self._now
+        )
 
     @override
     async def close_lease(self, worker_id: str) -> None:
         await self._write(leases.close_lease, worker_id)
 
     @override
-    async def find_claimable(self, worker_id: str, *, limit: int = 100) -> list[str]:
-        return await self._read(ledger.find_claimable, worker_id, limit, self._now)
+    async def find_claimable(
+        self, worker_id: str, *, channels: Collection[str] | None = None, limit: int = 100
+    ) -> list[str]:
+        return await self._read(ledger.find_claimable, worker_id, leases.listed(channels), limit, self._now)
 
     @override
-    async def claim(self, room_id: str, worker_id: str) -> list[Claimed]:
-        return await self._write(ledger.claim, room_id, worker_id, self._now)
+    async def claim(
+        self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
+    ) -> list[Claimed]:
+        return await self._write(ledger.claim, room_id, worker_id, leases.listed(channels), self._now)
+
+    @override
+    async def count_unclaimed(self) -> dict[str, int]:
+        return await self._read(ledger.count_unclaimed, self._now)
 
     # -- alarms -------------------------------------------------------------------------------
 

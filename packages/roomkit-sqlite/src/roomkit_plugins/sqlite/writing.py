@@ -36,7 +36,7 @@ from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepare_alarm, put_alarm
 from roomkit_plugins.sqlite.leases import Clock, still_alive
-from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of
+from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of, place_of_absent
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
     EVENT,
@@ -126,6 +126,7 @@ class PreparedCommit:
         self.expected_version = given.expected_version
         self.fence = given.fence
         self.worker = given.worker_id
+        self.absent = frozenset(given.absent)
         self.metadata = freeze(given.metadata or EMPTY)
         self.room_changes = dict(given.room_changes) if given.room_changes else None
         self.amend: Amend | None = given.amend
@@ -307,7 +308,8 @@ def _append(
         for channel_id in entry.targets:
             place = places.get(channel_id)
             if place is None:  # the rows of one commit all have the place of the first in their lane
-                place = places[channel_id] = place_of(connection, room, channel_id, prepared.worker, living)
+                find = place_of_absent if channel_id in prepared.absent else place_of
+                place = places[channel_id] = find(connection, room, channel_id, prepared.worker, living)
             connection.execute(_INSERT_DELIVERY, (room, seq, channel_id, prepared.created_at, *place))
             if not place.is_direct:
                 elsewhere[f"{entry.event.id}:{channel_id}"] = place.holder

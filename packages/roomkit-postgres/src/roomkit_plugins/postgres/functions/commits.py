@@ -45,7 +45,8 @@ BEGIN
         room text, expected bigint, fence bigint, worker text, at timestamptz, activity boolean, bump int,
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
-        observations json, alarms json, completed json, keys json, alarms_done json
+        observations json, alarms json, completed json, keys json, alarms_done json,
+        absent text[]
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index INTO head
@@ -118,8 +119,14 @@ BEGIN
             )
             SELECT head.room, head.next_index + g.i, g.id, 'pending', 0, 0, c.at,
                 lane.new_holder, lane.new_handed
-            FROM json_to_recordset(c.targets) AS g (i int, id text),
-                roomkit_lane(head.room, g.id, CASE WHEN worker_alive THEN c.worker END) AS lane
+            FROM json_to_recordset(c.targets) AS g (i int, id text), LATERAL (
+                SELECT l.new_holder, l.new_handed
+                FROM roomkit_lane(head.room, g.id, CASE WHEN worker_alive THEN c.worker END) AS l
+                WHERE c.absent IS NULL OR g.id <> ALL(c.absent)
+                UNION ALL
+                SELECT l.new_holder, l.new_handed FROM roomkit_lane_of_absent(head.room, g.id, c.worker) AS l
+                WHERE g.id = ANY(c.absent)
+            ) AS lane
             RETURNING idx, channel_id, holder, handed
         )
         SELECT json_agg(json_build_array(idx - head.next_index, channel_id, holder)) INTO elsewhere FROM rows

@@ -67,8 +67,9 @@ BEGIN
 END""",
 )
 
-_CLAIM = function(
-    "roomkit_claim(room_id text, worker text)",
+# `registered` are channel ids; NULL is every channel.
+_TAKE = function(
+    "roomkit_take(room_id text, worker text, registered text[])",
     "json",
     f"""
 BEGIN
@@ -85,7 +86,8 @@ BEGIN
     WITH mine AS MATERIALIZED (
         SELECT d.seq FROM roomkit_deliveries d
         WHERE d.room = of_room AND {IN_LANE}
-        AND (d.holder IS NULL OR d.holder = ANY(dead) OR (d.handed AND d.holder = worker))
+        AND ((d.handed AND d.holder = worker) OR ((d.holder IS NULL OR d.holder = ANY(dead))
+            AND (registered IS NULL OR d.channel_id = ANY(registered))))
         ORDER BY d.seq FOR UPDATE OF d
     ), taken AS (
         UPDATE roomkit_deliveries d SET
@@ -96,6 +98,35 @@ BEGIN
     RETURN result;
 END""",
     "    of_room bigint;\n    dead text[];\n    result json;",
+)
+
+_CLAIM = function(
+    "roomkit_claim(room_id text, worker text)",
+    "json",
+    """
+BEGIN
+    RETURN roomkit_take(room_id, worker, NULL);
+END""",
+)
+
+# Of a channel that the committing worker lacks: a free lane is handed over to a worker that announces it.
+_LANE_OF_ABSENT = function(
+    "roomkit_lane_of_absent(of_room bigint, of_channel text, worker text, OUT new_holder text, "
+    "OUT new_handed boolean)",
+    "record",
+    f"""
+BEGIN
+    SELECT d.holder INTO new_holder FROM roomkit_deliveries d
+    WHERE d.room = of_room AND d.channel_id = of_channel AND {IN_LANE} LIMIT 1;
+    IF FOUND THEN
+        new_holder := CASE WHEN roomkit_is_alive(new_holder) THEN new_holder END;
+    ELSE
+        SELECT min(l.id) INTO new_holder FROM roomkit_leases l
+        WHERE {ALIVE} AND l.id IS DISTINCT FROM worker
+        AND (l.channels IS NULL OR of_channel = ANY(l.channels));
+    END IF;
+    new_handed := new_holder IS NOT NULL;
+END""",
 )
 
 _CLAIM_ALARMS = function(
@@ -126,26 +157,43 @@ END""",
 
 _LEASES = (
     function(
-        "roomkit_open_lease(worker text, seconds float8)",
+        "roomkit_begin_lease(worker text, seconds float8, announced text[])",
         "json",
         """
 BEGIN
     DELETE FROM roomkit_leases WHERE ends_at < clock_timestamp() - interval '1 hour';
-    INSERT INTO roomkit_leases (id, renewed_at, ends_at)
-    VALUES (worker, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds));
+    INSERT INTO roomkit_leases (id, renewed_at, ends_at, channels)
+    VALUES (worker, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds), announced);
     RETURN 'true';
 END""",
     ),
     function(
-        "roomkit_renew_lease(worker text, seconds float8)",
+        "roomkit_extend_lease(worker text, seconds float8, announced text[])",
         "json",
         f"""
 BEGIN
     PERFORM FROM roomkit_leases l WHERE l.id = worker FOR UPDATE;
     UPDATE roomkit_leases l SET renewed_at = clock_timestamp(),
-        ends_at = clock_timestamp() + make_interval(secs => seconds)
+        ends_at = clock_timestamp() + make_interval(secs => seconds),
+        channels = coalesce(announced, l.channels)
     WHERE l.id = worker AND {ALIVE};
     RETURN to_json(FOUND);
+END""",
+    ),
+    function(
+        "roomkit_open_lease(worker text, seconds float8)",
+        "json",
+        """
+BEGIN
+    RETURN roomkit_begin_lease(worker, seconds, NULL);
+END""",
+    ),
+    function(
+        "roomkit_renew_lease(worker text, seconds float8)",
+        "json",
+        """
+BEGIN
+    RETURN roomkit_extend_lease(worker, seconds, NULL);
 END""",
     ),
     function(
@@ -169,6 +217,8 @@ LANES: Final = (
     _SEEMS_ALIVE,
     _IS_ALIVE,
     _LANE,
+    _LANE_OF_ABSENT,
+    _TAKE,
     _CLAIM,
     _CLAIM_ALARMS,
 )

@@ -10,7 +10,8 @@ from roomkit_plugins.postgres.rows import DELIVERIES
 __all__ = ["LEDGER"]
 
 _FOLLOWS = """
-CREATE FUNCTION roomkit_follows(later text, before text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION roomkit_follows(later text, before text) RETURNS boolean
+IMMUTABLE LANGUAGE sql AS $$
     SELECT CASE
         WHEN later IS NULL THEN false
         WHEN before IS NULL THEN true

@@ -12,9 +12,9 @@ MESSAGE_LOCKS = 0x526F6F6D  # the class of our locks on vendors' message ids, ap
 
 
 def function(signature: str, result: str, body: str, declare: str = "", *, kind: str = "VOLATILE") -> str:
-    """Return the statement that makes a function."""
+    """Return the statement that makes a function, or replaces it."""
     declaration = f"DECLARE\n{declare}" if declare else ""
-    head = f"CREATE FUNCTION {signature} RETURNS {result} {kind} LANGUAGE plpgsql"
+    head = f"CREATE OR REPLACE FUNCTION {signature} RETURNS {result} {kind} LANGUAGE plpgsql"
     return f"{head} AS $$\n{declaration}\n{body}\n$$"
 
 

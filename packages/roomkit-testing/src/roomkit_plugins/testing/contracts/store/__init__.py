@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from roomkit_plugins.testing.contracts.store.alarms import AlarmsContract
+from roomkit_plugins.testing.contracts.store.announcing import AnnouncingContract
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
 from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
@@ -30,6 +31,7 @@ class ConversationStoreContract(
     LedgerContract,
     ReceiptsContract,
     LanesContract,
+    AnnouncingContract,
     AlarmsContract,
     ErasureContract,
     NewerVersionContract,

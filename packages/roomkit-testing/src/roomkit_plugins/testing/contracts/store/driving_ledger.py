@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -37,6 +38,8 @@ from roomkit_plugins.testing.contracts.store.driving import (
 )
 
 __all__ = ["LedgerMachine"]
+
+CHANNELS = st.sampled_from([None, (), ("sms",), ("ai", "email")])
 
 
 class LedgerMachine(StoreMachine):
@@ -166,13 +169,19 @@ class LedgerMachine(StoreMachine):
     def go_on_working(self, worker: int) -> None:
         self._same(lambda store: store.renew_lease(self._id(worker, store), LEASE))
 
-    @rule(worker=WORKERS, number=NUMBERS)
-    def claim(self, worker: int, number: int) -> None:
-        self._same(lambda store: store.claim(self._room(number), self._id(worker, store)))
+    @rule(worker=WORKERS, number=NUMBERS, channels=CHANNELS)
+    def claim(self, worker: int, number: int, channels: Sequence[str] | None) -> None:
+        self._same(lambda store: store.claim(self._room(number), self._id(worker, store), channels=channels))
 
-    @rule(worker=WORKERS, limit=st.sampled_from([1, 2, 100]))
-    def find_claimable(self, worker: int, limit: int) -> None:
-        self._same(lambda store: store.find_claimable(self._id(worker, store), limit=limit))
+    @rule(worker=WORKERS, limit=st.sampled_from([1, 2, 100]), channels=CHANNELS)
+    def find_claimable(self, worker: int, limit: int, channels: Sequence[str] | None) -> None:
+        self._same(
+            lambda store: store.find_claimable(self._id(worker, store), channels=channels, limit=limit)
+        )
+
+    @rule(worker=WORKERS, channels=CHANNELS)
+    def announce(self, worker: int, channels: Sequence[str] | None) -> None:
+        self._same(lambda store: store.renew_lease(self._id(worker, store), LEASE, channels=channels))
 
     @rule(number=NUMBERS, offset=st.integers(-2, 2), again=st.none() | PLACES)
     def set_alarm(self, number: int, offset: int, again: int | None) -> None:
