@@ -7,11 +7,18 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIMessage, AIThinkingPart, AIToolCall, AIToolCallPart, AIToolResultPart
+from roomkit.models.ai import (
+    AIImagePart,
+    AIMessage,
+    AIThinkingPart,
+    AIToolCall,
+    AIToolCallPart,
+    AIToolResultPart,
+)
 from roomkit.models.channel import RetryPolicy
 from roomkit.models.content import MediaContent
 from roomkit_plugins.ai.overflow import cut, shortened
-from roomkit_plugins.ai.shape import well_formed
+from roomkit_plugins.ai.shape import parts_in, well_formed
 from roomkit_plugins.testing import MockAIProvider
 
 pytestmark = pytest.mark.virtual_time
@@ -123,6 +130,102 @@ async def test_a_turn_stays_with_the_fallback(stage, script):
     assert [part.text for part in question.content] == ["My cat", "[image]"]
     (moved,) = asked.content
     assert (moved.id, moved.metadata) == ("c1", {})
+
+
+PHOTO = MediaContent(url="data:image/heic;base64,AAAA", mime_type="image/heic", caption="My cat")
+
+
+@pytest.fixture
+def picky(stage):
+    """Return a maker of models that read pictures, and refuse requests that hold this one."""
+
+    class Picky(type(stage.provider())):
+        def __init__(self, error, *answers):
+            super().__init__(list(answers) or None, vision=True, streaming=stage.streaming)
+            self.error = error
+
+        def refuse(self, context):
+            parts = [part for message in context.messages for part in parts_in(message)]
+            if any(isinstance(part, AIImagePart) and "heic" in part.url for part in parts):
+                self.calls.append(context)
+                raise self.error
+
+        async def generate(self, context):
+            self.refuse(context)
+            return await super().generate(context)
+
+        async def generate_structured_stream(self, context):
+            self.refuse(context)
+            async for item in super().generate_structured_stream(context):
+                yield item
+
+    return Picky
+
+
+REFUSALS = [
+    failing(ErrorCode.UNSUPPORTED_CONTENT),
+    failing(ErrorCode.INVALID_REQUEST, status_code=400),
+    failing(ErrorCode.CONTENT_FILTER, status_code=400),
+    failing(ErrorCode.TOO_LONG, status_code=413),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: str(error.error_code))
+async def test_a_refused_picture_fails_one_turn(stage, picky, error):
+    """The one that answers it, with the vendor's error; to later ones a note stands for it."""
+    provider = picky(error, "Hello.", "Still here.")
+    agent = stage.agent(provider)
+    assert (await stage.ask(agent, stage.event(PHOTO), catch=True)).error is error
+    assert len(provider.calls) == 1
+    for text in ("Are you there?", "Hello??"):
+        heard = await stage.ask(agent, text)
+        assert heard.text
+        (message,) = provider.calls[-1].messages
+        assert [part.text for part in message.content] == [
+            "My cat",
+            "[image: image/heic]",
+            *heard_so_far(stage),
+        ]
+    assert len(provider.calls) == 1 + 2 + 2
+
+
+def heard_so_far(stage):
+    return [event.content.body for event in stage.events if event.content.type == "text"]
+
+
+async def test_a_request_without_pictures_is_not_asked_again(stage):
+    """A refusal that no picture can be the reason of is final at once."""
+    provider = stage.provider(failing(ErrorCode.INVALID_REQUEST, status_code=400), vision=True)
+    await stage.ask(stage.agent(provider), "Hi", catch=True)
+    assert len(provider.calls) == 1
+
+
+async def test_pictures_that_are_taken_stay(stage):
+    """Older ones are shown again in every turn, as long as the vendor takes them."""
+    provider = stage.provider("A cat.", "Yes.", vision=True)
+    agent = stage.agent(provider)
+    await stage.ask(agent, stage.event(PHOTO))
+    await stage.ask(agent, "Sure?")
+    assert [part.type for part in provider.calls[1].messages[0].content] == ["text", "image", "text"]
+
+
+async def test_the_fallback_may_refuse_older_pictures_too(stage, picky):
+    """It is asked without them, as the first provider would be."""
+    stage.event(PHOTO)
+    fallback = picky(failing(ErrorCode.UNSUPPORTED_CONTENT), "Hello.")
+    agent = stage.agent(stage.provider(failing(), vision=True), fallback_provider=fallback)
+    assert (await stage.ask(agent, "Hi")).text == "Hello."
+    assert len(fallback.calls) == 2
+
+
+@pytest.mark.parametrize("vision", [True, False])
+async def test_a_picture_to_be_answered_goes_to_a_fallback_that_sees(stage, picky, vision):
+    """Another vendor may read what this one cannot; one that reads no pictures is not asked."""
+    refusal = failing(ErrorCode.UNSUPPORTED_CONTENT)
+    fallback = stage.provider("A cat.", vision=vision)
+    agent = stage.agent(picky(refusal), fallback_provider=fallback)
+    heard = await stage.ask(agent, stage.event(PHOTO), catch=True)
+    assert (heard.text, heard.error) == (("A cat.", None) if vision else ("", refusal))
 
 
 async def test_what_was_said_is_never_said_again(new_stage):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.retry import pause_before
-from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AIToolCallPart
+from roomkit.models.ai import AIImagePart, AIMessage, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
+from roomkit.wire.images import image_note
 from roomkit_plugins.ai.overflow import shortened
 from roomkit_plugins.ai.shape import parts_in
 
 if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
     from roomkit.models.ai import AIPart
     from roomkit_plugins.ai.turn import Turn
 
@@ -26,8 +28,9 @@ logger = get_logger("roomkit.ai")
 class Recovery:
     """The second chances of one round.
 
-    In this order: a request too long for the model is shortened, once a turn; a retryable failure
-    is tried again as the retry policy says; what the provider is to blame for goes to the fallback
+    In this order: a request too long for the model is shortened, once a turn; one that may have been
+    refused for a picture is asked again without those of older messages; a retryable failure is
+    tried again as the retry policy says; what another provider may do better goes to the fallback
     provider, once, and the turn stays there. Everything else is raised, and so is the first error
     when the fallback fails too.
     """
@@ -41,7 +44,12 @@ class Recovery:
 
     async def recover(self, error: ProviderError) -> None:
         """Prepare the turn for another try. Raises when there is none."""
-        if self._shorten(error) or await self._wait(error) or self._fall_back(error):
+        if (
+            self._shorten(error)
+            or self._leave_pictures(error)
+            or await self._wait(error)
+            or self._fall_back(error)
+        ):
             return
         if self._first is None:
             raise error
@@ -60,6 +68,16 @@ class Recovery:
         turn.retell(*result)
         return True
 
+    def _leave_pictures(self, error: ProviderError) -> bool:
+        turn = self._turn
+        if not _may_refuse_a_picture(error) or not _has_pictures(turn.earlier):
+            return False
+        logger.warning(
+            "%s refused a request with older pictures: it is asked without them", turn.provider.name
+        )
+        turn.retell(_portable(turn.earlier, vision=False, foreign=False), turn.own)
+        return True
+
     async def _wait(self, error: ProviderError) -> bool:
         turn, policy = self._turn, self._turn.retry
         if policy is None or self._first or not error.retryable or self._retries >= policy.max_retries:
@@ -75,39 +93,58 @@ class Recovery:
 
     def _fall_back(self, error: ProviderError) -> bool:
         turn, fallback = self._turn, self._turn.fallback
-        if fallback is None or not _worth_another_provider(error):
+        if fallback is None or not _worth_another_provider(error, fallback):
             return False
         logger.warning("%s failed (%s): %s goes on", turn.provider.name, error.error_code, fallback.name)
         self._first = error
         turn.provider, turn.fallback = fallback, None
         vision = fallback.supports_vision
-        turn.retell(_portable(turn.earlier, vision), _portable(turn.own, vision))
+        turn.retell(_portable(turn.earlier, vision=vision), _portable(turn.own, vision=vision))
         return True
 
 
-def _worth_another_provider(error: ProviderError) -> bool:
+def _worth_another_provider(error: ProviderError, other: AIProvider) -> bool:
     code = error.error_code
+    if code is ErrorCode.UNSUPPORTED_CONTENT:
+        return other.supports_vision
     return error.retryable or code.blames_provider or code is ErrorCode.NOT_FOUND
 
 
-def _portable(messages: Iterable[AIMessage], vision: bool) -> list[AIMessage]:
-    """Return `messages` without what only the vendor that made them understands."""
-    return [_without_vendor_parts(message, vision) for message in messages]
+def _may_refuse_a_picture(error: ProviderError) -> bool:
+    """Whether a picture can be the reason. Most vendors have no code for it."""
+    return error.status_code == 400 or error.error_code in (
+        ErrorCode.UNSUPPORTED_CONTENT,
+        ErrorCode.INVALID_REQUEST,
+        ErrorCode.TOO_LONG,
+    )
 
 
-def _without_vendor_parts(message: AIMessage, vision: bool) -> AIMessage:
+def _has_pictures(messages: Iterable[AIMessage]) -> bool:
+    return any(isinstance(part, AIImagePart) for message in messages for part in parts_in(message))
+
+
+def _portable(messages: Iterable[AIMessage], *, vision: bool, foreign: bool = True) -> list[AIMessage]:
+    """Return `messages` without what the model asked next cannot take.
+
+    Without `vision` that is every picture; when it is `foreign`, also what only the vendor that
+    made it understands.
+    """
+    return [_without(message, vision, foreign) for message in messages]
+
+
+def _without(message: AIMessage, vision: bool, foreign: bool) -> AIMessage:
     if isinstance(message.content, str):
         return message
-    kept = [_neutral(part, vision) for part in parts_in(message)]
+    kept = [_neutral(part, vision, foreign) for part in parts_in(message)]
     return message.replace(content=tuple(part for part in kept if part is not None))
 
 
-def _neutral(part: AIPart, vision: bool) -> AIPart | None:
+def _neutral(part: AIPart, vision: bool, foreign: bool) -> AIPart | None:
     match part:
-        case AIThinkingPart():
+        case AIThinkingPart() if foreign:
             return None
-        case AIToolCallPart():
+        case AIToolCallPart() if foreign:
             return part.replace(metadata=EMPTY)
         case AIImagePart() if not vision:
-            return AITextPart(text="[image]")
+            return image_note(part)
     return part

@@ -48,8 +48,8 @@ def inline_image(part: AIImagePart) -> InlineImage | None:
 def image_note(part: AIImagePart) -> AITextPart:
     """Return what stands in a conversation for an image that the model cannot take."""
     inline = inline_image(part)
-    media_type = inline.media_type if inline else _registered(part.mime_type or "")
-    return AITextPart(text=f"[image: {media_type}]" if media_type else "[image]")
+    known = inline is not None and inline.media_type
+    return AITextPart(text=f"[image: {known}]" if known else "[image]")
 
 
 def _registered(media_type: str) -> str:
