@@ -90,12 +90,13 @@ async def test_speakers_who_follow_each_other_are_told_apart(stage, script):
 
 
 async def test_a_person_without_a_name_is_told_apart_in_company(stage):
-    """By their id; alone they need none."""
+    """By their id; alone they need none, nor beside people who said nothing."""
     stage.person("alice", display=None)
-    assert (await request_of(stage)).messages[0].name is None
     stage.person("bob")
+    assert (await request_of(stage)).messages[0].name is None
     stage.events.clear()
-    assert (await request_of(stage)).messages[0].name == "alice"
+    stage.event("Hello.", by="bob")
+    assert (await request_of(stage)).messages[0].content == "Bob: Hello.\nalice: Now?"
 
 
 async def test_other_agents_and_the_system_are_labelled(stage, script):

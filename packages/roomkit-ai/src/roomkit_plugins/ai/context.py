@@ -76,11 +76,10 @@ def conversation(
     Empty when the event says nothing a model could answer. Every message is from an event that
     the agent may see, or from its memory.
     """
-    transcript = Transcript(binding, room, vision=vision)
-    current = transcript.message(event)
-    if current is None:
+    transcript = Transcript(binding, room, [*history_of(event, memory.events), event], vision=vision)
+    if event not in transcript.shown[-1:] or (current := transcript.message(event)) is None:
         return []
-    history = map(transcript.message, history_of(event, memory.events))
+    history = map(transcript.message, transcript.shown[:-1])
     remembered = (message for message in memory.messages if message.role != "system")
     return [*remembered, *filter(None, history), current]
 

@@ -18,7 +18,10 @@ __all__ = ["BudgetAwareMemory", "SlidingWindowMemory", "newest_that_fit", "usabl
 
 
 class SlidingWindowMemory(MemoryProvider):
-    """The newest `max_events` events before the current one."""
+    """The newest `max_events` events before the current one that the agent may see.
+
+    More than the 50 that a context shows costs one read of the store per turn.
+    """
 
     def __init__(self, max_events: int = 50) -> None:
         if max_events < 0:
@@ -36,7 +39,7 @@ class SlidingWindowMemory(MemoryProvider):
         """Return the window."""
         if not self.max_events:
             return MemoryResult()
-        history = history_of(current_event, context.recent_events)
+        history = history_of(current_event, await context.history(self.max_events + 1))
         return MemoryResult(events=history[-self.max_events :])
 
 

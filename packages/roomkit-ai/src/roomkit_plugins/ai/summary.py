@@ -17,7 +17,7 @@ from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelCategory, ChannelType
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
 from roomkit_plugins.ai.tokens import of_event, of_messages
-from roomkit_plugins.ai.transcript import Transcript
+from roomkit_plugins.ai.transcript import Transcript, presentable
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
@@ -193,6 +193,6 @@ def _lines(events: Sequence[RoomEvent], context: RoomContext, channel_id: str | 
         channel_type=ChannelType.AI,
         category=ChannelCategory.INTELLIGENCE,
     )
-    transcript = Transcript(reader, context, vision=False)
-    messages = filter(None, map(transcript.message, events))
+    transcript = Transcript(reader, context, filter(presentable, events), vision=False)
+    messages = filter(None, map(transcript.message, transcript.shown))
     return [f"{one.name or one.role}: {one.content}" for one in messages if isinstance(one.content, str)]

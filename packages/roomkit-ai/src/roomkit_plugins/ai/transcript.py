@@ -49,24 +49,39 @@ def history_of(current: RoomEvent, events: Iterable[RoomEvent]) -> list[RoomEven
 
 
 class Transcript:
-    """Turns the events of one room into messages, as one agent (its `binding`) sees them."""
+    """Turns the events of one room into messages, as one agent (its `binding`) sees them.
 
-    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision")
+    `shown` are those of `events`, which are `presentable`, that the agent may see. People without a
+    display name are told apart by their ids when several speak in them; who said nothing that it
+    may see does not count.
+    """
 
-    def __init__(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> None:
+    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision", "shown")
+
+    def __init__(
+        self,
+        binding: ChannelBinding,
+        context: RoomContext,
+        events: Iterable[RoomEvent],
+        *,
+        vision: bool,
+    ) -> None:
         self._binding = binding
         self._vision = vision
+        self.shown = [event for event in events if sees(binding, event)]
         self._people: Mapping[str, Participant] = {one.id: one for one in context.participants}
         self._agents = {
             one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
         }
-        self._crowd = len(self._people) > 1
+        speakers = {
+            (source.channel_id, source.channel_type, source.participant_id)
+            for source in [event.source for event in self.shown]
+        }
+        self._crowd = len(set(filter(None, map(self._person, speakers)))) > 1
         self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the room's speakers
 
     def message(self, event: RoomEvent) -> AIMessage | None:
-        """Return the event as a message, None when the agent may not see it or it says nothing."""
-        if not presentable(event) or not sees(self._binding, event):
-            return None
+        """Return one of the events that are shown as a message, None when it says nothing."""
         own = event.source.channel_id == self._binding.channel_id
         content = _content(event.content, vision=self._vision and not own)
         if not content:
@@ -74,6 +89,12 @@ class Transcript:
         if own:
             return AIMessage(role="assistant", content=content)
         return AIMessage(role="user", content=content, name=self._speaker(event.source))
+
+    def _person(self, speaker: tuple[str, ChannelType, str | None]) -> str | None:
+        """Return the id of a speaker who is a person."""
+        channel_id, channel_type, participant_id = speaker
+        is_none = channel_id in self._agents or channel_type in (ChannelType.SYSTEM, ChannelType.AI)
+        return None if is_none else participant_id
 
     def _speaker(self, source: EventSource) -> str | None:
         key = (source.channel_id, source.participant_id)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.models.enums import HookTrigger, ReceiptState
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Receipts:
     async def _tell(self, status: DeliveryStatus, row: Delivery) -> None:
         if not self._parts.hooks.has_hooks(HookTrigger.ON_DELIVERY_STATUS, row.room_id):
             return
-        record = await self._parts.store.load(row.room_id, recent=50)
+        record = await self._parts.store.load(row.room_id, recent=RECENT_EVENTS)
         if record is not None:
             told = status.replace(room_id=row.room_id, channel_id=row.channel_id, event_id=row.event_id)
             await self._settling.observe(HookTrigger.ON_DELIVERY_STATUS, told, record, Cascade())

@@ -19,6 +19,7 @@ from roomkit.kernel.alarms import RETENTION, ROOM_TIMERS, Answer, room_alarms
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
+from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding
@@ -502,7 +503,7 @@ class Rooms:
 
     async def _show(self, trigger: HookTrigger, event: RoomEvent, last: bool) -> None:
         try:
-            record = await self._parts.store.load(event.room_id, recent=50)
+            record = await self._parts.store.load(event.room_id, recent=RECENT_EVENTS)
             if record is not None:
                 await self._settling.observe(trigger, event, record, Cascade(), event.source)
         finally:

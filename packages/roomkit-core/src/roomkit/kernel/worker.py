@@ -163,9 +163,15 @@ class LaneWorker:
         if job.claimed is not None and await self._answers.answered(job):
             return
         context = RecordContext(
-            record, reader=binding, event=event, target=channel_id, hidden=lane.waiting_event_ids
+            record,
+            reader=binding,
+            event=event,
+            target=channel_id,
+            hidden=lane.waiting_event_ids,
+            store=self._parts.store,
         )
-        context.fix()  # what comes during the turn has a turn of its own
+        if context.fix():  # what comes during the turn has a turn of its own
+            await context.fill()
         outcome.provider = channel.provider_name
         outcome.attempts = 1
         output = await channel.on_event(event, binding, context)

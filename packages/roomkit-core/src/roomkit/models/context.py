@@ -23,7 +23,8 @@ class RoomContext:
 
     Each part is read when it is first asked for and then stays as it was. `recent_events` are the
     newest conversation entries, oldest first, without blocked or deleted ones; `reader`, when set,
-    is the binding they are shown to, and only what that binding may see is among them. `delivery`
+    is the binding they are shown to, and only what that binding may see is among them; `history`
+    reaches further back. `delivery`
     is the ledger row being worked on, in `Channel.deliver` and `Channel.on_event`.
     """
 
@@ -87,6 +88,14 @@ class RoomContext:
                 events = [event.without_former_contents() for event in events if sees(reader, event)]
             recent = self._recent = tuple(events)
         return recent
+
+    async def history(self, limit: int) -> Sequence[RoomEvent]:
+        """Return up to `limit` of the newest entries the reader may see, oldest first.
+
+        What the reader may not see takes no place among them. More than `recent_events` holds is
+        read from the store when it is asked for; a context that was made without one has no more.
+        """
+        return self.recent_events[-limit:] if limit > 0 else ()
 
     def other_channels(self, exclude_channel_id: str) -> list[ChannelBinding]:
         """Return every binding but that of `exclude_channel_id`."""
