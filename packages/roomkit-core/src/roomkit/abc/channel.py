@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType
+from roomkit.models.event import ChannelData, EventSource, RoomEvent
 
 if TYPE_CHECKING:
     from roomkit.abc.services import ChannelServices
     from roomkit.models.channel import RateLimit
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
-    from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.steering import SteeringDirective
 
@@ -44,6 +46,17 @@ class TextStream(ABC):
 
 
 _TEXT_ONLY = ChannelCapabilities()
+# What `event_of` copies from: a copy is a fraction of a validation, and the message was validated.
+_SOURCE = EventSource.model_construct(channel_id="", channel_type=ChannelType.SYSTEM)
+_NO_DATA = ChannelData.model_construct()
+_EVENT = RoomEvent.model_construct(
+    id="",
+    room_id="",
+    source=_SOURCE,
+    content=TextContent.model_construct(body=""),
+    created_at=datetime.min,
+    channel_data=_NO_DATA,
+)
 
 
 class Channel(ABC):
@@ -97,10 +110,45 @@ class Channel(ABC):
 
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
-        """Make the event of a message that came in; no I/O.
+        """Make the event of a message that came in, usually with `event_of`; no I/O.
 
         Raises InvalidInputError when the message makes no event.
         """
+
+    def event_of(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        """Return the event of `message`, with everything that the message says.
+
+        For `handle_inbound`; what is special about a channel is replaced in the result.
+        """
+        provider = self.provider_name
+        return _EVENT.replace(
+            id=new_id(),
+            room_id=context.room_id,
+            type=message.event_type,
+            source=_SOURCE.replace(
+                channel_id=self.channel_id,
+                channel_type=self.channel_type,
+                participant_id=message.sender_id or None,
+                connection_id=message.connection_id,
+                external_id=message.external_id,
+                provider=provider,
+                provider_message_id=message.provider_message_id,
+                raw_payload=message.raw_payload,
+            ),
+            content=message.content,
+            visibility=message.visibility or "all",
+            response_visibility=message.response_visibility,
+            addressed_to=message.addressed_to,
+            parent_event_id=message.parent_event_id,
+            idempotency_key=message.idempotency_key,
+            created_at=utcnow() if self.services is None else self.services.clock.now(),
+            metadata=message.metadata,
+            channel_data=_NO_DATA
+            if provider is message.external_id is message.thread_id is None
+            else _NO_DATA.replace(
+                provider=provider, external_id=message.external_id, thread_id=message.thread_id
+            ),
+        )
 
     @abstractmethod
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:

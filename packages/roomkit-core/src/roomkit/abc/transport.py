@@ -10,12 +10,12 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
 from roomkit.models.enums import ChannelType
-from roomkit.models.event import ChannelData, EventSource, RoomEvent
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage, ProviderResult
+    from roomkit.models.event import RoomEvent
 
 __all__ = ["SendsToAddress", "TransportChannel"]
 
@@ -90,27 +90,11 @@ class TransportChannel(Channel):
 
     @override
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
-        name = self.provider_name
-        return RoomEvent(
-            room_id=context.room_id,
-            type=message.event_type,
-            source=EventSource(
-                channel_id=self.channel_id,
-                channel_type=self._type_of(message.content),
-                participant_id=message.sender_id or None,
-                connection_id=message.connection_id,
-                external_id=message.external_id,
-                provider=name,
-                provider_message_id=message.provider_message_id,
-                raw_payload=message.raw_payload,
-            ),
-            content=message.content,
-            idempotency_key=message.idempotency_key,
-            metadata=message.metadata,
-            channel_data=ChannelData(
-                provider=name, external_id=message.external_id, thread_id=message.thread_id
-            ),
-        )
+        event = self.event_of(message, context)
+        kind = self._type_of(message.content)
+        if kind is not self.channel_type:
+            event = event.replace(source=event.source.replace(channel_type=kind))
+        return event
 
     def _type_of(self, content: EventContent) -> ChannelType:
         """A text message that carries media is an MMS."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel, TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, RoomKitError
 from roomkit.abc.log import get_logger
-from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
-from roomkit.models.content import TextContent
 from roomkit.models.enums import Access, ChannelMediaType, ChannelType
-from roomkit.models.event import ChannelData, EventSource, RoomEvent
 from roomkit.models.participant import banned_senders
 from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.frames import (
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import EventSource, RoomEvent
     from roomkit.models.participant import Participant
     from roomkit_plugins.websocket.frames import CloseFn, SendFn, StreamMessage, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
@@ -480,33 +477,11 @@ class WebSocketChannel(Channel):
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message; subscribe the connection it came by, if that has no room."""
-        room_id = context.room_id
         if message.connection_id is not None:
             connection = self._connections.get(message.connection_id)
             if connection is not None and connection.roams:
-                self._join(connection, room_id)
-        return _EVENT.replace(
-            id=new_id(),
-            room_id=room_id,
-            type=message.event_type,
-            source=_SOURCE.replace(
-                channel_id=self.channel_id,
-                participant_id=message.sender_id or None,
-                connection_id=message.connection_id,
-                external_id=message.external_id,
-                provider_message_id=message.provider_message_id,
-                raw_payload=message.raw_payload,
-            ),
-            content=message.content,
-            visibility=message.visibility or "all",
-            response_visibility=message.response_visibility,
-            addressed_to=message.addressed_to,
-            parent_event_id=message.parent_event_id,
-            idempotency_key=message.idempotency_key,
-            created_at=utcnow() if self.services is None else self.services.clock.now(),
-            metadata=message.metadata,
-            channel_data=_channel_data(message),
-        )
+                self._join(connection, context.room_id)
+        return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Send `event` to the room's connections; never waits for one.
@@ -683,22 +658,3 @@ def _not_the_senders(connections: Sequence[Connection], source: EventSource) -> 
     if (person := source.participant_id) is None:
         return ()
     return tuple(one for one in connections if one.participant_id not in (None, person))
-
-
-# Copied from, so that nothing that was validated already is validated again.
-_SOURCE = EventSource.model_construct(channel_id="", channel_type=ChannelType.WEBSOCKET)
-_NO_CHANNEL_DATA = ChannelData.model_construct()
-_EVENT = RoomEvent.model_construct(
-    id="",
-    room_id="",
-    source=_SOURCE,
-    content=TextContent.model_construct(body=""),
-    created_at=datetime.min,
-    channel_data=_NO_CHANNEL_DATA,
-)
-
-
-def _channel_data(message: InboundMessage) -> ChannelData:
-    if message.external_id is None and message.thread_id is None:
-        return _NO_CHANNEL_DATA
-    return _NO_CHANNEL_DATA.replace(external_id=message.external_id, thread_id=message.thread_id)

@@ -13,7 +13,7 @@ from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType
-from roomkit.models.event import ChannelData, EventSource, RoomEvent
+from roomkit.models.event import EventSource, RoomEvent
 from roomkit_plugins.testing.mocks.script import Hang, Script
 
 __all__ = ["RecordingChannel", "ScriptedIntelligence"]
@@ -81,7 +81,7 @@ class RecordingChannel(Channel):
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message that came in."""
-        return inbound_event(self, message, context)
+        return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Record the event, and play the script."""
@@ -149,7 +149,7 @@ class ScriptedIntelligence(Channel):
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message that came in."""
-        return inbound_event(self, message, context)
+        return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Do nothing: an intelligence is shown events by `on_event`."""
@@ -205,35 +205,6 @@ class ScriptedIntelligence(Channel):
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
-
-
-def inbound_event(channel: Channel, message: InboundMessage, context: RoomContext) -> RoomEvent:
-    """Return the event of `message`, with everything the message says."""
-    return RoomEvent(
-        room_id=context.room.id,
-        type=message.event_type,
-        source=EventSource(
-            channel_id=channel.channel_id,
-            channel_type=channel.channel_type,
-            direction=ChannelDirection.INBOUND,
-            participant_id=message.sender_id or None,
-            connection_id=message.connection_id,
-            external_id=message.external_id,
-            provider=channel.provider_name,
-            provider_message_id=message.provider_message_id,
-            raw_payload=message.raw_payload,
-        ),
-        content=message.content,
-        visibility=message.visibility or "all",
-        response_visibility=message.response_visibility,
-        addressed_to=message.addressed_to,
-        parent_event_id=message.parent_event_id,
-        idempotency_key=message.idempotency_key,
-        metadata=message.metadata,
-        channel_data=ChannelData(
-            provider=channel.provider_name, external_id=message.external_id, thread_id=message.thread_id
-        ),
-    )
 
 
 def _seen(event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Seen:
