@@ -52,21 +52,24 @@ async def receipt_of(stage: Any) -> ReceiptState | None:
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("state", "words"),
     [
-        ("queued", ReceiptState.QUEUED),
-        (" Accepted ", ReceiptState.QUEUED),
-        ("sent", ReceiptState.SENT),
-        ("DELIVERED", ReceiptState.DELIVERED),
-        ("seen", ReceiptState.READ),
-        ("undelivered", ReceiptState.FAILED),
-        ("", None),
-        ("typing", None),
+        (ReceiptState.QUEUED, ["queued", " Accepted ", "scheduled", "Submission", "processed"]),
+        (ReceiptState.SENDING, ["sending", "deferred", "FailedAttempt"]),
+        (ReceiptState.SENT, ["sent", "DISPATCHED", "delivery_unconfirmed"]),
+        (ReceiptState.PARTIAL, ["partial", "partially_delivered"]),
+        (ReceiptState.DELIVERED, ["DELIVERED"]),
+        (ReceiptState.READ, ["read", "seen", "PLAYED", "open", "click", "watermark"]),
+        (ReceiptState.FAILED, ["failed", "sending_failed", "ABORTED", "REJECTED", "dropped", "Suppress"]),
+        (ReceiptState.UNDELIVERED, ["undelivered", "delivery_failed", "bounce", "Error"]),
+        (ReceiptState.EXPIRED, ["expired", "EXPIRED"]),
+        (ReceiptState.CANCELED, ["canceled", "CANCELLED", "DELETED"]),
+        (ReceiptState.UNKNOWN, ["", "typing", "unknown", "UNKNOWN"]),
     ],
 )
-def test_vendors_words(word: str, state: ReceiptState | None) -> None:
-    """Many words, five meanings."""
-    assert receipt_state(word) is state
+def test_vendors_words(state: ReceiptState, words: list[str]) -> None:
+    """Many words, few meanings; each state's own name means that state."""
+    assert {receipt_state(word) for word in (*words, state.value)} == {state}
 
 
 async def test_a_receipt_finds_its_delivery_and_its_event(stage: Any) -> None:
@@ -87,8 +90,35 @@ async def test_any_part_of_a_split_message_finds_the_delivery(stage: Any) -> Non
     await conversation(stage, sent("m1", "m2", "m3"))
     await stage.say()
 
-    for message_id in ("m3", "m2", "m1"):
-        assert await stage.kit.process_delivery_status(status("sent", message_id)) is not None
+    for message_id, reached in (("m3", None), ("m2", None), ("m1", ReceiptState.SENT)):
+        row = await stage.kit.process_delivery_status(status("sent", message_id))
+        assert row.receipt is reached
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        (["delivered", "delivered", "delivered"], ReceiptState.DELIVERED),
+        (["read", "delivered", "sent"], ReceiptState.SENT),
+        (["delivered", "delivered"], None),
+        (["delivered", "failed"], ReceiptState.PARTIAL),
+        (["failed", "undelivered", "expired"], ReceiptState.FAILED),
+        (["delivered", "nonsense", "read"], ReceiptState.UNKNOWN),
+    ],
+)
+async def test_a_message_in_pieces_stands_where_its_last_piece_does(
+    stage: Any, words: list[str], whole: ReceiptState | None
+) -> None:
+    """What the kit split is delivered when all of it is."""
+    await stage.socket("alice")
+    short = RecordingChannel("x").capabilities().replace(max_length=3)
+    pieces = [sent(f"p{number}") for number in range(3)]
+    await stage.join(Carrier("sms", script=pieces, capabilities=short))
+    await stage.say("abcdefghi")
+    for number, word in enumerate(words):
+        await stage.kit.process_delivery_status(status(word, f"p{number}"))
+
+    assert await receipt_of(stage) is whole
 
 
 @pytest.mark.parametrize("order", list(permutations(["queued", "sent", "delivered", "read"]))[::3])
@@ -121,13 +151,18 @@ async def test_a_failure_is_final_unless_it_was_read(stage: Any, words: list[str
     assert await receipt_of(stage) is end
 
 
-async def test_a_receipt_for_nothing_we_sent_is_told(stage: Any) -> None:
-    """It is neither guessed at nor dropped in silence."""
+@pytest.mark.parametrize("room_id", [None, "r1", "no such room"])
+async def test_a_receipt_for_nothing_we_sent_is_shown_to_the_handlers(stage: Any, room_id: Any) -> None:
+    """Programs also send outside the kit; nothing is guessed."""
+    handled: list[DeliveryStatus] = []
+    stage.kit.on_delivery_status(handled.append)
     seen = (await conversation(stage)).observe(HookTrigger.ON_DELIVERY_STATUS)
     await stage.say()
 
-    assert await stage.kit.process_delivery_status(status("delivered", "other")) is None
-    assert seen == []
+    given = status("delivered", "other", room_id=room_id)
+    assert await stage.kit.process_delivery_status(given) is None
+    assert seen == handled == [given]
+    assert given.event_id is None
     assert stage.facts("delivery_status_unmatched") == [
         {"provider": "acme", "message_id": "other", "status": "delivered"}
     ]
@@ -163,16 +198,55 @@ async def test_a_receipt_that_overtakes_its_send_is_matched_when_it_was_written(
     await stage.idle()
 
     assert await receipt_of(stage) is ReceiptState.DELIVERED
-    assert [told.status for told in seen] == ["delivered", "sent"]
+    matched = [told.status for told in seen if told.event_id is not None]
+    assert matched == ["delivered", "sent"]
+    assert [told.status for told in seen if told.event_id is None] == ["delivered", "sent"]
 
 
-async def test_a_word_nobody_knows_is_told_and_not_waited_for(stage: Any) -> None:
-    """It would never be matched."""
-    await conversation(stage)
+async def test_a_word_that_is_not_known_is_kept_as_unknown(stage: Any) -> None:
+    """The observers see the vendor's own word, and any known one follows."""
+    seen = (await conversation(stage)).observe(HookTrigger.ON_DELIVERY_STATUS)
     await stage.say()
 
-    assert await stage.kit.process_delivery_status(status("pondering")) is None
-    assert stage.facts("delivery_status_unmatched")[0]["status"] == "pondering"
+    row = await stage.kit.process_delivery_status(status("pondering"))
+    assert (row.receipt, seen[0].status) == (ReceiptState.UNKNOWN, "pondering")
+    await stage.kit.process_delivery_status(status("queued"))
+    assert await receipt_of(stage) is ReceiptState.QUEUED
+    await stage.kit.process_delivery_status(status("pondering"))
+    assert await receipt_of(stage) is ReceiptState.QUEUED
+
+
+@pytest.mark.parametrize(
+    "named", [{"provider": ""}, {}, {"provider": "pigeons"}, {"provider": "Emma's loft"}], ids=str
+)
+@pytest.mark.parametrize("is_early", [False, True])
+async def test_a_receipt_for_a_channel_without_a_provider_matches_by_the_channel(
+    stage: Any, named: dict[str, str], is_early: bool
+) -> None:
+    """The channel stands for its provider."""
+    await stage.socket("alice")
+    await stage.join(RecordingChannel("pigeons", script=[sent("Emma")]))
+    receipt = DeliveryStatus(channel_id="pigeons", message_id="Emma", status="delivered", **named)
+    if not is_early:
+        await stage.say()
+    await stage.kit.process_delivery_status(receipt)
+    if is_early:
+        await stage.say()
+
+    (row,) = await stage.kit.list_deliveries(channel_id="pigeons")
+    assert row.receipt is ReceiptState.DELIVERED
+
+
+async def test_channels_without_a_provider_do_not_share_their_ids(stage: Any) -> None:
+    """Two lofts may have a pigeon of the same name."""
+    await stage.socket("alice")
+    for loft in ("here", "there"):
+        await stage.join(RecordingChannel(loft, script=[sent("Emma")]))
+    await stage.say()
+    row = await stage.kit.process_delivery_status(
+        DeliveryStatus(channel_id="there", message_id="Emma", status="read")
+    )
+    assert row.channel_id == "there"
 
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])

@@ -19,7 +19,6 @@ from roomkit.models.enums import (
     DeliveryState,
     EventStatus,
     EventType,
-    ReceiptState,
     RoomStatus,
 )
 from roomkit.models.event import Amendment, ChannelData, EventSource, RoomEvent
@@ -89,31 +88,6 @@ def test_an_alarm_needs_an_id_and_carries_json() -> None:
     alarm = Alarm(id="a", room_id="r", kind="k", due_at=NOW, data={"list": [1]})
     with pytest.raises(TypeError, match="read-only"):
         alarm.data["list"].append(2)
-
-
-# -- receipts -------------------------------------------------------------------------------------
-
-
-def test_a_receipt_only_moves_forward() -> None:
-    """Every pair of states: FAILED is final, and what was read did not fail."""
-    queued, sent, delivered = ReceiptState.QUEUED, ReceiptState.SENT, ReceiptState.DELIVERED
-    read, failed = ReceiptState.READ, ReceiptState.FAILED
-    onward = {
-        (queued, sent),
-        (queued, delivered),
-        (queued, read),
-        (queued, failed),
-        (sent, delivered),
-        (sent, read),
-        (sent, failed),
-        (delivered, read),
-        (delivered, failed),
-    }
-    onward |= {(ReceiptState.UNKNOWN, each) for each in (queued, sent, delivered, read, failed)}
-    assert {
-        (before, after) for before in ReceiptState for after in ReceiptState if after.follows(before)
-    } == onward
-    assert all(after.follows(None) for after in ReceiptState)
 
 
 # -- events ---------------------------------------------------------------------------------------

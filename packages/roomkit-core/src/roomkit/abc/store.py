@@ -578,8 +578,9 @@ class ConversationStore(ABC):
         """Move the receipt of the delivery with that provider and message id forward; return the row.
 
         None if there is none yet: the receipt is then kept for a day at least, and matched when the
-        delivery is completed, by whichever worker. A receipt never moves backwards, FAILED is final,
-        and what was read did not fail.
+        delivery is completed, by whichever worker. `ReceiptState.follows` says which state follows which.
+        If the delivery has several message ids, the receipt moves the part with that id, and the row's
+        receipt is `ReceiptState.of_parts` of them all; while that is None, it stays as it is.
         """
 
     # -- leases and lanes ---------------------------------------------------------------------

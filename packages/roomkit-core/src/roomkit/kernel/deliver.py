@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -135,7 +135,10 @@ class Deliverer:
                 outcome.attempts += 1
                 outer = deadline.enter(settings.delivery_timeout)
                 try:
-                    output = await self._call(event, channel, binding, context)
+                    if self._parts.telemetry.enabled:
+                        output = await self._traced(event, channel, binding, context)
+                    else:
+                        output = await channel.deliver(event, binding, context)
                     _take(output, outcome)
                 except asyncio.CancelledError as cancelled:
                     if breaker is not None:
@@ -169,13 +172,6 @@ class Deliverer:
                 return
             await asyncio.sleep(pause_before(retry, policy, error))
             retry += 1
-
-    def _call(
-        self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
-    ) -> Awaitable[ChannelOutput]:
-        if not self._parts.telemetry.enabled:
-            return channel.deliver(event, binding, context)
-        return self._traced(event, channel, binding, context)
 
     async def _traced(
         self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
@@ -313,7 +309,8 @@ def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:
             "channel_id": channel_id,
             "state": outcome.state,
             "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
-            "provider": outcome.provider,
+            # Without a provider's name the channel stands for it, so that receipts can match the message.
+            "provider": outcome.provider or (channel_id if ids else None),
             "provider_message_id": ids[0] if ids else None,
             "parts": tuple(ids[1:]) if ids else (),
             "error": outcome.error,

@@ -878,7 +878,11 @@ class RoomKit:
     # -- deliveries ---------------------------------------------------------------------------
 
     async def process_delivery_status(self, status: DeliveryStatus) -> Delivery | None:
-        """Match a vendor's receipt to its delivery and tell the observers; None while it is unknown."""
+        """Match a vendor's receipt to its delivery and notify the observers; None if nothing matches.
+
+        A receipt that comes before its send was recorded is kept for a day and matched then. Its observers
+        are called both times, first without `event_id`.
+        """
         await self._enter()
         return await self._receipts.take(status)
 
@@ -1352,7 +1356,10 @@ class RoomKit:
         return register
 
     def on_delivery_status(self, fn: Callable[[DeliveryStatus], Any]) -> Callable[[DeliveryStatus], Any]:
-        """Register `fn(status)`, a function or a coroutine function, for matched receipts."""
+        """Register `fn(status)`, a function or a coroutine function, for receipts.
+
+        `status.event_id` names the event; it is None for a receipt that matches no delivery.
+        """
 
         async def observer(status: DeliveryStatus, _context: object) -> None:
             answer = fn(status)

@@ -39,6 +39,7 @@ class Ledger:
         self._leases = leases
         self._rows: dict[str, Delivery] = {}  # bound: the targets of the events that are there
         self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
+        self._parts: dict[str, dict[str, ReceiptState]] = {}  # bound: the rows with parts
         self._former_ids: dict[str, set[tuple[str, str]]] = {}  # bound: the rows that were sent again
         self._waiting = _WaitingReceipts()
         self._lanes: _Lanes | None = None
@@ -198,9 +199,20 @@ class Ledger:
             self._waiting.keep(status, receipt)
             return None
         row = self._rows[delivery_id]
-        if receipt.follows(row.receipt):
-            row = self._rows[delivery_id] = row.replace(receipt=receipt)
+        if len(row.message_ids) > 1:
+            after = self._of_parts(row, status.message_id, receipt)
+        else:
+            after = receipt if receipt.follows(row.receipt) else None
+        if after is not None:
+            row = self._rows[delivery_id] = row.replace(receipt=after)
         return row
+
+    def _of_parts(self, row: Delivery, message_id: str, receipt: ReceiptState) -> ReceiptState | None:
+        """Move one part of a message forward; return the state of the whole."""
+        parts = self._parts.setdefault(row.id, {})
+        if receipt.follows(parts.get(message_id)):
+            parts[message_id] = receipt
+        return ReceiptState.of_parts(parts.get(part) for part in row.message_ids)
 
     def _receive_waiting(self, row: Delivery) -> Iterator[tuple[Delivery, DeliveryStatus]]:
         for status, receipt in self._waiting.take(_message_keys(row)):
@@ -247,6 +259,7 @@ class Ledger:
         for row in self.of_event(event):
             if self._lanes is not None:
                 self._lanes.leave(row)
+            self._parts.pop(row.id, None)
             if self._rows.pop(row.id, None) is not None:
                 for key in (*_message_keys(row), *self._former_ids.pop(row.id, ())):
                     if self._by_message_id.get(key) == row.id:

@@ -165,9 +165,14 @@ class InboundResult:
 
 
 class DeliveryStatus(Record):
-    """A vendor's receipt for a message sent earlier; `status` is the vendor's word, normalised if known."""
+    """A vendor's receipt for a message sent earlier.
 
-    provider: str
+    It matches the delivery with that `provider` (the channel's `provider_name`) and `message_id`. For a
+    channel without a provider's name, `channel_id` is enough. `status` is a `ReceiptState` value or the
+    vendor's word; what the vendor sent is kept in `raw`. Observers see `event_id` None when nothing matched.
+    """
+
+    provider: str = ""
     message_id: str
     status: str
     room_id: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum, unique
 
 from roomkit.models.vocabulary import OpenVocabulary, Vocabulary
@@ -148,33 +149,74 @@ class DeliveryState(Vocabulary):
 
 @unique
 class ReceiptState(Vocabulary):
-    """What the vendor last said of a sent message. It only moves forward; FAILED is final.
+    """How far a sent message has come, by the vendor's receipts.
 
-    UNKNOWN is a word that this version does not know; any other follows it.
+    UNKNOWN, QUEUED, SENDING, SENT, PARTIAL, DELIVERED and READ are steps in this order; PARTIAL means
+    that only a part of the message arrived. FAILED, UNDELIVERED, EXPIRED and CANCELED are outcomes without
+    success. UNKNOWN is a vendor's word that means none of these, or a state of a newer version.
     """
 
     UNKNOWN = "unknown"
     QUEUED = "queued"
+    SENDING = "sending"
     SENT = "sent"
+    PARTIAL = "partial"
     DELIVERED = "delivered"
     READ = "read"
     FAILED = "failed"
+    UNDELIVERED = "undelivered"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
 
     def follows(self, before: ReceiptState | None) -> bool:
-        """Whether a receipt that stood at `before` moves on to this one."""
-        if before is None:
-            return True
-        return self in _LATER_RECEIPTS[before]
+        """Return whether a message that stood at `before` moves on to this state.
+
+        Receipts come late, twice and out of order. A step follows earlier steps. An outcome without
+        success follows every step but READ, and no other outcome. DELIVERED and READ also follow
+        UNDELIVERED and EXPIRED, which vendors report too early; nothing follows FAILED and CANCELED.
+        """
+        return before is None or before in _FOLLOWED_BY[self]
+
+    @classmethod
+    def of_parts(cls, states: Iterable[ReceiptState | None]) -> ReceiptState | None:
+        """Return the state of a message from those of its parts; None is a part without a receipt.
+
+        The lowest step; None while a part has no receipt. PARTIAL if some parts, but not all, have an
+        outcome without success; if all have, the first of FAILED, UNDELIVERED, EXPIRED, CANCELED among them.
+        """
+        found = set(states)
+        outcomes = found & _OUTCOMES.keys()
+        if outcomes:
+            return cls.PARTIAL if len(outcomes) < len(found) else min(outcomes, key=_OUTCOMES.__getitem__)
+        if not found or None in found:
+            return None
+        return min((state for state in found if state is not None), key=_STEPS.__getitem__)
 
 
-_LATER_RECEIPTS = {
-    ReceiptState.UNKNOWN: frozenset(ReceiptState) - {ReceiptState.UNKNOWN},
-    ReceiptState.QUEUED: frozenset(ReceiptState) - {ReceiptState.UNKNOWN, ReceiptState.QUEUED},
-    ReceiptState.SENT: frozenset({ReceiptState.DELIVERED, ReceiptState.READ, ReceiptState.FAILED}),
-    ReceiptState.DELIVERED: frozenset({ReceiptState.READ, ReceiptState.FAILED}),
-    ReceiptState.READ: frozenset(),
-    ReceiptState.FAILED: frozenset(),
+_STEPS = {
+    state: place
+    for place, state in enumerate(
+        (
+            ReceiptState.UNKNOWN,
+            ReceiptState.QUEUED,
+            ReceiptState.SENDING,
+            ReceiptState.SENT,
+            ReceiptState.PARTIAL,
+            ReceiptState.DELIVERED,
+            ReceiptState.READ,
+        )
+    )
 }
+_OUTCOMES: dict[ReceiptState | None, int] = {
+    state: place for place, state in enumerate(state for state in ReceiptState if state not in _STEPS)
+}
+_PREMATURE = frozenset({ReceiptState.UNDELIVERED, ReceiptState.EXPIRED})
+_FOLLOWED_BY: dict[ReceiptState, frozenset[ReceiptState]] = {
+    **{state: frozenset(each for each in _STEPS if _STEPS[each] < place) for state, place in _STEPS.items()},
+    **{state: frozenset(_STEPS) - {ReceiptState.READ} for state in ReceiptState if state not in _STEPS},
+}
+for _state in (ReceiptState.DELIVERED, ReceiptState.READ):
+    _FOLLOWED_BY[_state] |= _PREMATURE
 
 
 @unique

@@ -202,9 +202,13 @@ _FIRST = (
 # The ids of the channels that are registered with the worker; NULL is all of them.
 _SECOND = ("ALTER TABLE roomkit_leases ADD COLUMN channels text[]",)
 
+# The state of each part of a message, by the vendor's receipts.
+_THIRD = ("ALTER TABLE roomkit_messages ADD COLUMN receipt text",)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),
     Step(2, "the channels of each worker", _SECOND),
+    Step(3, "receipts of the parts of a message", _THIRD),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -312,8 +312,9 @@ class PreparedEnds:
 
     def _after(self, receipt: Mapping[str, Any]) -> Delivery:
         given: Delivery = self._given[receipt["n"]]
+        state = receipt["receipt"]
         return given.replace(
-            receipt=ReceiptState.from_stored(receipt["receipt"]),
+            receipt=None if state is None else ReceiptState.from_stored(state),
             holder=receipt["holder"],
             claims=receipt["claims"],
         )

@@ -309,7 +309,7 @@ def _finish(
     if delivery.provider is not None and delivery.message_ids:
         _register(connection, seq, delivery.provider, delivery.message_ids)
         for status, receipt in _take_early(connection, delivery.provider, delivery.message_ids):
-            after = _with_receipt(after, receipt)
+            after = _moved(connection, seq, after, status, receipt)
             matched.append((after, status))
     data = row.data if after.receipt is delivery.receipt else dump(after)
     connection.execute(
@@ -326,9 +326,43 @@ def _with_receipt(delivery: Delivery, receipt: ReceiptState | None) -> Delivery:
     return delivery.replace(receipt=receipt)
 
 
+def _moved(
+    connection: sqlite3.Connection,
+    seq: int,
+    delivery: Delivery,
+    status: DeliveryStatus,
+    receipt: ReceiptState,
+) -> Delivery:
+    """Return the delivery after a receipt for its message, or for one part of it."""
+    if len(delivery.message_ids) < 2:
+        return _with_receipt(delivery, receipt)
+    message = (status.provider, status.message_id)
+    found = one(
+        connection,
+        "SELECT receipt FROM delivery_messages WHERE provider = ? AND message_id = ?",
+        message,
+    )
+    before = None if found is None or found[0] is None else ReceiptState.from_stored(found[0])
+    if receipt.follows(before):
+        connection.execute(
+            "UPDATE delivery_messages SET receipt = ? WHERE provider = ? AND message_id = ?",
+            (receipt.value, *message),
+        )
+    states = dict(
+        connection.execute("SELECT message_id, receipt FROM delivery_messages WHERE delivery = ?", (seq,))
+    )
+    known = (states.get(part) for part in delivery.message_ids)
+    whole = ReceiptState.of_parts(
+        None if state is None else ReceiptState.from_stored(state) for state in known
+    )
+    return delivery if whole is None else delivery.replace(receipt=whole)
+
+
 def _register(connection: sqlite3.Connection, seq: int, provider: str, message_ids: Sequence[str]) -> None:
     connection.executemany(
-        "INSERT OR REPLACE INTO delivery_messages (provider, message_id, delivery) VALUES (?, ?, ?)",
+        "INSERT INTO delivery_messages (provider, message_id, delivery) VALUES (?, ?, ?) "
+        "ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery, "
+        "receipt = CASE WHEN delivery = excluded.delivery THEN receipt END",
         [(provider, message_id, seq) for message_id in message_ids],
     )
 
@@ -390,7 +424,7 @@ def record_receipt(
         _keep_early(connection, status, receipt, data, now())
         return None
     before = delivery_of(row[1:])
-    after = _with_receipt(before, receipt)
+    after = _moved(connection, row[0], before, status, receipt)
     if after is not before:
         connection.execute("UPDATE deliveries SET data = ? WHERE seq = ?", (dump(after), row[0]))
     return after

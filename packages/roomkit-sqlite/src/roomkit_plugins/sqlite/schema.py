@@ -230,10 +230,14 @@ _THIRD = (
     "ALTER TABLE leases ADD COLUMN channels TEXT",
 )
 
+# The state of each part of a message, by the vendor's receipts.
+_FOURTH = ("ALTER TABLE delivery_messages ADD COLUMN receipt TEXT",)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
     Step(3, "the channels of each worker", _THIRD),
+    Step(4, "receipts of the parts of a message", _FOURTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

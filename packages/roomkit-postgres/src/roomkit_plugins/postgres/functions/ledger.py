@@ -9,17 +9,62 @@ from roomkit_plugins.postgres.rows import DELIVERIES
 
 __all__ = ["LEDGER"]
 
-_FOLLOWS = """
+_STEPS = "ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read']"
+_OUTCOMES = "ARRAY['failed', 'undelivered', 'expired', 'canceled']"
+
+# `ReceiptState.follows`, which says why. A word of a newer version stands where 'unknown' does.
+_FOLLOWS = f"""
 CREATE OR REPLACE FUNCTION roomkit_follows(later text, before text) RETURNS boolean
 IMMUTABLE LANGUAGE sql AS $$
     SELECT CASE
         WHEN later IS NULL THEN false
         WHEN before IS NULL THEN true
-        WHEN before IN ('failed', 'read') THEN false
-        ELSE array_position(ARRAY['queued', 'sent', 'delivered', 'read', 'failed'], later)
-            > array_position(ARRAY['queued', 'sent', 'delivered', 'read', 'failed'], before)
+        WHEN later = ANY({_OUTCOMES}) THEN before <> ALL({_OUTCOMES}) AND before <> 'read'
+        WHEN before = ANY({_OUTCOMES})
+            THEN later IN ('delivered', 'read') AND before IN ('undelivered', 'expired')
+        ELSE coalesce(array_position({_STEPS}, later), 1) > coalesce(array_position({_STEPS}, before), 1)
     END
 $$"""
+
+# `ReceiptState.of_parts`; a part without a receipt is NULL.
+_OF_PARTS = f"""
+CREATE OR REPLACE FUNCTION roomkit_of_parts(states text[]) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN count(*) FILTER (WHERE s = ANY({_OUTCOMES})) = count(*)
+            THEN ({_OUTCOMES})[min(array_position({_OUTCOMES}, s))]
+        WHEN count(*) FILTER (WHERE s = ANY({_OUTCOMES})) > 0 THEN 'partial'
+        WHEN count(s) < count(*) THEN NULL
+        ELSE ({_STEPS})[min(coalesce(array_position({_STEPS}, s), 1))]
+    END
+    FROM unnest(states) AS s
+$$"""
+
+# Moves the receipt of a row forward, or that of one part of its message.
+_MOVE = function(
+    "roomkit_move_receipt(row_of bigint, of_provider text, of_message text, what text)",
+    "void",
+    """
+BEGIN
+    SELECT d.provider_message_id AS first, d.parts INTO ids FROM roomkit_deliveries d
+    WHERE d.seq = row_of FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM json_array_elements_text(ids.parts) AS part WHERE part <> ids.first) THEN
+        UPDATE roomkit_deliveries d SET receipt = what
+        WHERE d.seq = row_of AND roomkit_follows(what, d.receipt);
+        RETURN;
+    END IF;
+    INSERT INTO roomkit_messages AS m (provider, message_id, delivery, receipt)
+    VALUES (of_provider, of_message, row_of, what)
+    ON CONFLICT (provider, message_id) DO UPDATE SET receipt = excluded.receipt
+    WHERE roomkit_follows(excluded.receipt, m.receipt);
+    UPDATE roomkit_deliveries d SET receipt = coalesce(roomkit_of_parts(ARRAY(
+        SELECT m.receipt
+        FROM (SELECT ids.first UNION SELECT json_array_elements_text(ids.parts)) AS part (id)
+        LEFT JOIN roomkit_messages m ON m.provider = d.provider AND m.message_id = part.id
+            AND m.delivery = row_of
+    )), d.receipt) WHERE d.seq = row_of;
+END""",
+    "    ids record;",
+)
 
 # `given` has for each row its columns, `n` (its place), `event` (its id) and `others` (ids of its message but
 # the first); `keys` stand for the ids of all messages, in order. The state is compared in a way no index
@@ -48,7 +93,9 @@ BEGIN
         INSERT INTO roomkit_messages (provider, message_id, delivery)
         SELECT d.provider, d.provider_message_id, d.seq FROM roomkit_deliveries d
         WHERE d.seq = ANY(rows) AND {_MINE} AND d.provider IS NOT NULL AND d.provider_message_id IS NOT NULL
-        ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery;
+        ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery,
+            receipt = CASE WHEN roomkit_messages.delivery = excluded.delivery
+                THEN roomkit_messages.receipt END;
     END IF;
     WITH changed AS (
         UPDATE roomkit_deliveries d SET {_COMPLETED},
@@ -68,7 +115,9 @@ BEGIN
         SELECT DISTINCT ON (o.provider, id) o.provider, id, o.seq
         FROM json_to_recordset(in_parts) AS o (seq bigint, provider text, others json),
             json_array_elements_text(o.others) AS id
-        ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery;
+        ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery,
+            receipt = CASE WHEN roomkit_messages.delivery = excluded.delivery
+                THEN roomkit_messages.receipt END;
     END IF;
     IF keys IS NOT NULL AND EXISTS (SELECT FROM roomkit_receipts) THEN
         receipts := roomkit_match(given, written);
@@ -102,12 +151,12 @@ BEGIN
         ), taken AS (
             DELETE FROM roomkit_receipts r USING ids
             WHERE r.provider = ids.provider AND r.message_id = ids.id
-            RETURNING r.seq, r.receipt, r.status, ids.n, ids.event, ids.channel_id
+            RETURNING r.seq, r.provider, r.message_id, r.receipt, r.status, ids.n, ids.event, ids.channel_id
         )
-        SELECT g.receipt, g.status, g.n, d.seq AS delivery FROM taken g, {ROW_OF_EVENT} ORDER BY g.seq
+        SELECT g.provider, g.message_id, g.receipt, g.status, g.n, d.seq AS delivery
+        FROM taken g, {ROW_OF_EVENT} ORDER BY g.seq
     LOOP
-        UPDATE roomkit_deliveries d SET receipt = early.receipt
-        WHERE d.seq = early.delivery AND roomkit_follows(early.receipt, d.receipt);
+        PERFORM roomkit_move_receipt(early.delivery, early.provider, early.message_id, early.receipt);
         SELECT d.receipt, d.holder, d.claims INTO after FROM roomkit_deliveries d
         WHERE d.seq = early.delivery;
         matched := matched || json_build_object(
@@ -154,7 +203,7 @@ BEGIN
         ));
         RETURN 'null';
     END IF;
-    UPDATE roomkit_deliveries d SET receipt = what WHERE d.seq = known AND roomkit_follows(what, d.receipt);
+    PERFORM roomkit_move_receipt(known, of_provider, of_message, what);
     RETURN to_json(known);
 END""",
     "    known bigint;",
@@ -211,6 +260,8 @@ END""",
 
 LEDGER: Final = (
     _FOLLOWS,
+    _OF_PARTS,
+    _MOVE,
     _COMPLETE,
     _MATCH,
     _RECEIPT,
