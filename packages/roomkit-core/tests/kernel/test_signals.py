@@ -250,3 +250,39 @@ async def test_a_binding_caps_who_sees_its_signals(stage: Any) -> None:
     watching = await listen(stage, as_channel="other")
     assert (await typing(stage)).blocked is False
     assert await heard(watching) == []
+
+
+async def test_a_signal_costs_one_read_however_many_subscribe(stage: Any) -> None:
+    """Each sees what the channel may see now; a subscriber that lags behind costs no more."""
+    await stage.socket("bob")
+    store, reads = stage.kit.store, []
+    get_binding = store.get_binding
+
+    async def counted(room_id: str, channel_id: str) -> Any:
+        reads.append((room_id, channel_id))
+        return await get_binding(room_id, channel_id)
+
+    store.get_binding = counted
+    listeners = [Listener() for _ in range(50)]
+    for each in listeners:
+        await stage.kit.subscribe_room("r1", each, as_channel="bob")
+    gate, late = asyncio.Event(), []
+
+    async def slow(event: Any) -> None:
+        late.append(event)
+        await gate.wait()
+
+    await stage.kit.subscribe_room("r1", slow, as_channel="bob")
+    for _ in range(5):
+        await stage.kit.publish_typing("r1", "alice")
+        await asyncio.sleep(1)  # virtual time
+    gate.set()
+    await asyncio.sleep(1)  # virtual time
+    assert [len(each) for each in listeners] == [5] * 50
+    assert len(late) == 5
+    assert len(reads) == 5
+
+    await stage.kit.set_access("r1", "bob", Access.WRITE_ONLY)
+    await stage.kit.publish_typing("r1", "alice")
+    await asyncio.sleep(1)  # virtual time
+    assert [len(each) for each in listeners] == [5] * 50

@@ -82,7 +82,8 @@ class Inbound:
         channel = self._rooms.channel(message.channel_id)
         limit = self._parts.settings.inbound_rate_limit
         if limit is not None and not self._parts.limiter.acquire(("inbound", message.channel_id), limit):
-            return InboundResult(blocked=True, reason="rate_limited")
+            retry_after = self._parts.limiter.delay(("inbound", message.channel_id), limit)
+            return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
         message = _admitted(message)
         telemetry = self._parts.telemetry
         if not telemetry.enabled:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from roomkit.models.enums import EphemeralEventType, EventType
 from roomkit.models.realtime import EphemeralEvent
@@ -11,7 +13,9 @@ from roomkit.models.visibility import admits
 
 if TYPE_CHECKING:
     from roomkit.abc.realtime import EphemeralCallback
+    from roomkit.abc.store import ConversationStore
     from roomkit.kernel.parts import Parts
+    from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
 __all__ = ["EPHEMERAL", "Signals"]
@@ -21,6 +25,7 @@ EPHEMERAL = frozenset(
 )
 """Event types that are shown once and never written to the timeline."""
 
+_COVERED = 256
 _PRESENCE = {
     "online": EphemeralEventType.PRESENCE_ONLINE,
     "away": EphemeralEventType.PRESENCE_AWAY,
@@ -28,11 +33,40 @@ _PRESENCE = {
 }
 
 
+class _Reader:
+    """One channel of a room, as which any number subscribe: its binding is read once for each signal."""
+
+    def __init__(self, store: ConversationStore, room_id: str, channel_id: str) -> None:
+        self._store = store
+        self._room_id = room_id
+        self._channel_id = channel_id
+        self._reading = asyncio.Lock()
+        self._binding: ChannelBinding | None = None
+        self._covered: dict[str, None] = {}  # bound: _COVERED
+        """Ids of signals that came before the binding was last read."""
+
+    async def sees(self, event: EphemeralEvent) -> bool:
+        """Return whether the channel may see a signal, by its binding when that came or later."""
+        async with self._reading:
+            if event.id not in self._covered:
+                self._binding = await self._store.get_binding(self._room_id, self._channel_id)
+                self._covered[event.id] = None
+                if len(self._covered) > _COVERED:
+                    del self._covered[next(iter(self._covered))]
+            binding = self._binding
+        return (
+            binding is not None
+            and binding.access.can_read
+            and admits(event.visibility, self._channel_id, binding.category)
+        )
+
+
 class Signals:
     """Publishes and subscribes by room."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._readers: WeakValueDictionary[tuple[str, str], _Reader] = WeakValueDictionary()
 
     async def publish(
         self,
@@ -92,13 +126,12 @@ class Signals:
         if channel_id is None:
             return await self._parts.realtime.subscribe_to_room(room_id, callback)
 
+        reader = self._readers.get((room_id, channel_id))
+        if reader is None:
+            reader = self._readers[room_id, channel_id] = _Reader(self._parts.store, room_id, channel_id)
+
         async def only_visible(event: EphemeralEvent) -> None:
-            binding = await self._parts.store.get_binding(room_id, channel_id)
-            if (
-                binding is not None
-                and binding.access.can_read
-                and admits(event.visibility, channel_id, binding.category)
-            ):
+            if await reader.sees(event):
                 await callback(event)
 
         return await self._parts.realtime.subscribe_to_room(room_id, only_visible)

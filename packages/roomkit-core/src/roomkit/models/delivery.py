@@ -153,7 +153,8 @@ class InboundResult:
     then the stored BLOCKED entry, or None when nothing was stored. `error` is the first failure of
     an intelligence or observer in the cascade, `delivery_results` the end of each delivery of this
     event by channel id (empty with `wait="committed"`). `duplicate` marks a redelivery, which gets
-    the first result again.
+    the first result again. `retry_after` is in how many seconds a message refused as `rate_limited` may
+    be sent again.
     """
 
     event: RoomEvent | None = None
@@ -162,6 +163,7 @@ class InboundResult:
     error: Exception | None = None
     delivery_results: Mapping[str, DeliveryResult] = field(default_factory=dict)
     duplicate: bool = False
+    retry_after: float | None = None
 
 
 class DeliveryStatus(Record):

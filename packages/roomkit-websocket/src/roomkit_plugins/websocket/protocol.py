@@ -28,7 +28,7 @@ The server sends:
 | `stream_error` | `room_id`, `stream_id`, `error` |
 | `ack` | `client_id`, `event_id`, `index`, `duplicate`: what was sent is in the timeline |
 | `ephemeral` | `event`: typing, presence, read marks, reactions |
-| `error` | `code`, `message`, `next_step`; `client_id` of what was refused, if it had one |
+| `error` | `code`, `message`, `next_step`; `client_id` of what was refused; `retry_after`, in seconds |
 
 Resuming. A client that connects with an index gets every event after it that it may see, in order, then
 what happens, with nothing between missing or doubled, whichever worker it was and is connected to. A
@@ -321,9 +321,18 @@ def ephemeral_frame(event: EphemeralEvent) -> bytes:
     return b'{"type":"ephemeral","event":' + event.model_dump_json(exclude={"visibility"}).encode() + b"}"
 
 
-def error_frame(code: str, message: str, *, next_step: str, client_id: str | None = None) -> bytes:
+def error_frame(
+    code: str,
+    message: str,
+    *,
+    next_step: str,
+    client_id: str | None = None,
+    retry_after: float | None = None,
+) -> bytes:
     """Return what tells a client that something was refused, and what to do about it."""
-    frame = {"type": "error", "code": code, "message": message, "next_step": next_step}
+    frame: dict[str, object] = {"type": "error", "code": code, "message": message, "next_step": next_step}
     if client_id is not None:
         frame["client_id"] = client_id
+    if retry_after is not None:
+        frame["retry_after"] = round(retry_after, 3)
     return to_json(frame)

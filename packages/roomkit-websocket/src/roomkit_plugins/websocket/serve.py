@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from weakref import WeakSet
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
 from roomkit.models.participant import banned_senders
+from roomkit_plugins.websocket.allowance import Allowance, Allowances, Limits
 from roomkit_plugins.websocket.protocol import encode
 from roomkit_plugins.websocket.running import note_closed, note_started
 
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
     from roomkit.kernel.kit import RoomKit
-    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.channel import ChannelBinding, RateLimit
     from roomkit_plugins.websocket.frames import Frame
 
 __all__ = ["Authenticate", "SocketRequest", "WebSocketServer"]
@@ -51,9 +56,18 @@ class _Admission:
 
 
 class _Refusal(Exception):
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers or {}
+
+
+class _Site(NamedTuple):
+    """Where a page, or this server, is reached."""
+
+    scheme: str
+    host: str
+    port: int
 
 
 def room_in_path(request: SocketRequest) -> str | None:
@@ -79,8 +93,14 @@ class WebSocketServer:
     loopback addresses only. Browsers are let in from pages of the same host (on loopback: of this
     machine), or from `origins`, such as `"https://shop.example"`.
 
+    A connection may send `frames_per_second` frames on average and `frame_burst` at once; all connections
+    of a participant together twice that. Of the kit's `inbound_rate_limit` one client gets half at most.
+    What is more is refused as `rate_limited`, with the seconds to wait as `retry_after`; a client that
+    goes on, so that more than `max_refused` frames are refused, is closed with 1008.
+
     `ping_interval` and `ping_timeout` find clients that are gone, in seconds; a frame of more than
-    `max_frame_bytes` ends its connection; `close_timeout` bounds a close. Start it with `start()` or
+    `max_frame_bytes` ends its connection. `close_timeout` bounds the whole of a close: what is not done
+    by then is cut off. Start it with `start()` or
     `async with`; closing it before the kit lets its clients say what they still have to, and one that
     was left open is closed with the kit. Raises InvalidInputError for settings that are not safe.
     """
@@ -101,10 +121,18 @@ class WebSocketServer:
         close_timeout: float = 5.0,
         max_frame_bytes: int = 65_536,
         max_replay: int = 1000,
+        frames_per_second: float = 50.0,
+        frame_burst: int = 100,
+        max_refused: int = 100,
     ) -> None:
         if max_replay < 1:
             raise InvalidInputError(
                 f"max_replay is {max_replay}: a client that resumes gets at least one event"
+            )
+        if not (frames_per_second > 0 and frame_burst >= 1 and max_refused >= 1):
+            raise InvalidInputError(
+                f"frames_per_second is {frames_per_second}, frame_burst {frame_burst} and max_refused "
+                f"{max_refused}: give positive numbers; float('inf') frames per second are no limit"
             )
         if authenticate is None and not _is_loopback(host):
             raise InvalidInputError(
@@ -123,7 +151,12 @@ class WebSocketServer:
         self._close_timeout = close_timeout
         self._max_frame_bytes = max_frame_bytes
         self._max_replay = max_replay
+        self._pace = _share(frames_per_second, frame_burst, kit.settings.inbound_rate_limit)
+        self._participants = Allowances(*_share(*_twice(self._pace), kit.settings.inbound_rate_limit))
+        self._max_refused = max_refused
         self._server: Server | None = None
+        self._sockets: WeakSet[ServerConnection] = WeakSet()
+        self._serving: set[asyncio.Task[None]] = set()  # bound: open connections
         self._last: tuple[Frame, bytes] | None = None
 
     @property
@@ -151,11 +184,19 @@ class WebSocketServer:
             return
         from websockets.asyncio.server import serve
 
+        from roomkit_plugins.websocket.intake import ClientSocket
+
+        def accept(*args: Any, **options: Any) -> ServerConnection:  # Any: the library's own arguments
+            socket = ClientSocket(*args, **options)
+            self._sockets.add(socket)
+            return socket
+
         self._server = await serve(
             self._serve,
             self._host,
             self._port,
             process_request=self._admit,
+            create_connection=accept,  # type: ignore[arg-type]  # it is called as the class would be
             compression=None,  # chat is small; deflate costs more time and memory than it saves
             ping_interval=self._ping[0],
             ping_timeout=self._ping[1],
@@ -167,12 +208,32 @@ class WebSocketServer:
         note_started(self._kit, self)
 
     async def close(self) -> None:
-        """Say goodbye to every client (code 1001) and stop listening. Idempotent."""
+        """Say goodbye to every client (code 1001) and stop listening, within `close_timeout`. Idempotent."""
         server, self._server = self._server, None
         note_closed(self._kit, self)
-        if server is not None:
-            server.close()
-            await server.wait_closed()
+        if server is None:
+            return
+        server.close()
+        self._cut(opening_only=True)
+        try:
+            async with asyncio.timeout(self._close_timeout * _FAREWELL):
+                await server.wait_closed()
+        except TimeoutError:
+            self._cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._close_timeout * (1 - _FAREWELL)):
+                    await server.wait_closed()
+
+    def _cut(self, *, opening_only: bool = False) -> None:
+        """Cut off clients that do not say goodbye in time, or that have not yet said hello."""
+        from websockets.protocol import State
+
+        for socket in tuple(self._sockets):
+            if hasattr(socket, "transport") and not (opening_only and socket.state is not State.CONNECTING):
+                socket.transport.abort()
+        if not opening_only:
+            for task in tuple(self._serving):
+                task.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -190,23 +251,20 @@ class WebSocketServer:
 
     async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """Decide on a client before the web socket is opened."""
-        url = urlsplit(request.path)
-        asked = SocketRequest(
-            path=url.path,
-            query=dict(parse_qsl(url.query)),
-            headers={name.lower(): value for name, value in request.headers.raw_items()},
-        )
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
         try:
-            admission = await self._admission(asked)
+            admission = await self._admission(_request(request.path, headers))
         except _Refusal as refusal:
-            return socket.respond(refusal.status, f"{refusal}\n")
+            response = socket.respond(refusal.status, f"{refusal}\n")
+            response.headers.update(refusal.headers)
+            return response
         setattr(socket, _ADMISSION, admission)
         return None
 
     async def _admission(self, request: SocketRequest) -> _Admission:
         self._check_origin(request)
         room_id = self._room_of(request)
-        if room_id is None:
+        if room_id is None or "\0" in room_id:
             raise _Refusal(404, "connect to /rooms/ROOM?participant=NAME")
         after = _after(request)
         if self._authenticate is None:
@@ -215,7 +273,20 @@ class WebSocketServer:
             participant_id = await self._authenticate(request, room_id)
             if participant_id is None:
                 raise _Refusal(401, "sign in first")
+        if participant_id is not None:
+            self._check_participant(participant_id)
         return _Admission(await self._binding(room_id, participant_id), participant_id, after)
+
+    def _check_participant(self, participant_id: str) -> None:
+        if len(participant_id) > _LONGEST_ID or not participant_id.isprintable():
+            raise _Refusal(
+                400, f"a participant is a name of at most {_LONGEST_ID} characters that can be printed"
+            )
+        now = asyncio.get_running_loop().time()
+        if seconds := self._participants.of(participant_id, now).wait(now):
+            raise _Refusal(
+                429, f"rate_limited: try again in {seconds:.1f} s", {"Retry-After": f"{ceil(seconds)}"}
+            )
 
     async def _binding(self, room_id: str, participant_id: str | None) -> ChannelBinding:
         """Return the channel's binding in a room that the participant may enter."""
@@ -236,9 +307,13 @@ class WebSocketServer:
             allowed = origin in self._origins
         elif self._authenticate is None:
             # Not the Host header: a page that rebinds its name to this machine chooses that.
-            allowed = _is_loopback(urlsplit(origin).hostname or "")
+            page = _site(origin)
+            allowed = page is not None and _is_loopback(page.host)
         else:
-            allowed = urlsplit(origin).netloc == request.headers.get("host")
+            # A page cannot set these headers; a proxy that ends TLS says so by X-Forwarded-Proto.
+            scheme = request.headers.get("x-forwarded-proto", "http").split(",")[0].strip()
+            served = _site(f"{scheme}://{request.headers.get('host', '')}")
+            allowed = served is not None and _site(origin) == served
         if not allowed:
             raise _Refusal(403, "this page may not connect; its origin is not in origins=")
 
@@ -254,8 +329,22 @@ class WebSocketServer:
             admission.participant_id,
             self._encoded,
             self._max_replay,
+            self._limits(admission.participant_id),
         )
-        await session.run(admission.after)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await session.run(admission.after)
+        finally:
+            self._serving.discard(task)
+
+    def _limits(self, participant_id: str | None) -> Limits:
+        now = asyncio.get_running_loop().time()
+        frames = [Allowance(*self._pace, now)]
+        if participant_id is not None:
+            frames.append(self._participants.of(participant_id, now))
+        return Limits(frames, Allowance(1.0, self._max_refused, now))
 
     def _encoded(self, frame: Frame) -> bytes:
         """Encode a frame; the many clients of a room are sent the same one, one after the other."""
@@ -265,7 +354,45 @@ class WebSocketServer:
 
 
 _ADMISSION = "roomkit_admission"
+_LONGEST_ID = 512
+_FAREWELL = 0.8
+"""The part of `close_timeout` that clients have to say goodbye."""
+_PORTS = {"http": 80, "https": 443}
 _INDEX = re.compile(r"-1|[0-9]{1,18}")
+
+
+def _request(target: str, headers: Mapping[str, str]) -> SocketRequest:
+    try:
+        url = urlsplit(target)
+    except ValueError:
+        raise _Refusal(400, "the address is not one: connect to /rooms/ROOM?participant=NAME") from None
+    return SocketRequest(path=url.path, query=dict(parse_qsl(url.query)), headers=headers)
+
+
+def _site(origin: str) -> _Site | None:
+    """Return the site of an origin, its port filled in; None for what is none."""
+    try:
+        url = urlsplit(origin)
+        port = url.port
+    except ValueError:
+        return None
+    if url.scheme not in _PORTS or not url.hostname:
+        return None
+    return _Site(url.scheme, url.hostname, port or _PORTS[url.scheme])
+
+
+def _share(per_second: float, burst: float, whole: RateLimit | None) -> tuple[float, float]:
+    """Return what one client may send: its own limit, and half of what the whole channel may at most."""
+    if whole is None:
+        return per_second, burst
+    windows = ((whole.max_per_second, 1), (whole.max_per_minute, 60), (whole.max_per_hour, 3600))
+    rates = [most / seconds for most, seconds in windows if most is not None]
+    at_once = whole.burst or max(1.0, *rates) if rates else burst
+    return min([per_second, *(rate / 2 for rate in rates)]), max(1.0, min(burst, at_once / 2))
+
+
+def _twice(pace: tuple[float, float]) -> tuple[float, float]:
+    return pace[0] * 2, pace[1] * 2
 
 
 def _after(request: SocketRequest) -> int | None:

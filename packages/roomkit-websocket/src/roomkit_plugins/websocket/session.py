@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.realtime import EphemeralEvent
+    from roomkit_plugins.websocket.allowance import Limits
     from roomkit_plugins.websocket.frames import Frame
 
 __all__ = ["Session"]
@@ -45,7 +46,7 @@ _HELD = 1000
 _ANSWERS = 64
 _CODE = re.compile(r"[a-z][a-z_]*")
 _NEXT_STEPS = {
-    "rate_limited": "wait a moment, then send it again",
+    "rate_limited": "wait for retry_after seconds, then send it again",
     "process_timeout": "send it again with the same client_id",
     "internal_error": "send it again with the same client_id",
     "kit_closed": "connect again",
@@ -57,7 +58,10 @@ _LOST = {
     "participant_banned": "you are banned from this room",
 }
 """Why a connection has no right to its room any more, in words for its client."""
-_RIGHTS_LOST = 1008
+_CLOSED = {**_LOST, "rate_limited": "too many frames, again and again"}
+_POLICY_VIOLATION = 1008
+_TURN = 4
+"""Frames of one client that are taken in before others have their turn."""
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
 
 
@@ -85,6 +89,7 @@ class Session:
         participant_id: str | None,
         encode: Callable[[Frame], bytes],
         max_replay: int,
+        limits: Limits,
     ) -> None:
         self._kit = kit
         self._binding = binding
@@ -93,6 +98,8 @@ class Session:
         self._participant_id = participant_id
         self._encode = encode
         self._max_replay = max_replay
+        self._limits = limits
+        self._is_over = False
         self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
         self._replayed = -1
         self._answers: deque[str] = deque(maxlen=_ANSWERS)
@@ -109,8 +116,7 @@ class Session:
             await self._greet(latest, after)
             subscription = await kit.subscribe_room(room_id, self.signal, as_channel=channel_id)
             await self._go_on(None if after is None or after > latest else after)
-            async for data in self._socket:
-                await self._take(data)
+            await self._listen()
         except ConnectionClosed:
             pass
         except KitClosedError:
@@ -123,6 +129,17 @@ class Session:
             await kit.disconnect_websocket(channel_id, self._connection_id)
             if subscription is not None:
                 await kit.unsubscribe_room(subscription)
+
+    async def _listen(self) -> None:
+        """Take frames in until the connection is over, and let others have their turn between them."""
+        taken = 0
+        async for data in self._socket:
+            await self._take(data)
+            if self._is_over:  # what is still in the buffer is nobody's any more
+                return
+            taken += 1
+            if not taken % _TURN:
+                await asyncio.sleep(0)
 
     async def _join(self) -> None:
         """Have what happens sent here, from now on, and hold it back."""
@@ -169,7 +186,8 @@ class Session:
             await self._shut(code)
 
     async def _shut(self, code: str) -> None:
-        await self._socket.close(_RIGHTS_LOST, f"{code}: {_LOST[code]}")
+        self._is_over = True
+        await self._socket.close(_POLICY_VIOLATION, f"{code}: {_CLOSED[code]}")
 
     # -- to the client ------------------------------------------------------------------------
 
@@ -269,6 +287,11 @@ class Session:
     # -- from the client ----------------------------------------------------------------------
 
     async def _take(self, data: str | bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        retry_after = self._limits.take(now)
+        if retry_after and self._limits.refusals.take(now):
+            await self._shut("rate_limited")
+            return
         try:
             message = parse(
                 data,
@@ -282,6 +305,9 @@ class Session:
                     error.frame_code, str(error), next_step=error.next_step, client_id=error.client_id
                 )
             )
+            return
+        if retry_after:
+            await self._limit(message, retry_after)
             return
         if isinstance(message, More):
             await self._more(message)
@@ -303,6 +329,18 @@ class Session:
         else:
             await self._answer(message, result)
 
+    async def _limit(self, message: InboundMessage | More, retry_after: float) -> None:
+        client_id = None if isinstance(message, More) else message.external_id
+        await self._write(
+            error_frame(
+                "rate_limited",
+                "too many frames",
+                next_step=_NEXT_STEPS["rate_limited"],
+                client_id=client_id,
+                retry_after=retry_after,
+            )
+        )
+
     async def _more(self, wish: More) -> None:
         if not self._asks_for_more:
             await self._write(
@@ -323,7 +361,9 @@ class Session:
     async def _answer(self, message: InboundMessage, result: InboundResult) -> None:
         if result.blocked:
             reason = result.reason or "blocked"
-            if reason in _LOST:
+            if reason == "rate_limited":
+                await self._limit(message, result.retry_after or 0.0)
+            elif reason in _LOST:
                 await self._refuse(message, reason, _LOST[reason])
                 await self._shut(reason)
             elif _CODE.fullmatch(reason):
