@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from roomkit.abc.errors import LockLostError, StoreAccessError, StoreUnavailableError
+from roomkit_plugins.postgres import line
 from roomkit_plugins.postgres import locks as module
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
@@ -232,10 +233,10 @@ async def test_a_paused_process_does_not_keep_its_rooms(
 ) -> None:
     """The server ends a session that it hears nothing of; a token tells its holder from the next."""
     monkeypatch.setattr(module, "_SILENCE", 0.3)
-    monkeypatch.setattr(module, "_PULSE", 3600.0)
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 3600.0)
     paused = managers()
     async with paused.locked("room") as token:
-        monkeypatch.setattr(module, "_PULSE", 0.05)
+        monkeypatch.setattr(line, "_PROOF_INTERVAL", 0.05)
         other = managers()
         assert (await take(other, "room") or 0) > (token or 0)
         assert paused.lost == 1
@@ -424,7 +425,7 @@ async def test_closing_frees_what_is_held_and_ends_who_waits(managers: LockMaker
     assert closing.lost == 0
 
 
-async def test_a_pooler_that_changes_sessions_is_found_out(
+async def test_a_lock_that_something_else_released_is_counted(
     postgres_dsn: str, managers: LockMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A lock that is not there when it is given back was lost, and the log says why."""
@@ -435,7 +436,7 @@ async def test_a_pooler_that_changes_sessions_is_found_out(
         await connection.execute("select pg_advisory_unlock_all()")
     await manager.open()
     assert manager.lost == 1
-    assert "session mode" in caplog.text
+    assert "something else released it" in caplog.text
 
 
 async def test_sessions_that_are_ended_come_again(postgres_dsn: str, managers: LockMaker) -> None:
@@ -446,3 +447,16 @@ async def test_sessions_that_are_ended_come_again(postgres_dsn: str, managers: L
         tokens.append(await take(manager, "room") or 0)
         await asyncio.to_thread(end_sessions, postgres_dsn)
     assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.virtual_time(io_patience=0.3)
+async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgres_dsn: str) -> None:
+    """Though nothing is asked for; what was held is counted as lost, and can be taken again."""
+    async with CutProxy(postgres_dsn) as proxy, PostgresLockManager(proxy.url) as manager:
+        async with manager.locked("room") as token:
+            proxy.hold()
+            await asyncio.sleep(15)
+            assert manager.lost == 1
+            proxy.cut()
+            proxy.release()
+        assert (await take(manager, "room") or 0) > (token or 0)

@@ -11,7 +11,7 @@ import pytest
 
 from roomkit.abc.errors import InvalidInputError, StoreAccessError, StoreUnavailableError
 from roomkit.models.base import new_id
-from roomkit_plugins.postgres.realtime import MAX_EVENT_BYTES
+from roomkit_plugins.postgres.realtime import MAX_EVENT_BYTES, PostgresRealtime
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
 from roomkit_plugins.testing.services import CutProxy, PostgresDatabases, PostgresServer
 
@@ -51,7 +51,7 @@ async def test_it_listens_to_what_is_subscribed_to_and_no_more(
     second = await backend.subscribe("topic", Ear())
     connection = backend._server._line._connection
     assert connection is not None
-    channels = "select count(*) from pg_listening_channels()"
+    channels = "select count(*) from pg_listening_channels() as name where name not like 'roomkit_echo_%'"
 
     async def listening() -> int:
         await backend.open()
@@ -242,3 +242,18 @@ async def test_closed_is_closed(backends: RealtimeMaker) -> None:
     assert await backend.subscribe("topic", Ear())
     assert backend.subscription_count == 0
     assert not backend._server._line.is_connected
+
+
+@pytest.mark.virtual_time(io_patience=0.3)
+async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgres_dsn: str) -> None:
+    """Nobody says that it is gone, as when a router forgets it; it is made again once there is a way."""
+    async with CutProxy(postgres_dsn) as proxy, PostgresRealtime(proxy.url) as backend:
+        ear = Ear()
+        await backend.subscribe("topic", ear)
+        proxy.hold()
+        await asyncio.sleep(15)
+        assert backend.interruptions
+        proxy.cut()
+        proxy.release()
+        await backend.publish("topic", event := signal())
+        assert await ear.heard_all() == [event]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
+from typing import Self
 
 __all__ = ["RoomLockManager"]
 
@@ -24,6 +25,14 @@ class RoomLockManager(ABC):
     def is_process_local(self) -> bool:
         """Whether the lock excludes only this process."""
         return False
+
+    async def open(self) -> Self:
+        """Connect, and check that the locks can work. A kit calls it when it starts; idempotent.
+
+        Raises a RoomKitError within a few seconds if not, which names the service, what failed and what
+        to do. The default does nothing.
+        """
+        return self
 
     @abstractmethod
     def locked(self, room_id: str) -> AbstractAsyncContextManager[int | None]:

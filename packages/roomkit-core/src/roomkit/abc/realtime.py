@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent
@@ -31,6 +31,14 @@ class RealtimeBackend(ABC):
         signals between processes returns False, and then events reach the sockets of other workers.
         """
         return True
+
+    async def open(self) -> Self:
+        """Connect, and check that signals can pass. A kit calls it when it starts; idempotent.
+
+        Raises a RoomKitError within a few seconds if not, which names the service, what failed and what
+        to do. The default does nothing.
+        """
+        return self
 
     @abstractmethod
     async def publish(self, channel: str, event: EphemeralEvent) -> None:

@@ -284,8 +284,8 @@ class RoomKit:
         """Find the installed plugins and start them for this kit. Once; later calls wait for the first.
 
         On a store that outlives the process, open a lease and take up what is left. A plugin that
-        fails to start is reported in the log and never stops the kit. Raises StoreError when the store
-        cannot be used; a later call tries again.
+        fails to start is reported in the log and never stops the kit. Raises a RoomKitError that names what
+        is wrong when store, locks or realtime backend cannot be used; a later call tries again.
         """
         if self._ready:
             return
@@ -307,6 +307,8 @@ class RoomKit:
     async def _begin_work(self) -> None:
         """Take up what is left from before, once the plugins had their chance to register channels."""
         parts, settings = self._parts, self._parts.settings
+        await parts.locks.open()
+        await parts.realtime.open()
         await parts.lease.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if parts.lease.worker_id is not None:

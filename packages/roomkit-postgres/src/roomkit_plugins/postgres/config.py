@@ -78,16 +78,12 @@ class PostgresConfig(BaseModel):
             return "PostgreSQL"
         return f"{match['hosts'] or 'localhost'}/{match['database'] or ''}"
 
-    def connection_options(self, **server_settings: str) -> dict[str, Any]:
-        """Return the keywords of `asyncpg.connect` and `create_pool`, with settings of the session."""
+    def connection_options(self) -> dict[str, Any]:
+        """Return the keywords of `asyncpg.connect`. Settings of the session are made later, by SET."""
         return {
             "dsn": self.dsn.get_secret_value(),
             "timeout": self.connect_timeout,
             "command_timeout": self.command_timeout,
             "statement_cache_size": self.statement_cache_size,
-            "server_settings": {
-                "application_name": self.application_name,
-                "search_path": self.schema_name,
-                **server_settings,
-            },
+            "server_settings": {"application_name": self.application_name},
         }

@@ -26,8 +26,9 @@ from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.errors import FAILURES, translated
 from roomkit_plugins.postgres.pool import Connection, Pool
 from roomkit_plugins.postgres.schema import migrate
+from roomkit_plugins.postgres.session import SESSION, connect
 
-__all__ = ["SESSION", "Database"]
+__all__ = ["Database"]
 
 _HOPELESS = (StoreAccessError, StoreSchemaError)
 """What does not pass by itself in a few seconds."""
@@ -42,17 +43,6 @@ _FORGET_WRITERS = """
 DELETE FROM roomkit_writers WHERE id IN (
     SELECT id FROM roomkit_writers WHERE used_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED
 )"""
-# Plans are made before the tables are full, and kept. So they are not left to statistics: tables are joined
-# in the order in which a query names them, by their indexes.
-SESSION = {
-    "timezone": "UTC",
-    "plan_cache_mode": "force_generic_plan",
-    "join_collapse_limit": "1",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "jit": "off",
-}
 
 
 class _Writer:
@@ -98,7 +88,7 @@ class Database:
 
     async def _open(self) -> None:
         await self._patiently(self._migrate, self._deadline())
-        self._pool = Pool(self._connect, self._config.min_size, self._config.max_size)
+        self._pool = Pool(self._connect_once_more, self._config.min_size, self._config.max_size)
 
     async def _migrate(self) -> None:
         connection = await self._connect()
@@ -110,7 +100,10 @@ class Database:
             connection.terminate()
 
     async def _connect(self) -> Connection:
-        return await asyncpg.connect(**self._config.connection_options(**SESSION))
+        return await connect(self._config, SESSION)
+
+    async def _connect_once_more(self) -> Connection:
+        return await connect(self._config, SESSION, suspects_pooler=False)
 
     def _check_open(self) -> None:
         if self._closing is not None:

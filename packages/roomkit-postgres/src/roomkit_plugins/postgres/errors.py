@@ -18,7 +18,7 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["FAILURES", "translated"]
+__all__ = ["FAILURES", "NO_SESSION", "translated"]
 
 FAILURES = (
     asyncpg.PostgresError,
@@ -33,6 +33,11 @@ The internal error is what asyncpg 0.32 raises between the server's last words a
 """
 
 type _Meaning = tuple[type[StoreError], str]
+
+NO_SESSION = (
+    "a pooler between gives one session to several clients; in PgBouncer set pool_mode = session and leave "
+    "server_reset_query = DISCARD ALL for this database, or connect to PostgreSQL directly"
+)
 
 _GONE: _Meaning = (
     StoreUnavailableError,
@@ -71,6 +76,8 @@ _BY_STATE: Mapping[str, _Meaning] = {
     "40P01": (StoreLockedError, "two transactions waited for each other: try again"),
     "40001": (StoreLockedError, "another transaction was faster: try again"),
     "57014": _SLOW,
+    "26000": (StoreAccessError, NO_SESSION),
+    "42P05": (StoreAccessError, NO_SESSION),
     "3F000": _SCHEMA,
     "42P01": _SCHEMA,
     "42703": _SCHEMA,

@@ -17,8 +17,10 @@ from roomkit.abc.errors import (
     StoreReadOnlyError,
     StoreSchemaError,
 )
+from roomkit.models.base import new_id
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.session import connect
 
 __all__ = ["Connection", "Crew", "Line", "Order"]
 
@@ -29,6 +31,10 @@ _LONGEST_PAUSE = 1.0
 _LASTING = 1.0
 """A connection that lived this long was a good one: the next is tried without delay."""
 _BATCH = 500
+_PROOF_INTERVAL = 5.0
+"""Seconds after which the session has to prove again that it is there, and ours."""
+_SILENCE = 5.0
+"""Seconds without an answer after which a connection counts as broken: half-open ones never say so."""
 _HOPELESS = (StoreAccessError, StoreReadOnlyError, StoreSchemaError)
 """What does not pass by itself in a few seconds."""
 # So that a server notices within half a minute that a worker is gone without a word, and frees its locks.
@@ -54,15 +60,14 @@ class Crew[O: Order](Protocol):
     """What works on a line."""
 
     @property
-    def pulse(self) -> float | None:
-        """After how many idle seconds to let the server hear from us; None for never."""
-
-    @property
     def is_on_duty(self) -> bool:
         """Whether the connection is to be restored when it breaks, though nobody asked for anything."""
 
-    async def prepare(self, connection: Connection) -> None:
-        """Make a new connection ready. It may raise what the driver raises."""
+    async def prepare(self, connection: Connection, mark: str) -> None:
+        """Make a new connection ready, whose session has this mark. It may raise what the driver raises."""
+
+    async def prove(self, connection: Connection) -> None:
+        """Return if the connection does what it is for; else raise, or do not return."""
 
     async def perform(self, connection: Connection, orders: Sequence[O]) -> None:
         """Do the orders, in their order, and set the outcome of each. It may raise what the driver raises."""
@@ -75,8 +80,9 @@ class Line[O: Order]:
     """Keeps one connection, and hands its crew whatever was ordered meanwhile, in batches.
 
     It connects at the first order, and again when the connection breaks: at once, then ever more
-    slowly. An order that finds no server within `acquire_timeout` fails with a StoreError; one for
-    which there is no hope (a wrong password) fails at once.
+    slowly. Every five seconds the crew proves that the connection works; one that does not answer within
+    five more is broken. An order that finds no server within `acquire_timeout` fails with a StoreError;
+    one for which there is no hope (a wrong password) fails at once.
     """
 
     def __init__(self, config: PostgresConfig, name: str, crew: Crew[O]) -> None:
@@ -86,6 +92,7 @@ class Line[O: Order]:
         self._orders: deque[O] = deque()  # bound: the tasks that wait, and one order per lock they held
         self._connection: Connection | None = None
         self._connected_at = 0.0
+        self._proof_due = 0.0
         self._failures = 0
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
@@ -131,7 +138,9 @@ class Line[O: Order]:
     async def _serve(self) -> None:
         try:
             while not self._closing.is_set():
-                if not self._orders and (self._connection is not None or not self._crew.is_on_duty):
+                if self._connection is not None and self._proof_due <= get_running_loop().time():
+                    await self._prove(self._connection)
+                elif not self._orders and (self._connection is not None or not self._crew.is_on_duty):
                     self._news.clear()
                     await self._idle()
                 elif self._connection is None:
@@ -143,18 +152,20 @@ class Line[O: Order]:
             await self._hang_up()
 
     async def _idle(self) -> None:
-        """Wait for news; let the server hear from us meanwhile."""
+        """Wait for news, or until the connection is to prove itself."""
         try:
-            async with asyncio.timeout(self._crew.pulse if self._connection is not None else None):
+            async with asyncio.timeout_at(self._proof_due if self._connection is not None else None):
                 await self._news.wait()
-            return
         except TimeoutError:
-            connection = self._connection
-        if connection is not None:
-            try:
-                await connection.execute("SELECT")
-            except FAILURES as error:
-                self._lose(connection, translated(error, self._config.where))
+            return
+
+    async def _prove(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(_SILENCE):
+                await self._crew.prove(connection)
+        except (*FAILURES, StoreError) as error:
+            self._lose(connection, translated(error, self._config.where))
+        self._proof_due = get_running_loop().time() + _PROOF_INTERVAL
 
     async def _work(self, connection: Connection) -> None:
         batch: list[O] = []
@@ -171,7 +182,8 @@ class Line[O: Order]:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, who waits is told and the line goes on
             failure = translated(error, self._config.where)
-            failure.__cause__ = error
+            if failure is not error:
+                failure.__cause__ = error
             self._lose(connection, failure)
             for order in reversed(batch):
                 if order.is_repeatable and isinstance(error, FAILURES) and not order.outcome.done():
@@ -188,19 +200,23 @@ class Line[O: Order]:
         try:
             async with asyncio.timeout(max(patience, _FIRST_PAUSE)):
                 self._connection = await self._connected()
-        except FAILURES as error:
+        except (*FAILURES, StoreError) as error:
             self._failures += 1
             failure = translated(error, self._config.where)
-            failure.__cause__ = error
+            if failure is not error:
+                failure.__cause__ = error
             self._give_up(failure)
         else:
             self._connected_at = get_running_loop().time()
+            self._proof_due = self._connected_at + _PROOF_INTERVAL
 
     async def _connected(self) -> Connection:
-        options = self._config.connection_options(synchronous_commit="off", **_KEEPALIVE)
-        connection: Connection = await asyncpg.connect(**options)
+        settings = {"synchronous_commit": "off", **_KEEPALIVE}
+        mark = new_id()
+        patience = min(self._config.command_timeout, self._config.acquire_timeout, 2 * _SILENCE)
+        connection: Connection = await connect(self._config, settings, mark, command_timeout=patience)
         try:
-            await self._crew.prepare(connection)
+            await self._crew.prepare(connection, mark)
         except BaseException:
             connection.terminate()
             raise

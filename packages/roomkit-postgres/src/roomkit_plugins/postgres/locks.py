@@ -17,6 +17,7 @@ from roomkit.abc.log import get_logger
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
+from roomkit_plugins.postgres.session import check_ours, shared_session
 from roomkit_plugins.postgres.statements import (
     END_WHEN_SILENT,
     FIND_FENCE,
@@ -40,8 +41,6 @@ _SILENCE = 15.0
 
 A process that is paused keeps its connection, and would keep its rooms for as long.
 """
-_PULSE = 5.0
-"""Seconds after which an idle session lets the server hear from it."""
 _COURTESY = 0.01
 """Seconds that this process leaves a room to the others, when they waited while it had its turn."""
 _REMEMBERED = 1024
@@ -53,7 +52,8 @@ class PostgresLockManager(RoomLockManager):
     Give it a DSN, or a `PostgresConfig`. Everything goes over one connection, which is made at the first
     lock or at `open()`: however many rooms are held or waited for, the server sees one session, and the
     locks of rooms that are asked for at the same moment are one round trip. It needs a session of its
-    own: a pooler in transaction mode cannot keep locks.
+    own, and checks that it has it in each round trip and every five seconds: a pooler in transaction mode
+    cannot keep locks, and is refused with StoreAccessError, or LockLostError once it is in use.
 
     Waiters of this process are served in order of arrival; between processes the order is not kept, but
     none is left out while others take turns. A waiter is woken by a notification, and looks by itself
@@ -85,6 +85,7 @@ class PostgresLockManager(RoomLockManager):
         """How many locks are held now."""
         return self._server.held
 
+    @override
     async def open(self) -> Self:
         """Connect now instead of at the first lock. Raises a StoreError that says what is wrong."""
         await self._server.ask(Act.NOTHING, _NOBODY)
@@ -154,9 +155,10 @@ class _Place:
 class _Session:
     """What one connection holds. Of a session that is gone nothing can be released any more."""
 
-    __slots__ = ("held", "is_gone", "pid", "started")
+    __slots__ = ("held", "is_gone", "mark", "pid", "started")
 
-    def __init__(self, pid: int, started: datetime | None) -> None:
+    def __init__(self, mark: str, pid: int, started: datetime | None) -> None:
+        self.mark = mark
         self.pid = pid
         self.started = started
         self.held = 0
@@ -205,7 +207,7 @@ class _Server:
         self._namespace = namespace
         self._channel = f"roomkit_locks_{blake2b(namespace.encode(), digest_size=8).hexdigest()}"
         self._line: Line[_LockOrder] = Line(config, f"the lock manager of {config.where}", self)
-        self._session = _Session(0, None)
+        self._session = _Session("", 0, None)
         self._waiters: dict[int, set[_Waiter]] = {}  # bound: the tasks that wait, one a room
         self._awaited: dict[int, float] = {}  # bound: _REMEMBERED; when others waited for what we gave back
         self.lost_locks = 0
@@ -318,14 +320,13 @@ class _Server:
     # -- what the line asks --------------------------------------------------------------------
 
     @property
-    def pulse(self) -> float | None:
-        return _PULSE
-
-    @property
     def is_on_duty(self) -> bool:
         return False
 
-    async def prepare(self, connection: Connection) -> None:
+    async def prove(self, connection: Connection) -> None:
+        await check_ours(self._config, connection, self._session.mark)
+
+    async def prepare(self, connection: Connection, mark: str) -> None:
         await connection.execute(END_WHEN_SILENT, f"{int(_SILENCE * 1000)}ms")
         if not await connection.fetchval(FIND_FENCE):
             await connection.execute(MAKE_FENCE)
@@ -335,7 +336,7 @@ class _Server:
         if before.started is not None:
             await connection.execute(TERMINATE, before.pid, before.started)
         me = await connection.fetchrow(WHO_AM_I)
-        self._session = _Session(me["pid"], me["backend_start"])
+        self._session = _Session(mark, me["pid"], me["backend_start"])
 
     async def perform(self, connection: Connection, orders: Sequence[_LockOrder]) -> None:
         session = self._session
@@ -356,8 +357,10 @@ class _Server:
             [order.place.room for order in orders],
             [order.place.door for order in orders],
             self._channel,
-            timeout=self._config.acquire_timeout,
+            self._session.mark,
         )
+        if len(rows) < len(orders):
+            raise shared_session(self._config.where)
         return [row[0] for row in rows]
 
     def lost(self, error: StoreError) -> None:
@@ -394,8 +397,8 @@ class _Server:
         elif answer == Answer.NOT_HELD and order.act is Act.RELEASE:
             self.lost_locks += 1
             logger.warning(
-                "A room lock was no longer there when it was released; a pooler between this process and "
-                "%s must be in session mode, or be left out for the locks",
+                "A room lock was no longer there when it was released, though its session at %s was: "
+                "something else released it",
                 self._config.where,
             )
 

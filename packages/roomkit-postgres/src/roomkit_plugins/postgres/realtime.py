@@ -15,9 +15,11 @@ from roomkit.abc.errors import InvalidInputError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.memory.realtime import InMemoryRealtime
+from roomkit.models.base import new_id
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
+from roomkit_plugins.postgres.session import check_ours
 
 __all__ = ["PostgresRealtime"]
 
@@ -43,7 +45,8 @@ class PostgresRealtime(RealtimeBackend):
     raises InvalidInputError. `publish` returns when the server has the event, and raises a StoreError when
     it could not be reached for `acquire_timeout`, or broke in the middle; then it may have been seen.
     A connection that breaks is made again; signals of meanwhile are missed, as nobody keeps them. Such
-    gaps are logged, and counted in `interruptions`.
+    gaps are logged, and counted in `interruptions`. Every five seconds the backend notifies itself: a
+    connection that went silent counts as broken ten seconds later at most.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class PostgresRealtime(RealtimeBackend):
         """Return how many events the subscription missed because it was slow, 0 when unknown."""
         return self._local.dropped(subscription_id)
 
+    @override
     async def open(self) -> Self:
         """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
         await self._server.ask(_Nothing())
@@ -195,6 +199,9 @@ class _Server:
         self._parts: list[str] = []  # bound: MAX_EVENT_BYTES; the parts of one event that came so far
         self._heard: asyncio.Queue[tuple[str, EphemeralEvent]] = asyncio.Queue()  # bound: emptied at once
         self._handing_out: asyncio.Task[None] | None = None
+        self._mark = ""
+        self._own = f"roomkit_echo_{new_id()}"
+        self._echo = asyncio.Event()
         self.interruptions = 0
         self.unreadable = 0
 
@@ -235,17 +242,22 @@ class _Server:
     # -- what the line asks --------------------------------------------------------------------
 
     @property
-    def pulse(self) -> float | None:
-        return None
-
-    @property
     def is_on_duty(self) -> bool:
         return bool(self._topics)
 
-    async def prepare(self, connection: Connection) -> None:
+    async def prepare(self, connection: Connection, mark: str) -> None:
         self._parts.clear()
+        self._mark = mark
+        await connection.add_listener(self._own, self._echoed)
         for channel in tuple(self._topics):
             await connection.add_listener(channel, self._notified)
+
+    async def prove(self, connection: Connection) -> None:
+        """Notify ourselves: that the server answers does not show that it still listens for us."""
+        await check_ours(self._config, connection, self._mark)
+        self._echo.clear()
+        await connection.execute("SELECT pg_notify($1, '')", self._own)
+        await self._echo.wait()
 
     async def perform(self, connection: Connection, orders: Sequence[Order]) -> None:
         notices: list[_Notify] = []  # bound: one batch
@@ -280,7 +292,7 @@ class _Server:
                 parts = _parts(order.text, next(self._numbers))
                 payloads += parts
                 channels += [order.channel] * len(parts)
-            await connection.fetch(_NOTIFY, channels, payloads, timeout=self._config.acquire_timeout)
+            await connection.fetch(_NOTIFY, channels, payloads)
             for order in statement:
                 _done(order)
 
@@ -297,6 +309,9 @@ class _Server:
         topic = self._topics.get(channel)
         if event is not None and topic is not None:
             self._heard.put_nowait((topic.name, event))
+
+    def _echoed(self, *_notification: object) -> None:
+        self._echo.set()
 
     def _whole(self, payload: str) -> str | None:
         """Return the text of an event when this was its last part.

@@ -195,8 +195,10 @@ _FIRST = (
     id {_ID} PRIMARY KEY,
     serial bigint NOT NULL,
     used_at timestamptz NOT NULL,
-    outcome json STORAGE MAIN
+    outcome json
 ) WITH (fillfactor = 20)""",
+    # A statement of its own: CREATE TABLE takes STORAGE only since PostgreSQL 16.
+    "ALTER TABLE roomkit_writers ALTER COLUMN outcome SET STORAGE MAIN",
 )
 
 # The ids of the channels that are registered with the worker; NULL is all of them.

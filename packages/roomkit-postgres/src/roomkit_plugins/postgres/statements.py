@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import Final
 
+from roomkit_plugins.postgres.session import OURS
+
 __all__ = [
     "END_WHEN_SILENT",
     "FIND_FENCE",
@@ -53,7 +55,8 @@ class Answer(IntEnum):
 # unnest keeps it, and CASE tries its arms one by one). `room` is the lock; `door` is where those who wait
 # for it stand, each with a shared lock. Who releases looks whether anybody is at the door by trying to
 # have it alone; a waiter stands at the door before it tries, so one of the two always sees the other.
-# Nothing here blocks. A notification writes to disk, so it is only sent to somebody.
+# Nothing here blocks. A notification writes to disk, so it is only sent to somebody. In a session that is not
+# ours any more nothing is done, and no row comes back.
 ORDERS: Final = f"""
 select case act
   when {Act.TRY} then
@@ -73,6 +76,7 @@ select case act
   else {Answer.DONE}
 end
 from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as orders (act, room, door)
+where {OURS} $5
 """
 
 _IN_TURN = "select pg_advisory_xact_lock(hashtextextended('roomkit_fence', 0));"

@@ -8,8 +8,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, override
 
-import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
-
 from roomkit.abc.errors import (
     ChannelNotFoundError,
     DeliveryNotFoundError,
@@ -54,6 +52,7 @@ from roomkit_plugins.postgres.rows import (
     encoded,
 )
 from roomkit_plugins.postgres.schema import MigrationPlan, plan
+from roomkit_plugins.postgres.session import connect
 from roomkit_plugins.postgres.writing import (
     Basis,
     PreparedCommit,
@@ -140,7 +139,7 @@ class PostgresStore(ConversationStore):
         """
         config = PostgresConfig.of(config)
         try:
-            connection = await asyncpg.connect(**config.connection_options())
+            connection = await connect(config, {})
             try:
                 return await plan(connection, config.where)
             finally:

@@ -12,9 +12,10 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError
 from roomkit.abc.log import get_logger
+from roomkit_plugins.redis.config import RedisConfig
 from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, is_transient, send
 
-__all__ = ["Link", "Pause", "Question"]
+__all__ = ["Link", "Pause", "Question", "deadline_of_start"]
 
 logger = get_logger("roomkit.redis")
 
@@ -223,6 +224,11 @@ class Pause:
         """Wait for the next attempt."""
         await asyncio.sleep(self._seconds * random.uniform(0.75, 1.25))  # not all workers at once
         self._seconds = min(2 * self._seconds or 0.05, 1.0)
+
+
+def deadline_of_start(config: RedisConfig) -> float:
+    """Return by when a server must have answered at the start, in the loop's time."""
+    return asyncio.get_running_loop().time() + config.connect_timeout
 
 
 def _fail(question: Question, error: Exception) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError
 from roomkit.abc.log import get_logger
 from roomkit_plugins.redis.link import Pause
 from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, send
@@ -14,6 +15,9 @@ __all__ = ["Listener"]
 
 logger = get_logger("roomkit.redis")
 
+_PULSE = 5.0
+"""Seconds between pings. A connection on which nothing comes between two of them is broken."""
+
 type Hearer = Callable[[bytes, bytes], Awaitable[None]]
 """Is shown the channel and the message, one at a time, in the order of the server."""
 
@@ -21,8 +25,10 @@ type Hearer = Callable[[bytes, bytes], Awaitable[None]]
 class Listener:
     """Shows the messages of the wanted channels to `hear`.
 
-    It connects for the first channel and stays connected. While it is not, the server's messages are
-    missed: `interruptions` counts how often, `on_connect` is called when it listens again.
+    It connects for the first channel and stays connected. The server is pinged every five seconds: a
+    connection that went silent without an end is made again after ten at most. While there is none, the
+    server's messages are missed: `interruptions` counts how often, `on_connect` is called when it listens
+    again.
     """
 
     def __init__(self, server: Server, hear: Hearer, on_connect: Callable[[], None] | None = None) -> None:
@@ -37,6 +43,8 @@ class Listener:
         self._pause = Pause()
         self._closed = False
         self._trouble: Exception | None = None
+        self._is_alive = True
+        self._silence: Exception | None = None
         self.interruptions = 0
 
     def is_listening(self, channel: bytes) -> bool:
@@ -96,7 +104,7 @@ class Listener:
                     await self._serve(connection)
                 except TROUBLE as error:
                     self.interruptions += 1
-                    self._stumble(error)
+                    self._stumble(self._silence or error)
                 finally:
                     await connection.disconnect(nowait=True)
             await self._pause.wait()
@@ -118,6 +126,7 @@ class Listener:
                 self._wanted[channel] = loop.create_future()
 
     async def _serve(self, connection: AbstractConnection) -> None:
+        self._silence = None
         self._unconfirmed.clear()
         self._changed = dict.fromkeys(self._wanted)
         self._wish.set()
@@ -125,11 +134,12 @@ class Listener:
         telling = asyncio.create_task(self._tell(connection), name="redis-subscribe")  # supervised: below
         try:
             while True:
-                kind, channel, message = await connection.read_response()
-                if kind == b"message":
-                    await self._show(channel, message)
-                elif kind == b"subscribe":
-                    self._confirm(channel)
+                match await connection.read_response():
+                    case [b"message", channel, message]:
+                        await self._show(channel, message)
+                    case [b"subscribe", channel, _]:
+                        self._confirm(channel)
+                self._is_alive = True
         finally:
             telling.cancel()
             await asyncio.wait([telling])
@@ -141,20 +151,43 @@ class Listener:
             logger.exception("A message from %s could not be taken", self._server)
 
     async def _tell(self, connection: AbstractConnection) -> None:
-        """Send what changed. A failure is seen by whoever reads: the connection is closed with it."""
+        """Send what changed, and pings. The reader sees a failure: the connection is closed with it."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                await self._wish.wait()
-                self._wish.clear()
-                changed, self._changed = self._changed, {}
-                wanted = [channel for channel in changed if channel in self._wanted]
-                for channel in wanted:
-                    self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-                unwanted = [channel for channel in changed if channel not in self._wanted]
-                commands: list[tuple[Word, ...]] = [("UNSUBSCRIBE", *unwanted), ("SUBSCRIBE", *wanted)]
-                await send(connection, *(command for command in commands if len(command) > 1))
-        except TROUBLE:
+                due = loop.time() + _PULSE
+                self._is_alive = False
+                await self._send(connection, [("PING",)])
+                while await self._is_wished(due):
+                    await self._send(connection, self._changes())
+                if not self._is_alive:
+                    raise ConnectionError("it went silent")
+        except TROUBLE as error:
+            self._silence = error
             await connection.disconnect(nowait=True)
+
+    async def _send(self, connection: AbstractConnection, commands: Sequence[Sequence[Word]]) -> None:
+        async with asyncio.timeout(_PULSE):  # a link that takes nothing any more
+            await send(connection, *commands)
+
+    async def _is_wished(self, due: float) -> bool:
+        """Wait until channels are wanted or wanted no more; return False when it is time for a ping."""
+        try:
+            async with asyncio.timeout_at(due):
+                await self._wish.wait()
+        except TimeoutError:
+            return False
+        self._wish.clear()
+        return True
+
+    def _changes(self) -> list[tuple[Word, ...]]:
+        changed, self._changed = self._changed, {}
+        wanted = [channel for channel in changed if channel in self._wanted]
+        for channel in wanted:
+            self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
+        unwanted = [channel for channel in changed if channel not in self._wanted]
+        commands: list[tuple[Word, ...]] = [("UNSUBSCRIBE", *unwanted), ("SUBSCRIBE", *wanted)]
+        return [command for command in commands if len(command) > 1]
 
     def _confirm(self, channel: bytes) -> None:
         left = self._unconfirmed.pop(channel, 1) - 1

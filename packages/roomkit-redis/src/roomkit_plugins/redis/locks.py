@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import override
+from typing import Self, override
 
 from roomkit.abc.errors import LockLostError
 from roomkit.abc.locks import RoomLockManager
@@ -15,7 +15,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import new_id
 from roomkit_plugins.redis.config import RedisConfig
 from roomkit_plugins.redis.leases import MEMORY, Lease, Leases, RoomKeys
-from roomkit_plugins.redis.link import Link, Question
+from roomkit_plugins.redis.link import Link, Question, deadline_of_start
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.scripts import ACQUIRE, SCRIPTS
 from roomkit_plugins.redis.server import TROUBLE, Server
@@ -78,6 +78,15 @@ class RedisLockManager(RoomLockManager):
     def lost(self) -> int:
         """How many locks were lost while they were held."""
         return self._leases.lost
+
+    @override
+    async def open(self) -> Self:
+        question = self._link.ask("PING", deadline=deadline_of_start(self.config))
+        try:
+            await self._link.answer(question)
+        except TROUBLE as error:
+            raise LockLostError(f"no room can be locked: {self._server.explain(error)}") from error
+        return self
 
     @override
     def locked(self, room_id: str) -> AbstractAsyncContextManager[int]:

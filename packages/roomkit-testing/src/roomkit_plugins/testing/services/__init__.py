@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
+    from roomkit_plugins.testing.services.pgbouncer import PgBouncer as PgBouncer
     from roomkit_plugins.testing.services.postgres import PostgresDatabases as PostgresDatabases
     from roomkit_plugins.testing.services.postgres import PostgresServer as PostgresServer
     from roomkit_plugins.testing.services.processes import ServerProcess as ServerProcess
@@ -22,6 +23,7 @@ else:
         __name__,
         {
             "CutProxy": "tcp",
+            "PgBouncer": "pgbouncer",
             "PostgresDatabases": "postgres",
             "PostgresServer": "postgres",
             "RedisDatabase": "redis",

