@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -167,3 +173,81 @@ async def test_looking_for_work_does_not_read_what_others_hold(store: SQLiteStor
     many = await look()
     assert many[0] <= few[0] + 10
     assert many[1] <= few[1] * 1.3 + 50
+
+
+@pytest.fixture
+def doomed(path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Return what starts a worker in a process of its own, which holds a delivery of the room `doomed`."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        script = Path(__file__).with_name("doomed.py")
+        process = subprocess.Popen([sys.executable, script, path], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+async def test_the_work_of_a_killed_process_is_reclaimed_at_once(
+    path: Path, opener: Opener, doomed: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """Its lease would have run for an hour; the system says that it is dead, so nothing waits for that.
+
+    No lock file is left behind, neither of the dead nor of who leaves in good order.
+    """
+    process = await asyncio.to_thread(doomed)
+    process.kill()
+    process.wait()
+    store = opener()
+    successor = await store.open_lease(HOUR)
+    assert await store.find_claimable(successor) == ["doomed"]
+    assert [each.delivery.claims for each in await store.claim("doomed", successor)] == [1]
+    await store.close_lease(successor)
+    assert not list(path.parent.glob("*-worker-*"))
+
+
+async def test_a_worker_that_runs_reclaims_it_when_it_renews(
+    opener: Opener, doomed: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """Another process on the file needs no restart for it."""
+    process = await asyncio.to_thread(doomed)
+    store = opener()
+    successor = await store.open_lease(HOUR)
+    assert await store.find_claimable(successor) == []
+    process.kill()
+    process.wait()
+    assert await store.renew_lease(successor, HOUR)
+    assert await store.find_claimable(successor) == ["doomed"]
+
+
+async def test_a_process_that_lives_keeps_its_work(
+    opener: Opener, doomed: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """Paused or not: only its lease, which goes on, says until when."""
+    process = await asyncio.to_thread(doomed)
+    store = opener()
+    for _ in range(2):
+        successor = await store.open_lease(HOUR)
+        assert await store.renew_lease(successor, HOUR)
+        assert await store.find_claimable(successor) == []
+        process.send_signal(signal.SIGSTOP)
+
+
+async def test_a_worker_without_a_lock_file_is_not_taken_for_dead(
+    path: Path, opener: Opener, doomed: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """It may be of an older version, or the file was removed: then its lease has to run out."""
+    process = await asyncio.to_thread(doomed)
+    process.kill()
+    process.wait()
+    for file in path.parent.glob("*-worker-*"):
+        file.unlink()
+    store = opener()
+    successor = await store.open_lease(HOUR)
+    assert await store.find_claimable(successor) == []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from roomkit.abc.errors import StoreUnavailableError
 
-__all__ = ["make_private", "sync"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["lock_whole", "make_private", "sync"]
 
 
 def make_private(path: Path) -> None:
@@ -32,3 +36,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock_whole(descriptor: int) -> bool:
+    """Lock an open file for this descriptor alone; return False when another has it, or none can."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,7 +1,8 @@
 """Which workers are alive, by this machine's clock.
 
 Several processes on one machine read the same clock, but it may be set meanwhile. A lease that was
-found to have run out is deleted in the transaction that acts on it: no clock brings it back.
+found to have run out is deleted in the transaction that acts on it: no clock brings it back. One whose
+process has ended is deleted when the next worker starts, or renews its own; see `presence`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Set
 
+from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.sql import column
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "announced",
     "announcer",
     "close_lease",
+    "end_dead",
     "lasting",
     "listed",
     "open_lease",
@@ -44,20 +47,42 @@ def listed(channels: Collection[str] | None) -> str | None:
 
 
 def open_lease(
-    connection: sqlite3.Connection, worker: str, length: int, channels: str | None, now: Clock
+    connection: sqlite3.Connection,
+    worker: str,
+    length: int,
+    channels: str | None,
+    now: Clock,
+    presence: Presence,
 ) -> None:
-    """Begin a lease."""
+    """Begin a lease, and end those of processes that died."""
+    presence.announce(worker)
+    end_dead(connection, presence)
     connection.execute(
         "INSERT INTO leases (worker, renewed_at, length, channels) VALUES (?, ?, ?, ?)",
         (worker, now(), length, channels),
     )
 
 
+def end_dead(connection: sqlite3.Connection, presence: Presence) -> None:
+    """End the leases of processes that have certainly ended, so that their work can be reclaimed now."""
+    for worker in column(connection, "SELECT worker FROM leases", ()):
+        if presence.is_dead(worker):
+            connection.execute("DELETE FROM leases WHERE worker = ?", (worker,))
+
+
 def renew_lease(
-    connection: sqlite3.Connection, worker: str, length: int, channels: str | None, now: Clock
+    connection: sqlite3.Connection,
+    worker: str,
+    length: int,
+    channels: str | None,
+    now: Clock,
+    presence: Presence,
 ) -> bool:
     """Let a lease that is in force run on; False when it is not, and never will be again."""
+    presence.announce(worker)  # it lives here now, whichever process opened it
+    end_dead(connection, presence)
     if worker not in still_alive(connection, now):
+        presence.withdraw(worker)
         return False
     connection.execute(
         "UPDATE leases SET renewed_at = ?, length = ?, channels = coalesce(?, channels) WHERE worker = ?",

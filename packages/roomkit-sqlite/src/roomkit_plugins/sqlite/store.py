@@ -33,6 +33,7 @@ from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import Database
 from roomkit_plugins.sqlite.errors import translated
+from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
 
@@ -60,6 +61,7 @@ class SQLiteStore(ConversationStore):
         self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
         self._database = Database(self.config)
         self._records = CachedRooms(self.config.cached_rooms)
+        self._presence = Presence(self.config.path)
         self._clock = time.time
 
     def __repr__(self) -> str:
@@ -78,6 +80,7 @@ class SQLiteStore(ConversationStore):
     @override
     async def close(self) -> None:
         await self._database.close()
+        self._presence.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -491,22 +494,21 @@ class SQLiteStore(ConversationStore):
     @override
     async def open_lease(self, seconds: float, *, channels: Collection[str] | None = None) -> str:
         worker_id = new_id()
-        await self._write(
-            leases.open_lease, worker_id, leases.lasting(seconds), leases.listed(channels), self._now
-        )
+        length, listed = leases.lasting(seconds), leases.listed(channels)
+        await self._write(leases.open_lease, worker_id, length, listed, self._now, self._presence)
         return worker_id
 
     @override
     async def renew_lease(
         self, worker_id: str, seconds: float, *, channels: Collection[str] | None = None
     ) -> bool:
-        return await self._write(
-            leases.renew_lease, worker_id, leases.lasting(seconds), leases.listed(channels), self._now
-        )
+        length, listed = leases.lasting(seconds), leases.listed(channels)
+        return await self._write(leases.renew_lease, worker_id, length, listed, self._now, self._presence)
 
     @override
     async def close_lease(self, worker_id: str) -> None:
         await self._write(leases.close_lease, worker_id)
+        self._presence.withdraw(worker_id)
 
     @override
     async def find_claimable(
