@@ -22,7 +22,12 @@ from roomkit_plugins.testing.history import Recipient, Sending, assert_history, 
 from tests.workers import program
 from tests.workers.program import CARRIERS, WorkerOptions
 
-__all__ = ["House"]
+__all__ = ["KILLS", "LEASE", "SEED", "House"]
+
+KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
+"""How many kills a test does; `nox -s kill` does 200."""
+SEED = int(os.environ.get("ROOMKIT_KILL_SEED", "7"))
+LEASE = 1.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
@@ -62,12 +67,14 @@ class House:
         lease_seconds: float,
         seed: int,
         way: Mapping[str, Any] | None = None,
+        clock_spread: float = 0.0,
     ) -> None:
         self.store = store
         self.way = way or store
         """How workers come to the store: through something that cuts connections, maybe."""
         self.rooms = [f"room-{number}" for number in range(rooms)]
         self.lease_seconds = lease_seconds
+        self.clock_spread = clock_spread
         self.chance = random.Random(seed)
         self.acknowledged: dict[str, list[str]] = defaultdict(list)
         self.sent: dict[tuple[str, str], list[Sending]] = defaultdict(list)
@@ -82,14 +89,15 @@ class House:
 
     # -- workers ------------------------------------------------------------------------------
 
-    async def start(self) -> Worker:
-        """Start a worker and wait until it is at work."""
+    async def start(self, way: Mapping[str, Any] | None = None) -> Worker:
+        """Start a worker and wait until it is at work; `way` is how it alone comes to the store."""
         assert self._server is not None
         name = f"w{next(self._names)}"
         options = WorkerOptions(
             name=name,
             port=self._server.sockets[0].getsockname()[1],
-            store=self.way,
+            store=way or self.way,
+            clock_spread=self.clock_spread,
             lease_seconds=self.lease_seconds,
             seed=self.chance.getrandbits(32),
         )

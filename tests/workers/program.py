@@ -15,11 +15,14 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, override
 
 from roomkit import RoomKit
 from roomkit.abc.channel import Channel
+from roomkit.abc.clock import Clock
 from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
+from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelBinding, ChannelOutput, RetryPolicy
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
@@ -44,6 +47,8 @@ class WorkerOptions:
     store: Mapping[str, Any]
     lease_seconds: float
     seed: int
+    clock_spread: float = 0.0
+    """By how many seconds the worker's clock is wrong at most, in either direction; it jumps all the time."""
 
 
 class Wire:
@@ -77,6 +82,24 @@ class Wire:
                     waiting.set_result(None)
             else:
                 yield message
+
+
+class WrongClock(Clock):
+    """A clock that is set every few readings, by up to `spread` seconds in either direction."""
+
+    def __init__(self, spread: float, chance: random.Random) -> None:
+        self._spread = spread
+        self._chance = chance
+        self._set()
+
+    def _set(self) -> None:
+        self._ahead = timedelta(seconds=self._chance.uniform(-self._spread, self._spread))
+
+    @override
+    def now(self) -> datetime:
+        if self._chance.random() < 0.05:
+            self._set()
+        return utcnow() + self._ahead
 
 
 class Carrier(Channel):
@@ -140,7 +163,12 @@ async def _work(options: WorkerOptions) -> None:
     store, parts = build(options.store)
     quick = RetryPolicy(max_retries=5, base_delay_seconds=0.005)
     kit = RoomKit(
-        store=store, plugins=plugins, lease_seconds=options.lease_seconds, retry_policy=quick, **parts
+        store=store,
+        plugins=plugins,
+        lease_seconds=options.lease_seconds,
+        retry_policy=quick,
+        clock=WrongClock(options.clock_spread, chance) if options.clock_spread else None,
+        **parts,
     )
     kit.register_channel(RecordingChannel("person"))
     for name in CARRIERS:

@@ -6,43 +6,16 @@ The short run is part of the suite; `uv run nox -s kill` kills 200 times for eac
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roomkit_plugins.testing.services.postgres import PostgresServer
 from roomkit_plugins.testing.services.tcp import CutProxy
-from tests.workers.house import House
-
-KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
-SEED = int(os.environ.get("ROOMKIT_KILL_SEED", "7"))
-LEASE = 1.0
+from tests.workers.house import KILLS, LEASE, SEED, House
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + KILLS * 10)]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Any]:
-    """Return the description of an empty store of each kind."""
-    if request.param == "sqlite":
-        return {"sqlite": str(tmp_path / "rooms.db")}
-    return {"postgres": request.getfixturevalue("postgres_dsn")}
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Return what shows a verdict in the long run, whose point it is."""
-
-    def show(verdict: str) -> None:
-        if "ROOMKIT_KILLS" in os.environ:
-            with capsys.disabled():
-                sys.stdout.write(f"\n{verdict}\n")
-
-    return show
 
 
 async def test_workers_that_are_killed_at_any_instant(

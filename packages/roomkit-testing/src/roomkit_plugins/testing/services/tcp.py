@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, cast, override
 from urllib.parse import urlsplit, urlunsplit
@@ -17,7 +20,7 @@ _DEFAULT_PORTS = {"postgresql": 5432, "postgres": 5432, "redis": 6379, "http": 8
 
 
 class CutProxy:
-    """Forwards every connection to the server of a URL, until it is told to cut, hold or refuse.
+    """Forwards every connection to the server of a URL, until it is told to cut, hold, refuse or be slow.
 
     An asynchronous context manager; `url` is the server's URL through the proxy. It runs on the
     event loop of the test, and its commands take effect at once.
@@ -36,6 +39,8 @@ class CutProxy:
         self._answer_is_lost = False
         self.port = 0
         self.held = False
+        self.delay = 0.0
+        """Seconds that whatever passes takes, in each direction."""
         self.connections = 0
         """How many connections there were."""
         self.requests = 0
@@ -231,6 +236,8 @@ class _Side(asyncio.Protocol):
         self._link = link
         self._transport: asyncio.Transport | None = None
         self._is_over = False
+        self._late: deque[Callable[[], None]] = deque()  # bound: what passes within the proxy's delay
+        self._last_due = 0.0
         self.is_finished = False
         """Whether it has said that it says no more."""
 
@@ -264,10 +271,33 @@ class _Side(asyncio.Protocol):
         self._link.closed(self)
 
     def write(self, data: bytes) -> None:
+        self._after_delay(partial(self._write, data))
+
+    def write_eof(self) -> None:
+        self._after_delay(self._write_eof)
+
+    def close(self) -> None:
+        self._after_delay(self._close)
+
+    def _after_delay(self, step: Callable[[], None]) -> None:
+        """Do a step once the proxy's delay is over, and after all earlier ones."""
+        delay = self._link.proxy.delay
+        if not delay and not self._late:
+            step()
+            return
+        loop = asyncio.get_running_loop()
+        self._last_due = max(self._last_due, loop.time() + delay)
+        self._late.append(step)
+        loop.call_at(self._last_due, self._take_step)
+
+    def _take_step(self) -> None:
+        self._late.popleft()()
+
+    def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def write_eof(self) -> None:
+    def _write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
 
@@ -280,7 +310,7 @@ class _Side(asyncio.Protocol):
         else:
             transport.pause_reading()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
