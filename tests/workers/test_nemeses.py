@@ -37,7 +37,7 @@ async def test_clocks_that_differ_between_workers_and_jump(
 
 
 async def test_a_database_that_is_slow_and_not_dead(postgres_dsn: str, report: Callable[[str], None]) -> None:
-    """A fifth of a lease for each round trip, then two of them: what is late is not lost, and not made twice."""
+    """A fifth of a lease for each round trip, then two of them: nothing is lost, and nothing made twice."""
     async with CutProxy(postgres_dsn) as proxy:
         way = {"postgres": proxy.url}
         house = House({"postgres": postgres_dsn}, rooms=4, lease_seconds=LEASE, seed=SEED + 5, way=way)

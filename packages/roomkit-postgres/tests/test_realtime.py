@@ -165,7 +165,7 @@ async def test_after_a_restart_the_subscriptions_go_on(
 
 async def test_without_a_server_the_publisher_is_told(proxy: CutProxy, backends: RealtimeMaker) -> None:
     """In time; and it works again when the server does."""
-    backend = backends(proxy.url, acquire_timeout=0.1)
+    backend = backends(proxy.url, acquire_timeout=0.5)
     await proxy.refuse()
     with pytest.raises(StoreUnavailableError, match="can be reached"):
         await backend.publish("topic", signal())

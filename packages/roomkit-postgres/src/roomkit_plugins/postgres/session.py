@@ -44,8 +44,6 @@ SELECT pg_backend_pid() AS pid, current_schema() AS schema, current_setting('{_M
     ORDER BY place
 ) AS settings
 """
-_PID = "SELECT pg_backend_pid()"
-"""A pooler gives its clients numbers of its own at the start."""
 _NO_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What a statement meets that was prepared in another session."""
 
@@ -80,8 +78,9 @@ async def connect(
     try:
         async with asyncio.timeout(config.connect_timeout):
             mark = mark or new_id()
-            await _set_up(config, connection, settings, mark)
-            if suspects_pooler and connection.get_server_pid() != await connection.fetchval(_PID):
+            pid = await _set_up(config, connection, settings, mark)
+            # A pooler gives its clients process ids of its own at the start.
+            if suspects_pooler and connection.get_server_pid() != pid:
                 await _check_pooler(config, mark)
     except BaseException:
         connection.terminate()
@@ -102,7 +101,8 @@ def shared_session(where: str) -> StoreAccessError:
 
 async def _set_up(
     config: PostgresConfig, connection: Connection, settings: Mapping[str, str], mark: str
-) -> None:
+) -> int:
+    """Make the session ours, and return its process id."""
     _check_version(config, connection)
     asked = {"search_path": config.schema_name, **settings}
     names = list(asked)
@@ -117,6 +117,7 @@ async def _set_up(
     if (now["pid"], now["mark"]) != (found["pid"], mark):
         raise shared_session(config.where)
     _check_settings(config, names, [value for (value,) in made], now)
+    return int(now["pid"])
 
 
 def _check_version(config: PostgresConfig, connection: Connection) -> None:

@@ -18,10 +18,12 @@ from roomkit.abc.errors import (
     RoomKitError,
     StoreBusyError,
     StoreClosedError,
+    StoreCorruptError,
     StoreSchemaError,
     StoreUnavailableError,
 )
 from roomkit_plugins.sqlite.config import SQLiteConfig
+from roomkit_plugins.sqlite.damage import dropped_commits
 from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.files import make_private
 from roomkit_plugins.sqlite.schema import migrate, version_of
@@ -315,6 +317,7 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bo
         connection.execute("PRAGMA query_only = ON")
         return
     version_of(connection, config.path)  # refused, if it must be, before anything is changed
+    _check_log(connection, config)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StoreUnavailableError(
@@ -325,6 +328,20 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bo
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # what was erased is not left in the file's free space
     migrate(connection, config.path)
+
+
+def _check_log(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
+    """Refuse a log that was damaged, if each commit was synced to it before the next."""
+    dropped = dropped_commits(config.path) if config.synchronous == "full" else 0
+    if dropped > 1:
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # it would drop the log
+        raise StoreCorruptError(
+            f"the log of the store {str(config.path)!r} is damaged before its end, and commits that were "
+            "synced would be dropped; nothing was changed: restore a backup, or copy the file and its -wal "
+            'and open it once with synchronous="normal" to continue without them'
+        )
+    if dropped:  # one that a loss of power tore: the log begins again, so that it is not counted twice
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _transact(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
