@@ -37,7 +37,11 @@ _MARK = "roomkit.session"
 OURS = f"current_setting('{_MARK}', true) = "
 """The start of a condition that holds on the session with the mark that follows."""
 
-_SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS asked (name, value)"
+# The mark comes last: a session that has one already is left as it is, and no row comes back.
+_SET = f"""
+SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS asked (name, value)
+WHERE coalesce(current_setting('{_MARK}', true), '') = ''
+"""
 _LOOK = f"""
 SELECT pg_backend_pid() AS pid, current_schema() AS schema, current_setting('{_MARK}', true) AS mark, ARRAY(
     SELECT current_setting(name, true) FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place)
@@ -107,14 +111,11 @@ async def _set_up(
     asked = {"search_path": config.schema_name, **settings}
     names = list(asked)
     try:
-        found = await connection.fetchrow(_LOOK, names)
-        if found["mark"]:
-            raise shared_session(config.where)
         made = await connection.fetch(_SET, [*names, _MARK], [*asked.values(), mark])
         now = await connection.fetchrow(_LOOK, names)
     except _NO_STATEMENT as error:
         raise shared_session(config.where) from error
-    if (now["pid"], now["mark"]) != (found["pid"], mark):
+    if not made or now["mark"] != mark:
         raise shared_session(config.where)
     _check_settings(config, names, [value for (value,) in made], now)
     return int(now["pid"])
