@@ -195,6 +195,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import SourceStatus as SourceStatus
     from roomkit.models.enums import TaskStatus as TaskStatus
     from roomkit.models.enums import Visibility as Visibility
+    from roomkit.models.escaping import printable as printable
     from roomkit.models.event import SYSTEM_CHANNEL_ID as SYSTEM_CHANNEL_ID
     from roomkit.models.event import Amendment as Amendment
     from roomkit.models.event import ChannelData as ChannelData
@@ -210,7 +211,6 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
-    from roomkit.models.printable import printable as printable
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -814,7 +814,7 @@ HOMES = {
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
     "pause_before": "roomkit.abc.retry",
-    "printable": "roomkit.models.printable",
+    "printable": "roomkit.models.escaping",
     "retry_with_backoff": "roomkit.abc.retry",
     "run_virtual": "roomkit_plugins.testing",
     "sees": "roomkit.models.visibility",

@@ -9,7 +9,7 @@ import pytest
 
 from roomkit.abc.errors import CloseError, ErrorCode, InvalidInputError, ProviderError, RoomNotFoundError
 from roomkit.abc.log import Quoted, get_logger
-from roomkit.models.printable import printable
+from roomkit.models.escaping import printable
 
 HOSTILE = "x\n2026-11-29 CRITICAL auth: forged\r\x1b[2J\x9b2J\x00\x7f\u202e\u2066\u2028\ud83d"
 SAID = "my card is 4111"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from roomkit.models.printable import printable
+from roomkit.models.escaping import printable
 from roomkit_plugins.cli.terminal import CommandError, Terminal, complain
 
 __all__ = ["Intent", "add_confirmation", "confirmed", "counted"]

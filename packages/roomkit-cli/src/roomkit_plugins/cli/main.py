@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        from roomkit.models.printable import printable
+        from roomkit.models.escaping import printable
 
         super().error(printable(message))
 
@@ -112,7 +112,7 @@ def _configure(command: Command) -> Callable[[argparse.ArgumentParser], None]:
 def _log_to_stderr(verbose: bool) -> None:
     import logging
 
-    from roomkit.models.printable import printable
+    from roomkit.models.escaping import printable
 
     class Escaping(logging.Formatter):
         """For the loggers of other libraries too."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from roomkit.models.printable import printable
+from roomkit.models.escaping import printable
 
 __all__ = ["CommandError", "Terminal", "complain", "json_line", "report_error", "report_traceback"]
 

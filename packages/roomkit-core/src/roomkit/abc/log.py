@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, override
 
 from roomkit.abc.errors import ProviderError, RoomKitError
-from roomkit.models.printable import printable
+from roomkit.models.escaping import printable
 
 __all__ = ["Quoted", "get_logger"]
 

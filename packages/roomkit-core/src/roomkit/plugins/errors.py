@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roomkit.abc.errors import RoomKitError
-from roomkit.models.printable import printable
+from roomkit.models.escaping import printable
 
 
 class PluginError(RoomKitError):
