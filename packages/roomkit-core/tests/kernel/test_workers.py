@@ -27,7 +27,8 @@ from roomkit.models.delivery import DeliveryStatus, ProviderResult
 from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomStatus
 from roomkit.models.hook import HookResult
 from roomkit.models.room import RoomTimers
-from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from roomkit.models.telemetry import Attr, SpanKind
+from roomkit_plugins.testing import MockTelemetryProvider, RecordingChannel, ScriptedIntelligence
 
 pytestmark = pytest.mark.virtual_time
 
@@ -178,6 +179,42 @@ async def test_what_a_killed_worker_had_begun_is_finished_by_another(house: Hous
     assert {row.state for row in after.values()} == {SENT}
     assert {row.claims for row in after.values()} == {1}
     assert {row.holder for row in after.values()} == {None}
+
+
+async def test_what_another_worker_finishes_is_in_the_same_trace(house: House) -> None:
+    """Deliveries, an agent's turn and answer, observers: below the broadcast of the killed one."""
+    providers = [MockTelemetryProvider(), MockTelemetryProvider()]
+    first, second = (house.worker(telemetry=provider) for provider in providers)
+    await first.open()
+    seen = second.observe(HookTrigger.AFTER_BROADCAST, name="watch")
+    first.observe(HookTrigger.AFTER_BROADCAST, name="watch")
+    for stage, attach, delay in ((first, True, 3600), (second, False, 0)):
+        await add(stage, "alice", attach=attach)
+        await add(stage, "bob", attach=attach, delay=delay)
+        bot = ScriptedIntelligence("bot", ["an answer"], delay=delay)
+        await (stage.join(bot) if attach else asyncio.sleep(0))
+        if not attach:
+            stage.kit.register_channel(bot)
+        await stage.kit.start()
+    await first.say("one", wait="committed")
+    (broadcast,) = (span for span in providers[0].spans if span.kind is SpanKind.BROADCAST)
+    await house.kill(first)
+    await asyncio.sleep(LEASE * 4)
+    spans = {span.id: span for span in (*providers[0].spans, *providers[1].spans)}
+    work = [span for span in providers[1].spans if span.kind is not SpanKind.STORE_QUERY]
+
+    def is_below(span: Any) -> bool:
+        while span.id != broadcast.id:
+            if span.parent_id is None:
+                return False
+            span = spans[span.parent_id]
+        return True
+
+    assert [text_of(event.content) for event in seen] == ["an answer", "one"]
+    assert {span.channel_id for span in work if span.kind is SpanKind.DELIVERY} == {"alice", "bob", "bot"}
+    assert sum(span.kind is SpanKind.HOOK_ASYNC for span in work) == 2
+    assert all(is_below(span) for span in work)
+    assert {span.attributes[Attr.TRACE_ID] for span in work} == {broadcast.attributes[Attr.TRACE_ID]}
 
 
 async def test_a_worker_that_is_started_again_finishes_its_own_work(house: House, two: Any) -> None:

@@ -26,7 +26,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, ProviderResult
 from roomkit.models.event import RoomEvent
 from roomkit.models.realtime import EphemeralEvent
-from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
+from roomkit_plugins.testing import MockSMSProvider, MockTelemetryProvider, RecordingChannel
 from roomkit_plugins.testing.contracts import (
     ChannelContract,
     RealtimeBackendContract,
@@ -223,6 +223,13 @@ class WaitsForSubscribers(InMemoryRealtime):
 class LogsEverything(ConsoleTelemetryProvider):
     def set_attribute(self, span_id: str, key: str, value: Any) -> None:
         __import__("logging").getLogger("roomkit.telemetry").info("%s=%s", key, value)
+
+
+@planted(TelemetryProviderContract, "test_the_id_of_a_span_can_travel")
+class NumbersSpans(MockTelemetryProvider):
+    def start_span(self, *args: Any, **details: Any) -> str:
+        super().start_span(*args, **details)
+        return f"span-{len(self.spans)}"
 
 
 @planted(SMSProviderContract, "test_a_sent_message_has_the_vendors_id", "test_many_rooms_send_at_once")

@@ -33,7 +33,7 @@ THINKING_PREVIEW = 1000
 class Signals:
     """Tells of one turn of one agent in one room; tells nobody without services."""
 
-    __slots__ = ("_channel_id", "_loop_id", "_room_id", "_services", "round")
+    __slots__ = ("_channel_id", "_loop_id", "_request", "_room_id", "_services", "round")
 
     def __init__(
         self, services: ChannelServices | None, *, room_id: str, channel_id: str, loop_id: str
@@ -42,6 +42,7 @@ class Signals:
         self._room_id = room_id
         self._channel_id = channel_id
         self._loop_id = loop_id
+        self._request: str | None = None
         self.round = 0
 
     async def tool_started(self, use: ToolUse) -> None:
@@ -83,7 +84,8 @@ class Signals:
             Attr.LLM_STREAMING: streaming,
             Attr.LLM_TOOL_COUNT: tools,
         }
-        return self._open(SpanKind.LLM_GENERATE, SpanKind.LLM_GENERATE.value, attributes)
+        self._request = self._open(SpanKind.LLM_GENERATE, SpanKind.LLM_GENERATE.value, attributes)
+        return self._request
 
     def generation_ended(self, span: str | None, usage: Mapping[str, int], error: str | None) -> None:
         """Close the span of one request, with the tokens it took."""
@@ -102,19 +104,26 @@ class Signals:
             telemetry.record_metric("roomkit.llm.ttfb_ms", milliseconds, unit="ms")
 
     def tool_opened(self, use: ToolUse) -> str | None:
-        """Open the span of one call."""
-        return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", {})
+        """Open the span of one call, below the request that the model made it in."""
+        return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", {}, self._request)
 
     def tool_closed(self, span: str | None, error: str | None) -> None:
         """Close the span of one call."""
         self._close(span, {}, error)
 
-    def _open(self, kind: SpanKind, name: str, attributes: Mapping[str, Any]) -> str | None:
+    def _open(
+        self, kind: SpanKind, name: str, attributes: Mapping[str, Any], parent_id: str | None = None
+    ) -> str | None:
         services = self._services
         if services is None or not services.telemetry.enabled:
             return None
         return services.telemetry.start_span(
-            kind, name, attributes=attributes, room_id=self._room_id, channel_id=self._channel_id
+            kind,
+            name,
+            parent_id=parent_id,
+            attributes=attributes,
+            room_id=self._room_id,
+            channel_id=self._channel_id,
         )
 
     def _close(self, span: str | None, attributes: Mapping[str, Any], error: str | None) -> None:

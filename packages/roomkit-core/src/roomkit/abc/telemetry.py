@@ -37,7 +37,12 @@ class TelemetryProvider(ABC):
         session_id: str | None = None,
         channel_id: str | None = None,
     ) -> str:
-        """Open a span; return its id. Message text is never among the attributes."""
+        """Open a span; return its id, 16 hexadecimal digits, as W3C Trace Context has them.
+
+        `parent_id` may be of another process, where the message came from; the attribute `trace_id`
+        (32 hexadecimal digits) is the same for all that follows from one message. Message text is
+        never among the attributes.
+        """
 
     @abstractmethod
     def end_span(

@@ -67,6 +67,7 @@ class Run:
         "pending",
         "record",
         "resumed",
+        "span",
         "targets",
         "unrecorded",
     )
@@ -85,6 +86,8 @@ class Run:
         """Whether other deliveries of the event are another worker's, or have to be claimed first."""
         self.resumed = False
         """Whether its deliveries were claimed: the rest of what follows from the event is not its matter."""
+        self.span: str | None = None
+        """The span of its broadcast, which ends with it; None on a worker that did not commit it."""
         self.alarm_id: str | None = None
         """The alarm that has the observers run if this worker does not come to it."""
         self.finished: list[Delivery] = []  # bound: the event's targets

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from roomkit.kernel.deadline import Deadline
     from roomkit.kernel.lanes import Job
     from roomkit.kernel.parts import Parts
+    from roomkit.kernel.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelBinding, ChannelOutput
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Deliverer", "Outcome", "as_provider_error", "error_of", "row"]
+__all__ = ["Deliverer", "Outcome", "as_provider_error", "delivery_span", "error_of", "note_outcome", "row"]
 
 
 class Outcome:
@@ -135,8 +137,8 @@ class Deliverer:
                 outcome.attempts += 1
                 outer = deadline.enter(settings.delivery_timeout)
                 try:
-                    if self._parts.telemetry.enabled:
-                        output = await self._traced(event, channel, binding, context)
+                    if self._parts.tracing is not None:
+                        output = await self._traced(self._parts.tracing, event, channel, binding, context)
                     else:
                         output = await channel.deliver(event, binding, context)
                     _take(output, outcome)
@@ -173,17 +175,18 @@ class Deliverer:
             await asyncio.sleep(pause_before(retry, policy, error))
             retry += 1
 
+    @staticmethod
     async def _traced(
-        self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RoomContext
+        tracing: ConfiguredTelemetry,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
     ) -> ChannelOutput:
-        with self._parts.telemetry.span(
-            SpanKind.DELIVERY,
-            "framework.delivery",
-            room_id=event.room_id,
-            channel_id=channel.channel_id,
-            attributes={Attr.DELIVERY_CHANNEL_TYPE: str(channel.channel_type)},
-        ):
-            return await channel.deliver(event, binding, context)
+        with delivery_span(tracing, binding, channel.provider_name) as span:
+            output = await channel.deliver(event, binding, context)
+            note_outcome(tracing, span, output)
+            return output
 
     def _throttle(self, event: RoomEvent, channel: Channel, binding: ChannelBinding, seconds: float) -> int:
         """Have all sends under the pace key wait as long as the vendor asks; return how many went well."""
@@ -200,6 +203,40 @@ class Deliverer:
             breaker.record_abandoned()
         elif breaker.record_failure():
             self._parts.events.emit("circuit_breaker_opened", channel_id=channel.channel_id)
+
+
+@contextmanager
+def delivery_span(
+    tracing: ConfiguredTelemetry, binding: ChannelBinding, provider: str | None
+) -> Iterator[str]:
+    """Put a span around one attempt of a delivery, or a turn of an agent; it says whether it went well."""
+    with tracing.span(
+        SpanKind.DELIVERY,
+        SpanKind.DELIVERY.value,
+        room_id=binding.room_id,
+        channel_id=binding.channel_id,
+        attributes={
+            Attr.DELIVERY_CHANNEL_TYPE: str(binding.channel_type),
+            **({} if provider is None else {Attr.PROVIDER: provider}),
+        },
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            code = error.error_code.value if isinstance(error, ProviderError) else type(error).__name__
+            tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, False)
+            tracing.set_attribute(span, Attr.DELIVERY_ERROR, code)
+            raise
+
+
+def note_outcome(tracing: ConfiguredTelemetry, span: str, output: ChannelOutput) -> None:
+    """Say in a delivery's span what its channel returned."""
+    result = output.provider_result
+    tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, result is None or result.success)
+    if result is not None and result.provider_message_id is not None:
+        tracing.set_attribute(span, Attr.DELIVERY_MESSAGE_ID, result.provider_message_id)
+    if result is not None and not result.success:
+        tracing.set_attribute(span, Attr.DELIVERY_ERROR, _code_of(result).value)
 
 
 def _fits(content: EventContent, binding: ChannelBinding) -> bool:

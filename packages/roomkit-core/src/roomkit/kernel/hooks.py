@@ -157,8 +157,10 @@ class HookEngine:
         kind = SpanKind.HOOK_SYNC if hook.trigger in GATES else SpanKind.HOOK_ASYNC
         attributes = {Attr.HOOK_NAME: hook.name, Attr.HOOK_TRIGGER: str(hook.trigger)}
         room_id = _room_of(context)
-        with telemetry.span(kind, f"{kind}.{hook.name}", attributes=attributes, room_id=room_id):
-            return await hook.fn(payload, context)
+        with telemetry.span(kind, f"{kind}.{hook.name}", attributes=attributes, room_id=room_id) as span:
+            result = await hook.fn(payload, context)
+            telemetry.set_attribute(span, Attr.HOOK_RESULT, getattr(result, "action", "done"))
+            return result
 
     # -- registration -------------------------------------------------------------------------
 

@@ -26,10 +26,12 @@ from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigge
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.session_event import SessionStartedEvent
-from roomkit.models.telemetry import SpanKind
+from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from roomkit.abc.channel import Channel
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.abc.store import RoomRecord
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.rooms import Rooms
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.signals import Signals
+    from roomkit.kernel.tracing import ConfiguredTelemetry
 
 __all__ = ["Inbound", "Wait"]
 
@@ -85,11 +88,19 @@ class Inbound:
             retry_after = self._parts.limiter.delay(("inbound", message.channel_id), limit)
             return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
         message = _admitted(message)
-        telemetry = self._parts.telemetry
-        if not telemetry.enabled:
+        tracing = self._parts.tracing
+        if tracing is None:
             return await self._in_time(message, channel, room_id, wait, make_room)
-        with telemetry.span(SpanKind.INBOUND_PIPELINE, "framework.inbound", channel_id=message.channel_id):
-            return await self._in_time(message, channel, room_id, wait, make_room)
+        with tracing.span(
+            SpanKind.INBOUND_PIPELINE,
+            SpanKind.INBOUND_PIPELINE.value,
+            room_id=room_id,
+            channel_id=message.channel_id,
+        ) as span:
+            result = await self._in_time(message, channel, room_id, wait, make_room)
+            if room_id is None and result.event is not None:
+                tracing.set_attribute(span, Attr.ROOM_ID, result.event.room_id)
+            return result
 
     async def _in_time(
         self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool
@@ -153,9 +164,12 @@ class Inbound:
     # -- route --------------------------------------------------------------------------------
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
-        found = await self.router.route(
+        routing = self.router.route(
             message.channel_id, channel.channel_type, message.sender_id, message=message
         )
+        if self._parts.tracing is not None:
+            routing = self._traced_route(self._parts.tracing, message, routing)
+        found = await routing
         if found is None and self._parts.events.wants("routing_ambiguous"):
             others = await self._parts.store.find_room_ids_by_channel(message.channel_id, limit=1)
             if others:
@@ -163,6 +177,15 @@ class Inbound:
                     "routing_ambiguous", channel_id=message.channel_id, sender_id=message.sender_id
                 )
         return found
+
+    async def _traced_route(
+        self, tracing: ConfiguredTelemetry, message: InboundMessage, routing: Awaitable[str | None]
+    ) -> str | None:
+        with tracing.span(SpanKind.ROUTE, SpanKind.ROUTE.value, channel_id=message.channel_id) as span:
+            found = await routing
+            if found is not None:
+                tracing.set_attribute(span, Attr.ROOM_ID, found)
+            return found
 
     # -- parse and identify -------------------------------------------------------------------
 

@@ -192,12 +192,14 @@ class RoomKit:
         self._hooks = HookEngine(supervisor, self._hook_failure)
         self._events = FrameworkEvents(supervisor, clock)
         channels: dict[str, Channel] = {}  # bound: those registered
+        measured = _telemetry(telemetry, self._hooks)
         self._parts = parts = Parts(
             settings=settings,
             store=store,
             locks=locks,
             realtime=realtime or store.make_realtime() or InMemoryRealtime(),
-            telemetry=_telemetry(telemetry, self._hooks),
+            telemetry=measured,
+            tracing=measured if isinstance(measured, ConfiguredTelemetry) and measured.enabled else None,
             transcoder=transcoder or DefaultContentTranscoder(),
             clock=clock,
             supervisor=supervisor,
@@ -209,7 +211,9 @@ class RoomKit:
         parts.ledger = Ledger(parts)
         parts.alarms = Alarms(parts)
         self._settling = Settling(parts)
-        self._lanes = Lanes(supervisor, parts.lease, settings.max_lane_backlog)
+        self._lanes = Lanes(
+            supervisor, parts.lease, settings.max_lane_backlog, traced=parts.tracing is not None
+        )
         self._writer = Writer(parts, self._lanes, self._settling)
         self._takeover = Takeover(parts, self._writer, self._lanes, self._settling)
         self._writer.takeover = self._takeover
@@ -1390,12 +1394,11 @@ class RoomKit:
 
 
 def _telemetry(given: TelemetryProvider | TelemetryConfig | None, hooks: HookEngine) -> TelemetryProvider:
-    if isinstance(given, TelemetryConfig):
-        provider: TelemetryProvider = ConfiguredTelemetry(given.provider or NoopTelemetryProvider(), given)
-        hooks.trace_with(provider, given.suppressed_hook_triggers)
-        return provider
-    provider = given or NoopTelemetryProvider()
-    hooks.trace_with(provider, TelemetryConfig().suppressed_hook_triggers)
+    config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
+    provider = config.provider or NoopTelemetryProvider()
+    if not isinstance(provider, ConfiguredTelemetry):
+        provider = ConfiguredTelemetry(provider, config)
+    hooks.trace_with(provider, config.suppressed_hook_triggers)
     return provider
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.scope import Work
+from roomkit.kernel.tracing import under
 from roomkit.models.enums import DoubleText
 
 if TYPE_CHECKING:
@@ -159,8 +160,12 @@ class Lane:
                         worker.abandon(queue.popleft())
                         continue
                 job = self.busy = queue.popleft()
-                if job.target.is_agent and job.recipient is None:
+                answering = job.target.is_agent and job.recipient is None
+                if answering:
                     job = await self._gather(job)
+                if self._owner.traced:
+                    await self._traced(job, answering)
+                elif answering:
                     await worker.answer(job, self)
                 else:
                     await worker.deliver(job, self)
@@ -176,6 +181,12 @@ class Lane:
                 worker.abandon(queue.popleft())
             self.working = False
             self._owner.forget(self)
+
+    async def _traced(self, job: Job, answering: bool) -> None:
+        """Carry the job out at its event's place in the trace: the lane has those of many."""
+        worker = self._owner.worker
+        with under(job.run.event.trace_parent):
+            await (worker.answer(job, self) if answering else worker.deliver(job, self))
 
     async def _gather(self, job: Job) -> Job:
         """Return the job to answer: with FOLD and INTERRUPT the last of those that wait."""
@@ -214,8 +225,9 @@ class Lane:
 class Lanes:
     """All lanes with work; an idle binding has none."""
 
-    def __init__(self, supervisor: Supervisor, lease: Lease, max_backlog: int) -> None:
+    def __init__(self, supervisor: Supervisor, lease: Lease, max_backlog: int, *, traced: bool) -> None:
         self.supervisor = supervisor
+        self.traced = traced
         self.lease = lease
         self.worker: Worker  # set by the kit: the worker needs the writer, which needs the lanes
         self._max_backlog = max_backlog

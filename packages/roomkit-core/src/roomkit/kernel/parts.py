@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.lease import Lease
     from roomkit.kernel.ledger import Ledger
     from roomkit.kernel.supervisor import Supervisor
+    from roomkit.kernel.tracing import ConfiguredTelemetry
 
 __all__ = ["Parts", "Settings"]
 
@@ -61,6 +62,8 @@ class Parts:
     locks: RoomLockManager
     realtime: RealtimeBackend
     telemetry: TelemetryProvider
+    tracing: ConfiguredTelemetry | None
+    """The telemetry while it is on; None is the whole price of having none."""
     transcoder: ContentTranscoder
     clock: Clock
     supervisor: Supervisor

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from typing import Self
 
+from roomkit.kernel.tracing import position
+
 __all__ = ["Work", "gate_of", "working_for"]
 
 
@@ -65,9 +67,10 @@ def _active(work: Work | None) -> Work | None:
 
 
 def outside() -> Context:
-    """Return a copy of the present context that belongs to no room's work."""
+    """Return a copy of the present context that belongs to no room's work, and to no trace."""
     context = copy_context()
     context.run(_current.set, None)
+    context.run(position.set, None)
     return context
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.kernel.alarms import Answer
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import Work, innermost_gate
+from roomkit.kernel.tracing import under
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent
 from roomkit.models.enums import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.cascade import Run
     from roomkit.kernel.parts import Parts
+    from roomkit.kernel.tracing import ConfiguredTelemetry
     from roomkit.models.alarm import Alarm
     from roomkit.models.delivery import Delivery
     from roomkit.models.task import Observation, Task
@@ -88,8 +90,9 @@ class Settling:
         # nothing waits; the stack is not to grow with that.
         self._nesting += 1
         try:
+            tracing = self._parts.tracing
             self._parts.supervisor.start(
-                self._settle(run),
+                self._settle(run) if tracing is None else self._traced(run, tracing),
                 f"settling of event {run.event.id}",
                 eager=self._nesting <= _DEEPEST_NESTING,
             )
@@ -125,6 +128,15 @@ class Settling:
     async def _record(self, run: Run) -> None:
         rows, run.unrecorded = run.unrecorded, []
         await self._parts.ledger.ended(rows)
+
+    async def _traced(self, run: Run, tracing: ConfiguredTelemetry) -> None:
+        """Settle at the event's place in its trace, and end its broadcast."""
+        with under(run.event.trace_parent):
+            try:
+                await self._settle(run)
+            finally:
+                if run.span is not None:
+                    tracing.end_span(run.span)
 
     async def _settle(self, run: Run) -> None:
         parts, event = self._parts, run.event
@@ -173,7 +185,8 @@ class Settling:
         record = await store.load(event.room_id, recent=RECENT_EVENTS)
         if record is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
             shown = event.without_former_contents()
-            await self.observe(HookTrigger.AFTER_BROADCAST, shown, record, Cascade(), event.source)
+            with under(event.trace_parent):
+                await self.observe(HookTrigger.AFTER_BROADCAST, shown, record, Cascade(), event.source)
         return Answer(None, changed=True)
 
     async def observe(

@@ -14,13 +14,22 @@ from roomkit.abc.errors import (
     StoreLockedError,
     StoreUnavailableError,
 )
-from roomkit.kernel.deliver import Deliverer, Outcome, as_provider_error, error_of, row
+from roomkit.kernel.deliver import (
+    Deliverer,
+    Outcome,
+    as_provider_error,
+    delivery_span,
+    error_of,
+    note_outcome,
+    row,
+)
 from roomkit.kernel.lanes import Undone
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 from roomkit.models.steering import InjectMessage
+from roomkit.models.telemetry import Attr
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
@@ -71,7 +80,12 @@ class LaneWorker:
         recipient.commit(job.run.event)
         outer = lane.deadline.enter(self._parts.settings.delivery_timeout)
         try:
-            output = await recipient.task
+            if self._parts.tracing is None:
+                output = await recipient.task
+            else:
+                with delivery_span(self._parts.tracing, job.target.binding, outcome.provider) as span:
+                    output = await recipient.task
+                    note_outcome(self._parts.tracing, span, output)
         except asyncio.CancelledError as cancelled:
             if not lane.deadline.disturbed:
                 return outcome.failed(error_of(as_provider_error(cancelled)))
@@ -174,8 +188,14 @@ class LaneWorker:
             await context.fill()
         outcome.provider = channel.provider_name
         outcome.attempts = 1
-        output = await channel.on_event(event, binding, context)
-        await self._answers.take(output, job, binding, record)
+        if self._parts.tracing is None:
+            output = await channel.on_event(event, binding, context)
+            await self._answers.take(output, job, binding, record)
+            return
+        with delivery_span(self._parts.tracing, binding, outcome.provider) as span:
+            output = await channel.on_event(event, binding, context)
+            await self._answers.take(output, job, binding, record)
+            self._parts.tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, True)
 
     async def _failed(self, job: Job, error: Exception, outcome: Outcome) -> None:
         """Tell an agent's failure to whoever waits, whoever watches, and the ledger."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -28,11 +28,13 @@ from roomkit.kernel.permissions import amends, may_amend, may_speak, may_write, 
 from roomkit.kernel.plan import Target, recipients
 from roomkit.kernel.scope import Work, gate_of
 from roomkit.kernel.supervisor import Interrupted
+from roomkit.kernel.tracing import under
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import ChannelCategory, EventStatus, HookTrigger, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.task import Observation, Task
+from roomkit.models.telemetry import SpanKind
 from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.streams import Recipient
     from roomkit.kernel.takeover import Takeover
+    from roomkit.kernel.tracing import ConfiguredTelemetry
     from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.hook import InjectedEvent
@@ -228,7 +231,10 @@ class Writer:
         )
 
     async def _load(self, room_id: str, key: str | None) -> RoomRecord:
-        record = await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=key)
+        loading = self._parts.store.load(room_id, recent=RECENT_EVENTS, key=key)
+        if self._parts.tracing is not None:
+            loading = self._parts.tracing.stored("load", "rooms", loading)
+        record = await loading
         if record is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
         return record
@@ -349,21 +355,37 @@ class Writer:
                     answerable=draft.answerable,
                 )
         injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
-        commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
+        span: str | None = None
+        if parts.tracing is not None and not draft.lifecycle:
+            span, event, injected = _broadcast(parts.tracing, event, injected)
+        try:
+            commit = self._assemble(record, version, draft, event, block, targets, injected, verdict)
+        except Exception as error:
+            self._broken_off(span, error)
+            raise
         commit.fence = fence
         parts.ledger.ride(commit)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         deadline.close()
+        work = parts.store.commit(commit)
+        if parts.tracing is not None:
+            work = _traced_commit(parts.tracing, event, work)
         try:
-            committed = await parts.supervisor.complete(parts.store.commit(commit), "commit")
+            committed = await parts.supervisor.complete(work, "commit")
         except Interrupted as interrupted:
-            self._follow(record, draft, commit, interrupted.result, block, targets, injected, after)
+            self._follow(record, draft, commit, interrupted.result, block, targets, injected, after, span)
             raise
         except BaseException as error:
+            self._broken_off(span, error)
             parts.ledger.put_back(commit)
             parts.lease.doubt(error)
             raise
-        return self._follow(record, draft, commit, committed, block, targets, injected, after)
+        return self._follow(record, draft, commit, committed, block, targets, injected, after, span)
+
+    def _broken_off(self, span: str | None, error: BaseException) -> None:
+        """End the span of a broadcast that does not come about."""
+        if self._parts.tracing is not None and span is not None:
+            self._parts.tracing.end_span(span, status="error", error_message=type(error).__name__)
 
     def _assemble(
         self,
@@ -458,6 +480,7 @@ class Writer:
         targets: Sequence[Target],
         injected: Sequence[InjectedEvent],
         after: _After,
+        span: str | None,
     ) -> Written:
         """Queue what follows from a commit; still under the lock, so that lanes keep its order."""
         stored, elsewhere = committed.events, committed.elsewhere
@@ -466,6 +489,7 @@ class Writer:
         runs = [
             self._queue(draft.cascade, record, event, targets, draft.streamed, committed, commit.worker_id)
         ]
+        runs[0][0].span = span
         for entry, extra in zip(commit.entries[place + 1 :], stored[place + 1 :], strict=True):
             found = [_target(record, self._parts, channel_id) for channel_id in entry.targets]
             runs.append(self._queue(draft.cascade, record, extra, found, None, committed, commit.worker_id))
@@ -598,6 +622,30 @@ def injected_entry(record: RoomRecord, room_id: str, injection: InjectedEvent) -
             if binding is not None and binding.category is not ChannelCategory.INTELLIGENCE
         ],
     )
+
+
+def _broadcast(
+    tracing: ConfiguredTelemetry, event: RoomEvent, injected: Sequence[InjectedEvent]
+) -> tuple[str, RoomEvent, Sequence[InjectedEvent]]:
+    """Open the span of an event's commit and all that follows; name it in what is to be stored."""
+    span, below = tracing.open(
+        SpanKind.BROADCAST,
+        SpanKind.BROADCAST.value,
+        room_id=event.room_id,
+        channel_id=event.source.channel_id,
+    )
+    place = {"trace_parent": below.trace_parent}
+    with_place = [replace(each, event=each.event.replace(**place)) for each in injected]
+    return span, event.replace(**place), with_place
+
+
+async def _traced_commit(
+    tracing: ConfiguredTelemetry, event: RoomEvent, work: Awaitable[Committed]
+) -> Committed:
+    if event.trace_parent is None:  # a note of the framework's own: it is part of what made it
+        return await tracing.stored("commit", "events", work)
+    with under(event.trace_parent):
+        return await tracing.stored("commit", "events", work)
 
 
 def _is_broadcast(event: RoomEvent) -> bool:

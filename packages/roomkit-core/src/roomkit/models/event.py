@@ -34,6 +34,7 @@ _PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser
     "block_reason": True,
     "amendment": {"former_contents": True},
     "generation": {"usage": True, "provider": True, "model": True, "error_code": True},
+    "trace_parent": True,
 }
 
 
@@ -112,6 +113,7 @@ class RoomEvent(Record):
     the vocabulary of `Visibility`. `addressed_to` names the intelligences asked to act: None lets
     the framework ask all that may see it, `()` asks nobody. `chain_depth` is 0 for what people
     say and one more for each answer. `blocked_by` and `block_reason` are set when a gate refused it.
+    `trace_parent` is its place in a trace (W3C Trace Context), set by the kernel where telemetry is on.
     """
 
     id: str = Field(default_factory=new_id)
@@ -135,6 +137,7 @@ class RoomEvent(Record):
     channel_data: ChannelData = _NO_CHANNEL_DATA
     generation: Generation | None = None
     amendment: Amendment | None = None
+    trace_parent: str | None = None
 
     def client_view(self) -> dict[str, Any]:
         """Return what a client may see of the event, as JSON values: what is sent to browsers and apps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 
 import pytest
@@ -35,6 +36,14 @@ class TelemetryProviderContract(ContractSuite):
             assert set(ids) == {""}
         for span_id in ids:
             telemetry.end_span(span_id)
+
+    async def test_the_id_of_a_span_can_travel(self, telemetry: TelemetryProvider) -> None:
+        """As W3C Trace Context's parent-id, to another worker: 16 hexadecimal digits, not all of them 0."""
+        span_id = telemetry.start_span(SpanKind.BROADCAST, "span", parent_id="00f067aa0ba902b7")
+        telemetry.end_span(span_id)
+        if telemetry.enabled:
+            assert re.fullmatch("[0-9a-f]{16}", span_id)
+            assert int(span_id, 16)
 
     async def test_it_takes_every_call_in_any_order(self, telemetry: TelemetryProvider) -> None:
         """What the kernel does wrong is no reason to fail a message: nothing raises."""

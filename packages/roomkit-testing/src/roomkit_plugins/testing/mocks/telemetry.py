@@ -8,7 +8,7 @@ from typing import Any
 
 from roomkit.abc.telemetry import TelemetryProvider
 from roomkit.models.base import utcnow
-from roomkit.models.telemetry import Span, SpanKind
+from roomkit.models.telemetry import Attr, Span, SpanKind
 
 __all__ = ["MockTelemetryProvider"]
 
@@ -88,6 +88,8 @@ class MockTelemetryProvider(TelemetryProvider):
         span = self._open.get(span_id)
         if span is not None:
             span.attributes[key] = value
+            if key == Attr.ROOM_ID:  # known only since
+                span.room_id = value
 
     def record_metric(
         self, name: str, value: float, *, unit: str = "", attributes: Mapping[str, Any] | None = None

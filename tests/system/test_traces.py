@@ -1,0 +1,104 @@
+"""What is declared of telemetry is done: each kind of span and each attribute is seen in one conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from roomkit import AIChannel, HookResult, HookTrigger, InboundMessage, ProviderResult, RoomKit, TextContent
+from roomkit.models import AIResponse, AITool, AIToolCall, Attr, ChannelOutput, RetryPolicy, Span, SpanKind
+from roomkit.testing import MockAIProvider, MockTelemetryProvider, RecordingChannel
+
+pytestmark = pytest.mark.virtual_time
+
+NOT_BUILT = {
+    kind
+    for kind in SpanKind
+    if kind.value.partition(".")[0] in ("stt", "tts", "pipeline", "voice", "realtime", "backend")
+}
+"""Kinds of the voice packages."""
+THE_CALLERS = {SpanKind.CUSTOM}
+UNSEEN_PREFIXES = ("stt.", "tts.", "pipeline.", "realtime.", "backend.")
+PERSONAL = {Attr.DELIVERY_RECIPIENT}
+"""Declared for providers that know it; the kernel records nobody's address."""
+OF_VOICE = {Attr.SESSION_ID}
+ARGUMENTS = {Attr.ROOM_ID, Attr.CHANNEL_ID}
+"""Which are fields of the span, but for a room that is known only later."""
+SAID = "canary"
+
+
+async def conversation(provider: MockTelemetryProvider, *, streaming: bool) -> None:
+    """A gate and an observer, a delivery that goes well and one that fails, an agent that uses a tool."""
+    answers = [
+        AIResponse(content="", tool_calls=[AIToolCall(id="c1", name="look", arguments={})]),
+        AIResponse(content=SAID, usage={"input_tokens": 3, "output_tokens": 2}),
+    ]
+    tool = AITool(name="look", description="Look.", parameters={"type": "object", "properties": {}})
+
+    async def look(name: str, arguments: dict[str, Any]) -> str:
+        await kit.send_event("side", "system", TextContent(body=SAID))
+        return SAID
+
+    async def gate(event: Any, context: Any) -> HookResult:
+        return HookResult.allow()
+
+    async def observer(event: Any, context: Any) -> None: ...
+
+    kit = RoomKit(telemetry=provider)
+    kit.hook(HookTrigger.BEFORE_BROADCAST)(gate)
+    kit.hook(HookTrigger.AFTER_BROADCAST)(observer)
+    went_well = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="v1"))
+    kit.register_channel(RecordingChannel("web", streaming=streaming))
+    kit.register_channel(RecordingChannel("sms", script=[went_well] * 5))
+    kit.register_channel(RecordingChannel("fax", script=[ValueError(SAID)] * 5))
+    kit.register_channel(
+        AIChannel("agent", MockAIProvider(ai_responses=answers, streaming=streaming), tools=[(tool, look)])
+    )
+    async with kit:
+        await kit.create_room("side")
+        await kit.create_room("r1")
+        for channel_id in ("web", "sms", "fax", "agent"):
+            await kit.attach_channel("r1", channel_id, retry_policy=RetryPolicy(max_retries=0))
+        provider.reset()
+        for number in range(2):
+            words = TextContent(body=SAID)
+            await kit.process_inbound(InboundMessage(channel_id="web", sender_id=str(number), content=words))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_every_declared_kind_and_attribute_is_seen(streaming: bool) -> None:
+    """But for those of what is not built, and an address, which is personal."""
+    provider = MockTelemetryProvider()
+    await conversation(provider, streaming=streaming)
+    declared = {value for name, value in vars(Attr).items() if not name.startswith("_")}
+    expected = {
+        each for each in declared - PERSONAL - OF_VOICE - ARGUMENTS if not each.startswith(UNSEEN_PREFIXES)
+    }
+    seen = {name for span in provider.spans for name in span.attributes}
+    assert {span.kind for span in provider.spans} == set(SpanKind) - NOT_BUILT - THE_CALLERS
+    assert expected - seen == set()
+    assert seen <= declared
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_a_turn_is_one_tree_from_the_message_to_what_a_tool_writes(streaming: bool) -> None:
+    """With no word of anybody in it."""
+    provider = MockTelemetryProvider()
+    await conversation(provider, streaming=streaming)
+    spans = {span.id: span for span in provider.spans}
+    assert provider.get_active_spans() == []
+
+    def path(span: Span) -> list[str]:
+        above = [] if span.parent_id is None else path(spans[span.parent_id])
+        return [*above, span.name]
+
+    paths = [path(span) for span in provider.spans]
+    turn = ["framework.inbound", "framework.broadcast", "framework.delivery"]
+    assert [name for name, *below in paths if not below] == ["framework.inbound"] * 2
+    assert [*turn, "llm.generate", "tool.look"] in paths
+    assert [*turn, "framework.broadcast", "framework.delivery"] in paths
+    side = [path(span) for span in provider.spans if span.room_id == "side"]
+    assert side
+    assert all(each[:3] == turn for each in side)
+    assert SAID not in repr(provider.spans)
