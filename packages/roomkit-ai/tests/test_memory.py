@@ -267,10 +267,19 @@ async def test_a_summary_is_made_afresh_in_time(room):
     assert "old" not in model.calls[1].messages[0].content
 
 
-async def test_without_a_summary_the_gap_is_told(room, caplog):
-    """The model is down: the agent still answers, and tries again next time."""
+@pytest.mark.parametrize(
+    "down",
+    [
+        ProviderError("secret words", error_code=ErrorCode.SERVER),
+        RuntimeError("secret words"),
+        TimeoutError("secret words"),
+        UnicodeError("secret words"),
+    ],
+    ids=lambda down: type(down).__name__,
+)
+async def test_without_a_summary_the_gap_is_told(room, caplog, down):
+    """The model is down, however it says so: the agent still answers, and tries again next time."""
     say(room, 20, length=40)
-    down = ProviderError("secret words", error_code=ErrorCode.SERVER)
     memory, model = compacting(down, "They greeted.")
     result = await recall(memory, room)
     assert result.messages[0].content == "[14 earlier messages are not shown.]"

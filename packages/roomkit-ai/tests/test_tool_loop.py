@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,7 @@ from roomkit_plugins.ai import (
     compose_tool_handlers,
     current_tool_call,
 )
+from roomkit_plugins.ai.schema import check_arguments
 
 ORDER = {"order_id": {"type": "integer", "minimum": 1}}
 
@@ -163,6 +165,43 @@ async def test_a_tool_with_a_remote_schema_is_never_fetched(stage, script, looke
     await stage.ask(stage.agent(provider, tools=[(tool, looked_up)]), "Go")
     assert looked_up.calls == []
     assert "cannot be applied" in script.results(provider.calls[1])[0].result
+
+
+LOOK_BACK = r"^(?:(?=(a+))\1|a|aa)+$"
+"""A pattern that no engine matches in linear time, since it refers to what it matched."""
+
+
+@pytest.mark.parametrize("pattern", [r"^(a+)+$", r"^(a|aa)+$", r"(.*a){20}$", LOOK_BACK, r"^(?!x)(a|a)*\1$"])
+@pytest.mark.parametrize("place", ["value", "name", "other name", "items"])
+async def test_a_costly_pattern_freezes_nothing(stage, script, looked_up, pattern, place):
+    """Whatever a model writes, the check ends at once and says what is wrong, or the tool runs."""
+    text = "a" * 60 + "!"
+    parameters = {
+        "value": {"properties": {"x": {"type": "string", "pattern": pattern}}},
+        "name": {"patternProperties": {pattern: {"type": "integer"}}, "additionalProperties": False},
+        "other name": {"propertyNames": {"pattern": pattern}},
+        "items": {"properties": {"x": {"type": "array", "items": {"pattern": pattern}}}},
+    }[place]
+    given = {"value": {"x": text}, "items": {"x": [text] * 50}}.get(place, {text: 1})
+    tool = AITool(name="look", parameters={"type": "object", **parameters})
+    agent = stage.agent(
+        stage.provider(script.calls(script.call("look", **given)), script.says("Hm.")),
+        tools=[(tool, looked_up)],
+    )
+    began = time.process_time()
+    await stage.ask(agent, "Go")
+    assert time.process_time() - began < 1
+    (result,) = script.results(agent.provider.calls[1])
+    assert result.is_error
+    assert looked_up.calls == []
+
+
+def test_a_pattern_that_cannot_be_checked_says_so():
+    """In words that a model can act on."""
+    tool = AITool(name="look", parameters={"type": "object", "properties": {"x": {"pattern": LOOK_BACK}}})
+    assert check_arguments(tool, {"x": "aaa"}) == []
+    (problem,) = check_arguments(tool, {"x": "a" * 60 + "!"})
+    assert problem == "x: it takes too long to match the pattern; use a simpler value"
 
 
 def test_a_tool_with_a_broken_schema_is_refused_at_construction(new_stage, script):

@@ -8,12 +8,26 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError, Validator
+
     from roomkit.models.ai import AITool
 
 __all__ = ["check_arguments", "schema_problem", "thawed"]
 
 MAX_PROBLEMS = 5
 MAX_PROBLEM_CHARS = 300
+MAX_BACKTRACKS = 10_000
+
+_DIALECTS = (
+    None,
+    *(
+        f"{scheme}://json-schema.org/{dialect}/schema{end}"
+        for dialect in ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
+        for scheme in ("http", "https")
+        for end in ("", "#")
+    ),
+)
+"""The dialects that are known; a schema of another one is read as of the newest."""
 
 type Check = Callable[[Mapping[str, Any]], list[str]]
 
@@ -51,41 +65,66 @@ def _accept(arguments: Mapping[str, Any]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _compiled(parameters: str) -> Check:
-    # Imported here: it takes as long as pydantic, and an agent without tools does not need it.
-    from jsonschema import SchemaError  # type: ignore[import-untyped]  # it ships no types
-    from jsonschema.validators import (  # type: ignore[import-untyped]  # it ships no types
-        Draft202012Validator,
-        validator_for,
-    )
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import EMPTY_REGISTRY
-
     schema = json.loads(parameters)
     if schema.get("type", "object") != "object":
         raise ValueError(f"its parameters are of type {schema['type']!r}; they must be an object")
-    kind = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(schema)
-    except SchemaError as error:
+        validator = _validator(schema)
+    except _Inapplicable as error:
+        problem = f"the tool's schema cannot be applied: {error}"
+        return lambda arguments: [problem]
+    return lambda arguments: _described(validator.iter_errors(thawed(arguments)))
+
+
+class _Inapplicable(Exception):
+    """The schema refers to what is not in it."""
+
+
+def _validator(schema: dict[str, Any]) -> Validator:
+    # Imported here: an agent without tools does not need it.
+    import jsonschema_rs
+
+    # Patterns come from whoever wrote the tool, and what they are matched with from a model. This
+    # engine takes linear time, and for what it has to backtrack in (look-around, back references)
+    # it gives up after so many steps.
+    patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS)
+    known = jsonschema_rs.validator_for
+    if schema.get("$schema") not in _DIALECTS:
+        known = jsonschema_rs.Draft202012Validator
+        schema = {name: value for name, value in schema.items() if name != "$schema"}
+    try:
+        return known(schema, pattern_options=patterns, retriever=_refuse)
+    except jsonschema_rs.ValidationError as error:
+        if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
+            raise _Inapplicable(error.message) from error
         raise ValueError(f"its parameters are no JSON Schema: {error.message}") from error
-    # The empty registry keeps a `$ref` from being fetched over the network.
-    validator = kind(schema, registry=EMPTY_REGISTRY)
-
-    def check(arguments: Mapping[str, Any]) -> list[str]:
-        try:
-            return _described(validator.iter_errors(thawed(arguments)))
-        except (Unresolvable, RecursionError) as error:
-            return [f"the tool's schema cannot be applied: {error}"]
-
-    return check
 
 
-def _described(errors: Iterable[Any]) -> list[str]:
-    ordered = sorted(errors, key=lambda error: [str(step) for step in error.absolute_path])
+def _refuse(uri: str) -> None:
+    """Keep a `$ref` from being fetched over the network."""
+    raise ValueError("schemas are not fetched; put it into `$defs`")
+
+
+def _described(errors: Iterable[ValidationError]) -> list[str]:
+    ordered = sorted(errors, key=lambda error: [str(step) for step in error.instance_path])
     return [_sentence(error) for error in ordered[:MAX_PROBLEMS]]
 
 
-def _sentence(error: Any) -> str:
-    place = error.json_path.removeprefix("$").removeprefix(".")
-    message = error.message[:MAX_PROBLEM_CHARS]
+def _sentence(error: ValidationError) -> str:
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path]
+    place = "".join(steps).removeprefix(".")
+    message = _message(error)[:MAX_PROBLEM_CHARS]
     return f"{place}: {message}" if place else message
+
+
+def _message(error: ValidationError) -> str:
+    from jsonschema_rs import ValidationErrorKind as Kind
+
+    match error.kind:
+        case Kind.Required(property=name):
+            return f"{name!r} is a required property"
+        case Kind.Type(types=types):
+            return f"{error.instance!r} is not of type {', '.join(map(repr, types))}"
+        case Kind.BacktrackLimitExceeded() | Kind.RegexEngineFailure():
+            return "it takes too long to match the pattern; use a simpler value"
+    return error.message
