@@ -119,3 +119,30 @@ def test_the_key_does_not_show() -> None:
     """Neither the configuration nor its dump shows the key."""
     config = AnthropicConfig(**BASE, api_key=SecretStr("sk-canary"))
     assert "sk-canary" not in f"{config!r} {config} {config.model_dump()} {config.model_dump_json()}"
+
+
+def test_a_base_url_with_a_password_is_refused() -> None:
+    """It would show in logs; the error does not repeat it."""
+    with pytest.raises(ValidationError, match="base_url holds a user name") as caught:
+        AnthropicConfig(model="m", base_url="http://ann:SECRET@host/v1")
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_a_secret_header_is_sent_and_does_not_show() -> None:
+    """Given as a secret; in plain text it is refused."""
+    with pytest.raises(ValidationError, match="'cf-aig-authorization' is a secret by its name") as caught:
+        AnthropicConfig(model="claude-sonnet-5-5", extra_headers={"cf-aig-authorization": "SECRET"})
+    assert "SECRET" not in str(caught.value)
+    async with AnthropicSimulator() as simulator:
+        config = AnthropicConfig(
+            model="claude-sonnet-5-5",
+            api_key=SecretStr(simulator.api_key),
+            base_url=simulator.base_url,
+            extra_headers={"cf-aig-authorization": SecretStr("SECRET")},
+        )
+        assert "SECRET" not in repr(config)
+        simulator.reply("Hi")
+        provider = AnthropicAIProvider(config)
+        await provider.generate(CONTEXT)
+        await provider.close()
+        assert simulator.requests[0].headers["cf-aig-authorization"] == "SECRET"

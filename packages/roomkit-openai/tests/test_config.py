@@ -191,3 +191,36 @@ def test_the_environment_names_the_server(monkeypatch: pytest.MonkeyPatch) -> No
     """`OPENAI_BASE_URL` is the server, and decides on the API spoken."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")
     assert OpenAIConfig(model="m").spoken_api == "chat"
+
+
+def test_a_base_url_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would show in logs; the error does not repeat it."""
+    with pytest.raises(ValidationError, match="base_url holds a user name") as caught:
+        OpenAIConfig(model="m", base_url="http://ann:SECRET@host/v1")
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ValidationError, match="base_url holds a user name") as also:
+        VLLMConfig(model="m", base_url="http://ann:SECRET@host/v1")
+    assert "SECRET" not in str(also.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://ann:SECRET@host/v1")
+    with pytest.raises(ValidationError, match="base_url holds a user name"):
+        OpenAIConfig(model="m")
+
+
+async def test_a_secret_header_is_sent_and_does_not_show() -> None:
+    """Given as a secret; in plain text it is refused."""
+    with pytest.raises(ValidationError, match="'cf-aig-authorization' is a secret by its name") as caught:
+        OpenAIConfig(model="gpt-4.1", extra_headers={"cf-aig-authorization": "SECRET"})
+    assert "SECRET" not in str(caught.value)
+    async with OpenAISimulator() as simulator:
+        config = OpenAIConfig(
+            model="gpt-4.1",
+            api_key=SecretStr(simulator.api_key),
+            base_url=simulator.base_url,
+            extra_headers={"cf-aig-authorization": SecretStr("SECRET")},
+        )
+        assert "SECRET" not in repr(config)
+        simulator.reply("Hi")
+        provider = OpenAIAIProvider(config)
+        await provider.generate(CONTEXT)
+        await provider.close()
+        assert simulator.requests[0].headers["cf-aig-authorization"] == "SECRET"

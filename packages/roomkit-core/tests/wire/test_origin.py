@@ -57,3 +57,19 @@ def test_whether_to_try_again() -> None:
     """Only a plain yes or no counts."""
     told = [should_retry({"x-should-retry": value}) for value in ("true", "false", "maybe")]
     assert [*told, should_retry({})] == [True, False, None, None]
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://ann:secret@other.example/v1?key=secret", "to other.example"),
+        ("/v2", "without saying to which host"),
+        ("http://[", "without saying to which host"),
+        (None, "without saying to which host"),
+    ],
+)
+def test_a_redirect_is_permanent_and_names_the_host_alone(location: str | None, said: str) -> None:
+    """What stands in its URL may be secret."""
+    error = Origin("acme").redirected(302, {} if location is None else {"location": location})
+    assert str(error) == f"acme redirected the request (302) {said}: set base_url to where the API is"
+    assert (error.error_code, error.retryable, error.status_code) == (ErrorCode.NOT_FOUND, False, 302)

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from roomkit.wire.connection import check_base_url, check_headers
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
 
 __all__ = ["AnthropicConfig"]
@@ -54,10 +55,21 @@ class AnthropicConfig(BaseModel):
     """False allows one tool call per answer; it applies to requests that offer tools."""
     vision: bool = True
     """Whether images are sent. Every current model takes them."""
-    extra_headers: dict[str, str] = Field(default_factory=dict)
-    """HTTP headers for every request, such as `anthropic-beta`. Not a place for secrets."""
+    extra_headers: dict[str, str | SecretStr] = Field(default_factory=dict)
+    """HTTP headers for every request, such as `anthropic-beta`. Secret ones are given as `SecretStr`."""
     extra_body: dict[str, object] = Field(default_factory=dict)
     """Fields of the request body that have no setting here. They go before everything else."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        return check_base_url(url)
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, str | SecretStr]) -> dict[str, str | SecretStr]:
+        check_headers(headers)
+        return headers
 
     @field_validator("api_key")
     @classmethod

@@ -40,6 +40,8 @@ def api_error(
     status: int, body: object, headers: Mapping[str, str], *, origin: Origin = ORIGIN
 ) -> ProviderError:
     """Classify an error answer, or an error event of a stream (with its status of 200)."""
+    if 300 <= status < 400:
+        return origin.redirected(status, headers)
     error = _dict(_dict(body).get("error"))
     kind = _text(error.get("type"))
     said = _text(error.get("message")) or "no message"

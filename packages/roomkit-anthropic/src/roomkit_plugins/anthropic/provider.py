@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
+from roomkit.wire.connection import plain_headers
 from roomkit.wire.halves import Halves
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
@@ -146,7 +147,10 @@ class AnthropicAIProvider(AIProvider):
         with needed("anthropic", by="AnthropicAIProvider", distribution="roomkit-anthropic"):
             import anthropic
         config = self._config
-        headers: dict[str, Any] = {**config.extra_headers, "anthropic-version": config.api_version}
+        headers: dict[str, Any] = {
+            **plain_headers(config.extra_headers),
+            "anthropic-version": config.api_version,
+        }
         if config.api_key and config.api_version == "2023-06-01":
             headers |= {"x-api-key": config.api_key.get_secret_value(), "Authorization": anthropic.Omit()}
         try:
@@ -156,7 +160,7 @@ class AnthropicAIProvider(AIProvider):
                 timeout=config.timeout,
                 max_retries=0,
                 default_headers=headers,
-                http_client=self._http_client,
+                http_client=self._http_client or anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
             )
         except anthropic.AnthropicError as error:
             raise self._no_key() from error

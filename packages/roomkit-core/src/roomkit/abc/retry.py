@@ -21,25 +21,31 @@ LONGEST_PAUSE = 86_400.0
 async def retry_with_backoff[**P, T](
     attempt: Callable[P, Awaitable[T]], policy: RetryPolicy, *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Call `attempt` until it returns; a retryable ProviderError is waited out as `policy` says.
+    """Call `attempt` until it returns; a failure is waited out as `policy` says.
 
-    Raises the last failure, and at once any that is not a retryable ProviderError.
+    Raises the last failure, and at once a ProviderError that is not retryable.
     """
     retry = 0
     while True:
         try:
             return await attempt(*args, **kwargs)
-        except ProviderError as error:
-            if not error.retryable or retry >= policy.max_retries:
+        except Exception as error:
+            if retry >= policy.max_retries or not _may_pass(error):
                 raise
             await asyncio.sleep(pause_before(retry, policy, error))
         retry += 1
 
 
-def pause_before(retry: int, policy: RetryPolicy, error: ProviderError) -> float:
+def _may_pass(error: Exception) -> bool:
+    """Whether trying again may help: only a ProviderError knows that it does not."""
+    return not isinstance(error, ProviderError) or error.retryable
+
+
+def pause_before(retry: int, policy: RetryPolicy, error: Exception) -> float:
     """Return the seconds to wait before retry number `retry` (from 0).
 
     What the vendor asks for is waited for when it is longer, up to `LONGEST_PAUSE`.
     """
-    asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
+    wish = error.retry_after if isinstance(error, ProviderError) else None
+    asked = min(wish or 0.0, LONGEST_PAUSE)
     return max(policy.delay(retry, spread=random.uniform(-1, 1)), asked)

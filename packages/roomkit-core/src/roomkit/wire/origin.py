@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.wire.retry_after import retry_after, should_retry
@@ -48,6 +49,18 @@ class Origin:
             request_id=request_id or self.request_id,
         )
 
+    def redirected(self, status: int, headers: Mapping[str, str]) -> ProviderError:
+        """Make the error for an answer that sends the request elsewhere, where no key is to go."""
+        host = _host(headers.get("location", ""))
+        where = f"to {host}" if host else "without saying to which host"
+        return ProviderError(
+            f"{self._who} redirected the request ({status}) {where}: set base_url to where the API is",
+            error_code=ErrorCode.NOT_FOUND,
+            provider=self.provider,
+            status_code=status,
+            request_id=self.request_id,
+        )
+
     def bad_response(self, what: str) -> ProviderError:
         """Make the error for an answer that is not what the API answers."""
         return self._error(f"{self._who}'s answer cannot be read: {what}", ErrorCode.BAD_RESPONSE)
@@ -78,3 +91,10 @@ class Origin:
         return ProviderError(
             message, error_code=error_code, provider=self.provider, request_id=self.request_id
         )
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from roomkit.wire.connection import check_base_url, check_headers
 from roomkit_plugins.openai.models import is_official, is_reasoning_model
 
 __all__ = ["OpenAIConfig", "VLLMConfig"]
@@ -30,7 +31,9 @@ class OpenAIConfig(BaseModel):
     """The model's id, such as `gpt-5.5`. There is no default: models retire."""
     api_key: SecretStr | None = None
     """Without it the SDK looks for credentials where it always does, `OPENAI_API_KEY` first."""
-    base_url: str | None = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL"))
+    base_url: str | None = Field(
+        default_factory=lambda: os.environ.get("OPENAI_BASE_URL"), validate_default=True
+    )
     """Another server that speaks the API, with its `/v1`; `OPENAI_BASE_URL` and OpenAI without it."""
     api: Literal["auto", "responses", "chat"] = "auto"
     """Which API is spoken. `auto`: Responses with OpenAI itself, Chat Completions with any other."""
@@ -73,8 +76,8 @@ class OpenAIConfig(BaseModel):
     """Ask a chat stream to count its tokens; turn off for a server that refuses the option."""
     vision: bool = True
     """Whether images are sent. False for a model that takes none."""
-    extra_headers: dict[str, str] = Field(default_factory=dict)
-    """HTTP headers for every request. Not a place for secrets."""
+    extra_headers: dict[str, str | SecretStr] = Field(default_factory=dict)
+    """HTTP headers for every request. Secret ones are given as `SecretStr`."""
     extra_body: dict[str, object] = Field(default_factory=dict)
     """Fields of the request body that have no setting here. They go before everything else."""
 
@@ -94,6 +97,17 @@ class OpenAIConfig(BaseModel):
     def reasons(self) -> bool:
         """Whether the model is one of OpenAI's reasoning models."""
         return is_reasoning_model(self.model) if self.reasoning_model is None else self.reasoning_model
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        return check_base_url(url)
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, str | SecretStr]) -> dict[str, str | SecretStr]:
+        check_headers(headers)
+        return headers
 
     @field_validator("api_key")
     @classmethod
@@ -146,6 +160,12 @@ class VLLMConfig(BaseModel):
     """Ask streams to count their tokens."""
     extra_body: dict[str, object] = Field(default_factory=dict)
     """Fields of the request body that have no setting here, such as `top_k` or `min_p`."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str) -> str:
+        check_base_url(url)
+        return url
 
     def to_openai(self) -> OpenAIConfig:
         """Return the same settings as those of an OpenAI-compatible server."""

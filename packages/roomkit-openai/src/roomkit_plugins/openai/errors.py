@@ -45,6 +45,8 @@ _BY_CODE = {
 
 def api_error(origin: Origin, status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
     """Classify an error answer, or an error inside an answer (with its status of 200)."""
+    if 300 <= status < 400:
+        return origin.redirected(status, headers)
     inner = body.get("error", body) if isinstance(body, dict) else body
     error = inner if isinstance(inner, dict) else {"message": inner}
     codes = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]

@@ -10,6 +10,7 @@ from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.wire.answer import collect
+from roomkit.wire.connection import plain_headers
 from roomkit.wire.halves import Halves
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
@@ -179,8 +180,8 @@ class OpenAIAIProvider(AIProvider):
                 project=config.project,
                 timeout=config.timeout,
                 max_retries=0,
-                default_headers=config.extra_headers,
-                http_client=self._http_client,
+                default_headers=plain_headers(config.extra_headers),
+                http_client=self._http_client or openai.DefaultAsyncHttpxClient(follow_redirects=False),
             )
         except openai.OpenAIError as error:
             raise ProviderError(

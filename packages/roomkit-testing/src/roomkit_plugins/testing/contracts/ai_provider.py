@@ -49,6 +49,7 @@ from roomkit_plugins.testing.simulators.ai import (
     Drop,
     Duplicate,
     FailMidStream,
+    Failure,
     Fault,
     Hang,
     Malformed,
@@ -59,7 +60,7 @@ from roomkit_plugins.testing.simulators.ai import (
     Truncate,
     WrongShape,
 )
-from roomkit_plugins.testing.simulators.http import Request
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
 
 __all__ = ["AIProviderContract", "ask", "listen", "response_of"]
 
@@ -520,6 +521,21 @@ class AIProviderContract(ContractSuite):
                 assert error.provider == provider.name
                 assert len(simulator.requests) == before + 1
 
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_a_redirect_is_a_wrong_address(
+        self, provider: AIProvider, simulator: AISimulator, status: int
+    ) -> None:
+        """It is permanent, with or without a place to go; nothing, and so no key, is sent there."""
+        async with _Elsewhere() as elsewhere:
+            for location in ({}, {"location": f"{elsewhere.origin}/v1/x"}):
+                for generate in (_whole, _streamed):
+                    simulator.reply(fault=Failure(status, {}, location))
+                    error = await _failure(generate(provider, ask()))
+                    assert error.error_code in (ErrorCode.NOT_FOUND, ErrorCode.INVALID_REQUEST)
+                    assert not error.retryable
+                    assert error.status_code == status
+            assert elsewhere.requests == []
+
     async def test_how_long_to_wait(self, provider: AIProvider, simulator: AISimulator) -> None:
         """Seconds, milliseconds and dates are understood; nonsense is not believed."""
         code = ErrorCode.OVERLOADED
@@ -687,6 +703,14 @@ class AIProviderContract(ContractSuite):
                 assert secret not in repr(vars(error))
         for secret in self.secrets:
             assert secret not in caplog.text
+
+
+class _Elsewhere(HTTPSimulator):
+    """Where a redirect leads."""
+
+    async def handle(self, request: Request, exchange: Exchange) -> None:
+        """Answer with nothing."""
+        await exchange.send_json(200, {})
 
 
 def ask(text: str = "Hello", *, tools: Sequence[AITool] = ()) -> AIContext:

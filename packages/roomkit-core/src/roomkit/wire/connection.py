@@ -1,0 +1,49 @@
+"""The settings that say how a vendor is reached: what may not stand in them, since they show in logs.
+
+The checks are for pydantic validators and raise ValueError; the messages repeat no value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+__all__ = ["check_base_url", "check_headers", "plain_headers"]
+
+_SECRET = re.compile(r"auth|token|secret|passw|cookie|credential|api[-_]?key", re.IGNORECASE)
+
+
+def check_base_url(url: str | None) -> str | None:
+    """Return `url` unless it holds a user's name or password. Raises ValueError."""
+    try:
+        parts = urlsplit(url or "")
+        has_user = "@" in parts.netloc
+    except ValueError:
+        raise ValueError("base_url is no URL; write it as https://host/path") from None
+    if has_user:
+        raise ValueError(
+            "base_url holds a user name or a password, which would show in logs; leave them out, and "
+            "pass the key as api_key or a header as SecretStr in extra_headers"
+        )
+    return url
+
+
+def check_headers(headers: Mapping[str, str | SecretStr]) -> None:
+    """Check that headers that are secret by their name are given as `SecretStr`. Raises ValueError."""
+    for name, value in headers.items():
+        if _SECRET.search(name) and not isinstance(value, SecretStr):
+            raise ValueError(
+                f"the header {name!r} is a secret by its name and would show in logs; pass its value as "
+                "SecretStr, or as env:NAME in a configuration file"
+            )
+
+
+def plain_headers(headers: Mapping[str, str | SecretStr]) -> dict[str, str]:
+    """Return the headers as they are sent."""
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in headers.items()
+    }

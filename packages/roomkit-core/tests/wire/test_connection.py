@@ -1,0 +1,37 @@
+"""How a vendor is reached: no secret stands where it shows."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from roomkit.wire.connection import check_base_url, check_headers, plain_headers
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ann:SECRET@host/v1", "https://SECRET@host", "//SECRET:x@host", "http://[SECRET"]
+)
+def test_a_url_with_a_user_is_refused_without_repeating_it(url: str) -> None:
+    """A key in a URL shows in logs, and so may not be there."""
+    with pytest.raises(ValueError, match="base_url") as caught:
+        check_base_url(url)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [None, "https://api.example/v1", "http://127.0.0.1:8000/a@b?c=d@e"])
+def test_other_urls_stay(url: str | None) -> None:
+    """An at-sign behind the host is none of a user's."""
+    assert check_base_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "x-api-key", "API_KEY", "Helicone-Auth", "x-goog-token", "cookie", "my-secret"]
+)
+def test_a_header_that_is_secret_by_its_name_is_given_as_one(name: str) -> None:
+    """Then it is sent as it is."""
+    with pytest.raises(ValueError, match="SecretStr") as caught:
+        check_headers({name: "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    headers = {name: SecretStr("hunter2"), "anthropic-beta": "x"}
+    check_headers(headers)
+    assert plain_headers(headers) == {name: "hunter2", "anthropic-beta": "x"}
