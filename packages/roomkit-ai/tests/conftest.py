@@ -54,6 +54,7 @@ class Services(ChannelServices):
         self.gate: Gate | None = None
         self.observed: list[tuple[HookTrigger, str, Any]] = []
         self.signals: list[EphemeralEvent] = []
+        self.reported: list[tuple[str, dict[str, Any]]] = []
 
     async def run_gate(
         self, trigger: HookTrigger, payload: Any, *, room_id: str, channel_id: str
@@ -65,7 +66,8 @@ class Services(ChannelServices):
         await asyncio.sleep(0)
         self.observed.append((trigger, room_id, payload))
 
-    def report(self, kind: str, **details: Any) -> None: ...
+    def report(self, kind: str, **details: Any) -> None:
+        self.reported.append((kind, details))
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         work.close()

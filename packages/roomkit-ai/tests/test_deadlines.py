@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
 from roomkit.abc.memory import MemoryProvider
+from roomkit.models.steering import Cancel
 from roomkit_plugins.ai import RunnableTool, TurnTimeoutError
 from roomkit_plugins.ai.stop import Stop, Stopped
+from roomkit_plugins.ai.underway import ABANDON_AFTER
 from roomkit_plugins.testing import (
     Hang,
     MockAIProvider,
@@ -39,6 +41,83 @@ async def test_a_tool_that_hangs_is_interrupted(stage, script):
     slow, quick = script.results(provider.calls[1])
     assert slow.result == "Error executing tool 'slow': no answer in 5 s"
     assert (slow.is_error, quick.result) == (True, "quick")
+
+
+async def _stubborn(until):
+    """Hang until then, whoever cancels it."""
+    while not until.is_set():
+        with suppress(BaseException):
+            await until.wait()
+    return "too late"
+
+
+@pytest.mark.virtual_time
+async def test_a_tool_that_ignores_its_cancellation_is_abandoned(stage, script, caplog):
+    """The turn goes on soon after the deadline; it is reported, and what the tool returns is ignored."""
+    until = asyncio.Event()
+
+    async def handler(name, arguments):
+        return await _stubborn(until)
+
+    provider = stage.provider(script.calls("slow", "quick"), script.says("Done."))
+    tools = [RunnableTool(script.tool("slow"), handler, timeout=5), (script.tool("quick"), _quick)]
+    agent = stage.agent(provider, tools=tools)
+    heard = await stage.ask(agent, "Go")
+    assert heard.text == "Done."
+    assert now() == 5 + ABANDON_AFTER
+    slow, quick = script.results(provider.calls[1])
+    assert (slow.result, slow.is_error) == ("Error executing tool 'slow': no answer in 5 s", True)
+    assert quick.result == "quick"
+    assert agent.abandoned_tool_calls == 1
+    assert "the tool 'slow' of agent was abandoned" in caplog.text
+    assert [kind for kind, _ in stage.services.reported] == ["work_abandoned"]
+    until.set()
+    await asyncio.sleep(1)
+    assert [use.name for use in stage.services.calls()] == ["quick", "slow"]
+
+
+@pytest.mark.virtual_time
+async def test_a_late_result_does_not_count(stage, script):
+    """A handler that catches its cancellation and answers all the same was too late."""
+
+    async def handler(name, arguments):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "paid twice"
+
+    provider = stage.provider(script.calls("slow"), script.says("Done."))
+    agent = stage.agent(provider, tools=[RunnableTool(script.tool("slow"), handler, timeout=5)])
+    assert (await stage.ask(agent, "Go")).text == "Done."
+    (result,) = script.results(provider.calls[1])
+    assert (result.result, result.is_error) == ("Error executing tool 'slow': no answer in 5 s", True)
+    assert agent.abandoned_tool_calls == 0
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+async def test_a_turn_ends_though_its_tool_does_not(stage, script, end):
+    """At its own deadline, or when it is told to cancel."""
+    until = asyncio.Event()
+
+    async def handler(name, arguments):
+        if end == "cancel":
+            asyncio.get_running_loop().call_later(30, asyncio.ensure_future, agent.steer(Cancel()))
+        return await _stubborn(until)
+
+    provider = stage.provider(script.calls("slow"))
+    agent = stage.agent(
+        provider,
+        tools=[(script.tool("slow"), handler)],
+        tool_timeout_seconds=None,
+        tool_loop_timeout_seconds=30 if end == "deadline" else None,
+    )
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert now() == 30 + ABANDON_AFTER
+    assert isinstance(heard.error, TurnTimeoutError) is (end == "deadline")
+    assert agent.abandoned_tool_calls == 1
+    until.set()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.virtual_time

@@ -15,6 +15,7 @@ from roomkit_plugins.ai.errors import UnknownToolError
 from roomkit_plugins.ai.overflow import cut
 from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.tools import refused, running_call
+from roomkit_plugins.ai.underway import ABANDON_AFTER, ToolRun, all_ended, end
 
 if TYPE_CHECKING:
     from roomkit_plugins.ai.generation import Call
@@ -38,31 +39,61 @@ class Outcome(NamedTuple):
 async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]:
     """Run the calls of one round concurrently; return their results in the order of the calls.
 
-    A call that is refused or fails has a result that says so. Raises `Stopped` when the turn is to
-    end: every call is cancelled first.
+    A call that is refused or fails has a result that says so, and so has one whose handler does not
+    end when it is cancelled: it is abandoned. Raises `Stopped` when the turn is to end: every call
+    is cancelled first.
     """
     repeated = [_repeated(turn, call) for call in calls]
-    with turn.stop:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(_run(turn, call, refusal), name=f"tool:{call.part.name}")
-                for call, refusal in zip(calls, repeated, strict=True)
-            ]
-    results = [task.result() for task in tasks]
+    runs: list[ToolRun] = []
+    try:
+        with turn.stop:
+            for call, refusal in zip(calls, repeated, strict=True):
+                run = ToolRun(_asked(turn, call))
+                run.start(_run(turn, run, refusal or _unreadable(call)))
+                runs.append(run)
+            await all_ended(runs)
+    finally:
+        for run in await end(runs):
+            _abandon(turn, run)
+    results = [await _abandoned(turn, run) if run.stuck else run.task.result() for run in runs]
     for call, refusal, result in zip(calls, repeated, results, strict=True):
         if refusal is None:
             _remember(turn, call, result)
     return results
 
 
-def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
-    """Return whether a round has nothing but calls that were made too often already."""
-    return all(_repeated(turn, call) for call in calls)
+def _abandon(turn: Turn, run: ToolRun) -> None:
+    turn.abandoned.add(run.task)
+    logger.error(
+        "the tool %r of %s was abandoned: it did not end within %s s of its cancellation; let "
+        "asyncio.CancelledError pass in its handler",
+        run.use.name,
+        turn.channel_id,
+        ABANDON_AFTER,
+    )
+    if turn.services is not None:
+        turn.services.report(
+            "work_abandoned",
+            room_id=turn.room_id,
+            channel_id=turn.channel_id,
+            task=run.task.get_name(),
+            seconds=ABANDON_AFTER,
+        )
 
 
-async def _run(turn: Turn, call: Call, refusal: str | None) -> AIToolResultPart:
+async def _abandoned(turn: Turn, run: ToolRun) -> AIToolResultPart:
+    use = run.use.replace(result=_late(run), is_error=True)
+    await turn.signals.tool_ended(use)
+    return AIToolResultPart(tool_call_id=use.call_id, name=use.name, result=_late(run), is_error=True)
+
+
+def _late(run: ToolRun) -> str:
+    return f"Error executing tool {run.use.name!r}: no answer in {run.seconds} s"
+
+
+def _asked(turn: Turn, call: Call) -> ToolUse:
     part = call.part
-    asked = ToolUse(
+    return ToolUse(
         room_id=turn.room_id,
         channel_id=turn.channel_id,
         call_id=part.id,
@@ -71,19 +102,29 @@ async def _run(turn: Turn, call: Call, refusal: str | None) -> AIToolResultPart:
         participant_id=turn.participant_id,
         role=turn.role,
     )
+
+
+def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
+    """Return whether a round has nothing but calls that were made too often already."""
+    return all(_repeated(turn, call) for call in calls)
+
+
+async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPart:
+    asked = run.use
     began = asyncio.get_running_loop().time()
-    use, refusal = await _admitted(turn, asked, refusal or _unreadable(call))
+    run.use, refusal = await _admitted(turn, asked, refusal)
     if refusal is None:
-        await turn.signals.tool_started(use)
-        outcome = await _execute(turn, use)
+        await turn.signals.tool_started(run.use)
+        outcome = await _execute(turn, run)
     else:
         outcome = Outcome(refused(refusal), is_error=True)
-    took = (asyncio.get_running_loop().time() - began) * 1000
-    await turn.signals.tool_ended(
-        use.replace(result=outcome.result, is_error=outcome.is_error, duration_ms=took)
-    )
+    if not run.stuck:  # else that is told already
+        took = (asyncio.get_running_loop().time() - began) * 1000
+        await turn.signals.tool_ended(
+            run.use.replace(result=outcome.result, is_error=outcome.is_error, duration_ms=took)
+        )
     return AIToolResultPart(
-        tool_call_id=part.id, name=part.name, result=outcome.result, is_error=outcome.is_error
+        tool_call_id=asked.call_id, name=asked.name, result=outcome.result, is_error=outcome.is_error
     )
 
 
@@ -110,30 +151,34 @@ async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[Tool
     return passed, turn.toolbox.refusal(passed.name, passed.arguments)
 
 
-async def _execute(turn: Turn, use: ToolUse) -> Outcome:
+async def _execute(turn: Turn, run: ToolRun) -> Outcome:
+    use = run.use
     own = turn.toolbox.timeout(use.name)
-    seconds = turn.limits.tool_seconds if own is None else own
     span = turn.signals.tool_opened(use)
     error: str | None = "Cancelled"
     running_call.set(use)  # the call has a task, and so a context, of its own
-    deadline = asyncio.timeout(seconds or None)
     try:
-        async with deadline:
+        run.begin_step(turn.limits.tool_seconds if own is None else own)
+        try:
             result = await turn.toolbox.handler(use.name)(use.name, thawed(use.arguments))
+        finally:
+            run.end_step()
+        if run.late:
+            return Outcome(_late(run), is_error=True)
         error = None
         return Outcome(cut(_text(result), MAX_RESULT_CHARS))
     except UnknownToolError as failure:
         error = type(failure).__name__
         return Outcome(refused(f"nobody answers the tool {use.name!r}"), is_error=True)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if run.task.cancelling():
             raise
-        return Outcome(f"Error executing tool {use.name!r}: it was cancelled", is_error=True)
+        said = _late(run) if run.late else f"Error executing tool {use.name!r}: it was cancelled"
+        return Outcome(said, is_error=True)
     except Exception as failure:
         error = type(failure).__name__
-        if deadline.expired():
-            return Outcome(f"Error executing tool {use.name!r}: no answer in {seconds} s", is_error=True)
+        if run.late:
+            return Outcome(_late(run), is_error=True)
         logger.warning("the tool %r failed: %s", use.name, error, exc_info=failure)
         reason = cut(str(failure) or error, MAX_ERROR_CHARS)
         return Outcome(f"Error executing tool {use.name!r}: {reason}", is_error=True)

@@ -40,6 +40,7 @@ from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import presentable
 from roomkit_plugins.ai.turn import Turn, TurnLimits
+from roomkit_plugins.ai.underway import Abandoned
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
@@ -130,6 +131,7 @@ class AIChannel(Channel):
             max_identical_calls=max_identical_calls,
         )
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
+        self._abandoned = Abandoned()
 
     @property
     def system_prompt(self) -> str | None:
@@ -140,6 +142,11 @@ class AIChannel(Channel):
     def info(self) -> dict[str, Any]:
         """The provider and the model."""
         return {"provider": self.provider.name, "model": self.provider.model_name}
+
+    @property
+    def abandoned_tool_calls(self) -> int:
+        """How many calls went on after they were cancelled, and were left behind."""
+        return self._abandoned.count
 
     @property
     def provider_name(self) -> str | None:
@@ -220,6 +227,7 @@ class AIChannel(Channel):
 
     async def close(self) -> None:
         """Close the providers and the memory; raises CloseError with all that failed."""
+        self._abandoned.cancel()
         parts = (self.provider, self.fallback_provider, self.memory)
         closing = [part.close() for part in parts if part is not None]
         results = await asyncio.gather(*closing, return_exceptions=True)
@@ -278,6 +286,7 @@ class AIChannel(Channel):
             request=request,
             earlier=messages[:-1],
             own=messages[-1:],
+            abandoned=self._abandoned,
             call_ids=call_ids(request.messages),
             provider=self.provider,
             fallback=self.fallback_provider,

@@ -159,8 +159,8 @@ class CompactingMemory(MemoryProvider):
         try:
             response = await self.provider.generate(request)
         except Exception as error:  # noqa: BLE001 - a note that messages are missing is better than no answer
-            known = error.error_code if isinstance(error, ProviderError) else type(error).__name__
-            logger.warning("no summary from %s: %s", self.provider.name, known)
+            reason = error.error_code if isinstance(error, ProviderError) else type(error).__name__
+            logger.warning("no summary from %s: %s", self.provider.name, reason)
             return Summary(f"[{cut} earlier messages are not shown.]", covers, 0)
         expires = before.expires if before else asyncio.get_running_loop().time() + self.ttl
         return Summary(f"[Summary of the conversation so far]\n{response.content}", covers, expires)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.task import Observation, Task
     from roomkit_plugins.ai.signals import Signals
     from roomkit_plugins.ai.tools import Toolbox
+    from roomkit_plugins.ai.underway import Abandoned
 
 __all__ = ["MAX_INBOX", "Turn", "TurnLimits"]
 
@@ -75,6 +76,7 @@ class Turn:
     limits: TurnLimits
     signals: Signals
     services: ChannelServices | None
+    abandoned: Abandoned
     call_ids: set[str]
     earlier: Sequence[AIMessage]
     """What was said before the turn, message by message."""

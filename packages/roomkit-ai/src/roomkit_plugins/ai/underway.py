@@ -1,0 +1,123 @@
+"""Tool calls under way: each ends by itself, at its deadline, or is abandoned.
+
+A handler that catches its own cancellation (a bare `except:` around an await) would hold its turn,
+its room's lane and the caller for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roomkit.models.ai import AIToolResultPart
+    from roomkit.models.tool import ToolUse
+
+__all__ = ["ABANDON_AFTER", "Abandoned", "ToolRun", "all_ended", "end"]
+
+ABANDON_AFTER = 2.0
+"""Seconds that a cancelled handler has to end; less than the kit gives a whole turn."""
+
+
+class Abandoned:
+    """The tasks of one agent that went on after they were cancelled."""
+
+    __slots__ = ("_tasks", "count")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()  # bound: handlers that ignore cancellation
+        self.count = 0
+        """How many there were so far."""
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task until it ends after all; what it returns or raises is ignored."""
+        self.count += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def cancel(self) -> None:
+        """Ask all of them once more to end."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it
+
+
+class ToolRun:
+    """One call that is run in a task of its own."""
+
+    __slots__ = ("_timer", "ended", "late", "seconds", "stuck", "task", "use")
+
+    def __init__(self, use: ToolUse) -> None:
+        self.use = use
+        """The call, as it is run once its gates have passed it."""
+        self.seconds: float | None = None
+        """The deadline of its handler."""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when nothing is to be waited for: the task has ended, or does not end."""
+        self.task: asyncio.Task[AIToolResultPart]
+        self.late = False
+        """Whether it was cancelled because its time was up: what it returns does not count."""
+        self.stuck = False
+        """Whether it went on after that."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, work: Coroutine[Any, Any, AIToolResultPart]) -> None:
+        """Begin `work`."""
+        self.task = asyncio.create_task(work, name=f"tool:{self.use.name}")  # supervised: by `end`
+        self.task.add_done_callback(self._release)
+
+    def begin_step(self, seconds: float | None) -> None:
+        """Give what comes next so many seconds; None or 0: no deadline."""
+        self.seconds = seconds
+        if seconds:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time)
+
+    def end_step(self) -> None:
+        """End the step, and with it its deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.late and not self.stuck:
+            self.task.uncancel()
+
+    def _on_time(self) -> None:
+        self.late = True
+        self.task.cancel()
+        self._timer = asyncio.get_running_loop().call_later(ABANDON_AFTER, self._on_stuck)
+
+    def _on_stuck(self) -> None:
+        self.stuck = True
+        self._release()
+
+    def _release(self, task: object = None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+async def all_ended(runs: Iterable[ToolRun]) -> None:
+    """Wait for every run. The first failure ends the wait."""
+    waiting = {run.ended: run for run in runs}
+    while waiting:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            task = waiting.pop(ended).task
+            if task.done():
+                task.result()
+
+
+async def end(runs: Iterable[ToolRun]) -> list[ToolRun]:
+    """Cancel the runs that have not ended, and return those that do not end."""
+    left = [run for run in runs if not run.task.done()]
+    for run in left:
+        run.task.cancel()
+    try:
+        if fresh := [run.task for run in left if not run.stuck]:
+            await asyncio.wait(fresh, timeout=ABANDON_AFTER)
+    finally:
+        for run in left:
+            run.stuck = run.stuck or not run.task.done()
+    return [run for run in left if run.stuck]
