@@ -297,6 +297,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import VirtualClock as VirtualClock
     from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
     from roomkit_plugins.testing import assert_history as assert_history
+    from roomkit_plugins.testing import assert_loop_stays_free as assert_loop_stays_free
     from roomkit_plugins.testing import assert_nothing_leaks as assert_nothing_leaks
     from roomkit_plugins.testing import cancel_at_every_await as cancel_at_every_await
     from roomkit_plugins.testing import cancellations as cancellations
@@ -775,6 +776,7 @@ HOMES = {
     "WhatsAppProvider": "roomkit.abc.whatsapp",
     "admits": "roomkit.models.visibility",
     "assert_history": "roomkit_plugins.testing",
+    "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
     "auth_context": "roomkit_plugins.voice",
     "banned_senders": "roomkit.models.participant",

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from roomkit.kernel.receipts import receipt_state
 from roomkit.models import (
     ChannelOutput,
     DeliveryState,
@@ -69,7 +68,7 @@ async def receipt_of(stage: Any) -> ReceiptState | None:
 )
 def test_vendors_words(state: ReceiptState, words: list[str]) -> None:
     """Many words, few meanings; each state's own name means that state."""
-    assert {receipt_state(word) for word in (*words, state.value)} == {state}
+    assert {ReceiptState.of_word(word) for word in (*words, state.value)} == {state}
 
 
 async def test_a_receipt_finds_its_delivery_and_its_event(stage: Any) -> None:

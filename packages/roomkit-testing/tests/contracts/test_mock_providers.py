@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from roomkit_plugins.testing.contracts import (
     EmailProviderContract,
     HTTPProviderContract,
     MessengerProviderContract,
+    ProviderContract,
     RCSProviderContract,
     SMSProviderContract,
     TeamsProviderContract,
@@ -29,7 +31,17 @@ from roomkit_plugins.testing.contracts import (
 )
 
 
-class TestMockSMSProvider(SMSProviderContract):
+class MockSuite(ProviderContract):
+    """What the suite has to be told of every mock."""
+
+    honours_idempotency = False
+
+    async def sent_texts(self, provider: Any) -> Sequence[str]:
+        texts: Sequence[str] = provider.texts
+        return texts
+
+
+class TestMockSMSProvider(MockSuite, SMSProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockSMSProvider]:
         return MockSMSProvider
@@ -48,13 +60,13 @@ class TestMockSMSProvider(SMSProviderContract):
         return make
 
 
-class TestMockRCSProvider(RCSProviderContract):
+class TestMockRCSProvider(MockSuite, RCSProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockRCSProvider]:
         return MockRCSProvider
 
 
-class TestMockRCSProviderWithoutRCS(RCSProviderContract):
+class TestMockRCSProviderWithoutRCS(MockSuite, RCSProviderContract):
     """Every phone has to fall back."""
 
     @pytest.fixture
@@ -62,37 +74,37 @@ class TestMockRCSProviderWithoutRCS(RCSProviderContract):
         return lambda: MockRCSProvider(simulate_fallback=True)
 
 
-class TestMockEmailProvider(EmailProviderContract):
+class TestMockEmailProvider(MockSuite, EmailProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockEmailProvider]:
         return MockEmailProvider
 
 
-class TestMockMessengerProvider(MessengerProviderContract):
+class TestMockMessengerProvider(MockSuite, MessengerProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockMessengerProvider]:
         return MockMessengerProvider
 
 
-class TestMockTeamsProvider(TeamsProviderContract):
+class TestMockTeamsProvider(MockSuite, TeamsProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockTeamsProvider]:
         return MockTeamsProvider
 
 
-class TestMockTelegramProvider(TelegramProviderContract):
+class TestMockTelegramProvider(MockSuite, TelegramProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockTelegramProvider]:
         return MockTelegramProvider
 
 
-class TestMockWhatsAppProvider(WhatsAppProviderContract):
+class TestMockWhatsAppProvider(MockSuite, WhatsAppProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockWhatsAppProvider]:
         return MockWhatsAppProvider
 
 
-class TestMockHTTPProvider(HTTPProviderContract):
+class TestMockHTTPProvider(MockSuite, HTTPProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockHTTPProvider]:
         return MockHTTPProvider

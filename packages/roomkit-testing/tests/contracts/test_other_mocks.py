@@ -90,6 +90,9 @@ class TestRecordingChannel(ChannelContract):
         everything = ChannelCapabilities(media_types=tuple(ChannelMediaType))
         return lambda: RecordingChannel(new_id(), capabilities=everything)
 
+    async def sent_texts(self, channel: RecordingChannel) -> list[str]:
+        return channel.texts()
+
 
 class TestScriptedIntelligence(ChannelContract):
     @pytest.fixture

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from roomkit.abc.errors import WebhookRejected
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
+from roomkit.models.enums import ReceiptState
 from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing.contracts import WebhookContract
 
@@ -38,6 +40,16 @@ class AcmeWebhooks:
         if abs(request.received_at - float(moment or 0)) > 300:
             raise WebhookRejected("the request is too old, or from the future")
         payload = request.json()
+        if "receipt" in payload:
+            return [
+                DeliveryStatus(
+                    provider="acme",
+                    message_id=payload["id"],
+                    status=payload["receipt"],
+                    channel_id=channel_id,
+                    raw=payload,
+                )
+            ]
         return [
             InboundMessage(
                 channel_id=channel_id,
@@ -64,6 +76,19 @@ class TestAcmeWebhooks(WebhookContract):
     @pytest.fixture
     def factory(self) -> Callable[[], AcmeWebhooks]:
         return AcmeWebhooks
+
+    @property
+    def receipt_words(self) -> Mapping[str, ReceiptState]:
+        return {"SENT": ReceiptState.SENT, "bounce": ReceiptState.UNDELIVERED}
+
+    @pytest.fixture
+    def sign_receipt(self) -> Callable[[float, str, str], WebhookRequest]:
+        def make(moment: float, message_id: str, word: str) -> WebhookRequest:
+            body = json.dumps({"id": message_id, "receipt": word}).encode()
+            headers = {"X-Time": str(moment), "X-Signature": signature(URL, str(moment), body)}
+            return WebhookRequest(method="POST", url=URL, headers=headers, body=body)
+
+        return make
 
     @pytest.fixture
     def sign(self) -> Callable[[float], WebhookRequest]:

@@ -18,32 +18,9 @@ if TYPE_CHECKING:
     from roomkit.kernel.settling import Settling
     from roomkit.models.delivery import Delivery, DeliveryStatus
 
-__all__ = ["Receipts", "receipt_state"]
+__all__ = ["Receipts"]
 
-
-_WORDS = {
-    ReceiptState.QUEUED: "queued accepted scheduled submission processed held_for_quality_assessment",
-    ReceiptState.SENDING: "sending deferred failedattempt",
-    ReceiptState.SENT: "sent dispatched delivery_unconfirmed",
-    ReceiptState.PARTIAL: "partial partially_delivered",
-    ReceiptState.DELIVERED: "delivered",
-    ReceiptState.READ: "read seen played open opened click clicked watermark",
-    ReceiptState.FAILED: "failed sending_failed aborted rejected dropped suppress suppressed",
-    ReceiptState.UNDELIVERED: "undelivered delivery_failed bounce bounced error",
-    ReceiptState.EXPIRED: "expired",
-    ReceiptState.CANCELED: "canceled cancelled deleted",
-}
-_STATES = {word: state for state, words in _WORDS.items() for word in words.split()}
 _NO_ROOM = "unmatched"
-
-
-def receipt_state(word: str) -> ReceiptState:
-    """Return what a vendor's word means, whatever its case; UNKNOWN for one that is not known.
-
-    A provider whose vendor means something else by a word puts the state's own name into
-    `DeliveryStatus.status` and keeps the word in `raw`.
-    """
-    return _STATES.get(word.strip().lower(), ReceiptState.UNKNOWN)
 
 
 class Receipts:
@@ -62,7 +39,7 @@ class Receipts:
         status = self._with_provider(status)
         if self._parts.ledger:
             await self._parts.ledger.flush()  # the send may be what waits there
-        row = await self._parts.store.record_receipt(status, receipt_state(status.status))
+        row = await self._parts.store.record_receipt(status, ReceiptState.of_word(status.status))
         if row is not None:
             await self._notify(status, row)
             return row

@@ -178,6 +178,15 @@ class ReceiptState(Vocabulary):
         return before is None or before in _FOLLOWED_BY[self]
 
     @classmethod
+    def of_word(cls, word: str) -> ReceiptState:
+        """Return what a vendor's word means, whatever its case; UNKNOWN for one that is not known.
+
+        A provider whose vendor means something else by a word puts the state's own name into
+        `DeliveryStatus.status`, and the word into `raw`.
+        """
+        return _STATES.get(word.strip().lower(), cls.UNKNOWN)
+
+    @classmethod
     def of_parts(cls, states: Iterable[ReceiptState | None]) -> ReceiptState | None:
         """Return the state of a message from those of its parts; None is a part without a receipt.
 
@@ -193,6 +202,19 @@ class ReceiptState(Vocabulary):
         return min((state for state in found if state is not None), key=_STEPS.__getitem__)
 
 
+_WORDS = {
+    ReceiptState.QUEUED: "queued accepted scheduled submission processed held_for_quality_assessment",
+    ReceiptState.SENDING: "sending deferred failedattempt",
+    ReceiptState.SENT: "sent dispatched delivery_unconfirmed",
+    ReceiptState.PARTIAL: "partial partially_delivered",
+    ReceiptState.DELIVERED: "delivered",
+    ReceiptState.READ: "read seen played open opened click clicked watermark",
+    ReceiptState.FAILED: "failed sending_failed aborted rejected dropped suppress suppressed",
+    ReceiptState.UNDELIVERED: "undelivered delivery_failed bounce bounced error",
+    ReceiptState.EXPIRED: "expired",
+    ReceiptState.CANCELED: "canceled cancelled deleted",
+}
+_STATES = {word: state for state, words in _WORDS.items() for word in words.split()}
 _STEPS = {
     state: place
     for place, state in enumerate(

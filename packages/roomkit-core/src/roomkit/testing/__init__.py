@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import VirtualClock as VirtualClock
     from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
     from roomkit_plugins.testing import assert_history as assert_history
+    from roomkit_plugins.testing import assert_loop_stays_free as assert_loop_stays_free
     from roomkit_plugins.testing import assert_nothing_leaks as assert_nothing_leaks
     from roomkit_plugins.testing import cancel_at_every_await as cancel_at_every_await
     from roomkit_plugins.testing import cancellations as cancellations
@@ -69,6 +70,7 @@ else:
             "VirtualClock",
             "VirtualTimeLoop",
             "assert_history",
+            "assert_loop_stays_free",
             "assert_nothing_leaks",
             "cancel_at_every_await",
             "cancellations",

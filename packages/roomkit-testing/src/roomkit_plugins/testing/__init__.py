@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
+    from roomkit_plugins.testing.blocking import assert_loop_stays_free as assert_loop_stays_free
     from roomkit_plugins.testing.cancellation import Cancellation as Cancellation
     from roomkit_plugins.testing.cancellation import cancel_at_every_await as cancel_at_every_await
     from roomkit_plugins.testing.cancellation import cancellations as cancellations
@@ -64,6 +65,7 @@ else:
             "VirtualClock": "virtual_time",
             "VirtualTimeLoop": "virtual_time",
             "assert_history": "history",
+            "assert_loop_stays_free": "blocking",
             "assert_nothing_leaks": "leaks",
             "cancel_at_every_await": "cancellation",
             "cancellations": "cancellation",

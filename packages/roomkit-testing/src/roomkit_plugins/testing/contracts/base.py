@@ -18,8 +18,10 @@ from roomkit.models.enums import ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
 
-__all__ = ["NOW", "ContractSuite", "binding", "context", "event", "message"]
+__all__ = ["NOW", "PATIENCE", "ContractSuite", "binding", "context", "event", "message", "unsaid"]
 
+PATIENCE = 10.0
+"""Seconds of the loop's clock after which what should have ended did not."""
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 
 
@@ -82,6 +84,11 @@ class ContractSuite:
         made = await make(factory)
         await close(made)
         await close(made)
+
+
+def unsaid(suite: ContractSuite, name: str, what: str) -> NotImplementedError:
+    """Return the error of a suite that was not told what only its author knows."""
+    return NotImplementedError(f"{type(suite).__name__} has to say {what}: override `{name}`")
 
 
 async def make[T](factory: Callable[[], T | Awaitable[T]]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,13 +14,15 @@ from roomkit.abc.channel import Channel
 from roomkit.abc.errors import InvalidInputError, ProviderError
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
-from roomkit.models.content import MEDIA_TYPE_OF
+from roomkit.models.content import MEDIA_TYPE_OF, TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelMediaType, DeliveryState
 from roomkit.models.room import Room
+from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import (
+    PATIENCE,
     ContractSuite,
     binding,
     close,
@@ -28,6 +30,7 @@ from roomkit_plugins.testing.contracts.base import (
     event,
     make,
     message,
+    unsaid,
 )
 from roomkit_plugins.testing.contracts.providers import EVERY_CONTENT
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
@@ -35,7 +38,8 @@ from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = ["ChannelContract"]
 
-PATIENCE = 30.0
+
+_LENGTHS = (1, 40, 160, 161, 1000)
 
 
 class ChannelContract(ContractSuite):
@@ -55,6 +59,13 @@ class ChannelContract(ContractSuite):
     def needs_recipient(self) -> bool:
         """Whether a binding without that metadata has nobody to send to."""
         return bool(self.recipient)
+
+    async def sent_texts(self, channel: Any) -> Sequence[str]:
+        """Return the texts that went out through the channel so far, oldest first; for a transport.
+
+        Ask the other side: the provider's simulator, the socket, whatever the channel writes to.
+        """
+        raise unsaid(self, "sent_texts", "what went out through the channel")
 
     def bound(self, channel: Channel, room_id: str | None = None, **fields: Any) -> ChannelBinding:
         """Return the binding of `channel` in a room, a fresh one unless it is named."""
@@ -157,6 +168,26 @@ class ChannelContract(ContractSuite):
         assert output.state in (DeliveryState.SENT, DeliveryState.SKIPPED)
         assert output.state is DeliveryState.SENT or output.skip_reason
 
+    async def test_a_text_goes_out_once_and_whole(self, channel: Channel) -> None:
+        """Up to `max_length`: as it was given, and once."""
+        if channel.category is not ChannelCategory.TRANSPORT:
+            pytest.skip("an intelligence carries nothing outside")
+        most = channel.capabilities().max_length
+        for length in (*_LENGTHS, most or 5000):
+            if most is not None and length > most:
+                continue
+            text = "".join(f"{number} " for number in range(length))[: length - 1] + "."
+            before = len(await self.sent_texts(channel))
+            output = await self.deliver(channel, self.bound(channel), content=TextContent(body=text))
+            if output.state is DeliveryState.SENT:
+                assert list(await self.sent_texts(channel))[before:] == [text]
+
+    async def test_a_delivery_does_not_block_the_loop(self, channel: Channel) -> None:
+        """Not for any time: all rooms of the process would wait."""
+        bound = self.bound(channel)
+        await self.deliver(channel, bound)  # what is loaded at first use may take its time
+        await assert_loop_stays_free(lambda: self.deliver(channel, bound))
+
     async def test_everything_claimed_is_carried(self, channel: Channel) -> None:
         """Each content type among the capabilities is delivered as it is."""
         if channel.category is not ChannelCategory.TRANSPORT:
@@ -223,6 +254,11 @@ class ChannelContract(ContractSuite):
             await close(channel)
 
         await assert_nothing_leaks(cycle, cycles=10)
+
+    async def test_a_delivery_leaves_nothing_behind(self, channel: Channel) -> None:
+        """Not until `close` either: no task, thread or descriptor for each event."""
+        bound = self.bound(channel)
+        await assert_nothing_leaks(lambda: self.deliver(channel, bound), cycles=10)
 
     async def deliver(self, channel: Channel, bound: ChannelBinding, **fields: Any) -> ChannelOutput:
         """Deliver an event to the recipient of a binding."""

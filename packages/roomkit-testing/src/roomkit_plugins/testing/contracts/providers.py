@@ -13,7 +13,7 @@ from roomkit.abc.email import EmailProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.http import HTTPProvider
 from roomkit.abc.messenger import MessengerProvider
-from roomkit.abc.provider import Provider
+from roomkit.abc.provider import Provider, ReceivesWebhooks
 from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
 from roomkit.abc.sms import SMSProvider
 from roomkit.abc.teams import TeamsProvider
@@ -34,8 +34,10 @@ from roomkit.models.content import (
     VideoContent,
 )
 from roomkit.models.delivery import ProviderResult
+from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
-from roomkit_plugins.testing.contracts.base import ContractSuite, close, event, make
+from roomkit_plugins.testing.contracts.base import PATIENCE, ContractSuite, close, event, make, unsaid
+from roomkit_plugins.testing.contracts.webhooks import WebhookContract
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = [
@@ -83,7 +85,7 @@ each_content = pytest.mark.parametrize(
 )
 """Runs a test with each of them as `content`."""
 
-PATIENCE = 30.0
+_LENGTHS = (1, 160, 161, 459, 1000)
 _HARD_TEXTS = ("", " ", "\n\n", "日本語 👩‍👩‍👧 e\u0301", "<b>&amp;</b> *_`[]()", "\"\\'%s {0}", "\u202eevil")
 
 
@@ -109,7 +111,24 @@ class ProviderContract(ContractSuite):
     @property
     def honours_idempotency(self) -> bool:
         """Whether the vendor takes an idempotency key: the same key then gives the same message."""
-        return False
+        raise unsaid(self, "honours_idempotency", "whether the vendor takes an idempotency key")
+
+    async def sent_texts(self, provider: Any) -> Sequence[str]:
+        """Return the texts of the messages that the vendor was given so far, oldest first.
+
+        Ask the vendor's side (the simulator), not the provider. Segments of one message count as one text.
+        """
+        raise unsaid(self, "sent_texts", "what the vendor was given")
+
+    @property
+    def max_length(self) -> int:
+        """How many characters the vendor takes in one message."""
+        return 1600
+
+    @property
+    def webhook_contract(self) -> type[WebhookContract] | None:
+        """The class of tests of this provider's `webhook`; None if it has none."""
+        return None
 
     @property
     def reports_ids(self) -> bool:
@@ -138,6 +157,30 @@ class ProviderContract(ContractSuite):
             ids = [result.provider_message_id for result in results]
             assert all(ids)
             assert len(set(ids)) == 2
+
+    async def test_a_message_goes_out_once_and_whole(self, provider: Provider) -> None:
+        """Whatever its length: the vendor gets each text as it was given, and gets it once."""
+        texts = [_text_of_length(length) for length in _LENGTHS if length <= self.max_length]
+        texts.append(_text_of_length(self.max_length))
+        for text in texts:
+            before = len(await self.sent_texts(provider))
+            await self.send(provider, TextContent(body=text))
+            assert list(await self.sent_texts(provider))[before:] == [text]
+
+    async def test_sending_does_not_block_the_loop(self, provider: Provider) -> None:
+        """Not for any time: all rooms of the process would wait."""
+        await self.send(provider, TextContent(body="first"))  # what is loaded at first use may take its time
+        await assert_loop_stays_free(lambda: self.send(provider, TextContent(body="hello")))
+
+    async def test_a_webhook_is_under_contract(self, provider: Provider) -> None:
+        """A provider that receives webhooks is also tested as one: forged requests get messages in."""
+        if not isinstance(provider, ReceivesWebhooks):
+            pytest.skip("the provider receives no webhooks")
+        assert self.webhook_contract is not None, (
+            f"{provider.name} has a `webhook`: test it in a subclass of WebhookContract, and return that "
+            f"class from `webhook_contract` of {type(self).__name__}"
+        )
+        assert issubclass(self.webhook_contract, WebhookContract)
 
     async def test_it_is_of_its_role(self, provider: Provider) -> None:
         """So that a channel of that role takes it."""
@@ -190,11 +233,14 @@ class ProviderContract(ContractSuite):
 
     async def test_the_same_key_is_the_same_message(self, provider: Provider) -> None:
         """Where the vendor takes an idempotency key, a retry does not send twice; elsewhere it is taken."""
-        content = TextContent(body="once")
+        honours = self.honours_idempotency
+        content, before = TextContent(body="once"), len(await self.sent_texts(provider))
         first, again, other = [
             await self.send(provider, content, idempotency_key=key) for key in ("key", "key", "other")
         ]
-        if self.honours_idempotency:
+        sent = list(await self.sent_texts(provider))[before:]
+        assert sent == ["once"] * (2 if honours else 3)
+        if honours and self.reports_ids:
             assert first.provider_message_id == again.provider_message_id
             assert first.provider_message_id != other.provider_message_id
 
@@ -240,6 +286,10 @@ class ProviderContract(ContractSuite):
             await close(provider)
 
         await assert_nothing_leaks(cycle, cycles=10)
+
+    async def test_a_send_leaves_nothing_behind(self, provider: Provider) -> None:
+        """Not until `close` either: no task, thread or descriptor for each message."""
+        await assert_nothing_leaks(lambda: self.send(provider, TextContent(body="hello")), cycles=10)
 
 
 class SMSProviderContract(ProviderContract):
@@ -388,3 +438,8 @@ class HTTPProviderContract(ProviderContract):
                 assert not error.retryable  # noqa: PT017
             else:
                 assert result.success
+
+
+def _text_of_length(length: int) -> str:
+    """Return a text in which no two places look alike."""
+    return "".join(f"{number} " for number in range(length))[: length - 1] + "."

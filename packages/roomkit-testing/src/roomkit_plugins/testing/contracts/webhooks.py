@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
 from roomkit.abc.errors import WebhookRejected
-from roomkit.abc.provider import ReceivesWebhooks
+from roomkit.abc.provider import Provider, ReceivesWebhooks
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
+from roomkit.models.enums import ReceiptState
 from roomkit.models.webhook import WebhookRequest
-from roomkit_plugins.testing.contracts.base import ContractSuite
+from roomkit_plugins.testing.blocking import assert_loop_stays_free
+from roomkit_plugins.testing.contracts.base import ContractSuite, unsaid
+from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = ["WebhookContract"]
 
@@ -22,7 +25,8 @@ class WebhookContract(ContractSuite):
     """A webhook is believed only when it is signed, whole, for us, and new.
 
     A subclass also gives the fixture `sign`: a function from POSIX seconds to a valid request, as
-    the vendor would have sent and signed it at that time.
+    the vendor would have sent and signed it at that time. It says in `receipt_words` what the vendor reports
+    of sent messages, and gives `sign_receipt` if that is anything.
     """
 
     @pytest.fixture
@@ -39,6 +43,16 @@ class WebhookContract(ContractSuite):
     def valid(self, sign: Callable[[float], WebhookRequest]) -> WebhookRequest:
         """Return a valid request that has just come in."""
         return replace(sign(RECEIVED_AT), received_at=RECEIVED_AT)
+
+    @property
+    def receipt_words(self) -> Mapping[str, ReceiptState]:
+        """Each word of the vendor's receipts with the state it means; empty if the vendor sends none."""
+        raise unsaid(self, "receipt_words", "which receipts the vendor sends")
+
+    @pytest.fixture
+    def sign_receipt(self) -> Callable[[float, str, str], WebhookRequest]:
+        """Return a function from POSIX seconds, message id and word to a valid request with that receipt."""
+        raise unsaid(self, "sign_receipt", "how the vendor sends a receipt")
 
     @property
     def signs_url(self) -> bool:
@@ -64,6 +78,50 @@ class WebhookContract(ContractSuite):
         for each in found:
             assert isinstance(each, InboundMessage | DeliveryStatus)
             assert each.channel_id == "channel"
+
+    async def test_every_receipt_is_handed_over(
+        self, provider: ReceivesWebhooks, request: pytest.FixtureRequest
+    ) -> None:
+        """With its message's id and its meaning, whatever the word; a dropped one is never repeated."""
+        words = self.receipt_words
+        if not words:
+            pytest.skip("the vendor sends no receipts")
+        sign = request.getfixturevalue("sign_receipt")
+        read: dict[str, object] = {}
+        for word in words:
+            sent = replace(sign(RECEIVED_AT, f"id-{word}", word), received_at=RECEIVED_AT)
+            found = await provider.webhook(sent, channel_id="channel")
+            read[word] = [
+                (each.message_id, ReceiptState.of_word(each.status))
+                for each in found
+                if isinstance(each, DeliveryStatus)
+            ]
+        assert read == {word: [(f"id-{word}", state)] for word, state in words.items()}
+
+    async def test_receipts_name_the_provider(
+        self, provider: ReceivesWebhooks, request: pytest.FixtureRequest
+    ) -> None:
+        """As the ledger does; else none matches its delivery."""
+        if not self.receipt_words:
+            pytest.skip("the vendor sends no receipts")
+        sign = request.getfixturevalue("sign_receipt")
+        word = next(iter(self.receipt_words))
+        sent = replace(sign(RECEIVED_AT, "id", word), received_at=RECEIVED_AT)
+        found = await provider.webhook(sent, channel_id="channel")
+        named = {each.provider for each in found if isinstance(each, DeliveryStatus)}
+        assert named == {provider.name if isinstance(provider, Provider) else min(named)}
+
+    async def test_a_webhook_does_not_block_the_loop(
+        self, provider: ReceivesWebhooks, valid: WebhookRequest
+    ) -> None:
+        """Not for any time: all rooms of the process would wait."""
+        await assert_loop_stays_free(lambda: provider.webhook(valid, channel_id="channel"))
+
+    async def test_a_webhook_leaves_nothing_behind(
+        self, provider: ReceivesWebhooks, valid: WebhookRequest
+    ) -> None:
+        """No task, thread or descriptor for each request."""
+        await assert_nothing_leaks(lambda: provider.webhook(valid, channel_id="channel"), cycles=10)
 
     async def test_header_names_have_no_case(self, provider: ReceivesWebhooks, valid: WebhookRequest) -> None:
         """Servers hand them over as they like."""

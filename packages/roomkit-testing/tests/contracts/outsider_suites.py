@@ -1,0 +1,114 @@
+"""The suites of the outsider's SMS plugin, for a provider and a channel that may have a fault."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from outsider_sms import SECRET, CarrierSMSChannel, CarrierSMSProvider, CarrierVendor, signed
+
+from roomkit.models.enums import ReceiptState
+from roomkit.models.webhook import WebhookRequest
+from roomkit_plugins.testing.contracts import (
+    ChannelContract,
+    ContractSuite,
+    SMSProviderContract,
+    WebhookContract,
+)
+
+__all__ = ["CarrierChannelSuite", "CarrierProviderSuite", "CarrierSuite", "CarrierWebhookSuite"]
+
+
+class CarrierSuite(ContractSuite):
+    """What the three suites share: the vendor, and the classes under test."""
+
+    provider_class: type[CarrierSMSProvider] = CarrierSMSProvider
+    channel_class: type[CarrierSMSChannel] = CarrierSMSChannel
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        return (SECRET,)
+
+    @pytest.fixture
+    async def vendor(self) -> AsyncIterator[CarrierVendor]:
+        async with CarrierVendor() as vendor:
+            self.running = vendor
+            yield vendor
+
+    async def sent_texts(self, _subject: Any) -> Sequence[str]:
+        return list(self.running.texts.values())
+
+
+class CarrierProviderSuite(CarrierSuite, SMSProviderContract):
+    """The provider's."""
+
+    honours_idempotency = True
+
+    @property
+    def webhook_contract(self) -> type[WebhookContract]:
+        return CarrierWebhookSuite
+
+    @pytest.fixture
+    def factory(self, vendor: CarrierVendor) -> Callable[[], CarrierSMSProvider]:
+        return lambda: self.provider_class(vendor.origin)
+
+    @pytest.fixture
+    def failing(self, vendor: CarrierVendor) -> Callable[[int], CarrierSMSProvider]:
+        def make(status: int) -> CarrierSMSProvider:
+            vendor.status = status
+            return self.provider_class(vendor.origin)
+
+        return make
+
+
+class CarrierWebhookSuite(CarrierSuite, WebhookContract):
+    """The provider's webhook's."""
+
+    signature_headers = ("X-Signature",)
+
+    @pytest.fixture
+    def factory(self) -> Callable[[], CarrierSMSProvider]:
+        return lambda: self.provider_class("http://127.0.0.1:1")
+
+    @pytest.fixture
+    def sign(self) -> Callable[[float], WebhookRequest]:
+        return lambda moment: signed({"id": "m1", "from": "+15550001", "text": "hello"})
+
+    @property
+    def receipt_words(self) -> Mapping[str, ReceiptState]:
+        return {
+            "queued": ReceiptState.QUEUED,
+            "sent": ReceiptState.SENT,
+            "delivered": ReceiptState.DELIVERED,
+            "undelivered": ReceiptState.UNDELIVERED,
+            "REJECTED": ReceiptState.FAILED,
+        }
+
+    @pytest.fixture
+    def sign_receipt(self) -> Callable[[float, str, str], WebhookRequest]:
+        return lambda moment, message_id, word: signed({"id": message_id, "state": word})
+
+
+class CarrierChannelSuite(CarrierSuite, ChannelContract):
+    """The channel's."""
+
+    @property
+    def recipient(self) -> Mapping[str, Any]:
+        return {"number": "+15550001"}
+
+    @pytest.fixture
+    def factory(self, vendor: CarrierVendor) -> Callable[[], CarrierSMSChannel]:
+        return lambda: self.channel_class("sms", self.provider_class(vendor.origin))
+
+
+class TestCarrierSMSProvider(CarrierProviderSuite):
+    """Without a fault."""
+
+
+class TestCarrierWebhooks(CarrierWebhookSuite):
+    """Without a fault."""
+
+
+class TestCarrierSMSChannel(CarrierChannelSuite):
+    """Without a fault."""
