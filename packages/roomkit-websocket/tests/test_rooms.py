@@ -148,6 +148,27 @@ async def test_two_people_of_one_channel_talk_through_a_kit(stage):
     assert (alice.texts, bob.texts) == (["I am bob"], ["I am alice"])
 
 
+async def test_a_connection_says_which_room_its_messages_are_for(stage):
+    """For the second person as for the first; one with two rooms has to name it."""
+    kit = stage.kit
+    for room_id in ("room", "other"):
+        await kit.create_room(room_id)
+        await kit.attach_channel(room_id, "ws")
+
+    async def say(who):
+        message = InboundMessage(
+            channel_id="ws", sender_id=who, content=TextContent(body=f"I am {who}"), connection_id=who
+        )
+        return (await kit.process_inbound(message)).event.room_id
+
+    alice, bob = (stage.join(who, participant_id=who) for who in ("alice", "bob"))
+    assert [await say(who) for who in ("alice", "bob")] == ["room", "room"]
+    assert (alice.texts, bob.texts) == (["I am bob"], ["I am alice"])
+    stage.join("carol", participant_id="carol")
+    stage.channel.subscribe("carol", "other")
+    assert await say("carol") not in ("room", "other")
+
+
 async def test_what_cannot_be_used_is_refused(stage):
     """With what to do instead."""
     with pytest.raises(InvalidInputError, match="register_connection first"):

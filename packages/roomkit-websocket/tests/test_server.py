@@ -318,6 +318,55 @@ async def test_a_wrong_frame_is_answered_and_the_connection_goes_on():
         assert all(error["next_step"] for error in errors)
 
 
+async def test_what_is_replied_or_reacted_to_is_an_event_of_the_room():
+    """Another room's is not there, and neither is one that never was."""
+    async with a_house() as house, house.client("alice") as alice:
+        await house.kit.create_room("other")
+        other = await house.kit.send_event("other", "system", TextContent(body="elsewhere"))
+        await alice.say("first", "m0")
+        first = (await alice.next("ack"))["event_id"]
+        frames = [{"type": "message", "text": "re", "reply_to": target} for target in (first, other.id, "e")]
+        frames += [{"type": "reaction", "emoji": "x", "event_id": frame["reply_to"]} for frame in frames]
+        for number, frame in enumerate(frames):
+            await alice.send({**frame, "client_id": f"{number}"})
+        answers = [await alice.next("ack", "error") for _ in frames]
+        assert [answer.get("code") for answer in answers] == [
+            *[None, "parent_event_not_found", "parent_event_not_found"] * 2
+        ]
+        assert [answer["client_id"] for answer in answers] == [*"012345"]
+
+
+async def test_a_delivery_to_sockets_that_are_closing_is_skipped():
+    """Nothing failed: there is no connection, and its client resumes from where it was."""
+    async with a_house(close_timeout=0.5) as house, house.client("alice") as alice:
+        alice.socket.transport.pause_reading()  # it will not answer the goodbye
+        closing = asyncio.create_task(house.server.close())
+        while not next(iter(house.server._sockets)).protocol.close_sent:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0)
+        for text in ("one", "two"):
+            event = await house.kit.send_event("room", "system", TextContent(body=text))
+            (row,) = await house.kit.list_deliveries("room", event_id=event.id)
+            assert (row.state, row.reason) == ("skipped", "no_connections")
+        await closing
+        alice.socket.transport.abort()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_delivery_to_a_socket_that_broke_does_not_fail(turns):
+    """However far its end has come; what was not shown is there to be resumed."""
+    async with a_house() as house, house.client("alice") as alice:
+        next(iter(house.server._sockets)).transport.abort()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        event = await house.kit.send_event("room", "system", TextContent(body="x"))
+        (row,) = await house.kit.list_deliveries("room", event_id=event.id)
+        assert row.state in ("sent", "skipped")
+        with pytest.raises(ConnectionClosed):
+            await alice.next("event")
+        async with house.client("alice", after=-1) as again:
+            assert await again.texts(1) == ["x"]
+
+
 async def test_a_frame_that_is_too_long_ends_its_connection_alone():
     """With the web socket's own code for it."""
     async with (

@@ -161,9 +161,10 @@ class TestAnswers:
         await stage.socket("alice")
         bob = await stage.socket("bob")
         await stage.agent("bot", ["an answer"])
-        await stage.say(thread_id="t1", parent_event_id="e0")
+        first = (await stage.say()).event
+        await stage.say(thread_id="t1", parent_event_id=first.id)
         answer = bob.events()[-1]
-        assert (answer.channel_data.thread_id, answer.parent_event_id) == ("t1", "e0")
+        assert (answer.channel_data.thread_id, answer.parent_event_id) == ("t1", first.id)
 
     async def test_what_an_agent_leaves_behind_is_stored_and_shown(self, stage):
         """Tasks, observations and metadata, with an answer or without one."""

@@ -205,17 +205,22 @@ class TestParsing:
     async def test_what_the_message_says_reaches_the_event(self, stage):
         """Visibility, address, parent and key are taken from the message."""
         await stage.socket("alice")
+        parent = (await stage.say("first")).event
         event = (
             await stage.say(
                 visibility="alice",
                 response_visibility="none",
                 addressed_to=("bot",),
-                parent_event_id="e0",
+                parent_event_id=parent.id,
                 idempotency_key="k",
             )
         ).event
         assert (event.visibility, event.response_visibility) == ("alice", "none")
-        assert (event.addressed_to, event.parent_event_id, event.idempotency_key) == (("bot",), "e0", "k")
+        assert (event.addressed_to, event.parent_event_id, event.idempotency_key) == (
+            ("bot",),
+            parent.id,
+            "k",
+        )
 
     async def test_an_event_id_of_another_room_is_no_duplicate(self, stage):
         """A channel that numbers its events per room gets an error, never another room's event."""
@@ -738,3 +743,37 @@ async def test_nothing_is_made_for_a_message_that_makes_no_room(stage, kind):
     ]
     assert [room.id for room in await stage.kit.store.list_rooms()] == ["r1"]
     assert [each.channel_id for each in await stage.kit.list_bindings("r1")] == ["alice"]
+
+
+class Knowing(RecordingChannel):
+    """A channel that knows which room a connection is in."""
+
+    rooms = {"c1": "r1", "c2": "r2", "c9": "r9"}  # noqa: RUF012  # the test's own
+
+    async def route(self, message):
+        return self.rooms.get(message.connection_id)
+
+
+async def test_a_message_goes_to_the_room_its_channel_knows_it_to_be_for(stage):
+    """Before any router is asked, for as many people as there are; nothing is made for it."""
+    await stage.join(Knowing("web"))
+    for who in ("ann", "bob", "carol"):
+        result = await stage.say("hi", channel="web", by=who, room=None, connection_id="c1")
+        assert result.event.room_id == "r1"
+    gone = await stage.say("hi", channel="web", by="ann", room=None, connection_id="c9")
+    assert (gone.reason, gone.event) == ("room_not_found", None)
+    named = await stage.say("hi", channel="web", by="ann", room="r1", connection_id="c9")
+    assert named.event.room_id == "r1"
+    unknown = await stage.say("hi", channel="web", by="dave", room=None, connection_id="c3")
+    assert unknown.event.room_id != "r1"
+
+
+async def test_a_room_of_another_organization_is_no_answer_of_a_channel(stage):
+    """The message goes where it would have gone without."""
+    await stage.kit.create_room("r2", organization_id="acme")
+    await stage.join(Knowing("web"), "r1", "r2")
+    message = InboundMessage(
+        channel_id="web", sender_id="ann", content=TextContent(body="hi"), connection_id="c1"
+    )
+    result = await stage.kit.for_organization("acme").process_inbound(message)
+    assert result.event.room_id == "r2"

@@ -108,6 +108,15 @@ class Channel(ABC):
         """
         return self.channel_id
 
+    async def route(self, message: InboundMessage) -> str | None:
+        """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
+
+        Asked for messages that came without a room, before anything else. It is for what is certain, such as
+        the room of a live connection: nothing is made for the message then, and it is refused if that room
+        is not there. A room of another organization is not taken for an answer.
+        """
+        return None
+
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message that came in, usually with `event_of`; no I/O.

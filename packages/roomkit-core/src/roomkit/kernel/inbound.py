@@ -27,7 +27,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.session_event import SessionStartedEvent
 from roomkit.models.telemetry import Attr, SpanKind
-from roomkit.models.visibility import narrowest
+from roomkit.models.visibility import narrowest, sees
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,6 +65,7 @@ class Inbound:
         signals: Signals,
         router: InboundRoomRouter,
         desk: IdentityDesk,
+        organization_id: str | None = None,
     ) -> None:
         self._parts = parts
         self._rooms = rooms
@@ -73,6 +74,7 @@ class Inbound:
         self._signals = signals
         self.router = router
         self._desk = desk
+        self._organization_id = organization_id
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
@@ -132,6 +134,8 @@ class Inbound:
         make_room: bool,
     ) -> InboundResult:
         cascade = Cascade()
+        if room_id is None and (room_id := await self._known(message, channel)) is not None:
+            make_room = False
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
@@ -162,6 +166,14 @@ class Inbound:
                     del self._in_flight[key]
 
     # -- route --------------------------------------------------------------------------------
+
+    async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
+        """Return the room that the channel knows the message to be for."""
+        room_id = await channel.route(message)
+        if room_id is None or self._organization_id is None:
+            return room_id
+        room = await self._parts.store.get_room(room_id, organization_id=self._organization_id)
+        return None if room is None else room_id
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
         routing = self.router.route(
@@ -213,6 +225,8 @@ class Inbound:
         event = _parsed(await channel.handle_inbound(message, context), message, channel, home)
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
+        if event.parent_event_id is not None:
+            await self._check_parent(event, record, message.idempotency_key)
         verdict = Verdict(event)
         if self._desk.applies(channel):
             verdict = await self._desk.identify(message, event, context)
@@ -244,6 +258,21 @@ class Inbound:
             record_key=message.idempotency_key,
         )
         return draft, fresh
+
+    async def _check_parent(
+        self, event: RoomEvent, record: RoomRecord | None, idempotency_key: str | None
+    ) -> None:
+        """Refuse a reply or reaction to what its channel does not see in this room; not a redelivery."""
+        if record is None:
+            raise _Refused("parent_event_not_found")
+        if idempotency_key is not None and record.keyed(idempotency_key) is not None:
+            return
+        parent = await self._parts.store.get_event(event.parent_event_id or "")
+        reader = record.bindings.get(event.source.channel_id)
+        # It may have been deleted while the reply was on its way.
+        seen = parent is not None and (reader is None or sees(reader, parent.replace(amendment=None)))
+        if parent is None or parent.room_id != record.room_id or not seen:
+            raise _Refused("parent_event_not_found")
 
     async def _settle_in(
         self, message: InboundMessage, room_id: str, record: RoomRecord | None

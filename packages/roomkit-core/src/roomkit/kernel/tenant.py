@@ -507,7 +507,9 @@ class Tenants:
         else:
             own = OrganizationRouter(router, parts.store, organization_id)
         rooms = _OwnRooms(parts, self._writer, self._settling, organization_id)
-        inbound = Inbound(parts, rooms, self._writer, self._settling, self._signals, own, self._desk)
+        inbound = Inbound(
+            parts, rooms, self._writer, self._settling, self._signals, own, self._desk, organization_id
+        )
         return Tenant(self._kit, organization_id, inbound, self._enter)
 
 

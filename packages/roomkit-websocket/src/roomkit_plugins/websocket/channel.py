@@ -475,6 +475,12 @@ class WebSocketChannel(Channel):
 
     # -- events -------------------------------------------------------------------------------
 
+    async def route(self, message: InboundMessage) -> str | None:
+        """Return the room of the connection a message came by, if it has exactly one of its own."""
+        connection = self._connections.get(message.connection_id) if message.connection_id else None
+        rooms = connection.rooms if connection is not None else ()
+        return next(iter(rooms)) if len(rooms) == 1 else None
+
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message; subscribe the connection it came by, if that has no room."""
         if message.connection_id is not None:
@@ -486,7 +492,8 @@ class WebSocketChannel(Channel):
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Send `event` to the room's connections; never waits for one.
 
-        Skipped as `no_connections` when there is none it may go to. Raises ProviderError when
+        Skipped as `no_connections` when there is none it may go to, or all turn out to be gone: a client
+        gets by resuming what it missed. Raises ProviderError when
         every one of them failed at once.
 
         With other workers, they are told of it in the background, and a connection here gets it in
@@ -501,9 +508,11 @@ class WebSocketChannel(Channel):
             connections = _not_the_senders(connections, event.source)
         if not connections:
             return ChannelOutput.skipped("no_connections")
-        if not self._fan_out.send(connections, event):
-            raise self._all_failed(len(connections), binding.room_id)
-        return ChannelOutput.empty()
+        if self._fan_out.send(connections, event):
+            return ChannelOutput.empty()
+        if all(connection.gone for connection in connections):
+            return ChannelOutput.skipped("no_connections")
+        raise self._all_failed(len(connections), binding.room_id)
 
     def _deliver_everywhere(self, event: RoomEvent, binding: ChannelBinding) -> ChannelOutput:
         assert self._workers is not None
@@ -513,6 +522,8 @@ class WebSocketChannel(Channel):
         # A piece of a message that was split has the index of all of it.
         taken = self._workers.offer(event, whole=binding.capabilities.max_length is None)
         if not connections:
+            return ChannelOutput.skipped("no_connections_here")
+        if taken == 0 and all(connection.gone for connection in connections):
             return ChannelOutput.skipped("no_connections_here")
         if taken == 0:
             raise self._all_failed(len(connections), binding.room_id)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from roomkit.abc.errors import KitClosedError, ParticipantBannedError, RoomKitError
 from roomkit.abc.log import get_logger
@@ -198,6 +199,10 @@ class Session:
                 self._socket.transport.abort()  # the client resumes from where it was
                 raise ConnectionError("too much happened while the client was catching up")
             self._held.append(frame)
+        elif self._socket.state is not State.OPEN:
+            # Not a failed delivery: there is no connection, and the client resumes from where it was.
+            await self._kit.disconnect_websocket(self._binding.channel_id, self._connection_id)
+            raise ConnectionError("the client is gone")
         elif not self._was_replayed(frame):
             await self._write(self._encode(frame))
 
