@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
@@ -103,6 +104,7 @@ __all__ = ["RoomKit"]
 
 _log = get_logger("roomkit.kernel")
 _SHORTEST_PERIOD = 1.0
+_MOST = 2**31 - 1
 
 
 class RoomKit:
@@ -1403,12 +1405,17 @@ def _telemetry(given: TelemetryProvider | TelemetryConfig | None, hooks: HookEng
 
 
 def _positive(value: float, name: str) -> float:
-    if not value > 0:
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except OverflowError:
+        raise InvalidInputError(f"{name} is too large; give it a positive number of seconds") from None
+    if not seconds > 0:
         raise InvalidInputError(f"{name} is {value!r}; give it a positive number of seconds")
     return value
 
 
 def _at_least(least: int, value: int, name: str) -> int:
-    if value < least:
-        raise InvalidInputError(f"{name} is {value!r}; give it at least {least}")
+    if not least <= value <= _MOST:
+        shown = value if abs(value) < 1 << 64 else f"a number of {value.bit_length()} bits"
+        raise InvalidInputError(f"{name} is {shown}; give it at least {least} and at most {_MOST}")
     return value

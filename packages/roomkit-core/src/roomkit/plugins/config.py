@@ -51,7 +51,8 @@ def _check_length(value: object) -> object:
 
 
 Length = Annotated[str | float, BeforeValidator(_check_length)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 
 
 class _Plan(BaseModel):
@@ -68,7 +69,7 @@ class ComponentPlan(_Plan):
 class KitOptions(_Plan):
     """The options of `RoomKit` that are plain values; times are in seconds, `None` leaves the default."""
 
-    max_chain_depth: int | None = Field(None, ge=1, description="How long a chain of answers may get.")
+    max_chain_depth: Count | None = Field(None, description="How long a chain of answers may get.")
     process_timeout: Seconds | None = Field(None, description="Deadline of one message until its commit.")
     identity_timeout: Seconds | None = Field(None, description="Deadline of identity resolution.")
     delivery_timeout: Seconds | None = Field(None, description="Deadline of one attempt of a delivery.")
@@ -80,8 +81,10 @@ class KitOptions(_Plan):
     unclaimed_after: Seconds | None = Field(
         None, description="When a delivery fails whose channel no worker has registered."
     )
-    max_lane_backlog: int | None = Field(None, ge=1, description="How many deliveries may wait in a lane.")
-    single_process: bool | None = Field(None, description="That no other process uses the store.")
+    max_lane_backlog: Count | None = Field(None, description="How many deliveries may wait in a lane.")
+    single_process: bool | None = Field(
+        None, strict=True, description="That no other process uses the store."
+    )
 
     def given(self) -> dict[str, int | float | bool | str]:
         """Return the options that were set, as keyword arguments."""
@@ -125,15 +128,29 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPla
     read, a key nobody reads (with the nearest one that exists), a value of the wrong type.
     """
     if isinstance(source, Mapping):
-        return _Reader("configuration", Path()).read(source)
+        return _read("configuration", Path(), source)
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigError(
+            "configuration", [f"it is {type(source).__name__}; give the path of a file, or a mapping"]
+        )
     path = Path(source)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), [f"it cannot be read: {error.strerror or error}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: what cannot be the name of a file
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(str(path), [f"it cannot be read: {reason}"]) from error
+    try:
+        tables = tomllib.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"it is not TOML: {error}"]) from error
-    return _Reader(str(path), path.parent).read(tables)
+    return _read(str(path), path.parent, tables)
+
+
+def _read(source: str, base: Path, tables: Mapping[str, object]) -> KitPlan:
+    try:
+        return _Reader(source, base).read(tables)
+    except RecursionError as error:
+        raise ConfigError(source, ["its tables are nested too deeply: flatten them"]) from error
 
 
 def unknown_key(where: str, key: str, known: Iterator[str] | list[str]) -> str:
@@ -200,7 +217,11 @@ class _Reader:
         if not isinstance(plugin, str) or not plugin:
             self._problems.append(f'{where} names no component; add plugin = "..."')
             return None
-        return ComponentPlan(plugin=plugin, settings=settings)
+        try:
+            return ComponentPlan(plugin=plugin, settings=settings)
+        except ValidationError as error:
+            self._problems += problems_of(error, where)
+            return None
 
     def _table(self, where: str, table: object) -> Mapping[str, object] | None:
         if isinstance(table, Mapping) and all(isinstance(key, str) for key in table):
