@@ -235,6 +235,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
@@ -788,6 +789,7 @@ HOMES = {
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
+    "error_text": "roomkit.models.values",
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",
     "extract_sms_meta": "roomkit_plugins.sms",

@@ -269,7 +269,7 @@ async def test_of_those_who_go_together_only_the_guilty_fails(stores: StoreMaker
         ),
         return_exceptions=True,
     )
-    assert [isinstance(each, StoreError) for each in results] == [place == 3 for place in range(8)]
+    assert [isinstance(each, InvalidInputError) for each in results] == [place == 3 for place in range(8)]
     assert [await store.get_event_count(room.id) for room in rooms] == [int(place != 3) for place in range(8)]
 
 
@@ -341,14 +341,12 @@ async def test_what_a_text_column_cannot_hold_is_refused_by_name(store: Postgres
     (stored,) = (await send(store, kept)).events
     assert await store.get_event(stored.id) == stored
     with pytest.raises(InvalidInputError, match="correlation_id"):
-        await send(store, event(room.id, correlation_id="a\x00b"))
+        await send(store, event(room.id).replace(correlation_id="a\x00b"))
+    ann = Participant(id="ann", room_id=room.id, channel_id="sms")
     with pytest.raises(InvalidInputError, match="display_name"):
-        await store.add_participant(
-            Participant(id="ann", room_id=room.id, channel_id="sms", display_name="\x00")
-        )
+        await store.add_participant(ann.replace(display_name="\x00"))
     for attempt in (store.get_room("\x00"), store.get_event("\ud800"), store.load("\x00")):
-        with pytest.raises(InvalidInputError):
-            await attempt
+        assert await attempt is None
     assert (await store.list_participants(room.id), await store.get_event_count(room.id)) == ([], 1)
 
 

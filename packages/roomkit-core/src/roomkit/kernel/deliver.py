@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.retry import pause_before
 from roomkit.kernel.transcode import carries, split_text
@@ -16,6 +18,7 @@ from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
 from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.values import error_text, message_of, repaired
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -52,7 +55,8 @@ class Outcome:
     def skipped(self, reason: str | None) -> Outcome:
         """Turn it into a skip."""
         self.state = DeliveryState.SKIPPED
-        self.reason = reason or "skipped"
+        said = str(reason or "skipped")
+        self.reason = said if said.isprintable() else repaired(said)
         return self
 
 
@@ -279,7 +283,7 @@ def as_provider_error(error: BaseException) -> ProviderError:
     """Return a failure as a classified one; what is not classified counts as permanent."""
     if isinstance(error, ProviderError):
         return error
-    wrapped = ProviderError(f"{type(error).__name__}: {error}", error_code=ErrorCode.UNKNOWN)
+    wrapped = ProviderError(error_text(error), error_code=ErrorCode.UNKNOWN)
     wrapped.__cause__ = error
     return wrapped
 
@@ -322,14 +326,20 @@ def _not_registered(binding: ChannelBinding) -> DeliveryError:
 
 
 def error_of(error: ProviderError) -> DeliveryError:
-    """Return what the ledger keeps of a failure."""
-    return DeliveryError(
-        code=error.error_code,
-        message=str(error),
-        retryable=error.retryable,
-        retry_after=error.retry_after,
-        vendor_code=error.vendor_code,
-    )
+    """Return what the ledger keeps of a failure. It can always be written, whatever a plugin raised."""
+    try:
+        return DeliveryError(
+            code=error.error_code,
+            message=message_of(error),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            vendor_code=error.vendor_code,
+        )
+    except ValidationError as wrong:  # a plugin's error whose fields have other types
+        fields = ", ".join(str(each["loc"][0]) for each in wrong.errors())
+        return DeliveryError(
+            code=ErrorCode.UNKNOWN, message=f"{message_of(error)} (the error's {fields} cannot be kept)"
+        )
 
 
 def row(job: Job, outcome: Outcome, parts: Parts, seconds: float) -> Delivery:

@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from roomkit.abc.log import get_logger
 from roomkit.kernel.scope import innermost_gate, outside
 from roomkit.models.framework_event import FrameworkEvent
+from roomkit.models.values import repaired
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -157,14 +160,17 @@ class FrameworkEvents:
         if not self.wants(kind):
             return
         listeners = [*self._subscriptions.get(kind, ()), *self._subscriptions.get("*", ())]
-        event = FrameworkEvent(
-            type=kind,
-            room_id=room_id,
-            channel_id=channel_id,
-            event_id=event_id,
-            timestamp=self._clock.now(),
-            data=data,
-        )
+        fields = {
+            "type": kind,
+            "room_id": room_id,
+            "channel_id": channel_id,
+            "event_id": event_id,
+            "timestamp": self._clock.now(),
+        }
+        try:
+            event = FrameworkEvent(**fields, data=data)
+        except ValidationError:  # an event tells what happened; it never fails what happened
+            event = FrameworkEvent(**fields, data={name: repaired(repr(each)) for name, each in data.items()})
         self._hand_all(listeners, event)
 
     def _hand_all(self, listeners: Sequence[_Subscription], event: FrameworkEvent) -> None:

@@ -15,6 +15,7 @@ from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, H
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
 from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.values import error_text
 from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class HookEngine:
             result = await self._call(hook, payload, context)
         except asyncio.CancelledError as error:
             if not deadline.disturbed:
-                return None, HookFailure(hook.name, hook.trigger, f"CancelledError: {error}")
+                return None, HookFailure(hook.name, hook.trigger, error_text(error))
             if not deadline.caught():
                 raise
             if deadline.passed:
@@ -277,7 +278,7 @@ class HookEngine:
                 hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True
             )
         except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return None, HookFailure(hook.name, hook.trigger, f"{type(error).__name__}: {error}", cause=error)
+            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=error)
         finally:
             deadline.leave(outer)
         if not isinstance(result, HookResult):
@@ -345,10 +346,10 @@ class HookEngine:
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            return HookFailure(hook.name, hook.trigger, f"CancelledError: {error}")
+            return HookFailure(hook.name, hook.trigger, error_text(error))
         except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
             late = limit.expired()
-            told = f"not done within {hook.timeout} s" if late else f"{type(error).__name__}: {error}"
+            told = f"not done within {hook.timeout} s" if late else error_text(error)
             return HookFailure(hook.name, hook.trigger, told, timed_out=late, cause=error)
         return None
 

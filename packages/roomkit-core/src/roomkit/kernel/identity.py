@@ -18,6 +18,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
 from roomkit.models.participant import Participant
+from roomkit.models.values import error_text
 from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class IdentityDesk:
                 channel_type=result.channel_type or event.source.channel_type,
             )
         except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
-            late, error = limit.expired(), f"{type(raised).__name__}: {raised}"
+            late, error = limit.expired(), error_text(raised)
             why = f"no answer within {seconds} s" if late else raised
             _log.warning("identity resolution on channel %s: %s", message.channel_id, why)
         if late:
@@ -204,7 +205,7 @@ class IdentityDesk:
                     channel_id=event.source.channel_id,
                     hook=hook.name,
                     trigger=trigger,
-                    error=f"{type(error).__name__}: {error}",
+                    error=error_text(error),
                 )
                 return IdentityHookResult.reject("identity_hook_failed")
             if decision is not None:

@@ -87,6 +87,7 @@ from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
 from roomkit.models.task import Observation, Task
+from roomkit.models.values import error_text
 from roomkit.models.webhook import WebhookRequest
 
 if TYPE_CHECKING:
@@ -415,7 +416,7 @@ class RoomKit:
 
     def _background_failure(self, name: str, error: BaseException) -> None:
         _log.error("background work %s failed", name, exc_info=error)
-        self._events.emit("background_error", task=name, error=f"{type(error).__name__}: {error}")
+        self._events.emit("background_error", task=name, error=error_text(error))
 
     def _hook_failure(self, failure: HookFailure, room_id: str | None) -> None:
         _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.told)

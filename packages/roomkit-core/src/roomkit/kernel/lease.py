@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import (
     DuplicateEventError,
-    EventNotFoundError,
     LockLostError,
-    RoomNotFoundError,
+    RoomKitError,
     StaleRoomError,
     StoreAccessError,
     StoreBusyError,
     StoreClosedError,
+    StoreError,
     StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
+    StoreSchemaError,
 )
 from roomkit.abc.log import get_logger
 
@@ -31,9 +32,7 @@ __all__ = ["Lease"]
 _log = get_logger("roomkit.kernel")
 _CLEAN = (
     DuplicateEventError,
-    EventNotFoundError,
     LockLostError,
-    RoomNotFoundError,
     StaleRoomError,
     StoreAccessError,
     StoreBusyError,
@@ -41,10 +40,22 @@ _CLEAN = (
     StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
+    StoreSchemaError,
 )
-"""Failures of a write that say that nothing was written."""
+"""Failures of a store that say that nothing was written."""
 _MARGIN = 0.9
 """How much of the lease is used, so that this worker stops before another one may begin."""
+
+
+def is_outcome_unknown(error: BaseException) -> bool:
+    """Return whether a write that failed so may have been made all the same.
+
+    It was not where the store says so, or refused what it was given: every error of RoomKit's that is
+    no `StoreError`. What a broken connection, a server that fails or foreign code leaves is unknown.
+    """
+    if isinstance(error, StoreError):
+        return not isinstance(error, _CLEAN)
+    return not isinstance(error, RoomKitError)
 
 
 class Lease:
@@ -119,7 +130,7 @@ class Lease:
 
         What the store has down for it might otherwise never be carried out, or out of its turn.
         """
-        if self.worker_id is not None and not isinstance(error, _CLEAN):
+        if self.worker_id is not None and is_outcome_unknown(error):
             self._until = -math.inf
             self._broken.set()
 

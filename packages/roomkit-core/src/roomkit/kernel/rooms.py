@@ -27,6 +27,7 @@ from roomkit.models.duration import length_in_seconds
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit.models.room import AIConfig, Room, RoomTimers
+from roomkit.models.values import LONGEST_KEY, is_key
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -47,10 +48,10 @@ def check_id(value: object, what: str) -> str:
     """Return `value` when it can be an id. Raises InvalidInputError."""
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_ID or "\0" in value:
         raise InvalidInputError(f"{value!r} cannot be a {what} id: use 1 to {_LONGEST_ID} characters of text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"{value!r} cannot be a {what} id: it is not valid Unicode") from None
+    if not value.isascii() and not is_key(value):
+        raise InvalidInputError(
+            f"{value!r} cannot be a {what} id: use valid Unicode, of at most {LONGEST_KEY} bytes in UTF-8"
+        )
     return value
 
 

@@ -10,6 +10,7 @@ from roomkit.abc.errors import RoomKitError, SourceAlreadyAttachedError, SourceN
 from roomkit.abc.log import get_logger
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
+from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +131,7 @@ class Sources:
                     # It was up and bringing messages: this is a new trouble, not the old one going on.
                     delay, attached.attempts = attached.restart_delay, 0
                 attached.attempts += 1
-                failure = f"{type(error).__name__}: {error}"
+                failure = error_text(error)
                 _log.warning("source %s broke: %s", attached.source.name, error)
                 self._tell("source_error", channel_id, attached, error=failure, attempt=attached.attempts)
                 if self._exhausted(attached):

@@ -30,6 +30,7 @@ from roomkit.models.delivery import DeliveryError
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 from roomkit.models.steering import InjectMessage
 from roomkit.models.telemetry import Attr
+from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
@@ -312,4 +313,4 @@ class LaneWorker:
 
 
 def _unexpected(error: Exception) -> DeliveryError:
-    return DeliveryError(code=ErrorCode.UNKNOWN, message=f"{type(error).__name__}: {error}")
+    return DeliveryError(code=ErrorCode.UNKNOWN, message=error_text(error))

@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
@@ -247,6 +248,7 @@ else:
             "WebhookRequest",
             "admits",
             "banned_senders",
+            "error_text",
             "freeze",
             "narrowest",
             "new_id",

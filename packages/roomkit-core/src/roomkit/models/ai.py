@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.values import Text
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelCapabilities
@@ -56,7 +57,7 @@ class AITextPart(Record):
     """Text inside a message."""
 
     type: Literal["text"] = "text"
-    text: str
+    text: Text
 
 
 class AIImagePart(Record):
@@ -83,7 +84,7 @@ class AIToolResultPart(Record):
     type: Literal["tool_result"] = "tool_result"
     tool_call_id: str
     name: str
-    result: str
+    result: Text
     is_error: bool = False
 
 

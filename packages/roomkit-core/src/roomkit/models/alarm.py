@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.values import DerivedId, Int, Key
 
 __all__ = ["Alarm"]
 
@@ -18,9 +19,9 @@ class Alarm(Record):
     worker that did not come back.
     """
 
-    id: str = Field(min_length=1)
-    room_id: str
-    kind: str
+    id: DerivedId
+    room_id: Key
+    kind: Key
     due_at: datetime
     data: Json = EMPTY
-    claims: int = Field(default=0, ge=0)
+    claims: Int = Field(default=0, ge=0)

@@ -77,22 +77,29 @@ class FrozenList(list[Any]):
 
 EMPTY = FrozenDict()
 _MAX_DEPTH = 64
+_MOST_DIGITS = 4300
+"""What Python and pydantic read of a number in JSON."""
+_FIRST_UNREADABLE = 10**_MOST_DIGITS
 
 
 def freeze(value: Any, *, path: str = "", depth: int = 0) -> Any:
     """Return `value` as a deeply read-only JSON value.
 
     Raises ValueError for what JSON cannot carry (other types, NaN and infinities, keys that are
-    not strings, lone surrogates, nesting beyond 64), naming the place.
+    not strings, lone surrogates, numbers of more than 4,300 digits, nesting beyond 64), naming the place.
     """
     kind = type(value)
-    if kind is FrozenDict or kind is FrozenList or kind is bool or kind is int or value is None:
+    if kind is FrozenDict or kind is FrozenList or kind is bool or value is None:
         return value
     if isinstance(value, str):
         if not value.isascii():
             _check_text(value, path)
         return value
     if isinstance(value, int):
+        if not -_FIRST_UNREADABLE < value < _FIRST_UNREADABLE:
+            raise ValueError(
+                f"{path or 'value'} is a number of more than {_MOST_DIGITS} digits, which JSON readers refuse"
+            )
         return value
     if isinstance(value, float):
         if not math.isfinite(value):

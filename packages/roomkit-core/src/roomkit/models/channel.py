@@ -21,6 +21,7 @@ from roomkit.models.enums import (
     DoubleText,
     LengthPolicy,
 )
+from roomkit.models.values import Int, Key, Reference
 
 if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
@@ -113,16 +114,16 @@ class ChannelBinding(Record):
     A limit counts per worker: with two workers the channel may send at twice the rate.
     """
 
-    channel_id: str
-    room_id: str
+    channel_id: Key
+    room_id: Key
     channel_type: ChannelType
     category: ChannelCategory = ChannelCategory.TRANSPORT
     direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
     access: Access = Access.READ_WRITE
     muted: bool = False
-    visibility: str = "all"
-    participant_id: str | None = None
-    last_read_index: int | None = Field(default=None, ge=0)
+    visibility: Reference = "all"
+    participant_id: Key | None = None
+    last_read_index: Int | None = Field(default=None, ge=0)
     attached_at: datetime = Field(default_factory=utcnow)
     capabilities: ChannelCapabilities = _TEXT_ONLY
     rate_limit: RateLimit | None = None

@@ -18,6 +18,7 @@ from pydantic import (
 
 from roomkit.models.base import EMPTY, Json, Record, freeze
 from roomkit.models.enums import ChannelMediaType, DeleteType
+from roomkit.models.values import Int, Key, Reference, Text
 
 __all__ = [
     "AudioContent",
@@ -46,15 +47,15 @@ def _check_url(url: str) -> str:
     return url
 
 
-type MediaUrl = Annotated[str, AfterValidator(_check_url)]
+type MediaUrl = Annotated[Reference, AfterValidator(_check_url)]
 
 
 class TextContent(Record):
     """Plain text; `language` is a BCP 47 tag."""
 
     type: Literal["text"] = "text"
-    body: str
-    language: str | None = None
+    body: Text
+    language: Text | None = None
 
 
 class RichContent(Record):
@@ -66,12 +67,12 @@ class RichContent(Record):
     """
 
     type: Literal["rich"] = "rich"
-    body: str
+    body: Text
     format: Literal["html", "markdown"] = "markdown"
-    plain_text: str | None = None
+    plain_text: Text | None = None
     buttons: tuple[Json, ...] = ()
     cards: tuple[Json, ...] = ()
-    quick_replies: tuple[str, ...] = ()
+    quick_replies: tuple[Text, ...] = ()
 
 
 class MediaContent(Record):
@@ -79,10 +80,10 @@ class MediaContent(Record):
 
     type: Literal["media"] = "media"
     url: MediaUrl
-    mime_type: str
-    filename: str | None = None
-    size_bytes: int | None = Field(default=None, ge=0)
-    caption: str | None = None
+    mime_type: Text
+    filename: Text | None = None
+    size_bytes: Int | None = Field(default=None, ge=0)
+    caption: Text | None = None
 
 
 class LocationContent(Record):
@@ -91,8 +92,8 @@ class LocationContent(Record):
     type: Literal["location"] = "location"
     latitude: float = Field(ge=-90, le=90, allow_inf_nan=False)
     longitude: float = Field(ge=-180, le=180, allow_inf_nan=False)
-    label: str | None = None
-    address: str | None = None
+    label: Text | None = None
+    address: Text | None = None
 
 
 class AudioContent(Record):
@@ -100,9 +101,9 @@ class AudioContent(Record):
 
     type: Literal["audio"] = "audio"
     url: MediaUrl
-    mime_type: str = "audio/ogg"
+    mime_type: Text = "audio/ogg"
     duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    transcript: str | None = None
+    transcript: Text | None = None
 
 
 class VideoContent(Record):
@@ -110,7 +111,7 @@ class VideoContent(Record):
 
     type: Literal["video"] = "video"
     url: MediaUrl
-    mime_type: str = "video/mp4"
+    mime_type: Text = "video/mp4"
     duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     thumbnail_url: MediaUrl | None = None
 
@@ -119,8 +120,8 @@ class SystemContent(Record):
     """What the framework says of the room itself; `code` is stable, `body` is for people."""
 
     type: Literal["system"] = "system"
-    body: str
-    code: str | None = None
+    body: Text
+    code: Text | None = None
     data: Json = EMPTY
 
 
@@ -128,28 +129,28 @@ class TemplateContent(Record):
     """A template approved at the vendor; `body` is the text for channels without templates."""
 
     type: Literal["template"] = "template"
-    template_id: str
-    language: str = "en"
-    parameters: dict[str, str] = Field(default_factory=dict)
-    body: str | None = None
+    template_id: Text
+    language: Text = "en"
+    parameters: dict[Text, Text] = Field(default_factory=dict)
+    body: Text | None = None
 
 
 class DeleteContent(Record):
     """The wish to delete an earlier event; whether it is granted depends on who asks."""
 
     type: Literal["delete"] = "delete"
-    target_event_id: str
+    target_event_id: Key
     delete_type: DeleteType = DeleteType.SENDER
-    reason: str | None = None
+    reason: Text | None = None
 
 
 class EditContent(Record):
     """The wish to replace an earlier event's content, granted to its author."""
 
     type: Literal["edit"] = "edit"
-    target_event_id: str
+    target_event_id: Key
     new_content: EventContent
-    edit_source: str | None = None
+    edit_source: Text | None = None
 
     @field_validator("new_content")
     @classmethod

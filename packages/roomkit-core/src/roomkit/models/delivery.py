@@ -12,6 +12,7 @@ from pydantic import Field
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.content import EventContent
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState
+from roomkit.models.values import Int, Key, Label, Reference, Summary, VendorKey
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
@@ -36,12 +37,12 @@ class ProviderResult(Record):
     """
 
     success: bool
-    provider_message_id: str | None = None
-    error: str | None = None
+    provider_message_id: VendorKey | None = None
+    error: Label | None = None
     retryable: bool = False
     retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    status_code: int | None = None
-    parts: tuple[str, ...] = ()
+    status_code: Int | None = None
+    parts: tuple[VendorKey, ...] = ()
     metadata: Json = EMPTY
 
 
@@ -54,19 +55,19 @@ class InboundMessage(Record):
     Keys of `metadata` that begin with `_` are dropped at the door.
     """
 
-    channel_id: str
-    sender_id: str
+    channel_id: Key
+    sender_id: Key
     content: EventContent
     event_type: EventType = EventType.MESSAGE
-    external_id: str | None = None
-    thread_id: str | None = None
-    idempotency_key: str | None = None
-    connection_id: str | None = None
-    provider_message_id: str | None = None
-    parent_event_id: str | None = None
-    visibility: str | None = None
-    response_visibility: str | None = None
-    addressed_to: tuple[str, ...] | None = None
+    external_id: Key | None = None
+    thread_id: Key | None = None
+    idempotency_key: Key | None = None
+    connection_id: Key | None = None
+    provider_message_id: Key | None = None
+    parent_event_id: Key | None = None
+    visibility: Reference | None = None
+    response_visibility: Reference | None = None
+    addressed_to: tuple[Key, ...] | None = None
     raw_payload: Json = EMPTY
     metadata: Json = EMPTY
     session: Any | None = Field(default=None, repr=False, exclude=True)
@@ -75,11 +76,11 @@ class InboundMessage(Record):
 class DeliveryError(Record):
     """Why a delivery failed: `code` is an `ErrorCode` value, or the vendor's own in `vendor_code`."""
 
-    code: str
-    message: str
+    code: Label
+    message: Summary
     retryable: bool = False
     retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    vendor_code: str | None = None
+    vendor_code: Label | None = None
 
 
 class Delivery(Record):
@@ -90,20 +91,20 @@ class Delivery(Record):
     is to carry it out; `claims` counts how often it was taken over from one that did not come back.
     """
 
-    id: str
-    room_id: str
-    event_id: str
-    event_index: int
-    channel_id: str
+    id: Reference
+    room_id: Key
+    event_id: Key
+    event_index: Int
+    channel_id: Key
     state: DeliveryState = DeliveryState.PENDING
-    attempts: int = 0
-    provider: str | None = None
-    provider_message_id: str | None = None
-    parts: tuple[str, ...] = ()
+    attempts: Int = 0
+    provider: VendorKey | None = None
+    provider_message_id: VendorKey | None = None
+    parts: tuple[VendorKey, ...] = ()
     error: DeliveryError | None = None
-    reason: str | None = None
+    reason: Label | None = None
     receipt: ReceiptState | None = None
-    holder: str | None = None
+    holder: Key | None = None
     claims: int = Field(default=0, ge=0)
     created_at: datetime
     finished_at: datetime | None = None
@@ -174,15 +175,15 @@ class DeliveryStatus(Record):
     vendor's word; what the vendor sent is kept in `raw`. Observers see `event_id` None when nothing matched.
     """
 
-    provider: str = ""
-    message_id: str
-    status: str
-    room_id: str | None = None
-    channel_id: str | None = None
-    event_id: str | None = None
-    recipient: str = ""
-    sender: str = ""
-    error_code: str | None = None
-    error_message: str | None = None
+    provider: VendorKey = ""
+    message_id: VendorKey
+    status: Label
+    room_id: Key | None = None
+    channel_id: Key | None = None
+    event_id: Key | None = None
+    recipient: Label = ""
+    sender: Label = ""
+    error_code: Label | None = None
+    error_message: Summary | None = None
     timestamp: datetime | None = None
     raw: Json = EMPTY

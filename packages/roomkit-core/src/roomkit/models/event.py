@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
+from roomkit.models.values import Int, Key, Label, Reference
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
 
@@ -46,15 +47,15 @@ class EventSource(Record):
     whose rights its own events are judged by. `raw_payload` is the vendor's payload as received.
     """
 
-    channel_id: str
+    channel_id: Key
     channel_type: ChannelType
     direction: ChannelDirection = ChannelDirection.INBOUND
-    participant_id: str | None = None
-    on_behalf_of: str | None = None
-    connection_id: str | None = None
-    external_id: str | None = None
-    provider: str | None = None
-    provider_message_id: str | None = None
+    participant_id: Key | None = None
+    on_behalf_of: Key | None = None
+    connection_id: Key | None = None
+    external_id: Key | None = None
+    provider: Key | None = None
+    provider_message_id: Key | None = None
     raw_payload: Json = EMPTY
 
     def client_view(self) -> dict[str, Any]:
@@ -66,9 +67,9 @@ class EventSource(Record):
 class ChannelData(Record):
     """What the vendor's world calls the message; `thread_id` is the vendor's thread reference."""
 
-    provider: str | None = None
-    external_id: str | None = None
-    thread_id: str | None = None
+    provider: Key | None = None
+    external_id: Key | None = None
+    thread_id: Key | None = None
     extra: Json = EMPTY
 
 
@@ -82,14 +83,14 @@ class Generation(Record):
     event has `segment=None`.
     """
 
-    provider: str | None = None
-    model: str | None = None
-    finish_reason: str | None = None
+    provider: Label | None = None
+    model: Label | None = None
+    finish_reason: Label | None = None
     usage: Json = EMPTY
-    tool_rounds: int = 0
-    stream_id: str | None = None
-    segment: int | None = None
-    error_code: str | None = None
+    tool_rounds: Int = 0
+    stream_id: Label | None = None
+    segment: Int | None = None
+    error_code: Label | None = None
 
 
 class Amendment(Record):
@@ -97,7 +98,7 @@ class Amendment(Record):
 
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
-    amended_by: str | None = None
+    amended_by: Key | None = None
     former_contents: tuple[EventContent, ...] = ()
 
 
@@ -116,22 +117,22 @@ class RoomEvent(Record):
     `trace_parent` is its place in a trace (W3C Trace Context), set by the kernel where telemetry is on.
     """
 
-    id: str = Field(default_factory=new_id)
-    room_id: str
+    id: Key = Field(default_factory=new_id)
+    room_id: Key
     type: EventType = EventType.MESSAGE
     source: EventSource
     content: EventContent
     status: EventStatus = EventStatus.PENDING
-    blocked_by: str | None = None
-    block_reason: str | None = None
-    visibility: str = "all"
-    response_visibility: str | None = None
-    addressed_to: tuple[str, ...] | None = None
-    index: int = Field(default=-1, ge=-1)
-    chain_depth: int = Field(default=0, ge=0)
-    parent_event_id: str | None = None
-    correlation_id: str | None = None
-    idempotency_key: str | None = None
+    blocked_by: Label | None = None
+    block_reason: Label | None = None
+    visibility: Reference = "all"
+    response_visibility: Reference | None = None
+    addressed_to: tuple[Key, ...] | None = None
+    index: Int = Field(default=-1, ge=-1)
+    chain_depth: Int = Field(default=0, ge=0)
+    parent_event_id: Key | None = None
+    correlation_id: Key | None = None
+    idempotency_key: Key | None = None
     created_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY
     channel_data: ChannelData = _NO_CHANNEL_DATA

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record, utcnow
+from roomkit.models.values import Label
 
 __all__ = ["FrameworkEvent"]
 
@@ -14,9 +15,9 @@ __all__ = ["FrameworkEvent"]
 class FrameworkEvent(Record):
     """One observation of the framework at work; the types are listed in `roomkit.kernel.framework_events`."""
 
-    type: str
-    room_id: str | None = None
-    channel_id: str | None = None
-    event_id: str | None = None
+    type: Label
+    room_id: Label | None = None
+    channel_id: Label | None = None
+    event_id: Label | None = None
     timestamp: datetime = Field(default_factory=utcnow)
     data: Json = EMPTY

@@ -10,6 +10,7 @@ from pydantic import Field
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import IdentificationStatus
 from roomkit.models.hook import InjectedEvent
+from roomkit.models.values import Id, Key, Label
 
 __all__ = ["Identity", "IdentityHookResult", "IdentityResult"]
 
@@ -17,14 +18,14 @@ __all__ = ["Identity", "IdentityHookResult", "IdentityResult"]
 class Identity(Record):
     """A person, by every address they are known at; `channel_addresses` is keyed by channel type."""
 
-    id: str = Field(min_length=1)
-    organization_id: str | None = None
-    display_name: str | None = None
-    email: str | None = None
-    phone: str | None = None
-    channel_addresses: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    external_id: str | None = None
-    external_ids: dict[str, str] = Field(default_factory=dict)
+    id: Id
+    organization_id: Key | None = None
+    display_name: Label | None = None
+    email: Key | None = None
+    phone: Key | None = None
+    channel_addresses: dict[Key, tuple[Key, ...]] = Field(default_factory=dict)
+    external_id: Key | None = None
+    external_ids: dict[Key, Key] = Field(default_factory=dict)
     metadata: Json = EMPTY
 
     @property
@@ -43,10 +44,10 @@ class IdentityResult(Record):
     status: IdentificationStatus
     identity: Identity | None = None
     candidates: tuple[Identity, ...] = ()
-    address: str | None = None
-    channel_type: str | None = None
-    challenge_type: str | None = None
-    message: str | None = None
+    address: Key | None = None
+    channel_type: Key | None = None
+    challenge_type: Label | None = None
+    message: Label | None = None
 
 
 @dataclass(slots=True, frozen=True)

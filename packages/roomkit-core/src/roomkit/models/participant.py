@@ -9,6 +9,7 @@ from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
+from roomkit.models.values import Id, Key, Label
 
 __all__ = ["Participant", "banned_senders"]
 
@@ -20,19 +21,19 @@ class Participant(Record):
     order of first sight. `candidates` are the identities it may be, while that is open.
     """
 
-    id: str = Field(min_length=1)
-    room_id: str
-    channel_id: str
-    display_name: str | None = None
+    id: Id
+    room_id: Key
+    channel_id: Key
+    display_name: Label | None = None
     role: ParticipantRole = ParticipantRole.MEMBER
     status: ParticipantStatus = ParticipantStatus.ACTIVE
     identification: IdentificationStatus = IdentificationStatus.PENDING
-    identity_id: str | None = None
-    candidates: tuple[str, ...] | None = None
-    connected_via: tuple[str, ...] = ()
-    external_id: str | None = None
+    identity_id: Key | None = None
+    candidates: tuple[Key, ...] | None = None
+    connected_via: tuple[Key, ...] = ()
+    external_id: Key | None = None
     resolved_at: datetime | None = None
-    resolved_by: str | None = None
+    resolved_by: Key | None = None
     joined_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.enums import EphemeralEventType
+from roomkit.models.values import Key, Reference
 
 __all__ = ["EphemeralEvent"]
 
@@ -20,12 +21,12 @@ class EphemeralEvent(Record):
     `visibility` is in the vocabulary of events: a subscriber that names itself sees what it may.
     """
 
-    room_id: str
+    room_id: Key
     type: EphemeralEventType
-    user_id: str
-    id: str = Field(default_factory=new_id)
-    channel_id: str | None = None
-    visibility: str = "all"
+    user_id: Key
+    id: Key = Field(default_factory=new_id)
+    channel_id: Key | None = None
+    visibility: Reference = "all"
     data: Json = EMPTY
     timestamp: datetime = Field(default_factory=utcnow)
 

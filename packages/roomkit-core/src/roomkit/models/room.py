@@ -9,6 +9,7 @@ from pydantic import Field
 from roomkit.models.ai import AITool
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.enums import AgentResponsePolicy, RoomStatus
+from roomkit.models.values import Id, Int, Key, Text
 
 __all__ = ["AIConfig", "Room", "RoomTimers"]
 
@@ -27,10 +28,10 @@ class AIConfig(Record):
     Precedence, field by field: the binding's metadata, then this, then the channel's constructor.
     """
 
-    system_prompt: str | None = None
+    system_prompt: Text | None = None
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, gt=0)
-    thinking_budget: int | None = Field(default=None, ge=0)
+    max_tokens: Int | None = Field(default=None, gt=0)
+    thinking_budget: Int | None = Field(default=None, ge=0)
     tools: tuple[AITool, ...] = ()
 
 
@@ -49,20 +50,20 @@ class Room(Record):
     `retention_seconds`, None for as long as the room.
     """
 
-    id: str = Field(default_factory=new_id, min_length=1)
-    organization_id: str | None = None
+    id: Id = Field(default_factory=new_id)
+    organization_id: Key | None = None
     status: RoomStatus = RoomStatus.ACTIVE
     created_at: datetime = Field(default_factory=utcnow)
     updated_at: datetime = Field(default_factory=utcnow)
     closed_at: datetime | None = None
     timers: RoomTimers = _NO_TIMERS
     metadata: Json = EMPTY
-    event_count: int = Field(default=0, ge=0)
-    latest_index: int = Field(default=-1, ge=-1)
-    version: int = Field(default=0, ge=0)
+    event_count: Int = Field(default=0, ge=0)
+    latest_index: Int = Field(default=-1, ge=-1)
+    version: Int = Field(default=0, ge=0)
     ai_config: AIConfig | None = None
     agent_response_policy: AgentResponsePolicy | None = None
-    detached_channels: tuple[str, ...] = ()
+    detached_channels: tuple[Key, ...] = ()
     retention_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     state: Json = EMPTY
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import SourceStatus
+from roomkit.models.values import Summary
 
 __all__ = ["SourceHealth"]
 
@@ -17,5 +18,5 @@ class SourceHealth(Record):
     connected_at: datetime | None = None
     last_message_at: datetime | None = None
     messages_received: int = 0
-    error: str | None = None
+    error: Summary | None = None
     metadata: Json = EMPTY

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import TaskStatus
+from roomkit.models.values import DerivedId, Id, Key, Label
 
 __all__ = ["Observation", "Task"]
 
@@ -15,11 +16,11 @@ __all__ = ["Observation", "Task"]
 class Task(Record):
     """Something to be done about a room."""
 
-    id: str = Field(min_length=1)
-    room_id: str
-    title: str
-    description: str | None = None
-    assigned_to: str | None = None
+    id: Id
+    room_id: Key
+    title: Label
+    description: Label | None = None
+    assigned_to: Key | None = None
     status: TaskStatus = TaskStatus.PENDING
     created_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY
@@ -28,11 +29,11 @@ class Task(Record):
 class Observation(Record):
     """Something noticed about a room, with a confidence between 0 and 1."""
 
-    id: str = Field(min_length=1)
-    room_id: str
-    channel_id: str
-    content: str
-    category: str | None = None
+    id: DerivedId
+    room_id: Key
+    channel_id: Key
+    content: Label
+    category: Label | None = None
     confidence: float = Field(default=1.0, ge=0, le=1)
     created_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY

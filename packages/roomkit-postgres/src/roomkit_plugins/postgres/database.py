@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from roomkit.abc.errors import (
-    InvalidInputError,
     RoomKitError,
     StoreAccessError,
     StoreBusyError,
@@ -22,8 +21,9 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 from roomkit.models.base import new_id
+from roomkit.models.values import findable
 from roomkit_plugins.postgres.config import PostgresConfig
-from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.errors import FAILURES, refusal, translated
 from roomkit_plugins.postgres.pool import Connection, Pool
 from roomkit_plugins.postgres.schema import migrate
 from roomkit_plugins.postgres.session import SESSION, connect
@@ -179,16 +179,15 @@ class Database:
         return _now() + self._config.acquire_timeout
 
     def _translated(self, error: BaseException) -> RoomKitError:
-        if isinstance(error, asyncpg.DataError):
-            return InvalidInputError(
-                f"PostgreSQL cannot hold a value: {error.args[0] if error.args else ''}; nothing was stored"
-            )
-        return translated(error, self._config.where)
+        return refusal(error) or translated(error, self._config.where)
 
     # -- reading ------------------------------------------------------------------------------
 
     async def fetch(self, query: str, *values: Any) -> list[Any]:
-        """Return the rows of a query; it is asked again when its connection breaks."""
+        """Return the rows of a query; it is asked again when its connection breaks.
+
+        A value that PostgreSQL cannot hold, such as an id with a NUL, finds nothing.
+        """
         deadline = self._deadline()
         while True:
             if self._pool is None or self._closing is not None:
@@ -198,6 +197,9 @@ class Database:
                     rows: list[Any] = await connection.fetch(query, *values)
                     return rows
             except FAILURES as error:
+                if refusal(error) is not None and (mended := findable(values)) != values:
+                    values = mended
+                    continue
                 if not _is_broken(error) or _now() >= deadline:
                     raise self._translated(error) from error
             self._forget()

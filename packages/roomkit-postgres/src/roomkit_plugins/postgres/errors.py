@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from roomkit.abc.errors import (
+    InvalidInputError,
     StoreAccessError,
     StoreBusyError,
     StoreCorruptError,
@@ -18,7 +19,7 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["FAILURES", "NO_SESSION", "translated"]
+__all__ = ["FAILURES", "NO_SESSION", "refusal", "translated"]
 
 FAILURES = (
     asyncpg.PostgresError,
@@ -31,6 +32,11 @@ FAILURES = (
 
 The internal error is what asyncpg 0.32 raises between the server's last words and the end of the connection.
 """
+
+_PERMANENT = ("22", "23", "54")
+"""Classes of refusals that a statement meets each time: bad data, broken constraints, limits of a value."""
+_FULL_QUEUE = frozenset({"PreCommit_Notify", "Async_Notify"})
+"""The server's functions that say 54000 for its queue of notifications, which empties again."""
 
 type _Meaning = tuple[type[StoreError], str]
 
@@ -93,6 +99,17 @@ _BY_CLASS: Mapping[str, _Meaning] = {
     "58": (StoreUnavailableError, "its disk or its system fails: look at the server's log"),
 }
 _OTHER: _Meaning = (StoreError, "see the cause")
+
+
+def refusal(error: BaseException) -> InvalidInputError | None:
+    """Return the error of a value that PostgreSQL will never take; None for every other failure."""
+    if not isinstance(error, asyncpg.PostgresError | asyncpg.DataError):
+        return None
+    state = getattr(error, "sqlstate", None) or "22000"
+    if state[:2] not in _PERMANENT or getattr(error, "server_source_function", None) in _FULL_QUEUE:
+        return None
+    said = error.args[0] if error.args else ""
+    return InvalidInputError(f"PostgreSQL cannot hold a value: {said} ({state}); nothing was stored")
 
 
 def translated(error: BaseException, where: str) -> StoreError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import RECENT_SCAN
 from roomkit.memory.records import Counters, Known, Reading
 from roomkit.models.event import RoomEvent
@@ -17,7 +19,6 @@ from roomkit_plugins.postgres.rows import (
     HEAD,
     PARTICIPANTS,
     ROOMS,
-    encoded,
     load_event,
     load_room,
 )
@@ -115,6 +116,13 @@ class Loads:
             rows = await self._database.fetch(
                 LOAD, *map(list, zip(*(job.known for job in jobs), strict=True))
             )
+        except InvalidInputError as error:  # about one of them: the others are read apart from it
+            if len(jobs) > 1:
+                for job in jobs:
+                    await self._read([job])
+            elif not jobs[0].outcome.done():
+                jobs[0].outcome.set_exception(error)
+            return
         except Exception as error:  # noqa: BLE001  # handed to the callers, all of them
             for job in jobs:
                 if not job.outcome.done():
@@ -130,7 +138,7 @@ def _loaded(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Load
     reading = Reading(Counters(*row[1:7]))
     room, bindings, people, tail, keyed = row[7:]
     if room is not None:
-        where = encoded(room_id)
+        where = json.dumps(room_id)
         reading.room = load_room(room)
         reading.bindings = {each[0]: BINDINGS.load(each, room_id=where) for each in bindings}
         reading.participants = {each[0]: PARTICIPANTS.load(each, room_id=where) for each in people}

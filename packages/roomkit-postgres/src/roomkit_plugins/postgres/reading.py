@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ from roomkit_plugins.postgres.rows import (
     PARTICIPANTS,
     ROOMS,
     Table,
-    encoded,
     facet,
     load_delivery,
     load_event,
@@ -369,7 +369,7 @@ async def count_unread(database: Database, room_id: str, channel_id: str) -> int
         raise ChannelNotFoundError(
             f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
         )
-    reader = BINDINGS.load(bindings[0], room_id=encoded(room_id))
+    reader = BINDINGS.load(bindings[0], room_id=json.dumps(room_id))
     source = EventSource(channel_id=f"not {channel_id}", channel_type=ChannelType.SYSTEM)
     sample = RoomEvent(room_id=room_id, source=source, content=TextContent(body=""))
     return sum(count for visibility, count in groups if sees(reader, sample.replace(visibility=visibility)))
@@ -399,7 +399,7 @@ async def records_of_room[R: Record](
     rows = await database.fetch(
         f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY {order}", *where.values
     )
-    named = encoded(room_id)
+    named = json.dumps(room_id)
     return [table.load(row, room_id=named) for row in rows]
 
 
@@ -415,7 +415,7 @@ async def find_record[R: Record](
         f"JOIN roomkit_rooms r ON r.seq = t.room {where}",
         *where.values,
     )
-    return None if row is None else table.load(row, room_id=encoded(row[-1]))
+    return None if row is None else table.load(row, room_id=json.dumps(row[-1]))
 
 
 async def find_participants(
@@ -439,7 +439,7 @@ async def find_participants(
         f"ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
-    return [PARTICIPANTS.load(row, room_id=encoded(row[-1])) for row in rows]
+    return [PARTICIPANTS.load(row, room_id=json.dumps(row[-1])) for row in rows]
 
 
 async def get_identity(database: Database, condition: str, *values: Any) -> tuple[Identity, int] | None:
@@ -609,7 +609,7 @@ async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Any]
         "WHERE a.seq = ANY($1::bigint[]) ORDER BY a.due_at, a.seq",
         numbers,
     )
-    return [ALARMS.load(row, room_id=encoded(row[-1])) for row in rows]
+    return [ALARMS.load(row, room_id=json.dumps(row[-1])) for row in rows]
 
 
 # -- SQL ----------------------------------------------------------------------------------------

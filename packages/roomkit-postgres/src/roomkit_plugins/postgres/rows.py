@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
 from roomkit.models.alarm import Alarm
@@ -206,7 +206,7 @@ def encoded(value: Any) -> str:
 def _text(value: Any, *, exclude_none: bool = True) -> str:
     try:
         return to_json(value, exclude_none=exclude_none).decode()
-    except PydanticSerializationError as error:
+    except ValueError as error:
         raise InvalidInputError(f"a value cannot be stored: {error}; nothing was stored") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from roomkit.abc.errors import StoreError
+from roomkit.abc.errors import InvalidInputError, StoreError
 from roomkit.memory.records import Counters
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
@@ -62,9 +62,14 @@ _NOT_SEARCHED = frozenset({EventType.EDIT, EventType.DELETE})
 
 
 def dump(record: Record) -> str:
-    """Return the JSON a record is kept as. Raises ValueError for what JSON cannot carry."""
+    """Return the JSON a record is kept as. Raises InvalidInputError for what JSON cannot carry."""
     excluded = _IN_COLUMNS.get(type(record))
-    return to_json(record, exclude=excluded, exclude_none=True).decode()
+    try:
+        return to_json(record, exclude=excluded, exclude_none=True).decode()
+    except ValueError as error:
+        raise InvalidInputError(
+            f"a {type(record).__name__} cannot be stored: {error}; nothing was stored"
+        ) from error
 
 
 def load[R: Record](model: type[R], data: str) -> R:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, override
 
-from roomkit.abc.errors import StoreUnavailableError
+from roomkit.abc.errors import InvalidInputError, StoreUnavailableError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
 from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
 from roomkit.models.alarm import Alarm
@@ -27,6 +27,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.values import findable
 from roomkit_plugins.sqlite import backup, leases, ledger, reading, writing
 from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepare_alarm
 from roomkit_plugins.sqlite.compact import compact
@@ -188,7 +189,13 @@ class SQLiteStore(ConversationStore):
         return await self._database.write(lambda connection: function(connection, *arguments))
 
     async def _read[T](self, function: Callable[..., T], *arguments: Any) -> T:
-        return await self._database.read(lambda connection: function(connection, *arguments))
+        try:
+            return await self._database.read(lambda connection: function(connection, *arguments))
+        except InvalidInputError:  # an id that is no Unicode, so that nothing has it
+            mended = [findable(each) for each in arguments]
+            if mended == list(arguments):
+                raise
+            return await self._database.read(lambda connection: function(connection, *mended))
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)

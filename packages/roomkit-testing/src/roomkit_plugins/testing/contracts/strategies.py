@@ -27,6 +27,7 @@ from roomkit.models.content import (
     TextContent,
     UnknownContent,
 )
+from roomkit.models.values import DerivedId, Id
 
 __all__ = ["PROPERTY", "contents", "json_objects", "records", "texts", "unique_ids"]
 
@@ -130,8 +131,10 @@ def _of(annotation: Any, constraints: tuple[Any, ...] = (), *, full: bool = Fals
     if origin is tuple and arguments[1:] == (...,):
         items = st.lists(_of(arguments[0], full=full), min_size=int(full) or _least(constraints), max_size=3)
         return items.map(tuple)
-    if origin is dict and arguments[0] is str:
-        return st.dictionaries(texts(), _of(arguments[1], full=full), min_size=int(full), max_size=3)
+    if origin is dict:
+        return st.dictionaries(
+            _of(arguments[0]), _of(arguments[1], full=full), min_size=int(full), max_size=3
+        )
     if isinstance(annotation, type):
         return _of_class(annotation, constraints)
     raise TypeError(f"strategies.py does not know how to make {annotation!r}: teach it")
@@ -220,6 +223,8 @@ def _event_contents() -> st.SearchStrategy[Any]:
 
 
 _SPECIAL: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+    Id: lambda: texts(min_size=1),
+    DerivedId: lambda: texts(min_size=1),
     Json: json_objects,
     MediaUrl: _urls,
     EventContent: _event_contents,

@@ -16,6 +16,7 @@ from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
 from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
 from roomkit_plugins.testing.contracts.store.timeline import TimelineContract
+from roomkit_plugins.testing.contracts.store.values import ValuesContract
 from roomkit_plugins.testing.contracts.store.work import WorkContract
 
 __all__ = ["ConversationStoreContract"]
@@ -35,6 +36,7 @@ class ConversationStoreContract(
     AlarmsContract,
     ErasureContract,
     NewerVersionContract,
+    ValuesContract,
     ConcurrencyContract,
     ModelContract,
 ):
