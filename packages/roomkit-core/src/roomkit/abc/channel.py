@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.participant import Participant
     from roomkit.models.steering import SteeringDirective
+    from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream"]
+
+_log = get_logger("roomkit.channel")
+
+type TraceObserver = Callable[[ProtocolTrace], Awaitable[None] | None]
 
 
 class TextStream(ABC):
@@ -77,6 +83,7 @@ class Channel(ABC):
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
     services: ChannelServices | None = None
+    _trace_observers: tuple[tuple[TraceObserver, frozenset[str] | None], ...] = ()
 
     def __init__(self, channel_id: str) -> None:
         self.channel_id = channel_id
@@ -215,6 +222,51 @@ class Channel(ABC):
         Called once `participant`, with its new status, is stored. A banned participant has no rights in the
         room any more: a channel of live connections closes theirs.
         """
+
+    def resolve_trace_room(self, session_id: str) -> str | None:
+        """Return the room of a live session, for traces that do not name theirs; None if it has none."""
+        return None
+
+    @property
+    def trace_enabled(self) -> bool:
+        """Whether protocol traces have an observer; build a trace only if they have."""
+        return bool(self._trace_observers) or (
+            self.services is not None and self.services.traces_are_observed
+        )
+
+    def on_trace(self, callback: TraceObserver, protocols: Collection[str] | None = None) -> None:
+        """Call `callback(trace)`, a function or a coroutine function, for each trace of this channel.
+
+        `protocols` selects traces by their protocol. Failures are logged. A coroutine function is run by
+        the kit, so it is called only while the channel is registered.
+        """
+        chosen = None if protocols is None else frozenset(protocols)
+        self._trace_observers = (*self._trace_observers, (callback, chosen))
+
+    def emit_trace(self, trace: ProtocolTrace) -> None:
+        """Show a trace to the observers of this channel, and to the kit's (ON_PROTOCOL_TRACE).
+
+        The kit's see it with its room: the trace's own, else that of `resolve_trace_room`.
+        """
+        for callback, protocols in self._trace_observers:
+            if protocols is None or trace.protocol in protocols:
+                self._observe_trace(callback, trace)
+        if self.services is not None:
+            self.services.trace(trace)
+
+    def _observe_trace(self, callback: TraceObserver, trace: ProtocolTrace) -> None:
+        try:
+            answer = callback(trace)
+        except Exception:  # noqa: BLE001  # an observer must not fail what it observes
+            _log.warning("an observer of the traces of channel %s failed", self.channel_id, exc_info=True)
+            return
+        if not isinstance(answer, Coroutine):
+            return
+        if self.services is None:
+            answer.close()
+            _log.warning("channel %s is not registered: a trace was not observed", self.channel_id)
+        else:
+            self.services.spawn(answer, name=f"observer of the traces of channel {self.channel_id}")
 
     async def close(self) -> None:
         """Release what the channel holds. Idempotent."""

@@ -103,3 +103,8 @@ class ChannelServices(ABC):
     @abstractmethod
     def trace(self, trace: ProtocolTrace) -> None:
         """Hand a protocol trace to its observers; free of cost when there are none."""
+
+    @property
+    def traces_are_observed(self) -> bool:
+        """Whether the kit has an observer of protocol traces."""
+        return False

@@ -207,6 +207,12 @@ class HookEngine:
             registration.trigger is trigger for registration in self._rooms[room_id]
         )
 
+    def has_hooks_anywhere(self, trigger: HookTrigger) -> bool:
+        """Return whether anything is registered for the trigger, for all rooms or for one."""
+        return bool(self._global.get(trigger)) or any(
+            registration.trigger is trigger for own in self._rooms.values() for registration in own
+        )
+
     def select(
         self, trigger: HookTrigger, room_id: str | None, source: EventSource | None
     ) -> tuple[HookRegistration, ...]:

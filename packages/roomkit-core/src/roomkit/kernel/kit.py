@@ -55,6 +55,7 @@ from roomkit.kernel.sources import Sources
 from roomkit.kernel.supervisor import Supervisor
 from roomkit.kernel.takeover import Takeover
 from roomkit.kernel.tenant import Tenant, Tenants
+from roomkit.kernel.traces import ProtocolTraces
 from roomkit.kernel.tracing import ConfiguredTelemetry
 from roomkit.kernel.transcode import DefaultContentTranscoder
 from roomkit.kernel.worker import LaneWorker
@@ -242,7 +243,8 @@ class RoomKit:
             self._desk,
         )
         self._sources = Sources(parts, self.process_inbound)
-        self._services = KitServices(parts, self._settling, self._writer)
+        self._traces = ProtocolTraces(parts, self._settling)
+        self._services = KitServices(parts, self._settling, self._writer, self._traces)
         self._plugins = plugins
         self._ready = False
         self._configured = False
@@ -647,9 +649,12 @@ class RoomKit:
         does not fit.
         """
         await self._enter()
-        return await self._rooms.attach(
+        attached = await self._rooms.attach(
             room_id, channel_id, channel_type, category, access, visibility, **binding
         )
+        if self._traces.has_early:
+            self._traces.replay(room_id)
+        return attached
 
     async def detach_channel(self, room_id: str, channel_id: str) -> bool:
         """Take a channel out of a room, until it is attached again; False when it was not in it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.hooks import GateVerdict
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
+    from roomkit.kernel.traces import ProtocolTraces
     from roomkit.kernel.writer import Writer
     from roomkit.models.trace import ProtocolTrace
 
@@ -30,7 +31,8 @@ __all__ = ["KitServices"]
 class KitServices(ChannelServices):
     """Lends the kit's parts; gates and observers run outside every lock."""
 
-    def __init__(self, parts: Parts, settling: Settling, writer: Writer) -> None:
+    def __init__(self, parts: Parts, settling: Settling, writer: Writer, traces: ProtocolTraces) -> None:
+        self._traces = traces
         self._parts = parts
         self._writer = writer
         self._settling = settling
@@ -129,10 +131,9 @@ class KitServices(ChannelServices):
 
     @override
     def trace(self, trace: ProtocolTrace) -> None:
-        room_id = trace.room_id
-        if room_id is None or not self._parts.hooks.has_hooks(HookTrigger.ON_PROTOCOL_TRACE, room_id):
-            return
-        self._parts.supervisor.start(
-            self.observe(HookTrigger.ON_PROTOCOL_TRACE, trace, room_id=room_id, channel_id=trace.channel_id),
-            "observers of a protocol trace",
-        )
+        self._traces.take(trace)
+
+    @property
+    @override
+    def traces_are_observed(self) -> bool:
+        return self._traces.are_observed
