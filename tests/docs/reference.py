@@ -41,7 +41,10 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_participant_identified": ("`RoomEvent`", "a participant was tied to an identity"),
     "on_task_created": ("`RoomEvent`", "a hook or an agent left a task"),
     "on_observation": ("`RoomEvent`", "a hook or an agent left an observation"),
-    "on_delivery_status": ("`DeliveryStatus`", "a vendor's receipt was matched to its delivery"),
+    "on_delivery_status": (
+        "`DeliveryStatus`",
+        "a vendor's receipt came in; without a delivery, `event_id` is None",
+    ),
     "on_error": ("`RoomEvent`", "an intelligence failed to answer"),
     "on_session_started": ("`SessionStartedEvent`", "a stranger's message opened a room"),
     "on_protocol_trace": ("`ProtocolTrace`", "a channel exchanged a message with its vendor"),

@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
-    from roomkit.abc.retry import LONGEST_PAUSE as LONGEST_PAUSE
     from roomkit.abc.retry import pause_before as pause_before
     from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
@@ -509,7 +508,6 @@ HOMES = {
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
     "Known": "roomkit.memory.records",
-    "LONGEST_PAUSE": "roomkit.abc.retry",
     "Leases": "roomkit.memory.leases",
     "Ledger": "roomkit.memory.ledger",
     "LengthPolicy": "roomkit.models.enums",

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.abc.retry import LONGEST_PAUSE
+from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
 from roomkit.abc.transport import TransportChannel
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from roomkit.abc.errors import ErrorCode
+from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
 from roomkit.wire.origin import Origin
 from roomkit.wire.retry_after import retry_after, should_retry
+from roomkit_plugins.testing.contracts.strategies import PROPERTY
+
+_DATES = r"(Mon|Fri|), \d{1,3} (Jan|Feb|Xxx) \d{1,6} \d{1,3}:\d{1,3}(:\d{1,3})?( GMT| [+-]\d{1,6}|)"
 
 
 def test_an_error_answer_says_what_the_vendor_said() -> None:
@@ -73,3 +78,37 @@ def test_a_redirect_is_permanent_and_names_the_host_alone(location: str | None, 
     error = Origin("acme").redirected(302, {} if location is None else {"location": location})
     assert str(error) == f"acme redirected the request (302) {said}: set base_url to where the API is"
     assert (error.error_code, error.retryable, error.status_code) == (ErrorCode.NOT_FOUND, False, 302)
+
+
+@pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
+def test_no_header_makes_a_wait_that_nothing_can_keep(header: str) -> None:
+    """Whatever the vendor writes: a number of seconds up to a day, or nothing."""
+
+    @settings(PROPERTY, max_examples=200)
+    @given(value=st.text(max_size=40) | st.floats().map(str) | st.from_regex(_DATES, fullmatch=True))
+    @example("9" * 400)
+    @example("1e308")
+    @example("Fri, 31 Dec 9999 23:59:59 GMT")
+    @example("Mon, 01 Jan 0001 00:00:00 -2359")
+    def holds(value: str) -> None:
+        error = ProviderError("no", retry_after=retry_after({header: value}))
+        assert error.retry_after is None or 0 <= error.retry_after <= LONGEST_PAUSE
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (None, None),
+        (0, 0),
+        (1.5, 1.5),
+        (-1, None),
+        (float("nan"), None),
+        (float("inf"), LONGEST_PAUSE),
+        (1e300, LONGEST_PAUSE),
+    ],
+)
+def test_an_error_has_a_wait_that_can_be_kept(said: float | None, kept: float | None) -> None:
+    """Wherever a provider got it from."""
+    assert ProviderError("no", retry_after=said).retry_after == kept

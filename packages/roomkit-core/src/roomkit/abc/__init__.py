@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
-    from roomkit.abc.retry import LONGEST_PAUSE as LONGEST_PAUSE
     from roomkit.abc.retry import pause_before as pause_before
     from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
@@ -130,7 +129,6 @@ else:
             "InboundRoomRouter",
             "InvalidInputError",
             "KitClosedError",
-            "LONGEST_PAUSE",
             "LockLostError",
             "MemoryProvider",
             "MemoryResult",

@@ -339,11 +339,20 @@ _PROVIDER_FAULT = frozenset(
 )
 
 
+LONGEST_PAUSE = 86_400.0
+"""Seconds: a vendor that asks for more than a day's wait gets a day."""
+
+
+def _waitable(seconds: float | None) -> float | None:
+    return min(seconds, LONGEST_PAUSE) if seconds is not None and seconds >= 0 else None
+
+
 class ProviderError(RoomKitError):
     """A provider's failure.
 
     `error_code` classifies it; `retryable` follows from it unless given; `retry_after` is in
-    seconds. The message may quote the vendor, so it is for operators, never for end users.
+    seconds, a day at most, and None if what the vendor said is no time to wait (negative, not a
+    number). The message may quote the vendor, so it is for operators, never for end users.
     """
 
     code = "provider_error"
@@ -363,7 +372,7 @@ class ProviderError(RoomKitError):
         super().__init__(message)
         self.error_code = error_code
         self.retryable = error_code.retryable if retryable is None else retryable
-        self.retry_after = retry_after
+        self.retry_after = _waitable(retry_after)
         self.provider = provider
         self.status_code = status_code
         self.vendor_code = vendor_code

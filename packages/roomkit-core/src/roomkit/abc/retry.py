@@ -12,10 +12,7 @@ from roomkit.abc.errors import ProviderError
 if TYPE_CHECKING:
     from roomkit.models.channel import RetryPolicy
 
-__all__ = ["LONGEST_PAUSE", "pause_before", "retry_with_backoff"]
-
-LONGEST_PAUSE = 86_400.0
-"""A vendor that asks for more than a day's wait gets a day."""
+__all__ = ["pause_before", "retry_with_backoff"]
 
 
 async def retry_with_backoff[**P, T](
@@ -44,8 +41,7 @@ def _may_pass(error: Exception) -> bool:
 def pause_before(retry: int, policy: RetryPolicy, error: Exception) -> float:
     """Return the seconds to wait before retry number `retry` (from 0).
 
-    What the vendor asks for is waited for when it is longer, up to `LONGEST_PAUSE`.
+    What the vendor asks for is waited for when it is longer.
     """
     wish = error.retry_after if isinstance(error, ProviderError) else None
-    asked = min(wish or 0.0, LONGEST_PAUSE)
-    return max(policy.delay(retry, spread=random.uniform(-1, 1)), asked)
+    return max(policy.delay(retry, spread=random.uniform(-1, 1)), wish or 0.0)

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from roomkit.abc.retry import LONGEST_PAUSE
+from roomkit.abc.errors import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
