@@ -243,6 +243,7 @@ if TYPE_CHECKING:
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
+    from roomkit_plugins.ai import AnswerTooLongError as AnswerTooLongError
     from roomkit_plugins.ai import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
     from roomkit_plugins.ai import CompactingMemory as CompactingMemory
@@ -251,6 +252,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import RunnableTool as RunnableTool
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
+    from roomkit_plugins.ai import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai import ToolPolicy as ToolPolicy
     from roomkit_plugins.ai import TurnTimeoutError as TurnTimeoutError
@@ -341,6 +343,7 @@ HOMES = {
     "Alarms": "roomkit.memory.leases",
     "Amend": "roomkit.abc.store",
     "Amendment": "roomkit.models.event",
+    "AnswerTooLongError": "roomkit_plugins.ai",
     "AnthropicAIProvider": "roomkit_plugins.anthropic",
     "AnthropicConfig": "roomkit_plugins.anthropic",
     "Attr": "roomkit.models.telemetry",
@@ -666,6 +669,7 @@ HOMES = {
     "SpeakerChangeEvent": "roomkit_plugins.voice",
     "SpeexAECProvider": "roomkit_plugins.speex",
     "StaleRoomError": "roomkit.abc.errors",
+    "StalledAnswerError": "roomkit_plugins.ai",
     "SteeringDirective": "roomkit.models.steering",
     "StoreAccessError": "roomkit.abc.errors",
     "StoreBusyError": "roomkit.abc.errors",

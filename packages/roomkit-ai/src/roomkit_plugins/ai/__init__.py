@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.config import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
     from roomkit_plugins.ai.config import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai.config import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
+    from roomkit_plugins.ai.errors import AnswerTooLongError as AnswerTooLongError
+    from roomkit_plugins.ai.errors import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
     from roomkit_plugins.ai.errors import UnknownToolError as UnknownToolError
@@ -29,6 +31,7 @@ else:
         {
             "AIChannel": "channel",
             "AIChannelConfig": "config",
+            "AnswerTooLongError": "errors",
             "BudgetAwareMemory": "memory",
             "BudgetAwareMemoryConfig": "config",
             "CompactingMemory": "summary",
@@ -37,6 +40,7 @@ else:
             "RunnableTool": "tools",
             "SlidingWindowMemory": "memory",
             "SlidingWindowMemoryConfig": "config",
+            "StalledAnswerError": "errors",
             "ToolLoopError": "errors",
             "ToolPolicy": "policy",
             "TurnTimeoutError": "errors",

@@ -43,7 +43,11 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
     end when it is cancelled: it is abandoned. Raises `Stopped` when the turn is to end: every call
     is cancelled first.
     """
-    repeated = [_repeated(turn, call) for call in calls]
+    left = turn.limits.max_tool_calls - turn.calls
+    repeated = [
+        _repeated(turn, call) if number < left else "all the tool calls of this turn are made"
+        for number, call in enumerate(calls)
+    ]
     runs: list[ToolRun] = []
     try:
         with turn.stop:

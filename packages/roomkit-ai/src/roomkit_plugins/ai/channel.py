@@ -65,12 +65,13 @@ class AIChannel(Channel):
     leaves a setting to the provider. Tools are definitions or definitions with a handler;
     `tool_handler` answers the calls of those without. `extra_tools` is offered in every room.
 
-    A turn takes at most `max_tool_rounds` rounds of tool calls, after which the model is asked for
-    an answer without them, and `tool_loop_timeout_seconds`; a tool takes at most
-    `tool_timeout_seconds` (None or 0: no deadline). A call that gave the same result
-    `max_identical_calls` times is not made again. Only offered tools run, with arguments that fit
-    their schema, if `tool_policy` permits them to the sender's role and every BEFORE_TOOL_USE gate
-    lets them pass.
+    A turn takes at most `max_tool_rounds` rounds of tool calls and `max_tool_calls` calls, after
+    which the model is asked for an answer without them, and `tool_loop_timeout_seconds`; a tool takes
+    at most `tool_timeout_seconds`. An answer has at most `max_answer_chars` characters, reasoning
+    included, and pauses for at most `answer_idle_seconds` once it has begun. None or 0 seconds mean
+    no deadline. A call that gave the same result `max_identical_calls` times is not made again.
+    Only offered tools run, with arguments that fit their schema, if `tool_policy` permits them to
+    the sender's role and every BEFORE_TOOL_USE gate lets them pass.
 
     `retry_policy` covers retryable failures of the provider, `fallback_provider` is asked once
     after it; neither is used once anything of an answer was seen. Failures are raised. With
@@ -105,6 +106,9 @@ class AIChannel(Channel):
         tools: Iterable[ToolLike] = (),
         tool_timeout_seconds: float | None = 60.0,
         max_identical_calls: int = 3,
+        max_tool_calls: int = 500,
+        max_answer_chars: int = 200_000,
+        answer_idle_seconds: float | None = 120.0,
         error_reply: str | None = None,
     ) -> None:
         super().__init__(channel_id)
@@ -129,6 +133,9 @@ class AIChannel(Channel):
             turn_seconds=tool_loop_timeout_seconds,
             tool_seconds=tool_timeout_seconds,
             max_identical_calls=max_identical_calls,
+            max_tool_calls=max_tool_calls,
+            max_answer_chars=max_answer_chars,
+            idle_seconds=answer_idle_seconds,
         )
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
         self._abandoned = Abandoned()
@@ -187,7 +194,8 @@ class AIChannel(Channel):
         A provider that streams gives a `response_stream` of text pieces that ends with one
         `StreamDone`; else the answer is one event. Nothing is answered that is the agent's own,
         that it may not see, or that has no content. Raises what the provider raised,
-        TurnTimeoutError or ToolLoopError; a stream raises it after the text that was released.
+        TurnTimeoutError, StalledAnswerError, AnswerTooLongError or ToolLoopError; a stream raises it
+        after the text that was released.
         """
         if not self._concerned(event, binding):
             return ChannelOutput.empty()

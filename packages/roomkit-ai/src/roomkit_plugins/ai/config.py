@@ -31,6 +31,11 @@ class AIChannelConfig(_Config):
     tools: tuple[AITool, ...] = Field((), description="Tools that the code's tool_handler answers.")
     tool_policy: ToolPolicy | None = Field(None, description="Which tools may be used, by whom.")
     max_tool_rounds: int = Field(200, ge=0, description="After these rounds the model must answer.")
+    max_tool_calls: int = Field(500, ge=1, description="After so many calls the model must answer.")
+    max_answer_chars: int = Field(200_000, ge=1, description="Longest answer, reasoning included.")
+    answer_idle_seconds: float | None = Field(
+        120.0, ge=0, description="Longest pause in an answer that has begun; 0: none."
+    )
     max_identical_calls: int = Field(3, ge=1, description="How often one result may come again.")
     tool_timeout_seconds: float | None = Field(60.0, ge=0, description="Deadline of one call; 0: none.")
     tool_loop_timeout_seconds: float | None = Field(300.0, ge=0, description="Deadline of a turn; 0: none.")

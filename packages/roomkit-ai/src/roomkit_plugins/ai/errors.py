@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from roomkit.abc.errors import RoomKitError
 
-__all__ = ["ToolLoopError", "TurnTimeoutError", "UnknownToolError"]
+__all__ = [
+    "AnswerTooLongError",
+    "StalledAnswerError",
+    "ToolLoopError",
+    "TurnTimeoutError",
+    "UnknownToolError",
+]
 
 
 class UnknownToolError(RoomKitError, LookupError):
@@ -23,3 +29,15 @@ class ToolLoopError(RoomKitError):
     """A turn used up its tool rounds and, asked for an answer, gave none."""
 
     code = "tool_loop_exhausted"
+
+
+class AnswerTooLongError(RoomKitError):
+    """A model's answer, its reasoning included, went on beyond `max_answer_chars`."""
+
+    code = "answer_too_long"
+
+
+class StalledAnswerError(RoomKitError, TimeoutError):
+    """A model that had begun to answer said nothing more for `answer_idle_seconds`."""
+
+    code = "answer_stalled"

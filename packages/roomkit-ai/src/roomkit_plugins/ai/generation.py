@@ -20,6 +20,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit_plugins.ai.errors import AnswerTooLongError, StalledAnswerError
 from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
     """Make one request; yield what of its text is new."""
     loop = asyncio.get_running_loop()
     begun, signals, error = loop.time(), turn.signals, "Cancelled"
+    idle = turn.limits.idle_seconds
     live = streams(turn.provider, tools=bool(turn.request.tools))
     span = signals.generation_started(turn.provider, tools=len(turn.request.tools), streaming=live)
     stream = _open(turn)
@@ -165,10 +167,16 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
                 item = await anext(stream, None)
             if item is None:
                 break
+            turn.stop.heard = loop.time()
             if not answer.started:
                 answer.started = True
                 signals.first_token(span, (loop.time() - begun) * 1000)
+                if idle:
+                    turn.stop.after_silence(idle, lambda: _stalled(turn))
             if isinstance(item, StreamTextDelta):
+                turn.answered += len(item.text) or 1
+                if turn.answered > turn.limits.max_answer_chars:
+                    raise _too_long(turn)
                 await _end_thinking(turn, answer)
                 answer.add_text(item.text)
                 if text := echo.release(item.text):
@@ -185,6 +193,8 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
         error = type(failure).__name__
         raise
     finally:
+        if answer.started and idle:
+            turn.stop.listen_no_more()
         signals.generation_ended(span, {} if answer.done is None else answer.done.usage, error or None)
         await _close(stream)
 
@@ -192,6 +202,9 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
 async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
     match item:
         case StreamThinkingDelta():
+            turn.answered += len(item.thinking) or 1
+            if turn.answered > turn.limits.max_answer_chars:
+                raise _too_long(turn)
             await _think(turn, answer, item)
         case StreamToolCall():
             await _end_thinking(turn, answer)
@@ -199,6 +212,20 @@ async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
         case StreamDone():
             await _end_thinking(turn, answer)
             answer.done = item
+
+
+def _too_long(turn: Turn) -> AnswerTooLongError:
+    return AnswerTooLongError(
+        f"the answer of {turn.provider.name} in a turn of {turn.channel_id} has more than "
+        f"{turn.limits.max_answer_chars} characters: lower max_tokens, or raise max_answer_chars"
+    )
+
+
+def _stalled(turn: Turn) -> StalledAnswerError:
+    return StalledAnswerError(
+        f"{turn.provider.name} began an answer for {turn.channel_id} and then said nothing for "
+        f"{turn.limits.idle_seconds:g} s"
+    )
 
 
 async def _think(turn: Turn, answer: Round, item: StreamThinkingDelta) -> None:

@@ -27,7 +27,7 @@ logger = get_logger("roomkit.ai")
 async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
     """Yield the text of the turn's answer as it comes, and one `StreamDone`, last.
 
-    Raises what the provider raised, TurnTimeoutError, or ToolLoopError, after the text that was
+    Raises what the provider raised, or the error of a bound of the turn, after the text that was
     released. With an `error_reply` that, and a `StreamDone` with the finish reason `error`, comes
     before. A turn that is told to cancel ends as if it were done, for the reason `cancelled`.
     """
@@ -89,6 +89,7 @@ async def _continue(turn: Turn, this: Round) -> bool:
     stuck = all_repeated(turn, this.calls)
     results = await run_calls(turn, this.calls)
     turn.rounds += 1
+    turn.calls += len(this.calls)
     turn.add(
         AIMessage(role="assistant", content=tuple(this.parts)),
         AIMessage(role="tool", content=tuple(results)),
@@ -103,6 +104,8 @@ def _bound(turn: Turn, stuck: bool) -> None:
         logger.warning("%s is in tool round %d of one turn", turn.channel_id, turn.rounds)
     if turn.rounds >= turn.limits.max_tool_rounds:
         turn.ask_for_answer("You have used all the tool rounds of this turn.")
+    elif turn.calls >= turn.limits.max_tool_calls:
+        turn.ask_for_answer("You have made all the tool calls of this turn.")
     elif stuck:
         turn.ask_for_answer("You keep making the same calls.")
 

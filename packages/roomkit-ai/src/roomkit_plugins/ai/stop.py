@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ class Stop:
     answer waits once a token, and an async generator may not hold a timeout across its `yield`.
     """
 
-    __slots__ = ("_cancels", "_cause", "_interrupting", "_task", "_timer", "requested")
+    __slots__ = ("_cancels", "_cause", "_interrupting", "_task", "_timer", "_watch", "heard", "requested")
 
     def __init__(self) -> None:
         self.requested = False
@@ -34,11 +35,29 @@ class Stop:
         self._timer: asyncio.TimerHandle | None = None
         self._interrupting = False
         self._cancels = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self.heard = 0.0
+        """When something was heard last, by the loop's clock, for `after_silence`."""
 
     def at_deadline(self, seconds: float, error: Exception) -> None:
         """Stop with `error` after that many seconds, unless `disarm` comes first."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self.request, error)
+
+    def after_silence(self, seconds: float, make_error: Callable[[], Exception]) -> None:
+        """Stop once nothing was `heard` for that long, unless `listen_no_more` comes first."""
+        loop = asyncio.get_running_loop()
+        left = self.heard + seconds - loop.time()
+        if left <= 0:
+            self.request(make_error())
+        else:
+            self._watch = loop.call_later(left, self.after_silence, seconds, make_error)
+
+    def listen_no_more(self) -> None:
+        """Forget about silence."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def disarm(self) -> None:
         """Forget the deadline."""

@@ -37,6 +37,9 @@ class TurnLimits:
     """
 
     max_tool_rounds: int = 200
+    max_tool_calls: int = 500
+    max_answer_chars: int = 200_000
+    idle_seconds: float | None = 120.0
     warn_after_rounds: int = 50
     turn_seconds: float | None = 300.0
     tool_seconds: float | None = 60.0
@@ -48,10 +51,16 @@ class TurnLimits:
                 f"max_tool_rounds={self.max_tool_rounds} and max_identical_calls="
                 f"{self.max_identical_calls}: the first may not be negative, the second is at least 1"
             )
-        if (self.turn_seconds or 0) < 0 or (self.tool_seconds or 0) < 0:
+        if self.max_tool_calls < 1 or self.max_answer_chars < 1:
             raise InvalidInputError(
-                f"tool_loop_timeout_seconds={self.turn_seconds} and tool_timeout_seconds="
-                f"{self.tool_seconds}: a deadline may not be negative; 0 or None means none"
+                f"max_tool_calls={self.max_tool_calls} and max_answer_chars={self.max_answer_chars}: "
+                "each is at least 1"
+            )
+        if min(self.turn_seconds or 0, self.tool_seconds or 0, self.idle_seconds or 0) < 0:
+            raise InvalidInputError(
+                f"tool_loop_timeout_seconds={self.turn_seconds}, tool_timeout_seconds={self.tool_seconds} "
+                f"and answer_idle_seconds={self.idle_seconds}: a deadline may not be negative; 0 or None "
+                "means none"
             )
 
 
@@ -87,6 +96,10 @@ class Turn:
     stop: Stop = field(default_factory=Stop)
     inbox: list[SteeringDirective] = field(default_factory=list)  # bound: MAX_INBOX
     rounds: int = 0
+    calls: int = 0
+    """How many tool calls the model made."""
+    answered: int = 0
+    """How long the answer is so far, in characters, with the reasoning."""
     usage: dict[str, int] = field(default_factory=dict)
     last_piece: str = ""
     """What was said last, "" while nothing was."""

@@ -10,6 +10,7 @@ from roomkit.abc.errors import (
     ErrorCode,
     LockLostError,
     ProviderError,
+    RoomKitError,
     StoreBusyError,
     StoreLockedError,
     StoreUnavailableError,
@@ -313,4 +314,5 @@ class LaneWorker:
 
 
 def _unexpected(error: Exception) -> DeliveryError:
-    return DeliveryError(code=ErrorCode.UNKNOWN, message=error_text(error))
+    code = error.code if isinstance(error, RoomKitError) else ErrorCode.UNKNOWN
+    return DeliveryError(code=code, message=error_text(error))

@@ -74,7 +74,10 @@ class InboundMessage(Record):
 
 
 class DeliveryError(Record):
-    """Why a delivery failed: `code` is an `ErrorCode` value, or the vendor's own in `vendor_code`."""
+    """Why a delivery failed: `code` is an `ErrorCode` value, the vendor's own is in `vendor_code`.
+
+    An agent's turn that failed with another `RoomKitError` has that error's code.
+    """
 
     code: Label
     message: Summary
