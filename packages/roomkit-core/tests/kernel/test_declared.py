@@ -326,6 +326,18 @@ async def scene_deliveries(stage, sight):
     talking = [stage.saying(str(number)) for number in range(5)]
     for one in talking:
         await sight.trying(one)
+    deaf = await stage.socket("deaf")
+    deaf.deliver = ignoring
+    await sight.trying(stage.say())
+
+
+async def ignoring(event, binding, context):
+    """Deliver nothing for an hour, whatever is said about it."""
+    until = asyncio.get_running_loop().time() + 3600
+    while (left := until - asyncio.get_running_loop().time()) > 0:
+        with suppress(BaseException):  # the fault that is abandoned
+            await asyncio.sleep(left)  # virtual time
+    return ChannelOutput.empty()
 
 
 class Named(RecordingChannel):

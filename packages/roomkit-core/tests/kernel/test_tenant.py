@@ -104,6 +104,8 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "attach_channel": lambda view, ids, own: view.attach_channel(ids.room, "web"),
     "detach_channel": lambda view, ids, own: view.detach_channel(ids.room, "web"),
     "mute": lambda view, ids, own: view.mute(ids.room, "web"),
+    "take_over": lambda view, ids, own: view.take_over(ids.room),
+    "give_back": lambda view, ids, own: view.give_back(ids.room),
     "unmute": lambda view, ids, own: view.unmute(ids.room, "web"),
     "set_access": lambda view, ids, own: view.set_access(ids.room, "web", Access.NONE),
     "set_visibility": lambda view, ids, own: view.set_visibility(ids.room, "web", "none"),

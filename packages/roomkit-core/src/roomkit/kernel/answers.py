@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from roomkit.abc.store import Commit
-from roomkit.kernel.deadline import Deadline
-from roomkit.kernel.lanes import Job
+from roomkit.kernel.deadline import Abandoned, Deadline
 from roomkit.kernel.permissions import may_write
 from roomkit.kernel.plan import recipients
 from roomkit.kernel.streams import LiveAnswer, Recipient, segments_of
@@ -20,11 +20,12 @@ from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ChannelDirection, EventStatus, HookTrigger
 from roomkit.models.event import EventSource, Generation, RoomEvent
-from roomkit.models.visibility import narrowest
+from roomkit.models.visibility import admits, narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.hooks import HookRegistration
+    from roomkit.kernel.lanes import Job, Lane
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.plan import Target
     from roomkit.kernel.settling import Settling
@@ -33,7 +34,17 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.task import Observation, Task
 
-__all__ = ["Answers", "answer_key"]
+__all__ = ["VOICE_LOST", "Answers", "answer_key", "close_stream"]
+
+VOICE_LOST = frozenset({"muted", "detached", "taken_over"})
+"""Why an answer may be cut off because its agent may say no more."""
+
+_PRECEDING = 200
+_LOOK_EVERY = 1.0
+
+
+class _VoiceLost(Exception):
+    """The agent may say no more: another worker muted it, or took it out of the room."""
 
 
 class _Withheld(Exception):
@@ -55,7 +66,7 @@ class Answers:
         self._settling = settling
 
     async def take(
-        self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord
+        self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord, lane: Lane
     ) -> None:
         """Commit what the intelligence made of the job's event.
 
@@ -73,9 +84,9 @@ class Answers:
             effects = {}
         if output.response_stream is not None:
             if binding.can_write:
-                await self._stream(output.response_stream, job, binding, record, effects)
+                await self._stream(output.response_stream, job, binding, record, lane, effects)
                 return
-            await _close(output.response_stream)
+            await close_stream(output.response_stream)
             denied = may_write(binding)
             self._parts.events.emit(
                 "event_blocked",
@@ -85,9 +96,9 @@ class Answers:
                 blocked_by=denied,
             )
         if any(effects.values()):
-            await self._keep(effects, job, record)
+            await self.keep(effects, job, record)
 
-    async def _keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
+    async def keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
         """Store what a turn left behind besides words."""
         event = job.run.event
         commit = Commit(
@@ -145,6 +156,7 @@ class Answers:
         job: Job,
         binding: ChannelBinding,
         record: RoomRecord,
+        lane: Lane,
         effects: Mapping[str, Any],
     ) -> None:
         channel = job.target.channel
@@ -163,14 +175,8 @@ class Answers:
         )
         event = self._answer_to(job, binding, event)
         event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
-        turn = _StreamedTurn(self, self._parts, event, binding, record, job.run.cascade)
-        try:
-            await turn.run(stream, effects)
-        finally:
-            left = turn.taken_effects()
-            left.pop("injected", None)  # they stand beside words, and there were none
-            if any(left.values()):
-                await self._keep(left, job, record)
+        job.stream = turn = _StreamedTurn(self, self._parts, event, binding, record, job, lane)
+        await turn.run(stream, effects)
 
     async def commit(self, draft: Draft) -> Written:
         """Commit a part of a streamed turn."""
@@ -187,20 +193,28 @@ class _StreamedTurn:
         event: RoomEvent,
         binding: ChannelBinding,
         record: RoomRecord,
-        cascade: Any,
+        job: Job,
+        lane: Lane,
     ) -> None:
+        assert lane.deadline is not None
         self._answers = answers
         self._parts = parts
         self._event = event
         self._binding = binding
         self._record = record
-        self._cascade = cascade
+        self._job = job
+        self._lane = lane
+        self._deadline = lane.deadline
+        self._cascade = job.run.cascade
         self._answer = LiveAnswer(event.id)
         self._recipients: dict[str, Recipient] = {}
         self._hooks: Sequence[HookRegistration] = ()
         self._generation = event.generation or Generation()
         self._buffer = ""
+        self._said = ""
         self._segment = 0
+        self._shared = parts.lease.worker_id is not None
+        self._looked_at = asyncio.get_running_loop().time()
         self._effects: dict[str, Any] = {}
         self._gate_tasks: list[Task] = []  # bound: what gates leave behind in one answer
         self._gate_observations: list[Observation] = []  # bound: likewise
@@ -215,16 +229,31 @@ class _StreamedTurn:
             await self._consume(stream)
         except _Withheld as stop:
             withheld = stop
+        except _VoiceLost:
+            pass  # on another worker; the commit finds out which
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again once what was said is committed
             failure = error
-        finally:
-            await _close(stream)
-        await self._end(withheld, failure)
+        if self._deadline.abandoned:
+            raise Abandoned
+        await self._finish(withheld, failure)
         if failure is not None:
             raise failure
 
+    async def break_off(self, reason: str) -> None:
+        """End the answer in place of its own task, which was abandoned."""
+        if not self._answer.done:
+            await self._finish(None, asyncio.CancelledError(reason))
+
+    def _check_at_work(self) -> None:
+        """End here if the task was abandoned: another one ended the answer."""
+        if self._deadline.abandoned:
+            raise Abandoned
+
     def _start(self) -> None:
-        """Begin to show the answer to every recipient that can see it grow."""
+        """Begin to show the answer to every recipient that can see it grow.
+
+        If a gate wants to see it whole, nobody sees it before: it is then an answer like any other.
+        """
         targets = recipients(
             self._record,
             self._parts.channels,
@@ -232,13 +261,20 @@ class _StreamedTurn:
             self._parts.settings.agent_response_policy,
             answerable=False,
         )
+        targets = [
+            each for each in targets if each.channel is not None and each.channel.can_stream(each.binding)
+        ]
+        if not targets:
+            return
+        hooks = self._parts.hooks.select(
+            HookTrigger.BEFORE_BROADCAST, self._event.room_id, self._event.source
+        )
+        for hook in hooks:
+            if hook.streams == "whole":
+                return
+        self._hooks = hooks
         for target in targets:
-            if target.channel is not None and target.channel.can_stream(target.binding):
-                self._recipients[target.binding.channel_id] = self._show_to(target)
-        if self._recipients:
-            self._hooks = self._parts.hooks.select(
-                HookTrigger.BEFORE_BROADCAST, self._event.room_id, self._event.source
-            )
+            self._recipients[target.binding.channel_id] = self._show_to(target)
 
     def _show_to(self, target: Target) -> Recipient:
         assert target.channel is not None
@@ -253,14 +289,43 @@ class _StreamedTurn:
         return recipient
 
     async def _consume(self, stream: AsyncIterator[str | StreamEvent]) -> None:
-        async for item in stream:
-            if isinstance(item, str):
-                await self._say(item)
-            elif isinstance(item, StreamTextDelta):
-                await self._say(item.text)
-            elif isinstance(item, StreamDone):
-                self._done(item)
+        deadline, lane = self._deadline, self._lane
+        try:
+            deadline.foreign = True
+            async for item in stream:
+                deadline.foreign = False
+                if deadline.abandoned or deadline.fired or lane.over:
+                    self._too_late()
+                if isinstance(item, str):
+                    await self._say(item)
+                elif isinstance(item, StreamTextDelta):
+                    await self._say(item.text)
+                elif isinstance(item, StreamDone):
+                    self._done(item)
+                deadline.foreign = True
+        finally:
+            deadline.foreign = True
+            await close_stream(stream)
+            deadline.foreign = False
+        if deadline.abandoned or deadline.fired or lane.over:
+            self._too_late()
         await self._judge(final=True)
+
+    def _too_late(self) -> NoReturn:
+        """Count an answer as cut off that goes on after its time: its agent ignored the cancellation."""
+        if self._deadline.abandoned:
+            raise Abandoned
+        raise asyncio.CancelledError
+
+    async def _look_at_binding(self) -> None:
+        """Stop if another worker took the agent's voice: here its lane would have been interrupted."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at < _LOOK_EVERY:
+            return
+        self._looked_at = now
+        binding = await self._parts.store.get_binding(self._event.room_id, self._binding.channel_id)
+        if binding is None or not binding.can_write:
+            raise _VoiceLost
 
     def _done(self, done: StreamDone) -> None:
         known = done.metadata
@@ -273,10 +338,13 @@ class _StreamedTurn:
         )
 
     async def _say(self, text: str) -> None:
+        if self._shared and self._recipients:
+            await self._look_at_binding()
         if self._hooks:
             self._buffer += text
             await self._judge(final=False)
         else:
+            self._said += text
             self._answer.release(text)
 
     async def _judge(self, *, final: bool) -> None:
@@ -287,57 +355,116 @@ class _StreamedTurn:
         for place, segment in enumerate(segments):
             event = self._event.replace(
                 content=TextContent(body=segment),
-                generation=self._generation.replace(segment=self._segment),
+                generation=self._generation.replace(
+                    segment=self._segment, preceding=self._answer.text[-_PRECEDING:]
+                ),
             )
             self._segment += 1
             with Deadline(self._parts.settings.process_timeout) as deadline:
                 verdict = await self._parts.hooks.run_gates(
                     self._hooks, event, RecordContext(self._record), deadline
                 )
+            self._check_at_work()
             self._gate_tasks += verdict.tasks
             self._gate_observations += verdict.observations
             self._gate_injected += verdict.injected_events
             if not verdict.allowed:
                 unsaid = "".join(segments[place:]) + self._buffer
                 raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
+            self._narrow(verdict.payload.visibility)
+            self._said += segment
             self._answer.release(text_of(verdict.payload.content))
+
+    def _narrow(self, visibility: str) -> None:
+        """Show no more of the answer to those whom a gate excludes, nor its entry at the end."""
+        narrowed = narrowest(self._event.visibility, visibility)
+        if narrowed == self._event.visibility:
+            return
+        self._event = self._event.replace(visibility=narrowed)
+        for channel_id, recipient in self._recipients.items():
+            if not admits(narrowed, channel_id, recipient.target.binding.category):
+                recipient.exclude()
+
+    async def _finish(self, withheld: _Withheld | None, failure: BaseException | None) -> None:
+        """Commit what was said, and what else the turn left behind."""
+        try:
+            await self._end(withheld, failure)
+        finally:
+            left = self.taken_effects()
+            left.pop("injected", None)  # they stand beside words, and there were none
+            if any(left.values()):
+                await self._answers.keep(left, self._job, self._record)
 
     async def _end(self, withheld: _Withheld | None, failure: BaseException | None) -> None:
         """Commit what was said, then let each recipient finish."""
         answer = self._answer
         reason = self._generation.finish_reason
         if failure is not None:
-            reason = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
+            reason = "error"
+            if isinstance(failure, asyncio.CancelledError):
+                interrupted = self._lane.interrupted
+                reason = interrupted if interrupted in VOICE_LOST else "cancelled"
         generation = self._generation.replace(finish_reason=reason or "stop")
         answer.end(failure if isinstance(failure, Exception) else None)
         written: Written | None = None
         try:
             # Nobody saw what was not streamed; but an agent may end its failure with words for the room.
             meant = failure is None or self._generation.finish_reason == "error"
-            said = answer.text if self._recipients or meant else ""
+            said = self._said if self._recipients or meant else ""
             if said.strip():
-                written = await self._commit(said, generation)
-            if withheld is not None and withheld.text:
+                unsaid = withheld.text if withheld is not None else ""
+                written = await self._commit(said, generation, unsaid)
+            if withheld is not None and withheld.text and not (written is not None and written.blocked):
                 await self._commit_withheld(withheld, generation, said=bool(said.strip()))
         finally:
             stored = written.event if written is not None and not written.blocked else None
             planned = set(written.run.targets) if written is not None and written.run is not None else set()
             for channel_id, recipient in self._recipients.items():
                 if channel_id not in planned:
-                    recipient.commit(stored)
+                    recipient.commit(None if recipient.excluded else stored)
+                    self._cascade.hold()
+                    self._parts.supervisor.start(self._withdraw(recipient), f"end of stream to {channel_id}")
 
-    async def _commit(self, text: str, generation: Generation) -> Written:
+    async def _withdraw(self, recipient: Recipient) -> None:
+        """Let a recipient that gets no entry come to its end, in the time of a delivery."""
+        assert recipient.task is not None
+        try:
+            await self._parts.supervisor.finish(recipient.task, self._parts.settings.delivery_timeout)
+        except Exception as error:  # noqa: BLE001  # a channel may raise anything: it is reported
+            if not recipient.broke_off(error):
+                self._parts.supervisor.report(recipient.task.get_name(), error)
+        finally:
+            self._cascade.release()
+
+    async def _commit(self, text: str, generation: Generation, unsaid: str = "") -> Written:
+        """Have what was said judged as a whole, and commit it; `unsaid` is what else was withheld.
+
+        If it is refused as a whole, all of it is one blocked entry, and its recipients are told that the
+        answer was withdrawn.
+        """
+        judged = bool(self._gate_tasks or self._gate_observations or self._gate_injected)
         effects = self.taken_effects()
-        event = self._event.replace(content=TextContent(body=text), generation=generation)
-        return await self._answers.commit(
-            Draft(
-                event=event,
-                cascade=self._cascade,
-                gated=not self._recipients,
-                streamed=self._recipients,
-                **effects,
-            )
+        draft = Draft(
+            event=self._event.replace(content=TextContent(body=text), generation=generation),
+            cascade=self._cascade,
+            gated=bool(self._hooks) or not self._recipients,
+            visible_to=self._event.visibility,
+            judged=judged,
+            refused_as=TextContent(body=text + unsaid) if unsaid else None,
+            streamed=self._recipients,
+            **effects,
         )
+        if self._recipients:
+            draft.plan = partial(self._plan, draft)
+        return await self._answers.commit(draft)
+
+    def _plan(self, draft: Draft, record: RoomRecord) -> None:
+        """Say in the entry that the agent lost its voice, if it did so while people read the answer."""
+        binding = record.bindings.get(self._binding.channel_id)
+        generation = draft.event.generation or self._generation
+        if (binding is None or not binding.can_write) and generation.finish_reason not in VOICE_LOST:
+            reason = "detached" if binding is None else "muted"
+            draft.event = draft.event.replace(generation=generation.replace(finish_reason=reason))
 
     def taken_effects(self) -> dict[str, Any]:
         """Return what the turn leaves behind besides words, once.
@@ -378,7 +505,7 @@ def answer_key(delivery_id: str, number: int) -> str:
     return f"answer:{delivery_id}:{number}"
 
 
-async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:
+async def close_stream(stream: AsyncIterator[str | StreamEvent]) -> None:
     """Close a generator whose answer is not wanted, or no longer."""
     close = getattr(stream, "aclose", None)
     if close is not None:

@@ -18,32 +18,44 @@ __all__ = ["Cascade", "DeliveryResults", "Run", "result_of"]
 class Cascade:
     """Counts what is still under way; `error` is the first failure of an intelligence or observer."""
 
-    __slots__ = ("_waiter", "error", "pending", "then")
+    __slots__ = ("_waiter", "error", "outer", "pending", "then")
 
     def __init__(self) -> None:
         self.pending = 0
         self.error: Exception | None = None
         self.then: Callable[[], object] | None = None
         """What to do when all has settled, for one that goes on without its caller."""
+        self.outer: Cascade | None = None
+        """The cascade that this one is a part of: it settles no sooner."""
         self._waiter: asyncio.Future[None] | None = None
 
     def hold(self) -> None:
         """Note that something more was set going."""
         self.pending += 1
+        cascade = self
+        while cascade.pending == 1 and cascade.outer is not None:
+            cascade = cascade.outer
+            cascade.pending += 1
 
     def release(self) -> None:
         """Note that something came to its end."""
-        self.pending -= 1
-        if self.pending == 0:
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
-            if self.then is not None:
-                self.then()
+        cascade: Cascade | None = self
+        while cascade is not None:
+            cascade.pending -= 1
+            if cascade.pending:
+                return
+            if cascade._waiter is not None and not cascade._waiter.done():
+                cascade._waiter.set_result(None)
+            if cascade.then is not None:
+                cascade.then()
+            cascade = cascade.outer
 
     def failed(self, error: Exception) -> None:
         """Keep the first failure."""
-        if self.error is None:
-            self.error = error
+        cascade: Cascade | None = self
+        while cascade is not None and cascade.error is None:
+            cascade.error = error
+            cascade = cascade.outer
 
     async def settled(self) -> None:
         """Return when nothing is under way any more; any number of callers may wait."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Deadline", "is_cancelled"]
+__all__ = ["Abandoned", "Deadline", "is_cancelled"]
 
 
 def is_cancelled() -> bool:
@@ -18,6 +19,10 @@ def is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+class Abandoned(BaseException):
+    """The running task was abandoned: what it was for goes on without it, and it must end."""
+
+
 class Deadline:
     """A moment by which a task must be done, and shorter ones for steps on the way.
 
@@ -26,7 +31,22 @@ class Deadline:
     whoever catches the CancelledError asks `caught()` whether it was this deadline's.
     """
 
-    __slots__ = ("_baseline", "_begun", "_fired", "_handle", "_lazy", "_limit", "_loop", "_task", "expires")
+    __slots__ = (
+        "_baseline",
+        "_begun",
+        "_handle",
+        "_lazy",
+        "_limit",
+        "_loop",
+        "_stuck",
+        "_task",
+        "abandoned",
+        "expires",
+        "fired",
+        "foreign",
+        "grace",
+        "on_stuck",
+    )
 
     def __init__(self, seconds: float | None, *, lazy: bool = False) -> None:
         task = asyncio.current_task()
@@ -35,8 +55,18 @@ class Deadline:
         self._task = task
         self._loop = loop = asyncio.get_running_loop()
         self._baseline = task.cancelling()
-        self._fired = False
+        self.fired = False
+        """Whether the step under way was cancelled because its time was up; `caught` takes it back."""
+        self.foreign = False
+        """Whether it is foreign code that is at work, for an `on_stuck` that cares."""
         self._handle: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self.abandoned = False
+        """Whether the task was left behind: from here on each step of it ends with `Abandoned`."""
+        self.grace = 0.0
+        """Seconds that a step has to heed its cancellation, where there is an `on_stuck`."""
+        self.on_stuck: Callable[[], None] | None = None
+        """What to do about a step that does not."""
         self._lazy = lazy
         self._begun = loop.time()
         self.expires = None if seconds is None else self._begun + seconds
@@ -61,8 +91,9 @@ class Deadline:
         if self._limit > self._loop.time():
             self._arm()
             return
-        self._fired = True
+        self.fired = True
         self._task.cancel()
+        self.insist()
 
     def enter(self, seconds: float | None) -> float | None:
         """Begin a step of at most `seconds`; return what `leave` needs."""
@@ -78,21 +109,39 @@ class Deadline:
                     self._arm()
         return outer
 
-    def leave(self, outer: float | None) -> None:
-        """End the step begun by the `enter` that returned `outer`."""
-        self._limit = outer
-        if self._fired:
+    def insist(self) -> None:
+        """Have `on_stuck` called in `grace` seconds, unless the step under way ends before."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+        if self.on_stuck is not None:
+            self._stuck = self._loop.call_later(self.grace, self.on_stuck)
+
+    def leave(self, outer: float | None) -> bool:
+        """End the step begun by the `enter` that returned `outer`; return whether it was late.
+
+        It is when it swallowed its cancellation, or kept the loop from sending it: what it came to does
+        not count then.
+        """
+        limit, self._limit = self._limit, outer
+        late = self.fired or (limit is not None and self._loop.time() > limit)
+        if self.abandoned:
+            raise Abandoned
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        if self.fired:
             # The step swallowed the cancellation, or ended in the very turn it was sent.
-            self._fired = False
+            self.fired = False
             self._task.uncancel()
         if outer is not None and self._handle is None and not self._lazy:
             self._arm()
+        return late
 
     def caught(self) -> bool:
         """Return whether the CancelledError just caught was this deadline's, and take it back."""
-        if not self._fired:
+        if not self.fired:
             return False
-        self._fired = False
+        self.fired = False
         return self._task.uncancel() <= self._baseline
 
     @property
@@ -101,19 +150,24 @@ class Deadline:
 
         If nobody does, a CancelledError just caught is the failure of what the task waited for.
         """
-        return self._fired or self._task.cancelling() > self._baseline
+        return self.fired or self._task.cancelling() > self._baseline
 
     @property
     def passed(self) -> bool:
         """Whether the whole deadline, not only a step of it, has passed."""
         return self.expires is not None and self._loop.time() >= self.expires
 
-    def close(self) -> None:
-        """Stop the timer: from here on nothing is cancelled."""
-        self._limit = None
+    def close(self) -> bool:
+        """Stop the timers: from here on nothing is cancelled. Return whether it was too late for that.
+
+        It is when a step swallowed its cancellation, or kept the loop from sending it.
+        """
+        limit, self._limit = self._limit, None
+        late = self.fired or (limit is not None and self._loop.time() > limit)
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        return late
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +179,7 @@ class Deadline:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        if self._fired:
+        if self.fired:
             # What we waited for swallowed the cancellation: it is not the caller's to find.
-            self._fired = False
+            self.fired = False
             self._task.uncancel()

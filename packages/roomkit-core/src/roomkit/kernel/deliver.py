@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.retry import pause_before
-from roomkit.kernel.transcode import carries, split_text
+from roomkit.kernel.supervisor import Overdue
+from roomkit.kernel.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.view import RecordContext
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
@@ -92,12 +93,22 @@ class Deliverer:
                 break
         return outcome
 
+    def late(self, job: Job) -> Outcome:
+        """Return the outcome of a delivery whose task ignored that its time was up, and was abandoned."""
+        channel, outcome = job.target.channel, Outcome()
+        outcome.attempts = 1
+        assert channel is not None
+        outcome.provider = channel.provider_name
+        error = _late(channel, self._parts.settings.delivery_timeout)
+        self._count(error, channel)
+        return outcome.failed(error_of(error))
+
     async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
         """Return the event as the channel takes it, in as many pieces as its length asks for."""
         content = event.content
         if not carries(binding.capabilities, content):
             source = job.run.record.bindings.get(event.source.channel_id)
-            fitted = await self._parts.transcoder.transcode(content, source, binding)
+            fitted = await self._transcoded(content, source, binding)
             if fitted is None:
                 raise ProviderError(
                     f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
@@ -109,6 +120,22 @@ class Deliverer:
         if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
             return [event]
         return [event.replace(content=part) for part in _shorten(content, most, binding)]
+
+    async def _transcoded(
+        self, content: EventContent, source: ChannelBinding | None, binding: ChannelBinding
+    ) -> EventContent | None:
+        transcoder, seconds = self._parts.transcoder, self._parts.settings.delivery_timeout
+        work = transcoder.transcode(content, source, binding)
+        if type(transcoder) is DefaultContentTranscoder:
+            return await work
+        try:
+            return await self._parts.supervisor.call(work, f"transcoder for {binding.channel_id}", seconds)
+        except Overdue as late:
+            raise ProviderError(
+                f"the content for channel {binding.channel_id!r} was not transcoded within {seconds} s",
+                error_code=ErrorCode.TIMEOUT,
+                retryable=False,
+            ) from late
 
     async def _send(
         self,

@@ -59,6 +59,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "lease_lost": "the lease on the store ran out, so deliveries under way were let go of: lost",
     "agent_failed": "an intelligence failed to answer: code, error",
     "background_error": "background work failed: task, error",
+    "work_abandoned": "code that ignored its cancellation was left behind: task, seconds",
     "source_attached": "a source was attached: source_name",
     "source_detached": "a source was detached: source_name",
     "source_error": "a source broke: source_name, error, attempt",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.deadline import Deadline, is_cancelled
+from roomkit.kernel.foreign import may_wait
+from roomkit.kernel.supervisor import Overdue
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
@@ -36,7 +38,9 @@ class HookRegistration:
     """One hook: what runs, when, in which order, and for which events.
 
     Filters are ANDed and tested on the event's source; None matches all. Lower `priority` runs
-    first, equal ones in order of registration. `on_error` is what a gate's failure means.
+    first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
+    what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, and
+    the whole before it is committed, or only the whole, which then nobody sees before.
     """
 
     trigger: HookTrigger
@@ -49,6 +53,9 @@ class HookRegistration:
     channel_ids: Collection[str] | None = None
     directions: Collection[ChannelDirection] | None = None
     on_error: Literal["block", "allow"] = "block"
+    streams: Literal["segments", "whole"] = "segments"
+    may_wait: bool = field(init=False, default=True)
+    """Whether a deadline can cut it; then it runs in a task of its own, which can be left behind."""
 
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
@@ -76,6 +83,15 @@ class HookRegistration:
             raise HookRegistrationError(
                 f"hook {self.name!r}: on_error is 'block' or 'allow', not {self.on_error!r}"
             )
+        if self.streams not in ("segments", "whole"):
+            raise HookRegistrationError(
+                f"hook {self.name!r}: streams is 'segments' or 'whole', not {self.streams!r}"
+            )
+        if self.streams == "whole" and self.trigger is not HookTrigger.BEFORE_BROADCAST:
+            raise HookRegistrationError(
+                f"hook {self.name!r}: streams='whole' is for BEFORE_BROADCAST, and not for {self.trigger}"
+            )
+        self.may_wait = may_wait(self.fn)
 
     def matches(self, source: EventSource) -> bool:
         """Return whether the filters let an event of that source through."""
@@ -147,10 +163,18 @@ class HookEngine:
         self._telemetry = telemetry if telemetry.enabled else None
         self._suppressed = suppressed
 
-    def _call(self, hook: HookRegistration, payload: Any, context: RoomContext) -> Awaitable[Any]:
+    def _call(
+        self, hook: HookRegistration, payload: Any, context: RoomContext, seconds: float | None = None
+    ) -> Awaitable[Any]:
+        """Return what runs the hook; with `seconds`, Overdue is raised when it is late."""
+        work: Awaitable[Any]
         if self._telemetry is None or hook.trigger in self._suppressed:
-            return hook.fn(payload, context)
-        return self._traced(self._telemetry, hook, payload, context)
+            work = hook.fn(payload, context)
+        else:
+            work = self._traced(self._telemetry, hook, payload, context)
+        if not hook.may_wait:
+            return work
+        return self._supervisor.call(work, f"hook {hook.name} on {hook.trigger}", seconds)
 
     async def _traced(
         self, telemetry: TelemetryProvider, hook: HookRegistration, payload: Any, context: RoomContext
@@ -270,7 +294,7 @@ class HookEngine:
     async def _ask(
         self, hook: HookRegistration, payload: Any, context: RoomContext, deadline: Deadline
     ) -> tuple[HookResult | None, HookFailure | None]:
-        outer = deadline.enter(hook.timeout)
+        late, outer = False, deadline.enter(hook.timeout)
         try:
             result = await self._call(hook, payload, context)
         except asyncio.CancelledError as error:
@@ -278,15 +302,17 @@ class HookEngine:
                 return None, HookFailure(hook.name, hook.trigger, error_text(error))
             if not deadline.caught():
                 raise
-            if deadline.passed:
-                raise TimeoutError from None
-            return None, HookFailure(
-                hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True
-            )
+            late = True
         except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
             return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=error)
         finally:
-            deadline.leave(outer)
+            late = deadline.leave(outer) or late
+        if late:  # a gate that swallows its cancellation may return a verdict all the same
+            if deadline.passed:
+                raise TimeoutError
+            return None, HookFailure(
+                hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True
+            )
         if not isinstance(result, HookResult):
             return None, HookFailure(
                 hook.name,
@@ -345,18 +371,17 @@ class HookEngine:
         return failures
 
     async def _show(self, hook: HookRegistration, payload: Any, context: RoomContext) -> HookFailure | None:
-        limit = asyncio.timeout(hook.timeout)
         try:
-            async with limit:
-                await self._call(hook, payload, context)
+            await self._call(hook, payload, context, hook.timeout)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
             return HookFailure(hook.name, hook.trigger, error_text(error))
+        except Overdue as error:
+            told = f"not done within {hook.timeout} s"
+            return HookFailure(hook.name, hook.trigger, told, timed_out=True, cause=error)
         except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            late = limit.expired()
-            told = f"not done within {hook.timeout} s" if late else error_text(error)
-            return HookFailure(hook.name, hook.trigger, told, timed_out=late, cause=error)
+            return HookFailure(hook.name, hook.trigger, error_text(error), cause=error)
         return None
 
     def _failed(self, failure: HookFailure, room_id: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.supervisor import Overdue
 from roomkit.models.enums import (
     ChannelDirection,
     ChannelType,
@@ -143,19 +143,26 @@ class IdentityDesk:
         assert self.resolver is not None
         seconds = self._parts.settings.identity_timeout
         about = {"room_id": event.room_id, "channel_id": message.channel_id}
-        limit = asyncio.timeout(seconds)
+        late = False
         try:
-            async with limit:
-                result = await self.resolver.resolve(message, context)
+            result = await self._parts.supervisor.call(
+                self.resolver.resolve(message, context),
+                f"identity resolver for channel {message.channel_id}",
+                seconds,
+            )
             # A wrong answer raises AttributeError here, and is reported as any failure is.
             return result.replace(
                 address=result.address or message.sender_id,
                 channel_type=result.channel_type or event.source.channel_type,
             )
+        except Overdue:
+            late, error = True, f"no answer within {seconds} s"
+            _log.warning(
+                "identity resolution on channel %s: no answer within %s s", message.channel_id, seconds
+            )
         except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
-            late, error = limit.expired(), error_text(raised)
-            why = f"no answer within {seconds} s" if late else raised
-            _log.warning("identity resolution on channel %s: %s", message.channel_id, why)
+            error = error_text(raised)
+            _log.warning("identity resolution on channel %s: %s", message.channel_id, raised)
         if late:
             self._parts.events.emit("identity_timeout", **about, timeout=seconds)
         else:
@@ -194,8 +201,9 @@ class IdentityDesk:
             if hook.trigger is not trigger or not hook.matches(event.source):
                 continue
             try:
-                async with asyncio.timeout(hook.timeout):
-                    decision = await hook.fn(event, context, result)
+                decision = await self._parts.supervisor.call(
+                    hook.fn(event, context, result), f"identity hook {hook.name}", hook.timeout
+                )
             except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
                 # A sender cannot be let in by a hook that broke: what it would have said is unknown.
                 _log.warning("identity hook %s failed: %s", hook.name, error)

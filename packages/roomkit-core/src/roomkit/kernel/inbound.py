@@ -10,12 +10,15 @@ from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.foreign import PROMPT, may_wait
 from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
 from roomkit.kernel.permissions import may_speak, may_write
 from roomkit.kernel.rooms import check_id
+from roomkit.kernel.routing import DefaultInboundRoomRouter
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
 from roomkit.kernel.signals import EPHEMERAL
+from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.kernel.writer import Draft, Writer, Written
 from roomkit.memory.locks import InMemoryLockManager
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.signals import Signals
     from roomkit.kernel.tracing import ConfiguredTelemetry
+    from roomkit.models.channel import ChannelBinding
 
 __all__ = ["Inbound", "Wait"]
 
@@ -176,9 +180,10 @@ class Inbound:
         return None if room is None else room_id
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
-        routing = self.router.route(
-            message.channel_id, channel.channel_type, message.sender_id, message=message
-        )
+        router = self.router
+        routing = router.route(message.channel_id, channel.channel_type, message.sender_id, message=message)
+        if type(router) is not DefaultInboundRoomRouter:
+            routing = self._parts.supervisor.call(routing, f"router {type(router).__name__}")
         if self._parts.tracing is not None:
             routing = self._traced_route(self._parts.tracing, message, routing)
         found = await routing
@@ -222,7 +227,14 @@ class Inbound:
         else:
             home = room_id or new_id()
             context = RoomContext(Room(id=home))
-        event = _parsed(await channel.handle_inbound(message, context), message, channel, home)
+        made = channel.handle_inbound(message, context)
+        if getattr(channel.handle_inbound, "__code__", None) not in PROMPT and may_wait(
+            channel.handle_inbound
+        ):
+            name = f"handle_inbound of channel {channel.channel_id}"
+            event = _parsed(await self._parts.supervisor.call(made, name), message, channel, home)
+        else:
+            event = _parsed(await made, message, channel, home)
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
@@ -383,7 +395,7 @@ class Inbound:
         if event is not None and message.session is not None and not written.blocked:
             binding = await self._parts.store.get_binding(event.room_id, message.channel_id)
             if binding is not None:
-                await channel.connect_session(message.session, event.room_id, binding)
+                await self._connect(message.session, channel, binding, cascade)
         if wait == "settled" and cascade.pending and not working_for(event.room_id if event else ""):
             await cascade.settled()
         if written.run is not None:
@@ -395,6 +407,19 @@ class Inbound:
         return InboundResult(
             event, written.blocked, written.reason, cascade.error, results, written.duplicate
         )
+
+    async def _connect(
+        self, session: object, channel: Channel, binding: ChannelBinding, cascade: Cascade
+    ) -> None:
+        """Hand a live session to its channel. The message is committed, whatever comes of it."""
+        name = f"connect_session of channel {channel.channel_id}"
+        seconds = self._parts.settings.delivery_timeout
+        try:
+            work = channel.connect_session(session, binding.room_id, binding)
+            await self._parts.supervisor.call(work, name, seconds)
+        except Overdue as late:
+            self._parts.supervisor.report(name, late)
+            cascade.failed(late)
 
     async def _results_of(self, event: RoomEvent) -> dict[str, Any]:
         if self._parts.ledger:

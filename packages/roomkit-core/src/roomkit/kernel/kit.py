@@ -47,7 +47,7 @@ from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
 from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
 from roomkit.kernel.routing import DefaultInboundRoomRouter
-from roomkit.kernel.scope import working_for
+from roomkit.kernel.scope import inside, working_for
 from roomkit.kernel.services import KitServices
 from roomkit.kernel.settling import Settling
 from roomkit.kernel.signals import EPHEMERAL, Signals
@@ -142,6 +142,7 @@ class RoomKit:
         delivery_timeout: float = 30.0,
         agent_timeout: float = 600.0,
         close_timeout: float = 10.0,
+        abandon_after: float = 5.0,
         sweep_interval: float | None = None,
         lease_seconds: float = 15.0,
         unclaimed_after: float = 900.0,
@@ -156,14 +157,17 @@ class RoomKit:
         Locks and realtime that are not given come from the store, if it has some that go with it.
         `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before
         a commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an
-        agent; `close_timeout` the whole of `close()`. `retry_policy` is for bindings without their
-        own. `sweep_interval` is how often due room timers are looked for in the background: by default a
-        third of `lease_seconds`, and in a store that ends with the process never. `lease_seconds` is
-        after how long another worker, or this one started again, takes over what a killed worker had
-        begun; workers of one store use the same. `unclaimed_after` is after how long a delivery fails
-        whose channel no worker has registered. `retention` is how long rooms made by this kit keep
-        their events, as `create_room` takes it. Raises InvalidInputError for values that cannot work,
-        and for a shared store with locks that only this process sees, unless `single_process` says
+        agent; `close_timeout` the whole of `close()`. Code of hooks, agents, channels and resolvers that
+        has not ended `abandon_after` seconds after its cancellation is abandoned: it holds no room, lane
+        or caller any longer, what it returns is ignored, and the framework event `work_abandoned` names
+        it. `retry_policy` is for bindings without their own. `sweep_interval` is how often due room timers
+        are looked for in the background: by default a third of `lease_seconds`, and in a store that ends
+        with the process never. `lease_seconds` is after how long another worker, or this one started
+        again, takes over what a killed worker had begun; workers of one store use the same. `unclaimed_after`
+        is after how long a delivery fails whose channel no worker has registered. `retention` is how long
+        rooms made by this kit keep their events, as `create_room` takes it. Raises InvalidInputError for
+        values that cannot work, and for a shared store with locks that only this process sees, unless
+        `single_process` says
         that there is only one.
         """
         settings = Settings(
@@ -173,6 +177,7 @@ class RoomKit:
             delivery_timeout=_positive(delivery_timeout, "delivery_timeout"),
             agent_timeout=_positive(agent_timeout, "agent_timeout"),
             close_timeout=_positive(close_timeout, "close_timeout"),
+            abandon_after=_positive(abandon_after, "abandon_after"),
             sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
             lease_seconds=_positive(lease_seconds, "lease_seconds"),
             unclaimed_after=_positive(unclaimed_after, "unclaimed_after"),
@@ -192,7 +197,9 @@ class RoomKit:
                 "this one: pass a shared lock_manager, or single_process=True if there is only one process"
             )
         clock = clock or SystemClock()
-        supervisor = Supervisor(self._background_failure)
+        supervisor = Supervisor(
+            self._background_failure, abandon_after=settings.abandon_after, on_abandoned=self._abandoned
+        )
         self._hooks = HookEngine(supervisor, self._hook_failure)
         self._events = FrameworkEvents(supervisor, clock)
         channels: dict[str, Channel] = {}  # bound: those registered
@@ -222,8 +229,8 @@ class RoomKit:
         self._takeover = Takeover(parts, self._writer, self._lanes, self._settling)
         self._writer.takeover = self._takeover
         self._lanes.worker = LaneWorker(parts, self._settling, Answers(parts, self._writer, self._settling))
-        self._rooms = Rooms(parts, self._writer, self._settling)
-        self._participants = Participants(parts, self._writer, self._settling)
+        self._rooms = Rooms(parts, self._writer, self._settling, self._lanes)
+        self._participants = Participants(parts, self._writer, self._settling, self._lanes)
         self._desk = IdentityDesk(parts, identity_resolver)
         self._signals = Signals(parts)
         self._receipts = Receipts(parts, self._settling)
@@ -251,6 +258,7 @@ class RoomKit:
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
+        self._drained = False
 
     # -- life of the kit ----------------------------------------------------------------------
 
@@ -377,7 +385,10 @@ class RoomKit:
         closing.failures.extend(await self._sources.close(closing.left / 4))
         stuck = await parts.supervisor.end_services(closing.left / 4)
         await parts.supervisor.drain(closing.left / 2)
+        self._drained = True
         stuck += await parts.supervisor.cancel(closing.left / 2)
+        self._lanes.leave_behind()
+        parts.supervisor.cancel_abandoned()
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
         await closing.step("ledger", parts.ledger.flush)
@@ -403,7 +414,8 @@ class RoomKit:
         self._parts.supervisor.serve(work, name)
 
     def _check_open(self) -> None:
-        if self._closed:
+        # What is under way may still write while it ends.
+        if self._closed and (self._drained or not inside()):
             raise KitClosedError("the kit is closed, or closing, and takes no new work: build another")
 
     async def _enter(self) -> None:
@@ -419,6 +431,9 @@ class RoomKit:
     def _background_failure(self, name: str, error: BaseException) -> None:
         _log.error("background work %s failed", name, exc_info=error)
         self._events.emit("background_error", task=name, error=error_text(error))
+
+    def _abandoned(self, name: str, seconds: float) -> None:
+        self._events.emit("work_abandoned", task=name, seconds=seconds)
 
     def _hook_failure(self, failure: HookFailure, room_id: str | None) -> None:
         _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.told)
@@ -665,6 +680,24 @@ class RoomKit:
         """Let a channel listen but not speak. Raises ChannelNotFoundError."""
         await self._enter()
         return await self._rooms.mute(room_id, channel_id, muted=True)
+
+    async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Mute every intelligence of a room, so that a human can speak; return their bindings.
+
+        Answers under way end at once, with what people saw of them committed as seen (`finish_reason`
+        is `taken_over`), and no intelligence is asked again until `give_back`. The notes in the timeline
+        name `participant_id`. Raises RoomNotFoundError.
+        """
+        await self._enter()
+        return await self._rooms.take_over(room_id, participant_id)
+
+    async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
+
+        They are asked from the next message on, and read what was said meanwhile in the timeline.
+        """
+        await self._enter()
+        return await self._rooms.give_back(room_id, participant_id)
 
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises ChannelNotFoundError."""
@@ -1093,6 +1126,7 @@ class RoomKit:
             self._parts,
             self._writer,
             self._settling,
+            self._lanes,
             self._signals,
             self._desk,
             self._inbound.router,
@@ -1283,11 +1317,15 @@ class RoomKit:
         directions: Collection[ChannelDirection] | None = None,
         *,
         on_error: Literal["block", "allow"] = "block",
+        streams: Literal["segments", "whole"] = "segments",
     ) -> Callable[[F], F]:
         """Register the decorated `async def (payload, context)` for every room.
 
         Gates (see `roomkit.models.hook.GATES`) return a HookResult; a gate that fails blocks unless
-        `on_error="allow"`. Raises HookRegistrationError for a hook that could never work.
+        `on_error="allow"`. Of an answer that is shown while it is generated, a BEFORE_BROADCAST gate sees
+        each segment before it leaves, then the whole before it is committed; with `streams="whole"` only
+        the whole, and nobody sees the answer before. Raises HookRegistrationError for a hook that could
+        never work.
         """
 
         def register(fn: F) -> F:
@@ -1303,6 +1341,7 @@ class RoomKit:
                     channel_ids=channel_ids,
                     directions=directions,
                     on_error=on_error,
+                    streams=streams,
                 )
             )
             return fn

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from roomkit.kernel.deadline import Deadline
-from roomkit.kernel.scope import Work
+from roomkit.kernel.deadline import Abandoned, Deadline
+from roomkit.kernel.scope import Work, outside
 from roomkit.kernel.tracing import under
 from roomkit.models.enums import DoubleText
 
@@ -29,7 +29,7 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("claimed", "recipient", "refused", "run", "target", "worker_id")
+    __slots__ = ("claimed", "overdue", "recipient", "refused", "run", "stream", "target", "worker_id")
 
     def __init__(
         self,
@@ -48,6 +48,10 @@ class Job:
         """Whether its lane had no place for it."""
         self.worker_id: str | None = None
         """Under which lease it is held."""
+        self.overdue = False
+        """Whether its task was abandoned: another one settles it."""
+        self.stream: Breakable | None = None
+        """The streamed answer under way, when it is an agent's turn."""
 
     @property
     def delivery_id(self) -> str:
@@ -57,6 +61,13 @@ class Job:
 
 class Undone(Exception):
     """A job that could not be carried out now, for no fault of its own: its ledger row stays pending."""
+
+
+class Breakable(Protocol):
+    """What can be brought to its end by another task than the one at work."""
+
+    async def break_off(self, reason: str) -> None:
+        """End it with what it came to so far."""
 
 
 class Worker(Protocol):
@@ -85,9 +96,13 @@ class Lane:
     """The queue of one binding and the task that works it off; it exists only while there is work."""
 
     _task: asyncio.Task[None] | None = None
-    _interrupting = False
+    interrupted: str | None = None
+    """Why the turn under way was interrupted."""
+    over = False
+    """Whether nothing that it may still come to counts."""
     _changed: asyncio.Event | None = None
     deadline: Deadline | None = None
+    scope: Work | None = None
     busy: Job | None = None
     answering = False
     working = False
@@ -110,8 +125,34 @@ class Lane:
     def left_waiting(self, task: asyncio.Task[None]) -> None:
         """Note that `task` waits in the middle of the lane's work."""
         self._task = task
-        if self.deadline is not None:
-            self.deadline.waiting()
+        deadline = self.deadline
+        if deadline is not None:
+            deadline.grace = self._owner.supervisor.abandon_after
+            deadline.on_stuck = self._stuck
+            deadline.waiting()
+
+    def _stuck(self) -> None:
+        """Go on in another task: the one at work ignores that its time is up."""
+        job = self.busy
+        assert self.deadline is not None
+        if job is None or (self.answering and not self.deadline.foreign):
+            # The kit's own code, which is on its way out.
+            self.deadline.insist()
+            return
+        self.leave_task()
+        job.overdue = True
+        self.queue.appendleft(job)
+        self._owner.go_on(self)
+
+    def leave_task(self) -> None:
+        """Leave behind the task that is at work; when it comes back, it ends."""
+        assert self._task is not None
+        assert self.deadline is not None
+        self.deadline.abandoned = True
+        self.deadline.close()
+        self._owner.supervisor.abandon(self._task)
+        self._task = self.busy = None
+        self.answering = False
 
     def notice(self, job: Job) -> None:
         """Note a job that was put behind the one being worked on."""
@@ -121,18 +162,25 @@ class Lane:
         if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
         if policy is DoubleText.INTERRUPT:
-            self.interrupt()
+            self.interrupt(over=False)
         elif policy is DoubleText.STEER:
             self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
 
-    def interrupt(self) -> None:
-        """Cancel the turn under way, unless it is this turn that made the message."""
+    def interrupt(self, reason: str = "interrupted", *, over: bool = True) -> None:
+        """Cancel the turn under way, unless the caller is part of it.
+
+        It is `over` unless an answer counts that comes although the turn was cancelled.
+        """
         task = self._task
-        if task is None or task is asyncio.current_task():
+        if task is None or not self.answering or (self.scope is not None and self.scope.holds_caller):
             return
-        if self.answering and not self._interrupting:
-            self._interrupting = True
+        if self.interrupted is None:
             task.cancel()
+        elif self.over or not over:
+            return
+        self.interrupted, self.over = reason, over
+        if self.deadline is not None:
+            self.deadline.insist()
 
     async def _steer(self, job: Job) -> None:
         if await self._owner.worker.steer(job, self) and job in self.queue:
@@ -141,15 +189,15 @@ class Lane:
 
     def was_interrupted(self) -> bool:
         """Return whether the CancelledError just caught was an interruption, and take it back."""
-        if not self._interrupting:
+        if self.interrupted is None:
             return False
-        self._interrupting = False
+        self.interrupted, self.over = None, False
         return self._task is not None and self._task.uncancel() == 0
 
-    async def work(self, deadline: Deadline) -> None:
+    async def work(self, deadline: Deadline, scope: Work) -> None:
         """Work the queue off, in order."""
         worker, queue, lease = self._owner.worker, self.queue, self._owner.lease
-        self.deadline = deadline
+        self.deadline, self.scope = deadline, scope
         try:
             while queue:
                 if lease.worker_id is not None:
@@ -163,6 +211,7 @@ class Lane:
                 answering = job.target.is_agent and job.recipient is None
                 if answering:
                     job = await self._gather(job)
+                scope.event, scope.cascade, scope.is_turn = job.run.event, job.run.cascade, answering
                 if self._owner.traced:
                     await self._traced(job, answering)
                 elif answering:
@@ -173,14 +222,22 @@ class Lane:
         except Undone:
             return
         finally:
-            # Only a cancellation (the kit is closing), a lease that ran out or a store that is gone leaves
-            # anything here.
-            if self.busy is not None:
-                worker.abandon(self.busy)
-            while queue:
-                worker.abandon(queue.popleft())
-            self.working = False
-            self._owner.forget(self)
+            if not deadline.abandoned:
+                if self.busy is not None or queue:
+                    # Only a cancellation (the kit is closing), a lease that ran out or a store that is
+                    # gone leaves anything here.
+                    self.drop()
+                self.working = False
+                self._owner.forget(self)
+
+    def drop(self) -> None:
+        """Let go of all that is left, for others to resume."""
+        worker = self._owner.worker
+        if self.busy is not None:
+            worker.abandon(self.busy)
+            self.busy = None
+        while self.queue:
+            worker.abandon(self.queue.popleft())
 
     async def _traced(self, job: Job, answering: bool) -> None:
         """Carry the job out at its event's place in the trace: the lane has those of many."""
@@ -190,6 +247,8 @@ class Lane:
 
     async def _gather(self, job: Job) -> Job:
         """Return the job to answer: with FOLD and INTERRUPT the last of those that wait."""
+        if job.overdue:
+            return job
         policy = job.target.binding.double_text
         if policy is DoubleText.FOLD:
             await self._burst(job.target.binding.fold_seconds)
@@ -278,10 +337,20 @@ class Lanes:
                 at[0].left_waiting(task)
 
     async def _work(self, room_id: str, idle: list[Lane], at: list[Lane]) -> None:
-        with Deadline(None, lazy=True) as deadline, Work(room_id):
-            while idle:
-                at[:] = (idle.pop(),)
-                await at[0].work(deadline)
+        try:
+            with Deadline(None, lazy=True) as deadline, Work(room_id) as scope:
+                while idle:
+                    at[:] = (idle.pop(),)
+                    await at[0].work(deadline, scope)
+        except Abandoned:
+            return  # the lane has another task since
+
+    def go_on(self, lane: Lane) -> None:
+        """Have what waits in a lane worked on by another task."""
+        at: list[Lane] = []  # bound: one
+        task = self.supervisor.start(self._work(lane.key[0], [lane], at), lane.name, outside())
+        if not task.done():
+            lane.left_waiting(task)
 
     async def let_go(self) -> None:
         """Stop all work under way and wait for its end; the ledger rows stay as they are."""
@@ -290,7 +359,33 @@ class Lanes:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=2 * self.supervisor.abandon_after)
+            self.leave_behind(tasks)
+
+    def leave_behind(self, tasks: Collection[asyncio.Task[None]] | None = None) -> None:
+        """Leave behind the tasks (None: all) that are still at work; their ledger rows stay as they are."""
+        for lane in list(self._lanes.values()):
+            task = lane.task
+            if task is not None and not task.done() and (tasks is None or task in tasks):
+                job = lane.busy
+                lane.leave_task()
+                lane.busy = job
+                lane.drop()
+                lane.working = False
+                self.forget(lane)
+
+    def end_turns(
+        self, room_id: str, reason: str, *, of: str | None = None, for_whom: str | None = None
+    ) -> None:
+        """End turns under way in a room at once: those of one intelligence, or on one participant's behalf.
+
+        What people saw of their answers is committed; a turn that the caller is part of goes on.
+        """
+        for lane in list(self._lanes.values()):
+            if lane.key[0] != room_id or (of is not None and lane.key[1] != of):
+                continue
+            if for_whom is None or (lane.busy is not None and for_whom in _asked_by(lane.busy)):
+                lane.interrupt(reason)
 
     def get(self, room_id: str, channel_id: str) -> Lane | None:
         """Return the lane of a binding, None while it is idle."""
@@ -300,3 +395,9 @@ class Lanes:
         """Drop an idle lane."""
         if not lane.queue:
             self._lanes.pop(lane.key, None)
+
+
+def _asked_by(job: Job) -> tuple[str | None, str | None]:
+    """Return on whose behalf a turn is."""
+    source = job.run.event.source
+    return source.participant_id, source.on_behalf_of

@@ -16,6 +16,7 @@ from roomkit.models.participant import Participant, banned_senders
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.lanes import Lanes
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.writer import Writer
@@ -27,10 +28,11 @@ __all__ = ["Participants"]
 class Participants:
     """Adds people to rooms and ties them to identities."""
 
-    def __init__(self, parts: Parts, writer: Writer, settling: Settling) -> None:
+    def __init__(self, parts: Parts, writer: Writer, settling: Settling, lanes: Lanes) -> None:
         self._parts = parts
         self._writer = writer
         self._settling = settling
+        self._lanes = lanes
 
     async def ensure(
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
@@ -138,6 +140,8 @@ class Participants:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         await self._writer.write(draft)
         assert draft.participant is not None
+        if banned:  # what is about to be said on their behalf is not said
+            self._lanes.end_turns(room_id, "interrupted", for_whom=participant_id)
         for channel_id in channel_ids:
             await self._notify(channel_id, room_id, draft.participant)
         return draft.participant

@@ -41,6 +41,7 @@ class Settings:
     delivery_timeout: float = 30.0
     agent_timeout: float = 600.0
     close_timeout: float = 10.0
+    abandon_after: float = 5.0
     sweep_interval: float | None = None
     max_lane_backlog: int = 10_000
     agent_response_policy: AgentResponsePolicy = AgentResponsePolicy.AGENT_CHAIN

@@ -40,7 +40,7 @@ def recipients(
 
     Not the source, unless its channel serves several recipients; not who may not read, nor whom
     the event's visibility leaves out; a reaction only to those that can show one; intelligences only
-    as `answers_to` says.
+    as `answers_to` says, and not while they are muted.
     """
     source_id = event.source.channel_id
     visibility = event.visibility
@@ -56,7 +56,9 @@ def recipients(
         if event.type is EventType.REACTION and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)
-        if target.is_agent and not (answerable and answers_to(record, target, event, policy)):
+        if target.is_agent and (
+            not answerable or binding.muted or not answers_to(record, target, event, policy)
+        ):
             continue
         found.append(target)
     return found

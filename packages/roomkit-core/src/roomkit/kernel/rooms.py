@@ -19,6 +19,7 @@ from roomkit.kernel.alarms import RETENTION, ROOM_TIMERS, Answer, room_alarms
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
+from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
@@ -32,6 +33,7 @@ from roomkit.models.values import LONGEST_KEY, is_key
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.lanes import Lanes
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.writer import Writer
@@ -86,10 +88,11 @@ _NO_TIMERS = RoomTimers()
 class Rooms:
     """Creates, changes and closes rooms; attaches channels and sets what they may do."""
 
-    def __init__(self, parts: Parts, writer: Writer, settling: Settling) -> None:
+    def __init__(self, parts: Parts, writer: Writer, settling: Settling, lanes: Lanes) -> None:
         self._parts = parts
         self._writer = writer
         self._settling = settling
+        self._lanes = lanes
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -350,6 +353,8 @@ class Rooms:
             access=access,
             visibility=visibility,
         )
+        if not (binding.can_write and binding.can_read):
+            self._lanes.end_turns(room_id, "muted", of=channel_id)
         await self._tell(channel, binding)
         await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, draft.event)
         return binding
@@ -378,6 +383,7 @@ class Rooms:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         if not await self._write(draft):
             return False
+        self._lanes.end_turns(room_id, "detached", of=channel_id)
         self._parts.events.emit("room_channel_detached", room_id=room_id, channel_id=channel_id)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
@@ -385,13 +391,49 @@ class Rooms:
         await self._observe(HookTrigger.ON_CHANNEL_DETACHED, draft.event)
         return True
 
-    async def mute(self, room_id: str, channel_id: str, *, muted: bool) -> ChannelBinding:
-        """Mute or unmute a channel."""
+    async def mute(
+        self,
+        room_id: str,
+        channel_id: str,
+        *,
+        muted: bool,
+        why: str = "muted",
+        by: str | None = None,
+    ) -> ChannelBinding:
+        """Mute or unmute a channel; an answer that a muted one is giving ends, `why` is its reason."""
         kind = EventType.CHANNEL_MUTED if muted else EventType.CHANNEL_UNMUTED
         trigger = HookTrigger.ON_CHANNEL_MUTED if muted else HookTrigger.ON_CHANNEL_UNMUTED
         return await self._change(
-            room_id, channel_id, kind, str(kind), lambda binding: {"muted": muted}, trigger=trigger
+            room_id,
+            channel_id,
+            kind,
+            str(kind),
+            lambda binding: {"muted": muted},
+            trigger=trigger,
+            why=why,
+            by=by,
         )
+
+    async def take_over(self, room_id: str, by: str | None) -> list[ChannelBinding]:
+        """Mute every intelligence of a room."""
+        return [
+            binding
+            if binding.muted
+            else await self.mute(room_id, binding.channel_id, muted=True, why="taken_over", by=by)
+            for binding in await self._intelligences(room_id)
+        ]
+
+    async def give_back(self, room_id: str, by: str | None) -> list[ChannelBinding]:
+        """Unmute every intelligence of a room."""
+        return [
+            await self.mute(room_id, binding.channel_id, muted=False, by=by) if binding.muted else binding
+            for binding in await self._intelligences(room_id)
+        ]
+
+    async def _intelligences(self, room_id: str) -> list[ChannelBinding]:
+        await self.get(room_id)
+        bindings = await self._parts.store.list_bindings(room_id)
+        return [binding for binding in bindings if binding.category is ChannelCategory.INTELLIGENCE]
 
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do."""
@@ -438,8 +480,13 @@ class Rooms:
         *,
         trigger: HookTrigger | None = None,
         told: Mapping[str, Any] | None = None,
+        why: str = "muted",
+        by: str | None = None,
     ) -> ChannelBinding:
-        """Change a binding, note it, tell the channel and the observers."""
+        """Change a binding, note it, tell the channel and the observers.
+
+        If an intelligence may say no more, its answer under way ends, and `why` is the reason.
+        """
         done: list[ChannelBinding] = []  # bound: one
 
         def plan(record: RoomRecord) -> None:
@@ -455,11 +502,19 @@ class Rooms:
             draft.bindings = (binding,)
             data = dict(told) if told is not None else _told(before, values)
             draft.event = note(
-                room_id, kind, code, f"channel {channel_id}: {code}", channel_id=channel_id, **data
+                room_id,
+                kind,
+                code,
+                f"channel {channel_id}: {code}",
+                participant_id=by,
+                channel_id=channel_id,
+                **data,
             )
 
         draft = Draft(event=note(room_id, kind, code, ""), cascade=Cascade(), lifecycle=True, plan=plan)
         await self._write(draft)
+        if not (done[0].can_write and done[0].can_read):
+            self._lanes.end_turns(room_id, why, of=channel_id)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
             await self._tell(channel, done[0])
@@ -483,9 +538,17 @@ class Rooms:
 
     async def _tell(self, channel: Channel, binding: ChannelBinding) -> None:
         """Let a channel know of its binding."""
-        await self._settling.afterwards(
-            partial(channel.update_binding, binding.room_id, binding), f"binding of {channel.channel_id}"
-        )
+        name = f"update_binding of channel {channel.channel_id}"
+
+        async def tell() -> None:
+            seconds = self._parts.settings.delivery_timeout
+            work = channel.update_binding(binding.room_id, binding)
+            try:
+                await self._parts.supervisor.call(work, name, seconds)
+            except Overdue as late:  # the change is committed, whatever the channel makes of it
+                self._parts.supervisor.report(name, late)
+
+        await self._settling.afterwards(tell, name)
 
     async def _let_go(self, bindings: Sequence[ChannelBinding]) -> None:
         """Let the channels of a room that is over know that nothing more comes of it."""

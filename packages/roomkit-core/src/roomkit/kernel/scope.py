@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from roomkit.kernel.tracing import position
 
-__all__ = ["Work", "gate_of", "working_for"]
+if TYPE_CHECKING:
+    from roomkit.kernel.cascade import Cascade
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["Work", "gate_of", "innermost_gate", "inside", "origin", "outside", "present", "working_for"]
 
 
 class Work:
     """Foreign code running on behalf of a room, found through the context it runs in.
+
+    `event` is what it works on and `cascade` what that set going: what such code writes is as deep
+    in the chain as the event, one deeper in an intelligence's turn, and part of the cascade.
 
     A task that such code leaves behind inherits the context, but not the right: `active` ends with
     the work itself. A gate also holds the room's lock, with its `fence`; what is called from inside it
@@ -21,7 +28,21 @@ class Work:
     lock is free.
     """
 
-    __slots__ = ("_token", "active", "after", "depth", "fence", "is_gate", "parent", "room_id", "turn")
+    __slots__ = (
+        "_token",
+        "active",
+        "after",
+        "cascade",
+        "depth",
+        "event",
+        "fence",
+        "in_gate",
+        "is_gate",
+        "is_turn",
+        "parent",
+        "room_id",
+        "turn",
+    )
 
     def __init__(
         self,
@@ -30,14 +51,21 @@ class Work:
         is_gate: bool = False,
         after: list[Callable[[], None]] | None = None,
         fence: int | None = None,
+        event: RoomEvent | None = None,
+        cascade: Cascade | None = None,
     ) -> None:
         self.room_id = room_id
+        self.event = event
+        self.is_turn = False
+        self.cascade = cascade
         self.is_gate = is_gate
         self.active = True
         self.parent = parent = _active(_current.get())
         while parent is not None:
             parent.parent = _active(parent.parent)
             parent = parent.parent
+        self.in_gate: bool = is_gate or (self.parent is not None and self.parent.in_gate)
+        """Whether it may be part of a gate, which may be over."""
         self.depth = 0
         self.turn: asyncio.Lock | None = None
         self.after = after
@@ -46,6 +74,14 @@ class Work:
             self.turn = asyncio.Lock()
             outer = gate_of(room_id)
             self.depth = 0 if outer is None else outer.depth + 1
+
+    @property
+    def holds_caller(self) -> bool:
+        """Whether the caller is part of this work."""
+        work = _current.get()
+        while work is not None and work is not self:
+            work = work.parent
+        return work is self and self.active
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)
@@ -57,6 +93,8 @@ class Work:
 
 
 _current: ContextVar[Work | None] = ContextVar("roomkit_work", default=None)
+present = _current.get
+"""Return the work that the caller is part of, which may be over; None outside of all of it."""
 
 
 def _active(work: Work | None) -> Work | None:
@@ -72,6 +110,31 @@ def outside() -> Context:
     context.run(_current.set, None)
     context.run(position.set, None)
     return context
+
+
+def inside() -> bool:
+    """Return whether the caller is part of any room's work."""
+    return _active(_current.get()) is not None
+
+
+def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
+    """Return the work that something for `room_id` is written by, and the cascade it belongs to.
+
+    The work is the innermost that is about an event. The cascade is that work's, unless the caller is
+    part of the room's own work as well: what is written waits behind that, so nothing may wait for it
+    that the room's work itself may be waiting for.
+    """
+    innermost: Work | None = None
+    cascade: Cascade | None = None
+    work = _current.get()
+    while work is not None:
+        if work.active and work.event is not None:
+            if innermost is None:
+                innermost, cascade = work, work.cascade
+            elif work.room_id == room_id:
+                cascade = work.cascade
+        work = work.parent
+    return innermost, cascade
 
 
 def innermost_gate() -> Work | None:

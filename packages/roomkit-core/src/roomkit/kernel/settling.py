@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.errors import KitClosedError
 from roomkit.kernel.alarms import Answer
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import Work, innermost_gate
@@ -155,9 +156,11 @@ class Settling:
                 # Others have still to end: whoever is there in a moment looks again.
                 await parts.alarms.look_later(event)
                 return
+            done = True
             if parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
-                await self.observe(HookTrigger.AFTER_BROADCAST, event, run.record, run.cascade, event.source)
-            if run.alarm_id is not None:
+                trigger = HookTrigger.AFTER_BROADCAST
+                done = await self.observe(trigger, event, run.record, run.cascade, event.source)
+            if run.alarm_id is not None and done:
                 await parts.ledger.ended((), (run.alarm_id,))
             if parts.events.wants("broadcast_partial_failure"):
                 self._tell_failures(run)
@@ -196,13 +199,21 @@ class Settling:
         record: RoomRecord,
         cascade: Cascade,
         source: EventSource | None = None,
-    ) -> None:
-        """Show `payload` to the observers of a trigger and keep their first failure."""
-        with Work(record.room_id):
+    ) -> bool:
+        """Show `payload` to the observers of a trigger and keep their first failure.
+
+        Return whether all could do their work: not when the kit closed under them.
+        """
+        event = payload if type(payload) is RoomEvent else None
+        with Work(record.room_id, event=event, cascade=cascade):
             failures = await self._parts.hooks.observe(trigger, payload, RecordContext(record), source)
+        done = True
         for failure in failures:
             if failure.cause is not None:
                 cascade.failed(failure.cause)
+            if isinstance(failure.cause, KitClosedError):
+                done = False
+        return done
 
     def show(
         self,

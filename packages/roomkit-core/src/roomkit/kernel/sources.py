@@ -101,6 +101,9 @@ class Sources:
             if attached.task is not None:
                 attached.task.cancel()
                 await asyncio.wait((attached.task,), timeout=seconds)
+            for task in (stop, attached.task):
+                if task is not None and not task.done():
+                    self._parts.supervisor.abandon(task)
             self._tell("source_detached", channel_id, attached)
 
     async def health(self, channel_id: str) -> SourceHealth | None:

@@ -77,13 +77,21 @@ class Recipient(TextStream):
         self.target = target
         self.event: RoomEvent | None = None
         self.task: asyncio.Task[ChannelOutput] | None = None
+        self.excluded = False
+        """Whether a gate took the rest of the answer from it."""
         self._answer = answer
+        self._last: int | None = None
         self._turn = asyncio.Event()
 
     def commit(self, event: RoomEvent | None) -> None:
         """Give the recipient the committed event, None when nothing was committed, and its turn."""
         self.event = event
         self._turn.set()
+
+    def exclude(self) -> None:
+        """Show the recipient nothing beyond what was released so far."""
+        if not self.excluded:
+            self.excluded, self._last = True, len(self._answer.pieces)
 
     def broke_off(self, error: Exception) -> bool:
         """Return whether `error` is the answer's own, and not the recipient's."""
@@ -92,12 +100,12 @@ class Recipient(TextStream):
     async def __aiter__(self) -> AsyncIterator[str]:
         answer, position = self._answer, 0
         while True:
-            pieces = answer.pieces
+            pieces = answer.pieces if self._last is None else answer.pieces[: self._last]
             if position < len(pieces):
                 text = pieces[position] if position + 1 == len(pieces) else "".join(pieces[position:])
                 position = len(pieces)
                 yield text
-            elif answer.done:
+            elif answer.done or self._last is not None:
                 break
             else:
                 await answer.more()

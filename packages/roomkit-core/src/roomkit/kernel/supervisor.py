@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
 from roomkit.abc.log import get_logger
 
-__all__ = ["Interrupted", "Supervisor"]
+__all__ = ["Interrupted", "Overdue", "Supervisor"]
 
 _log = get_logger("roomkit.kernel")
 
@@ -21,10 +22,22 @@ class Supervisor:
     turn of the loop. What fails is handed to `on_failure`, never lost.
     """
 
-    def __init__(self, on_failure: Callable[[str, BaseException], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_failure: Callable[[str, BaseException], None] | None = None,
+        *,
+        abandon_after: float = 5.0,
+        on_abandoned: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._services: set[asyncio.Task[Any]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()  # bound: foreign code that ignores cancellation
         self._on_failure = on_failure
+        self._on_abandoned = on_abandoned
+        self.abandon_after = abandon_after
+        """Seconds that cancelled foreign code has to end before it is left behind."""
+        self.abandoned = 0
+        """How many tasks were left behind so far."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -75,6 +88,58 @@ class Supervisor:
         if not task.cancelled():
             task.exception()  # looked at, so that an owner who gave up is not warned about
 
+    async def call[T](self, work: Awaitable[T], name: str, seconds: float | None = None) -> T:
+        """Await foreign `work` for at most `seconds`, in a task of its own; return its result.
+
+        Raises Overdue when it is late. Late work, and that of a cancelled caller, is cancelled; if it
+        does not end within `abandon_after`, it is abandoned, and whatever it returns is ignored.
+        """
+        coroutine: Coroutine[Any, Any, T] = work if inspect.iscoroutine(work) else _waited(work)
+        task: asyncio.Task[T] = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+        if task.done():
+            return task.result()
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._taken)
+        return await self.finish(task, seconds)
+
+    async def finish[T](self, task: asyncio.Task[T], seconds: float | None = None) -> T:
+        """Wait for a task as `call` does for its own."""
+        try:
+            await asyncio.wait((task,), timeout=seconds)
+        except asyncio.CancelledError:
+            await self._end(task)
+            raise
+        if task.done():
+            return task.result()
+        await self._end(task)
+        raise Overdue(f"{task.get_name()} did not end within {seconds} s")
+
+    async def _end(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task, and abandon it if it does not end."""
+        task.cancel()
+        try:
+            await asyncio.wait((task,), timeout=self.abandon_after)
+        finally:
+            if not task.done():
+                self.abandon(task)
+
+    def abandon(self, task: asyncio.Task[Any]) -> None:
+        """Stop waiting for a task that does not end when cancelled, and report it."""
+        self._tasks.discard(task)
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        self.abandoned += 1
+        name = task.get_name()
+        _log.error(
+            "%s was abandoned: it did not end within %s s of its cancellation; "
+            "let asyncio.CancelledError pass, and never catch BaseException around an await",
+            name,
+            self.abandon_after,
+        )
+        if self._on_abandoned is not None:
+            self._on_abandoned(name, self.abandon_after)
+
     async def complete[T](self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Run `work` to its end even when the caller is cancelled, for what must not be cut.
 
@@ -106,6 +171,10 @@ class Supervisor:
     def _report(self, name: str, task: asyncio.Task[Any]) -> None:
         error = task.exception()
         assert error is not None
+        self.report(name, error)
+
+    def report(self, name: str, error: BaseException) -> None:
+        """Hand over a failure that no caller is to see."""
         if self._on_failure is not None:
             self._on_failure(name, error)
         else:
@@ -129,6 +198,11 @@ class Supervisor:
         """Cancel what is left and wait up to `seconds` for it; return the names of what did not end."""
         return await self._cancel(self._tasks, seconds)
 
+    def cancel_abandoned(self) -> None:
+        """Cancel once more, without waiting, what was left behind."""
+        for task in self._abandoned:
+            task.cancel("the kit is closing")
+
     async def _cancel(self, tasks: set[asyncio.Task[Any]], seconds: float) -> list[str]:
         others = tasks - {asyncio.current_task()}
         for task in others:
@@ -136,6 +210,14 @@ class Supervisor:
         if others:
             await asyncio.wait(others, timeout=seconds)
         return sorted(task.get_name() for task in others if not task.done())
+
+
+async def _waited[T](work: Awaitable[T]) -> T:
+    return await work
+
+
+class Overdue(TimeoutError):
+    """Foreign work did not end in time; what it may still return does not count."""
 
 
 class Interrupted(asyncio.CancelledError):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.kernel.identity import IdentityDesk
     from roomkit.kernel.kit import RoomKit
+    from roomkit.kernel.lanes import Lanes
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
     from roomkit.kernel.signals import Signals
@@ -233,6 +234,16 @@ class Tenant:
         """Let a channel listen but not speak. Raises RoomNotFoundError, ChannelNotFoundError."""
         await self._within(room_id)
         return await self._kit.mute(room_id, channel_id)
+
+    async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Mute every intelligence of a room, so that a human can speak. Raises RoomNotFoundError."""
+        await self._within(room_id)
+        return await self._kit.take_over(room_id, participant_id)
+
+    async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Unmute every intelligence of a room. Raises RoomNotFoundError."""
+        await self._within(room_id)
+        return await self._kit.give_back(room_id, participant_id)
 
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises RoomNotFoundError, ChannelNotFoundError."""
@@ -478,6 +489,7 @@ class Tenants:
         parts: Parts,
         writer: Writer,
         settling: Settling,
+        lanes: Lanes,
         signals: Signals,
         desk: IdentityDesk,
         router: InboundRoomRouter,
@@ -487,6 +499,7 @@ class Tenants:
         self._parts = parts
         self._writer = writer
         self._settling = settling
+        self._lanes = lanes
         self._signals = signals
         self._desk = desk
         self._router = router
@@ -506,7 +519,7 @@ class Tenants:
             own: InboundRoomRouter = router.within(organization_id)
         else:
             own = OrganizationRouter(router, parts.store, organization_id)
-        rooms = _OwnRooms(parts, self._writer, self._settling, organization_id)
+        rooms = _OwnRooms(parts, self._writer, self._settling, self._lanes, organization_id)
         inbound = Inbound(
             parts, rooms, self._writer, self._settling, self._signals, own, self._desk, organization_id
         )
@@ -516,8 +529,10 @@ class Tenants:
 class _OwnRooms(Rooms):
     """Makes rooms for one organization: those that a message opens are its own as well."""
 
-    def __init__(self, parts: Parts, writer: Writer, settling: Settling, organization_id: str) -> None:
-        super().__init__(parts, writer, settling)
+    def __init__(
+        self, parts: Parts, writer: Writer, settling: Settling, lanes: Lanes, organization_id: str
+    ) -> None:
+        super().__init__(parts, writer, settling, lanes)
         self._organization_id = organization_id
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import SupportsSteering
@@ -15,6 +16,8 @@ from roomkit.abc.errors import (
     StoreLockedError,
     StoreUnavailableError,
 )
+from roomkit.kernel.answers import close_stream
+from roomkit.kernel.deadline import Abandoned
 from roomkit.kernel.deliver import (
     Deliverer,
     Outcome,
@@ -25,6 +28,7 @@ from roomkit.kernel.deliver import (
     row,
 )
 from roomkit.kernel.lanes import Undone
+from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.lanes import Job, Lane
     from roomkit.kernel.parts import Parts
     from roomkit.kernel.settling import Settling
+    from roomkit.models.channel import ChannelOutput
 
 __all__ = ["LaneWorker"]
 
@@ -59,6 +64,9 @@ class LaneWorker:
         """Carry an event to a transport, or finish the stream it was shown by."""
         started = asyncio.get_running_loop().time()
         assert lane.deadline is not None
+        if job.overdue:
+            self._end(job, self._deliverer.late(job), None)
+            return
         if job.claimed is not None and await self._given_up(job):
             return
         try:
@@ -80,20 +88,19 @@ class LaneWorker:
         outcome.provider = job.target.channel.provider_name if job.target.channel is not None else None
         outcome.attempts = 1
         recipient.commit(job.run.event)
-        outer = lane.deadline.enter(self._parts.settings.delivery_timeout)
         try:
+            work = self._parts.supervisor.finish(recipient.task, self._parts.settings.delivery_timeout)
             if self._parts.tracing is None:
-                output = await recipient.task
+                output = await work
             else:
                 with delivery_span(self._parts.tracing, job.target.binding, outcome.provider) as span:
-                    output = await recipient.task
+                    output = await work
                     note_outcome(self._parts.tracing, span, output)
         except asyncio.CancelledError as cancelled:
             if not lane.deadline.disturbed:
                 return outcome.failed(error_of(as_provider_error(cancelled)))
-            if not lane.deadline.caught():
-                raise
-            recipient.task.cancel()
+            raise
+        except Overdue:
             return outcome.failed(
                 DeliveryError(
                     code=ErrorCode.TIMEOUT,
@@ -106,8 +113,6 @@ class LaneWorker:
             return (
                 outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
             )
-        finally:
-            lane.deadline.leave(outer)
         if output.skip_reason is not None:
             return outcome.skipped(output.skip_reason)
         if output.provider_result is not None and output.provider_result.provider_message_id is not None:
@@ -119,6 +124,9 @@ class LaneWorker:
         started = asyncio.get_running_loop().time()
         outcome = Outcome()
         assert lane.deadline is not None
+        if job.overdue:
+            await self._settle_overdue(job, lane, started)
+            return
         if job.claimed is not None and await self._given_up(job):
             return
         seconds = self._parts.settings.agent_timeout
@@ -128,15 +136,13 @@ class LaneWorker:
         try:
             await self._ask(job, lane, outcome)
         except asyncio.CancelledError as cancelled:
+            reason = lane.interrupted
             if lane.was_interrupted():
-                outcome.skipped("interrupted")
+                outcome.skipped(reason)
             elif not lane.deadline.disturbed:
                 failure = as_provider_error(cancelled)
             elif lane.deadline.caught():
-                failure = ProviderError(
-                    f"agent {job.target.binding.channel_id!r} did not answer within {seconds} s",
-                    error_code=ErrorCode.TIMEOUT,
-                )
+                failure = self._no_answer(job)
             else:
                 raise
         except _TRANSIENT as error:
@@ -151,9 +157,30 @@ class LaneWorker:
         finally:
             lane.answering = False
             lane.deadline.leave(outer)
-        lane.was_interrupted()  # taken back, should the agent have swallowed it
+        if lane.interrupted is not None:
+            lane.was_interrupted()  # taken back, should the agent have swallowed it
         if failure is not None:
             await self._failed(job, failure, outcome)
+        self._end(job, outcome, started)
+
+    def _no_answer(self, job: Job) -> ProviderError:
+        seconds = self._parts.settings.agent_timeout
+        return ProviderError(
+            f"agent {job.target.binding.channel_id!r} did not answer within {seconds} s",
+            error_code=ErrorCode.TIMEOUT,
+        )
+
+    async def _settle_overdue(self, job: Job, lane: Lane, started: float) -> None:
+        """Settle a turn whose own task was abandoned, with what people saw of its answer."""
+        if job.stream is not None:
+            await job.stream.break_off("the turn was abandoned")
+        outcome, reason = Outcome(), lane.interrupted
+        outcome.attempts = 1
+        lane.interrupted, lane.over = None, False
+        if reason is None:
+            await self._failed(job, self._no_answer(job), outcome)
+        else:
+            outcome.skipped(reason)
         self._end(job, outcome, started)
 
     async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
@@ -173,6 +200,9 @@ class LaneWorker:
         if record is None or binding is None or not binding.can_read:
             outcome.skipped("channel_detached")
             return
+        if binding.muted:
+            outcome.skipped("muted")
+            return
         if not record.status.is_open:
             outcome.skipped(f"room_{record.status}")
             return
@@ -191,13 +221,28 @@ class LaneWorker:
         outcome.provider = channel.provider_name
         outcome.attempts = 1
         if self._parts.tracing is None:
-            output = await channel.on_event(event, binding, context)
-            await self._answers.take(output, job, binding, record)
+            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            await self._answers.take(output, job, binding, record, lane)
             return
         with delivery_span(self._parts.tracing, binding, outcome.provider) as span:
-            output = await channel.on_event(event, binding, context)
-            await self._answers.take(output, job, binding, record)
+            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            await self._answers.take(output, job, binding, record, lane)
             self._parts.tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, True)
+
+    async def _in_time(self, turn: Awaitable[ChannelOutput], lane: Lane) -> ChannelOutput:
+        """Await an agent's turn; what it returns after it was cancelled is ignored, and closed."""
+        deadline = lane.deadline
+        assert deadline is not None
+        deadline.foreign = True
+        output = await turn
+        deadline.foreign = False
+        if deadline.abandoned:
+            raise Abandoned
+        if deadline.fired or lane.over:
+            if output.response_stream is not None:
+                await close_stream(output.response_stream)
+            raise asyncio.CancelledError
+        return output
 
     async def _failed(self, job: Job, error: Exception, outcome: Outcome) -> None:
         """Tell an agent's failure to whoever waits, whoever watches, and the ledger."""

@@ -22,11 +22,12 @@ from roomkit.abc.store import Amend, Commit, Committed, Entry
 from roomkit.kernel.alarms import after_broadcast_alarm, after_broadcast_id, timers_alarm
 from roomkit.kernel.cascade import Cascade, Run
 from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.gate_waits import GateWaits
 from roomkit.kernel.hooks import GateVerdict, HookRegistration
 from roomkit.kernel.lanes import Job, Lane, Lanes
 from roomkit.kernel.permissions import amends, may_amend, may_speak, may_write, newcomer
 from roomkit.kernel.plan import Target, recipients
-from roomkit.kernel.scope import Work, gate_of
+from roomkit.kernel.scope import Work, gate_of, origin, present, working_for
 from roomkit.kernel.supervisor import Interrupted
 from roomkit.kernel.tracing import under
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.tracing import ConfiguredTelemetry
     from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import EventContent
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
 
@@ -68,6 +70,10 @@ class Draft:
     the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
     to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
     it was loaded for the draft, with `record_key`: it is good enough where no gate looks at it.
+    With `streamed`, people have read it already, and its source may have lost its right to write since.
+    `visible_to` is whom gates may not widen its visibility beyond. `judged` says that gates saw it in
+    parts and left side effects, so that those of a second, favourable verdict are not kept. `refused_as`
+    is its content if it is stored as refused.
     """
 
     event: RoomEvent
@@ -89,6 +95,9 @@ class Draft:
     alarms: Sequence[Alarm] = ()
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
+    visible_to: str = "all"
+    judged: bool = False
+    refused_as: EventContent | None = None
     record: RoomRecord | None = None
     record_key: str | None = None
 
@@ -126,6 +135,7 @@ class Writer:
         self._parts = parts
         self._lanes = lanes
         self._settling = settling
+        self._gate_waits = GateWaits()
         self.takeover: Takeover  # set by the kit: it needs the writer
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
@@ -136,29 +146,63 @@ class Writer:
         A cancellation that comes before the commit leaves nothing behind; one that comes during it
         is raised after everything that follows from the commit was started.
         """
+        work = present()
+        if work is not None and work.cascade is not draft.cascade:
+            self._inherit(draft)
         if deadline is not None:
             return await self._write(draft, deadline)
         seconds = self._parts.settings.process_timeout
         with Deadline(seconds) as deadline:
             try:
                 return await self._write(draft, deadline)
-            except asyncio.CancelledError:
-                if not deadline.caught():
+            except (asyncio.CancelledError, TimeoutError) as error:
+                if isinstance(error, asyncio.CancelledError) and not deadline.caught():
+                    raise
+                if isinstance(error, TimeoutError) and not deadline.passed:
                     raise
                 raise ProcessTimeoutError(
                     f"an event for room {draft.event.room_id!r} was not committed within {seconds} s; "
                     "nothing was stored"
                 ) from None
 
+    def _inherit(self, draft: Draft) -> None:
+        """Make what is written from inside a room's work a part of it: of its chain, and its cascade."""
+        event, (work, cascade) = draft.event, origin(draft.event.room_id)
+        if work is None or work.event is None or cascade is None:
+            return
+        depth = work.event.chain_depth + work.is_turn
+        if event.chain_depth < depth or event.correlation_id is None:
+            draft.event = event.replace(
+                chain_depth=max(event.chain_depth, depth),
+                correlation_id=event.correlation_id or work.event.correlation_id or work.event.id,
+            )
+        if working_for(event.room_id):  # the caller does not wait, so it needs no cascade of its own
+            draft.cascade = cascade
+        elif draft.cascade.outer is None and not draft.cascade.pending:
+            draft.cascade.outer = cascade
+
     async def _write(self, draft: Draft, deadline: Deadline) -> Written:
         room_id = draft.event.room_id
+        work = present()
+        if work is None or not work.in_gate:
+            return await self._write_outside(draft, deadline)
         gate = gate_of(room_id)
         if gate is not None:
             return await self._write_inside(gate, draft, deadline)
+        with self._gate_waits.waiting(room_id) as got_lock:
+            return await self._write_outside(draft, deadline, got_lock)
+
+    async def _write_outside(
+        self, draft: Draft, deadline: Deadline, got_lock: Callable[[], None] | None = None
+    ) -> Written:
+        """Write under the room's lock."""
+        room_id = draft.event.room_id
         for attempt in count(1):
             after: _After = []  # bound: the drafts of one lock tenure
             try:
                 async with self._parts.locks.locked(room_id) as fence:
+                    if got_lock is not None:
+                        got_lock()
                     return await self._write_locked(draft, deadline, after, fence)
             except LockLostError:
                 # Somebody else had the lock meanwhile, so nothing was committed: once more, gates and all.
@@ -191,8 +235,10 @@ class Writer:
             async with gate.turn:
                 if gate.active:
                     return await work()
-        async with self._parts.locks.locked(room_id):
-            return await work()
+        with self._gate_waits.waiting(room_id) as got_lock:
+            async with self._parts.locks.locked(room_id):
+                got_lock()
+                return await work()
 
     # -- under the lock -----------------------------------------------------------------------
 
@@ -214,6 +260,8 @@ class Writer:
         if reason is not None:
             return Written(blocked=True, reason=reason)
         verdict = await self._gate(record, draft, hooks, deadline, after, fence) if hooks else None
+        if verdict is not None and verdict.allowed and draft.judged:
+            verdict.tasks, verdict.observations, verdict.injected_events = [], [], []
         for _ in range(_MAX_REPLANS):
             try:
                 return await self._commit(record, version, draft, verdict, deadline, after, fence)
@@ -248,7 +296,7 @@ class Writer:
         if not record.status.is_open:
             return f"room_{record.status}"
         event = draft.event
-        reason = may_speak(record, event)
+        reason = None if draft.streamed else may_speak(record, event)
         if reason is not None or not amends(event):
             return reason
         target = await self._parts.store.get_event(getattr(event.content, "target_event_id", ""))
@@ -268,7 +316,9 @@ class Writer:
         fence: int | None,
     ) -> GateVerdict:
         event = draft.event
-        with Work(event.room_id, is_gate=True, after=after, fence=fence) as work:
+        with Work(
+            event.room_id, is_gate=True, after=after, fence=fence, event=event, cascade=draft.cascade
+        ) as work:
             try:
                 verdict = await self._parts.hooks.run_gates(hooks, event, RecordContext(record), deadline)
             finally:
@@ -333,13 +383,17 @@ class Writer:
         if draft.blocked is not None:
             block = _Block(*draft.blocked)
         elif not draft.lifecycle:
-            block = self._block(record, event, binding, verdict)
+            block = self._block(record, event, None if draft.streamed else binding, verdict)
         targets: list[Target] = []  # bound: the room's bindings
         if block is not None:
             event = event.replace(status=EventStatus.BLOCKED, blocked_by=block.by, block_reason=block.reason)
+            if draft.refused_as is not None:
+                event = event.replace(content=draft.refused_as)
         else:
             if binding is not None and binding.visibility != "all":
                 event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
+            if draft.visible_to != "all":
+                event = event.replace(visibility=narrowest(event.visibility, draft.visible_to))
             if draft.targets is not None:
                 targets = [
                     Target(record.bindings[channel_id], parts.channels.get(channel_id))
@@ -366,7 +420,8 @@ class Writer:
         commit.fence = fence
         parts.ledger.ride(commit)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
-        deadline.close()
+        if deadline.close():
+            raise TimeoutError
         work = parts.store.commit(commit)
         if parts.tracing is not None:
             work = _traced_commit(parts.tracing, event, work)

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
-from roomkit.models.values import Int, Key, Label, Reference
+from roomkit.models.values import Int, Key, Label, Reference, Text
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
 
@@ -78,9 +78,11 @@ class Generation(Record):
 
     `usage` has the keys `input_tokens` (cache reads excluded), `output_tokens`,
     `cache_read_input_tokens`, `cache_creation_input_tokens`, `reasoning_tokens`, where known.
-    `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`.
-    While an answer streams, gates see its segments, numbered from 0 in `segment`; the committed
-    event has `segment=None`.
+    `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`;
+    or, when the agent lost its voice while it answered, `muted`, `detached` or `taken_over`.
+    While an answer streams, gates see its segments, numbered from 0 in `segment`, with the last 200
+    characters that were released before in `preceding`; both are None when the whole answer is judged
+    and in the committed event.
     """
 
     provider: Label | None = None
@@ -90,6 +92,7 @@ class Generation(Record):
     tool_rounds: Int = 0
     stream_id: Label | None = None
     segment: Int | None = None
+    preceding: Text | None = None
     error_code: Label | None = None
 
 
