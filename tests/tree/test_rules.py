@@ -299,6 +299,15 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
             "traceback.print_exception(error)",
         )
     ),
+    *(
+        (logs_are_discreet, {f"{CODE}/channel.py": f"{line}\n"}, "formats by itself")
+        for line in (
+            "_log.warning(f'{error}')",
+            "logger.info('it failed: %s' % error)",
+            "self._log.error('it failed: %s', str(error))",
+            "_log.error('it failed: {}'.format(error))",
+        )
+    ),
     (
         testing.tests_are_told,
         {f"{SMS}/tests/test_sms.py": "def test_it(): ...\n"},

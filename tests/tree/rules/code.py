@@ -13,6 +13,7 @@ OUTSIDE_A_KIT = ("roomkit.kernel.supervisor", "roomkit_plugins.testing")
 
 OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")
 """Where the loggers are made, and what only tests run."""
+LOGGERS = ("_log", "log", "logger")
 LOG_CALLS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 
 
@@ -45,9 +46,11 @@ def logs_are_discreet(tree: Tree) -> Iterator[str]:
         if module.name.startswith(OWN_LOGGERS):
             continue
         for node in ast.walk(module.syntax):
+            place = tree.place(module, getattr(node, "lineno", 1))
             if call := _logs_raw(node):
-                place = tree.place(module, getattr(node, "lineno", 1))
                 yield f"{place}: {call} writes raw text from outside; use roomkit.abc.log.get_logger"
+            elif isinstance(node, ast.Call) and _formats_for_the_log(node):
+                yield f"{place}: a log call formats by itself; pass values and errors as arguments"
 
 
 def _logs_raw(node: ast.AST) -> str | None:
@@ -61,6 +64,24 @@ def _logs_raw(node: ast.AST) -> str | None:
         case ast.ImportFrom(module="logging", names=names):
             return next((f"logging.{one.name}" for one in names if one.name == "getLogger"), None)
     return None
+
+
+def _formats_for_the_log(call: ast.Call) -> bool:
+    """Whether a text is made before the logger can see what an error says in it."""
+    match call:
+        case ast.Call(func=ast.Attribute(attr=level, value=log)) if level in LOG_CALLS:
+            named = getattr(log, "id", None) or getattr(log, "attr", None)
+            return named in LOGGERS and any(_makes_text(argument) for argument in call.args)
+    return False
+
+
+def _makes_text(node: ast.AST) -> bool:
+    match node:
+        case ast.JoinedStr() | ast.BinOp(op=ast.Mod() | ast.Add()):
+            return True
+        case ast.Call(func=ast.Name(id="str" | "repr")) | ast.Call(func=ast.Attribute(attr="format")):
+            return True
+    return False
 
 
 def _starts_a_task(node: ast.AST) -> str | None:

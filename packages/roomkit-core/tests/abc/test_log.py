@@ -144,6 +144,16 @@ def test_an_error_of_our_own_is_logged_with_its_text(log, error):
     assert SAID not in out.getvalue()
 
 
+def test_an_error_of_the_system_is_logged_with_the_systems_words(log):
+    """Which help an operator, and quote nobody; not with the words that it was given."""
+    logger, out = log
+    logger.warning("it failed: %s", ConnectionRefusedError(111, SAID))
+    logger.warning("it failed: %s", ConnectionError(SAID))
+    assert "it failed: ConnectionRefusedError (Connection refused)\n" in out.getvalue()
+    assert "it failed: ConnectionError\n" in out.getvalue()
+    assert SAID not in out.getvalue()
+
+
 def test_the_texts_are_opted_into_by_name(log):
     """By DEBUG on the logger or on `roomkit`, never by the root's level; escaped even then."""
     logger, out = log

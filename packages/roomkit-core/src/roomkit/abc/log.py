@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, override
@@ -29,7 +30,8 @@ def get_logger(name: str) -> logging.Logger:
 
     Every argument of a log call is escaped (see `printable`), so that an id with a newline cannot
     forge a line. An exception, as an argument or as `exc_info`, is written as its class and code. Its
-    text is added for a `RoomKitError` that is no `ProviderError`: those name ids and settings. Any
+    text is added for a `RoomKitError` that is no `ProviderError`: those name ids and settings; an
+    `OSError` has the system's words for its number. Any
     other text may quote a message, so it is written only if the logger itself, or one of its named
     parents (`roomkit`), was set to DEBUG; the level of the root logger does not do it.
     """
@@ -87,6 +89,8 @@ def _error(error: BaseException, texts: bool) -> str:
     kind = type(error).__name__
     code = getattr(error, "error_code", None) or getattr(error, "code", None)
     about = f"{kind} ({printable(_text(code))})" if isinstance(error, RoomKitError) else kind
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        about = f"{kind} ({os.strerror(error.errno)})"  # the system's own words, whatever the error says
     if not texts and (isinstance(error, ProviderError) or not isinstance(error, RoomKitError)):
         return about
     text = printable(_text(error))

@@ -110,10 +110,11 @@ class ConsoleTelemetryProvider(TelemetryProvider):
         error = "" if error_message is None else f" {_code(error_message)}"
         logger.log(
             self._level,
-            "span %s %s %s %.3f ms%s",
+            "span %s %s %s%s %.3f ms%s",
             span.kind,
             span.name,
-            f"{status}{error}",
+            status,
+            error,
             milliseconds,
             _rendered({"span": span_id, "parent": span.parent_id, **span.attributes, **(attributes or {})}),
         )
