@@ -12,6 +12,7 @@ import pytest
 
 from roomkit.abc.errors import (
     DeliveryNotFoundError,
+    ErrorCode,
     InvalidInputError,
     LockLostError,
     ProviderError,
@@ -21,7 +22,7 @@ from roomkit.abc.errors import (
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.channel import ChannelOutput
+from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import text_of
 from roomkit.models.delivery import DeliveryStatus, ProviderResult
 from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomStatus
@@ -782,3 +783,44 @@ async def test_a_large_inheritance_is_written_down_in_pieces(house: House, two: 
     assert {row.state for row in await second.kit.list_deliveries("r1", limit=1000)} == {SENT}
     assert max(sizes) <= 200
     assert sum(sizes) == 700
+
+
+# -- what waits holds up nothing else ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", ["pause", "limit", "retry"])
+async def test_deliveries_that_wait_for_their_pace_hold_up_no_other_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A worker that reclaims more of them than it works on at a time goes on with the next room."""
+    monkeypatch.setattr("roomkit.kernel.takeover._MAX_UNDER_WAY", 5)
+    limit = RateLimit(max_per_hour=1) if why == "limit" else None
+    first = house.worker()
+    await first.open()
+    await first.kit.create_room("r2")
+    for name in ("alice", "slow", "fast"):
+        await add(first, name, attach=False)
+    await first.kit.attach_channel("r1", "alice")
+    await first.kit.attach_channel("r1", "slow", rate_limit=limit, retry_policy=RetryPolicy())
+    for name in ("alice", "fast"):
+        await first.kit.attach_channel("r2", name)
+    for name in ("slow", "fast"):
+        slow(first, name, 3600)
+    waiting = [first.saying(str(number)) for number in range(20)]
+    waiting.append(first.saying("now", room="r2"))
+    await asyncio.sleep(1)
+    await house.kill(first)
+
+    second = house.worker()
+    busy = ProviderError("busy", error_code=ErrorCode.OVERLOADED, retry_after=3000)
+    for name in ("alice", "slow", "fast"):
+        script = [busy] if why == "retry" and name == "slow" else []
+        await add(second, name, attach=False, script=script)
+    if why == "pause":
+        second.kit._parts.pacing.pause("slow", 3000)
+    await second.kit.start()
+    await asyncio.sleep(30)
+    assert heard(second, "fast") == ["now"]
+    assert len(heard(second, "slow")) <= 1
+    for each in waiting:
+        each.cancel()

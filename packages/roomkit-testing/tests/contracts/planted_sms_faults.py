@@ -90,7 +90,7 @@ class ComputesOnTheLoop(CarrierSMSChannel):
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         self.sends += 1
         if self.sends == 2:
-            until = thread_time() + 1.5
+            until = thread_time() + 1.0
             while thread_time() < until:
                 pass
         return await super().deliver(event, binding, context)

@@ -11,6 +11,8 @@ import pytest
 
 from roomkit_plugins.testing.contracts.base import ContractSuite
 
+pytestmark = pytest.mark.timeout(300)  # one run of all faults, on a machine that may be busy
+
 _HERE = Path(__file__).parent
 _CONFIG = f"""
 [pytest]

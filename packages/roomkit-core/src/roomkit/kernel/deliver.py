@@ -203,7 +203,7 @@ class Deliverer:
             if not error.retryable or retry >= policy.max_retries:
                 outcome.failed(error_of(error))
                 return
-            await asyncio.sleep(pause_before(retry, policy, error))
+            await pacing.sit_out(binding, pause_before(retry, policy, error))
             retry += 1
 
     @staticmethod

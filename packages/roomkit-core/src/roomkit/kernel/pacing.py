@@ -40,6 +40,8 @@ class Pacing:
         self._limiter = limiter
         self.lines: dict[str, Line] = {}  # bound: keys with waiting deliveries or a recent pause
         """While there are any, every delivery has to `enter`; else only those with a limit."""
+        self.waiting: set[tuple[str, str]] = set()  # bound: the lanes
+        """The lanes, by room and channel, whose next delivery waits: for its pace, or to be retried."""
         self.on_paused: Callable[[str, float], None] | None = None
         """Called with the key and the seconds when a vendor asks this worker for a pause."""
 
@@ -50,8 +52,31 @@ class Pacing:
 
         `before` is the turn of the attempt before: a delivery keeps its place over its attempts.
         """
-        recipient = binding.recipient_rate_limit
         to = (binding.room_id, binding.channel_id)
+        self.waiting.add(to)
+        try:
+            return await self._turn_of(to, channel, binding, event, before)
+        finally:
+            self.waiting.discard(to)
+
+    async def sit_out(self, binding: ChannelBinding, seconds: float) -> None:
+        """Wait between two attempts of a delivery."""
+        to = (binding.room_id, binding.channel_id)
+        self.waiting.add(to)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.waiting.discard(to)
+
+    async def _turn_of(
+        self,
+        to: tuple[str, str],
+        channel: Channel,
+        binding: ChannelBinding,
+        event: RoomEvent,
+        before: Turn | None,
+    ) -> Turn | None:
+        recipient = binding.recipient_rate_limit
         if recipient is not None:
             # Looked at now and taken when it goes out: its lane is serial, so nothing comes in between.
             seconds = self._limiter.delay(to, recipient)

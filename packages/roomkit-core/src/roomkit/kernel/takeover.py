@@ -32,6 +32,8 @@ __all__ = ["Takeover"]
 _log = get_logger("roomkit.kernel")
 _MAX_UNDER_WAY = 1_000
 """How many claimed deliveries are worked on at a time: what is left of a dead worker may be a lot."""
+_MAX_PACED = 50_000
+"""How many more are held for lanes that wait for their pace or a retry: no other room waits for those."""
 
 
 class Takeover:
@@ -49,6 +51,7 @@ class Takeover:
         self._woken = asyncio.Event()
         self._subscription: str | None = None
         self._under_way: set[Cascade] = set()
+        self._progress = asyncio.Event()
         self._unclaimed = Unclaimed(parts)
 
     def begin(self, period: float) -> None:
@@ -133,10 +136,28 @@ class Takeover:
     async def _catch_up(self) -> None:
         """Wait while too much of what was claimed is under way, or is not written down yet."""
         ledger = self._parts.ledger
-        while len(ledger) + sum(cascade.pending for cascade in self._under_way) > _MAX_UNDER_WAY:
+        while self._busy() > _MAX_UNDER_WAY:
             if self._under_way:
-                await next(iter(self._under_way)).settled()
+                self._progress.clear()
+                try:
+                    async with asyncio.timeout(1.0):  # lanes begin to wait without any progress
+                        await self._progress.wait()
+                except TimeoutError:
+                    pass
             await ledger.flush()
+
+    def _busy(self) -> int:
+        """Count the claimed deliveries under way, without those of lanes that wait."""
+        under_way = len(self._parts.ledger) + sum(cascade.pending for cascade in self._under_way)
+        if under_way <= _MAX_UNDER_WAY:
+            return under_way
+        lanes = (self._lanes.get(*key) for key in self._parts.pacing.waiting)
+        paced = sum(1 + len(lane.queue) for lane in lanes if lane is not None)
+        return under_way - min(paced, _MAX_PACED)
+
+    def _done(self, cascade: Cascade) -> None:
+        self._under_way.discard(cascade)
+        self._progress.set()
 
     async def _take_quietly(self, room_id: str) -> None:
         try:
@@ -178,7 +199,7 @@ class Takeover:
         finally:
             if cascade.pending:
                 self._under_way.add(cascade)
-                cascade.then = partial(self._under_way.discard, cascade)
+                cascade.then = partial(self._done, cascade)
             gate = innermost_gate()
             if gate is not None and gate.after is not None:
                 gate.after.extend(launch)
