@@ -66,9 +66,10 @@ def cost(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def kill(session: nox.Session) -> None:
-    """Kill, pause and cut off workers, 200 times for each store; `-- 1000` for more."""
+    """Kill, pause and cut off workers, and cut the power, 200 times for each store; `-- 1000` for more."""
     kills = session.posargs[0] if session.posargs else "200"
-    session.run("pytest", "tests/workers", env={"ROOMKIT_KILLS": kills})
+    crashes = "packages/roomkit-sqlite/tests/test_power_cut.py"
+    session.run("pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
     folder = session.create_tmp()
     session.run("python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
 
