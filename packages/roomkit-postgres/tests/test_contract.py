@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import pytest
 
 from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.realtime import RealtimeBackend
 from roomkit.models.base import new_id
-from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime
+from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, line
 from roomkit_plugins.testing.contracts import RealtimeBackendContract, RoomLockManagerContract
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
+from roomkit_plugins.testing.services import CutProxy
 
 from .conftest import end_sessions, until
+
+
+@pytest.fixture
+async def link(postgres_dsn: str) -> AsyncIterator[CutProxy]:
+    """Return a way to the database that can go silent."""
+    async with CutProxy(postgres_dsn) as proxy:
+        yield proxy
 
 
 class TestPostgresLockManager(RoomLockManagerContract):
     dsn = ""
 
     @pytest.fixture
-    def factory(self, postgres_dsn: str) -> Callable[[], PostgresLockManager]:
-        self.dsn = postgres_dsn
-        return lambda: PostgresLockManager(postgres_dsn)
+    def factory(self, postgres_dsn: str, link: CutProxy) -> Callable[[], PostgresLockManager]:
+        self.dsn, self.link = postgres_dsn, link
+        return lambda: PostgresLockManager(link.url)
+
+    async def silence_link(self, locks: RoomLockManager) -> bool:
+        """Let the network forget the connection."""
+        self.link.silence()
+        return True
 
     @property
     def secrets(self) -> list[str]:
@@ -42,9 +56,14 @@ class TestPostgresRealtime(RealtimeBackendContract):
     dsn = ""
 
     @pytest.fixture
-    def factory(self, postgres_dsn: str) -> Callable[[], PostgresRealtime]:
-        self.dsn = postgres_dsn
-        return lambda: PostgresRealtime(postgres_dsn)
+    def factory(self, postgres_dsn: str, link: CutProxy) -> Callable[[], PostgresRealtime]:
+        self.dsn, self.link = postgres_dsn, link
+        return lambda: PostgresRealtime(link.url)
+
+    async def silence_link(self, backend: RealtimeBackend) -> bool:
+        """Let the network forget the connection."""
+        self.link.silence()
+        return True
 
     @pytest.fixture(autouse=True)
     def _remember(self, backend: PostgresRealtime) -> None:
@@ -69,3 +88,23 @@ class TestPostgresRealtime(RealtimeBackendContract):
         await ear.heard_all()
         await self.backend.unsubscribe(subscription)
         await super().settle()
+
+
+@pytest.mark.virtual_time(io_patience=0.3)
+async def test_the_suite_finds_a_backend_that_does_not_prove_its_link(
+    link: CutProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault that it was written for: a LISTEN that nobody serves, for ever."""
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 24 * 3600.0)
+    suite, made = TestPostgresRealtime(), [PostgresRealtime(link.url)]
+    suite.link = link
+
+    def make() -> PostgresRealtime:
+        made.append(PostgresRealtime(link.url))
+        return made[-1]
+
+    with pytest.raises(TimeoutError):
+        await suite.test_a_link_that_goes_silent_is_replaced(made[0], "topic", make)
+    link.cut()
+    for backend in made:
+        await backend.close()

@@ -8,21 +8,23 @@ from typing import override
 import pytest
 
 from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.realtime import RealtimeBackend
 from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime
 from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract
 from roomkit_plugins.testing.contracts.realtime import RealtimeBackendContract
-from roomkit_plugins.testing.services import RedisDatabase
+from roomkit_plugins.testing.services import CutProxy, RedisDatabase
 
 
 class TestRedisLockManager(RoomLockManagerContract):
     """Every manager is another worker."""
 
     @pytest.fixture
-    async def factory(self, redis_url: str) -> AsyncIterator[Callable[[], RedisLockManager]]:
+    async def factory(self, redis_url: str, proxy: CutProxy) -> AsyncIterator[Callable[[], RedisLockManager]]:
         made: list[RedisLockManager] = []
+        self.url, self.link = redis_url, proxy
 
         def make() -> RedisLockManager:
-            made.append(RedisLockManager(RedisConfig.model_validate({"url": redis_url})))
+            made.append(RedisLockManager(RedisConfig.model_validate({"url": proxy.url})))
             return made[-1]
 
         yield make
@@ -30,15 +32,26 @@ class TestRedisLockManager(RoomLockManagerContract):
             await each.close()
 
     @override
+    async def silence_link(self, locks: RoomLockManager) -> bool:
+        """Let the network forget the connections."""
+        self.link.silence()
+        return True
+
+    @override
     async def break_connection(self, locks: RoomLockManager) -> bool:
         """Let the server lose the lock."""
-        assert isinstance(locks, RedisLockManager)
-        RedisDatabase(locks.config.url.get_secret_value()).flush()
+        RedisDatabase(self.url).flush()
         return True
 
 
 class TestRedisRealtime(RealtimeBackendContract):
     """Every backend is another worker."""
+
+    @override
+    async def silence_link(self, backend: RealtimeBackend) -> bool:
+        """Let the network forget the connections."""
+        self.link.silence()
+        return True
 
     @property
     @override
@@ -46,11 +59,12 @@ class TestRedisRealtime(RealtimeBackendContract):
         return True
 
     @pytest.fixture
-    async def factory(self, redis_url: str) -> AsyncIterator[Callable[[], RedisRealtime]]:
+    async def factory(self, proxy: CutProxy) -> AsyncIterator[Callable[[], RedisRealtime]]:
         made: list[RedisRealtime] = []
+        self.link = proxy
 
         def make() -> RedisRealtime:
-            made.append(RedisRealtime(redis_url))
+            made.append(RedisRealtime(proxy.url))
             return made[-1]
 
         yield make

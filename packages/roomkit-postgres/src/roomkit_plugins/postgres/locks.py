@@ -210,6 +210,8 @@ class _Server:
         self._session = _Session("", 0, None)
         self._waiters: dict[int, set[_Waiter]] = {}  # bound: the tasks that wait, one a room
         self._awaited: dict[int, float] = {}  # bound: _REMEMBERED; when others waited for what we gave back
+        self._has_left_locks = False
+        """Whether a session may still hold rooms for us on the server: then we come back to end it."""
         self.lost_locks = 0
 
     @property
@@ -321,7 +323,7 @@ class _Server:
 
     @property
     def is_on_duty(self) -> bool:
-        return False
+        return self._has_left_locks
 
     async def prove(self, connection: Connection) -> None:
         await check_ours(self._config, connection, self._session.mark)
@@ -335,6 +337,7 @@ class _Server:
         before = self._session
         if before.started is not None:
             await connection.execute(TERMINATE, before.pid, before.started)
+        self._has_left_locks = False
         me = await connection.fetchrow(WHO_AM_I)
         self._session = _Session(mark, me["pid"], me["backend_start"])
 
@@ -367,6 +370,7 @@ class _Server:
         session = self._session
         session.is_gone = True
         if session.held:
+            self._has_left_locks = True
             self.lost_locks += session.held
             logger.warning(
                 "The connection that held the locks of %d rooms broke; their holders go on, and a commit "

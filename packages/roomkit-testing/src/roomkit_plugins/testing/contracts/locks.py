@@ -19,6 +19,8 @@ from roomkit_plugins.testing.leaks import assert_nothing_leaks
 __all__ = ["RoomLockManagerContract"]
 
 PATIENCE = 10.0
+SILENCE = 15.0
+"""Seconds after which a connection without a sign of life has been replaced."""
 
 
 class RoomLockManagerContract(ContractSuite):
@@ -279,6 +281,24 @@ class RoomLockManagerContract(ContractSuite):
             assert not served
         assert served == list(range(5))
 
+    @pytest.mark.virtual_time(io_patience=0.3)
+    async def test_a_link_that_goes_silent_keeps_no_room(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """The link is replaced within 15 seconds, and the room is free once it is left."""
+        async with locks.locked(room) as token:
+            if not await self.silence_link(locks):
+                pytest.skip("there is no link that could go silent")
+            await asyncio.sleep(SILENCE)
+        other = await make(factory)
+        async with asyncio.timeout(PATIENCE), other.locked(room) as next_token:
+            assert_rising([token, next_token])
+        await self.assert_free(locks, room)
+        await other.close()
+
     async def test_nothing_leaks(self, locks: RoomLockManager) -> None:
         """Taking and contending for ever new rooms leaves tasks, threads and descriptors flat."""
 
@@ -295,6 +315,13 @@ class RoomLockManagerContract(ContractSuite):
 
     async def break_connection(self, locks: RoomLockManager) -> bool:
         """Break what the manager holds its locks by, and return True; False when nothing can be broken."""
+        return False
+
+    async def silence_link(self, locks: RoomLockManager) -> bool:
+        """Let nothing more pass on the manager's connections, without an end; return True.
+
+        New connections must work; see `CutProxy.silence`. False when the manager has no connection.
+        """
         return False
 
     async def break_or_skip(self, locks: RoomLockManager) -> None:

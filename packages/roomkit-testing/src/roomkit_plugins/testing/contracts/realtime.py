@@ -20,6 +20,8 @@ from roomkit_plugins.testing.leaks import assert_nothing_leaks
 __all__ = ["RealtimeBackendContract"]
 
 PATIENCE = 10.0
+SILENCE = 15.0
+"""Seconds after which a connection without a sign of life has been replaced."""
 
 
 class RealtimeBackendContract(ContractSuite):
@@ -322,6 +324,25 @@ class RealtimeBackendContract(ContractSuite):
             await reached.wait()
             await backend.close()
 
+    @pytest.mark.virtual_time(io_patience=0.3)
+    async def test_a_link_that_goes_silent_is_replaced(
+        self,
+        backend: RealtimeBackend,
+        topic: str,
+        factory: Callable[[], RealtimeBackend | Awaitable[RealtimeBackend]],
+    ) -> None:
+        """Within 15 seconds, though nothing says that it is gone: what others publish then is seen."""
+        ear = Ear()
+        await backend.subscribe(topic, ear)
+        if not await self.silence_link(backend):
+            pytest.skip("there is no link that could go silent")
+        await asyncio.sleep(SILENCE)
+        other = await make(factory)
+        event = signal()
+        await other.publish(topic, event)
+        assert await ear.heard_all() == [event]
+        await other.close()
+
     async def test_nothing_leaks(self, backend: RealtimeBackend) -> None:
         """Subscribing, hearing and unsubscribing leaves tasks, threads and descriptors flat."""
 
@@ -333,6 +354,13 @@ class RealtimeBackendContract(ContractSuite):
             await backend.unsubscribe(subscription)
 
         await assert_nothing_leaks(cycle)
+
+    async def silence_link(self, backend: RealtimeBackend) -> bool:
+        """Let nothing more pass on the backend's connections, without an end; return True.
+
+        New connections must work; see `CutProxy.silence`. False when the backend has no connection.
+        """
+        return False
 
     async def settle(self) -> None:
         """Wait until what was published has reached the callbacks; override where that takes I/O."""

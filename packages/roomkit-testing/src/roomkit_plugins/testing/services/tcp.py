@@ -102,6 +102,15 @@ class CutProxy:
         for link in self._links:
             link.flow()
 
+    def silence(self) -> None:
+        """Forward nothing more on the connections that are open, and end none of them; new ones work.
+
+        As when a router forgets them, or the server's machine was replaced: neither end is notified.
+        """
+        for link in self._links:
+            link.is_silent = True
+            link.flow()
+
     def release(self) -> None:
         """Forward what was held, and go on."""
         self.held = False
@@ -163,6 +172,7 @@ class _Link:
     def __init__(self, proxy: CutProxy, host: str, port: int) -> None:
         self.proxy = proxy
         self.answer_is_lost = False
+        self.is_silent = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.client = _Side(self)
         self.server = _Side(self)
@@ -209,7 +219,7 @@ class _Link:
 
     def flow(self) -> None:
         """Read from both sides, or from none while the proxy holds or the server is not reached yet."""
-        ready = self.server.is_open and not self.proxy.held
+        ready = self.server.is_open and not self.proxy.held and not self.is_silent
         self.client.read(ready)
         self.server.read(ready)
 
