@@ -216,6 +216,30 @@ async def test_a_banned_participants_connections_are_dropped(stage):
     assert stage.channel.connection_count == 2
 
 
+async def test_a_banned_participant_gets_into_the_room_by_no_other_way(stage):
+    """Neither by subscribing, nor by a message that names the room and is refused."""
+    for room_id in ("room", "other"):
+        await stage.kit.create_room(room_id)
+        await stage.kit.attach_channel(room_id, "ws")
+    for name in ("bob", "ann"):
+        await stage.kit.ensure_participant("room", "ws", name)
+    await stage.kit.remove_participant("room", "bob", banned=True)
+    subscribed, roaming = (
+        stage.join("s", "other", participant_id="bob"),
+        stage.join("r", None, participant_id="bob"),
+    )
+    stage.channel.subscribe("s", "room")
+    stage.channel.subscribe("s", "not there yet")
+    for who, connection in (("bob", "r"), ("ann", "unknown")):
+        message = InboundMessage(
+            channel_id="ws", sender_id=who, connection_id=connection, content=TextContent(body=f"by {who}")
+        )
+        result = await stage.kit.process_inbound(message, room_id="room")
+        assert result.reason == ("participant_banned" if who == "bob" else None)
+    await stage.kit.send_event("other", "system", TextContent(body="elsewhere"))
+    assert (subscribed.texts, roaming.texts) == (["elsewhere"], [])
+
+
 async def test_a_ban_is_known_by_the_address_the_participant_used(stage):
     """An identity may have given the sender another id than their connection has."""
     wire = stage.join("c", participant_id="+1555")

@@ -8,6 +8,7 @@ import pytest
 
 from roomkit.models.content import text_of
 from roomkit.models.event import RoomEvent
+from roomkit_plugins.testing.contracts import ConnectionsContract
 from roomkit_plugins.testing.contracts.channel import ChannelContract
 from roomkit_plugins.websocket import WebSocketChannel
 
@@ -21,6 +22,14 @@ class TestWebSocketChannel(ChannelContract):
 
     async def sent_texts(self, channel):
         return []
+
+
+class TestConnectionsOfAWebSocketChannel(ConnectionsContract):
+    """Each sees its room, while it may."""
+
+    @pytest.fixture
+    def factory(self):
+        return lambda: WebSocketChannel("ws")
 
 
 class TestWebSocketChannelWithAConnection(ChannelContract):

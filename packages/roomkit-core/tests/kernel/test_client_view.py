@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.content import TextContent
-from roomkit.models.enums import EventType, HookTrigger
+from roomkit.models.enums import DeliveryState, EventType, HookTrigger
 from roomkit.models.hook import HookResult
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
 
@@ -97,6 +98,23 @@ async def test_a_page_read_as_a_channel_has_no_former_words_in_its_edits_either(
     excerpt = await stage.kit.get_channel("reader").services.read_timeline("r1", "reader", after_index=-1)
     assert [event.type for event in page].count(EventType.EDIT) == 3
     assert SECRET not in " ".join(event.model_dump_json() for event in (*page, *excerpt.events))
+
+
+async def test_a_retried_delivery_has_no_former_words(store, bare_stage):
+    """What is sent late is what the event says by then."""
+    stage = await bare_stage(store=store, single_process=True).open()
+    await stage.socket("alice")
+    fails = ProviderError("no", error_code=ErrorCode.INVALID_REQUEST)
+    bob = await stage.socket("bob", script=[fails])
+    said = (await stage.say(SECRET)).event
+    (row,) = await stage.kit.list_deliveries("r1", state=DeliveryState.FAILED)
+    await stage.kit.edit_event("r1", said.id, TextContent(body="(removed)"))
+    await stage.kit.retry_delivery(row.id)
+    await stage.idle()
+    again = bob.events()[-1]
+    assert (again.id, again.content) == (said.id, TextContent(body="(removed)"))
+    assert SECRET not in again.model_dump_json()
+    await stage.kit.close()
 
 
 async def test_operators_and_exports_keep_the_former_words(edited):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from planting import planted
 
-from roomkit.abc.errors import ErrorCode, LockLostError, ProviderError
+from roomkit.abc.errors import ErrorCode, InvalidInputError, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -24,11 +24,14 @@ from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, ProviderResult
+from roomkit.models.enums import ParticipantStatus
 from roomkit.models.event import RoomEvent
+from roomkit.models.participant import Participant
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.testing import MockSMSProvider, MockTelemetryProvider, RecordingChannel
 from roomkit_plugins.testing.contracts import (
     ChannelContract,
+    ConnectionsContract,
     RealtimeBackendContract,
     RoomLockManagerContract,
     SMSProviderContract,
@@ -277,3 +280,72 @@ class KeepsOneRoom(Channel):
         if event.room_id != self.room_id:
             raise ValueError("another room")
         return await super().deliver(event, binding, context)
+
+
+class Switchboard(Channel):
+    """A channel of connections without a fault, for others to add one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: dict[str, dict[str, Any]] = {}
+
+    def register_connection(self, connection_id: str, send_fn: Any, **options: Any) -> None:
+        before = self.connections.get(connection_id)
+        if before is not None and before["participant_id"] != options["participant_id"]:
+            raise InvalidInputError("taken")
+        self.connections[connection_id] = {"send_fn": send_fn, **options}
+
+    def unregister_connection(self, connection_id: str) -> bool:
+        return self.connections.pop(connection_id, None) is not None
+
+    def sees(self, connection: dict[str, Any], room_id: str) -> bool:
+        return bool(connection["room_id"] == room_id)
+
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        for connection_id, connection in [*self.connections.items()]:
+            if self.sees(connection, binding.room_id):
+                await connection["send_fn"](connection_id, event)
+        return ChannelOutput.empty()
+
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        for connection_id, connection in [*self.connections.items()]:
+            theirs = (connection["room_id"], connection["participant_id"]) == (room_id, participant.id)
+            if theirs and participant.status is ParticipantStatus.BANNED:
+                del self.connections[connection_id]
+                await connection["close_fn"](connection_id, "participant_banned")
+
+    async def route(self, message: InboundMessage) -> str | None:
+        connection = self.connections.get(message.connection_id or "")
+        return None if connection is None else connection["room_id"]
+
+
+@planted(ConnectionsContract, "test_a_connection_sees_its_room_until_it_is_unregistered")
+class ShowsEveryRoom(Switchboard):
+    def sees(self, connection: dict[str, Any], room_id: str) -> bool:
+        return True
+
+
+@planted(ConnectionsContract, "test_a_banned_participant_sees_nothing_more")
+class KeepsTheBanned(Switchboard):
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        """Take no notice."""
+
+
+@planted(ConnectionsContract, "test_a_banned_participant_sees_nothing_more")
+class DropsWhoLeft(Switchboard):
+    async def update_participant(self, room_id: str, participant: Participant) -> None:
+        banned = participant.replace(status=ParticipantStatus.BANNED)
+        await super().update_participant(room_id, banned)
+
+
+@planted(ConnectionsContract, "test_an_id_in_use_is_not_given_to_another_participant")
+class GivesIdsAway(Switchboard):
+    def register_connection(self, connection_id: str, send_fn: Any, **options: Any) -> None:
+        self.connections.pop(connection_id, None)
+        super().register_connection(connection_id, send_fn, **options)
+
+
+@planted(ConnectionsContract, "test_a_message_is_for_the_room_of_its_connection")
+class KnowsNoRoom(Switchboard):
+    async def route(self, message: InboundMessage) -> str | None:
+        return None

@@ -276,7 +276,8 @@ class WebSocketChannel(Channel):
     def subscribe(self, connection_id: str, room_id: str) -> None:
         """Send the events of a room to a connection, from now on. Raises InvalidInputError.
 
-        Of an answer that is being generated in the room it gets the text so far, then the rest.
+        A participant who turns out to be banned from the room is taken out of it at once. Of an answer
+        that is being generated in the room it gets the text so far, then the rest.
         """
         connection = self._connections.get(connection_id)
         if connection is None:
@@ -284,6 +285,8 @@ class WebSocketChannel(Channel):
                 f"channel {self.channel_id!r} has no connection {connection_id!r}: register_connection first"
             )
         self._join(connection, room_id)
+        if self.services is not None and connection.participant_id is not None:
+            self.services.spawn(self._look(room_id, for_bans=True), name=f"bans of room {room_id}")
 
     def unsubscribe(self, connection_id: str, room_id: str) -> bool:
         """Send no more of a room's events to a connection; False when it got none."""
@@ -400,8 +403,8 @@ class WebSocketChannel(Channel):
         else:
             self._evict(connection, reason)
 
-    async def _look(self, room_id: str) -> None:
-        """Read whether the room's connections still have a room."""
+    async def _look(self, room_id: str, *, for_bans: bool = False) -> None:
+        """Read whether the room's connections have a right to it; `for_bans`, it may not be there yet."""
         if self.services is None or not self._audience(room_id).everyone:
             return
         try:
@@ -410,7 +413,8 @@ class WebSocketChannel(Channel):
             _log.warning(
                 "rights in room %r could not be read; frames are still refused", room_id, exc_info=True
             )
-        else:
+            return
+        if excerpt is not None or not for_bans:
             self._judge(room_id, excerpt)
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
@@ -481,12 +485,20 @@ class WebSocketChannel(Channel):
         rooms = connection.rooms if connection is not None else ()
         return next(iter(rooms)) if len(rooms) == 1 else None
 
+    def _let_in(self, connection: Connection, context: RoomContext) -> None:
+        """Subscribe a connection to the room of its message, unless its participant is banned from that."""
+        if context.room_id in connection.rooms:
+            return
+        people = {participant.id: participant for participant in context.participants}
+        if connection.participant_id not in banned_senders(people, self.channel_id):
+            self._join(connection, context.room_id)
+
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message; subscribe the connection it came by, if that has no room."""
         if message.connection_id is not None:
             connection = self._connections.get(message.connection_id)
             if connection is not None and connection.roams:
-                self._join(connection, context.room_id)
+                self._let_in(connection, context)
         return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.base import ContractSuite as ContractSuite
     from roomkit_plugins.testing.contracts.channel import ChannelContract as ChannelContract
     from roomkit_plugins.testing.contracts.clock import ClockContract as ClockContract
+    from roomkit_plugins.testing.contracts.connections import ConnectionsContract as ConnectionsContract
     from roomkit_plugins.testing.contracts.identity import (
         IdentityResolverContract as IdentityResolverContract,
     )
@@ -52,6 +53,7 @@ else:
         {
             "AIProviderContract": "ai_provider",
             "ChannelContract": "channel",
+            "ConnectionsContract": "connections",
             "ClockContract": "clock",
             "ContentTranscoderContract": "transcoder",
             "ContractSuite": "base",

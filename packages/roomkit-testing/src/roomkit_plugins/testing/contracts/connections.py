@@ -1,0 +1,123 @@
+"""The contract suite of channels of live connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roomkit.abc.channel import Channel
+from roomkit.abc.errors import InvalidInputError
+from roomkit.models.content import text_of
+from roomkit.models.enums import ParticipantStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.participant import Participant
+from roomkit_plugins.testing.contracts.base import PATIENCE, ContractSuite, binding, context, event, message
+
+__all__ = ["ConnectionsContract", "Socket"]
+
+
+class Socket:
+    """The other end of a connection: what was written to it, and why it was closed."""
+
+    def __init__(self, connection_id: str) -> None:
+        self.id = connection_id
+        self.texts: list[str] = []
+        self.closed: list[str] = []
+        self.changed = asyncio.Event()
+
+    async def send(self, connection_id: str, event: RoomEvent) -> None:
+        """Take an event in."""
+        assert connection_id == self.id
+        self.texts.append(text_of(event.content))
+        self.changed.set()
+
+    async def close(self, connection_id: str, reason: str) -> None:
+        """Note that the channel dropped the connection."""
+        assert connection_id == self.id
+        self.closed.append(reason)
+        self.changed.set()
+
+
+class ConnectionsContract(ContractSuite):
+    """What a channel that is `SupportsConnections` promises: each connection sees its room, while it may.
+
+    The factory makes a channel that is not registered with a kit.
+    """
+
+    @pytest.fixture
+    def channel(self, subject: Any) -> Any:
+        """Return the channel under test."""
+        return subject
+
+    def join(
+        self, channel: Any, connection_id: str, room_id: str = "room", participant_id: str | None = "ann"
+    ) -> Socket:
+        """Register a connection."""
+        socket = Socket(connection_id)
+        channel.register_connection(
+            connection_id,
+            socket.send,
+            close_fn=socket.close,
+            room_id=room_id,
+            participant_id=participant_id,
+        )
+        return socket
+
+    async def show(self, channel: Channel, text: str, room_id: str = "room", *to: Socket) -> None:
+        """Deliver an event by somebody else, and wait until the sockets named have it."""
+        bound = binding(room_id, channel.channel_id, channel_type=channel.channel_type)
+        await channel.deliver(event(room_id, text), bound, context(bound))
+        async with asyncio.timeout(PATIENCE):
+            for socket in to:
+                while text not in socket.texts:
+                    socket.changed.clear()
+                    await socket.changed.wait()
+
+    async def test_a_connection_sees_its_room_until_it_is_unregistered(self, channel: Any) -> None:
+        """And no other room, whoever else is connected."""
+        here, there = self.join(channel, "c1"), self.join(channel, "c2", "other")
+        await self.show(channel, "one", "room", here)
+        await self.show(channel, "two", "other", there)
+        assert channel.unregister_connection("c1")
+        assert not channel.unregister_connection("c1")
+        await self.show(channel, "three")
+        assert (here.texts, there.texts) == (["one"], ["two"])
+
+    async def test_a_banned_participant_sees_nothing_more(self, channel: Any) -> None:
+        """By any of their connections to that room; each is closed, with the reason, once."""
+        banned = [self.join(channel, f"b{number}", participant_id="bob") for number in range(2)]
+        ann, elsewhere = self.join(channel, "a"), self.join(channel, "e", "other", "bob")
+        bob = Participant(id="bob", room_id="room", channel_id=channel.channel_id)
+        await channel.update_participant("room", bob.replace(status=ParticipantStatus.LEFT))
+        await self.show(channel, "before", "room", ann, *banned)
+        await channel.update_participant("room", bob.replace(status=ParticipantStatus.BANNED))
+        await self.show(channel, "after", "room", ann)
+        await self.show(channel, "there", "other", elsewhere)
+        async with asyncio.timeout(PATIENCE):
+            for socket in banned:
+                while not socket.closed:
+                    socket.changed.clear()
+                    await socket.changed.wait()
+        assert [socket.texts for socket in banned] == [["before"]] * 2
+        assert [socket.closed for socket in banned] == [["participant_banned"]] * 2
+        assert (ann.closed, elsewhere.closed) == ([], [])
+
+    async def test_an_id_in_use_is_not_given_to_another_participant(self, channel: Any) -> None:
+        """The connection that has it goes on; the same participant may take their own place."""
+        first = self.join(channel, "c")
+        for other in ("bob", None):
+            with pytest.raises(InvalidInputError):
+                self.join(channel, "c", "other", other)
+        await self.show(channel, "one", "room", first)
+        second = self.join(channel, "c")
+        await self.show(channel, "two", "room", second)
+        assert (first.texts, second.texts) == (["one"], ["two"])
+
+    async def test_a_message_is_for_the_room_of_its_connection(self, channel: Any) -> None:
+        """Whoever sends it; a connection that is not there says nothing."""
+        self.join(channel, "c")
+        assert await channel.route(message(connection_id="c")) == "room"
+        assert await channel.route(message(connection_id="d")) is None
+        assert await channel.route(message()) is None
