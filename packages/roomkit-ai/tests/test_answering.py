@@ -6,6 +6,7 @@ import pytest
 
 from roomkit.abc.channel import SupportsSteering
 from roomkit.abc.errors import CloseError, ErrorCode, InvalidInputError, ProviderError
+from roomkit.models.ai import StreamDone
 from roomkit.models.content import DeleteContent, SystemContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelDirection, ChannelMediaType, ChannelType, EventStatus, EventType
@@ -137,6 +138,17 @@ async def test_an_apology_after_half_an_answer_stands_apart(new_stage):
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=DOWN)
     heard = await stage.ask(stage.agent(provider, error_reply="Sorry."), "Hi", catch=True)
     assert heard.text == "Hel\n\nSorry."
+
+
+async def test_a_stream_is_one_of_strings_for_whoever_joins_it(new_stage):
+    """The end is an empty one, so nothing has to be left out."""
+    stage = new_stage(streaming=True)
+    agent = stage.agent(stage.provider("Hello there.", chunk_size=3))
+    output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())
+    items = [item async for item in output.response_stream]
+    assert "".join(items) == "Hello there."
+    assert isinstance(items[-1], StreamDone)
+    assert items[-1].finish_reason == "stop"
 
 
 async def test_a_stream_without_an_end_is_a_bad_response(new_stage):

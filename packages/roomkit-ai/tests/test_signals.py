@@ -53,6 +53,7 @@ async def test_a_turn_is_told_while_it_happens(stage, working):
     (result,) = ended["tool_calls"]
     assert (result["id"], len(result["result"]), result["is_error"]) == ("c1", 500, False)
     assert result["duration_ms"] >= 0
+    assert ended["duration_ms"] == result["duration_ms"]
     assert (started["round"], started["channel_id"]) == (0, "agent")
     assert len({signal.data["loop_id"] for signal in signals}) == 1
 

@@ -15,7 +15,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit.wire.halves import joined, repaired
+from roomkit.wire.halves import joined, repaired_json
 from roomkit.wire.reading import json_value
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 
@@ -69,7 +69,7 @@ def test_a_call_is_repaired() -> None:
 
 def test_json_values_are_repaired_at_any_depth() -> None:
     """Keys too; what is no text stays."""
-    assert repaired({f"k{HIGH}": [1, None, {"a": HIGH + LOW}]}) == {"k\ufffd": [1, None, {"a": "😀"}]}
+    assert repaired_json({f"k{HIGH}": [1, None, {"a": HIGH + LOW}]}) == {"k\ufffd": [1, None, {"a": "😀"}]}
 
 
 @pytest.mark.parametrize("data", ['{"a": "\\ud83d"}', b'{"a": "\\uD83D"}'])

@@ -343,10 +343,10 @@ class AIChannel(Channel):
         done = StreamDone()
         try:
             async for item in self._run(turn):
-                if isinstance(item, str):
-                    pieces.append(item)
-                else:
+                if isinstance(item, StreamDone):
                     done = item
+                else:
+                    pieces.append(item)
         except Exception as error:
             if self.error_reply is None:
                 raise

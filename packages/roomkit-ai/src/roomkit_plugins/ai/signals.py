@@ -61,7 +61,8 @@ class Signals:
             "is_error": use.is_error,
             "duration_ms": use.duration_ms,
         }
-        await self._publish(EphemeralEventType.TOOL_CALL_END, {"tool_calls": [result]})
+        details = {"tool_calls": [result], "duration_ms": use.duration_ms}
+        await self._publish(EphemeralEventType.TOOL_CALL_END, details)
         await self._observe(HookTrigger.ON_TOOL_CALL, use)
 
     async def thinking_started(self) -> None:

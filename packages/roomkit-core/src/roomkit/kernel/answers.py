@@ -296,12 +296,12 @@ class _StreamedTurn:
                 deadline.foreign = False
                 if deadline.abandoned or deadline.fired or lane.over:
                     self._too_late()
-                if isinstance(item, str):
+                if isinstance(item, StreamDone):  # which is a string too
+                    self._done(item)
+                elif isinstance(item, str):
                     await self._say(item)
                 elif isinstance(item, StreamTextDelta):
                     await self._say(item.text)
-                elif isinstance(item, StreamDone):
-                    self._done(item)
                 deadline.foreign = True
         finally:
             deadline.foreign = True

@@ -216,13 +216,20 @@ class StreamToolCall:
 
 
 @dataclass(slots=True, frozen=True)
-class StreamDone:
-    """The end of a structured stream: exactly one, and last."""
+class StreamDone(str):
+    """The end of a structured stream: exactly one, and last.
+
+    It is an empty string too, so that an agent's stream is one of strings for whoever only joins them.
+    """
 
     finish_reason: str | None = None
     usage: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     type: Literal["done"] = "done"
+
+    def __new__(cls, *args: object, **fields: object) -> StreamDone:
+        """Make the empty string; `__init__` takes the fields."""
+        return str.__new__(cls)
 
 
 type StreamEvent = StreamThinkingDelta | StreamTextDelta | StreamToolCall | StreamDone

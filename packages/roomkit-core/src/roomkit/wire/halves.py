@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from roomkit.models.ai import StreamEvent, StreamTextDelta, StreamThinkingDelta, StreamToolCall
+from roomkit.models.values import repaired
 
-__all__ = ["Halves", "joined", "repaired"]
+__all__ = ["Halves", "joined", "repaired_json"]
 
 
 class Halves:
@@ -41,8 +42,8 @@ class Halves:
             text = text[:-1]
             if not text:
                 return
-        whole = _joined_text(text)
-        yield event if whole is _text(event) else _with_text(event, whole)
+        whole = repaired(text, keep_nul=True)
+        yield event if whole == _text(event) else _with_text(event, whole)
 
 
 def joined(events: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
@@ -52,26 +53,16 @@ def joined(events: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
         yield from halves.feed(event)
 
 
-def repaired(value: Any) -> Any:
+def repaired_json(value: Any) -> Any:
     """Return a JSON value with every text in it, keys included, in valid Unicode."""
     match value:
         case str():
-            return _joined_text(value)
+            return repaired(value, keep_nul=True)
         case dict():
-            return {repaired(key): repaired(item) for key, item in value.items()}
+            return {repaired_json(key): repaired_json(item) for key, item in value.items()}
         case list():
-            return [repaired(item) for item in value]
+            return [repaired_json(item) for item in value]
     return value
-
-
-def _joined_text(text: str) -> str:
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _text(event: StreamEvent) -> str:
@@ -99,5 +90,5 @@ def _is_signed(event: StreamTextDelta | StreamThinkingDelta) -> bool:
 
 def _repaired_event(event: StreamEvent) -> StreamEvent:
     if isinstance(event, StreamToolCall):
-        return replace(event, id=repaired(event.id), name=repaired(event.name))
+        return replace(event, id=repaired_json(event.id), name=repaired_json(event.name))
     return event

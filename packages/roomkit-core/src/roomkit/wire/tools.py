@@ -8,7 +8,7 @@ from typing import Any
 
 from roomkit.models.ai import AIContext, AITool
 from roomkit.models.base import freeze
-from roomkit.wire.halves import repaired
+from roomkit.wire.halves import repaired_json
 from roomkit.wire.origin import Origin
 from roomkit.wire.reading import json_value
 
@@ -95,7 +95,7 @@ def arguments(given: object) -> tuple[dict[str, Any], str | None]:
     try:
         if given is None or (raw is not None and not raw.strip()):
             return {}, None
-        value = repaired(given if raw is None else json_value(raw, strict=True))
+        value = repaired_json(given if raw is None else json_value(raw, strict=True))
         if value is None:
             return {}, None
         if isinstance(value, dict):
@@ -103,4 +103,4 @@ def arguments(given: object) -> tuple[dict[str, Any], str | None]:
         problem = f"the arguments are a JSON {type(value).__name__}, not an object"
     except ValueError as error:
         problem = f"the arguments are not JSON: {error}"
-    return {"raw": repaired(raw) if raw is not None else repr(given)}, problem
+    return {"raw": repaired_json(raw) if raw is not None else repr(given)}, problem

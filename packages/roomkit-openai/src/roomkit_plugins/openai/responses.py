@@ -24,7 +24,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
 )
 from roomkit.wire.conversation import conversation, labelled, parts_of
-from roomkit.wire.halves import repaired
+from roomkit.wire.halves import repaired_json
 from roomkit.wire.origin import Origin
 from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
@@ -244,7 +244,7 @@ class ResponsesAnswer(Reading):
     def _item(self, item: dict[str, Any]) -> Iterator[StreamEvent]:
         match item.get("type"):
             case "reasoning":
-                yield StreamThinkingDelta("", signature=json.dumps(repaired(item), ensure_ascii=False))
+                yield StreamThinkingDelta("", signature=json.dumps(repaired_json(item), ensure_ascii=False))
             case "function_call":
                 self._called = True
                 name = self.as_text(item.get("name"), "a tool's name")
