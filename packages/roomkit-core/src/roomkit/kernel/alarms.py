@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from roomkit.abc.errors import RoomNotFoundError
+from roomkit.abc.errors import RoomNotFoundError, StoreUnavailableError
 from roomkit.abc.log import get_logger
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import FrozenDict
@@ -85,13 +85,25 @@ class Alarms:
         worker_id = await self._parts.lease.any_worker()
         changed: list[Alarm] = []  # bound: what is due now
         while due := await self._parts.store.claim_alarms(worker_id, self._parts.clock.now()):
-            changed += [alarm for alarm in due if await self._answer(alarm)]
+            changed += [alarm for alarm in due if await self._answer_of_many(alarm)]
         return changed
 
     async def look_later(self, event: RoomEvent) -> None:
         """Leave an event's observers to whoever is there in a moment. Raises StoreError."""
         due_at = self._parts.clock.now() + timedelta(seconds=_MOMENT)
         await self._parts.store.set_alarm(after_broadcast_alarm(event, due_at))
+
+    async def _answer_of_many(self, alarm: Alarm) -> bool:
+        """Answer one of several alarms; if its end cannot be written, the others still have their turn."""
+        try:
+            return await self._answer(alarm)
+        except StoreUnavailableError:  # of them all
+            raise
+        except Exception:  # noqa: BLE001  # it stays claimed, and is claimed again when the lease has ended
+            _log.warning(
+                "the end of alarm %s of room %s was not written", alarm.id, alarm.room_id, exc_info=True
+            )
+            return False
 
     async def _answer(self, alarm: Alarm) -> bool:
         answer = self._kinds.get(alarm.kind)

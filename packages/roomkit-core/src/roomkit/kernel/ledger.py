@@ -6,19 +6,25 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import StoreError
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ErrorCode, InvalidInputError, StoreError
 from roomkit.abc.log import get_logger
+from roomkit.abc.store import Completed
 from roomkit.kernel.supervisor import Interrupted
+from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
-    from roomkit.abc.store import Commit, Completed
+    from roomkit.abc.store import Commit
     from roomkit.kernel.parts import Parts
-    from roomkit.models.delivery import Delivery, DeliveryStatus
+    from roomkit.models.delivery import DeliveryStatus
 
 __all__ = ["Ledger"]
 
 _log = get_logger("roomkit.kernel")
 _PAUSE = 1.0
+_UNSTORABLE = "what was said of it cannot be stored"
 _MOST_AT_ONCE = 200
 """How many ends go into one write: a takeover may have a great many at a time, and others wait for it."""
 
@@ -35,6 +41,8 @@ class Ledger:
         self._alarms: list[str] = []  # bound: likewise
         self._writing = asyncio.Lock()
         self._waiting = False
+        self._apart = False
+        """Whether the store refused a commit with what waits: it is written without one."""
         self._since = 0.0
         """When the first of what waits was put there, by the loop's clock."""
         self.on_receipts: Callable[[Sequence[tuple[Delivery, DeliveryStatus]]], None] | None = None
@@ -54,9 +62,12 @@ class Ledger:
         """
         store = self._parts.store
         if not store.write_delay:
-            self.written(
-                await store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms_done)
-            )
+            worker_id = self._parts.lease.worker_id
+            try:
+                completed = await store.complete(rows, worker_id=worker_id, alarms_done=alarms_done)
+            except InvalidInputError as error:
+                completed = await self._one_by_one(rows, alarms_done, error)
+            self.written(completed)
             return
         if not self:
             self._since = asyncio.get_running_loop().time()
@@ -71,7 +82,7 @@ class Ledger:
 
     def ride(self, commit: Commit) -> None:
         """Let a commit take along what waits."""
-        if self._rows or self._alarms:
+        if (self._rows or self._alarms) and not self._apart:
             commit.completed, commit.alarms_done = self._take()
 
     def _take(self) -> tuple[list[Delivery], list[str]]:
@@ -92,6 +103,16 @@ class Ledger:
             commit.completed = commit.alarms_done = ()
             self._write_later()
 
+    def let_off(self, commit: Commit) -> bool:
+        """Take back what rode with a commit that the store refused; return whether anything did.
+
+        One of these may be why: until they are written, each by itself, nothing rides.
+        """
+        has_riders = bool(commit.completed or commit.alarms_done)
+        self._apart |= has_riders
+        self.put_back(commit)
+        return has_riders
+
     def written(self, completed: Completed) -> None:
         """Note what became of a write."""
         if completed.refused:
@@ -111,14 +132,19 @@ class Ledger:
         async with self._writing:
             for _ in range(0, waiting, _MOST_AT_ONCE):
                 await self._write_some()
+            self._apart = False
 
     async def _write_some(self) -> None:
         rows, alarms = self._take()
         if not rows and not alarms:
             return
+        complete = self._parts.supervisor.complete
         work = self._parts.store.complete(rows, worker_id=self._parts.lease.worker_id, alarms_done=alarms)
         try:
-            completed = await self._parts.supervisor.complete(work, "ledger")
+            try:
+                completed = await complete(work, "ledger")
+            except InvalidInputError as error:
+                completed = await complete(self._one_by_one(rows, alarms, error), "ledger")
         except StoreError:
             self._rows[:0] = rows
             self._alarms[:0] = alarms
@@ -127,6 +153,45 @@ class Ledger:
             self.written(interrupted.result)
             raise
         self.written(completed)
+
+    async def _one_by_one(
+        self, rows: Sequence[Delivery], alarms: Sequence[str], error: InvalidInputError
+    ) -> Completed:
+        """Write each outcome by itself, after the store refused them together."""
+        if not rows:
+            raise error
+        written = [await self._complete_one(row, error) for row in rows]
+        if alarms:
+            written.append(await self._parts.store.complete((), alarms_done=alarms))
+        return Completed(
+            [one for each in written for one in each.refused],
+            [one for each in written for one in each.receipts],
+        )
+
+    async def _complete_one(self, row: Delivery, error: InvalidInputError) -> Completed:
+        """Write one outcome, without the values that the store refuses: the delivery was made."""
+        for attempt in (row, _repaired(row), _bare(row)):
+            try:
+                completed = await self._parts.store.complete([attempt], worker_id=self._parts.lease.worker_id)
+            except InvalidInputError as again:
+                error = again
+                continue
+            if attempt is not row:
+                self._report("delivery_outcome_repaired", row, error)
+            return completed
+        self._report("delivery_outcome_refused", row, error)
+        return Completed([row.id])
+
+    def _report(self, kind: str, row: Delivery, error: InvalidInputError) -> None:
+        _log.error("%s: delivery %s, %s: %s", kind, row.id, row.state.value, error)
+        self._parts.events.emit(
+            kind,
+            room_id=row.room_id,
+            channel_id=row.channel_id,
+            event_id=row.event_id,
+            state=row.state.value,
+            error=message_of(error),
+        )
 
     async def _write_soon(self) -> None:
         """Write what no commit has taken along when the store's delay has passed, until it is written."""
@@ -151,3 +216,23 @@ class Ledger:
                     pause = _PAUSE
         finally:
             self._waiting = False
+
+
+def _repaired(row: Delivery) -> Delivery:
+    """Return the outcome with every value put through the door of the models."""
+    try:
+        return Delivery.model_validate({name: getattr(row, name) for name in Delivery.model_fields})
+    except ValidationError:
+        return _bare(row)
+
+
+def _bare(row: Delivery) -> Delivery:
+    """Return the outcome without any word of a vendor or a channel."""
+    error = None if row.error is None else DeliveryError(code=ErrorCode.UNKNOWN, message=_UNSTORABLE)
+    return row.replace(
+        provider=None,
+        provider_message_id=None,
+        parts=(),
+        reason=_UNSTORABLE if row.reason else None,
+        error=error,
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import RoomKitError
+from roomkit.abc.errors import RoomKitError, StoreUnavailableError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.cascade import Cascade, Run
 from roomkit.kernel.lanes import Job
@@ -123,7 +123,7 @@ class Takeover:
                 return
             for room_id in fresh:
                 seen.add(room_id)
-                await self.take(room_id)
+                await self._take_of_many(room_id)
                 await self._catch_up()
 
     @property
@@ -158,6 +158,15 @@ class Takeover:
     def _done(self, cascade: Cascade) -> None:
         self._under_way.discard(cascade)
         self._progress.set()
+
+    async def _take_of_many(self, room_id: str) -> None:
+        """Claim what waits in one of several rooms; if that room fails, the others still have their turn."""
+        try:
+            await self.take(room_id)
+        except StoreUnavailableError:  # of them all
+            raise
+        except Exception:  # noqa: BLE001  # whatever is wrong with the room; the next sweep asks again
+            _log.warning("deliveries of room %s could not be claimed; later", room_id, exc_info=True)
 
     async def _take_quietly(self, room_id: str) -> None:
         try:

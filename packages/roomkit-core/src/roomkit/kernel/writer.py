@@ -418,23 +418,31 @@ class Writer:
             self._broken_off(span, error)
             raise
         commit.fence = fence
-        parts.ledger.ride(commit)
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         if deadline.close():
             raise TimeoutError
-        work = parts.store.commit(commit)
-        if parts.tracing is not None:
-            work = _traced_commit(parts.tracing, event, work)
-        try:
-            committed = await parts.supervisor.complete(work, "commit")
-        except Interrupted as interrupted:
-            self._follow(record, draft, commit, interrupted.result, block, targets, injected, after, span)
-            raise
-        except BaseException as error:
-            self._broken_off(span, error)
-            parts.ledger.put_back(commit)
-            parts.lease.doubt(error)
-            raise
+        parts.ledger.ride(commit)
+        while True:
+            work = parts.store.commit(commit)
+            if parts.tracing is not None:
+                work = _traced_commit(parts.tracing, event, work)
+            try:
+                committed = await parts.supervisor.complete(work, "commit")
+                break
+            except Interrupted as interrupted:
+                self._follow(record, draft, commit, interrupted.result, block, targets, injected, after, span)
+                raise
+            except InvalidInputError as error:
+                # Nothing was written. It may be about other rooms' outcomes that rode along.
+                if parts.ledger.let_off(commit):
+                    continue
+                self._broken_off(span, error)
+                raise
+            except BaseException as error:
+                self._broken_off(span, error)
+                parts.ledger.put_back(commit)
+                parts.lease.doubt(error)
+                raise
         return self._follow(record, draft, commit, committed, block, targets, injected, after, span)
 
     def _broken_off(self, span: str | None, error: BaseException) -> None:

@@ -1,0 +1,240 @@
+"""One bad value stays alone: over each store, what one room's message or one vendor says harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from roomkit import RoomKit
+from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
+from roomkit.abc.store import ConversationStore
+from roomkit.memory.store import InMemoryStore
+from roomkit.models.channel import ChannelBinding, ChannelOutput
+from roomkit.models.content import TextContent
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import Delivery, InboundMessage, InboundResult, ProviderResult
+from roomkit.models.enums import DeliveryState
+from roomkit.models.event import RoomEvent
+from roomkit.models.framework_event import FrameworkEvent
+from roomkit.plugins import PluginManager
+from roomkit_plugins.postgres import PostgresStore
+from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.testing import RecordingChannel
+
+PLUGINS = PluginManager(entry_points=())
+PLUGINS.scan()
+
+type Opener = Callable[[], ConversationStore]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Return what opens the same data again: a restart of the process."""
+    if request.param == "postgres":
+        dsn = request.getfixturevalue("postgres_dsn")
+        return lambda: PostgresStore(dsn)
+    if request.param == "sqlite":
+        return lambda: SQLiteStore(str(tmp_path / "rooms.db"))
+    memory = InMemoryStore()
+    return lambda: memory
+
+
+class Carrier(RecordingChannel):
+    """A vendor that counts its calls by room, and answers as it is told."""
+
+    def __init__(self, answer: Callable[[RoomEvent], object] | None = None) -> None:
+        super().__init__("sms")
+        self.calls: Counter[str] = Counter()
+        self.free = asyncio.Event()
+        self.free.set()
+        self.called = asyncio.Event()
+        self._answer = answer
+
+    async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
+        self.calls[binding.room_id] += 1
+        if binding.room_id == "victim":
+            self.called.set()
+            await self.free.wait()
+        said = None if self._answer is None else self._answer(event)
+        if isinstance(said, Exception):
+            raise said
+        return said if isinstance(said, ChannelOutput) else ChannelOutput.empty()
+
+
+async def opened(store: ConversationStore, carrier: Carrier, *room_ids: str) -> RoomKit:
+    kit = RoomKit(store=store, plugins=PLUGINS, single_process=True, lease_seconds=60)
+    kit.register_channel(RecordingChannel("web"))
+    kit.register_channel(carrier)
+    for room_id in room_ids:
+        await kit.create_room(room_id)
+        await kit.attach_channel(room_id, "web")
+        await kit.attach_channel(room_id, "sms")
+    return kit
+
+
+def message(text: str = "hello", **changes: Any) -> InboundMessage:
+    """Make a message whose `changes` have gone past the door, as by a plugin that trusts its vendor."""
+    plain = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body=text))
+    return plain.replace(**changes)
+
+
+async def say(kit: RoomKit, room_id: str, given: InboundMessage | None = None) -> InboundResult:
+    async with asyncio.timeout(30):
+        return await kit.process_inbound(given or message(), room_id=room_id)
+
+
+POISON: dict[str, dict[str, Any]] = {
+    "text": {"content": TextContent(body="x").replace(body="\ud83d")},
+    "sender": {"sender_id": "a\0"},
+    "sender with half a character": {"sender_id": "a\ud83d"},
+    "key": {"idempotency_key": "\0"},
+    "key with half a character": {"idempotency_key": "\ud83d"},
+    "external id": {"external_id": "\ud83d"},
+    "visibility": {"visibility": "all\0"},
+    "connection": {"connection_id": "\ud83d"},
+    "parent": {"parent_event_id": "a\0"},
+    "number": {"metadata": {"n": 10**4300}},
+}
+
+
+async def test_poison_in_one_room_costs_no_other_its_delivery(open_store: Opener) -> None:
+    """A carrier that is being called is called once, whatever is refused elsewhere; errors are typed."""
+    carrier = Carrier()
+    kit = await opened(open_store(), carrier, "victim", "evil")
+    try:
+        carrier.free.clear()
+        paying = asyncio.create_task(say(kit, "victim", message("pay 5 EUR")))
+        await carrier.called.wait()
+        for changes in (*POISON.values(), *POISON.values()):
+            try:
+                await say(kit, "evil", message(**changes))
+            except (RoomKitError, ValidationError):
+                continue
+        carrier.free.set()
+        result = await paying
+        assert {each.state for each in result.delivery_results.values()} == {DeliveryState.SENT}
+        assert carrier.calls["victim"] == 1
+        after = await say(kit, "evil", message("and now?"))
+        assert after.event is not None
+        assert after.delivery_results["sms"].success
+    finally:
+        await kit.close()
+
+
+async def test_rooms_that_are_read_together_fail_apart(open_store: Opener) -> None:
+    """Twenty good messages go through beside one whose key no store can hold."""
+    rooms = [f"r{number}" for number in range(21)]
+    kit = await opened(open_store(), Carrier(), *rooms)
+    try:
+        said = await asyncio.gather(
+            *(
+                say(kit, room_id, message(idempotency_key="\0" if room_id == "r20" else room_id))
+                for room_id in rooms
+            ),
+            return_exceptions=True,
+        )
+        assert [each for each in said[:20] if isinstance(each, BaseException)] == []
+        assert not isinstance(said[20], BaseException) or isinstance(said[20], RoomKitError)
+    finally:
+        await kit.close()
+
+
+VENDOR_IDS = {"NUL": "\0", "half a character": "\ud83d", "long": "x" * 5_000}
+
+
+@pytest.mark.parametrize("past_the_door", [False, True], ids=["through the door", "past the door"])
+@pytest.mark.parametrize("vendor_id", VENDOR_IDS.values(), ids=VENDOR_IDS)
+async def test_a_vendors_id_harms_no_other_outcome(
+    open_store: Opener, vendor_id: str, past_the_door: bool
+) -> None:
+    """Each delivery is recorded as sent, and nothing is sent again after a restart."""
+
+    def answer(event: RoomEvent) -> ChannelOutput:
+        given = vendor_id if event.room_id == "evil" else event.id
+        result = ProviderResult(success=True, provider_message_id="id")
+        if past_the_door:
+            result = result.replace(provider_message_id=given)
+        else:
+            result = ProviderResult(success=True, provider_message_id=given)
+        return ChannelOutput(provider_result=result)
+
+    carrier = Carrier(answer)
+    kit = await opened(open_store(), carrier, "evil", "good")
+    for room_id in ("evil", "good", "evil", "good", "good"):
+        result = await say(kit, room_id)
+        assert result.delivery_results["sms"].success
+    await kit.close()
+    assert carrier.calls == {"evil": 2, "good": 3}
+    again = Carrier(answer)
+    kit = await opened(open_store(), again)
+    try:
+        await say(kit, "good")
+        rows = [*await kit.list_deliveries("evil"), *await kit.list_deliveries("good")]
+        assert Counter(row.state for row in rows) == {DeliveryState.SENT: 6}
+        assert again.calls == {"good": 1}
+    finally:
+        await kit.close()
+
+
+class _Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+FAILURES: dict[str, object] = {
+    "half a character": RuntimeError("no such file: a\udcff.txt"),
+    "NUL": RuntimeError("a\0b"),
+    "no text": _Silent(),
+    "5 MB": RuntimeError("x" * 5_000_000),
+    "provider's text": ProviderError("\ud83d", error_code=ErrorCode.INVALID_REQUEST),
+    "provider's code": ProviderError("x", error_code=ErrorCode.INVALID_REQUEST, vendor_code="\ud83d"),
+    "provider's types": ProviderError("x", error_code=ErrorCode.INVALID_REQUEST, vendor_code=5),  # type: ignore[arg-type]
+    "refusal": ChannelOutput(provider_result=ProviderResult(success=False, error="\ud83d\0")),
+    "refusal past the door": ChannelOutput(
+        provider_result=ProviderResult(success=False).replace(error="\ud83d\0")
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_recording_a_failure_cannot_fail(open_store: Opener, failure: object) -> None:
+    """Whatever a channel raises, the wait ends, the row says that it failed, and observers hear of it."""
+    kit = await opened(open_store(), Carrier(lambda event: failure), "r")
+    told: list[FrameworkEvent] = []
+
+    @kit.on("delivery_failed")
+    async def hear(event: FrameworkEvent) -> None:
+        told.append(event)
+
+    try:
+        result = await say(kit, "r")
+        assert result.delivery_results["sms"].state is DeliveryState.FAILED
+        await kit.process_inbound(message("another"), room_id="r")  # whose commit takes the outcome along
+        rows = [row for row in await kit.list_deliveries("r") if row.channel_id == "sms"]
+        assert [_told(row) for row in rows] == [DeliveryState.FAILED] * 2
+    finally:
+        await kit.close()
+    assert len(told) == 2
+
+
+def _told(row: Delivery) -> DeliveryState:
+    assert row.error is not None
+    assert len(row.error.message.encode()) < 20_000
+    return row.state
+
+
+@pytest.mark.parametrize("reason", ["\ud83d", "\0", "x" * 100_000])
+async def test_a_skip_can_be_recorded_whatever_its_reason(open_store: Opener, reason: str) -> None:
+    """The reason is a channel's own word."""
+    kit = await opened(open_store(), Carrier(lambda event: ChannelOutput.skipped(reason)), "r")
+    try:
+        assert (await say(kit, "r")).delivery_results["sms"].state is DeliveryState.SKIPPED
+        await say(kit, "r")
+    finally:
+        await kit.close()
