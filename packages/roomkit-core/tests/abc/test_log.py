@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 
@@ -147,7 +148,7 @@ def test_an_error_of_our_own_is_logged_with_its_text(log, error):
 def test_an_error_of_the_system_is_logged_with_the_systems_words(log):
     """Which help an operator, and quote nobody; not with the words that it was given."""
     logger, out = log
-    logger.warning("it failed: %s", ConnectionRefusedError(111, SAID))
+    logger.warning("it failed: %s", ConnectionRefusedError(errno.ECONNREFUSED, SAID))
     logger.warning("it failed: %s", ConnectionError(SAID))
     assert "it failed: ConnectionRefusedError (Connection refused)\n" in out.getvalue()
     assert "it failed: ConnectionError\n" in out.getvalue()
@@ -178,6 +179,18 @@ def test_another_librarys_formatter_gets_no_exception_to_render(log, caplog):
     logger.error("it failed", exc_info=ValueError(SAID))
     assert caplog.records[0].exc_info is None
     assert "ValueError" in caplog.records[0].exc_text
+
+
+def test_a_record_of_another_maker_is_taken_too(log):
+    """Some libraries make their own, without all that Python's have."""
+    logger, out = log
+    record = logging.makeLogRecord({"msg": "%s", "args": (HOSTILE,), "levelno": logging.ERROR})
+    vars(record).pop("taskName", None)
+    record.taskName = None
+    logger.handle(record)
+    del record.taskName
+    assert logger.filter(record)
+    assert is_clean(out.getvalue())
 
 
 def test_a_logger_is_wrapped_once():

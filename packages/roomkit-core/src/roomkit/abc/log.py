@@ -60,8 +60,8 @@ class _Discreet(logging.Filter):
             record.exc_text = "\n".join(traceback_lines(record.exc_info[1], texts=texts))
             # Formatters of other libraries render `exc_info` themselves, texts and all.
             record.exc_info = record.exc_info if texts else None
-        if record.taskName is not None:
-            record.taskName = printable(record.taskName)
+        if (task := getattr(record, "taskName", None)) is not None:
+            record.taskName = printable(task)
         return True
 
 
