@@ -70,6 +70,9 @@ def kill(session: nox.Session) -> None:
     kills = session.posargs[0] if session.posargs else "200"
     crashes = "packages/roomkit-sqlite/tests/test_power_cut.py"
     session.run("pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
+    session.run(
+        "pytest", "packages", "-k", "no_change_of_two_workers", env={"ROOMKIT_INTERLEAVINGS": "10000"}
+    )
     folder = session.create_tmp()
     session.run("python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
 

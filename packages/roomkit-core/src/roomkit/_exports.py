@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
+    from roomkit.abc.errors import StaleValueError as StaleValueError
     from roomkit.abc.errors import StoreAccessError as StoreAccessError
     from roomkit.abc.errors import StoreBusyError as StoreBusyError
     from roomkit.abc.errors import StoreClosedError as StoreClosedError
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
+    from roomkit.memory.values import Values as Values
     from roomkit.models.ai import AIContext as AIContext
     from roomkit.models.ai import AIImagePart as AIImagePart
     from roomkit.models.ai import AIMessage as AIMessage
@@ -234,6 +236,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
@@ -669,6 +672,7 @@ HOMES = {
     "SpeakerChangeEvent": "roomkit_plugins.voice",
     "SpeexAECProvider": "roomkit_plugins.speex",
     "StaleRoomError": "roomkit.abc.errors",
+    "StaleValueError": "roomkit.abc.errors",
     "StalledAnswerError": "roomkit_plugins.ai",
     "SteeringDirective": "roomkit.models.steering",
     "StoreAccessError": "roomkit.abc.errors",
@@ -746,6 +750,8 @@ HOMES = {
     "VADProvider": "roomkit_plugins.voice",
     "VADSilenceEvent": "roomkit_plugins.voice",
     "VLLMConfig": "roomkit_plugins.openai",
+    "Value": "roomkit.models.value",
+    "Values": "roomkit.memory.values",
     "VideoContent": "roomkit.models.content",
     "Violation": "roomkit_plugins.testing",
     "VirtualClock": "roomkit_plugins.testing",

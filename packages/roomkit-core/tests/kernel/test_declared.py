@@ -81,6 +81,7 @@ RAISED_BY_OTHERS = {
     "LockLostError": "roomkit-redis, roomkit-postgres",
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
+    "StaleValueError": "the stores; the kernel claims again",
     "StoreError": "the stores",
     "StoreFullError": "the stores",
     "StoreReadOnlyError": "the stores",

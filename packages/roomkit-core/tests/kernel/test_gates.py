@@ -196,7 +196,7 @@ class TestVerdicts:
             "alice",
         )
         assert (event.index, event.status, event.chain_depth) == (2, EventStatus.DELIVERED, 0)
-        assert event.idempotency_key == "k"
+        assert event.idempotency_key == "in:alice:k"
         assert pair.bob.texts() == ["rewritten"]
 
     async def test_a_gate_may_narrow_who_sees_it(self, pair):

@@ -219,7 +219,7 @@ class TestParsing:
         assert (event.addressed_to, event.parent_event_id, event.idempotency_key) == (
             ("bot",),
             parent.id,
-            "k",
+            "in:alice:k",
         )
 
     async def test_an_event_id_of_another_room_is_no_duplicate(self, stage):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from planting import planted
 
-from roomkit.abc.errors import RoomKitError
+from roomkit.abc.errors import RoomKitError, StaleValueError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.alarm import Alarm
@@ -28,6 +28,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
+from roomkit.models.value import Value
 from roomkit_plugins.testing.contracts import ConversationStoreContract
 from roomkit_plugins.testing.contracts.store.tenants import LOOKUPS
 
@@ -778,6 +779,74 @@ class CountsWhatIsHeld(InMemoryStore):
     async def count_unclaimed(self) -> dict[str, int]:
         rows = [row for row in self._ledger.of_all() if row.state is DeliveryState.PENDING]
         return {row.channel_id: sum(each.channel_id == row.channel_id for each in rows) for row in rows}
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+@found_by("test_a_put_with_a_revision_replaces_only_that_one", "test_one_of_several_that_put_at_once_wins")
+class PutsInTwoSteps(InMemoryStore):
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        found = await self.get_value(value.namespace, value.key, organization_id=value.organization_id)
+        await asyncio.sleep(0)
+        if if_revision not in (None, 0) and (found is None or found.revision != if_revision):
+            raise StaleValueError("stale")
+        return await super().put_value(value)
+
+
+@found_by("test_a_revision_is_never_used_again")
+class CountsRevisionsByKey(InMemoryStore):
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        found = await self.get_value(value.namespace, value.key, organization_id=value.organization_id)
+        stored = await super().put_value(value, if_revision=if_revision)
+        place = (value.organization_id, value.namespace, value.key)
+        stored = stored.replace(revision=1 if found is None else found.revision + 1)
+        self._values._values[place] = stored
+        return stored
+
+
+@found_by("test_any_text_may_be_a_key")
+class JoinsKeys(InMemoryStore):
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        return await super().put_value(value.replace(key=(",".join(value.key),)))
+
+    async def get_value(self, namespace: str, key: Sequence[str], **options: Any) -> Value | None:
+        return await super().get_value(namespace, (",".join(key),), **options)
+
+
+@found_by("test_the_values_of_a_room_go_with_it")
+class LeavesValuesBehind(InMemoryStore):
+    async def delete_room(self, room_id: str) -> bool:
+        self._values.delete_room = lambda _: None  # type: ignore[method-assign]
+        return await super().delete_room(room_id)
+
+
+@found_by("test_the_values_about_a_person_are_deleted")
+class DeletesWhatIsAnothers(InMemoryStore):
+    async def delete_values_of(self, subject: str, **_: Any) -> int:
+        return await super().delete_values_of(subject)
+
+
+@found_by("test_what_has_expired_is_purged")
+class PurgesEverythingThatExpires(InMemoryStore):
+    async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
+        return await super().purge_values(before + timedelta(days=1), limit=limit)
+
+
+@found_by("test_a_commit_puts_values_or_nothing")
+class PutsValuesFirst(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        for value in commit.values:
+            await self.put_value(value)
+        return await super().commit(replace(commit, values=()))
+
+
+@found_by("test_an_event_is_found_by_its_key_in_any_room")
+class FindsTheOldestEvent(InMemoryStore):
+    async def find_keyed_event(
+        self, idempotency_key: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return next((e for e in self._events.values() if e.idempotency_key == idempotency_key), None)
 
 
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")

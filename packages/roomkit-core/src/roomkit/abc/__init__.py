@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
+    from roomkit.abc.errors import StaleValueError as StaleValueError
     from roomkit.abc.errors import StoreAccessError as StoreAccessError
     from roomkit.abc.errors import StoreBusyError as StoreBusyError
     from roomkit.abc.errors import StoreClosedError as StoreClosedError
@@ -155,6 +156,7 @@ else:
             "SourceNotFoundError",
             "SourceProvider",
             "StaleRoomError",
+            "StaleValueError",
             "StoreAccessError",
             "StoreBusyError",
             "StoreClosedError",

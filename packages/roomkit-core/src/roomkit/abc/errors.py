@@ -6,9 +6,11 @@ A message says what happened, to which object, and what to do next; `code` is st
 from __future__ import annotations
 
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.models.event import RoomEvent
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "SourceAlreadyAttachedError",
     "SourceNotFoundError",
     "StaleRoomError",
+    "StaleValueError",
     "StoreAccessError",
     "StoreBusyError",
     "StoreClosedError",
@@ -240,6 +243,18 @@ class StaleRoomError(StoreError):
     """The room changed between the plan and the commit; plan again."""
 
     code = "stale_room"
+
+
+class StaleValueError(StoreError):
+    """The value under a key is of another revision than the one expected; read it, and decide again."""
+
+    code = "stale_value"
+
+    @classmethod
+    def at(cls, namespace: str, key: Sequence[str], revision: int) -> Self:
+        """Return the error of a put or delete that expected a revision; 0 is no value."""
+        expected = f"of revision {revision}" if revision else "absent"
+        return cls(f"the value {list(key)!r} of {namespace!r} is not {expected}: read it and decide again")
 
 
 class DuplicateEventError(StoreError):

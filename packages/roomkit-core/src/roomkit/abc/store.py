@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
+    from roomkit.models.value import Value
 
 __all__ = [
     "Amend",
@@ -72,7 +73,7 @@ class Commit:
     `RoomEvent.redacted` leaves of them, `remove_participants` participants to be removed for good.
     `alarms` are set, each in place of the one of its id. `completed` and `alarms_done` are what
     `complete` takes, of any room: they ride along. `absent` are those channels of the targets that are
-    not registered with the worker.
+    not registered with the worker. `values` are put whatever there is under their keys.
     """
 
     room_id: str
@@ -95,6 +96,7 @@ class Commit:
     completed: Sequence[Delivery] = ()
     alarms_done: Sequence[str] = ()
     absent: Collection[str] = ()
+    values: Sequence[Value] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
 
@@ -376,6 +378,12 @@ class ConversationStore(ABC):
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
         """Return the room's event with that idempotency key."""
 
+    @abstractmethod
+    async def find_keyed_event(
+        self, idempotency_key: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        """Return the newest event of any room with that idempotency key."""
+
     async def check_idempotency(self, room_id: str, idempotency_key: str) -> bool:
         """Return whether the room has an event with that idempotency key."""
         return await self.find_event_by_key(room_id, idempotency_key) is not None
@@ -517,6 +525,42 @@ class ConversationStore(ABC):
     @abstractmethod
     async def list_read_marks(self, room_id: str) -> dict[str, int]:
         """Return the read marks of a room by channel id."""
+
+    # -- values -------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def get_value(
+        self, namespace: str, key: Sequence[str], *, organization_id: str | None = None
+    ) -> Value | None:
+        """Return a value of the organization, or of none; also one that has expired and is still there."""
+
+    @abstractmethod
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        """Put a value in place of the one under its key; return it with its new revision.
+
+        With `if_revision` only in place of that one, 0 only where there is none. Puts, deletes and reads
+        of a key take effect in one order on all workers: a read sees every put that had returned before it
+        began. Raises StaleValueError.
+        """
+
+    @abstractmethod
+    async def delete_value(
+        self,
+        namespace: str,
+        key: Sequence[str],
+        *,
+        organization_id: str | None = None,
+        if_revision: int | None = None,
+    ) -> bool:
+        """Remove a value; False when there is none. Raises StaleValueError if it is of another revision."""
+
+    @abstractmethod
+    async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        """Remove the values about a person, of one organization or of all; return how many there were."""
+
+    @abstractmethod
+    async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
+        """Remove values that expired by `before`, at most `limit`; return how many were removed."""
 
     # -- the ledger ---------------------------------------------------------------------------
 

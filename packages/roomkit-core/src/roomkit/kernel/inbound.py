@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
+from roomkit.kernel.claims import Claims, Home
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.foreign import PROMPT, may_wait
 from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
@@ -20,7 +21,7 @@ from roomkit.kernel.settling import note
 from roomkit.kernel.signals import EPHEMERAL
 from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
-from roomkit.kernel.writer import Draft, Writer, Written
+from roomkit.kernel.writer import Draft, Writer, Written, repeated
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.context import RoomContext
@@ -79,6 +80,7 @@ class Inbound:
         self.router = router
         self._desk = desk
         self._organization_id = organization_id
+        self._claims = Claims(parts, organization_id)
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
@@ -140,18 +142,31 @@ class Inbound:
         cascade = Cascade()
         if room_id is None and (room_id := await self._known(message, channel)) is not None:
             make_room = False
+        stored_key = None
+        if message.idempotency_key:
+            stored_key = inbound_key(message.channel_id, message.idempotency_key)
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
                 room_id = await self._route(message, channel)
-                draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline, make_room)
+                if room_id is None and make_room and message.event_type not in EPHEMERAL:
+                    first = await self._first(stored_key)
+                    if first is not None:
+                        return await self._result(
+                            repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
+                        )
+                    home = await self._claims.claim(message, stored_key)
+                else:
+                    home = await self._found(room_id, stored_key)
+                draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
         else:
             check_id(room_id, "room")
-            draft, fresh = await self._prepare(message, channel, room_id, cascade, deadline, make_room)
+            home = room_id, await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
             return InboundResult(draft.event)
-        key = (draft.event.room_id, message.idempotency_key) if message.idempotency_key else None
+        key = (draft.event.room_id, stored_key) if stored_key is not None else None
         if key is not None and key not in self._in_flight:
             self._in_flight[key] = cascade
         try:
@@ -204,41 +219,48 @@ class Inbound:
                 tracing.set_attribute(span, Attr.ROOM_ID, found)
             return found
 
+    async def _found(self, room_id: str | None, key: str | None) -> Home:
+        if room_id is None:
+            return new_id(), None
+        return room_id, await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=key)
+
+    async def _first(self, key: str | None) -> RoomEvent | None:
+        """Return the event of a message that comes once more, though its room takes no messages now."""
+        if key is None:
+            return None
+        return await self._parts.store.find_keyed_event(key, organization_id=self._organization_id)
+
     # -- parse and identify -------------------------------------------------------------------
 
     async def _prepare(
         self,
         message: InboundMessage,
         channel: Channel,
-        room_id: str | None,
+        place: Home,
+        key: str | None,
         cascade: Cascade,
-        deadline: Deadline,
         make_room: bool,
     ) -> tuple[Draft, bool]:
         """Return the draft of the message, and whether its room was made for it."""
-        record = None
-        if room_id is not None:
-            record = await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=message.idempotency_key)
+        home, record = place
         if not make_room and (record is None or message.channel_id not in record.bindings):
             raise _Refused(_why_absent(record, message.channel_id))
         if record is not None:
             context: RoomContext = RecordContext(record)
-            home = record.room_id if room_id is None else room_id
         else:
-            home = room_id or new_id()
-            context = RoomContext(Room(id=home))
+            context = RoomContext(Room(id=home, organization_id=self._organization_id))
         made = channel.handle_inbound(message, context)
         if getattr(channel.handle_inbound, "__code__", None) not in PROMPT and may_wait(
             channel.handle_inbound
         ):
             name = f"handle_inbound of channel {channel.channel_id}"
-            event = _parsed(await self._parts.supervisor.call(made, name), message, channel, home)
+            event = _parsed(await self._parts.supervisor.call(made, name), message, key, home)
         else:
-            event = _parsed(await made, message, channel, home)
+            event = _parsed(await made, message, key, home)
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
-            await self._check_parent(event, record, message.idempotency_key)
+            await self._check_parent(event, record, key)
         verdict = Verdict(event)
         if self._desk.applies(channel):
             verdict = await self._desk.identify(message, event, context)
@@ -267,7 +289,7 @@ class Inbound:
             participant=person,
             before=before,
             record=None if settled_in else record,
-            record_key=message.idempotency_key,
+            record_key=key,
         )
         return draft, fresh
 
@@ -459,7 +481,19 @@ def _admitted(message: InboundMessage) -> InboundMessage:
     return message
 
 
-def _parsed(event: RoomEvent, message: InboundMessage, channel: Channel, room_id: str) -> RoomEvent:
+def _key_of(event: RoomEvent, key: str | None) -> tuple[str, str] | None:
+    return None if key is None else (event.room_id, key)
+
+
+def inbound_key(channel_id: str, key: str) -> str:
+    """Return the idempotency key under which a channel's message is stored.
+
+    Equal ids that two channels' vendors give are two messages, also in one room.
+    """
+    return f"in:{channel_id}:{key}"
+
+
+def _parsed(event: RoomEvent, message: InboundMessage, key: str | None, room_id: str) -> RoomEvent:
     """Return the channel's event with what the message says of it, in the room it is for."""
     if not isinstance(event, RoomEvent):
         raise InvalidInputError(
@@ -472,8 +506,8 @@ def _parsed(event: RoomEvent, message: InboundMessage, channel: Channel, room_id
         changes["source"] = event.source.replace(channel_id=message.channel_id)
     if event.index != -1 or event.chain_depth or event.status is not EventStatus.PENDING:
         changes |= {"index": -1, "chain_depth": 0, "status": EventStatus.PENDING}
-    if message.idempotency_key is not None and event.idempotency_key is None:
-        changes["idempotency_key"] = message.idempotency_key
+    if key is not None and event.idempotency_key in (None, message.idempotency_key):
+        changes["idempotency_key"] = key
     if message.parent_event_id is not None and event.parent_event_id is None:
         changes["parent_event_id"] = message.parent_event_id
     if message.visibility is not None:

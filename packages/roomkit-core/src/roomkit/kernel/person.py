@@ -45,6 +45,8 @@ class Person:
     identity: Identity | None = None
     others: list[str] = field(default_factory=list)  # bound: the person's rooms
     linking: list[str] = field(default_factory=list)  # bound: likewise
+    senders: set[str] = field(default_factory=set)  # bound: the person's addresses
+    """The addresses they came from, in the rooms looked at so far."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -55,6 +57,11 @@ class Person:
     def is_known(self) -> bool:
         """Whether anything was found."""
         return self.identity is not None or bool(self.others or self.linking)
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        """What values about the person may name as their subject."""
+        return self.ids | self.senders | {address for _, address in self._addresses}
 
     async def rooms_of_bindings(self) -> list[str]:
         """Return rooms where a binding is for the person, or they take part: the newest of each status."""
@@ -81,6 +88,7 @@ class Person:
                 }
                 if person.senders & senders or typed & addresses:
                     mine[person.id] = person
+        self.senders.update(who for person in mine.values() for _, who in person.senders)
         ids = {each for each in self.ids if each not in everybody or each in mine} | mine.keys()
         return Place(person=self, record=record, participants=mine, ids=frozenset(ids))
 

@@ -164,6 +164,9 @@ class Rights:
         for room_id in person.linking:
             await self._erase_in_room(person, room_id, book)
         await self._erase_where_bound(person, done, book)
+        for subject in sorted(person.subjects):
+            found = await parts.store.delete_values_of(subject, organization_id=person.organization_id)
+            book.erase("value", "removed", None, found)
         if not book.is_empty:
             book.retained += BEYOND_A_PERSON
             parts.events.emit("person_erased", receipt_id=book.id)

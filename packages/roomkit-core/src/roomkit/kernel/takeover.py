@@ -108,6 +108,7 @@ class Takeover:
                 await self._parts.lease.announce()
                 await self.sweep()
                 await self._unclaimed.look()
+                await self._parts.store.purge_values(self._parts.clock.now())
             except Exception:  # noqa: BLE001  # whatever a store raises, what waits must be looked for again
                 _log.warning("deliveries that wait could not be looked for; it is tried again", exc_info=True)
                 await asyncio.sleep(period)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
 
-__all__ = ["Draft", "Writer", "Written", "injected_entry"]
+__all__ = ["Draft", "Writer", "Written", "injected_entry", "repeated"]
 
 _MAX_REPLANS = 8
 _MAX_LOST_LOCKS = 3
@@ -254,7 +254,7 @@ class Writer:
         if record is None or hooks or (key is not None and key != draft.record_key):
             record = await self._load(event.room_id, key)
         if key is not None and (first := record.keyed(key)) is not None:
-            return _duplicate(first)
+            return repeated(first)
         version = record.version  # before the gates: what they change of the room is planned anew
         reason = await self._refusal(record, draft)
         if reason is not None:
@@ -642,7 +642,7 @@ class Writer:
         key = event.idempotency_key
         same_key = key is not None and first.idempotency_key == key
         if first.room_id == event.room_id and (first.id == event.id or same_key):
-            return _duplicate(first)
+            return repeated(first)
         if first.id == event.id:
             raise InvalidInputError(
                 f"the event id {event.id!r} is taken in another room: ids are unique over all rooms, "
@@ -654,7 +654,8 @@ class Writer:
         ) from duplicate
 
 
-def _duplicate(first: RoomEvent) -> Written:
+def repeated(first: RoomEvent) -> Written:
+    """Return the first result for a message that came again."""
     return Written(first, first.status is EventStatus.BLOCKED, first.block_reason, duplicate=True)
 
 

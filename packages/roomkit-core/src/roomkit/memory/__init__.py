@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
+    from roomkit.memory.values import Values as Values
     from roomkit_plugins.ai import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
@@ -61,6 +62,7 @@ else:
             "Reading",
             "SlidingWindowMemory",
             "StoredRoom",
+            "Values",
             "estimate_context_tokens",
             "estimate_tokens",
         ],

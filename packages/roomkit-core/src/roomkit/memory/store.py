@@ -32,6 +32,7 @@ from roomkit.memory.directory import Directory, Identities
 from roomkit.memory.leases import Alarms, Leases
 from roomkit.memory.ledger import NOWHERE, Ledger
 from roomkit.memory.rooms import StoredRoom
+from roomkit.memory.values import Values
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
 from roomkit.models.channel import ChannelBinding
@@ -50,6 +51,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.value import Value
 from roomkit.models.visibility import sees
 
 __all__ = ["InMemoryStore"]
@@ -73,6 +75,7 @@ class InMemoryStore(ConversationStore):
         self._leases = Leases()
         self._alarms = Alarms(self._leases)
         self._ledger = Ledger(self._rooms, self._events, self._leases)
+        self._values = Values()
 
     @property
     def is_process_local(self) -> bool:
@@ -107,7 +110,7 @@ class InMemoryStore(ConversationStore):
             self._move_people(record, commit)
         if commit.amend is not None or commit.redact:
             self._rewrite(commit)
-        if commit.tasks or commit.observations or commit.alarms:
+        if commit.tasks or commit.observations or commit.alarms or commit.values:
             self._put_work(record, commit)
         if commit.activity:
             record.last_activity = at
@@ -141,6 +144,8 @@ class InMemoryStore(ConversationStore):
             self._put_task(record, task)
         for observation in commit.observations:
             self._put_observation(record, observation)
+        for value in commit.values:
+            self._values.put(value, None)
         for alarm in commit.alarms:
             is_theirs = alarm.due_at <= commit.at and self._leases.in_force(commit.worker_id)
             self._alarms.set(alarm, commit.worker_id if is_theirs else None)
@@ -249,6 +254,7 @@ class InMemoryStore(ConversationStore):
             self._tasks.pop(task_id, None)
         self._alarms.remove([alarm.id for alarm in self._alarms.of(room_id)])
         self._directory.forget(record)
+        self._values.delete_room(room_id)
         del self._rooms[room_id]
         record.abandon()
         return True
@@ -365,6 +371,17 @@ class InMemoryStore(ConversationStore):
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
         record = self._rooms.get(room_id)
         return record.keyed(idempotency_key) if record is not None else None
+
+    @override
+    async def find_keyed_event(
+        self, idempotency_key: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        found = (
+            record.at(self._keys[room_id, idempotency_key])
+            for room_id, record in reversed(self._rooms.items())
+            if (room_id, idempotency_key) in self._keys and _is_of(record, organization_id)
+        )
+        return max(found, key=lambda event: event.created_at, default=None)
 
     @override
     async def get_event_count(self, room_id: str) -> int:
@@ -682,6 +699,37 @@ class InMemoryStore(ConversationStore):
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         return self._ledger.receive(status, receipt)
+
+    # -- values -------------------------------------------------------------------------------
+
+    @override
+    async def get_value(
+        self, namespace: str, key: Sequence[str], *, organization_id: str | None = None
+    ) -> Value | None:
+        return self._values.get(namespace, key, organization_id)
+
+    @override
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        return self._values.put(value, if_revision)
+
+    @override
+    async def delete_value(
+        self,
+        namespace: str,
+        key: Sequence[str],
+        *,
+        organization_id: str | None = None,
+        if_revision: int | None = None,
+    ) -> bool:
+        return self._values.delete(namespace, key, organization_id, if_revision)
+
+    @override
+    async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return self._values.delete_subject(subject, organization_id)
+
+    @override
+    async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
+        return self._values.purge(before, limit)
 
     # -- leases and lanes ---------------------------------------------------------------------
 

@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import narrowest as narrowest
@@ -242,6 +243,7 @@ else:
             "ToolUse",
             "UnknownContent",
             "UpdateSystemPrompt",
+            "Value",
             "VideoContent",
             "Visibility",
             "Vocabulary",

@@ -52,6 +52,7 @@ type ExportKind = Literal[
     "observation",
     "read_mark",
     "alarm",
+    "value",
 ]
 
 

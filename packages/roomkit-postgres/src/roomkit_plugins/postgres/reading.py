@@ -19,6 +19,7 @@ from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
+from roomkit.models.value import Value, encoded_key
 from roomkit.models.visibility import sees
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.functions.parts import ALIVE
@@ -51,6 +52,7 @@ __all__ = [
     "count_unread",
     "deliveries_by_seq",
     "find_event",
+    "find_keyed_event",
     "find_latest_room",
     "find_participants",
     "find_record",
@@ -59,6 +61,7 @@ __all__ = [
     "get_delivery",
     "get_identity",
     "get_room",
+    "get_value",
     "halves",
     "list_deliveries",
     "list_events",
@@ -542,6 +545,35 @@ holders (id) AS (
     SELECT (SELECT min(d.holder) FROM roomkit_deliveries d WHERE {IS_HELD} AND d.holder > holders.id)
     FROM holders WHERE holders.id IS NOT NULL
 )"""
+
+
+async def get_value(
+    database: Database, namespace: str, key: Sequence[str], organization_id: str | None
+) -> Value | None:
+    """Return a value."""
+    row = await database.fetchrow(
+        "SELECT v.revision, v.data FROM roomkit_values v "
+        "WHERE v.organization_id = $1 AND v.namespace = $2 AND v.key = $3",
+        organization_id or "",
+        namespace,
+        encoded_key(key),
+    )
+    return None if row is None else Value.from_stored(row[1]).replace(revision=row[0])
+
+
+async def find_keyed_event(database: Database, key: str, organization_id: str | None) -> RoomEvent | None:
+    """Return the newest event of any room that has an idempotency key."""
+    where = _Where()
+    where.given("e.idempotency_key = {}", key)
+    where.given("r.organization_id = {}", organization_id)
+    row = await database.fetchrow(
+        f"SELECT {_EVENT}, r.id FROM roomkit_events e JOIN roomkit_rooms r ON r.seq = e.room {where} "
+        "ORDER BY e.created_at DESC, e.room DESC LIMIT 1",
+        *where.values,
+    )
+    return None if row is None else load_event(row[-1], row)
+
+
 # The holders are few, and each has its rows in order; so what lives and works is not looked through.
 CLAIMABLE = f"""
 WITH RECURSIVE {_HOLDERS}, waiting (room, seq) AS (

@@ -207,10 +207,32 @@ _SECOND = ("ALTER TABLE roomkit_leases ADD COLUMN channels text[]",)
 # The state of each part of a message, by the vendor's receipts.
 _THIRD = ("ALTER TABLE roomkit_messages ADD COLUMN receipt text",)
 
+_FOURTH = (
+    "CREATE SEQUENCE roomkit_revisions",
+    f"""CREATE TABLE roomkit_values (
+    revision bigint NOT NULL DEFAULT nextval('roomkit_revisions'),
+    organization_id {_ID} NOT NULL,
+    namespace {_ID} NOT NULL,
+    key {_ID} NOT NULL,
+    subject {_ID},
+    room_id {_ID},
+    expires_at timestamptz,
+    data text NOT NULL,
+    PRIMARY KEY (organization_id, namespace, key),
+    UNIQUE (revision)
+)""",
+    "CREATE INDEX roomkit_values_by_subject ON roomkit_values (subject) WHERE subject IS NOT NULL",
+    "CREATE INDEX roomkit_values_by_room ON roomkit_values (room_id) WHERE room_id IS NOT NULL",
+    "CREATE INDEX roomkit_values_by_expiry ON roomkit_values (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX roomkit_events_by_any_key ON roomkit_events (idempotency_key) "
+    "WHERE idempotency_key IS NOT NULL",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),
     Step(2, "the channels of each worker", _SECOND),
     Step(3, "receipts of the parts of a message", _THIRD),
+    Step(4, "values, and events by their keys over all rooms", _FOURTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

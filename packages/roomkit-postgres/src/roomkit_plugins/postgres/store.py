@@ -15,6 +15,7 @@ from roomkit.abc.errors import (
     EventNotFoundError,
     IdentityNotFoundError,
     RoomAlreadyExistsError,
+    StaleValueError,
     StoreError,
     StoreLockedError,
 )
@@ -32,6 +33,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.postgres import reading, searching
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.cache import Rooms
@@ -61,6 +63,7 @@ from roomkit_plugins.postgres.writing import (
     counters_of,
     message_key,
     no_room,
+    value_row,
 )
 
 __all__ = ["PostgresStore"]
@@ -346,6 +349,12 @@ class PostgresStore(ConversationStore):
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
         return await reading.find_event(self._database, room_id=room_id, key=idempotency_key)
+
+    @override
+    async def find_keyed_event(
+        self, idempotency_key: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return await reading.find_keyed_event(self._database, idempotency_key, organization_id)
 
     @override
     async def get_event_count(self, room_id: str) -> int:
@@ -634,6 +643,51 @@ class PostgresStore(ConversationStore):
             status.model_dump_json(exclude_none=True),
         )
         return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+
+    # -- values -------------------------------------------------------------------------------
+
+    @override
+    async def get_value(
+        self, namespace: str, key: Sequence[str], *, organization_id: str | None = None
+    ) -> Value | None:
+        return await reading.get_value(self._database, namespace, key, organization_id)
+
+    @override
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        answer = await self._database.write(
+            "roomkit_put_value($3, $4)", encoded(value_row(value)), if_revision
+        )
+        if answer["revision"] is None:
+            raise StaleValueError.at(value.namespace, value.key, if_revision or 0)
+        return value.replace(revision=answer["revision"])
+
+    @override
+    async def delete_value(
+        self,
+        namespace: str,
+        key: Sequence[str],
+        *,
+        organization_id: str | None = None,
+        if_revision: int | None = None,
+    ) -> bool:
+        answer = await self._database.write(
+            "roomkit_delete_value($3, $4, $5, $6)",
+            organization_id or "",
+            namespace,
+            encoded_key(key),
+            if_revision,
+        )
+        if "stale" in answer:
+            raise StaleValueError.at(namespace, key, if_revision or 0)
+        return bool(answer["deleted"])
+
+    @override
+    async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return int(await self._database.write("roomkit_delete_values_of($3, $4)", subject, organization_id))
+
+    @override
+    async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
+        return int(await self._database.write("roomkit_purge_values($3, $4)", before, max(limit, 0)))
 
     # -- leases and lanes ---------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, EventStatus, ReceiptState
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
+from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.postgres.rows import (
     ALARMS,
     BINDINGS,
@@ -46,6 +47,7 @@ __all__ = [
     "message_key",
     "moment",
     "no_room",
+    "value_row",
 ]
 
 
@@ -142,6 +144,7 @@ class PreparedCommit:
             "keys": self.ends.keys,
             "alarms_done": tuple(given.alarms_done),
             "absent": tuple(given.absent),
+            "kept": [value_row(each) for each in {_place_of(each): each for each in given.values}.values()],
         }
         return {
             name: value for name, value in operation.items() if value is not None and value not in ((), [])
@@ -318,6 +321,23 @@ class PreparedEnds:
             holder=receipt["holder"],
             claims=receipt["claims"],
         )
+
+
+def _place_of(value: Value) -> tuple[str | None, str, tuple[str, ...]]:
+    return value.organization_id, value.namespace, value.key
+
+
+def value_row(value: Value) -> dict[str, Any]:
+    """Return a value as a row."""
+    return {
+        "organization_id": value.organization_id or "",
+        "namespace": value.namespace,
+        "key": encoded_key(value.key),
+        "subject": value.subject,
+        "room_id": value.room_id,
+        "expires_at": value.expires_at,
+        "data": value.model_dump_json(exclude_none=True),
+    }
 
 
 def message_key(provider: str, message_id: str) -> int:

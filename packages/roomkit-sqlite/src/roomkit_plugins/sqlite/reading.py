@@ -34,6 +34,7 @@ __all__ = [
     "count_events",
     "count_unread",
     "find_event_by_key",
+    "find_keyed_event",
     "find_latest_room",
     "find_participants",
     "find_rooms",
@@ -312,6 +313,19 @@ def find_event_by_key(connection: sqlite3.Connection, room_id: str, key: str) ->
     )
     row = one(connection, sql, (room_id, key))
     return None if row is None else event_of(room_id, row)
+
+
+def find_keyed_event(
+    connection: sqlite3.Connection, key: str, organization_id: str | None
+) -> RoomEvent | None:
+    """Return the newest event of any room that has an idempotency key."""
+    row = one(
+        connection,
+        f"SELECT r.id, {EVENT} FROM events e INDEXED BY events_by_any_key JOIN rooms r ON r.seq = e.room "
+        "WHERE e.idempotency_key = ? AND (? IS NULL OR r.organization_id = ?) ORDER BY e.seq DESC LIMIT 1",
+        (key, organization_id, organization_id),
+    )
+    return None if row is None else event_of(row[0], row[1:])
 
 
 def count_events(connection: sqlite3.Connection, room_id: str) -> int:

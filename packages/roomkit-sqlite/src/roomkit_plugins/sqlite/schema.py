@@ -233,11 +233,30 @@ _THIRD = (
 # The state of each part of a message, by the vendor's receipts.
 _FOURTH = ("ALTER TABLE delivery_messages ADD COLUMN receipt TEXT",)
 
+_FIFTH = (
+    """CREATE TABLE kept_values (
+        seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+        organization_id TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        key TEXT NOT NULL,
+        subject TEXT,
+        room_id TEXT,
+        expires_at INTEGER,
+        data TEXT NOT NULL,
+        UNIQUE (organization_id, namespace, key)
+    ) STRICT""",
+    "CREATE INDEX kept_values_by_subject ON kept_values (subject) WHERE subject IS NOT NULL",
+    "CREATE INDEX kept_values_by_room ON kept_values (room_id) WHERE room_id IS NOT NULL",
+    "CREATE INDEX kept_values_by_expiry ON kept_values (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX events_by_any_key ON events (idempotency_key) WHERE idempotency_key IS NOT NULL",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
     Step(3, "the channels of each worker", _THIRD),
     Step(4, "receipts of the parts of a message", _FOURTH),
+    Step(5, "values, and events by their keys over all rooms", _FIFTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -27,8 +27,9 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.value import Value
 from roomkit.models.values import findable
-from roomkit_plugins.sqlite import backup, leases, ledger, reading, writing
+from roomkit_plugins.sqlite import backup, leases, ledger, reading, values, writing
 from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepare_alarm
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
@@ -319,6 +320,12 @@ class SQLiteStore(ConversationStore):
         return await self._read(reading.find_event_by_key, room_id, idempotency_key)
 
     @override
+    async def find_keyed_event(
+        self, idempotency_key: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return await self._read(reading.find_keyed_event, idempotency_key, organization_id)
+
+    @override
     async def get_event_count(self, room_id: str) -> int:
         return await self._read(reading.count_events, room_id)
 
@@ -505,6 +512,37 @@ class SQLiteStore(ConversationStore):
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         return await self._write(ledger.record_receipt, status, receipt, dump(status), self._now)
+
+    # -- values -------------------------------------------------------------------------------
+
+    @override
+    async def get_value(
+        self, namespace: str, key: Sequence[str], *, organization_id: str | None = None
+    ) -> Value | None:
+        return await self._read(values.get_value, namespace, key, organization_id)
+
+    @override
+    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+        return await self._write(values.put_value, values.prepare_value(value), if_revision)
+
+    @override
+    async def delete_value(
+        self,
+        namespace: str,
+        key: Sequence[str],
+        *,
+        organization_id: str | None = None,
+        if_revision: int | None = None,
+    ) -> bool:
+        return await self._write(values.delete_value, namespace, key, organization_id, if_revision)
+
+    @override
+    async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return await self._write(values.delete_values_of, subject, organization_id)
+
+    @override
+    async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
+        return await self._write(values.purge_values, micros(before), limit)
 
     # -- leases and lanes ---------------------------------------------------------------------
 

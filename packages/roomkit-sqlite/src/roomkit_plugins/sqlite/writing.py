@@ -50,6 +50,7 @@ from roomkit_plugins.sqlite.rows import (
     searchable,
 )
 from roomkit_plugins.sqlite.sql import Row, clamp, one
+from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put_value
 
 __all__ = [
     "PreparedCommit",
@@ -140,6 +141,7 @@ class PreparedCommit:
         self.tasks = [(each.id, each.status.value, dump(each)) for each in given.tasks]
         self.observations = [(each.id, dump(each)) for each in given.observations]
         self.alarms = [prepare_alarm(each) for each in given.alarms]
+        self.values = [prepare_value(each) for each in given.values]
         self.completed = [finished(each) for each in given.completed]
         self.alarms_done = tuple(given.alarms_done)
         self.binding = binding
@@ -201,6 +203,8 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
         _put_task(connection, room, prepared.room_id, task)
     for observation in prepared.observations:
         connection.execute(_PUT_OBSERVATION, (room, *observation))
+    for value in prepared.values:
+        put_value(connection, value, None)
     worker = prepared.worker if prepared.worker in living else None
     for alarm in prepared.alarms:
         of_room = room if alarm.room_id == prepared.room_id else _seq_of(connection, alarm.room_id)
@@ -507,6 +511,7 @@ def delete_room(connection: sqlite3.Connection, room_id: str) -> bool:
         return False
     connection.execute("DELETE FROM search WHERE rowid IN (SELECT seq FROM events WHERE room = ?)", row)
     connection.execute("DELETE FROM deliveries WHERE room = ?", row)
+    delete_room_values(connection, room_id)
     connection.execute("DELETE FROM rooms WHERE seq = ?", row)
     return True
 

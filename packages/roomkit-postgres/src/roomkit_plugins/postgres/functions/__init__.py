@@ -15,7 +15,8 @@ from roomkit_plugins.postgres.functions.ledger import LEDGER
 from roomkit_plugins.postgres.functions.once import ONCE
 from roomkit_plugins.postgres.functions.people import PEOPLE
 from roomkit_plugins.postgres.functions.rooms import ROOM_FUNCTIONS
+from roomkit_plugins.postgres.functions.values import VALUES
 
 __all__ = ["FUNCTIONS"]
 
-FUNCTIONS: Final = (*ONCE, *LANES, *LEDGER, *COMMITS, *ROOM_FUNCTIONS, *PEOPLE)
+FUNCTIONS: Final = (*ONCE, *LANES, *LEDGER, *COMMITS, *ROOM_FUNCTIONS, *PEOPLE, *VALUES)

@@ -11,6 +11,7 @@ from roomkit_plugins.postgres.functions.parts import (
     assignments,
     function,
 )
+from roomkit_plugins.postgres.functions.values import PUT_VALUES
 from roomkit_plugins.postgres.rows import BINDINGS, EVENTS, OBSERVATIONS, PARTICIPANTS, ROOMS, TASKS, Table
 
 __all__ = ["COMMITS"]
@@ -46,7 +47,7 @@ BEGIN
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[]
+        absent text[], kept json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index INTO head
@@ -166,6 +167,8 @@ BEGIN
         SET_ALARMS
         % ("head.room", "CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END", "c.alarms")
     }
+    END IF;
+    IF c.kept IS NOT NULL THEN{PUT_VALUES % "c.kept"}
     END IF;
     IF c.changed IS NOT NULL THEN
         UPDATE roomkit_rooms r SET {_ROOM_ROW}, facets = ARRAY(SELECT json_array_elements_text(g.facets))

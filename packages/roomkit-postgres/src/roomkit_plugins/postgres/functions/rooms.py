@@ -39,6 +39,7 @@ BEGIN
         RETURN 'false';
     END IF;
     PERFORM FROM roomkit_deliveries d WHERE d.room = gone AND {IN_LANE} ORDER BY d.seq FOR UPDATE;
+    DELETE FROM roomkit_values v WHERE v.room_id = roomkit_delete_room.room_id;
     DELETE FROM roomkit_rooms WHERE seq = gone;
     RETURN 'true';
 END""",

@@ -7,6 +7,7 @@ from roomkit_plugins.testing.contracts.store.announcing import AnnouncingContrac
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
 from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
+from roomkit_plugins.testing.contracts.store.keyed_values import KeyedValuesContract
 from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
@@ -35,6 +36,7 @@ class ConversationStoreContract(
     AnnouncingContract,
     AlarmsContract,
     ErasureContract,
+    KeyedValuesContract,
     NewerVersionContract,
     ValuesContract,
     ConcurrencyContract,

@@ -1,0 +1,70 @@
+"""The in-memory store's values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import count
+
+from roomkit.abc.errors import StaleValueError
+from roomkit.models.value import Value
+
+__all__ = ["Values"]
+
+type _Place = tuple[str | None, str, tuple[str, ...]]
+
+
+class Values:
+    """Values by organization, namespace and key."""
+
+    def __init__(self) -> None:
+        self._values: dict[_Place, Value] = {}  # bound: what was put, until deleted or expired
+        self._revisions = count(1)
+
+    def get(self, namespace: str, key: Sequence[str], organization_id: str | None) -> Value | None:
+        """Return a value."""
+        return self._values.get((organization_id, namespace, tuple(key)))
+
+    def put(self, value: Value, if_revision: int | None) -> Value:
+        """Put a value in place of the one under its key, if that is of the revision."""
+        place = (value.organization_id, value.namespace, value.key)
+        self._check(place, if_revision)
+        stored = self._values[place] = value.replace(revision=next(self._revisions))
+        return stored
+
+    def delete(
+        self, namespace: str, key: Sequence[str], organization_id: str | None, if_revision: int | None
+    ) -> bool:
+        """Remove a value, if it is of the revision."""
+        place = (organization_id, namespace, tuple(key))
+        if place not in self._values:
+            return False
+        self._check(place, if_revision)
+        del self._values[place]
+        return True
+
+    def _check(self, place: _Place, if_revision: int | None) -> None:
+        before = self._values.get(place)
+        found = 0 if before is None else before.revision
+        if if_revision is not None and found != if_revision:
+            raise StaleValueError.at(place[1], place[2], if_revision)
+
+    def delete_room(self, room_id: str) -> None:
+        """Remove what goes with a room."""
+        self._delete_where(lambda value: value.room_id == room_id, None)
+
+    def delete_subject(self, subject: str, organization_id: str | None) -> int:
+        """Remove what is about a person."""
+        return self._delete_where(
+            lambda value: value.subject == subject and organization_id in (None, value.organization_id), None
+        )
+
+    def purge(self, before: datetime, limit: int) -> int:
+        """Remove what has expired."""
+        return self._delete_where(lambda value: value.is_expired(before), limit)
+
+    def _delete_where(self, condition: Callable[[Value], bool], limit: int | None) -> int:
+        gone = [place for place, value in self._values.items() if condition(value)][:limit]
+        for place in gone:
+            del self._values[place]
+        return len(gone)

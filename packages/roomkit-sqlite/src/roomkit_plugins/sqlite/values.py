@@ -1,0 +1,114 @@
+"""Values by organization, namespace and key.
+
+A row's `seq` is its revision: every put is a new row in place of the former, and AUTOINCREMENT gives no
+number again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from roomkit.abc.errors import StaleValueError
+from roomkit.models.value import Value, encoded_key
+from roomkit_plugins.sqlite.rows import dump, load, micros
+from roomkit_plugins.sqlite.sql import Row, clamp, one
+
+__all__ = [
+    "PreparedValue",
+    "delete_room_values",
+    "delete_value",
+    "delete_values_of",
+    "get_value",
+    "prepare_value",
+    "purge_values",
+    "put_value",
+]
+
+_WHERE = "organization_id = ? AND namespace = ? AND key = ?"
+_PUT = """
+INSERT OR REPLACE INTO kept_values (organization_id, namespace, key, subject, room_id, expires_at, data)
+VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING seq
+"""
+
+
+class PreparedValue(NamedTuple):
+    """A value with everything encoded."""
+
+    value: Value
+    place: Row
+    rest: Row
+
+
+def prepare_value(value: Value) -> PreparedValue:
+    """Return a value as it is to be kept. Raises ValueError for what JSON cannot carry."""
+    expires = None if value.expires_at is None else micros(value.expires_at)
+    place = _place(value.namespace, value.key, value.organization_id)
+    return PreparedValue(value, place, (value.subject, value.room_id, expires, dump(value)))
+
+
+def _place(namespace: str, key: Sequence[str], organization_id: str | None) -> Row:
+    return (organization_id or "", namespace, encoded_key(key))
+
+
+def get_value(
+    connection: sqlite3.Connection, namespace: str, key: Sequence[str], organization_id: str | None
+) -> Value | None:
+    """Return a value."""
+    place = _place(namespace, key, organization_id)
+    row = one(connection, f"SELECT seq, data FROM kept_values WHERE {_WHERE}", place)
+    return None if row is None else load(Value, row[1]).replace(revision=row[0])
+
+
+def put_value(connection: sqlite3.Connection, prepared: PreparedValue, if_revision: int | None) -> Value:
+    """Put a value in place of the one under its key, if that is of the revision."""
+    value = prepared.value
+    if if_revision is not None:
+        _check(connection, prepared.place, if_revision, value.namespace, value.key)
+    (revision,) = connection.execute(_PUT, (*prepared.place, *prepared.rest)).fetchone()
+    return value.replace(revision=revision)
+
+
+def delete_value(
+    connection: sqlite3.Connection,
+    namespace: str,
+    key: Sequence[str],
+    organization_id: str | None,
+    if_revision: int | None,
+) -> bool:
+    """Remove a value, if it is of the revision; False when there is none."""
+    place = _place(namespace, key, organization_id)
+    if if_revision is not None and one(connection, f"SELECT 1 FROM kept_values WHERE {_WHERE}", place):
+        _check(connection, place, if_revision, namespace, key)
+    return connection.execute(f"DELETE FROM kept_values WHERE {_WHERE}", place).rowcount > 0
+
+
+def _check(
+    connection: sqlite3.Connection, place: Row, if_revision: int, namespace: str, key: Sequence[str]
+) -> None:
+    row = one(connection, f"SELECT seq FROM kept_values WHERE {_WHERE}", place)
+    if (0 if row is None else row[0]) != if_revision:
+        raise StaleValueError.at(namespace, key, if_revision)
+
+
+def delete_room_values(connection: sqlite3.Connection, room_id: str) -> None:
+    """Remove what goes with a room."""
+    connection.execute("DELETE FROM kept_values WHERE room_id = ?", (room_id,))
+
+
+def delete_values_of(connection: sqlite3.Connection, subject: str, organization_id: str | None) -> int:
+    """Remove what is about a person; return how many there were."""
+    return connection.execute(
+        "DELETE FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?)",
+        (subject, organization_id, organization_id),
+    ).rowcount
+
+
+def purge_values(connection: sqlite3.Connection, before: int, limit: int) -> int:
+    """Remove what has expired; return how many there were."""
+    return connection.execute(
+        "DELETE FROM kept_values WHERE seq IN (SELECT seq FROM kept_values WHERE expires_at <= ? "
+        "ORDER BY expires_at LIMIT ?)",
+        (before, clamp(limit)),
+    ).rowcount

@@ -1,0 +1,169 @@
+"""Two workers on one store are one kit to a sender that neither of them knows yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roomkit import RoomKit
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.memory.realtime import InMemoryRealtime
+from roomkit.memory.store import InMemoryStore
+from roomkit.models.base import new_id
+from roomkit.models.content import TextContent, text_of
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.enums import EventType
+from roomkit.plugins import PluginManager
+from roomkit_plugins.postgres import PostgresStore
+from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.testing import RecordingChannel
+
+PLUGINS = PluginManager(entry_points=())
+PLUGINS.scan()
+
+type Workers = tuple[RoomKit, RoomKit]
+
+
+class SharedStore(InMemoryStore):
+    """A store in memory that says that others may see it."""
+
+    @property
+    def is_process_local(self) -> bool:
+        return False
+
+
+def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
+    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
+    store = SharedStore()
+    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
+
+
+def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
+    locks = InMemoryLockManager()
+    path = folder / "rooms.db"
+    return lambda: RoomKit(SQLiteStore(path), lock_manager=locks, single_process=True, plugins=PLUGINS)
+
+
+def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
+    url = dsn()
+    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
+
+
+@pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
+    """Two started workers on one store, with two channels."""
+    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    kits = make(), make()
+    for kit in kits:
+        for name in ("sms", "mms"):
+            kit.register_channel(RecordingChannel(name))
+        await kit.start()
+    yield kits
+    for kit in kits:
+        await kit.close()
+
+
+def said(sender: str, text: str = "hi", *, channel: str = "sms", key: str | None = None) -> InboundMessage:
+    return InboundMessage(
+        channel_id=channel, sender_id=sender, content=TextContent(body=text), idempotency_key=key
+    )
+
+
+async def test_two_first_messages_open_one_room(workers: Workers) -> None:
+    """Though each comes to another worker at the same moment; strangers do not share it."""
+    rooms = set()
+    for number in range(8):
+        pair = await asyncio.gather(
+            *(kit.process_inbound(said(f"+{number}", text)) for kit, text in zip(workers, "ab", strict=True))
+        )
+        opened = {each.event.room_id for each in pair if each.event is not None}
+        assert len(opened) == 1
+        rooms |= opened
+    assert len(rooms) == 8
+    for room_id in rooms:
+        timeline = await workers[0].get_timeline(room_id)
+        texts = [text_of(each.content) for each in timeline if each.type is EventType.MESSAGE]
+        assert sorted(texts) == ["a", "b"]
+
+
+async def test_a_redelivery_to_another_worker_is_one_message(workers: Workers) -> None:
+    """Also while the first is still under way."""
+    for number in range(8):
+        message = said(f"+{number}", key=f"vendor {number}")
+        pair = await asyncio.gather(*(kit.process_inbound(message) for kit in workers))
+        assert sorted(each.duplicate for each in pair) == [False, True]
+        assert len({each.event.id for each in pair if each.event is not None}) == 1
+
+
+async def test_a_redelivery_after_the_room_was_closed_gets_the_first_result(workers: Workers) -> None:
+    """No new room is opened for it; a new message opens one."""
+    first, second = workers
+    one = await first.process_inbound(said("+1", key="bye"))
+    assert one.event is not None
+    await first.close_room(one.event.room_id)
+    again = await second.process_inbound(said("+1", key="bye"))
+    assert (again.duplicate, again.event) == (True, one.event)
+    later = await second.process_inbound(said("+1", key="hello"))
+    assert later.event is not None
+    assert later.event.room_id != one.event.room_id
+    assert len(await first.store.find_rooms()) == 2
+
+
+async def test_equal_keys_of_two_channels_are_two_messages(workers: Workers) -> None:
+    """Vendors count their messages each for itself, also in one room."""
+    first, second = workers
+    await first.create_room("r")
+    for kit, channel in ((first, "sms"), (second, "mms"), (first, "mms")):
+        result = await kit.process_inbound(said("+1", channel, channel=channel, key="1"), room_id="r")
+        assert result.duplicate is (kit is first and channel == "mms")
+    timeline = await first.get_timeline("r")
+    assert [text_of(e.content) for e in timeline if e.type is EventType.MESSAGE] == ["sms", "mms"]
+
+
+async def test_a_claim_outlives_the_worker_that_made_it(workers: Workers) -> None:
+    """Killed before the room was made: the next message makes the room of that id."""
+    first, second = workers
+    claims = first._inbound._claims
+    room_id, _ = await claims.claim(said("+1"), None)
+    result = await second.process_inbound(said("+1"))
+    assert result.event is not None
+    assert result.event.room_id == room_id
+
+
+async def test_a_claim_on_a_room_that_takes_no_messages_is_replaced(workers: Workers) -> None:
+    """Closed, or left by the channel: a new room is opened, by one claim for both workers."""
+    first, second = workers
+    rooms: list[str] = []
+    for end in ("close", "detach", None):
+        pair = await asyncio.gather(*(kit.process_inbound(said("+1", new_id())) for kit in workers))
+        (room_id,) = {each.event.room_id for each in pair if each.event is not None}
+        assert room_id not in rooms
+        rooms.append(room_id)
+        if end == "close":
+            await first.close_room(room_id)
+        elif end == "detach":
+            await second.detach_channel(room_id, "sms")
+
+
+async def test_a_known_sender_costs_no_claim(workers: Workers) -> None:
+    """Nor does a message for a room that is named."""
+    first, second = workers
+    await first.process_inbound(said("+1"))
+    made: list[Any] = []
+    for kit in workers:
+        kit._inbound._claims.claim = lambda *asked: made.append(asked)  # type: ignore[method-assign,assignment]
+    await second.process_inbound(said("+1"))
+    assert made == []
+
+
+async def test_the_claim_of_a_person_is_erased_with_them(workers: Workers) -> None:
+    """Their address is kept nowhere."""
+    first, _ = workers
+    await first.process_inbound(said("+1"))
+    receipt = await first.rights.erase_person(participant_id="+1")
+    assert sum(each.count for each in receipt.erased if each.kind == "value") == 1
+    assert await first.store.delete_values_of("+1") == 0
