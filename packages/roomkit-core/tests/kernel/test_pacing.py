@@ -17,6 +17,7 @@ from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelType, DeliveryState, EphemeralEventType
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
+from roomkit_plugins.testing.mocks.channels import Seen
 
 pytestmark = pytest.mark.virtual_time
 
@@ -385,3 +386,35 @@ async def test_an_announcement_that_makes_no_sense_changes_nothing(bare_stage: A
     await asyncio.sleep(1)
     assert not stage.kit._parts.pacing.lines
     await stage.kit.close()
+
+
+class Deaf(RecordingChannel):
+    """A channel whose first delivery ignores that it is cancelled, until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__("sms")
+        self.ends = asyncio.Event()
+
+    async def deliver(self, event: Any, binding: Any, context: Any) -> ChannelOutput:
+        if not self.attempts:
+            self.attempts.append(Seen(event, binding, context, now()))
+            while not self.ends.is_set():
+                try:
+                    await self.ends.wait()
+                except asyncio.CancelledError:
+                    continue
+        return await super().deliver(event, binding, context)
+
+
+async def test_a_send_that_never_ends_does_not_stop_its_line(stage: Any) -> None:
+    """After a pause sends go out one at a time; one that was abandoned gives its turn back, once."""
+    sms = Deaf()
+    first, second, third = await rooms(stage, sms, 3, retry_policy=RetryPolicy(max_retries=0))
+    stage.kit._parts.pacing.pause("sms", 10)
+    stuck = stage.saying(room=first)
+    await asyncio.sleep(1)
+    await asyncio.gather(stuck, say_in(stage, [second, third]))
+    assert sorted(sms.texts(second) + sms.texts(third)) == ["hello", "hello"]
+    sms.ends.set()
+    await asyncio.sleep(75)
+    assert not stage.kit._parts.pacing.lines

@@ -101,6 +101,7 @@ class Deliverer:
         outcome.provider = channel.provider_name
         error = _late(channel, self._parts.settings.delivery_timeout)
         self._count(error, channel)
+        self._parts.pacing.abandon(job.target.binding)
         return outcome.failed(error_of(error))
 
     async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
@@ -162,7 +163,7 @@ class Deliverer:
             if breaker is not None and not breaker.allow_request():
                 error = _circuit_open(channel, breaker)
                 if turn is not None:
-                    turn.leave(went_well=False)
+                    pacing.leave(turn, binding, went_well=False)
             else:
                 went_well = False
                 outcome.attempts += 1
@@ -192,7 +193,7 @@ class Deliverer:
                 finally:
                     deadline.leave(outer)
                     if turn is not None:
-                        turn.leave(went_well=went_well)
+                        pacing.leave(turn, binding, went_well=went_well)
                 self._count(error, channel)
                 if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
                     before = others_sent

@@ -40,6 +40,7 @@ class Pacing:
         self._limiter = limiter
         self.lines: dict[str, Line] = {}  # bound: keys with waiting deliveries or a recent pause
         """While there are any, every delivery has to `enter`; else only those with a limit."""
+        self._out: dict[tuple[str, str], Turn] = {}  # bound: the lanes
         self.waiting: set[tuple[str, str]] = set()  # bound: the lanes
         """The lanes, by room and channel, whose next delivery waits: for its pace, or to be retried."""
         self.on_paused: Callable[[str, float], None] | None = None
@@ -48,16 +49,32 @@ class Pacing:
     async def enter(
         self, channel: Channel, binding: ChannelBinding, event: RoomEvent, before: Turn | None
     ) -> Turn | None:
-        """Wait until the delivery may go out; return its turn, to `leave` when the send has ended.
+        """Wait until the delivery may go out; return its turn. Call `leave` when the send has ended.
 
         `before` is the turn of the attempt before: a delivery keeps its place over its attempts.
         """
         to = (binding.room_id, binding.channel_id)
         self.waiting.add(to)
         try:
-            return await self._turn_of(to, channel, binding, event, before)
+            turn = await self._turn_of(to, channel, binding, event, before)
         finally:
             self.waiting.discard(to)
+        if turn is not None:
+            self._out[to] = turn
+        return turn
+
+    def leave(self, turn: Turn, binding: ChannelBinding, *, went_well: bool) -> None:
+        """Note the end of a send; that of one that was abandoned before does not count again."""
+        to = (binding.room_id, binding.channel_id)
+        if self._out.get(to) is turn:
+            del self._out[to]
+            turn.line.leave(went_well=went_well)
+
+    def abandon(self, binding: ChannelBinding) -> None:
+        """Note that the send to a binding will not end: its turn is free."""
+        turn = self._out.get((binding.room_id, binding.channel_id))
+        if turn is not None:
+            self.leave(turn, binding, went_well=False)
 
     async def sit_out(self, binding: ChannelBinding, seconds: float) -> None:
         """Wait between two attempts of a delivery."""
@@ -121,10 +138,6 @@ class Turn:
         self.line = line
         self.number = number
         self.ready: asyncio.Future[None] | None = None
-
-    def leave(self, *, went_well: bool) -> None:
-        """Note the end of the send that it was waited for."""
-        self.line.leave(went_well=went_well)
 
 
 class Line:
