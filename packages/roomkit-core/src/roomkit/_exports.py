@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
+    from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.email import EmailProvider as EmailProvider
@@ -834,6 +835,7 @@ HOMES = {
     "setup_delegation": "roomkit_plugins.agents",
     "setup_handoff": "roomkit_plugins.agents",
     "text_of": "roomkit.models.content",
+    "text_stream_of": "roomkit.abc.channel",
     "utcnow": "roomkit.models.base",
     "violations": "roomkit_plugins.testing",
 }

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 def opened() -> CircuitBreaker:
-    breaker = CircuitBreaker(threshold=2, cooldown=60)
+    breaker = CircuitBreaker(failure_threshold=2, recovery_timeout=60)
     breaker.record_failure()
     assert breaker.record_failure()
     return breaker
@@ -20,7 +20,7 @@ def opened() -> CircuitBreaker:
 
 async def test_it_opens_after_failures_in_a_row() -> None:
     """A success in between begins the count anew."""
-    breaker = CircuitBreaker(threshold=3)
+    breaker = CircuitBreaker(failure_threshold=3)
     for _ in range(5):
         assert not breaker.record_failure()
         assert not breaker.record_failure()

@@ -93,12 +93,14 @@ class TestCreating:
         contexts: list[Any] = []
 
         async def observer(event: RoomEvent, context: Any) -> None:
-            contexts.append((event.content.code, event.source.channel_id, context.room.id))  # type: ignore[union-attr]
+            content = event.content
+            assert isinstance(content, SystemContent)
+            contexts.append((content.code, content.data, event.source.channel_id, context.room.id))
 
         stage.kit.hook(HookTrigger.ON_ROOM_CREATED)(observer)
         await stage.kit.create_room("r2")
 
-        assert contexts == [("room_created", "system", "r2")]
+        assert contexts == [("room_created", {"room_id": "r2"}, "system", "r2")]
         assert [event.room_id for event in stage.told if event.type == "room_created"] == ["r1", "r2"]
 
     async def test_an_observer_may_furnish_the_room(self, stage: Any) -> None:

@@ -230,6 +230,30 @@ class TestTheWhole:
         assert bob.texts() == ["hello", "One. Two. "]
         assert bob.streams == []
 
+    async def test_a_binding_may_want_judged_answers_alone(self, stage):
+        """The others see them grow; with no gate there is nothing to judge."""
+        await stage.socket("alice")
+        bob = await stage.socket("bob", streaming=True, judge_streams=True)
+        carol = await stage.socket("carol", streaming=True)
+        await stage.join(Speaker("bot", ["One. ", "Two. "], streaming=True))
+        await stage.say()
+        assert (len(bob.streams), len(carol.streams)) == (1, 1)
+        stage.kit.hook(BEFORE)(on_answers(blocking("x")))
+        await stage.say()
+        assert (len(bob.streams), len(carol.streams)) == (1, 2)
+        assert bob.texts() == carol.texts() == ["hello", "One. Two. "] * 2
+
+    async def test_an_agents_answers_may_be_held_until_they_are_judged(self, stage):
+        """By its own binding: nobody sees them before."""
+        await stage.socket("alice")
+        bob = await stage.socket("bob", streaming=True)
+        stage.kit.hook(BEFORE)(on_answers(blocking("Dr. Smith")))
+        await stage.join(Speaker("bot", ["Dr. ", "Smith"], streaming=True), judge_streams=True)
+        await stage.say()
+        assert bob.streams == []
+        assert bob.texts() == ["hello"]
+        assert await stage.refused() == [("gate", "phrase")]
+
     async def test_the_whole_is_a_choice_of_broadcast_gates_alone(self, stage):
         """On other triggers nothing streams."""
         with pytest.raises(HookRegistrationError, match="streams='whole' is for BEFORE_BROADCAST"):

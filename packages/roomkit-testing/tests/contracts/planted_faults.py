@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from planting import planted
 
+from roomkit.abc.channel import TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
 from roomkit.memory.locks import InMemoryLockManager
@@ -269,6 +270,15 @@ class Channel(RecordingChannel):
 class DropsThreads(Channel):
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         return await super().handle_inbound(message.replace(thread_id=None), context)
+
+
+@planted(ChannelContract, "test_a_stream_may_be_plain_strings")
+class NeedsTheKitsStreams(Channel):
+    async def deliver_stream(
+        self, text_stream: TextStream, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        self.last_stream = text_stream.id
+        return await super().deliver_stream(text_stream, event, binding, context)
 
 
 @planted(ChannelContract, "test_deliveries_to_many_rooms_run_at_once")

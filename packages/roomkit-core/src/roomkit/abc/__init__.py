@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
+    from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.email import EmailProvider as EmailProvider
@@ -184,5 +185,6 @@ else:
             "get_logger",
             "pause_before",
             "retry_with_backoff",
+            "text_stream_of",
         ],
     )

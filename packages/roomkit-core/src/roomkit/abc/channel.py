@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.trace import ProtocolTrace
 
-__all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream"]
+__all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream", "text_stream_of"]
 
 _log = get_logger("roomkit.channel")
 
@@ -49,6 +49,30 @@ class TextStream(ABC):
 
         The last step waits until the committed event's turn has come in the recipient's order.
         """
+
+
+class _Pieces(TextStream):
+    """A plain iterator of strings as a stream; the event is made of its text when it has ended."""
+
+    def __init__(self, pieces: AsyncIterator[str], event: RoomEvent) -> None:
+        self.id = event.id
+        self._pieces = pieces
+        self._planned = event
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        said: list[str] = []  # bound: one answer
+        async for piece in self._pieces:
+            said.append(piece)
+            yield piece
+        self.event = self._planned.replace(content=TextContent(body="".join(said)))
+
+
+def text_stream_of(stream: TextStream | AsyncIterator[str], event: RoomEvent) -> TextStream:
+    """Return what `deliver_stream` was given as a TextStream; programs may hand it plain strings.
+
+    For an iterator of strings, `event` with all of its text is the committed event.
+    """
+    return stream if isinstance(stream, TextStream) else _Pieces(stream, event)
 
 
 _TEXT_ONLY = ChannelCapabilities()
@@ -198,10 +222,12 @@ class Channel(ABC):
         """Show an answer while it is generated.
 
         `event` has the id, source and visibility of the event to come, and no text yet. Runs beside
-        the other deliveries to the binding; the end of `text_stream` waits for its turn among them.
+        the other deliveries to the binding; the end of `text_stream` waits for its turn among them. The
+        kit hands over a TextStream, programs perhaps an iterator of strings: see `text_stream_of`.
         """
-        text = "".join([piece async for piece in text_stream])
-        final = text_stream.event or event.replace(content=TextContent(body=text))
+        stream = text_stream_of(text_stream, event)
+        text = "".join([piece async for piece in stream])
+        final = stream.event or event.replace(content=TextContent(body=text))
         return await self.deliver(final, binding, context)
 
     async def connect_session(self, session: Any, room_id: str, binding: ChannelBinding) -> None:

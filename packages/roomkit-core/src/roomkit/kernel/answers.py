@@ -269,9 +269,13 @@ class _StreamedTurn:
         hooks = self._parts.hooks.select(
             HookTrigger.BEFORE_BROADCAST, self._event.room_id, self._event.source
         )
+        if hooks and self._binding.judge_streams:
+            return
         for hook in hooks:
             if hook.streams == "whole":
                 return
+        if hooks:
+            targets = [target for target in targets if not target.binding.judge_streams]
         self._hooks = hooks
         for target in targets:
             self._recipients[target.binding.channel_id] = self._show_to(target)

@@ -8,7 +8,7 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Opens after `threshold` provider failures in a row, for `cooldown` seconds.
+    """Opens after `failure_threshold` provider failures in a row, for `recovery_timeout` seconds.
 
     Then one probe is let through; its success closes the breaker, its failure opens it again. A
     probe that ends without a verdict (it was cancelled) must call `record_abandoned`.
@@ -16,9 +16,9 @@ class CircuitBreaker:
 
     __slots__ = ("_cooldown", "_failures", "_opened_at", "_probing", "_threshold")
 
-    def __init__(self, threshold: int = 5, cooldown: float = 60.0) -> None:
-        self._threshold = threshold
-        self._cooldown = cooldown
+    def __init__(self, failure_threshold: int = 5, recovery_timeout: float = 60.0) -> None:
+        self._threshold = failure_threshold
+        self._cooldown = recovery_timeout
         self._failures = 0
         self._opened_at: float | None = None
         self._probing = False

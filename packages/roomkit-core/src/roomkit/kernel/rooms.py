@@ -24,6 +24,7 @@ from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding
+from roomkit.models.content import SystemContent
 from roomkit.models.duration import length_in_seconds
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
@@ -127,7 +128,11 @@ class Rooms:
         if self._parts.hooks.has_hooks(HookTrigger.ON_ROOM_CREATED, room.id):
             await self._observe(
                 HookTrigger.ON_ROOM_CREATED,
-                note(room.id, EventType.SYSTEM, "room_created", "the room was created"),
+                note(room.id, EventType.SYSTEM, "room_created", "the room was created").replace(
+                    content=SystemContent(
+                        body="the room was created", code="room_created", data={"room_id": room.id}
+                    )
+                ),
             )
         return room
 

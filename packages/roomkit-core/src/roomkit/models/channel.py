@@ -107,7 +107,9 @@ class ChannelBinding(Record):
     `access` and `muted` gate what the channel may add (`can_write`); `access` and `direction`
     what it receives (`can_read`): an INBOUND binding only brings events in. `visibility` caps who
     sees what the channel says. The recipient's address is in `metadata`, under the channel's
-    recipient key. `double_text` and `fold_seconds` apply to intelligences.
+    recipient key. `double_text` and `fold_seconds` apply to intelligences. With `judge_streams`, the binding
+    is shown no answer before gates have judged the whole of it; on an intelligence's own binding, nobody is
+    shown its answers before.
 
     `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
     room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
@@ -132,6 +134,7 @@ class ChannelBinding(Record):
     length_policy: LengthPolicy = LengthPolicy.SPLIT
     double_text: DoubleText = DoubleText.QUEUE
     fold_seconds: float = Field(default=0.5, gt=0, le=60)
+    judge_streams: bool = False
     metadata: Json = EMPTY
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.channel import Channel, TextStream
+from roomkit.abc.channel import Channel, TextStream, text_stream_of
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, RoomKitError
 from roomkit.abc.log import get_logger
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
@@ -588,6 +588,7 @@ class WebSocketChannel(Channel):
         get the committed event alone. It grows on the connections of other workers too, in larger
         pieces; a piece that is lost on the way is made up for within seconds, and by the event.
         """
+        text_stream = text_stream_of(text_stream, event)
         room_id, stream_id = binding.room_id, text_stream.id
         live = LiveAnswer(StreamStart(room_id, stream_id, event.source, stream_id), event.visibility)
         self._live.add(live)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -215,6 +215,23 @@ class ChannelContract(ContractSuite):
         async with asyncio.timeout(PATIENCE):
             outputs = await asyncio.gather(*(self.deliver(channel, self.bound(channel)) for _ in range(20)))
         assert len(outputs) == 20
+
+    async def test_a_stream_may_be_plain_strings(self, channel: Channel) -> None:
+        """`deliver_stream` takes an iterator of strings, as it takes the kit's streams."""
+
+        async def pieces() -> AsyncIterator[str]:
+            yield "Hello, "
+            yield "world"
+
+        bound = self.bound(channel)
+        async with asyncio.timeout(PATIENCE):
+            output = await channel.deliver_stream(
+                pieces(),  # type: ignore[arg-type]  # as programs of the seed's time call it
+                event(bound.room_id),
+                bound,
+                self._context(channel),
+            )
+        assert isinstance(output, ChannelOutput)
 
     async def test_being_shown_an_event_is_answered_or_noticed(self, channel: Channel) -> None:
         """`on_event` returns an output; a transport says nothing."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
-from roomkit.abc.channel import Channel, TextStream
+from roomkit.abc.channel import Channel, TextStream, text_stream_of
 from roomkit.models.ai import StreamEvent
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -95,6 +95,7 @@ class RecordingChannel(Channel):
         self, text_stream: TextStream, event: RoomEvent, binding: ChannelBinding, context: RoomContext
     ) -> ChannelOutput:
         """Record the pieces as they come, and the committed event at the end."""
+        text_stream = text_stream_of(text_stream, event)
         pieces: list[str] = []  # bound: one answer
         self.streams.append(pieces)
         async for piece in text_stream:
