@@ -383,3 +383,20 @@ async def test_nothing_is_left_idle_in_a_transaction(store: PostgresStore, room:
         "AND backend_type = 'client backend'",
     )
     assert {row["state"] for row in states} == {"idle"}
+
+
+@pytest.mark.virtual_time(io_patience=0.3)
+async def test_connections_that_go_silent_are_replaced_after_one_time_out(
+    dsn: str, stores: StoreMaker
+) -> None:
+    """One call waits for `command_timeout`; the next has a connection that works."""
+    async with CutProxy(dsn) as proxy:
+        store = await stores(proxy.url, command_timeout=10.0).open()
+        await asyncio.gather(*(store.create_room(Room(id=str(number))) for number in range(8)))
+        proxy.silence()
+        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+            await store.list_rooms()
+        began = asyncio.get_running_loop().time()
+        assert len(await store.list_rooms()) == 8
+        assert asyncio.get_running_loop().time() - began < 10
+        await store.close()

@@ -137,14 +137,17 @@ class Database:
         connection: Connection = pool.idle()
         if connection is None:
             connection = await self._patiently(partial(self._acquire, pool, deadline), deadline)
+        give_back = pool.release
         try:
             yield connection
         except FAILURES as error:
-            if _is_broken(error):
+            if isinstance(error, TimeoutError):
+                give_back = pool.abandon
+            elif _is_broken(error):
                 connection.terminate()  # the driver does not always know yet
             raise
         finally:
-            pool.release(connection)
+            give_back(connection)
 
     async def _acquire(self, pool: Pool, deadline: float) -> Connection:
         try:

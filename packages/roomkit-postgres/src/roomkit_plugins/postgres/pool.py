@@ -14,13 +14,15 @@ __all__ = ["Connection", "Pool"]
 type Connection = Any  # asyncpg.Connection: the driver has no types
 
 _IDLE = 300.0
+_CANCELLING = 1.0
+"""Seconds in which the driver can ask the server to cancel a statement that took too long."""
 
 
 class Pool:
     """Makes connections when they are needed, up to `most`, and lends the last used first.
 
-    Who waits is served in order. A connection that broke is forgotten; one that nobody needed for five
-    minutes is closed, but for `least`.
+    Who waits is served in order. A connection that broke or did not answer is forgotten; one that nobody
+    needed for five minutes is closed, but for `least`.
 
     The driver's own pool washes a connection after each use, and starts a task to take it back; that costs
     as much as a small query. Nothing here changes a session, so there is nothing to wash off.
@@ -34,6 +36,7 @@ class Pool:
         self._idle: deque[tuple[Connection, float]] = deque()  # bound: most
         # A waiter gets a connection, or None: then it may make one.
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()  # bound: the callers of acquire()
+        self._late: set[Connection] = set()  # bound: the statements that timed out within _CANCELLING
         self._is_closed = False
 
     @property
@@ -90,6 +93,20 @@ class Pool:
                 self._idle.popleft()[0].terminate()
                 self._count -= 1
 
+    def abandon(self, connection: Connection) -> None:
+        """Take back a connection that did not answer in time, and lend it no more.
+
+        Its link may have gone silent, and with it those of the connections that are idle.
+        """
+        self._give_up_one()
+        self.forget()
+        self._late.add(connection)
+        asyncio.get_running_loop().call_later(_CANCELLING, self._end, connection)
+
+    def _end(self, connection: Connection) -> None:
+        self._late.discard(connection)
+        connection.terminate()
+
     def _serve(self, connection: Connection | None) -> bool:
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -111,6 +128,8 @@ class Pool:
     async def close(self, timeout: float) -> None:
         """Close all connections in good order; one that is still in use is closed when it comes back."""
         self._is_closed = True
+        for connection in tuple(self._late):
+            self._end(connection)
         while self._idle:
             connection, _ = self._idle.pop()
             self._count -= 1
