@@ -50,7 +50,8 @@ async def main() -> None:
             connection_id="alice's socket",
             content=TextContent(body="Can somebody note that the order is late?"),
         )
-        await kit.process_inbound(message, room_id="orders")  # returns when everything has settled
+        # Returns when everything has settled. An open socket makes no room: one that is gone stays gone.
+        await kit.process_inbound(message, room_id="orders", make_room=False)
         print("\n".join(sorted(seen, key=lambda line: line.partition("'")[0])))
 
 
