@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.content import DeleteContent, EditContent, TextContent, text_of
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import (
     Access,
     ChannelDirection,
+    ChannelType,
     DeleteType,
     EventStatus,
     EventType,
     ParticipantRole,
     ParticipantStatus,
 )
-from roomkit_plugins.testing import run_virtual
+from roomkit_plugins.testing import RecordingChannel, run_virtual
 
 pytestmark = pytest.mark.virtual_time
 
@@ -296,3 +298,37 @@ class TestAuthority:
             await stage.kit.close()
 
         run_virtual(scene())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        (ChannelType.SMS, ChannelType.WEBSOCKET, False),
+        (ChannelType.EMAIL, ChannelType.TELEGRAM, False),
+        (ChannelType.SMS, ChannelType.RCS, True),
+        (ChannelType.WHATSAPP, ChannelType.SMS, True),
+        (ChannelType.WEBSOCKET, ChannelType.WEBSOCKET, True),
+    ],
+)
+async def test_a_name_is_one_person_where_addresses_are_of_one_kind(staging, first, second, is_one):
+    """A web user named like a telephone number may not touch what the number wrote, as owner neither."""
+    async with staging() as stage:
+        for name, kind in (("one", first), ("two", second)):
+            await stage.join(RecordingChannel(name, channel_type=kind))
+
+        async def say(channel, content, kind=EventType.MESSAGE):
+            return await stage.kit.process_inbound(
+                InboundMessage(channel_id=channel, sender_id="+1", content=content, event_type=kind),
+                room_id="r1",
+            )
+
+        said = (await say("one", TextContent(body="I owe you 5"))).event
+        await say("two", TextContent(body="hello"))
+        edit = EditContent(target_event_id=said.id, new_content=TextContent(body="I owe you 5000"))
+        edited = await say("two", edit, EventType.EDIT)
+        assert edited.blocked is not is_one
+        assert edited.reason == (None if is_one else "not_original_author")
+        (person,) = await stage.kit.list_participants("r1")
+        assert ("two" in person.connected_via) is is_one
+        own = EditContent(target_event_id=said.id, new_content=TextContent(body="I owe you 6"))
+        assert not (await say("one", own, EventType.EDIT)).blocked

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import (
     ChannelCategory,
+    ChannelType,
     DeleteType,
     EventStatus,
     EventType,
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["amends", "may_amend", "may_speak", "may_write", "newcomer"]
 
+_ADDRESS_TYPES = {
+    ChannelType.SMS: "phone",
+    ChannelType.MMS: "phone",
+    ChannelType.RCS: "phone",
+    ChannelType.WHATSAPP: "phone",
+    ChannelType.WHATSAPP_PERSONAL: "phone",
+    ChannelType.VOICE: "phone",
+}
+"""What kind of addresses a channel type has, where several types share one."""
 _AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
 
 
@@ -79,7 +89,11 @@ def may_amend(record: RoomRecord, event: RoomEvent, target: RoomEvent | None) ->
             return "not_authorized"
         if content.delete_type is DeleteType.ADMIN:
             person = record.participants.get(source.participant_id or "")
-            owner = person is not None and person.role is ParticipantRole.OWNER
+            owner = (
+                person is not None
+                and person.role is ParticipantRole.OWNER
+                and _is_reached_by(record, person, source.channel_id)
+            )
             return None if owner else "not_authorized"
     return _is_author(record, event, target)
 
@@ -93,7 +107,30 @@ def _is_author(record: RoomRecord, event: RoomEvent, target: RoomEvent) -> str |
         return "identity_required_for_edit"
     if source.participant_id != target.source.participant_id:
         return "not_original_author"
-    return None
+    person = record.participants.get(source.participant_id)
+    ways = (source.channel_id, target.source.channel_id)
+    if ways[0] == ways[1] or _address_type(record, ways[0]) == _address_type(record, ways[1]):
+        return None
+    # The same name on channels of two kinds is two people, until something but the name joins them.
+    joined = person is not None and all(_is_reached_by(record, person, way) for way in ways)
+    return None if joined else "not_original_author"
+
+
+def _is_reached_by(record: RoomRecord, person: Participant, channel_id: str) -> bool:
+    """Whether the channel, or one with the same kind of addresses, is one of the person's."""
+    known = person.connected_via or (person.channel_id,)
+    if channel_id in known:
+        return True
+    kind = _address_type(record, channel_id)
+    return any(_address_type(record, each) == kind for each in known if each in record.bindings)
+
+
+def _address_type(record: RoomRecord, channel_id: str) -> str:
+    """Return the kind of addresses that a channel's senders have; equal ones of one kind are one person."""
+    binding = record.bindings.get(channel_id)
+    if binding is None:
+        return f"channel {channel_id}"
+    return _ADDRESS_TYPES.get(binding.channel_type, str(binding.channel_type))
 
 
 def newcomer(
@@ -122,4 +159,6 @@ def newcomer(
     known = person.connected_via or (person.channel_id,)
     if source.channel_id in known:
         return person.replace(connected_via=known)
+    if not _is_reached_by(record, person, source.channel_id):
+        return None  # a namesake: an address of another kind that no identity has joined to the person
     return person.replace(connected_via=(*known, source.channel_id))
