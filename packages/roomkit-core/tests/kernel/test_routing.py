@@ -169,3 +169,30 @@ async def test_another_router_sees_the_whole_message(staging: Any) -> None:
 
         assert asked == messages
         assert [result.event.room_id for result in results] == ["t0", "t1", "t0", "t1"]
+
+
+async def test_a_router_of_the_seed_era_is_asked_as_it_was_written(staging: Any) -> None:
+    """It knows nothing of messages; ours is given them all the same."""
+
+    class Seed:
+        async def route(
+            self, channel_id: Any, channel_type: Any, participant_id: Any = None, channel_data: Any = None
+        ) -> Any:
+            return f"{channel_id} {channel_type} {participant_id} {channel_data}"
+
+    async with staging(inbound_router=Seed()) as stage:
+        stage.kit.register_channel(RecordingChannel("mail"))
+        message = InboundMessage(channel_id="mail", sender_id="a@b", content=TextContent(body="x"))
+        result = await stage.kit.process_inbound(message)
+        assert result.event.room_id == "mail websocket a@b None"
+
+
+async def test_an_ambiguous_route_is_logged_once_a_channel(staging: Any, caplog: Any) -> None:
+    """Whoever reads the log learns why strangers get rooms of their own."""
+    async with staging() as stage:
+        stage.kit.register_channel(RecordingChannel("sms"))
+        for number in range(3):
+            message = InboundMessage(channel_id="sms", sender_id=f"+{number}", content=TextContent(body="x"))
+            await stage.kit.process_inbound(message)
+    assert [each.message for each in caplog.records if "routing_ambiguous" in each.message] != []
+    assert sum("routing_ambiguous" in each.message for each in caplog.records) == 1

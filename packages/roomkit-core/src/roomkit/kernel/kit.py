@@ -46,7 +46,7 @@ from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
 from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
-from roomkit.kernel.routing import DefaultInboundRoomRouter
+from roomkit.kernel.routing import DefaultInboundRoomRouter, adapted
 from roomkit.kernel.scope import inside, working_for
 from roomkit.kernel.services import KitServices
 from roomkit.kernel.settling import Settling
@@ -246,7 +246,7 @@ class RoomKit:
             self._writer,
             self._settling,
             self._signals,
-            inbound_router or DefaultInboundRoomRouter(store),
+            DefaultInboundRoomRouter(store) if inbound_router is None else adapted(inbound_router),
             self._desk,
         )
         self._sources = Sources(parts, self.process_inbound)

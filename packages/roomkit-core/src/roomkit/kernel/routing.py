@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, override
 
+from roomkit.abc.log import get_logger
 from roomkit.abc.router import InboundRoomRouter
 
 if TYPE_CHECKING:
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ChannelType
 
-__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter"]
+__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter", "SeedRouter", "adapted"]
+
+_log = get_logger("roomkit.routing")
 
 
 class DefaultInboundRoomRouter(InboundRoomRouter):
@@ -28,6 +32,7 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
     def __init__(self, store: ConversationStore, *, organization_id: str | None = None) -> None:
         self._store = store
         self._organization_id = organization_id
+        self._warned: set[str] = set()  # bound: the channels
 
     def within(self, organization_id: str) -> DefaultInboundRoomRouter:
         """Return a router that finds rooms of one organization alone."""
@@ -55,6 +60,13 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
             record = await self._store.load(rooms[0])
             if record is not None and _is_free(record, channel_id, participant_id):
                 return rooms[0]
+        if rooms and channel_id not in self._warned:
+            self._warned.add(channel_id)
+            _log.warning(
+                "channel %s is attached to rooms of other senders, so each stranger's message opens a room: "
+                "name the room where it is known; this is logged once a channel, see routing_ambiguous",
+                channel_id,
+            )
         return None
 
 
@@ -80,6 +92,31 @@ class OrganizationRouter(InboundRoomRouter):
             return None
         room = await self._store.get_room(room_id, organization_id=self._organization_id)
         return None if room is None else room_id
+
+
+class SeedRouter(InboundRoomRouter):
+    """Asks a router that was written for `route(channel_id, channel_type, participant_id, channel_data)`."""
+
+    def __init__(self, router: InboundRoomRouter) -> None:
+        self._router = router
+
+    @override
+    async def route(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        participant_id: str | None = None,
+        *,
+        message: InboundMessage | None = None,
+    ) -> str | None:
+        return await self._router.route(channel_id, channel_type, participant_id)
+
+
+def adapted(router: InboundRoomRouter) -> InboundRoomRouter:
+    """Return a router that takes the message, whatever signature the given one has."""
+    parameters = inspect.signature(router.route).parameters.values()
+    takes_message = any(each.name == "message" or each.kind is each.VAR_KEYWORD for each in parameters)
+    return router if takes_message else SeedRouter(router)
 
 
 def _is_free(record: RoomRecord, channel_id: str, sender_id: str | None) -> bool:
