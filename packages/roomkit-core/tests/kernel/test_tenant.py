@@ -18,6 +18,7 @@ from roomkit.abc.errors import (
     KitClosedError,
     RoomNotFoundError,
 )
+from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.abc.store import ConversationStore
 from roomkit.kernel.tenant import Tenant
@@ -323,3 +324,27 @@ async def test_an_organization_has_a_name(stage: Any) -> None:
     assert await stage.kit.for_organization("new").find_rooms() == []
     with pytest.raises(RoomNotFoundError, match="'r1'"):
         await stage.kit.for_organization("new").get_room("r1")
+
+
+async def test_a_resolver_is_told_the_organization_and_believed_only_about_it(
+    store: ConversationStore, staging: Staging
+) -> None:
+    """Also for the first message, which has no room yet; another organization's person is refused."""
+    from roomkit.models import IdentificationStatus, Identity, IdentityResult
+
+    asked: list[str | None] = []
+
+    class AcmesAlways(IdentityResolver):
+        async def resolve(self, message: Any, context: Any) -> IdentityResult:
+            asked.append(context.room.organization_id)
+            person = Identity(id="ann@acme", display_name="Ann", organization_id="acme")
+            return IdentityResult(status=IdentificationStatus.IDENTIFIED, identity=person)
+
+    async with staging(store=store, single_process=True, identity_resolver=AcmesAlways()) as stage:
+        await stage.socket("web")
+        people = []
+        for name in ("globex", "acme"):
+            said = (await stage.kit.for_organization(name).process_inbound(message("hello"))).event
+            people.append(said.source.participant_id)
+        assert asked == ["globex", "acme"]
+        assert people[0] != "ann@acme" == people[1]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import HookRegistrationError
+from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.supervisor import Overdue
 from roomkit.models.enums import (
@@ -151,6 +151,7 @@ class IdentityDesk:
                 seconds,
             )
             # A wrong answer raises AttributeError here, and is reported as any failure is.
+            _check_organization(result.identity, context.room.organization_id)
             return result.replace(
                 address=result.address or message.sender_id,
                 channel_type=result.channel_type or event.source.channel_type,
@@ -265,6 +266,15 @@ class IdentityDesk:
             identification=IdentificationStatus.PENDING,
         )
         return Verdict(_said_by(event, participant_id), participant=person)
+
+
+def _check_organization(identity: Identity | None, organization_id: str | None) -> None:
+    """Raise InvalidInputError for a person of another organization than the room's."""
+    if identity is not None and identity.organization_id not in (None, organization_id):
+        raise InvalidInputError(
+            f"the resolver gave identity {identity.id!r} of another organization than the room's: "
+            "look people up with context.room.organization_id"
+        )
 
 
 def joined_code(person: Participant) -> str:
