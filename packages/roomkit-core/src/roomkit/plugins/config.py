@@ -75,6 +75,9 @@ class KitOptions(_Plan):
     delivery_timeout: Seconds | None = Field(None, description="Deadline of one attempt of a delivery.")
     agent_timeout: Seconds | None = Field(None, description="Deadline of one turn of an agent.")
     close_timeout: Seconds | None = Field(None, description="Deadline of closing the kit.")
+    abandon_after: Seconds | None = Field(
+        None, description="Seconds after its cancellation when code that has not ended is abandoned."
+    )
     sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
     lease_seconds: Seconds | None = Field(None, description="When a killed worker's work is taken over.")
     retention: Length | None = Field(None, description='How long events are kept: seconds, or "180d".')
