@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -174,3 +175,14 @@ def test_an_error_inside_a_stream_is_classified() -> None:
         list(MessageStream(ToolNames(128)).feed(json.dumps(event)))
     assert caught.value.error_code is ErrorCode.OVERLOADED
     assert caught.value.retryable
+
+
+def test_a_call_without_end_is_ended() -> None:
+    """Before it takes all the memory there is, and with what is wrong."""
+    stream = MessageStream(ToolNames(128))
+    block = {"type": "tool_use", "id": "t", "name": "now", "input": {}}
+    list(stream.feed(json.dumps({"type": "content_block_start", "index": 0, "content_block": block})))
+    delta = {"type": "input_json_delta", "partial_json": "a" * 1_000_000}
+    event = json.dumps({"type": "content_block_delta", "index": 0, "delta": delta})
+    with pytest.raises(ProviderError, match="more than 8388608 characters"):
+        list(chain.from_iterable(map(stream.feed, [event] * 10)))

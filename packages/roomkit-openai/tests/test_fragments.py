@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from roomkit_plugins.openai.fragments import Fragments
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 
 
-def put_together(pieces: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def put_together(pieces: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     calls = Fragments()
     for piece in pieces:
         calls.add(**{"index": None, "identity": "", "name": "", "arguments": "", **piece})
@@ -104,3 +106,11 @@ def test_fragments_belong_together_by_id_or_index(
 def test_known_dialects(pieces: list[dict[str, Any]], calls: list[tuple[str, str]]) -> None:
     """A call that is said twice under one id is not run twice."""
     assert put_together(pieces) == calls
+
+
+@pytest.mark.parametrize("piece", ["", "a" * 100_000])
+def test_calls_without_end_are_ended(piece: str) -> None:
+    """Also when their fragments are empty, and with what is wrong."""
+    pieces = itertools.repeat({"index": 0, "arguments": piece}, 100_000)
+    with pytest.raises(ValueError, match="its tool calls have more than 8388608 characters"):
+        put_together(pieces)

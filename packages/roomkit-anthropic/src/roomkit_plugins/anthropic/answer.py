@@ -27,6 +27,8 @@ from roomkit_plugins.anthropic.errors import ORIGIN, api_error
 
 __all__ = ["MessageStream", "whole"]
 
+_LONGEST = 8 * 1024 * 1024
+"""Characters that all tool calls of one message may have; each fragment counts as a hundred more."""
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -55,6 +57,7 @@ class MessageStream(JSONReader):
         self._usage: dict[str, Any] = {}
         self._open: dict[int, tuple[dict[str, Any], list[str]]] = {}  # bound: one message
         self._opened = -1
+        self._size = 0
         self._called = False
 
     def whole(self, body: bytes) -> Iterator[StreamEvent]:
@@ -163,6 +166,9 @@ class MessageStream(JSONReader):
                 pieces.append(self.optional_text(delta.get("signature"), "'signature'"))
             case "input_json_delta":
                 pieces.append(self.optional_text(delta.get("partial_json"), "'partial_json'"))
+                self._size += len(pieces[-1]) + 100
+                if self._size > _LONGEST:
+                    raise self.origin.bad_response(f"its tool calls have more than {_LONGEST} characters")
 
     def _stop(self, index: int) -> Iterator[StreamEvent]:
         if index not in self._open:

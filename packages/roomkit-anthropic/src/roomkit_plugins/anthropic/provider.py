@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.wire.connection import plain_headers
+from roomkit.wire.connection import check_base_url, plain_headers
 from roomkit.wire.halves import Halves
 from roomkit.wire.left_out import LeftOut
 from roomkit.wire.origin import Origin
@@ -147,6 +148,12 @@ class AnthropicAIProvider(AIProvider):
         with needed("anthropic", by="AnthropicAIProvider", distribution="roomkit-anthropic"):
             import anthropic
         config = self._config
+        try:
+            check_base_url(os.environ.get("ANTHROPIC_BASE_URL"))
+        except ValueError as error:
+            raise ProviderError(
+                f"ANTHROPIC_BASE_URL: {error}", error_code=ErrorCode.INVALID_REQUEST, provider=self.name
+            ) from None
         headers: dict[str, Any] = {
             **plain_headers(config.extra_headers),
             "anthropic-version": config.api_version,

@@ -72,8 +72,8 @@ class AIToolCallPart(Record):
     """A tool call the model made; `metadata` is opaque vendor data to send back unchanged."""
 
     type: Literal["tool_call"] = "tool_call"
-    id: str
-    name: str
+    id: Text
+    name: Text
     arguments: Json = EMPTY
     metadata: Json = EMPTY
 
@@ -82,8 +82,8 @@ class AIToolResultPart(Record):
     """What a tool answered to the call `tool_call_id`."""
 
     type: Literal["tool_result"] = "tool_result"
-    tool_call_id: str
-    name: str
+    tool_call_id: Text
+    name: Text
     result: Text
     is_error: bool = False
 
@@ -95,7 +95,7 @@ class AIThinkingPart(Record):
     """
 
     type: Literal["thinking"] = "thinking"
-    thinking: str
+    thinking: Text
     signature: str | None = None
     redacted_data: str | None = None
 
@@ -119,7 +119,7 @@ class AITool(Record):
     """A tool the model may call; `parameters` is a JSON Schema of type object."""
 
     name: str = Field(min_length=1)
-    description: str = ""
+    description: Text = ""
     parameters: Json = EMPTY
 
 
@@ -130,8 +130,8 @@ class AIToolCall(Record):
     `arguments["raw"]`, and the tool is not run.
     """
 
-    id: str
-    name: str
+    id: Text
+    name: Text
     arguments: Json = EMPTY
     metadata: Json = EMPTY
     invalid: str | None = None

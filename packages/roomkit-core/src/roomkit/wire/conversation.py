@@ -16,6 +16,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.values import repaired
 from roomkit.wire.images import image_note
 from roomkit.wire.origin import Origin
 
@@ -90,7 +91,7 @@ def conversation(
             "with one; the last message is "
             + (f"the {context.messages[-1].role}'s" if context.messages else "missing")
         )
-    joined = "\n\n".join(text for text in system if text.strip())
+    joined = repaired("\n\n".join(text for text in system if text.strip()), keep_nul=True)
     return Conversation(joined, tuple(messages), frozenset(calls.seen))
 
 

@@ -28,7 +28,7 @@ class ToolNames:
         if name not in self._theirs:
             safe = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[: self._longest]
             if safe != name or safe in self._ours:
-                digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+                digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
                 safe = f"{safe[: self._longest - 9]}_{digest}"
             self._theirs[name] = safe
             self._ours[safe] = name

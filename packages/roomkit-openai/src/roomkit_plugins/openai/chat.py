@@ -303,12 +303,13 @@ class ChatAnswer(Reading):
         arguments = function.get("arguments")
         if isinstance(arguments, dict):  # some servers send the object itself
             arguments = json.dumps(arguments)
-        self._calls.add(
-            index=fragment.get("index"),
-            identity=self.optional_text(fragment.get("id"), "a tool call's id"),
-            name=self.optional_text(function.get("name"), "a tool's name"),
-            arguments=self.optional_text(arguments, "the arguments"),
-        )
+        identity = self.optional_text(fragment.get("id"), "a tool call's id")
+        name = self.optional_text(function.get("name"), "a tool's name")
+        written = self.optional_text(arguments, "the arguments")
+        try:
+            self._calls.add(index=fragment.get("index"), identity=identity, name=name, arguments=written)
+        except ValueError as error:
+            raise self.origin.bad_response(str(error)) from error
 
     def _finish(self, reason: str) -> Iterator[StreamEvent]:
         self._reason = reason

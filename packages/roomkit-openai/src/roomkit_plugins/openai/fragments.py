@@ -13,6 +13,9 @@ from roomkit.wire.reading import json_value
 
 __all__ = ["Fragments"]
 
+LONGEST = 8 * 1024 * 1024
+"""Characters that all calls of one answer may have; each fragment counts as a hundred more."""
+
 
 @dataclass(slots=True)
 class Called:
@@ -42,9 +45,10 @@ class Fragments:
     call, unless its index says which.
     """
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_size")
 
     def __init__(self) -> None:
+        self._size = 0
         self._calls: list[Called] = []  # bound: one answer
 
     def __iter__(self) -> Iterator[Called]:
@@ -54,7 +58,13 @@ class Fragments:
         return bool(self._calls)
 
     def add(self, *, index: object, identity: str, name: str, arguments: str) -> None:
-        """Add a fragment; what it does not say is empty, and an index that is no number is none."""
+        """Add a fragment; what it does not say is empty, and an index that is no number is none.
+
+        Raises ValueError when there is no end of them.
+        """
+        self._size += len(name) + len(arguments) + 100
+        if self._size > LONGEST:
+            raise ValueError(f"its tool calls have more than {LONGEST} characters")
         index = index if isinstance(index, int) else None
         call = self._continued(index, identity)
         if call is None and not identity and not name and self._calls:

@@ -241,6 +241,21 @@ class AIProviderContract(ContractSuite):
             assert answer.content == "Hi \U0001f600! \ufffdx \ufffd"
             assert answer.tool_calls[0].arguments == {"city": "\U0001f600 \ufffd"}
 
+    async def test_half_a_character_can_be_asked(self, provider: AIProvider, simulator: AISimulator) -> None:
+        """Wherever it stands in a context, the vendor gets valid Unicode: it fails no turn."""
+        half = "a\ud83d"
+        context = ask(half, tools=[AITool(name="now", description=half)])
+        context.system_prompt = half
+        context.messages += [
+            _said(AITextPart(text=half), AIToolCallPart(id=half, name=half)),
+            AIMessage(role="tool", content=(AIToolResultPart(tool_call_id=half, name=half, result=half),)),
+            AIMessage(role="user", content=half, name=half),
+        ]
+        for generate in (_whole, _streamed):
+            simulator.reply("Fine.")
+            assert (await generate(provider, context)).content == "Fine."
+        assert "a\ufffd" in repr(simulator.requests[0].json())
+
     # Tools
 
     async def test_tools_go_round(self, provider: AIProvider, simulator: AISimulator) -> None:
