@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
     from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
+    from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.leases import Alarms as Alarms
@@ -798,6 +799,7 @@ HOMES = {
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
+    "damaged_event": "roomkit.memory.damaged",
     "error_text": "roomkit.models.values",
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",

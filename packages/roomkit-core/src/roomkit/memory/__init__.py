@@ -8,6 +8,7 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
+    from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.leases import Alarms as Alarms
@@ -63,6 +64,7 @@ else:
             "SlidingWindowMemory",
             "StoredRoom",
             "Values",
+            "damaged_event",
             "estimate_context_tokens",
             "estimate_tokens",
         ],

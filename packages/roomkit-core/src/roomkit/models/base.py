@@ -194,7 +194,7 @@ class Record(BaseModel):
                 fields = from_json(data)
             except ValueError:
                 return cls.model_validate_json(data)  # which says why it is no JSON
-            return _settled(cls.model_validate(cls._prepared(fields), extra="allow"))
+            return settled(cls.model_validate(cls._prepared(fields), extra="allow"))
 
     @classmethod
     def _prepared(cls, fields: Any) -> Any:
@@ -294,7 +294,7 @@ def _with_unknown_fields(schema: Any) -> Any:
     return copy
 
 
-def _settled[R: Record](record: R) -> R:
+def settled[R: Record](record: R) -> R:
     """Return a record that was read with its unknown fields, after freezing those of every level."""
     _settle(record)
     return record

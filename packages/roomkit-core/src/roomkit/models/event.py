@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self, override
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
-from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
+from roomkit.models.base import EMPTY, Json, Record, new_id, settled, utcnow
 from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 from roomkit.models.values import Int, Key, Label, Reference, Text
+from roomkit.models.vocabulary import as_stored
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
 
@@ -107,6 +108,13 @@ class Amendment(Record):
 
 _NO_CHANNEL_DATA = ChannelData()
 _ERASED = "erased"
+_STAND_INS: Mapping[str, Any] = {
+    "source": {"channel_id": SYSTEM_CHANNEL_ID, "channel_type": "system"},
+    "content": {"type": "unreadable"},
+    "status": "delivered",
+    "visibility": "internal",
+    "created_at": datetime(1970, 1, 1, tzinfo=UTC),
+}
 
 
 class RoomEvent(Record):
@@ -177,6 +185,25 @@ class RoomEvent(Record):
         if isinstance(amendment, dict) and isinstance(former := amendment.get("former_contents"), list):
             amendment = {**amendment, "former_contents": [readable_content(each) for each in former]}
         return {**fields, "content": readable_content(fields.get("content")), "amendment": amendment}
+
+    @classmethod
+    def from_damaged(cls, fields: Mapping[str, Any], *, event_id: str, room_id: str, index: int) -> Self:
+        """Return the event of a stored row that cannot be read, without the fields that are wrong.
+
+        What is missing has a stand-in: content that is `UnknownContent` of kind "unreadable", the system
+        as source, and "internal" visibility, because who may see it is not known.
+        """
+        known = {"id": event_id, "room_id": room_id, "index": index}
+        kept = {name: value for name, value in fields.items() if name in cls.model_fields} | known
+        while True:
+            try:
+                with as_stored():
+                    return settled(cls.model_validate(cls._prepared({**_STAND_INS, **kept}), extra="allow"))
+            except ValidationError as error:
+                wrong = {each["loc"][0] for each in error.errors()} & kept.keys() - known.keys()
+                if not wrong:
+                    raise
+                kept = {name: value for name, value in kept.items() if name not in wrong}
 
     @property
     def is_history(self) -> bool:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
+from roomkit.memory.damaged import damaged_event, readable_fields
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.channel import ChannelBinding
@@ -165,6 +166,19 @@ class Table[R: Record]:
         if more:
             row["more"] = _text(more)
         return row
+
+    def readable(self, row: Row, start: int = 0) -> dict[str, Any]:
+        """Return those fields of a row of `select` that are JSON by themselves."""
+        columns = zip(self._decoders, row[start : start + len(self._decoders)], strict=True)
+        texts = [
+            name + (value if decode is None else decode(value))
+            for (name, decode), value in columns
+            if value is not None
+        ]
+        found: dict[str, Any] = {}
+        for text in texts:
+            found |= readable_fields(f"{{{text}}}")
+        return found
 
     def load(self, row: Row, start: int = 0, **known: str) -> R:
         """Return the record of a row of `select`, from column `start` on; `known` fields are JSON."""
@@ -398,9 +412,13 @@ def dump_event(event: RoomEvent) -> dict[str, Any]:
 
 
 def load_event(room_id: str, row: Row, start: int = 0) -> RoomEvent:
-    """Return the event of a row of `EVENTS.select` and its index."""
+    """Return the event of a row of `EVENTS.select` and its index; what cannot be read is shown as such."""
     index = row[start + EVENTS.width]
-    return EVENTS.load(row, start, room_id=_quote(room_id), index=str(index)).forget_given()
+    try:
+        return EVENTS.load(row, start, room_id=_quote(room_id), index=str(index)).forget_given()
+    except StoreError:
+        fields = EVENTS.readable(row, start)
+        return damaged_event(fields, event_id=row[start], room_id=room_id, index=index)
 
 
 # -- the ledger ---------------------------------------------------------------------------------

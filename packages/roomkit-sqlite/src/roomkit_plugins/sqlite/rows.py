@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
+from roomkit.memory.damaged import damaged_event, readable_fields
 from roomkit.memory.records import Counters
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
@@ -124,12 +125,15 @@ def room_of(row: tuple[Any, ...]) -> Room:
 
 
 def event_of(room_id: str, row: tuple[Any, ...]) -> RoomEvent:
-    """Return the event of a row of `EVENT`."""
+    """Return the event of a row of `EVENT`; one that cannot be read is shown as such."""
     data, event_id, index, _ = row
-    return load(
-        RoomEvent,
-        f'{data[:-1]},"id":{json.dumps(event_id)},"room_id":{json.dumps(room_id)},"index":{index}}}',
-    ).forget_given()
+    try:
+        return RoomEvent.from_stored(
+            f'{data[:-1]},"id":{json.dumps(event_id)},"room_id":{json.dumps(room_id)},"index":{index}}}'
+        ).forget_given()
+    except ValidationError:
+        fields = readable_fields(data)
+        return damaged_event(fields, event_id=event_id, room_id=room_id, index=index)
 
 
 def searchable(event: RoomEvent) -> str:
