@@ -357,6 +357,15 @@ async def test_everything_else_goes_to_the_provider(staging: Any) -> None:
     assert provider.spans == []
 
 
+async def test_the_kit_gives_back_the_provider_it_was_given(staging: Any) -> None:
+    """So that a program can read it."""
+    provider = MockTelemetryProvider()
+    async with staging(telemetry=provider) as stage:
+        assert stage.kit.telemetry is provider
+    async with staging() as stage:
+        assert type(stage.kit.telemetry).__name__ == "NoopTelemetryProvider"
+
+
 async def test_without_a_provider_nothing_is_even_asked(staging: Any) -> None:
     """The kernel builds no span for nobody."""
     assert not ConfiguredTelemetry(MockTelemetryProvider(), TelemetryConfig(sample_rate=0)).enabled

@@ -204,6 +204,7 @@ class RoomKit:
         self._events = FrameworkEvents(supervisor, clock)
         channels: dict[str, Channel] = {}  # bound: those registered
         measured = _telemetry(telemetry, self._hooks)
+        self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
         self._parts = parts = Parts(
             settings=settings,
             store=store,
@@ -464,8 +465,11 @@ class RoomKit:
 
     @property
     def telemetry(self) -> TelemetryProvider:
-        """The telemetry provider."""
-        return self._parts.telemetry
+        """The telemetry provider as it was given; with a `TelemetryConfig`, the configured one.
+
+        Channels open spans by `services.telemetry`, which puts them where their work is.
+        """
+        return self._given_telemetry or self._parts.telemetry
 
     @property
     def lock_manager(self) -> RoomLockManager:
@@ -1443,7 +1447,8 @@ class RoomKit:
 def _telemetry(given: TelemetryProvider | TelemetryConfig | None, hooks: HookEngine) -> TelemetryProvider:
     config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
     provider = config.provider or NoopTelemetryProvider()
-    if not isinstance(provider, ConfiguredTelemetry):
+    plain = not isinstance(given, TelemetryConfig)
+    if (provider.enabled or not plain) and not isinstance(provider, ConfiguredTelemetry):
         provider = ConfiguredTelemetry(provider, config)
     hooks.trace_with(provider, config.suppressed_hook_triggers)
     return provider
