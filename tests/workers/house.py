@@ -8,12 +8,15 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from roomkit.models.enums import DeliveryState
@@ -22,7 +25,7 @@ from roomkit_plugins.testing.history import Recipient, Sending, assert_history, 
 from tests.workers import program
 from tests.workers.program import CARRIERS, WorkerOptions
 
-__all__ = ["KILLS", "LEASE", "SEED", "House"]
+__all__ = ["KILLS", "LEASE", "SEED", "House", "Version"]
 
 KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
 """How many kills a test does; `nox -s kill` does 200."""
@@ -32,6 +35,7 @@ LEASE = 1.0
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
 _ANSWER_SECONDS = 20.0
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(eq=False)
@@ -50,6 +54,53 @@ class Worker:
         """Send the process a signal."""
         if self.process.is_alive():
             os.kill(self.process.pid, number)
+
+
+class OldProcess:
+    """A process that was started from a folder of its own; what `Worker` needs of one."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.join = process.wait
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+
+class Version:
+    """An earlier commit of this repository, in a folder: its workers run in today's environment."""
+
+    def __init__(self, commit: str, folder: Path) -> None:
+        archive = subprocess.run(
+            ["git", "archive", commit, "packages", "tests"], cwd=_ROOT, capture_output=True, check=True
+        )
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        sources = [str(each) for each in sorted(folder.glob("packages/*/src"))]
+        self._env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sources])}
+        self._folder = folder
+
+    def start(self, **options: Any) -> OldProcess:
+        """Start a worker."""
+        arguments = self._command("program.main(program.WorkerOptions(**given))", options)
+        return OldProcess(subprocess.Popen(arguments, cwd=self._folder, env=self._env))
+
+    def prepare(self, store: Mapping[str, Any], rooms: Sequence[str]) -> None:
+        """Make the rooms, in a store of that version's schema."""
+        given = {"store": dict(store), "rooms": list(rooms)}
+        arguments = self._command("asyncio.run(program.prepare(given['store'], given['rooms']))", given)
+        subprocess.run(arguments, cwd=self._folder, env=self._env, check=True)
+
+    def _command(self, work: str, given: Mapping[str, Any]) -> list[str]:
+        lines = (
+            "import asyncio, sys, json, roomkit",
+            "from tests.workers import program",
+            f"assert roomkit.__file__.startswith({str(self._folder)!r}), roomkit.__file__",
+            "given = json.loads(sys.argv[1])",
+            work,
+        )
+        return [sys.executable, "-c", "\n".join(lines), json.dumps(given)]
 
 
 class House:
@@ -103,6 +154,23 @@ class House:
         )
         process = _FORKS.Process(target=program.main, args=(options,), name=name, daemon=True)
         process.start()
+        return await self._came(name, process)
+
+    async def start_of(self, version: Version) -> Worker:
+        """Start a worker of another version, and wait until it is at work."""
+        assert self._server is not None
+        name = f"w{next(self._names)}"
+        port = self._server.sockets[0].getsockname()[1]
+        process = version.start(
+            name=name,
+            port=port,
+            store=dict(self.way),
+            lease_seconds=self.lease_seconds,
+            seed=self.chance.getrandbits(32),
+        )
+        return await self._came(name, process)
+
+    async def _came(self, name: str, process: Any) -> Worker:
         worker = Worker(name, process, asyncio.get_running_loop().create_future())
         self._coming[name] = worker
         async with asyncio.timeout(_ANSWER_SECONDS):
@@ -117,6 +185,16 @@ class House:
         async with asyncio.timeout(_ANSWER_SECONDS):
             await worker.lost.wait()
         await asyncio.to_thread(worker.process.join)
+
+    async def retire(self, worker: Worker) -> None:
+        """Ask a worker nothing more, and kill it when it has acknowledged what it was asked."""
+        worker.paused = True
+
+        async def answered() -> bool:
+            return not worker.waiting
+
+        await self._wait(answered, _ANSWER_SECONDS)
+        await self.kill(worker)
 
     def pause(self, worker: Worker) -> None:
         """Stop a worker where it is."""
@@ -169,9 +247,15 @@ class House:
     # -- what is said -------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def at_work(self, workers: int) -> AsyncIterator[None]:
-        """Make the rooms, start workers, and have the rooms' people talk; in the end let it all settle."""
-        await program.prepare(self.store, self.rooms)
+    async def at_work(self, workers: int, *, version: Version | None = None) -> AsyncIterator[None]:
+        """Make the rooms, start workers, and have the rooms' people talk; in the end let it all settle.
+
+        The rooms are made by another version if one is given.
+        """
+        if version is None:
+            await program.prepare(self.store, self.rooms)
+        else:
+            await asyncio.to_thread(version.prepare, self.store, self.rooms)
         self._server = await asyncio.start_server(self._on_connect, "127.0.0.1", 0)
         try:
             for _ in range(workers):
