@@ -19,9 +19,10 @@ from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import Delivery, InboundMessage, InboundResult, ProviderResult
-from roomkit.models.enums import DeliveryState
+from roomkit.models.enums import DeliveryState, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
+from roomkit.models.hook import HookResult
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -236,5 +237,23 @@ async def test_a_skip_can_be_recorded_whatever_its_reason(open_store: Opener, re
     try:
         assert (await say(kit, "r")).delivery_results["sms"].state is DeliveryState.SKIPPED
         await say(kit, "r")
+    finally:
+        await kit.close()
+
+
+@pytest.mark.parametrize("reason", ["\ud83d", "a\0b"])
+async def test_a_block_can_be_recorded_whatever_its_reason(open_store: Opener, reason: str) -> None:
+    """The reason is a hook's own word, and may quote the message."""
+    kit = await opened(open_store(), Carrier(), "r")
+
+    @kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def refuse(event: RoomEvent, context: RoomContext) -> HookResult:
+        return HookResult.block(reason)
+
+    try:
+        result = await say(kit, "r")
+        assert result.blocked
+        assert result.event is not None
+        assert result.event.block_reason == reason.replace("\ud83d", "\ufffd").replace("\0", "\ufffd")
     finally:
         await kit.close()

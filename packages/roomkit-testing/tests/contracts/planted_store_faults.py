@@ -93,6 +93,20 @@ class ForgetsAFieldOfReceipts(InMemoryStore):
         return await super().record_receipt(status.replace(error_code=None), receipt)
 
 
+@found_by("test_hard_values_of_records_are_kept_or_refused[task]")
+class CutsLongTexts(InMemoryStore):
+    async def add_task(self, task: Task) -> Task:
+        return await super().add_task(task.replace(title=task.title[:255]))
+
+
+@found_by("test_an_id_that_cannot_be_finds_nothing[\\x00]")
+class StumblesOverAnId(InMemoryStore):
+    async def get_event(self, event_id: str, *, organization_id: str | None = None) -> RoomEvent | None:
+        if "\0" in event_id:
+            raise ValueError("embedded null character")
+        return await super().get_event(event_id, organization_id=organization_id)
+
+
 @found_by(
     "test_an_event_of_a_newer_version_is_read_and_amended[known]",
     "test_an_event_of_a_newer_version_is_read_and_amended[unknown]",

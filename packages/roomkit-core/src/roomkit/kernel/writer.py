@@ -36,6 +36,7 @@ from roomkit.models.enums import ChannelCategory, EventStatus, HookTrigger, Room
 from roomkit.models.event import RoomEvent
 from roomkit.models.task import Observation, Task
 from roomkit.models.telemetry import SpanKind
+from roomkit.models.values import repaired
 from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ class Writer:
         verdict: GateVerdict | None,
     ) -> _Block | None:
         if verdict is not None and not verdict.allowed:
-            return _Block(verdict.blocked_by or "", verdict.reason or "blocked")
+            return _Block(repaired(verdict.blocked_by or ""), repaired(str(verdict.reason or "blocked")))
         denied = may_write(binding)
         if denied is not None:
             return _Block(denied, denied)
