@@ -579,3 +579,17 @@ async def test_channels_are_told_that_a_room_is_over(stage: Any, end: str) -> No
     await getattr(stage.kit, end)("r1")
     await stage.idle()
     assert told == [("r1", Access.READ_WRITE), ("r1", Access.NONE)]
+
+
+@pytest.mark.parametrize("change", ["mute", "unmute", "set_access", "set_visibility", "detach_channel"])
+async def test_the_timeline_of_a_closed_room_does_not_grow(stage, change):
+    """What changes a binding would note it there: it is refused, as attaching is."""
+    await stage.socket("alice")
+    await stage.kit.close_room("r1")
+    before = await stage.kit.get_timeline("r1")
+    more = {"set_access": (Access.READ_ONLY,), "set_visibility": ("none",)}.get(change, ())
+    with pytest.raises(RoomClosedError, match="r1"):
+        await getattr(stage.kit, change)("r1", "alice", *more)
+    assert await stage.kit.get_timeline("r1") == before
+    binding = await stage.kit.get_binding("r1", "alice")
+    assert (binding.muted, binding.access, binding.visibility) == (False, Access.READ_WRITE, "all")

@@ -373,6 +373,7 @@ class Rooms:
             binding = record.bindings.get(channel_id)
             if binding is None:
                 raise _Unchanged
+            _open_or_raise(record, f"channel {channel_id!r} cannot be detached")
             gone.append(binding)
             draft.unbind = (channel_id,)
             kept = tuple(c for c in record.room.detached_channels if c != channel_id)
@@ -501,6 +502,7 @@ class Rooms:
                 raise ChannelNotFoundError(
                     f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
                 )
+            _open_or_raise(record, f"the binding of channel {channel_id!r} cannot be changed")
             values = changes(before)
             binding = before.model_copy(update=values)
             done.append(binding)
