@@ -10,9 +10,10 @@ from contextlib import suppress
 import pytest
 
 from roomkit.abc import errors
-from roomkit.abc.errors import CloseError, ErrorCode, ProviderError, RoomKitError
+from roomkit.abc.errors import CloseError, ErrorCode, InvalidInputError, ProviderError, RoomKitError
 from roomkit.kernel import permissions
 from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import DeleteContent, EditContent, RichContent, TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ProviderResult
@@ -463,11 +464,45 @@ async def scene_connections_and_trouble(stage, sight):
     await asyncio.sleep(1)  # virtual time
 
 
+class Choosy(InMemoryStore):
+    """Outlives its workers; it takes no vendor's ids, and no outcome at all of one channel."""
+
+    write_delay = 0.5
+
+    @property
+    def is_process_local(self):
+        return False
+
+    async def commit(self, commit):
+        self._refuse(commit.completed)
+        return await super().commit(commit)
+
+    async def complete(self, deliveries, **options):
+        self._refuse(deliveries)
+        return await super().complete(deliveries, **options)
+
+    def _refuse(self, rows):
+        if any(row.provider_message_id is not None or row.channel_id == "never" for row in rows):
+            raise InvalidInputError("an outcome cannot be stored; nothing was stored")
+
+
+async def scene_refused_outcomes(stage, sight):
+    """A store that refuses what became of deliveries."""
+    sent = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="m1"))
+    await stage.socket("alice")
+    await stage.socket("vendor", script=[sent] * 3)
+    await stage.socket("never")
+    for _ in range(3):
+        await sight.trying(stage.say(wait="committed"))
+    await asyncio.sleep(5)  # virtual time
+
+
 SCENES = [value for name, value in globals().items() if name.startswith("scene_")]
 OPTIONS = {
     "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},
     "scene_gates": {"process_timeout": 3},
     "scene_identity": {"identity_timeout": 1},
+    "scene_refused_outcomes": {"store": Choosy(), "single_process": True},
 }
 
 
