@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
-from roomkit.models.values import Text
+from roomkit.models.values import Id, Text
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelCapabilities
@@ -118,7 +118,7 @@ class AIMessage(Record):
 class AITool(Record):
     """A tool the model may call; `parameters` is a JSON Schema of type object."""
 
-    name: str = Field(min_length=1)
+    name: Id
     description: Text = ""
     parameters: Json = EMPTY
 

@@ -21,7 +21,7 @@ from roomkit.models.enums import (
     DoubleText,
     LengthPolicy,
 )
-from roomkit.models.values import Int, Key, Reference
+from roomkit.models.values import Int, Key, Label, Reference
 
 if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
@@ -36,7 +36,7 @@ class ChannelCapabilities(Record):
     """What a channel carries natively. Each limit is positive when set; sizes in bytes, times in seconds."""
 
     media_types: tuple[ChannelMediaType, ...] = (ChannelMediaType.TEXT,)
-    max_length: int | None = Field(default=None, gt=0)
+    max_length: Int | None = Field(default=None, gt=0)
     supports_threading: bool = False
     supports_reactions: bool = False
     supports_edit: bool = False
@@ -47,18 +47,18 @@ class ChannelCapabilities(Record):
     supports_templates: bool = False
     supports_rich_text: bool = False
     supports_buttons: bool = False
-    max_buttons: int | None = Field(default=None, gt=0)
+    max_buttons: Int | None = Field(default=None, gt=0)
     supports_cards: bool = False
     supports_quick_replies: bool = False
     supports_media: bool = False
-    supported_media_types: tuple[str, ...] = ()
-    max_media_size_bytes: int | None = Field(default=None, gt=0)
+    supported_media_types: tuple[Label, ...] = ()
+    max_media_size_bytes: Int | None = Field(default=None, gt=0)
     supports_audio: bool = False
-    max_audio_duration_seconds: int | None = Field(default=None, gt=0)
-    supported_audio_formats: tuple[str, ...] = ()
+    max_audio_duration_seconds: Int | None = Field(default=None, gt=0)
+    supported_audio_formats: tuple[Label, ...] = ()
     supports_video: bool = False
-    max_video_duration_seconds: int | None = Field(default=None, gt=0)
-    supported_video_formats: tuple[str, ...] = ()
+    max_video_duration_seconds: Int | None = Field(default=None, gt=0)
+    supported_video_formats: tuple[Label, ...] = ()
     delivery_mode: DeliveryMode = DeliveryMode.BROADCAST
     custom: Json = EMPTY
 
@@ -72,7 +72,7 @@ class RateLimit(Record):
     max_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_per_hour: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    burst: int | None = Field(default=None, ge=1)
+    burst: Int | None = Field(default=None, ge=1)
 
 
 class RetryPolicy(Record):
@@ -83,7 +83,7 @@ class RetryPolicy(Record):
     `max_retries` + 1 attempts in all.
     """
 
-    max_retries: int = Field(default=3, ge=0)
+    max_retries: Int = Field(default=3, ge=0)
     base_delay_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_delay_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     exponential_base: float = Field(default=2.0, ge=1, allow_inf_nan=False)

@@ -149,7 +149,7 @@ class RoomEvent(Record):
     channel_data: ChannelData = _NO_CHANNEL_DATA
     generation: Generation | None = None
     amendment: Amendment | None = None
-    trace_parent: str | None = None
+    trace_parent: Label | None = None
 
     def client_view(self) -> dict[str, Any]:
         """Return what a client may see of the event, as JSON values: what is sent to browsers and apps.
