@@ -325,7 +325,7 @@ class House:
             await self.start()
         store, parts = program.build(self.store)
         try:
-            await self._wait(lambda: self._nothing_open(store), self.lease_seconds * 10 + _ANSWER_SECONDS)
+            await self._wait(lambda: self._nothing_open(store), self.lease_seconds * 10 + _ANSWER_SECONDS * 3)
         except TimeoutError:
             rows = await store.list_deliveries(state=DeliveryState.PENDING, limit=5)
             for worker in self.workers:
