@@ -142,7 +142,18 @@ class LosesUpdates(InMemoryStore):
         room = self._record(room_id).room
         await asyncio.sleep(0)
         kept = {key: value for key, value in {**room.metadata, **patch}.items() if key not in unset}
-        return await self.update_room(room.replace(metadata=kept))
+        return await self.update_room(room.replace(metadata=kept, version=self._record(room_id).version))
+
+
+@found_by(
+    *(
+        f"test_an_update_with_a_stale_room_is_refused[{kind}]"
+        for kind in ("metadata", "room", "binding", "participant", "update")
+    )
+)
+class UpdatesWithAStaleRoom(InMemoryStore):
+    async def update_room(self, room: Room) -> Room:
+        return await super().update_room(room.replace(version=self._record(room.id).version))
 
 
 @found_by("test_a_cancelled_commit_is_whole_or_nothing")

@@ -240,7 +240,7 @@ class DeliveryNotFoundError(RoomKitError):
 
 
 class StaleRoomError(StoreError):
-    """The room changed between the plan and the commit; plan again."""
+    """The room changed since it was read; read it, and decide again."""
 
     code = "stale_room"
 

@@ -267,7 +267,10 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def update_room(self, room: Room) -> Room:
-        """Replace a room, but for the fields the store owns (see `Room`); return it as stored."""
+        """Replace a room, but for the fields the store owns (see `Room`); return it as stored.
+
+        Raises StaleRoomError when the room has changed since `room` was read, by `room.version`.
+        """
 
     @abstractmethod
     async def patch_room_metadata(

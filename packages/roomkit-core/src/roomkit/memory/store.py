@@ -229,6 +229,11 @@ class InMemoryStore(ConversationStore):
     @override
     async def update_room(self, room: Room) -> Room:
         record = self._record(room.id)
+        if room.version != record.version:
+            raise StaleRoomError(
+                f"room {room.id!r} is at version {record.version}, not {room.version}: "
+                "read it and decide again"
+            )
         timers = room.timers.replace(last_activity_at=record.last_activity)
         kept = {"event_count", "latest_index", "version", "timers", "id"}
         fields = {name: value for name, value in room.__dict__.items() if name not in kept}

@@ -248,7 +248,7 @@ class PostgresStore(ConversationStore):
     @override
     async def update_room(self, room: Room) -> Room:
         fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
-        return await self._change_room(room.id, room_changes=fields)
+        return await self._change_room(room.id, room_changes=fields, expected_version=room.version)
 
     @override
     async def patch_room_metadata(

@@ -216,7 +216,7 @@ class SQLiteStore(ConversationStore):
     @override
     async def update_room(self, room: Room) -> Room:
         fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
-        return await self._change_room(room.id, fields)
+        return await self._change_room(room.id, fields, expected=room.version)
 
     @override
     async def patch_room_metadata(
@@ -224,9 +224,9 @@ class SQLiteStore(ConversationStore):
     ) -> Room:
         return await self._change_room(room_id, {"updated_at": utcnow()}, freeze(patch), frozenset(unset))
 
-    async def _change_room(self, room_id: str, *arguments: Any) -> Room:
+    async def _change_room(self, room_id: str, *arguments: Any, **options: Any) -> Room:
         change = await self._change(
-            room_id, lambda connection: writing.change_room(connection, room_id, *arguments)
+            room_id, lambda connection: writing.change_room(connection, room_id, *arguments, **options)
         )
         assert change.room is not None
         return change.room

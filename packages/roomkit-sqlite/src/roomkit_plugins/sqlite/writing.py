@@ -489,9 +489,15 @@ def change_room(
     fields: Mapping[str, Any],
     patch: Mapping[str, Any] | None = None,
     unset: Collection[str] = (),
+    *,
+    expected: int | None = None,
 ) -> Change:
-    """Set fields of a room, after `patch` and `unset` on its metadata."""
+    """Set fields of a room, after `patch` and `unset` on its metadata; `expected` is its version before."""
     counters = _changed(connection, room_id)
+    if expected is not None and counters.version - 1 != expected:
+        raise StaleRoomError(
+            f"room {room_id!r} is at version {counters.version - 1}, not {expected}: read it and decide again"
+        )
     before = _room(connection, room_id)
     changes = dict(fields)
     if patch is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StoreError
+from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StaleRoomError, StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
@@ -91,7 +92,7 @@ class RoomsContract(StoreSuite):
         await say(store, before.id, "one", "two")
         stored = await store.get_room(before.id)
         assert stored is not None
-        wanted = after.replace(id=before.id)
+        wanted = after.replace(id=before.id, version=stored.version)
         updated = await store.update_room(wanted)
         assert updated.version > stored.version
         assert updated == wanted.replace(
@@ -101,6 +102,40 @@ class RoomsContract(StoreSuite):
             timers=wanted.timers.replace(last_activity_at=NOW),
         )
         assert await store.get_room(before.id) == updated
+
+    @pytest.mark.parametrize("kind", ["metadata", "room", "binding", "participant", "update"])
+    async def test_an_update_with_a_stale_room_is_refused(
+        self, store: ConversationStore, other: ConversationStore, room: Room, kind: str
+    ) -> None:
+        """Whatever changed since it was read, by either object: nothing is written."""
+        stale = await other.get_room(room.id)
+        assert stale is not None
+        changes: dict[str, Callable[[], Awaitable[Any]]] = {
+            "metadata": lambda: store.patch_room_metadata(room.id, {"added": 1}),
+            "room": lambda: commit(store, room.id, room_changes={"status": RoomStatus.PAUSED}),
+            "binding": lambda: store.add_binding(binding(room.id)),
+            "participant": lambda: store.add_participant(
+                Participant(id="p", room_id=room.id, channel_id="c")
+            ),
+            "update": lambda: store.update_room(stale.replace(metadata={"added": 2})),
+        }
+        await changes[kind]()
+        before = await snapshot(store, room.id)
+        with pytest.raises(StaleRoomError, match=room.id):
+            await other.update_room(stale.replace(metadata={"mine": 3}))
+        assert (await snapshot(store, room.id)).differences(before) == {}
+        current = await other.get_room(room.id)
+        assert current is not None
+        updated = await other.update_room(current.replace(metadata={**current.metadata, "mine": 3}))
+        assert updated.metadata == {**current.metadata, "mine": 3}
+
+    async def test_events_do_not_make_a_room_stale(self, store: ConversationStore, room: Room) -> None:
+        """An update after a message succeeds, and keeps the store's counters."""
+        read = await store.get_room(room.id)
+        assert read is not None
+        await say(store, room.id, "one", "two")
+        updated = await store.update_room(read.replace(metadata={"mine": 3}))
+        assert (updated.event_count, updated.metadata) == (2, {"mine": 3})
 
     async def test_the_version_rises_with_every_change(self, store: ConversationStore, room: Room) -> None:
         """Of the room, its bindings and its participants; never does it fall."""
@@ -362,7 +397,7 @@ class RoomsContract(StoreSuite):
             Participant(id=who, room_id=other, channel_id="else", connected_via=("else",))
         )
         await store.add_participant(Participant(id="stranger", room_id=other, channel_id=channel))
-        await store.update_room(rooms[4].replace(status=RoomStatus.CLOSED))
+        await commit(store, closed, room_changes={"status": RoomStatus.CLOSED})
         for minute, room_id in enumerate((second, third, first)):
             await commit(store, room_id, event(room_id), at=NOW + timedelta(minutes=minute))
         assert await store.find_sender_room_ids(channel, who, limit=10) == [first, third, second]
