@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
+from operator import itemgetter
 
 from roomkit.abc.errors import StaleValueError
 from roomkit.models.value import Value
@@ -51,20 +52,27 @@ class Values:
 
     def delete_room(self, room_id: str) -> None:
         """Remove what goes with a room."""
-        self._delete_where(lambda value: value.room_id == room_id, None)
+        self._delete_where(lambda value: value.room_id == room_id)
 
     def delete_subject(self, subject: str, organization_id: str | None) -> int:
         """Remove what is about a person."""
         return self._delete_where(
-            lambda value: value.subject == subject and organization_id in (None, value.organization_id), None
+            lambda value: value.subject == subject and organization_id in (None, value.organization_id)
         )
 
     def purge(self, before: datetime, limit: int) -> int:
-        """Remove what has expired."""
-        return self._delete_where(lambda value: value.is_expired(before), limit)
+        """Remove what has expired, in order of expiry."""
+        expiries = [
+            (value.expires_at, place)
+            for place, value in self._values.items()
+            if value.expires_at is not None and value.expires_at <= before
+        ]
+        return self._delete([place for _, place in sorted(expiries, key=itemgetter(0))[:limit]])
 
-    def _delete_where(self, condition: Callable[[Value], bool], limit: int | None) -> int:
-        gone = [place for place, value in self._values.items() if condition(value)][:limit]
-        for place in gone:
+    def _delete_where(self, condition: Callable[[Value], bool]) -> int:
+        return self._delete([place for place, value in self._values.items() if condition(value)])
+
+    def _delete(self, places: Sequence[_Place]) -> int:
+        for place in places:
             del self._values[place]
-        return len(gone)
+        return len(places)
