@@ -18,8 +18,8 @@ from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
-from roomkit.models.delivery import Delivery, InboundMessage, InboundResult, ProviderResult
-from roomkit.models.enums import DeliveryState, HookTrigger
+from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult, ProviderResult
+from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState
 from roomkit.models.event import RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.models.hook import HookResult
@@ -179,6 +179,48 @@ async def test_a_vendors_id_harms_no_other_outcome(
         rows = [*await kit.list_deliveries("evil"), *await kit.list_deliveries("good")]
         assert Counter(row.state for row in rows) == {DeliveryState.SENT: 6}
         assert again.calls == {"good": 1}
+    finally:
+        await kit.close()
+
+
+VENDORS_JSON = {
+    "half a character": {"said": ["\ud83d"]},
+    "half a key": {"\ud83d": 1},
+    "NUL": {"a\0": "\0"},
+    "huge number": {"n": 10**4300},
+    "NaN": {"cost": float("nan")},
+}
+
+
+@pytest.mark.parametrize("given", VENDORS_JSON.values(), ids=VENDORS_JSON)
+async def test_a_vendors_json_harms_neither_message_nor_delivery_nor_receipt(
+    open_store: Opener, given: dict[str, Any]
+) -> None:
+    """The message is kept with its payload, what was sent is recorded as sent, and the receipt matches."""
+    carrier = Carrier(
+        lambda event: ChannelOutput(
+            provider_result=ProviderResult(success=True, provider_message_id=event.id, metadata=given)
+        )
+    )
+    kit = await opened(open_store(), carrier, "r")
+    plain = InboundMessage(
+        channel_id="web", sender_id="ann", content=TextContent(body="x"), raw_payload=given
+    )
+    try:
+        result = await say(kit, "r", plain)
+        assert result.event is not None
+        assert result.delivery_results["sms"].state is DeliveryState.SENT
+        status = DeliveryStatus(channel_id="sms", message_id=result.event.id, status="delivered", raw=given)
+        await kit.process_delivery_status(status)
+    finally:
+        await kit.close()
+    kit = await opened(open_store(), Carrier())
+    try:
+        event = await kit.store.get_event(result.event.id)
+        assert event is not None
+        assert event.source.raw_payload == plain.raw_payload == status.raw
+        (row,) = [row for row in await kit.list_deliveries("r") if row.channel_id == "sms"]
+        assert (row.state, row.receipt) == (DeliveryState.SENT, ReceiptState.DELIVERED)
     finally:
         await kit.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from roomkit.models import InboundMessage, ProviderResult, Record, TextContent, error_text, freeze
+from roomkit import models
+from roomkit.models import (
+    AIToolCall,
+    AIToolCallPart,
+    ChannelData,
+    DeliveryStatus,
+    EventSource,
+    Generation,
+    InboundMessage,
+    ProviderResult,
+    Record,
+    SourceHealth,
+    TextContent,
+    error_text,
+    freeze,
+)
 from roomkit.models.values import (
     LONGEST_KEY,
     LONGEST_SUMMARY,
@@ -22,8 +38,10 @@ from roomkit.models.values import (
     Reference,
     Summary,
     Text,
+    VendorJson,
     VendorKey,
     findable,
+    vendor_json,
 )
 from roomkit.models.vocabulary import as_stored
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
@@ -152,6 +170,128 @@ def test_what_a_vendor_says_of_a_sent_message_is_never_refused() -> None:
     )
     assert result.provider_message_id == "\ufffd"
     assert json.loads(result.model_dump_json())["error"] == "\ufffd"
+
+
+VENDORS_JSON: dict[type[Record], tuple[str, ...]] = {
+    ProviderResult: ("metadata",),
+    DeliveryStatus: ("raw",),
+    InboundMessage: ("raw_payload",),
+    EventSource: ("raw_payload",),
+    ChannelData: ("extra",),
+    Generation: ("usage",),
+    SourceHealth: ("metadata",),
+    AIToolCallPart: ("metadata",),
+    AIToolCall: ("metadata",),
+}
+"""What comes from a vendor: it is repaired. All other JSON is a program's, and refused."""
+NEEDED: dict[str, Any] = {
+    "channel_id": "c",
+    "channel_type": "sms",
+    "code": "c",
+    "content": TextContent(body="x"),
+    "id": "i",
+    "message_id": "m",
+    "name": "n",
+    "sender_id": "s",
+    "status": "connected",
+    "success": True,
+}
+NO_JSON = {
+    "half a character": "a\ud83d",
+    "a key with half a character": {"\ud83d": 1},
+    "huge number": [10**4300],
+    "NaN": float("nan"),
+    "infinity": {"a": [-float("inf")]},
+    "bytes": b"\xff",
+    "object": object(),
+    "a key that is no text": {5: {None: 1}},
+    "deep": json.loads("[" * 900 + "]" * 900),
+}
+
+
+def json_fields() -> set[tuple[type[Record], str]]:
+    """Return each field of a public record that takes a vendor's JSON."""
+    return {
+        (model, name)
+        for model in vars(models).values()
+        if isinstance(model, type) and issubclass(model, Record)
+        for name, field in model.model_fields.items()
+        if field.annotation is VendorJson
+    }
+
+
+def test_each_field_with_a_vendors_json_is_tested() -> None:
+    """A new one is added to the table above."""
+    for name in models.__all__:
+        getattr(models, name)
+    assert json_fields() == {(model, name) for model, names in VENDORS_JSON.items() for name in names}
+
+
+@pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("model", VENDORS_JSON, ids=lambda model: model.__name__)
+def test_a_vendors_json_is_repaired_and_never_refused(model: type[Record], value: Any) -> None:
+    """What it tells of has happened. The repaired record can be written, read, and repaired again."""
+    needed = {name: given for name, given in NEEDED.items() if name in model.model_fields}
+    for name in VENDORS_JSON[model]:
+        made = model(**needed, **{name: {"k": value, "kept": "a\0b"}})
+        assert getattr(made, name)["kept"] == "a\0b"
+        assert model.model_validate_json(made.model_dump_json()) == made
+        assert model(**needed, **{name: getattr(made, name)}) == made
+
+
+@pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON)
+def test_a_programs_json_is_refused(value: Any) -> None:
+    """It can be corrected, and would not be what was written."""
+    with pytest.raises(ValidationError):
+        InboundMessage(channel_id="c", sender_id="s", content=TextContent(body="x"), metadata={"k": value})
+
+
+def test_a_vendors_json_is_repaired_the_same_everywhere() -> None:
+    """By its content alone, without losing a key."""
+    given = {
+        "\ud83d\ude00": 1,
+        "\ud83d": 2,
+        chr(0xDCFF): 3,
+        "n": -(10**4300),
+        "f": float("nan"),
+        "at": datetime(2026, 1, 2, tzinfo=UTC),
+        "of": object(),
+    }
+    repaired = vendor_json(given)
+    assert repaired == vendor_json(dict(given)) == vendor_json(repaired)
+    assert repaired["\U0001f600"] == 1
+    assert repaired["\ufffd"] == 2
+    assert [key[:2] for key, value in repaired.items() if value == 3] == ["\ufffd~"]
+    assert repaired["n"] == "-1" + "0" * 4300
+    assert (repaired["f"], repaired["at"], repaired["of"]) == ("nan", "2026-01-02T00:00:00Z", "object")
+    with pytest.raises(TypeError, match="read-only"):
+        repaired["n"] = 1
+
+
+@given(value=st.dictionaries(WILD, st.recursive(WILD | st.floats() | st.integers(), st.lists, max_leaves=5)))
+@PROPERTY
+def test_any_json_of_a_vendor_can_be_written_and_read(value: dict[str, Any]) -> None:
+    """What was JSON already is kept as it is."""
+    repaired = vendor_json(value)
+    assert len(repaired) == len(value)
+    assert json.loads(json.dumps(repaired, ensure_ascii=False).encode()) == repaired
+    try:
+        assert freeze(value) == repaired
+    except ValueError:
+        assert repaired != value
+
+
+class _Opaque:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_object_in_a_vendors_json_cannot_fail_it() -> None:
+    """An SDK's own values, and such as refer to themselves."""
+    loop: dict[str, Any] = {}
+    loop["again"] = loop
+    assert vendor_json({"o": _Opaque(), "l": loop})["o"] == "_Opaque"
+    assert json.dumps(vendor_json(loop)).count("again") == 64
 
 
 def test_a_stored_value_is_not_judged_again() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
-from roomkit.models.values import Id, Text
+from roomkit.models.values import Id, Text, VendorJson
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelCapabilities
@@ -75,7 +75,7 @@ class AIToolCallPart(Record):
     id: Text
     name: Text
     arguments: Json = EMPTY
-    metadata: Json = EMPTY
+    metadata: VendorJson = EMPTY
 
 
 class AIToolResultPart(Record):
@@ -133,7 +133,7 @@ class AIToolCall(Record):
     id: Text
     name: Text
     arguments: Json = EMPTY
-    metadata: Json = EMPTY
+    metadata: VendorJson = EMPTY
     invalid: str | None = None
 
 

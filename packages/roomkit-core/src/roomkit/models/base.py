@@ -76,7 +76,7 @@ class FrozenList(list[Any]):
 
 
 EMPTY = FrozenDict()
-_MAX_DEPTH = 64
+MAX_DEPTH = 64
 _MOST_DIGITS = 4300
 """What Python and pydantic read of a number in JSON."""
 _FIRST_UNREADABLE = 10**_MOST_DIGITS
@@ -105,8 +105,8 @@ def freeze(value: Any, *, path: str = "", depth: int = 0) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{path or 'value'} is {value}, which JSON cannot carry")
         return value
-    if depth >= _MAX_DEPTH:
-        raise ValueError(f"{path or 'value'} is nested more than {_MAX_DEPTH} levels deep")
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"{path or 'value'} is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):

@@ -12,7 +12,7 @@ from pydantic import Field
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.content import EventContent
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState
-from roomkit.models.values import Int, Key, Label, Reference, Summary, VendorKey
+from roomkit.models.values import Int, Key, Label, Reference, Summary, VendorJson, VendorKey
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
@@ -43,7 +43,7 @@ class ProviderResult(Record):
     retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     status_code: Int | None = None
     parts: tuple[VendorKey, ...] = ()
-    metadata: Json = EMPTY
+    metadata: VendorJson = EMPTY
 
 
 class InboundMessage(Record):
@@ -68,7 +68,7 @@ class InboundMessage(Record):
     visibility: Reference | None = None
     response_visibility: Reference | None = None
     addressed_to: tuple[Key, ...] | None = None
-    raw_payload: Json = EMPTY
+    raw_payload: VendorJson = EMPTY
     metadata: Json = EMPTY
     session: Any | None = Field(default=None, repr=False, exclude=True)
 
@@ -189,4 +189,4 @@ class DeliveryStatus(Record):
     error_code: Label | None = None
     error_message: Summary | None = None
     timestamp: datetime | None = None
-    raw: Json = EMPTY
+    raw: VendorJson = EMPTY

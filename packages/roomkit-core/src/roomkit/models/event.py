@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from roomkit.models.base import EMPTY, Json, Record, new_id, settled, utcnow
 from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
-from roomkit.models.values import Int, Key, Label, Reference, Text
+from roomkit.models.values import Int, Key, Label, Reference, Text, VendorJson
 from roomkit.models.vocabulary import as_stored
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
@@ -57,7 +57,7 @@ class EventSource(Record):
     external_id: Key | None = None
     provider: Key | None = None
     provider_message_id: Key | None = None
-    raw_payload: Json = EMPTY
+    raw_payload: VendorJson = EMPTY
 
     def client_view(self) -> dict[str, Any]:
         """Return what a client may see of the source, as JSON values; see `RoomEvent.client_view`."""
@@ -71,7 +71,7 @@ class ChannelData(Record):
     provider: Key | None = None
     external_id: Key | None = None
     thread_id: Key | None = None
-    extra: Json = EMPTY
+    extra: VendorJson = EMPTY
 
 
 class Generation(Record):
@@ -89,7 +89,7 @@ class Generation(Record):
     provider: Label | None = None
     model: Label | None = None
     finish_reason: Label | None = None
-    usage: Json = EMPTY
+    usage: VendorJson = EMPTY
     tool_rounds: Int = 0
     stream_id: Label | None = None
     segment: Int | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from roomkit.models.base import EMPTY, Json, Record
+from roomkit.models.base import EMPTY, Record
 from roomkit.models.enums import SourceStatus
-from roomkit.models.values import Summary
+from roomkit.models.values import Summary, VendorJson
 
 __all__ = ["SourceHealth"]
 
@@ -19,4 +19,4 @@ class SourceHealth(Record):
     last_message_at: datetime | None = None
     messages_received: int = 0
     error: Summary | None = None
-    metadata: Json = EMPTY
+    metadata: VendorJson = EMPTY

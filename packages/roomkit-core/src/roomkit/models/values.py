@@ -11,6 +11,7 @@ What a type says holds for every store. Plain values pass without a call of Pyth
 | `Label` | like `Text` | U+FFFD | - |
 | `Summary` | like `Text` | U+FFFD | cut at 4,000 characters, with the former length |
 | `Int` | | | refused beyond 64 bits with a sign |
+| `VendorJson` | like `Text`, keys included | kept | see `vendor_json` |
 
 In a stored record every value is accepted as it is: it passed the door of the version that wrote it.
 """
@@ -18,14 +19,16 @@ In a stored record every value is accepted as it is: it passed the door of the v
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import Field, GetPydanticSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
+from roomkit.models.base import MAX_DEPTH, freeze
 from roomkit.models.vocabulary import reads_stored
 
 __all__ = ["error_text"]
@@ -37,6 +40,7 @@ _DIGEST = 16
 _REPLACEMENT = "\ufffd"
 _NOWHERE = "\U0010fffe"
 """A noncharacter of Unicode: valid, and nobody's id."""
+_TOO_DEEP = f"(nested more than {MAX_DEPTH} levels deep)"
 
 
 def repaired(text: str, *, keep_nul: bool = False) -> str:
@@ -81,8 +85,69 @@ def vendor_key(text: str) -> str:
     text = repaired(text)
     if len(text.encode()) <= LONGEST_KEY:
         return text
-    digest = sha256(text.encode()).hexdigest()[: 2 * _DIGEST]
-    return f"{text.encode()[: LONGEST_KEY - 2 * _DIGEST - 1].decode(errors='ignore')}~{digest}"
+    cut = text.encode()[: LONGEST_KEY - 2 * _DIGEST - 1].decode(errors="ignore")
+    return f"{cut}~{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[: 2 * _DIGEST]
+
+
+def vendor_json(value: Any) -> Any:
+    """Return a vendor's JSON deeply read-only (see `freeze`); what that refuses is repaired instead.
+
+    The vendor has acted already, so its words cannot be refused. The same value gives the same JSON
+    everywhere. In texts and keys, halves of one character are joined and lone ones become U+FFFD; keys that
+    become equal are told apart by a digest. Numbers of more than 4,300 digits, NaN and infinities become
+    text. Objects become what pydantic makes of them, or the name of their class; what is nested beyond 64
+    levels is replaced by a note.
+    """
+    try:
+        return freeze(value)
+    except ValueError:
+        return freeze(_mended_json(value))
+
+
+def _mended_json(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return repaired(value, keep_nul=True)
+    if isinstance(value, Mapping | list | tuple):
+        if depth >= MAX_DEPTH:
+            return _TOO_DEEP
+        if isinstance(value, Mapping):
+            return _with_mended_keys((key, _mended_json(item, depth + 1)) for key, item in value.items())
+        return [_mended_json(item, depth + 1) for item in value]
+    if isinstance(value, int):
+        return value if _is_plain(value) else str(Decimal(value))  # `str` refuses as many digits
+    if value is None or isinstance(value, float):
+        return value if _is_plain(value) else str(value)
+    return _mended_json(_json_of(value), depth)
+
+
+def _with_mended_keys(items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    mended: dict[str, Any] = {}  # bound: the vendor's object
+    for key, item in items:
+        text = str(_mended_json(key, MAX_DEPTH))
+        if text in mended:
+            text = f"{text}~{_digest(key if isinstance(key, str) else text)}"
+        mended[text] = item
+    return mended
+
+
+def _is_plain(value: float | None) -> bool:
+    try:
+        freeze(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _json_of(value: object) -> Any:
+    """Return an object as JSON values, or the name of its class."""
+    try:
+        return to_jsonable_python(value, bytes_mode="base64", fallback=lambda unknown: type(unknown).__name__)
+    except Exception:  # noqa: BLE001  # a foreign object may do anything; it is named instead
+        return type(value).__name__
 
 
 def is_key(text: str, *, longest: int = LONGEST_KEY) -> bool:
@@ -141,6 +206,16 @@ def _either(plain: CoreSchema, otherwise: Callable[[str], str], wanted: str) -> 
     return GetPydanticSchema(schema, json_schema)
 
 
+def _vendor_json_schema(_source: Any, _handler: Any) -> CoreSchema:
+    plain = core_schema.dict_schema(core_schema.any_schema(), core_schema.any_schema())
+    return core_schema.union_schema(  # what needs no repair costs what `Json` costs
+        [core_schema.no_info_after_validator_function(each, plain) for each in (freeze, vendor_json)],
+        mode="left_to_right",
+        custom_error_type="vendor_json",
+        custom_error_message="Input should be a JSON object",
+    )
+
+
 _VALID = core_schema.str_schema(min_length=0)  # a bound, whatever it is, has pydantic look at the Unicode
 _WITHOUT_NUL = core_schema.str_schema(pattern=r"^[^\x00]*$")
 
@@ -166,3 +241,5 @@ type Summary = Annotated[
 """What an error says."""
 type Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """A number that every store and every JSON parser can hold."""
+type VendorJson = Annotated[Mapping[str, Any], GetPydanticSchema(_vendor_json_schema)]
+"""A JSON object that a vendor gave, repaired by `vendor_json`; `Json` is for what a program writes."""

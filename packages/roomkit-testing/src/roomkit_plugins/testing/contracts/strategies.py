@@ -27,7 +27,7 @@ from roomkit.models.content import (
     TextContent,
     UnknownContent,
 )
-from roomkit.models.values import DerivedId, Id
+from roomkit.models.values import DerivedId, Id, VendorJson
 
 __all__ = ["PROPERTY", "contents", "json_objects", "records", "texts", "unique_ids"]
 
@@ -226,6 +226,7 @@ _SPECIAL: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
     Id: lambda: texts(min_size=1),
     DerivedId: lambda: texts(min_size=1),
     Json: json_objects,
+    VendorJson: json_objects,
     MediaUrl: _urls,
     EventContent: _event_contents,
 }
