@@ -15,8 +15,8 @@ from roomkit_plugins.testing.services.tcp import CutProxy
 from tests.workers.house import KILLS, LEASE, SEED, House
 
 ROUNDS = max(1, KILLS // 6)
-SPREAD = 4.0
-"""Seconds, four leases: a timer that a fast clock set is late by as much, and the test waits for it."""
+SPREAD = 300.0
+"""Seconds: far more than the test takes, so that it ends in time only if no work waits for a clock."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + KILLS * 10)]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + KILLS * 10)]
 async def test_clocks_that_differ_between_workers_and_jump(
     store: Mapping[str, Any], report: Callable[[str], None]
 ) -> None:
-    """By several leases, while workers are killed: order, leases and observers hold."""
+    """By minutes, while workers are killed: order, leases and observers hold, and nothing is late."""
     house = House(store, rooms=4, lease_seconds=LEASE, seed=SEED + 4, clock_spread=SPREAD)
     async with house.at_work(workers=2):
         for _ in range(ROUNDS):

@@ -29,7 +29,12 @@ from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState, RoomS
 from roomkit.models.hook import HookResult
 from roomkit.models.room import RoomTimers
 from roomkit.models.telemetry import Attr, SpanKind
-from roomkit_plugins.testing import MockTelemetryProvider, RecordingChannel, ScriptedIntelligence
+from roomkit_plugins.testing import (
+    MockTelemetryProvider,
+    RecordingChannel,
+    ScriptedIntelligence,
+    VirtualClock,
+)
 
 pytestmark = pytest.mark.virtual_time
 
@@ -128,10 +133,14 @@ async def house(bare_stage: type[Any]) -> AsyncIterator[House]:
 
 @pytest.fixture
 def two(house: House) -> Callable[[], Awaitable[tuple[Any, Any]]]:
-    """Return what makes two started workers and the room `r1` with alice and bob."""
+    """Return what makes two started workers and the room `r1` with alice and bob.
 
-    async def make(**bob: Any) -> tuple[Any, Any]:
-        first, second = house.worker(), house.worker()
+    The second worker's clock is ahead of the first one's by so many seconds.
+    """
+
+    async def make(ahead: float = 0.0, **bob: Any) -> tuple[Any, Any]:
+        clock = VirtualClock(VirtualClock().now() + timedelta(seconds=ahead))
+        first, second = house.worker(), house.worker(clock=clock)
         await first.open()
         for stage, join in ((first, True), (second, False)):
             for name, options in (("alice", {}), ("bob", bob)):
@@ -547,6 +556,54 @@ async def test_observers_wait_for_deliveries_that_are_handed_over(house: House, 
     assert order == ["one"]
     await asyncio.sleep(LEASE * 2)
     assert order == ["one", "two"]
+
+
+@pytest.mark.parametrize("ahead", [300.0, -300.0, 86400.0])
+async def test_a_workers_clock_delays_no_observers_that_it_leaves(
+    house: House, two: Any, ahead: float
+) -> None:
+    """Its lease alone does: not how far its clock is ahead of the one that reclaims its work."""
+    first, second = await two(ahead, delay=3600)
+    slow(first, "bob", 0)
+    seen = first.observe(HookTrigger.AFTER_BROADCAST)
+    second.observe(HookTrigger.AFTER_BROADCAST)
+    await second.say("one", wait="committed")
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 3)
+    assert [text_of(event.content) for event in seen] == ["one"]
+    assert await house.store.list_alarms("r1") == []
+
+
+@pytest.mark.parametrize("ahead", [300.0, -300.0, 86400.0])
+@pytest.mark.parametrize("seconds", [0.1, LEASE, LEASE * 2.5])
+async def test_a_workers_clock_delays_no_observers_that_wait_for_deliveries(
+    house: House, two: Any, ahead: float, seconds: float
+) -> None:
+    """Whether it was killed before it looked at the deliveries, or after it has done so several times."""
+    first, second = await two(ahead, delay=20)
+    seen = first.observe(HookTrigger.AFTER_BROADCAST)
+    second.observe(HookTrigger.AFTER_BROADCAST)
+    await first.say("one", wait="committed")
+    await second.say("two", wait="committed")
+    await asyncio.sleep(seconds)
+    await house.kill(second)
+    await asyncio.sleep(40 - seconds + LEASE * 3)
+    assert [text_of(event.content) for event in seen] == ["one", "two"]
+    assert await house.store.list_alarms("r1") == []
+
+
+async def test_timers_that_are_due_again_at_once_end_no_sweep_late(house: House, two: Any) -> None:
+    """More of them than a worker claims at a time: each is looked at once; room timers have their turn."""
+    first, second = await two(delay=3600)
+    seen = [stage.observe(HookTrigger.AFTER_BROADCAST) for stage in (first, second)]
+    for number in range(120):
+        await (first if number == 0 else second).say(str(number), wait="committed")
+    await second.kit.create_room("r2", timers=RoomTimers(inactive_after_seconds=20))
+    await asyncio.sleep(20 + LEASE)
+    assert (await second.kit.get_room("r2")).status is RoomStatus.PAUSED
+    waiting = await house.store.list_alarms("r1")
+    assert len(waiting) == 120
+    assert seen == [[], []]
 
 
 # -- what waits ---------------------------------------------------------------------------------

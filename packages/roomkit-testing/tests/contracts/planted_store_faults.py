@@ -1050,6 +1050,20 @@ class HoldsLaterAlarmsToo(InMemoryStore):
         return result
 
 
+@found_by("test_an_alarm_that_is_always_due_is_its_committers_whatever_the_clocks_show")
+class TrustsTheCommittersClock(InMemoryStore):
+    """What is due at once is kept under the commit's time, which another worker has not reached."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        result = await super().commit(commit)
+        for alarm in commit.alarms:
+            if alarm.id in self._alarms._held:
+                self._alarms.set(
+                    alarm.replace(due_at=max(alarm.due_at, commit.at)), self._alarms._held[alarm.id]
+                )
+        return result
+
+
 @found_by("test_only_who_holds_an_alarm_answers_it_as_a_worker")
 class LetsAnybodyAnswer(InMemoryStore):
     def _complete(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from roomkit.abc.errors import RoomNotFoundError, StoreUnavailableError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AFTER_BROADCAST",
+    "DUE_AT_ONCE",
     "RETENTION",
     "ROOM_TIMERS",
     "Alarms",
@@ -34,15 +35,20 @@ _log = get_logger("roomkit.kernel")
 _BEGUN = "begun"
 _SUSPICIOUS_STARTS = 3
 _RETRY_SECONDS = 60.0
-_MOMENT = 1.0
 
 ROOM_TIMERS = "room_timers"
 RETENTION = "retention"
 AFTER_BROADCAST = "after_broadcast"
 
+DUE_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""Due whatever a worker's clock shows: the clock of the worker that set the timer may be fast."""
+
 
 class Answer(NamedTuple):
-    """What became of an alarm: when it is due again (None: done with), and whether anything changed."""
+    """What became of an alarm: when it is due again (None: done with), and whether anything changed.
+
+    One that is due again at once is set at the end of the sweep, for the next one of any worker.
+    """
 
     again: datetime | None
     changed: bool = False
@@ -84,19 +90,23 @@ class Alarms:
         """Answer every alarm that is due; return those that changed anything. Raises StoreError."""
         worker_id = await self._parts.lease.any_worker()
         changed: list[Alarm] = []  # bound: what is due now
-        while due := await self._parts.store.claim_alarms(worker_id, self._parts.clock.now()):
-            changed += [alarm for alarm in due if await self._answer_of_many(alarm)]
+        waiting: list[Alarm] = []  # bound: what is due now
+        try:
+            while due := await self._parts.store.claim_alarms(worker_id, self._parts.clock.now()):
+                changed += [alarm for alarm in due if await self._answer_of_many(alarm, waiting)]
+        finally:
+            for alarm in waiting:
+                await self._set_again(alarm)
         return changed
 
     async def look_later(self, event: RoomEvent) -> None:
-        """Leave an event's observers to whoever is there in a moment. Raises StoreError."""
-        due_at = self._parts.clock.now() + timedelta(seconds=_MOMENT)
-        await self._parts.store.set_alarm(after_broadcast_alarm(event, due_at))
+        """Leave an event's observers to the next sweep of any worker. Raises StoreError."""
+        await self._parts.store.set_alarm(after_broadcast_alarm(event))
 
-    async def _answer_of_many(self, alarm: Alarm) -> bool:
+    async def _answer_of_many(self, alarm: Alarm, waiting: list[Alarm]) -> bool:
         """Answer one of several alarms; if its end cannot be written, the others still have their turn."""
         try:
-            return await self._answer(alarm)
+            return await self._answer(alarm, waiting)
         except StoreUnavailableError:  # of them all
             raise
         except Exception:  # noqa: BLE001  # it stays claimed, and is claimed again when the lease has ended
@@ -105,7 +115,7 @@ class Alarms:
             )
             return False
 
-    async def _answer(self, alarm: Alarm) -> bool:
+    async def _answer(self, alarm: Alarm, waiting: list[Alarm]) -> bool:
         answer = self._kinds.get(alarm.kind)
         suspicious = alarm.claims > self._parts.settings.max_claims
         begun = int(alarm.data.get(_BEGUN, 0))
@@ -127,13 +137,26 @@ class Alarms:
             again, changed = self._parts.clock.now() + timedelta(seconds=_RETRY_SECONDS), False
         if again is None:
             await self._done(alarm)
-        else:
-            try:
-                data = FrozenDict({name: value for name, value in alarm.data.items() if name != _BEGUN})
-                await self._parts.store.set_alarm(alarm.replace(due_at=again, claims=0, data=data))
-            except RoomNotFoundError:
-                return False
+            return changed
+        data = FrozenDict({name: value for name, value in alarm.data.items() if name != _BEGUN})
+        alarm = alarm.replace(due_at=again, claims=0, data=data)
+        if again == DUE_AT_ONCE:
+            waiting.append(alarm)
+            return changed
+        try:
+            await self._parts.store.set_alarm(alarm)
+        except RoomNotFoundError:
+            return False
         return changed
+
+    async def _set_again(self, alarm: Alarm) -> None:
+        """Set an alarm that waits for the next sweep; if it cannot be set, the others still are."""
+        try:
+            await self._parts.store.set_alarm(alarm)
+        except RoomNotFoundError:  # deleted during the sweep, and the alarm with it
+            return
+        except Exception:  # noqa: BLE001  # it stays claimed, and is claimed again when the lease has ended
+            _log.warning("alarm %s of room %s was not set again", alarm.id, alarm.room_id, exc_info=True)
 
     async def _mark_begun(self, alarm: Alarm, times: int) -> Alarm:
         """Write down that an alarm is about to be answered; nobody else does for a while."""
@@ -165,13 +188,16 @@ def after_broadcast_id(event_id: str) -> str:
     return f"after:{event_id}"
 
 
-def after_broadcast_alarm(event: RoomEvent, due_at: datetime) -> Alarm:
-    """Return the alarm that has an event's observers run even if its worker is killed before."""
+def after_broadcast_alarm(event: RoomEvent) -> Alarm:
+    """Return the alarm that has an event's observers run even if its worker is killed before.
+
+    Its worker holds it from the commit on; for others it is due as soon as that worker's lease has ended.
+    """
     return Alarm(
         id=after_broadcast_id(event.id),
         room_id=event.room_id,
         kind=AFTER_BROADCAST,
-        due_at=due_at,
+        due_at=DUE_AT_ONCE,
         data={"event_id": event.id},
     )
 

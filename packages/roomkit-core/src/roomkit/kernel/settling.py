@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import KitClosedError
-from roomkit.kernel.alarms import Answer
+from roomkit.kernel.alarms import DUE_AT_ONCE, Answer
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import Work, innermost_gate
 from roomkit.kernel.tracing import under
@@ -47,7 +46,6 @@ _SYSTEM = EventSource(
 )
 
 _DEEPEST_NESTING = 20
-_LOOK_AGAIN_SECONDS = 2.0
 
 
 class Settling:
@@ -153,7 +151,7 @@ class Settling:
             if run.abandoned or run.resumed:
                 return  # not yet: the alarm that was set with the event has its observers run
             if run.elsewhere and run.alarm_id is not None:
-                # Others have still to end: whoever is there in a moment looks again.
+                # Others have still to end: the next sweep of any worker looks again.
                 await parts.alarms.look_later(event)
                 return
             done = True
@@ -184,7 +182,7 @@ class Settling:
         if await store.list_deliveries(
             event.room_id, event_id=event.id, state=DeliveryState.PENDING, limit=1
         ):
-            return Answer(self._parts.clock.now() + timedelta(seconds=_LOOK_AGAIN_SECONDS))
+            return Answer(DUE_AT_ONCE)
         record = await store.load(event.room_id, recent=RECENT_EVENTS)
         if record is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
             shown = event.without_former_contents()

@@ -498,7 +498,7 @@ class Writer:
         if worker_id is not None and self._parts.hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
             alarms = (
                 *alarms,
-                *(after_broadcast_alarm(entry.event, at) for entry in entries if _is_broadcast(entry.event)),
+                *(after_broadcast_alarm(entry.event) for entry in entries if _is_broadcast(entry.event)),
             )
         return Commit(
             room_id=event.room_id,

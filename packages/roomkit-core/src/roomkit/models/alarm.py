@@ -15,8 +15,8 @@ __all__ = ["Alarm"]
 class Alarm(Record):
     """What is to be done about a room at a time, by whichever worker is there then.
 
-    `kind` names who answers it, `data` is theirs. `claims` counts how often it was taken over from a
-    worker that did not come back.
+    `due_at` is by the clock of the worker that sets it. `kind` names who answers it, `data` is theirs.
+    `claims` counts how often it was taken over from a worker that did not come back.
     """
 
     id: DerivedId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, uniq
 __all__ = ["AlarmsContract"]
 
 LATER = NOW + timedelta(hours=1)
+ALWAYS_DUE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AlarmsContract(StoreSuite):
@@ -154,6 +155,25 @@ class AlarmsContract(StoreSuite):
         await self.let_leases_run_out(store)
         successor = await other.open_lease(LEASE)
         assert await other.claim_alarms(successor, NOW) == [now.replace(claims=1)]
+
+    async def test_an_alarm_that_is_always_due_is_its_committers_whatever_the_clocks_show(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
+    ) -> None:
+        """Due in 1970, it is any other's once the lease has ended: also if that one's clock is a day slow."""
+        slow = NOW - timedelta(days=1)
+        lost, left = alarm_of(room, ALWAYS_DUE), alarm_of(room, ALWAYS_DUE)
+        later = alarm_of(room, NOW + timedelta(days=1))
+        await commit(store, room.id, alarms=[lost, later], worker_id=worker, at=NOW)
+        assert await other.claim_alarms(await other.open_lease(LEASE), slow) == []
+        await self.let_leases_run_out(store)
+        successor = await other.open_lease(LEASE)
+        assert await other.claim_alarms(successor, slow) == [lost.replace(claims=1)]
+        leaver = await store.open_lease(LEASE)
+        await commit(store, room.id, alarms=[left], worker_id=leaver, at=NOW)
+        await store.close_lease(leaver)
+        assert await other.claim_alarms(successor, slow) == [left]
+        await other.set_alarm(lost)
+        assert await other.claim_alarms(successor, slow) == [lost]
 
     async def test_what_nobody_in_force_commits_is_held_by_nobody(
         self, store: ConversationStore, room: Room, worker: str, rival: str
