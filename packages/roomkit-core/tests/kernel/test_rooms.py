@@ -417,6 +417,19 @@ class TestChannels:
             await stage.kit.unregister_channel("alice")
         assert {"channel_registered", "channel_unregistered"} <= set(stage.kinds())
 
+    @pytest.mark.parametrize("name", ["a\0", "\ud83d", "x" * 851])
+    async def test_a_channel_whose_provider_cannot_be_stored_is_not_registered(
+        self, stage: Any, name: str
+    ) -> None:
+        """Every event and delivery of the channel would hold the provider's name, and be refused."""
+
+        class Named(RecordingChannel):
+            provider_name = name
+
+        with pytest.raises(InvalidInputError, match="'odd' cannot be registered: its provider_name"):
+            stage.kit.register_channel(Named("odd"))
+        assert stage.kit.get_channel("odd") is None
+
 
 TIMERS = RoomTimers(inactive_after_seconds=60, closed_after_seconds=600)
 

@@ -306,6 +306,7 @@ def test_a_lookup_is_asked_for_what_can_be() -> None:
     assert nowhere == findable("\ud83d") != "\0"
     assert nowhere.encode()
     assert findable(["a", "\0", 5]) == ["a", nowhere, 5]
+    assert repr(nowhere) == repr("\0")  # an error names the id that was asked for
 
 
 # -- exceptions -----------------------------------------------------------------------------------

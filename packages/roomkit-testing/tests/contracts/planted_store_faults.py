@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from planting import planted
 
-from roomkit.abc.errors import RoomKitError, StaleValueError
+from roomkit.abc.errors import InvalidInputError, RoomKitError, StaleValueError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.alarm import Alarm
@@ -105,6 +105,14 @@ class StumblesOverAnId(InMemoryStore):
         if "\0" in event_id:
             raise ValueError("embedded null character")
         return await super().get_event(event_id, organization_id=organization_id)
+
+
+@found_by("test_a_write_by_an_id_that_cannot_be_finds_nothing[\\x00]")
+class RefusesToDeleteAnId(InMemoryStore):
+    async def delete_room(self, room_id: str) -> bool:
+        if "\0" in room_id:
+            raise InvalidInputError(f"{room_id!r} cannot be stored")
+        return await super().delete_room(room_id)
 
 
 @found_by(

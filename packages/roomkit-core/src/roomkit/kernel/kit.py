@@ -45,7 +45,7 @@ from roomkit.kernel.pause_signals import PauseSignals
 from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
-from roomkit.kernel.rooms import Rooms, check_channel_id, seconds_of
+from roomkit.kernel.rooms import Rooms, check_channel_id, check_provider_name, seconds_of
 from roomkit.kernel.routing import DefaultInboundRoomRouter, adapted
 from roomkit.kernel.scope import inside, working_for
 from roomkit.kernel.services import KitServices
@@ -497,10 +497,11 @@ class RoomKit:
         """Make a channel known, once per process; rooms attach it by its id.
 
         Raises ChannelAlreadyRegisteredError when another channel has that id, InvalidInputError for
-        an id that means something else in `visibility`.
+        an id that means something else in `visibility`, and for a provider's name that no store can hold.
         """
         self._check_open()
         channel_id = check_channel_id(channel.channel_id)
+        check_provider_name(channel)
         known = self._parts.channels.get(channel_id)
         if known is channel:
             return

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.writer import Writer
     from roomkit.models.alarm import Alarm
 
-__all__ = ["Rooms", "check_channel_id", "check_id", "seconds_of"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "check_provider_name", "seconds_of"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
@@ -71,6 +71,16 @@ def check_channel_id(value: object) -> str:
             f"(not {', '.join(sorted(_KEYWORDS))}; no comma, no ampersand, no spaces around)"
         )
     return channel_id
+
+
+def check_provider_name(channel: Channel) -> None:
+    """Check a name that every event and delivery of the channel holds. Raises InvalidInputError."""
+    name = channel.provider_name
+    if name is not None and not is_key(name):
+        raise InvalidInputError(
+            f"channel {channel.channel_id!r} cannot be registered: its provider_name {name[:50]!r} cannot be "
+            f"stored; use valid Unicode without NUL, of at most {LONGEST_KEY} bytes in UTF-8"
+        )
 
 
 def seconds_of(value: str | float | timedelta | None) -> float | None:

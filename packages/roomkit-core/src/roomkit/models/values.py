@@ -158,10 +158,25 @@ def is_key(text: str, *, longest: int = LONGEST_KEY) -> bool:
         return False
 
 
+class _Nowhere(str):
+    """An id that nothing has, shown as the one that was asked for."""
+
+    __slots__ = ("_asked",)
+    _asked: str
+
+    def __new__(cls, asked: str) -> _Nowhere:
+        nowhere = super().__new__(cls, _NOWHERE)
+        nowhere._asked = asked
+        return nowhere
+
+    def __repr__(self) -> str:
+        return repr(self._asked)
+
+
 def findable(argument: Any) -> Any:
-    """Return an argument of a look-up as a store can be asked: what no store can hold is nowhere."""
+    """Return an argument as a store can be asked, to read or to write: what no store can hold is nowhere."""
     if isinstance(argument, str):
-        return argument if is_key(argument, longest=sys.maxsize) else _NOWHERE
+        return argument if is_key(argument, longest=sys.maxsize) else _Nowhere(argument)
     if isinstance(argument, list | tuple):
         return type(argument)(map(findable, argument))
     if is_dataclass(argument) and not isinstance(argument, type):

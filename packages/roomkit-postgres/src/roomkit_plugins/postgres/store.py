@@ -34,6 +34,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.value import Value, encoded_key
+from roomkit.models.values import findable
 from roomkit_plugins.postgres import reading, searching
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.cache import Rooms
@@ -264,7 +265,7 @@ class PostgresStore(ConversationStore):
 
     @override
     async def delete_room(self, room_id: str) -> bool:
-        gone = await self._database.write("roomkit_delete_room($3)", room_id, timeout=_LONG)
+        gone = await self._database.write("roomkit_delete_room($3)", findable(room_id), timeout=_LONG)
         self._rooms.forget(room_id)
         return bool(gone)
 
@@ -364,7 +365,7 @@ class PostgresStore(ConversationStore):
     @override
     async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
         answer = await self._database.write(
-            "roomkit_prune($3, $4, $5)", room_id, before, max(limit, 0), timeout=_LONG
+            "roomkit_prune($3, $4, $5)", findable(room_id), before, max(limit, 0), timeout=_LONG
         )
         if "error" in answer:
             raise no_room(room_id)
@@ -469,7 +470,7 @@ class PostgresStore(ConversationStore):
 
     @override
     async def delete_identity(self, identity_id: str) -> bool:
-        return bool(await self._database.write("roomkit_delete_identity($3)", identity_id))
+        return bool(await self._database.write("roomkit_delete_identity($3)", findable(identity_id)))
 
     @override
     async def resolve_identity(
@@ -543,7 +544,9 @@ class PostgresStore(ConversationStore):
         return await self._mark(room_id, channel_id, None)
 
     async def _mark(self, room_id: str, channel_id: str, event_id: str | None) -> int:
-        answer = await self._database.write("roomkit_mark_read($3, $4, $5)", room_id, channel_id, event_id)
+        answer = await self._database.write(
+            "roomkit_mark_read($3, $4, $5)", findable(room_id), findable(channel_id), findable(event_id)
+        )
         match answer.get("error"):
             case None:
                 return int(answer["mark"])
@@ -620,7 +623,7 @@ class PostgresStore(ConversationStore):
 
     async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
         for event_id, channel_id in reading.halves(delivery_id):
-            answer = await self._database.write(function, event_id, channel_id, *values)
+            answer = await self._database.write(function, findable(event_id), findable(channel_id), *values)
             if "delivery" in answer:
                 after = await reading.deliveries_by_seq(self._database, answer["delivery"])
                 if after is not None:
@@ -672,8 +675,8 @@ class PostgresStore(ConversationStore):
     ) -> bool:
         answer = await self._database.write(
             "roomkit_delete_value($3, $4, $5, $6)",
-            organization_id or "",
-            namespace,
+            findable(organization_id or ""),
+            findable(namespace),
             encoded_key(key),
             if_revision,
         )
@@ -683,7 +686,11 @@ class PostgresStore(ConversationStore):
 
     @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
-        return int(await self._database.write("roomkit_delete_values_of($3, $4)", subject, organization_id))
+        return int(
+            await self._database.write(
+                "roomkit_delete_values_of($3, $4)", findable(subject), findable(organization_id)
+            )
+        )
 
     @override
     async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
@@ -709,7 +716,7 @@ class PostgresStore(ConversationStore):
 
     @override
     async def close_lease(self, worker_id: str) -> None:
-        await self._database.write("roomkit_close_lease($3)", worker_id)
+        await self._database.write("roomkit_close_lease($3)", findable(worker_id))
 
     @override
     async def find_claimable(
@@ -722,7 +729,7 @@ class PostgresStore(ConversationStore):
         self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
     ) -> list[Claimed]:
         numbers = await self._database.write(
-            "roomkit_take($3, $4, $5)", room_id, worker_id, _listed(channels)
+            "roomkit_take($3, $4, $5)", findable(room_id), worker_id, _listed(channels)
         )
         return await reading.claimed(self._database, numbers) if numbers else []
 

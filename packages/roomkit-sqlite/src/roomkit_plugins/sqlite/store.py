@@ -222,7 +222,8 @@ class SQLiteStore(ConversationStore):
     async def patch_room_metadata(
         self, room_id: str, patch: Mapping[str, Any], unset: Collection[str] = ()
     ) -> Room:
-        return await self._change_room(room_id, {"updated_at": utcnow()}, freeze(patch), frozenset(unset))
+        changes = {"updated_at": utcnow()}
+        return await self._change_room(findable(room_id), changes, freeze(patch), frozenset(unset))
 
     async def _change_room(self, room_id: str, *arguments: Any, **options: Any) -> Room:
         change = await self._change(
@@ -234,7 +235,7 @@ class SQLiteStore(ConversationStore):
     @override
     async def delete_room(self, room_id: str) -> bool:
         return await self._database.write(
-            partial(writing.delete_room, room_id=room_id), lambda _: self._records.forget(room_id)
+            partial(writing.delete_room, room_id=findable(room_id)), lambda _: self._records.forget(room_id)
         )
 
     @override
@@ -335,7 +336,7 @@ class SQLiteStore(ConversationStore):
             if pruned.change is not None:
                 self._records.apply(room_id, pruned.change)
 
-        work = partial(writing.prune_events, room_id=room_id, before=before, limit=limit)
+        work = partial(writing.prune_events, room_id=findable(room_id), before=before, limit=limit)
         return (await self._database.write(work, done)).count
 
     # -- bindings -----------------------------------------------------------------------------
@@ -356,7 +357,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def remove_binding(self, room_id: str, channel_id: str) -> bool:
-        work = partial(writing.remove_binding, room_id=room_id, channel_id=channel_id)
+        work = partial(writing.remove_binding, room_id=findable(room_id), channel_id=findable(channel_id))
         return await self._change(room_id, work) is not None
 
     @override
@@ -410,7 +411,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def delete_identity(self, identity_id: str) -> bool:
-        return await self._write(writing.delete_identity, identity_id)
+        return await self._write(writing.delete_identity, findable(identity_id))
 
     @override
     async def resolve_identity(
@@ -420,7 +421,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
-        await self._write(writing.link_address, identity_id, str(channel_type), address)
+        await self._write(writing.link_address, findable(identity_id), str(channel_type), address)
 
     # -- tasks and observations ---------------------------------------------------------------
 
@@ -455,11 +456,13 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
-        return await self._write(writing.mark_read, room_id, channel_id, event_id)
+        return await self._write(
+            writing.mark_read, findable(room_id), findable(channel_id), findable(event_id)
+        )
 
     @override
     async def mark_all_read(self, room_id: str, channel_id: str) -> int:
-        return await self._write(writing.mark_read, room_id, channel_id, None)
+        return await self._write(writing.mark_read, findable(room_id), findable(channel_id), None)
 
     @override
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
@@ -503,11 +506,11 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def reopen_delivery(self, delivery_id: str) -> Delivery:
-        return await self._write(ledger.reopen_delivery, delivery_id, self._now)
+        return await self._write(ledger.reopen_delivery, findable(delivery_id), self._now)
 
     @override
     async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
-        return await self._write(ledger.drop_delivery, delivery_id, reason)
+        return await self._write(ledger.drop_delivery, findable(delivery_id), reason)
 
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
@@ -534,11 +537,13 @@ class SQLiteStore(ConversationStore):
         organization_id: str | None = None,
         if_revision: int | None = None,
     ) -> bool:
-        return await self._write(values.delete_value, namespace, key, organization_id, if_revision)
+        return await self._write(
+            values.delete_value, findable(namespace), key, findable(organization_id), if_revision
+        )
 
     @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
-        return await self._write(values.delete_values_of, subject, organization_id)
+        return await self._write(values.delete_values_of, findable(subject), findable(organization_id))
 
     @override
     async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
@@ -562,7 +567,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def close_lease(self, worker_id: str) -> None:
-        await self._write(leases.close_lease, worker_id)
+        await self._write(leases.close_lease, findable(worker_id))
         self._presence.withdraw(worker_id)
 
     @override
@@ -575,7 +580,9 @@ class SQLiteStore(ConversationStore):
     async def claim(
         self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
     ) -> list[Claimed]:
-        return await self._write(ledger.claim, room_id, worker_id, leases.listed(channels), self._now)
+        return await self._write(
+            ledger.claim, findable(room_id), worker_id, leases.listed(channels), self._now
+        )
 
     @override
     async def count_unclaimed(self) -> dict[str, int]:

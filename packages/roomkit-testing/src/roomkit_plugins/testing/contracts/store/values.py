@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from roomkit.abc.errors import (
+    ChannelNotFoundError,
+    DeliveryNotFoundError,
+    EventNotFoundError,
+    IdentityNotFoundError,
+    RoomKitError,
+    RoomNotFoundError,
+)
 from roomkit.abc.store import ConversationStore
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record, new_id
@@ -184,6 +193,40 @@ class ValuesContract(StoreSuite):
         record = await store.load(room.id, key=nowhere)
         assert record is not None
         assert record.keyed(nowhere) is None
+
+    @pytest.mark.parametrize("nowhere", ["\0", "a\0b", "\ud83d", "\ud83d:sms", "x" * 10_000, ""])
+    async def test_a_write_by_an_id_that_cannot_be_finds_nothing(
+        self, store: ConversationStore, room: Room, nowhere: str
+    ) -> None:
+        """It is answered like a write by any id that is not there, and names the id that was given."""
+        (stored,) = (await committed(store, room.id, event(room.id))).events
+        await store.add_binding(ChannelBinding(channel_id="c", room_id=room.id, channel_type="sms"))
+        assert await store.delete_room(nowhere) is False
+        assert await store.delete_identity(nowhere) is False
+        assert await store.remove_binding(room.id, nowhere) is False
+        assert await store.delete_value(nowhere, ("k",)) is False
+        assert await store.delete_value("n", (nowhere,), organization_id=nowhere) is False
+        assert await store.delete_values_of(nowhere) == 0
+        assert await store.delete_values_of("s", organization_id=nowhere) == 0
+        assert await store.claim(nowhere, "w") == []
+        await store.close_lease(nowhere)
+        refused: list[tuple[type[RoomKitError], Awaitable[object]]] = [
+            (RoomNotFoundError, store.patch_room_metadata(nowhere, {"a": 1})),
+            (RoomNotFoundError, store.remove_binding(nowhere, "c")),
+            (RoomNotFoundError, store.prune_events(nowhere, NOW)),
+            (RoomNotFoundError, store.mark_read(nowhere, "c", stored.id)),
+            (RoomNotFoundError, store.mark_all_read(nowhere, "c")),
+            (ChannelNotFoundError, store.mark_all_read(room.id, nowhere)),
+            (EventNotFoundError, store.mark_read(room.id, "c", nowhere)),
+            (IdentityNotFoundError, store.link_address(nowhere, "sms", "+1")),
+            (DeliveryNotFoundError, store.reopen_delivery(nowhere)),
+            (DeliveryNotFoundError, store.drop_delivery(nowhere, "why")),
+        ]
+        for kind, write in refused:
+            with pytest.raises(kind, match=re.escape(repr(nowhere))):
+                await write
+        assert await store.list_events(room.id) == [stored]
+        assert await store.get_binding(room.id, "c") is not None
 
 
 def hard_values(record: Record) -> Iterator[tuple[str, str, Any]]:
