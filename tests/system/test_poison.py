@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from pydantic import ValidationError
@@ -27,6 +28,8 @@ from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
+from roomkit_plugins.websocket import WebSocketChannel
+from roomkit_plugins.websocket.serve import SocketRequest, room_in_path
 
 PLUGINS = PluginManager(entry_points=())
 PLUGINS.scan()
@@ -299,3 +302,56 @@ async def test_a_block_can_be_recorded_whatever_its_reason(open_store: Opener, r
         assert result.event.block_reason == reason.replace("\ud83d", "\ufffd").replace("\0", "\ufffd")
     finally:
         await kit.close()
+
+
+ADDRESSES = [
+    b"/rooms/%00",
+    b"/rooms/a%00b",
+    b"/rooms/%ed%a0%bd",
+    b"/rooms/%ff",
+    b"/rooms/" + 6_000 * b"x",
+    b"/rooms/%F3%BF%BF%BE%F4%8F%BF%BE",
+    b"/rooms/",
+    b"/rooms/r?participant=%00",
+    b"/rooms/r?participant=%ed%a0%bd",
+    b"/rooms/r?participant=a&after=%ed%a0%bd",
+]
+
+
+def _halves_in_path(request: SocketRequest) -> str | None:
+    """Return the room of a path as a program may decode it: with halves of characters."""
+    return unquote(request.path.removeprefix("/rooms/"), errors="surrogateescape")
+
+
+@pytest.mark.parametrize("room_of", [room_in_path, _halves_in_path])
+async def test_a_client_of_a_room_that_cannot_be_is_refused(
+    open_store: Opener,
+    caplog: pytest.LogCaptureFixture,
+    room_of: Callable[[SocketRequest], str | None],
+) -> None:
+    """By a status of 4xx and without a traceback, and the server goes on."""
+    kit = RoomKit(store=open_store(), plugins=PLUGINS, single_process=True)
+    channel = WebSocketChannel("ws")
+    kit.register_channel(channel)
+    await kit.create_room("r")
+    await kit.attach_channel("r", "ws")
+    try:
+        async with channel.serve(kit, room_of=room_of) as server:
+            answers = {target: await status_of(server.port, target) for target in ADDRESSES}
+            assert await status_of(server.port, b"/rooms/r?participant=ann") == 101
+        assert {target: status for target, status in answers.items() if not 400 <= status < 500} == {}
+        assert [record for record in caplog.records if record.exc_info] == []
+    finally:
+        await kit.close()
+
+
+async def status_of(port: int, target: bytes) -> int:
+    """Return how a server answers a client that asks for a web socket at `target`, byte by byte."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n")
+    writer.write(b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
+    writer.write(b"Sec-WebSocket-Version: 13\r\n\r\n")
+    async with asyncio.timeout(20):
+        line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])

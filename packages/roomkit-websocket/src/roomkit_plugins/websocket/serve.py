@@ -18,6 +18,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
 from roomkit.models.participant import banned_senders
+from roomkit.models.values import is_key
 from roomkit_plugins.websocket.allowance import Allowance, Allowances, Limits
 from roomkit_plugins.websocket.protocol import encode
 from roomkit_plugins.websocket.running import note_closed, note_started
@@ -73,7 +74,7 @@ class _Site(NamedTuple):
 def room_in_path(request: SocketRequest) -> str | None:
     """Return ROOM of the path `/rooms/ROOM`."""
     head, _, room_id = request.path.rpartition("/")
-    return unquote(room_id) if head == "/rooms" and room_id else None
+    return unquote(room_id, errors="surrogateescape") if head == "/rooms" and room_id else None
 
 
 def participant_in_query(request: SocketRequest) -> str | None:
@@ -264,7 +265,7 @@ class WebSocketServer:
     async def _admission(self, request: SocketRequest) -> _Admission:
         self._check_origin(request)
         room_id = self._room_of(request)
-        if room_id is None or "\0" in room_id:
+        if room_id is None or not is_key(room_id):
             raise _Refusal(404, "connect to /rooms/ROOM?participant=NAME")
         after = _after(request)
         if self._authenticate is None:
@@ -364,9 +365,10 @@ _INDEX = re.compile(r"-1|[0-9]{1,18}")
 def _request(target: str, headers: Mapping[str, str]) -> SocketRequest:
     try:
         url = urlsplit(target)
+        query = dict(parse_qsl(url.query, errors="strict"))  # else two names could be read as one
     except ValueError:
         raise _Refusal(400, "the address is not one: connect to /rooms/ROOM?participant=NAME") from None
-    return SocketRequest(path=url.path, query=dict(parse_qsl(url.query)), headers=headers)
+    return SocketRequest(path=url.path, query=query, headers=headers)
 
 
 def _site(origin: str) -> _Site | None:
