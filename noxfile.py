@@ -9,6 +9,7 @@ import nox
 from nox.command import CommandFailed
 
 PYTHONS = ["3.12", "3.13"]
+BOTH_CORES = ["--numprocesses=2", "--dist=worksteal"]
 DISTRIBUTIONS = sorted(folder.parent.name for folder in Path("packages").glob("*/pyproject.toml"))
 MODULES = {
     name: "roomkit" if name == "roomkit-core" else f"roomkit_plugins.{name[8:].replace('-', '_')}"
@@ -41,13 +42,22 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests in one environment that holds every package."""
     _sync(session, "--all-packages", "--all-groups")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *BOTH_CORES, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def plugin(session: nox.Session) -> None:
-    """Test each distribution alone, from its wheel: all of them, or those named after `--`."""
-    failed = [name for name in session.posargs or DISTRIBUTIONS if not _stands_alone(session, name)]
+    """Test each distribution alone, from its wheel, and import it on both Pythons.
+
+    All of them are tested on one Python in turn; those named after `--` on both.
+    """
+    failed = [
+        name
+        for place, name in enumerate(session.posargs or DISTRIBUTIONS)
+        if not _stands_alone(
+            session, name, tested=bool(session.posargs) or PYTHONS[place % len(PYTHONS)] == session.python
+        )
+    ]
     if failed:
         session.error(f"failed alone: {', '.join(failed)}")
 
@@ -83,15 +93,16 @@ def bench(session: nox.Session) -> None:
     session.run("uv", "run", "--group=bench", "python", "-m", "benchmarks", *session.posargs)
 
 
-def _stands_alone(session: nox.Session, name: str) -> bool:
-    """Import all of it with only what it declares, extras included; then run its tests."""
+def _stands_alone(session: nox.Session, name: str, *, tested: bool) -> bool:
+    """Import all of it with only what it declares, extras included; then run its tests if `tested`."""
     alone = ["--no-editable", "--no-default-groups", f"--package={name}"]
     rebuilt = [f"--reinstall-package={each}" for each in DISTRIBUTIONS]
     try:
         _sync(session, *alone, "--all-extras", *rebuilt)
         session.run("python", "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
-        _sync(session, *alone, "--group=test", *rebuilt)
-        session.run("pytest", f"packages/{name}/tests")
+        if tested:
+            _sync(session, *alone, "--group=test", *rebuilt)
+            session.run("pytest", *BOTH_CORES, f"packages/{name}/tests")
     except CommandFailed:
         return False
     return True
