@@ -195,7 +195,8 @@ class SQLiteDisk:
                 given,
             )
             connection.execute(
-                f"INSERT INTO delivery_messages SELECT o.provider, {again.format('message_id')}, d.seq "
+                "INSERT INTO delivery_messages (provider, message_id, delivery) "
+                f"SELECT o.provider, {again.format('message_id')}, d.seq "
                 + new.format(
                     "JOIN deliveries b ON b.event = e.seq JOIN delivery_messages o ON o.delivery = b.seq "
                     "JOIN deliveries d ON d.event = n.seq AND d.channel_id = b.channel_id"

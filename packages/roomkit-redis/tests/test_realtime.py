@@ -148,7 +148,7 @@ async def test_an_event_without_a_json_form_is_refused(backend: Backend) -> None
     alone = backend()
     heard: list[int] = []
     await alone.subscribe("topic", into(heard))
-    odd = signal().model_copy(update={"user_id": "\ud800"})
+    odd = signal().replace(user_id="\ud800")  # past the checks that a record makes of its values
     with pytest.raises(InvalidInputError, match="has no JSON form and was not published"):
         await alone.publish("topic", odd)
     await publish(alone, 1)

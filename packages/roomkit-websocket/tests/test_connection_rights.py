@@ -155,6 +155,9 @@ async def test_a_channel_that_may_not_read_resumes_nothing(store):
         await house.kit.set_access("room", "ws", Access.WRITE_ONLY)
         await alice.speak("meanwhile")
         blind = [await house.client(name, -1) for name in ("alice", "bob")]
+        for client in blind:
+            await client.send(type="nonsense")  # answered once the client has caught up
+            assert (await client.next("event", "error"))["type"] == "error"
         await house.kit.set_access("room", "ws", Access.READ_WRITE)
         await house.kit.send_event("room", "system", TextContent(body="now"))
         for client in blind:
