@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
@@ -119,6 +119,7 @@ class House:
         seed: int,
         way: Mapping[str, Any] | None = None,
         clock_spread: float = 0.0,
+        fault: Literal["forgetful", "rekeying"] | None = None,
     ) -> None:
         self.store = store
         self.way = way or store
@@ -126,6 +127,7 @@ class House:
         self.rooms = [f"room-{number}" for number in range(rooms)]
         self.lease_seconds = lease_seconds
         self.clock_spread = clock_spread
+        self.fault = fault
         self.chance = random.Random(seed)
         self.acknowledged: dict[str, list[str]] = defaultdict(list)
         self.sent: dict[tuple[str, str], list[Sending]] = defaultdict(list)
@@ -149,6 +151,7 @@ class House:
             port=self._server.sockets[0].getsockname()[1],
             store=way or self.way,
             clock_spread=self.clock_spread,
+            fault=self.fault,
             lease_seconds=self.lease_seconds,
             seed=self.chance.getrandbits(32),
         )

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, override
+from typing import Any, Literal, override
 
 from roomkit import RoomKit
 from roomkit.abc.channel import Channel
@@ -49,6 +49,11 @@ class WorkerOptions:
     seed: int
     clock_spread: float = 0.0
     """By how many seconds the worker's clock is wrong at most, in either direction; it jumps all the time."""
+    fault: Literal["forgetful", "rekeying"] | None = None
+    """What the worker does wrong, so that the verdict is tried.
+
+    It acknowledges messages that it does not store, or sends each delivery again under another key.
+    """
 
 
 class Wire:
@@ -107,9 +112,10 @@ class Carrier(Channel):
 
     channel_type = ChannelType.SMS
 
-    def __init__(self, channel_id: str, wire: Wire, chance: random.Random) -> None:
+    def __init__(self, channel_id: str, wire: Wire, chance: random.Random, *, rekeying: bool = False) -> None:
         super().__init__(channel_id)
         self._wire = wire
+        self._rekeying = rekeying
         self._chance = chance
 
     @property
@@ -128,9 +134,10 @@ class Carrier(Channel):
         if self._chance.random() < 0.02:
             raise ProviderError("busy", error_code=ErrorCode.OVERLOADED, retry_after=0.005)
         await asyncio.sleep(self._chance.random() * _MOST_PAUSE)  # other processes
-        await self._wire.hand_over(
-            key, room=event.room_id, channel=self.channel_id, event=event.id, index=event.index
-        )
+        for each in (key, f"{key}:again") if self._rekeying else (key,):
+            await self._wire.hand_over(
+                each, room=event.room_id, channel=self.channel_id, event=event.id, index=event.index
+            )
         return ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id=f"m-{key}"))
 
 
@@ -172,7 +179,7 @@ async def _work(options: WorkerOptions) -> None:
     )
     kit.register_channel(RecordingChannel("person"))
     for name in CARRIERS:
-        kit.register_channel(Carrier(name, wire, chance))
+        kit.register_channel(Carrier(name, wire, chance, rekeying=options.fault == "rekeying"))
 
     def answer(event: RoomEvent, _context: RoomContext) -> str:
         return f"re: {text_of(event.content)}"
@@ -191,6 +198,9 @@ async def _work(options: WorkerOptions) -> None:
         async for message in wire.listen():
             if "stop" in message:
                 break
+            if options.fault == "forgetful" and chance.random() < 0.3:
+                wire.tell(ack=message["say"])
+                continue
             saying.create_task(_say(kit, wire, message))
     await kit.close()
 

@@ -1,0 +1,28 @@
+"""The verdict on workers finds what workers do wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.workers.house import LEASE, SEED, House
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"), [("forgetful", "acknowledged and not there"), ("rekeying", "key_changed")]
+)
+async def test_a_worker_that_breaks_a_promise_is_found(
+    tmp_path: Path, fault: Literal["forgetful", "rekeying"], found: str
+) -> None:
+    """A message that is acknowledged and not stored; a delivery that is repeated under another key."""
+    store = {"sqlite": str(tmp_path / "rooms.db")}
+    house = House(store, rooms=2, lease_seconds=LEASE, seed=SEED, fault=fault)
+    async with house.at_work(workers=1):
+        await house.said(20)
+        await house.settle()
+        with pytest.raises(AssertionError, match=found):
+            await house.judge()
