@@ -220,6 +220,11 @@ class TestEnding:
         with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
             await getattr(stage.kit, call)("r9")
 
+    async def test_timers_of_a_room_that_is_not_there_are_refused(self, stage: Any) -> None:
+        """By the room's name."""
+        with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
+            await stage.kit.set_room_timers("r9", RoomTimers())
+
     async def test_metadata_is_merged(self, stage: Any) -> None:
         """Key by key; only JSON."""
         await stage.kit.update_room_metadata("r1", {"a": 1, "b": {"x": 1}})
@@ -527,6 +532,78 @@ class TestTimers:
         await stage.open("old", timers=TIMERS.replace(last_activity_at=since))
 
         assert [room.id for room in await stage.kit.sweep_room_timers()] == ["old"]
+
+    async def test_timers_of_an_existing_room_are_set(self, stage: Any) -> None:
+        """They count from the last activity, and take the place of those before."""
+        await stage.open("idle", timers=RoomTimers(closed_after_seconds=1000))
+        await asyncio.sleep(30)
+        room = await stage.kit.set_room_timers("idle", TIMERS)
+        assert room.timers == TIMERS.replace(last_activity_at=room.created_at)
+        assert room.updated_at == stage.kit.clock.now()
+        await asyncio.sleep(29)
+        assert await stage.kit.sweep_room_timers() == []
+        await asyncio.sleep(1)
+        assert [str(room.status) for room in await stage.kit.sweep_room_timers()] == ["paused"]
+        await stage.kit.set_room_timers("idle", RoomTimers(closed_after_seconds=100))
+        await asyncio.sleep(40)
+        assert [str(room.status) for room in await stage.kit.sweep_room_timers()] == ["closed"]
+
+    async def test_a_room_without_timers_gets_some(self, stage: Any) -> None:
+        """And can lose them; its next message moves the clock as ever."""
+        await stage.join(RecordingChannel("alice"))
+        await asyncio.sleep(50)
+        await stage.say(channel="alice")
+        await stage.kit.set_room_timers("r1", TIMERS)
+        await asyncio.sleep(40)
+        await stage.say(channel="alice")
+        await asyncio.sleep(59)
+        assert await stage.kit.sweep_room_timers() == []
+        await asyncio.sleep(1)
+        assert [room.id for room in await stage.kit.sweep_room_timers()] == ["r1"]
+        await stage.kit.set_room_timers("r1", RoomTimers())
+        assert await stage.kit.store.list_alarms("r1") == []
+        await asyncio.sleep(86_400)
+        assert await stage.kit.sweep_room_timers() == []
+
+    async def test_the_last_activity_can_be_moved(self, stage: Any) -> None:
+        """Back, so that the room is due at once, and forward."""
+        await stage.open("idle", timers=TIMERS)
+        now = stage.kit.clock.now()
+        moved = TIMERS.replace(last_activity_at=now + timedelta(seconds=100))
+        assert (await stage.kit.set_room_timers("idle", moved)).timers == moved
+        await asyncio.sleep(159)
+        assert await stage.kit.sweep_room_timers() == []
+        moved = TIMERS.replace(last_activity_at=now - timedelta(seconds=500))
+        assert (await stage.kit.set_room_timers("idle", moved)).timers == moved
+        assert [str(room.status) for room in await stage.kit.sweep_room_timers()] == ["closed"]
+
+    async def test_an_update_of_the_store_moves_the_last_activity(self, stage: Any) -> None:
+        """A check of the room goes by it."""
+        await stage.open("idle", timers=TIMERS)
+        room = await stage.kit.get_room("idle")
+        since = room.created_at - timedelta(seconds=61)
+        await stage.kit.store.update_room(room.replace(timers=TIMERS.replace(last_activity_at=since)))
+        assert (await stage.kit.check_room_timers("idle")).status is RoomStatus.PAUSED
+
+    async def test_timers_are_set_whatever_else_changes_the_room(self, stage: Any) -> None:
+        """A message that resumes the room and the new timers are both there."""
+        await stage.open("idle", timers=TIMERS)
+        await stage.join(RecordingChannel("alice"), "idle")
+        await asyncio.sleep(60)
+        await stage.kit.sweep_room_timers()
+        shorter = RoomTimers(inactive_after_seconds=10)
+        setting = stage.kit.set_room_timers("idle", shorter)
+        await asyncio.gather(stage.say(channel="alice", room="idle"), setting)
+        assert (await stage.kit.get_room("idle")).status is RoomStatus.ACTIVE
+        await asyncio.sleep(10)
+        assert [str(room.status) for room in await stage.kit.sweep_room_timers()] == ["paused"]
+
+    async def test_a_last_activity_without_time_zone_is_refused(self, stage: Any) -> None:
+        """By the kit, in words."""
+        naive = TIMERS.replace(last_activity_at=stage.kit.clock.now().replace(tzinfo=None))
+        for call in (stage.kit.create_room("x", timers=naive), stage.kit.set_room_timers("r1", naive)):
+            with pytest.raises(InvalidInputError, match="has no time zone"):
+                await call
 
     async def test_the_sweep_can_run_by_itself(self, staging: Any) -> None:
         """Every `sweep_interval` seconds, until the kit closes."""

@@ -25,6 +25,7 @@ from roomkit.kernel.tenant import Tenant
 from roomkit.models import Access, DeliveryState, InboundMessage, Observation, Task
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.rights import ErasureReceipt
+from roomkit.models.room import RoomTimers
 from roomkit_plugins.testing import MockIdentityResolver
 
 type Staging = Callable[..., Any]
@@ -96,6 +97,7 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "delete_room": lambda view, ids, own: view.delete_room(ids.room),
     "update_room_metadata": lambda view, ids, own: view.update_room_metadata(ids.room, {"a": 1}),
     "set_retention": lambda view, ids, own: view.set_retention(ids.room, timedelta(seconds=1)),
+    "set_room_timers": lambda view, ids, own: view.set_room_timers(ids.room, RoomTimers()),
     "check_room_timers": lambda view, ids, own: view.check_room_timers(ids.room),
     "get_timeline": lambda view, ids, own: view.get_timeline(ids.room),
     "get_event": lambda view, ids, own: view.get_event(ids.event),

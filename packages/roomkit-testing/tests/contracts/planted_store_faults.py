@@ -154,6 +154,23 @@ class LosesUpdates(InMemoryStore):
 
 
 @found_by(
+    "test_an_update_moves_the_last_activity[-90]",
+    "test_an_update_moves_the_last_activity[90]",
+    "test_an_update_replaces_all_but_what_the_store_owns",
+)
+class KeepsTheLastActivity(InMemoryStore):
+    async def update_room(self, room: Room) -> Room:
+        return await super().update_room(room.replace(timers=room.timers.replace(last_activity_at=None)))
+
+
+@found_by("test_an_update_never_undoes_activity_that_it_does_not_know[-90]")
+class UndoesActivity(InMemoryStore):
+    async def update_room(self, room: Room) -> Room:
+        self._record(room.id).last_activity = room.timers.last_activity_at
+        return await super().update_room(room)
+
+
+@found_by(
     *(
         f"test_an_update_with_a_stale_room_is_refused[{kind}]"
         for kind in ("metadata", "room", "binding", "participant", "update")

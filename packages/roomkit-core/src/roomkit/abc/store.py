@@ -68,12 +68,13 @@ class Commit:
 
     `expected_version` is the version of the room the step was planned on; None does not check it.
     `fence` is the token of the room's lock, `worker_id` the lease under which the deliveries of the
-    entries are to be carried out; both may be None. `room_changes` are fields of the room to set,
-    `metadata` a shallow merge into its metadata. `redact` names events to be replaced by what
-    `RoomEvent.redacted` leaves of them, `remove_participants` participants to be removed for good.
-    `alarms` are set, each in place of the one of its id. `completed` and `alarms_done` are what
-    `complete` takes, of any room: they ride along. `absent` are those channels of the targets that are
-    not registered with the worker. `values` are put whatever there is under their keys.
+    entries are to be carried out; both may be None. `room_changes` are fields of the room to set
+    (`updated_at` is `at` unless it is one of them), `metadata` a shallow merge into its metadata.
+    `redact` names events to be replaced by what `RoomEvent.redacted` leaves of them,
+    `remove_participants` participants to be removed for good. `alarms` are set, each in place of
+    the one of its id. `completed` and `alarms_done` are what `complete` takes, of any room: they
+    ride along. `absent` are those channels of the targets that are not registered with the worker.
+    `values` are put whatever there is under their keys.
     """
 
     room_id: str
@@ -269,7 +270,10 @@ class ConversationStore(ABC):
     async def update_room(self, room: Room) -> Room:
         """Replace a room, but for the fields the store owns (see `Room`); return it as stored.
 
-        Raises StaleRoomError when the room has changed since `room` was read, by `room.version`.
+        `timers.last_activity_at` is set too, unless it is None. An update of a room that was read before
+        its newest event (by `room.latest_index`) moves it forward only. The timer that watches the
+        room's timers is not rescheduled: `RoomKit.set_room_timers` does that. Raises StaleRoomError when
+        the room has changed since `room` was read, by `room.version`.
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ __all__ = [
     "after_broadcast_id",
     "room_alarms",
     "timers_alarm",
+    "timers_id",
 ]
 
 _log = get_logger("roomkit.kernel")
@@ -202,8 +203,13 @@ def after_broadcast_alarm(event: RoomEvent) -> Alarm:
     )
 
 
+def timers_id(room_id: str) -> str:
+    """Return the id of a room's `timers_alarm`."""
+    return f"timers:{room_id}"
+
+
 def timers_alarm(room: Room, due_at: datetime | None) -> Alarm | None:
     """Return the alarm for a room's timers, None when they ask for nothing."""
     if due_at is None:
         return None
-    return Alarm(id=f"timers:{room.id}", room_id=room.id, kind=ROOM_TIMERS, due_at=due_at)
+    return Alarm(id=timers_id(room.id), room_id=room.id, kind=ROOM_TIMERS, due_at=due_at)

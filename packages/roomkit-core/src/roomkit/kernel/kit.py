@@ -595,6 +595,16 @@ class RoomKit:
         await self._enter()
         return await self._rooms.set_retention(room_id, seconds_of(retention))
 
+    async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
+        """Replace the timers of an existing room; they count from its last activity. Return the room.
+
+        `timers.last_activity_at` moves the last activity; None leaves it. What is due already is done by the
+        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError, and
+        StaleRoomError for a room that others change all the time.
+        """
+        await self._enter()
+        return await self._rooms.set_timers(room_id, timers)
+
     async def check_room_timers(self, room_id: str) -> Room:
         """Pause or close a room whose time has come. Raises RoomNotFoundError."""
         await self._enter()

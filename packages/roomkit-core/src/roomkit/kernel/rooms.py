@@ -13,9 +13,10 @@ from roomkit.abc.errors import (
     InvalidInputError,
     RoomClosedError,
     RoomNotFoundError,
+    StaleRoomError,
 )
 from roomkit.abc.store import Commit
-from roomkit.kernel.alarms import RETENTION, ROOM_TIMERS, Answer, room_alarms
+from roomkit.kernel.alarms import RETENTION, ROOM_TIMERS, Answer, room_alarms, timers_alarm, timers_id
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.scope import working_for
 from roomkit.kernel.settling import note
@@ -44,6 +45,7 @@ __all__ = ["Rooms", "check_channel_id", "check_id", "check_provider_name", "seco
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
+_TRIES = 8
 _RETENTION_PAUSE = timedelta(minutes=10)
 
 
@@ -93,6 +95,15 @@ def seconds_of(value: str | float | timedelta | None) -> float | None:
         raise InvalidInputError(str(error)) from error
 
 
+def _check_timers(timers: RoomTimers | None) -> None:
+    """Refuse a last activity that cannot be compared with the clock. Raises InvalidInputError."""
+    moved = None if timers is None else timers.last_activity_at
+    if moved is not None and moved.tzinfo is None:
+        raise InvalidInputError(
+            f"timers.last_activity_at {moved.isoformat()} has no time zone: use datetime.now(UTC)"
+        )
+
+
 _NO_TIMERS = RoomTimers()
 
 
@@ -120,6 +131,7 @@ class Rooms:
         """Create a room, and say so."""
         fields.setdefault("retention_seconds", self._parts.settings.retention_seconds)
         now = self._parts.clock.now()
+        _check_timers(timers)
         if timers is not None and timers.last_activity_at is None:
             # The idle clock starts with the room: one that nobody ever writes to is idle too.
             timers = timers.replace(last_activity_at=now)
@@ -274,6 +286,36 @@ class Rooms:
         )
         await self._parts.store.commit(commit)
         return await self.get(room_id)
+
+    async def set_timers(self, room_id: str, timers: RoomTimers) -> Room:
+        """Replace a room's timers, and reschedule the alarm for them in the same transaction."""
+        _check_timers(timers)
+        for _ in range(_TRIES):
+            room = await self.get(room_id)
+            try:
+                await self._parts.store.commit(self._timers_commit(room, timers))
+            except StaleRoomError:  # its status may have changed, and with it what is due next
+                continue
+            return await self.get(room_id)
+        raise StaleRoomError(
+            f"timers of room {room_id!r} were not set: the room changed {_TRIES} times meanwhile; try again"
+        )
+
+    def _timers_commit(self, room: Room, timers: RoomTimers) -> Commit:
+        now, moved = self._parts.clock.now(), timers.last_activity_at
+        kept = timers if moved is not None else timers.replace(last_activity_at=room.timers.last_activity_at)
+        changed = room.replace(timers=kept)
+        alarm = timers_alarm(changed, changed.next_due)
+        return Commit(
+            room_id=room.id,
+            entries=(),
+            at=moved or now,  # of a commit without entries it is nothing but when the activity was
+            activity=moved is not None,
+            expected_version=room.version,
+            room_changes={"timers": kept, "updated_at": now},
+            alarms=() if alarm is None else (alarm,),
+            alarms_done=(timers_id(room.id),) if alarm is None else (),
+        )
 
     def _set_status(self, draft: Draft, status: RoomStatus) -> None:
         now = self._parts.clock.now()

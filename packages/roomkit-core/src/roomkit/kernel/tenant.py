@@ -159,6 +159,11 @@ class Tenant:
         await self._within(room_id)
         return await self._kit.set_retention(room_id, retention)
 
+    async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
+        """Replace the timers of a room; see `RoomKit.set_room_timers`. Raises RoomNotFoundError."""
+        await self._within(room_id)
+        return await self._kit.set_room_timers(room_id, timers)
+
     async def check_room_timers(self, room_id: str) -> Room:
         """Pause or close a room whose time has come. Raises RoomNotFoundError."""
         await self._within(room_id)

@@ -118,7 +118,7 @@ class InMemoryStore(ConversationStore):
             changes = dict(commit.room_changes or {})
             if metadata:
                 changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
-            record.change(**changes, updated_at=at)
+            record.change(**{"updated_at": at, **changes})
         return Committed(stored, elsewhere, completed)
 
     def _move_people(self, record: StoredRoom, commit: Commit) -> None:
@@ -234,6 +234,7 @@ class InMemoryStore(ConversationStore):
                 f"room {room.id!r} is at version {record.version}, not {room.version}: "
                 "read it and decide again"
             )
+        record.last_activity = record.room.moved_activity(room) or record.last_activity
         timers = room.timers.replace(last_activity_at=record.last_activity)
         kept = {"event_count", "latest_index", "version", "timers", "id"}
         fields = {name: value for name, value in room.__dict__.items() if name not in kept}

@@ -41,10 +41,10 @@ _NO_TIMERS = RoomTimers()
 class Room(Record):
     """One conversation.
 
-    The store owns `event_count`, `latest_index` (-1 while the timeline is empty), `version` and
-    `timers.last_activity_at`: an `update_room` keeps its own values of these. `version` rises
-    with every change of the room, its bindings or its participants. `state` is where plugins keep
-    what they know of the room, each under its own name; it never comes from outside.
+    The store owns `event_count`, `latest_index` (-1 while the timeline is empty) and `version`: an
+    `update_room` keeps its own values of these, and `timers.last_activity_at` unless another one is
+    given. `version` rises with every change of the room, its bindings or its participants. `state` is
+    where plugins keep what they know of the room, each under its own name; it never comes from outside.
     `detached_channels` were taken away on purpose: only an explicit attach brings them back.
     `event_count` counts the events that are there: retention takes old ones out. They are kept for
     `retention_seconds`, None for as long as the room.
@@ -82,6 +82,18 @@ class Room(Record):
         if pausing is not None and idle >= pausing and self.status is RoomStatus.ACTIVE:
             return RoomStatus.PAUSED, idle, pausing
         return None
+
+    def moved_activity(self, update: Room) -> datetime | None:
+        """Return the last activity that an `update` of this room sets, None where it sets none.
+
+        An update of a room that was read before its newest event moves the activity forward only: the
+        event may have been activity that the update does not know of.
+        """
+        own, given = self.timers.last_activity_at, update.timers.last_activity_at
+        if given is None or given == own:
+            return None
+        is_current = update.latest_index == self.latest_index
+        return given if own is None or is_current or given > own else None
 
     @property
     def next_due(self) -> datetime | None:

@@ -224,7 +224,7 @@ class PostgresStore(ConversationStore):
         **given: Any,
     ) -> tuple[Mapping[str, Any], Change]:
         """Commit something that is neither an event nor activity."""
-        commit = Commit(room_id=room_id, entries=(), at=utcnow(), activity=False, **given)
+        commit = Commit(room_id=room_id, entries=(), **{"at": utcnow(), "activity": False, **given})
         return await self._commit(
             PreparedCommit(commit, binding=binding, participant=participant, unset=unset)
         )
@@ -249,7 +249,12 @@ class PostgresStore(ConversationStore):
     @override
     async def update_room(self, room: Room) -> Room:
         fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
-        return await self._change_room(room.id, room_changes=fields, expected_version=room.version)
+        current = await self.get_room(room.id)
+        moved = None if current is None else current.moved_activity(room)
+        given = {"room_changes": fields, "expected_version": room.version}
+        if moved is not None:
+            given |= {"at": moved, "activity": True}
+        return await self._change_room(room.id, **given)
 
     @override
     async def patch_room_metadata(

@@ -42,8 +42,6 @@ from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
 
 __all__ = ["SQLiteStore"]
 
-_OWNED = ("event_count", "latest_index", "version", "id")
-
 
 class SQLiteStore(ConversationStore):
     """Keeps everything in one SQLite file; see `ConversationStore`.
@@ -215,20 +213,20 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def update_room(self, room: Room) -> Room:
-        fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
-        return await self._change_room(room.id, fields, expected=room.version)
+        return await self._change_room(room.id, partial(writing.update_room, room=room))
 
     @override
     async def patch_room_metadata(
         self, room_id: str, patch: Mapping[str, Any], unset: Collection[str] = ()
     ) -> Room:
-        changes = {"updated_at": utcnow()}
-        return await self._change_room(findable(room_id), changes, freeze(patch), frozenset(unset))
-
-    async def _change_room(self, room_id: str, *arguments: Any, **options: Any) -> Room:
-        change = await self._change(
-            room_id, lambda connection: writing.change_room(connection, room_id, *arguments, **options)
+        room_id = findable(room_id)
+        patching = partial(
+            writing.patch_room, room_id=room_id, patch=freeze(patch), unset=frozenset(unset), at=utcnow()
         )
+        return await self._change_room(room_id, patching)
+
+    async def _change_room(self, room_id: str, work: Callable[[sqlite3.Connection], Change]) -> Room:
+        change = await self._change(room_id, work)
         assert change.room is not None
         return change.room
 

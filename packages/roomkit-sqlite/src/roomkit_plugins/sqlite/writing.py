@@ -56,7 +56,6 @@ __all__ = [
     "PreparedCommit",
     "Pruned",
     "Written",
-    "change_room",
     "commit",
     "create_identity",
     "create_room",
@@ -64,11 +63,15 @@ __all__ = [
     "delete_room",
     "link_address",
     "mark_read",
+    "patch_room",
     "prune_events",
     "remove_binding",
     "set_alarm",
+    "update_room",
     "update_task",
 ]
+
+_OWNED = ("event_count", "latest_index", "version", "id")
 
 _TOUCH = f"""
 UPDATE rooms SET
@@ -239,7 +242,7 @@ def _set_fields(connection: sqlite3.Connection, prepared: PreparedCommit) -> Roo
     changes = dict(prepared.room_changes or {})
     if prepared.metadata:
         changes["metadata"] = FrozenDict({**before.metadata, **prepared.metadata})
-    after = before.replace(**changes, updated_at=prepared.at)
+    after = before.replace(**{"updated_at": prepared.at, **changes})
     _write_room(connection, after)
     return after
 
@@ -261,9 +264,9 @@ def _touch(connection: sqlite3.Connection, prepared: PreparedCommit) -> Counters
     )
 
 
-def _changed(connection: sqlite3.Connection, room_id: str) -> Counters:
-    """Note that something of the room changed that a plan depends on."""
-    row = one(connection, _TOUCH, (0, 0, 1, None, None, room_id, None, None))
+def _changed(connection: sqlite3.Connection, room_id: str, *, activity: int | None = None) -> Counters:
+    """Note that something of the room changed that a plan depends on, and its last activity if given."""
+    row = one(connection, _TOUCH, (0, 0, 1, activity, None, room_id, None, None))
     if row is None:
         raise _no_room(room_id)
     return counters_of(row)
@@ -483,29 +486,38 @@ def set_alarm(connection: sqlite3.Connection, alarm: PreparedAlarm) -> None:
     put_alarm(connection, _seq_of(connection, alarm.room_id), alarm, None)
 
 
-def change_room(
+def patch_room(
     connection: sqlite3.Connection,
     room_id: str,
-    fields: Mapping[str, Any],
-    patch: Mapping[str, Any] | None = None,
-    unset: Collection[str] = (),
-    *,
-    expected: int | None = None,
+    patch: Mapping[str, Any],
+    unset: Collection[str],
+    at: datetime,
 ) -> Change:
-    """Set fields of a room, after `patch` and `unset` on its metadata; `expected` is its version before."""
+    """Merge `patch` into a room's metadata and drop `unset`."""
     counters = _changed(connection, room_id)
-    if expected is not None and counters.version - 1 != expected:
-        raise StaleRoomError(
-            f"room {room_id!r} is at version {counters.version - 1}, not {expected}: read it and decide again"
-        )
     before = _room(connection, room_id)
-    changes = dict(fields)
-    if patch is not None:
-        merged = {**before.metadata, **patch}
-        changes["metadata"] = FrozenDict((key, value) for key, value in merged.items() if key not in unset)
-    timers = changes.get("timers", before.timers)
-    changes["timers"] = timers.replace(last_activity_at=before.timers.last_activity_at)
-    after = before.replace(**changes)
+    merged = {**before.metadata, **patch}
+    kept = FrozenDict((key, value) for key, value in merged.items() if key not in unset)
+    after = before.replace(metadata=kept, updated_at=at)
+    _write_room(connection, after)
+    return Change(counters, room=after)
+
+
+def update_room(connection: sqlite3.Connection, room: Room) -> Change:
+    """Replace a room but for its counters, if it is of the version that `room` was read at."""
+    row = one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room.id,))
+    if row is None:
+        raise _no_room(room.id)
+    before = room_of(row)
+    if before.version != room.version:
+        raise StaleRoomError(
+            f"room {room.id!r} is at version {before.version}, not {room.version}: read it and decide again"
+        )
+    moved = before.moved_activity(room)
+    counters = _changed(connection, room.id, activity=None if moved is None else micros(moved))
+    fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
+    fields["timers"] = room.timers.replace(last_activity_at=counters.last_activity)
+    after = before.replace(**fields, version=counters.version)
     _write_room(connection, after)
     return Change(counters, room=after)
 

@@ -87,21 +87,56 @@ class RoomsContract(StoreSuite):
     async def test_an_update_replaces_all_but_what_the_store_owns(
         self, store: ConversationStore, before: Room, after: Room
     ) -> None:
-        """Counters, version and the last activity stay the store's; every other field is replaced."""
+        """Counters and version stay the store's, and the last activity where none is given."""
         await store.create_room(before)
         await say(store, before.id, "one", "two")
         stored = await store.get_room(before.id)
         assert stored is not None
-        wanted = after.replace(id=before.id, version=stored.version)
+        wanted = after.replace(id=before.id, version=stored.version, latest_index=stored.latest_index)
         updated = await store.update_room(wanted)
         assert updated.version > stored.version
         assert updated == wanted.replace(
             event_count=2,
             latest_index=stored.latest_index,
             version=updated.version,
-            timers=wanted.timers.replace(last_activity_at=NOW),
+            timers=wanted.timers.replace(last_activity_at=wanted.timers.last_activity_at or NOW),
         )
         assert await store.get_room(before.id) == updated
+
+    @pytest.mark.parametrize("minutes", [-90, 90])
+    async def test_an_update_moves_the_last_activity(
+        self, store: ConversationStore, other: ConversationStore, room: Room, minutes: int
+    ) -> None:
+        """Back as well as forward; every object on the data sees it, and the next message moves it again."""
+        await say(store, room.id, "one")
+        await other.load(room.id)
+        read = await store.get_room(room.id)
+        assert read is not None
+        moved = NOW + timedelta(minutes=minutes)
+        timers = RoomTimers(closed_after_seconds=60, last_activity_at=moved)
+        updated = await store.update_room(read.replace(timers=timers))
+        record = await other.load(room.id)
+        assert record is not None
+        assert updated.timers == record.room.timers == timers
+        assert await other.get_room(room.id) == updated
+        await commit(other, room.id, event(room.id), at=NOW + timedelta(minutes=5))
+        after = await store.get_room(room.id)
+        assert after is not None
+        assert after.timers.last_activity_at == NOW + timedelta(minutes=5)
+
+    @pytest.mark.parametrize("minutes", [-90, 0, 90])
+    async def test_an_update_never_undoes_activity_that_it_does_not_know(
+        self, store: ConversationStore, other: ConversationStore, room: Room, minutes: int
+    ) -> None:
+        """What was read before a message does not set the last activity back to before it."""
+        await commit(store, room.id, event(room.id), at=NOW - timedelta(minutes=90))
+        read = await store.get_room(room.id)
+        assert read is not None
+        await commit(other, room.id, event(room.id), at=NOW)
+        given = NOW + timedelta(minutes=minutes)
+        timers = read.timers.replace(last_activity_at=given)
+        updated = await store.update_room(read.replace(timers=timers))
+        assert updated.timers.last_activity_at == max(given, NOW)
 
     @pytest.mark.parametrize("kind", ["metadata", "room", "binding", "participant", "update"])
     async def test_an_update_with_a_stale_room_is_refused(
