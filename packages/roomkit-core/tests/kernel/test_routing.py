@@ -196,3 +196,72 @@ async def test_an_ambiguous_route_is_logged_once_a_channel(staging: Any, caplog:
             await stage.kit.process_inbound(message)
     assert [each.message for each in caplog.records if "routing_ambiguous" in each.message] != []
     assert sum("routing_ambiguous" in each.message for each in caplog.records) == 1
+
+
+def naming(room_id: str, **fields: Any) -> InboundMessage:
+    content = TextContent(body="hello")
+    return InboundMessage(channel_id="sms", sender_id="+1", content=content, room_id=room_id, **fields)
+
+
+class Knowing(RecordingChannel):
+    """Knows a room for every message."""
+
+    room_id: str | None = None
+
+    async def route(self, message: InboundMessage) -> str | None:
+        return self.room_id
+
+
+async def test_the_room_that_a_message_names_is_before_the_channels_and_the_routers(stage: Any) -> None:
+    """The one that the call is given is before all; the channel is attached where it is not yet."""
+    for room_id in ("r2", "r3", "r4"):
+        await stage.open(room_id)
+    channel = await stage.join(Knowing("sms"), "r2")
+    assert await room_of(stage, "+1") == "r2"
+    channel.room_id = "r2"
+
+    assert (await stage.kit.process_inbound(naming("r3"))).event.room_id == "r3"
+    assert (await stage.kit.process_inbound(naming("r3"), room_id="r4")).event.room_id == "r4"
+    assert (await stage.kit.process_inbound(naming("r3"))).event.room_id == "r3"
+    assert await room_of(stage, "+1") == "r2"
+
+
+@pytest.mark.parametrize("why", ["missing", "closed", "archived", "detached"])
+async def test_a_named_room_that_takes_no_messages_is_passed_over(stage: Any, why: str) -> None:
+    """The message is routed as if it named none; no room of that name is made."""
+    await stage.join(RecordingChannel("sms"))
+    home = await room_of(stage, "+1")
+    named = "nowhere" if why == "missing" else (await stage.open("r2")) and "r2"
+    if why in ("closed", "archived"):
+        await getattr(stage.kit, f"{why.removesuffix('d').removesuffix('e')}e_room")(named)
+    elif why == "detached":
+        await stage.kit.attach_channel(named, "sms")
+        await stage.kit.detach_channel(named, "sms")
+
+    assert (await stage.kit.process_inbound(naming(named))).event.room_id == home
+    assert (await stage.kit.store.get_room("nowhere")) is None
+
+
+async def test_a_redelivery_to_a_named_room_that_has_closed_is_no_second_message(stage: Any) -> None:
+    """It gets the first result, though its sender has another room by now."""
+    await stage.open("r2")
+    await stage.join(RecordingChannel("sms"), "r2")
+    first = await stage.kit.process_inbound(naming("r2", idempotency_key="SM1"))
+    await stage.kit.close_room("r2")
+    assert await room_of(stage, "+1") != "r2"
+    again = await stage.kit.process_inbound(naming("r2", idempotency_key="SM1"))
+
+    assert again.duplicate
+    assert again.event.id == first.event.id
+
+
+async def test_a_named_room_of_another_organization_is_passed_over(staging: Any) -> None:
+    """Its name leads nowhere by an organization's view, whether it is there or not."""
+    async with staging(single_process=True) as stage:
+        await stage.socket("sms")
+        acme, globex = stage.kit.for_organization("acme"), stage.kit.for_organization("globex")
+        theirs, own = await globex.create_room(), await acme.create_room()
+
+        elsewhere = (await acme.process_inbound(naming(theirs.id))).event.room_id
+        assert (await acme.get_room(elsewhere)).organization_id == "acme"
+        assert (await acme.process_inbound(naming(own.id))).event.room_id == own.id

@@ -142,9 +142,9 @@ class Channel(ABC):
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
 
-        Asked for messages that came without a room, before anything else. It is for what is certain, such as
-        the room of a live connection: nothing is made for the message then, and it is refused if that room
-        is not there. A room of another organization is not taken for an answer.
+        Asked for messages that came without a room, neither given nor in `message.room_id`. It is for what
+        is certain, such as the room of a live connection: nothing is made for the message then, and it is
+        refused if that room is not there. A room of another organization is not taken for an answer.
         """
         return None
 

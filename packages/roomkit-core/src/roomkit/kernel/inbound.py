@@ -140,11 +140,17 @@ class Inbound:
         make_room: bool,
     ) -> InboundResult:
         cascade = Cascade()
-        if room_id is None and (room_id := await self._known(message, channel)) is not None:
-            make_room = False
         stored_key = None
         if message.idempotency_key:
             stored_key = inbound_key(message.channel_id, message.idempotency_key)
+        if room_id is None and message.room_id is not None:
+            room_id = await self._named(message.room_id, message.channel_id)
+            if room_id is None and (first := await self._first(stored_key)) is not None:
+                return await self._result(
+                    repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
+                )
+        if room_id is None and (room_id := await self._known(message, channel)) is not None:
+            make_room = False
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
@@ -185,6 +191,13 @@ class Inbound:
                     del self._in_flight[key]
 
     # -- route --------------------------------------------------------------------------------
+
+    async def _named(self, room_id: str, channel_id: str) -> str | None:
+        """Return the room that a message names, if it takes messages that come by the channel."""
+        room = await self._parts.store.get_room(room_id, organization_id=self._organization_id)
+        if room is None or not room.status.is_open or channel_id in room.detached_channels:
+            return None
+        return room.id
 
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""

@@ -52,6 +52,8 @@ class InboundMessage(Record):
     `sender_id` is the sender's address on that channel. `external_id` is the vendor's id,
     `idempotency_key` what makes a redelivery recognisable within the room, `thread_id` the
     vendor's thread, `connection_id` the socket it came by, `session` a live call it belongs to.
+    `room_id` is the room that an adapter knows it to be for. A room that is not there, is closed, has the
+    channel detached or is another organization's is passed over, and the message is routed as without it.
     Keys of `metadata` that begin with `_` are dropped at the door.
     """
 
@@ -61,6 +63,7 @@ class InboundMessage(Record):
     event_type: EventType = EventType.MESSAGE
     external_id: Key | None = None
     thread_id: Key | None = None
+    room_id: Key | None = None
     idempotency_key: Key | None = None
     connection_id: Key | None = None
     provider_message_id: Key | None = None
