@@ -24,6 +24,7 @@ from roomkit.abc.store import ConversationStore
 from roomkit.kernel.tenant import Tenant
 from roomkit.models import Access, DeliveryState, InboundMessage, Observation, Task
 from roomkit.models.content import TextContent, text_of
+from roomkit.models.enums import HookTrigger
 from roomkit.models.rights import ErasureReceipt
 from roomkit.models.room import RoomTimers
 from roomkit_plugins.testing import MockIdentityResolver
@@ -350,3 +351,37 @@ async def test_a_resolver_is_told_the_organization_and_believed_only_about_it(
             people.append(said.source.participant_id)
         assert asked == ["globex", "acme"]
         assert people[0] != "ann@acme" == people[1]
+
+
+@pytest.mark.parametrize("by", ["resolver's candidates", "hook", "hook's candidates"])
+async def test_an_identity_of_another_organization_is_refused_whoever_gives_it(
+    staging: Staging, by: str
+) -> None:
+    """Neither a hook nor candidates bring one organization's person into another's room."""
+    from roomkit.models import IdentificationStatus, Identity, IdentityHookResult, IdentityResult
+
+    ann = Identity(id="ann@acme", display_name="Ann", organization_id="acme")
+
+    class Undecided(IdentityResolver):
+        async def resolve(self, message: Any, context: Any) -> IdentityResult:
+            candidates = (ann,) if by == "resolver's candidates" else ()
+            return IdentityResult(status=IdentificationStatus.AMBIGUOUS, candidates=candidates)
+
+    async with staging(identity_resolver=Undecided()) as stage:
+        await stage.socket("web")
+        if by != "resolver's candidates":
+
+            @stage.kit.identity_hook(HookTrigger.ON_IDENTITY_AMBIGUOUS)
+            async def decide(event: Any, context: Any, result: Any) -> IdentityHookResult:
+                if by == "hook":
+                    return IdentityHookResult.resolved(ann)
+                return IdentityHookResult.pending(candidates=[ann])
+
+        globex = stage.kit.for_organization("globex")
+        result = await globex.process_inbound(message("hello"))
+        if result.event is not None:
+            participants = await globex.list_participants(result.event.room_id)
+            assert all("ann@acme" not in (each.candidates or ()) for each in participants)
+            assert result.event.source.participant_id != "ann@acme"
+        told = stage.kinds()
+        assert "identity_error" in told or "hook_error" in told

@@ -90,3 +90,24 @@ def test_arguments_that_cannot_be_used(given_text: str) -> None:
     assert kept == {"raw": given_text}
     assert problem
     assert arguments([1]) == ({"raw": "[1]"}, "the arguments are a JSON list, not an object")
+
+
+@pytest.mark.parametrize(
+    ("given_text", "city"),
+    [
+        ('{"city": "\ud83d\ude00"}', "\U0001f600"),
+        ('{"city": "\ud83d"}', "\ufffd"),
+        ('{"city": "\\ud83d\\ude00"}', "\U0001f600"),
+        ('{"city": "\\ud83d"}', "\ufffd"),
+    ],
+)
+def test_half_characters_in_arguments_join_or_are_replaced(given_text: str, city: str) -> None:
+    """Whether the vendor sent them as they are or escaped."""
+    assert arguments(given_text) == ({"city": city}, None)
+
+
+def test_half_characters_in_unusable_arguments_are_repaired() -> None:
+    """What is kept of them can be stored and sent back."""
+    kept, problem = arguments('{"city": "\ud83d')
+    assert kept == {"raw": '{"city": "\ufffd'}
+    assert problem

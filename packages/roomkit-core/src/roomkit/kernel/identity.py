@@ -151,7 +151,7 @@ class IdentityDesk:
                 seconds,
             )
             # A wrong answer raises AttributeError here, and is reported as any failure is.
-            _check_organization(result.identity, context.room.organization_id)
+            _check_organization(result, context, "resolver")
             return result.replace(
                 address=result.address or message.sender_id,
                 channel_type=result.channel_type or event.source.channel_type,
@@ -205,6 +205,8 @@ class IdentityDesk:
                 decision = await self._parts.supervisor.call(
                     hook.fn(event, context, result), f"identity hook {hook.name}", hook.timeout
                 )
+                if decision is not None:
+                    _check_organization(decision, context, f"identity hook {hook.name!r}")
             except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
                 # A sender cannot be let in by a hook that broke: what it would have said is unknown.
                 _log.warning("identity hook %s failed: %s", hook.name, error)
@@ -268,13 +270,15 @@ class IdentityDesk:
         return Verdict(_said_by(event, participant_id), participant=person)
 
 
-def _check_organization(identity: Identity | None, organization_id: str | None) -> None:
-    """Raise InvalidInputError for a person of another organization than the room's."""
-    if identity is not None and identity.organization_id not in (None, organization_id):
-        raise InvalidInputError(
-            f"the resolver gave identity {identity.id!r} of another organization than the room's: "
-            "look people up with context.room.organization_id"
-        )
+def _check_organization(answer: IdentityResult | IdentityHookResult, context: RoomContext, by: str) -> None:
+    """Raise InvalidInputError if an answer names a person of another organization than the room's."""
+    organization_id = context.room.organization_id
+    for identity in (answer.identity, *(answer.candidates or ())):
+        if identity is not None and identity.organization_id not in (None, organization_id):
+            raise InvalidInputError(
+                f"the {by} gave identity {identity.id!r} of another organization than the room's: "
+                "look people up with context.room.organization_id"
+            )
 
 
 def joined_code(person: Participant) -> str:

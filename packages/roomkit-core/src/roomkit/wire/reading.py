@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from roomkit.models.values import repaired
 from roomkit.wire.origin import Origin
 
 __all__ = ["JSONReader", "count", "json_value"]
@@ -69,8 +70,10 @@ class JSONReader:
 def json_value(data: str | bytes, *, strict: bool = False) -> Any:
     """Read JSON; `strict` refuses NaN and infinities. Raises ValueError.
 
-    Texts may hold surrogate halves, for `halves` to join.
+    Texts may hold surrogate halves, for `halves` to join; those of the JSON itself are joined here.
     """
+    if isinstance(data, str):
+        data = repaired(data, keep_nul=True)
     try:
         return from_json(data, allow_inf_nan=not strict)
     except ValueError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from roomkit.models.ai import AIContext, AITool
 from roomkit.models.base import freeze
+from roomkit.models.values import repaired
 from roomkit.wire.halves import repaired_json
 from roomkit.wire.origin import Origin
 from roomkit.wire.reading import json_value
@@ -89,9 +90,10 @@ def tool_choice(context: AIContext, names: ToolNames, origin: Origin) -> str | N
 def arguments(given: object) -> tuple[dict[str, Any], str | None]:
     """Return a call's arguments, or what the model wrote instead and why that is none.
 
-    `given` is an object, or JSON; None and blank text are a call with nothing.
+    `given` is an object, or JSON, which may hold surrogate halves; None and blank text are a call with
+    nothing.
     """
-    raw = given if isinstance(given, str) else None
+    raw = repaired(given, keep_nul=True) if isinstance(given, str) else None
     try:
         if given is None or (raw is not None and not raw.strip()):
             return {}, None
@@ -103,4 +105,4 @@ def arguments(given: object) -> tuple[dict[str, Any], str | None]:
         problem = f"the arguments are a JSON {type(value).__name__}, not an object"
     except ValueError as error:
         problem = f"the arguments are not JSON: {error}"
-    return {"raw": repaired_json(raw) if raw is not None else repr(given)}, problem
+    return {"raw": raw if raw is not None else repr(given)}, problem
