@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Abandoned", "Deadline", "is_cancelled"]
+__all__ = ["PASSED_ON", "Abandoned", "Deadline", "is_cancelled"]
 
 
 def is_cancelled() -> bool:
@@ -21,6 +21,11 @@ def is_cancelled() -> bool:
 
 class Abandoned(BaseException):
     """The running task was abandoned: what it was for goes on without it, and it must end."""
+
+
+PASSED_ON = (asyncio.CancelledError, Abandoned, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""What ends the running task. Anything else that foreign code raises is its failure, also if its class
+derives from BaseException alone, as the panics of extensions do."""
 
 
 class Deadline:

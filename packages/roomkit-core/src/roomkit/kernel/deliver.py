@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.retry import pause_before
+from roomkit.kernel.deadline import PASSED_ON
 from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.view import RecordContext
@@ -183,7 +184,9 @@ class Deliverer:
                         error = _late(channel, settings.delivery_timeout)
                     else:
                         raise
-                except Exception as raised:  # noqa: BLE001  # a channel may raise anything
+                except PASSED_ON:
+                    raise
+                except BaseException as raised:  # noqa: BLE001  # a channel may raise anything
                     error = as_provider_error(raised)
                 else:
                     went_well = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.log import get_logger
-from roomkit.kernel.deadline import Deadline, is_cancelled
+from roomkit.kernel.deadline import PASSED_ON, Deadline, is_cancelled
 from roomkit.kernel.foreign import may_wait
 from roomkit.kernel.supervisor import Overdue
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
@@ -303,8 +303,10 @@ class HookEngine:
             if not deadline.caught():
                 raise
             late = True
-        except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=error)
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
         finally:
             late = deadline.leave(outer) or late
         if late:  # a gate that swallows its cancellation may return a verdict all the same
@@ -380,8 +382,10 @@ class HookEngine:
         except Overdue as error:
             told = f"not done within {hook.timeout} s"
             return HookFailure(hook.name, hook.trigger, told, timed_out=True, cause=error)
-        except Exception as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return HookFailure(hook.name, hook.trigger, error_text(error), cause=error)
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
         return None
 
     def _failed(self, failure: HookFailure, room_id: str | None) -> None:
@@ -415,3 +419,12 @@ def _check_payload(hook: HookRegistration, kind: type, payload: Any) -> HookFail
         hook.trigger,
         f"modified the payload into {type(payload).__name__}; it is {kind.__name__} here",
     )
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Return an error that a caller who catches Exception catches; the original is its cause."""
+    if isinstance(error, Exception):
+        return error
+    wrapped = RuntimeError(error_text(error))
+    wrapped.__cause__ = error
+    return wrapped

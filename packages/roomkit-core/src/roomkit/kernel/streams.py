@@ -93,7 +93,7 @@ class Recipient(TextStream):
         if not self.excluded:
             self.excluded, self._last = True, len(self._answer.pieces)
 
-    def broke_off(self, error: Exception) -> bool:
+    def broke_off(self, error: BaseException) -> bool:
         """Return whether `error` is the answer's own, and not the recipient's."""
         return self._answer.error is error
 

@@ -17,7 +17,7 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 from roomkit.kernel.answers import close_stream
-from roomkit.kernel.deadline import Abandoned
+from roomkit.kernel.deadline import PASSED_ON, Abandoned
 from roomkit.kernel.deliver import (
     Deliverer,
     Outcome,
@@ -74,7 +74,9 @@ class LaneWorker:
                 outcome = await self._finish_stream(job, lane)
             else:
                 outcome = await self._deliverer.deliver(job, lane.deadline)
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
             # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
             outcome = Outcome().failed(_unexpected(error))
         self._end(job, outcome, started)
@@ -108,7 +110,9 @@ class LaneWorker:
                     retryable=False,
                 )
             )
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
             # The answer broke off: what the recipient saw of it is what was committed.
             return (
                 outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
@@ -152,8 +156,10 @@ class LaneWorker:
                 # Not the agent's doing: the turn is had again when the store, or the lock, is there again.
                 self._parts.lease.found_expired()
                 raise Undone from error
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
-            failure = error
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever goes wrong ends in the ledger
+            failure = error if isinstance(error, Exception) else as_provider_error(error)
         finally:
             lane.answering = False
             lane.deadline.leave(outer)
@@ -358,6 +364,6 @@ class LaneWorker:
         self._settling.ended(job.run, row(job, outcome, self._parts, seconds))
 
 
-def _unexpected(error: Exception) -> DeliveryError:
+def _unexpected(error: BaseException) -> DeliveryError:
     code = error.code if isinstance(error, RoomKitError) else ErrorCode.UNKNOWN
     return DeliveryError(code=code, message=error_text(error))
