@@ -36,6 +36,7 @@ from roomkit.models.base import utcnow
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.rights import ErasureReceipt, ExportLine, PersonExport, RoomExport
+from roomkit.models.value import Value
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import Hang, MockIdentityResolver
 
@@ -209,6 +210,41 @@ async def test_a_binding_of_somebody_else_shows_nothing(house: Any) -> None:
 
     assert [text_of(each.content) for each in export.events] == ["let me in"]
     assert export.deliveries == ()
+
+
+async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: None) -> None:
+    """Those whose subject is an id or address of theirs, as they are erased; nobody else's."""
+    await furnish(house)
+    store = house.kit.store
+    subjects = (ANN.id, "+15550001111", "+15550001111", "+15550001111", "ben", None)
+    values = [
+        await store.put_value(
+            Value(namespace="notes", key=(str(number),), data={"n": number}, subject=subject)
+        )
+        for number, subject in enumerate(subjects)
+    ]
+    by_identity = await house.kit.export_person(identity_id=ANN.id)
+    by_participant = await house.kit.export_person(participant_id="+15550001111")
+    lines = [line async for line in house.kit.export_person_lines(identity_id=ANN.id)]
+
+    assert {each.key: each for each in by_identity.values} == {each.key: each for each in values[:4]}
+    assert by_participant.values == by_identity.values
+    assert [ExportLine.model_validate_json(line).record for line in lines[-4:]] == list(by_identity.values)
+    assert (await house.kit.erase_person(identity_id=ANN.id)).count("value") == 4
+    assert await store.list_values_of("ben") == [values[4]]
+
+
+async def test_a_person_whom_only_values_know_gets_those(house: Any) -> None:
+    """Of the organization that is asked for."""
+    store = house.kit.store
+    base = Value(namespace="consent", key=("sms",), subject="+9")
+    values = [await store.put_value(base.replace(organization_id=each)) for each in ("acme", "globex")]
+
+    assert (await house.kit.export_person(participant_id="+9")).values == tuple(values)
+    acme = house.kit.for_organization("acme")
+    assert (await acme.export_person(participant_id="+9")).values == (values[0],)
+    with pytest.raises(ParticipantNotFoundError):
+        await house.kit.for_organization("other").export_person(participant_id="+9")
 
 
 async def test_who_is_asked_for_must_be_told_apart(house: Any) -> None:

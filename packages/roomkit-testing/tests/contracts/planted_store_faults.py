@@ -864,6 +864,14 @@ class JoinsKeys(InMemoryStore):
         return await super().get_value(namespace, (",".join(key),), **options)
 
 
+@found_by("test_the_values_about_a_person_are_listed")
+class ShowsValuesOfOtherTenants(InMemoryStore):
+    async def list_values_of(
+        self, subject: str, *, after: int = 0, limit: int = 100, **_: Any
+    ) -> list[Value]:
+        return await super().list_values_of(subject, after=after, limit=limit)
+
+
 @found_by("test_the_values_of_a_room_go_with_it")
 class LeavesValuesBehind(InMemoryStore):
     async def delete_room(self, room_id: str) -> bool:

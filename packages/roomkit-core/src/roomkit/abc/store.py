@@ -562,6 +562,16 @@ class ConversationStore(ABC):
         """Remove a value; False when there is none. Raises StaleValueError if it is of another revision."""
 
     @abstractmethod
+    async def list_values_of(
+        self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> list[Value]:
+        """Return a page of the values about a person, of one organization or of all, in order of revision.
+
+        `after` is the revision of the last value of the page before. Expired ones that are still there are
+        among them.
+        """
+
+    @abstractmethod
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         """Remove the values about a person, of one organization or of all; return how many there were."""
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from roomkit.kernel.parts import Parts
     from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
+    from roomkit.models.value import Value
 
-__all__ = ["Exports", "deliveries_of", "events_of"]
+__all__ = ["Exports", "deliveries_of", "events_of", "values_of"]
 
 _PAGE = 500
 _FIELD_OF = {
@@ -32,6 +33,7 @@ _FIELD_OF = {
     "observation": "observations",
     "read_mark": "read_marks",
     "alarm": "alarms",
+    "value": "values",
 }
 
 
@@ -97,7 +99,7 @@ class Exports:
         participant_id: str | None = None,
         organization_id: str | None = None,
     ) -> AsyncIterator[ExportLine]:
-        """Yield what is kept of a person: their identity, then room by room."""
+        """Yield what is kept of a person: their identity, room by room, then the values about them."""
         await self._written_down()
         person = await find_person(
             self._parts.store,
@@ -106,7 +108,7 @@ class Exports:
             organization_id=organization_id,
         )
         rooms = dict.fromkeys((*person.linking, *person.others, *await person.rooms_of_bindings()))
-        if person.identity is None and not rooms:
+        if person.identity is None and not rooms and not await self._has_values(person):
             raise _unknown(person)
         if person.identity is not None:
             yield ExportLine(kind="identity", record=person.identity)
@@ -115,6 +117,16 @@ class Exports:
             if record is not None:
                 async for line in self._place_lines(person.place_in(record)):
                     yield line
+        for subject in sorted(person.subjects):  # after the rooms: they know further addresses
+            async for value in values_of(self._parts.store, subject, person.organization_id):
+                yield ExportLine(kind="value", record=value)
+
+    async def _has_values(self, person: Person) -> bool:
+        store, organization_id = self._parts.store, person.organization_id
+        for subject in person.subjects:
+            if await store.list_values_of(subject, organization_id=organization_id, limit=1):
+                return True
+        return False
 
     async def _place_lines(self, place: Place) -> AsyncIterator[ExportLine]:
         store, room_id = self._parts.store, place.record.room_id
@@ -173,6 +185,19 @@ async def deliveries_of(store: ConversationStore, room_id: str) -> AsyncIterator
         if len(page) < _PAGE:
             return
         last = page[-1]
+
+
+async def values_of(
+    store: ConversationStore, subject: str, organization_id: str | None
+) -> AsyncIterator[Value]:
+    """Yield the values about a subject, read in pages."""
+    after = 0
+    while page := await store.list_values_of(
+        subject, organization_id=organization_id, after=after, limit=_PAGE
+    ):
+        for value in page:
+            yield value
+        after = page[-1].revision
 
 
 async def _collect(lines: AsyncIterator[ExportLine]) -> dict[str, list[Any]]:

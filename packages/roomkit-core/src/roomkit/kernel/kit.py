@@ -1074,9 +1074,9 @@ class RoomKit:
         """Return what is kept of a person over all their rooms, by one of the two ids.
 
         What they said and what they could see of others' words, deliveries to them, tasks and observations
-        that name them or can be about nobody else. A participant id that is tied to an identity leads to all
-        of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and InvalidInputError for
-        an id that is several people's.
+        that name them or can be about nobody else, and values about them. A participant id that is tied to
+        an identity leads to all of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and
+        InvalidInputError for an id that is several people's.
         """
         return await self.rights.exports.person(
             identity_id=identity_id, participant_id=participant_id, organization_id=organization_id

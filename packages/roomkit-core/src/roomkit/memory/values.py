@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from roomkit.abc.errors import StaleValueError
 from roomkit.models.value import Value
@@ -53,6 +53,17 @@ class Values:
     def delete_room(self, room_id: str) -> None:
         """Remove what goes with a room."""
         self._delete_where(lambda value: value.room_id == room_id)
+
+    def of_subject(self, subject: str, organization_id: str | None, after: int, limit: int) -> list[Value]:
+        """Return a page of what is about a person, in order of revision."""
+        found = [
+            value
+            for value in self._values.values()
+            if value.subject == subject
+            and organization_id in (None, value.organization_id)
+            and value.revision > after
+        ]
+        return sorted(found, key=attrgetter("revision"))[: max(limit, 0)]
 
     def delete_subject(self, subject: str, organization_id: str | None) -> int:
         """Remove what is about a person."""

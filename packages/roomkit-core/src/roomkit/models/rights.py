@@ -16,6 +16,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.value import Value
 
 __all__ = ["Erased", "ErasureReceipt", "ExportLine", "PersonExport", "ReadMark", "Retained", "RoomExport"]
 
@@ -39,6 +40,7 @@ type ExportRecord = (
     | Observation
     | ReadMark
     | Alarm
+    | Value
 )
 
 type ExportKind = Literal[
@@ -83,6 +85,7 @@ class PersonExport(Record):
 
     `participants` are their participations, `bindings` those that reach them, `events` what they said
     and what they could see of the others' words, without what the others' messages carry beside the words.
+    `values` are those whose subject is one of their ids or addresses.
     """
 
     exported_at: datetime
@@ -94,6 +97,7 @@ class PersonExport(Record):
     tasks: tuple[Task, ...] = ()
     observations: tuple[Observation, ...] = ()
     read_marks: tuple[ReadMark, ...] = ()
+    values: tuple[Value, ...] = ()
 
 
 class Erased(Record):

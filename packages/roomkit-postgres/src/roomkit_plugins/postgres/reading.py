@@ -65,6 +65,7 @@ __all__ = [
     "halves",
     "list_deliveries",
     "list_events",
+    "list_values_of",
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
@@ -559,6 +560,22 @@ async def get_value(
         encoded_key(key),
     )
     return None if row is None else Value.from_stored(row[1]).replace(revision=row[0])
+
+
+async def list_values_of(
+    database: Database, subject: str, organization_id: str | None, after: int, limit: int
+) -> list[Value]:
+    """Return a page of the values about a person, in order of revision."""
+    where = _Where()
+    where.all("v.subject = {}", subject)
+    where.all("v.revision > {}", _clamp(after))
+    where.given("v.organization_id = {}", organization_id)
+    rows = await database.fetch(
+        f"SELECT v.revision, v.data FROM roomkit_values v {where} "
+        f"ORDER BY v.revision LIMIT {where.value(_clamp(limit))}",
+        *where.values,
+    )
+    return [Value.from_stored(row[1]).replace(revision=row[0]) for row in rows]
 
 
 async def find_keyed_event(database: Database, key: str, organization_id: str | None) -> RoomEvent | None:

@@ -690,6 +690,12 @@ class PostgresStore(ConversationStore):
         return bool(answer["deleted"])
 
     @override
+    async def list_values_of(
+        self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> list[Value]:
+        return await reading.list_values_of(self._database, subject, organization_id, after, limit)
+
+    @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         return int(
             await self._database.write(

@@ -540,6 +540,12 @@ class SQLiteStore(ConversationStore):
         )
 
     @override
+    async def list_values_of(
+        self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> list[Value]:
+        return await self._read(values.list_values_of, subject, organization_id, after, limit)
+
+    @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         return await self._write(values.delete_values_of, findable(subject), findable(organization_id))
 

@@ -21,6 +21,7 @@ __all__ = [
     "delete_value",
     "delete_values_of",
     "get_value",
+    "list_values_of",
     "prepare_value",
     "purge_values",
     "put_value",
@@ -95,6 +96,18 @@ def _check(
 def delete_room_values(connection: sqlite3.Connection, room_id: str) -> None:
     """Remove what goes with a room."""
     connection.execute("DELETE FROM kept_values WHERE room_id = ?", (room_id,))
+
+
+def list_values_of(
+    connection: sqlite3.Connection, subject: str, organization_id: str | None, after: int, limit: int
+) -> list[Value]:
+    """Return a page of what is about a person, in order of revision."""
+    rows = connection.execute(
+        "SELECT seq, data FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?) "
+        "AND seq > ? ORDER BY seq LIMIT ?",
+        (subject, organization_id, organization_id, clamp(after), clamp(limit)),
+    )
+    return [load(Value, data).replace(revision=revision) for revision, data in rows]
 
 
 def delete_values_of(connection: sqlite3.Connection, subject: str, organization_id: str | None) -> int:

@@ -179,6 +179,29 @@ class KeyedValuesContract(StoreSuite):
         assert [await read(store, each) for each in gone] == [None, None]
         assert await read(store, kept) == kept
 
+    async def test_the_values_about_a_person_are_listed(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """Of one organization, or of all; page by page, in order of revision."""
+        who = new_id()
+        values = [
+            await store.put_value(made(new_id(), subject=subject, organization_id=organization, data=data))
+            for subject, organization, data in (
+                (who, None, {"n": 1}),
+                (who, "b", {"n": 2}),
+                (who, "a", {"n": 3}),
+                ("other", "a", {"n": 4}),
+                (None, "a", {"n": 5}),
+            )
+        ]
+        again = await other.put_value(values[0].replace(data={"n": 6}, expires_at=NOW))
+        assert await store.list_values_of(who) == [values[1], values[2], again]
+        assert await other.list_values_of(who, organization_id="a") == [values[2]]
+        assert await store.list_values_of(who, limit=2) == values[1:3]
+        assert await store.list_values_of(who, after=values[2].revision) == [again]
+        assert await store.list_values_of(who, after=again.revision) == []
+        assert await store.list_values_of(new_id()) == []
+
     async def test_the_values_about_a_person_are_deleted(self, store: ConversationStore) -> None:
         """Of one organization, or of all."""
         who = new_id()
