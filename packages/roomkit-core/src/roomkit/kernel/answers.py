@@ -418,6 +418,8 @@ class _StreamedTurn:
             if said.strip():
                 unsaid = withheld.text if withheld is not None else ""
                 written = await self._commit(said, generation, unsaid)
+            elif withheld is not None:
+                withheld.text = said + withheld.text  # blanks alone were no entry of their own
             if withheld is not None and withheld.text and not (written is not None and written.blocked):
                 await self._commit_withheld(withheld, generation, said=bool(said.strip()))
         finally:
