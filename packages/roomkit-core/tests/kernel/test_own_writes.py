@@ -39,7 +39,13 @@ class Passing(ScriptedIntelligence):
         return ChannelOutput.empty()
 
     async def tool(self):
-        if self.way == "process_inbound":
+        if self.way == "a task left behind":
+            self.left = asyncio.create_task(self.write("send_event"))
+            return None
+        return await self.write(self.way)
+
+    async def write(self, way):
+        if way == "process_inbound":
             message = InboundMessage(
                 channel_id="alice",
                 sender_id="alice",
@@ -77,6 +83,17 @@ async def test_agents_that_hand_to_each_other_come_to_an_end(staging, rooms, wai
         assert {event.correlation_id for event in events if event is not first} == {first.id}
         (refused,) = (event for event in events if event.status is EventStatus.BLOCKED)
         assert refused.blocked_by == "event_chain_depth_limit"
+
+
+async def test_what_a_turn_leaves_to_a_task_is_as_deep_as_the_turn(staging):
+    """Nothing waits for it, and yet the chain ends."""
+    async with staging(max_chain_depth=3) as stage:
+        await stage.socket("alice")
+        one = await stage.join(Passing("one", stage, "two", way="a task left behind"))
+        two = await stage.join(Passing("two", stage, "one", way="a task left behind"))
+        await stage.say(addressed_to=("one",))
+        await asyncio.sleep(60)
+        assert (one.depths, two.depths) == ([0, 2], [1])
 
 
 async def test_an_agent_may_wait_for_another_room_that_writes_back(stage):

@@ -23,7 +23,8 @@ class Work:
     in the chain as the event, one deeper in an intelligence's turn, and part of the cascade.
 
     A task that such code leaves behind inherits the context, but not the right: `active` ends with
-    the work itself. A gate also holds the room's lock, with its `fence`; what is called from inside it
+    the work itself. Only the depth stays: what such a task writes is as deep as the work was, or a
+    chain of answers could grow without end. A gate also holds the room's lock, with its `fence`; what is called from inside it
     takes turns by `turn` in place of that lock, and what it sets going is kept in `after` until the
     lock is free.
     """
@@ -120,7 +121,7 @@ def inside() -> bool:
 def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
     """Return the work that something for `room_id` is written by, and the cascade it belongs to.
 
-    The work is the innermost that is about an event. The cascade is that work's, unless the caller is
+    The work is the innermost that is about an event, also if it is over. The cascade is that work's, unless the caller is
     part of the room's own work as well: what is written waits behind that, so nothing may wait for it
     that the room's work itself may be waiting for.
     """
@@ -128,10 +129,10 @@ def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
     cascade: Cascade | None = None
     work = _current.get()
     while work is not None:
-        if work.active and work.event is not None:
+        if work.event is not None:
             if innermost is None:
-                innermost, cascade = work, work.cascade
-            elif work.room_id == room_id:
+                innermost = work
+            if work.active and (cascade is None or work.room_id == room_id):
                 cascade = work.cascade
         work = work.parent
     return innermost, cascade
