@@ -24,9 +24,10 @@ class Work:
 
     A task that such code leaves behind inherits the context, but not the right: `active` ends with
     the work itself. Only the depth stays: what such a task writes is as deep as the work was, or a
-    chain of answers could grow without end. A gate also holds the room's lock, with its `fence`; what is called from inside it
-    takes turns by `turn` in place of that lock, and what it sets going is kept in `after` until the
-    lock is free.
+    chain of answers could grow without end.
+
+    A gate also holds the room's lock, with its `fence`; what is called from inside it takes turns by
+    `turn` in place of that lock, and what it sets going is kept in `after` until the lock is free.
     """
 
     __slots__ = (
@@ -121,9 +122,9 @@ def inside() -> bool:
 def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
     """Return the work that something for `room_id` is written by, and the cascade it belongs to.
 
-    The work is the innermost that is about an event, also if it is over. The cascade is that work's, unless the caller is
-    part of the room's own work as well: what is written waits behind that, so nothing may wait for it
-    that the room's work itself may be waiting for.
+    The work is the innermost that is about an event, also if it is over. The cascade is that work's,
+    unless the caller is part of the room's own work as well: what is written waits behind that, so
+    nothing may wait for it that the room's work itself may be waiting for.
     """
     innermost: Work | None = None
     cascade: Cascade | None = None
