@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
@@ -13,8 +14,14 @@ import pytest
 from roomkit import RoomKit
 from roomkit.abc.store import ConversationStore
 from roomkit.memory import damaged
+from roomkit.models.alarm import Alarm
+from roomkit.models.base import Record
+from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent, UnknownContent, text_of
 from roomkit.models.delivery import InboundMessage
+from roomkit.models.participant import Participant, banned_senders
+from roomkit.models.room import Room
+from roomkit.models.task import Observation, Task
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -121,3 +128,121 @@ async def test_a_damaged_event_does_not_take_its_room_with_it(
         assert "cheese" not in caplog.text
     finally:
         await kit.close()
+
+
+RECORDS: dict[type[Record], str] = {
+    ChannelBinding: "bindings",
+    Participant: "participants",
+    Task: "tasks",
+    Observation: "observations",
+    Alarm: "alarms",
+}
+IN_PLACE: dict[str, dict[type[Record], str]] = {
+    "sqlite": {
+        **dict.fromkeys(RECORDS, "data = substr(data, 1, 40)"),
+        Participant: "data = '[]'",  # an index refuses to be given what is no JSON
+    },
+    "sqlite, wrong type": {
+        ChannelBinding: "data = json_set(data, '$.access', 5)",
+        Participant: "data = json_set(data, '$.joined_at', 'soon')",
+        Task: "data = json_set(data, '$.title', 5)",
+        Observation: "data = json_set(data, '$.confidence', 5)",
+        Alarm: "data = json_set(data, '$.due_at', 'soon')",
+    },
+    "postgres": {
+        ChannelBinding: "access = 'NO WORD'",
+        Participant: "status = 'NO WORD'",
+        Task: "status = 'NO WORD'",
+        Observation: "confidence = 5",
+        Alarm: f"data = '{{\"n\": {LONG}}}'",
+    },
+}
+
+
+@pytest.fixture(params=IN_PLACE)
+def damaging(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Return what opens the store, and what damages all records of a kind but those of the channel "web"."""
+    changes, path = IN_PLACE[request.param], tmp_path / "rooms.db"
+
+    def statement(table: str, prefix: str) -> str:
+        model = next(each for each, name in RECORDS.items() if name == table)
+        spared = " WHERE channel_id <> 'web'" if model is ChannelBinding else ""
+        return f"UPDATE {prefix}{table} SET {changes[model]}{spared}"
+
+    async def in_sqlite(table: str) -> None:
+        with sqlite3.connect(path) as connection:
+            assert connection.execute(statement(table, "")).rowcount == 1
+        connection.close()
+
+    if request.param != "postgres":
+        return lambda: SQLiteStore(str(path)), in_sqlite
+    dsn = request.getfixturevalue("postgres_dsn")
+
+    async def in_postgres(table: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        assert await connection.execute(statement(table, "roomkit_")) == "UPDATE 1"
+        await connection.close()
+
+    return lambda: PostgresStore(dsn), in_postgres
+
+
+@pytest.mark.parametrize("model", RECORDS, ids=lambda model: model.__name__)
+async def test_a_damaged_record_does_not_take_its_room_with_it(
+    damaging: Storage, caplog: pytest.LogCaptureFixture, model: type[Record]
+) -> None:
+    """Timeline, inbound, export and closing go on; it stands with the least rights, and the log names it."""
+    open_store, damage = damaging
+    kit = opened(open_store())
+    await kit.create_room("r")
+    await kit.attach_channel("r", "web")
+    await kit.attach_channel("r", "sms")
+    await kit.process_inbound(said("hello"), room_id="r")
+    store = kit.store
+    assert [each.id for each in await store.list_participants("r")] == ["ann"]
+    await store.add_task(Task(id="t", room_id="r", title="call"))
+    await store.add_observation(Observation(id="o", room_id="r", channel_id="web", content="angry"))
+    await store.set_alarm(Alarm(id="a", room_id="r", kind="k", due_at=datetime(2100, 1, 1, tzinfo=UTC)))
+    await kit.close()
+    await damage(RECORDS[model])
+    damaged._reported.clear()
+    kit = opened(open_store())
+    try:
+        with caplog.at_level(logging.ERROR, "roomkit.store"):
+            store = kit.store
+            again = await kit.process_inbound(said("again").replace(sender_id="bob"), room_id="r")
+            assert again.event is not None
+            assert again.delivery_results.keys() == (set() if model is ChannelBinding else {"sms"})
+            assert len(await kit.get_timeline("r", limit=100)) >= 2
+            bindings = {each.channel_id: each for each in await store.list_bindings("r")}
+            assert bindings.keys() == {"web", "sms"}
+            assert await store.get_binding("r", "sms") == bindings["sms"]
+            closed = model is ChannelBinding
+            assert (bindings["sms"].can_read, bindings["sms"].can_write) == (not closed, not closed)
+            assert {each.id for each in await store.list_participants("r")} >= {"ann"}
+            assert [each.id for each in await store.list_tasks("r")] == ["t"]
+            assert await store.get_task("t") is not None
+            assert [each.id for each in await store.list_observations("r")] == ["o"]
+            assert ("a" in [each.id for each in await store.list_alarms("r")]) == (model is not Alarm)
+            await kit.export_room("r")
+            assert [line async for line in kit.export_room_lines("r")]
+            await kit.close_room("r")
+        told = [record.getMessage() for record in caplog.records if "cannot be read" in record.getMessage()]
+        assert len(told) == 1
+        assert f"a stored {model.__name__} (" in told[0]
+    finally:
+        await kit.close()
+
+
+async def test_a_damaged_row_lifts_no_ban(tmp_path: Path) -> None:
+    """Who is banned stays so, when the row no longer says it."""
+    store = SQLiteStore(str(tmp_path / "rooms.db"))
+    await store.create_room(Room(id="r"))
+    await store.add_participant(Participant(id="ann", room_id="r", channel_id="web", status="banned"))
+    await store.close()
+    with sqlite3.connect(tmp_path / "rooms.db") as connection:
+        connection.execute("UPDATE participants SET data = '[]'")
+    connection.close()
+    store = SQLiteStore(str(tmp_path / "rooms.db"))
+    people = {each.id: each for each in await store.list_participants("r")}
+    assert banned_senders(people, "web") == {"ann"}
+    await store.close()

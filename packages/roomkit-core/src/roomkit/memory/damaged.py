@@ -1,4 +1,4 @@
-"""What a store shows of an event that it can no longer read.
+"""What a store shows of a record that it can no longer read.
 
 For stores whose storage is elsewhere: a flipped bit, or a row that another program wrote, must not take
 the rest of its room with it.
@@ -8,17 +8,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from roomkit.abc.log import get_logger
-from roomkit.models.event import RoomEvent
+from roomkit.models.alarm import Alarm
+from roomkit.models.base import Record
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
+from roomkit.models.participant import Participant
+from roomkit.models.task import Observation, Task
 
-__all__ = ["damaged_event"]
+__all__ = ["damaged_event", "damaged_record", "readable_fields", "report_alarm"]
 
 _log = get_logger("roomkit.store")
 _MOST_REPORTED = 1_000
 _LONGEST_NUMBER = 4_300
-_reported: set[tuple[str, str]] = set()  # bound: _MOST_REPORTED
+_reported: set[tuple[str, ...]] = set()  # bound: _MOST_REPORTED
+_UNREADABLE = "(unreadable)"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_STAND_INS: Mapping[type[Record], Mapping[str, Any]] = {
+    ChannelBinding: {"channel_type": "system", "attached_at": _LONG_AGO},
+    Participant: {
+        "channel_id": SYSTEM_CHANNEL_ID,
+        "role": "observer",
+        "status": "banned",
+        "joined_at": _LONG_AGO,
+    },
+    Task: {"title": _UNREADABLE, "created_at": _LONG_AGO},
+    Observation: {"channel_id": SYSTEM_CHANNEL_ID, "content": _UNREADABLE, "created_at": _LONG_AGO},
+}
+"""What is not known counts as not permitted: a ban must not be lifted by a damaged row."""
+_CLOSED: Mapping[str, Any] = {"access": "none", "muted": True, "visibility": "none"}
+"""A binding that cannot be read carries nothing, because what it permitted is not known."""
 
 
 def readable_fields(text: str) -> Mapping[str, Any]:
@@ -45,6 +67,32 @@ def damaged_event(fields: Mapping[str, Any], *, event_id: str, room_id: str, ind
             index,
         )
     return RoomEvent.from_damaged(fields, event_id=event_id, room_id=room_id, index=index)
+
+
+def damaged_record[R: Record](model: type[R], fields: Mapping[str, Any], known: Mapping[str, str]) -> R:
+    """Return the record of a room that cannot be read, as far as its `fields` can; the log says it once.
+
+    `known` are its own id and `room_id`. A binding neither reads nor writes; a participant whose status
+    cannot be read counts as banned, one whose role cannot as an observer. Nothing is written.
+    """
+    _report(model, known, "stands with the least rights: restore it from a backup, or write it again")
+    closed = _CLOSED if model is ChannelBinding else {}
+    return model.salvaged(fields, stand_ins=_STAND_INS[model], known={**known, **closed})
+
+
+def report_alarm(known: Mapping[str, Any]) -> None:
+    """Say in the log, once, that an alarm cannot be read and will not fire."""
+    named = {field: known[field] for field in ("id", "room_id", "kind") if field in known}
+    _report(Alarm, named, "will not fire: restore it from a backup, or set it again")
+
+
+def _report(model: type[Record], known: Mapping[str, Any], consequence: str) -> None:
+    name = (model.__name__, *map(str, known.values()))
+    if name in _reported or len(_reported) >= _MOST_REPORTED:
+        return
+    _reported.add(name)
+    told = ", ".join(f"{field} {value!r}" for field, value in known.items())
+    _log.error("a stored %s (%s) cannot be read and %s", model.__name__, told, consequence)
 
 
 def _number(digits: str) -> int | str:

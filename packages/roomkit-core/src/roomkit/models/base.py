@@ -197,6 +197,27 @@ class Record(BaseModel):
             return settled(cls.model_validate(cls._prepared(fields), extra="allow"))
 
     @classmethod
+    def salvaged(
+        cls, fields: Mapping[str, Any], *, stand_ins: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> Self:
+        """Return the record of a stored row that cannot be read, without the `fields` that are wrong.
+
+        `known` fields count whatever the row says. What is missing has a value of `stand_ins`, else its
+        default.
+        """
+        kept = {name: value for name, value in fields.items() if name in cls.model_fields}
+        while True:
+            try:
+                with as_stored():
+                    given = cls._prepared({**stand_ins, **kept, **known})
+                    return settled(cls.model_validate(given, extra="allow"))
+            except ValidationError as error:
+                wrong = {each["loc"][0] for each in error.errors()} & kept.keys() - known.keys()
+                if not wrong:
+                    raise
+                kept = {name: value for name, value in kept.items() if name not in wrong}
+
+    @classmethod
     def _prepared(cls, fields: Any) -> Any:
         """Return a stored record's fields with what only a class knows how to read made readable."""
         return fields

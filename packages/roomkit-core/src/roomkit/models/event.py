@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self, override
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_core import to_json
 
-from roomkit.models.base import EMPTY, Json, Record, new_id, settled, utcnow
+from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 from roomkit.models.values import Int, Key, Label, Reference, Text, VendorJson
-from roomkit.models.vocabulary import as_stored
 
 __all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
 
@@ -194,16 +193,7 @@ class RoomEvent(Record):
         as source, and "internal" visibility, because who may see it is not known.
         """
         known = {"id": event_id, "room_id": room_id, "index": index}
-        kept = {name: value for name, value in fields.items() if name in cls.model_fields} | known
-        while True:
-            try:
-                with as_stored():
-                    return settled(cls.model_validate(cls._prepared({**_STAND_INS, **kept}), extra="allow"))
-            except ValidationError as error:
-                wrong = {each["loc"][0] for each in error.errors()} & kept.keys() - known.keys()
-                if not wrong:
-                    raise
-                kept = {name: value for name, value in kept.items() if name not in wrong}
+        return cls.salvaged(fields, stand_ins=_STAND_INS, known=known)
 
     @property
     def is_history(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +19,7 @@ from roomkit_plugins.postgres.rows import (
     PARTICIPANTS,
     ROOMS,
     load_event,
+    load_record,
     load_room,
 )
 from roomkit_plugins.postgres.turns import Turn, Turns
@@ -138,10 +138,9 @@ def _loaded(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Load
     reading = Reading(Counters(*row[1:7]))
     room, bindings, people, tail, keyed = row[7:]
     if room is not None:
-        where = json.dumps(room_id)
         reading.room = load_room(room)
-        reading.bindings = {each[0]: BINDINGS.load(each, room_id=where) for each in bindings}
-        reading.participants = {each[0]: PARTICIPANTS.load(each, room_id=where) for each in people}
+        reading.bindings = {each[0]: load_record(BINDINGS, each, room_id) for each in bindings}
+        reading.participants = {each[0]: load_record(PARTICIPANTS, each, room_id) for each in people}
     if tail is not None:
         reading.tail = [load_event(room_id, each) for each in reversed(tail)]
         reading.tail_size = max(wanted, known.tail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, StoreError
 from roomkit.abc.store import Claimed
+from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
@@ -36,8 +36,10 @@ from roomkit_plugins.postgres.rows import (
     ROOMS,
     Table,
     facet,
+    load_alarms,
     load_delivery,
     load_event,
+    load_record,
     load_room,
 )
 from roomkit_plugins.postgres.writing import Basis, no_room
@@ -47,6 +49,7 @@ __all__ = [
     "EventQuery",
     "RoomQuery",
     "alarms_by_seq",
+    "alarms_of_room",
     "claimable_rooms",
     "claimed",
     "count_unread",
@@ -373,7 +376,7 @@ async def count_unread(database: Database, room_id: str, channel_id: str) -> int
         raise ChannelNotFoundError(
             f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
         )
-    reader = BINDINGS.load(bindings[0], room_id=json.dumps(room_id))
+    reader = load_record(BINDINGS, bindings[0], room_id)
     source = EventSource(channel_id=f"not {channel_id}", channel_type=ChannelType.SYSTEM)
     sample = RoomEvent(room_id=room_id, source=source, content=TextContent(body=""))
     return sum(count for visibility, count in groups if sees(reader, sample.replace(visibility=visibility)))
@@ -389,7 +392,6 @@ async def records_of_room[R: Record](
     *,
     one: tuple[str, str] | None = None,
     status: str | None = None,
-    order: str = "seq",
 ) -> list[R]:
     """Return the records of a table that belong to a room, in order of insertion.
 
@@ -401,10 +403,9 @@ async def records_of_room[R: Record](
         where.all(f"t.{one[0]} = {{}}", one[1])
     where.given("t.status = {}", status)
     rows = await database.fetch(
-        f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY {order}", *where.values
+        f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY seq", *where.values
     )
-    named = json.dumps(room_id)
-    return [table.load(row, room_id=named) for row in rows]
+    return [load_record(table, row, room_id) for row in rows]
 
 
 async def find_record[R: Record](
@@ -419,7 +420,7 @@ async def find_record[R: Record](
         f"JOIN roomkit_rooms r ON r.seq = t.room {where}",
         *where.values,
     )
-    return None if row is None else table.load(row, room_id=json.dumps(row[-1]))
+    return None if row is None else load_record(table, row, row[-1])
 
 
 async def find_participants(
@@ -443,7 +444,7 @@ async def find_participants(
         f"ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
-    return [PARTICIPANTS.load(row, room_id=json.dumps(row[-1])) for row in rows]
+    return [load_record(PARTICIPANTS, row, row[-1]) for row in rows]
 
 
 async def get_identity(database: Database, condition: str, *values: Any) -> tuple[Identity, int] | None:
@@ -651,14 +652,24 @@ async def unclaimed(database: Database) -> dict[str, int]:
     return dict(map(tuple, await database.fetch(UNCLAIMED)))
 
 
-async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Any]:
+async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Alarm]:
     """Return alarms of some numbers, those due longest first."""
     rows = await database.fetch(
         f"SELECT {ALARMS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
         "WHERE a.seq = ANY($1::bigint[]) ORDER BY a.due_at, a.seq",
         numbers,
     )
-    return [ALARMS.load(row, room_id=json.dumps(row[-1])) for row in rows]
+    return load_alarms(rows)
+
+
+async def alarms_of_room(database: Database, room_id: str) -> list[Alarm]:
+    """Return the alarms of a room, those due longest first."""
+    rows = await database.fetch(
+        f"SELECT {ALARMS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
+        "WHERE r.id = $1 ORDER BY a.due_at, a.seq",
+        room_id,
+    )
+    return load_alarms(rows)
 
 
 # -- SQL ----------------------------------------------------------------------------------------

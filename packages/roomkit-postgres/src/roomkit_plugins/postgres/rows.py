@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import damaged_event, readable_fields
+from roomkit.memory.damaged import damaged_event, damaged_record, readable_fields, report_alarm
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.channel import ChannelBinding
@@ -49,8 +49,10 @@ __all__ = [
     "encoded",
     "facet",
     "facets",
+    "load_alarms",
     "load_delivery",
     "load_event",
+    "load_record",
     "load_room",
 ]
 
@@ -355,6 +357,26 @@ IS_HELD = "d.state = 'pending' AND d.claims >= 0"
 ALARMS = Table(
     "roomkit_alarms", Alarm, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
 )
+
+
+def load_record[R: Record](table: Table[R], row: Row, room_id: str) -> R:
+    """Return the record of a room of a row of `select`; one that cannot be read has the least rights."""
+    try:
+        return table.load(row, room_id=_quote(room_id))
+    except StoreError:
+        known = {table.columns[0].name: row[0], "room_id": room_id}
+        return damaged_record(table.model, table.readable(row), known)
+
+
+def load_alarms(rows: Iterable[Row]) -> list[Alarm]:
+    """Return the alarms of rows of `ALARMS.select` and a room id, without those that cannot be read."""
+    alarms: list[Alarm] = []  # bound: the rows
+    for row in rows:
+        try:
+            alarms.append(ALARMS.load(row, room_id=_quote(row[-1])))
+        except StoreError:
+            report_alarm({"id": row[0], "room_id": row[-1], "kind": row[1]})
+    return alarms
 
 
 # -- rooms --------------------------------------------------------------------------------------

@@ -45,7 +45,6 @@ from roomkit_plugins.postgres.loads import Loads
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.postgres.rows import (
-    ALARMS,
     BINDINGS,
     IDENTITIES,
     OBSERVATIONS,
@@ -767,7 +766,7 @@ class PostgresStore(ConversationStore):
 
     @override
     async def list_alarms(self, room_id: str) -> list[Alarm]:
-        return await reading.records_of_room(self._database, ALARMS, room_id, order="t.due_at, t.seq")
+        return await reading.alarms_of_room(self._database, room_id)
 
 
 def _duplicate(room_id: str, first: RoomEvent, *, by_key: bool) -> DuplicateEventError:

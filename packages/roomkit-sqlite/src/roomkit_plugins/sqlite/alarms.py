@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from roomkit.models.alarm import Alarm
 from roomkit_plugins.sqlite.leases import Clock, still_alive
-from roomkit_plugins.sqlite.rows import alarm_of, dump, micros
+from roomkit_plugins.sqlite.rows import dump, micros, readable_alarms
 from roomkit_plugins.sqlite.sql import clamp, marks
 
 __all__ = ["PreparedAlarm", "claim_alarms", "list_alarms", "prepare_alarm", "put_alarm", "remove_alarms"]
@@ -56,20 +56,22 @@ def claim_alarms(
     if worker not in alive:
         return []
     rows = connection.execute(
-        "SELECT seq, holder, data, claims FROM alarms WHERE due_at <= ? "
+        "SELECT seq, holder, data, claims, id FROM alarms WHERE due_at <= ? "
         f"AND (holder IS NULL OR holder NOT IN ({marks(alive)})) ORDER BY due_at, seq LIMIT ?",
         (due, *alive, clamp(limit)),
     ).fetchall()
-    taken = [(worker, claims + (holder is not None), seq) for seq, holder, _, claims in rows]
+    taken = [(worker, claims + (holder is not None), seq) for seq, holder, _, claims, _ in rows]
     connection.executemany("UPDATE alarms SET holder = ?, claims = ? WHERE seq = ?", taken)
-    return [alarm_of((data, claims)) for (_, _, data, _), (_, claims, _) in zip(rows, taken, strict=True)]
+    return readable_alarms(
+        (own_id, data, claims) for (_, _, data, _, own_id), (_, claims, _) in zip(rows, taken, strict=True)
+    )
 
 
 def list_alarms(connection: sqlite3.Connection, room_id: str) -> list[Alarm]:
     """Return the alarms of a room, by the time they are due."""
     rows = connection.execute(
-        "SELECT data, claims FROM alarms WHERE room = (SELECT seq FROM rooms WHERE id = ?) "
+        "SELECT id, data, claims FROM alarms WHERE room = (SELECT seq FROM rooms WHERE id = ?) "
         "ORDER BY due_at, seq",
         (room_id,),
     ).fetchall()
-    return [alarm_of(row) for row in rows]
+    return readable_alarms(rows)

@@ -25,7 +25,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
-from roomkit_plugins.sqlite.rows import COUNTERS, EVENT, ROOM, counters_of, event_of, load, room_of
+from roomkit_plugins.sqlite.rows import COUNTERS, EVENT, ROOM, counters_of, event_of, load, record_of, room_of
 from roomkit_plugins.sqlite.sql import Conditions, clamp, column, marks, one, snapshot
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "list_marks",
     "one_record",
     "read_room",
+    "record_of_room",
     "records_of_room",
     "resolve_identity",
     "room_ids_by_channel",
@@ -343,13 +344,7 @@ def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) 
     with snapshot(connection):
         if one(connection, "SELECT 1 FROM rooms WHERE id = ?", (room_id,)) is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
-        reader = one_record(
-            connection,
-            ChannelBinding,
-            "bindings",
-            "room = (SELECT seq FROM rooms WHERE id = ?) AND channel_id = ?",
-            (room_id, channel_id),
-        )
+        reader = record_of_room(connection, ChannelBinding, room_id, channel_id)
         if reader is None:
             raise ChannelNotFoundError(
                 f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
@@ -410,8 +405,26 @@ def records_of_room[R: Model](
     conditions = Conditions()
     conditions.all("room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
     conditions.given("status = ?", None if status is None else str(status))
-    sql = f"SELECT data FROM {_TABLES[model]} {conditions} ORDER BY seq"
-    return [load(model, data) for data in column(connection, sql, conditions.values)]
+    key = _key_of(model)
+    sql = f"SELECT data, {key} FROM {_TABLES[model]} {conditions} ORDER BY seq"
+    return [
+        record_of(model, data, {key: own_id, "room_id": room_id})
+        for data, own_id in connection.execute(sql, conditions.values).fetchall()
+    ]
+
+
+def record_of_room[R: Model](
+    connection: sqlite3.Connection, model: type[R], room_id: str, own_id: str
+) -> R | None:
+    """Return one of the bindings or participants of a room."""
+    key = _key_of(model)
+    sql = f"SELECT data FROM {_TABLES[model]} WHERE room = (SELECT seq FROM rooms WHERE id = ?) AND {key} = ?"
+    row = one(connection, sql, (room_id, own_id))
+    return None if row is None else record_of(model, row[0], {key: own_id, "room_id": room_id})
+
+
+def _key_of(model: type[Model]) -> str:
+    return "channel_id" if model is ChannelBinding else "id"
 
 
 def one_record[R: Model](
@@ -439,10 +452,11 @@ def find_participants(
     if after is not None:
         conditions.all("(r.id, p.id) > (?, ?)", *after)
     sql = (
-        f"SELECT p.data FROM participants p JOIN rooms r ON r.seq = p.room {conditions} "
+        f"SELECT p.data, p.id, r.id FROM participants p JOIN rooms r ON r.seq = p.room {conditions} "
         "ORDER BY r.id, p.id LIMIT ?"
     )
-    return [load(Participant, data) for data in column(connection, sql, (*conditions.values, clamp(limit)))]
+    rows = connection.execute(sql, (*conditions.values, clamp(limit))).fetchall()
+    return [record_of(Participant, data, {"id": own_id, "room_id": room}) for data, own_id, room in rows]
 
 
 def get_task(connection: sqlite3.Connection, task_id: str, organization_id: str | None) -> Task | None:
@@ -450,9 +464,9 @@ def get_task(connection: sqlite3.Connection, task_id: str, organization_id: str 
     conditions = Conditions()
     conditions.all("t.id = ?", task_id)
     conditions.given("r.organization_id = ?", organization_id)
-    sql = f"SELECT t.data FROM tasks t JOIN rooms r ON r.seq = t.room {conditions}"
+    sql = f"SELECT t.data, r.id FROM tasks t JOIN rooms r ON r.seq = t.room {conditions}"
     row = one(connection, sql, conditions.values)
-    return None if row is None else load(Task, row[0])
+    return None if row is None else record_of(Task, row[0], {"id": task_id, "room_id": row[1]})
 
 
 def get_identity(

@@ -8,6 +8,7 @@ that is None is left out everywhere, which halves it: None is what these fields 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import damaged_event, readable_fields
+from roomkit.memory.damaged import damaged_event, damaged_record, readable_fields, report_alarm
 from roomkit.memory.records import Counters
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
@@ -30,7 +31,6 @@ __all__ = [
     "DELIVERY",
     "EVENT",
     "ROOM",
-    "alarm_of",
     "counters_of",
     "delivery_of",
     "dump",
@@ -38,6 +38,8 @@ __all__ = [
     "load",
     "micros",
     "moment",
+    "readable_alarms",
+    "record_of",
     "room_of",
     "searchable",
 ]
@@ -83,6 +85,14 @@ def load[R: Record](model: type[R], data: str) -> R:
             f"a stored {model.__name__} cannot be read ({', '.join(wrong)}); if a newer roomkit-core wrote "
             "it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
         ) from None
+
+
+def record_of[R: Record](model: type[R], data: str, known: Mapping[str, str]) -> R:
+    """Return the record of a room kept as `data`; one that cannot be read has the least rights."""
+    try:
+        return model.from_stored(data)
+    except ValidationError:
+        return damaged_record(model, readable_fields(data), known)
 
 
 # -- time ---------------------------------------------------------------------------------------
@@ -163,7 +173,12 @@ def delivery_of(row: tuple[Any, ...]) -> Delivery:
     )
 
 
-def alarm_of(row: tuple[Any, ...]) -> Alarm:
-    """Return the alarm of its data and its claims."""
-    data, claims = row
-    return load(Alarm, data).replace(claims=claims)
+def readable_alarms(rows: Iterable[tuple[str, str, int]]) -> list[Alarm]:
+    """Return the alarms of rows of id, data and claims, without those that cannot be read."""
+    alarms: list[Alarm] = []  # bound: the rows
+    for own_id, data, claims in rows:
+        try:
+            alarms.append(Alarm.from_stored(data).replace(claims=claims))
+        except ValidationError:
+            report_alarm({**readable_fields(data), "id": own_id})
+    return alarms

@@ -18,7 +18,7 @@ from roomkit.abc.errors import InvalidInputError, StoreUnavailableError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
 from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
 from roomkit.models.alarm import Alarm
-from roomkit.models.base import Record, freeze, new_id, utcnow
+from roomkit.models.base import freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import ChannelType, DeliveryState, EventType, ReceiptState, RoomStatus, TaskStatus
@@ -346,7 +346,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding | None:
-        return await self._one_of_room(ChannelBinding, "bindings", "channel_id", room_id, channel_id)
+        return await self._read(reading.record_of_room, ChannelBinding, room_id, channel_id)
 
     @override
     async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
@@ -371,7 +371,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def get_participant(self, room_id: str, participant_id: str) -> Participant | None:
-        return await self._one_of_room(Participant, "participants", "id", room_id, participant_id)
+        return await self._read(reading.record_of_room, Participant, room_id, participant_id)
 
     @override
     async def update_participant(self, participant: Participant) -> Participant:
@@ -605,14 +605,6 @@ class SQLiteStore(ConversationStore):
     @override
     async def list_alarms(self, room_id: str) -> list[Alarm]:
         return await self._read(list_alarms, room_id)
-
-    # -- how ----------------------------------------------------------------------------------
-
-    async def _one_of_room[R: Record](
-        self, model: type[R], table: str, column: str, room_id: str, value: str
-    ) -> R | None:
-        condition = f"room = (SELECT seq FROM rooms WHERE id = ?) AND {column} = ?"
-        return await self._read(reading.one_record, model, table, condition, (room_id, value))
 
 
 def _plan(path: Path) -> MigrationPlan:
