@@ -12,6 +12,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 
 from roomkit import RoomKit
+from roomkit.abc.errors import StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.memory import damaged
 from roomkit.models.alarm import Alarm
@@ -246,3 +247,37 @@ async def test_a_damaged_row_lifts_no_ban(tmp_path: Path) -> None:
     people = {each.id: each for each in await store.list_participants("r")}
     assert banned_senders(people, "web") == {"ann"}
     await store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_damaged_room_is_refused_by_name_and_the_others_go_on(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """Without its row it is not known what a room permits."""
+    dsn = request.getfixturevalue("postgres_dsn") if kind == "postgres" else ""
+    path = tmp_path / "rooms.db"
+
+    def open_store() -> ConversationStore:
+        return PostgresStore(dsn) if dsn else SQLiteStore(str(path))
+
+    kit = opened(open_store())
+    for room_id in ("bad", "good"):
+        await kit.create_room(room_id)
+        await kit.attach_channel(room_id, "web")
+    await kit.close()
+    if dsn:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("UPDATE roomkit_rooms SET timers = '5' WHERE id = 'bad'")
+        await connection.close()
+    else:
+        with sqlite3.connect(path) as file:
+            file.execute("UPDATE rooms SET data = json_set(data, '$.timers', 5) WHERE id = 'bad'")
+        file.close()
+    kit = opened(open_store())
+    try:
+        with pytest.raises(StoreError, match=r"a stored Room \(id 'bad'\) cannot be read"):
+            await kit.process_inbound(said("hello"), room_id="bad")
+        assert (await kit.process_inbound(said("hello"), room_id="good")).event is not None
+        await kit.close_room("good")
+    finally:
+        await kit.close()

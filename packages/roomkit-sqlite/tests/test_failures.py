@@ -233,7 +233,8 @@ async def test_a_record_that_cannot_be_read_is_refused_with_instructions(
         ),
     )
     with pytest.raises(
-        StoreError, match=r"stored Room cannot be read.*timers.*upgrade roomkit-core"
+        StoreError,
+        match=rf"stored Room \(id '{room.id}'\) cannot be read.*timers.*upgrade roomkit-core",
     ) as caught:
         await store.get_room(room.id)
     assert "private" not in "".join(traceback.format_exception(caught.value))

@@ -18,7 +18,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.sqlite.rows import alarm_of, delivery_of, dump, load, micros, moment
+from roomkit_plugins.sqlite.rows import delivery_of, dump, load, micros, moment, readable_alarms
 from roomkit_plugins.testing.contracts.base import NOW
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 
@@ -96,7 +96,7 @@ def test_a_delivery_that_nothing_became_of_follows_from_its_event(given: Deliver
 @given(records(Alarm))
 def test_an_alarm_is_what_it_was(alarm: Alarm) -> None:
     """Its claims are in a column."""
-    assert alarm_of((dump(alarm), alarm.claims)) == alarm
+    assert readable_alarms([(alarm.id, dump(alarm), alarm.claims)]) == [alarm]
 
 
 def test_times_keep_their_microseconds() -> None:

@@ -19,7 +19,7 @@ from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.task import Observation, Task
 
-__all__ = ["damaged_event", "damaged_record", "readable_fields", "report_alarm"]
+__all__ = ["damaged_event"]
 
 _log = get_logger("roomkit.store")
 _MOST_REPORTED = 1_000

@@ -198,9 +198,9 @@ class Table[R: Record]:
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
             raise StoreError(  # without the cause, which would quote what people wrote
-                f"a stored {self.model.__name__} cannot be read ({', '.join(wrong)}); if a newer "
-                "roomkit-core wrote it, upgrade with `pip install --upgrade roomkit-core`; nothing was "
-                "changed"
+                f"a stored {self.model.__name__} ({self.columns[0].name} {row[start]!r}) cannot be read "
+                f"({', '.join(wrong)}); if a newer roomkit-core wrote it, upgrade with `pip install "
+                "--upgrade roomkit-core`; nothing was changed"
             ) from None
 
 

@@ -46,7 +46,7 @@ __all__ = [
 
 COUNTERS = "rooms.seq, rooms.edition, rooms.version, rooms.next_index, rooms.event_count, rooms.last_activity"
 """The columns of `rooms` that `counters_of` takes."""
-ROOM = "r.seq, r.data, r.event_count, r.next_index, r.version, r.last_activity, r.edition"
+ROOM = "r.seq, r.data, r.event_count, r.next_index, r.version, r.last_activity, r.edition, r.id"
 """The columns of `rooms r` that `room_of` takes."""
 EVENT = "e.data, e.id, e.idx, e.room"
 """The columns of `events e` that `event_of` takes."""
@@ -75,15 +75,16 @@ def dump(record: Record) -> str:
         ) from error
 
 
-def load[R: Record](model: type[R], data: str) -> R:
-    """Return the record kept as `data`."""
+def load[R: Record](model: type[R], data: str, own_id: str | None = None) -> R:
+    """Return the record kept as `data`. Raises StoreError, which names it, when it cannot be read."""
     try:
         return model.from_stored(data)
     except ValidationError as error:
+        named = "" if own_id is None else f" (id {own_id!r})"
         wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
         raise StoreError(  # without the cause, which would quote what people wrote
-            f"a stored {model.__name__} cannot be read ({', '.join(wrong)}); if a newer roomkit-core wrote "
-            "it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
+            f"a stored {model.__name__}{named} cannot be read ({', '.join(wrong)}); if a newer "
+            "roomkit-core wrote it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
         ) from None
 
 
@@ -121,8 +122,8 @@ def counters_of(row: tuple[Any, ...]) -> Counters:
 
 def room_of(row: tuple[Any, ...]) -> Room:
     """Return the room of a row of `ROOM`."""
-    _, data, event_count, next_index, version, last_activity, _ = row
-    room = load(Room, data)
+    _, data, event_count, next_index, version, last_activity, _, room_id = row
+    room = load(Room, data, room_id)
     return room.replace(
         event_count=event_count,
         latest_index=next_index - 1,
