@@ -25,7 +25,7 @@ from roomkit_plugins.testing.history import Recipient, Sending, assert_history, 
 from tests.workers import program
 from tests.workers.program import CARRIERS, WorkerOptions
 
-__all__ = ["KILLS", "LEASE", "SEED", "House", "Version"]
+__all__ = ["KILLS", "LEASE", "SEED", "House", "Version", "has_commit", "is_shallow"]
 
 KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
 """How many kills a test does; `nox -s kill` does 200."""
@@ -67,6 +67,20 @@ class OldProcess:
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
+
+
+def has_commit(commit: str) -> bool:
+    """Return whether the repository holds a commit."""
+    return _git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def is_shallow() -> bool:
+    """Return whether the repository is a clone without its history."""
+    return _git("rev-parse", "--is-shallow-repository").stdout.strip() == "true"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)
 
 
 class Version:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.house import LEASE, SEED, House, Version
+from tests.workers.house import LEASE, SEED, House, Version, has_commit, is_shallow
 
 BASE = (Path(__file__).parent / "rolling_base").read_text(encoding="utf-8").strip()
 pytestmark = pytest.mark.timeout(120)
@@ -19,7 +19,11 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """Return the version of the rolling base."""
+    """Return the version of the rolling base. Only a shallow clone, which lacks it, skips the test."""
+    if not has_commit(BASE):
+        if is_shallow():
+            pytest.skip("this clone has no history: run `git fetch --unshallow`")
+        pytest.fail(f"tests/workers/rolling_base names {BASE}, which is no commit of this repository")
     return Version(BASE, tmp_path_factory.mktemp("base"))
 
 
