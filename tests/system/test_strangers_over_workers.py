@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roomkit import RoomKit
+from roomkit.abc.router import InboundRoomRouter
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent, text_of
-from roomkit.models.delivery import InboundMessage
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import EventType
+from roomkit.models.event import RoomEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -167,3 +170,90 @@ async def test_the_claim_of_a_person_is_erased_with_them(workers: Workers) -> No
     receipt = await first.rights.erase_person(participant_id="+1")
     assert sum(each.count for each in receipt.erased if each.kind == "value") == 1
     assert await first.store.delete_values_of("+1") == 0
+
+
+class Interrupted(RecordingChannel):
+    """Makes the event of a message only after something else was done, once."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        """Run what the test wants to come between the message's routing and its commit."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().handle_inbound(message, context)
+
+
+ENDS: dict[str, Callable[[RoomKit, str], Awaitable[object]]] = {
+    "close": lambda kit, room_id: kit.close_room(room_id),
+    "delete": lambda kit, room_id: kit.delete_room(room_id),
+    "detach": lambda kit, room_id: kit.detach_channel(room_id, "fax"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_message_that_its_room_ends_before_opens_another(
+    workers: Workers, end: str, is_known: bool
+) -> None:
+    """As the next message would; also where the room was another worker's, opened for a first message."""
+    first, second = workers
+    for kit in workers:
+        kit.register_channel(Interrupted("fax"))
+    opened = await first.process_inbound(said("+1", "one", channel="fax"))
+    assert opened.event is not None
+    room_id = opened.event.room_id
+    if not is_known:
+        person = (await first.store.list_participants(room_id))[0]
+        await first.store.update_participant(person.replace(connected_via=("sms",), channel_id="sms"))
+    fax = second.get_channel("fax")
+    assert isinstance(fax, Interrupted)
+    fax.meanwhile = lambda: ENDS[end](first, room_id)
+    result = await second.process_inbound(said("+1", "two", channel="fax", key="k"))
+    assert (result.blocked, result.reason) == (False, None)
+    assert result.event is not None
+    assert result.event.room_id != room_id
+    assert await second.process_inbound(said("+1", "two", channel="fax", key="k")) == InboundResult(
+        result.event, duplicate=True
+    )
+
+
+@pytest.mark.parametrize(("end", "reason"), [("close", "room_closed"), ("detach", "channel_detached")])
+async def test_a_message_that_names_its_room_is_refused_when_that_ends(
+    workers: Workers, end: str, reason: str
+) -> None:
+    """Nothing else is opened for it."""
+    first, second = workers
+    for kit in workers:
+        kit.register_channel(Interrupted("fax"))
+    await first.create_room("r")
+    await first.attach_channel("r", "fax")
+    fax = second.get_channel("fax")
+    assert isinstance(fax, Interrupted)
+    fax.meanwhile = lambda: ENDS[end](first, "r")
+    result = await second.process_inbound(said("+1", channel="fax"), room_id="r")
+    assert (result.blocked, result.reason, result.event) == (True, reason, None)
+    assert len(await first.store.find_rooms()) == 1
+
+
+class Stubborn(InboundRoomRouter):
+    """Names one room for every message."""
+
+    asked = 0
+
+    async def route(self, *_: Any, **__: Any) -> str | None:
+        """Return the room, whatever became of it."""
+        self.asked += 1
+        return "r"
+
+
+async def test_a_router_that_names_a_closed_room_again_and_again_is_asked_three_times() -> None:
+    """Then the message is refused, for the room's reason."""
+    router = Stubborn()
+    async with RoomKit(inbound_router=router, plugins=PLUGINS) as kit:
+        kit.register_channel(RecordingChannel("sms"))
+        await kit.create_room("r")
+        await kit.close_room("r")
+        result = await kit.process_inbound(said("+1"))
+    assert (result.blocked, result.reason, result.event, router.asked) == (True, "room_closed", None, 3)

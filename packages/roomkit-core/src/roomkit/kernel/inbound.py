@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.choice import check_choice
-from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomAlreadyExistsError
+from roomkit.abc.errors import (
+    InvalidInputError,
+    ProcessTimeoutError,
+    RoomAlreadyExistsError,
+    RoomNotFoundError,
+)
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.claims import Claims, Home
 from roomkit.kernel.deadline import Deadline
@@ -52,10 +58,19 @@ type Wait = Literal["settled", "committed"]
 WAITS = ("settled", "committed")
 
 _VOICE = frozenset({ChannelType.VOICE, ChannelType.REALTIME_VOICE})
+_MAX_ROUTES = 3
+_NO_PLACE = frozenset(
+    {"room_closed", "room_archived", "channel_detached", "channel_not_attached", "room_not_found"}
+)
+"""Why a room that a message was routed to takes it no more; the next one of that sender opens another."""
 
 
 class _Refused(Exception):
     """The message goes no further, for a reason that has a code."""
+
+
+class _Outrun(Exception):
+    """The room that a message was routed to was closed, deleted or detached before the commit."""
 
 
 class Inbound:
@@ -117,7 +132,13 @@ class Inbound:
         seconds = self._parts.settings.process_timeout
         with Deadline(seconds) as deadline:
             try:
-                return await self._process(message, channel, room_id, wait, deadline, make_room)
+                for attempt in count(1):
+                    try:
+                        return await self._process(message, channel, room_id, wait, deadline, make_room)
+                    except _Outrun as outrun:
+                        if attempt == _MAX_ROUTES:
+                            raise _Refused(str(outrun)) from None
+                raise AssertionError("unreachable")
             except _Refused as refused:
                 return InboundResult(blocked=True, reason=str(refused))
             except (asyncio.CancelledError, TimeoutError) as error:
@@ -143,6 +164,7 @@ class Inbound:
         stored_key = None
         if message.idempotency_key:
             stored_key = inbound_key(message.channel_id, message.idempotency_key)
+        routed = room_id is None
         if room_id is None and message.room_id is not None:
             room_id = await self._named(message.room_id, message.channel_id)
             if room_id is None and (first := await self._first(stored_key)) is not None:
@@ -150,7 +172,7 @@ class Inbound:
                     repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
                 )
         if room_id is None and (room_id := await self._known(message, channel)) is not None:
-            make_room = False
+            routed = make_room = False
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
@@ -164,7 +186,10 @@ class Inbound:
                     home = await self._claims.claim(message, stored_key)
                 else:
                     home = await self._found(room_id, stored_key)
-                draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
+                try:
+                    draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
+                except RoomNotFoundError as deleted:
+                    raise _Outrun("room_not_found") from deleted
         else:
             check_id(room_id, "room")
             home = room_id, await self._parts.store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
@@ -177,12 +202,18 @@ class Inbound:
             self._in_flight[key] = cascade
         try:
             written = await self._writer.write(draft, deadline)
+            if routed and written.blocked and written.reason in _NO_PLACE and written.event is None:
+                raise _Outrun(written.reason)
             deadline.close()
             if fresh:
                 self._session_started(message, channel, draft)
             if draft.participant is not None and not written.blocked and not written.duplicate:
                 self._joined(draft)
             return await self._result(written, cascade, message, channel, wait, key)
+        except RoomNotFoundError as deleted:
+            if routed:
+                raise _Outrun("room_not_found") from deleted
+            raise
         finally:
             if key is not None and self._in_flight.get(key) is cascade:
                 if cascade.pending:  # the caller goes, what the message set going does not
