@@ -796,10 +796,11 @@ class RoomKit:
         """Take a message from outside into its room, and everything that follows from it.
 
         Without `room_id` it goes to the room that the message names (`message.room_id`) or that its channel
-        knows; else the router finds the room, or one is made. A message whose room was closed, deleted or
-        detached between routing and commit is routed again, up to three times; not with `room_id`. With `make_room=False` nothing is made
-        for a message, as for one that came by a connection to a room: it is refused as `room_not_found`,
-        `channel_detached` or `channel_not_attached` when the room or the binding is not there (any more).
+        knows; else the router finds the room, or one is made. If that room is closed, deleted or detached
+        before the commit, the message is routed again, up to three times; one for a given `room_id` is
+        refused. With `make_room=False` nothing is made for a message, as for one that came by a connection
+        to a room: it is refused as `room_not_found`, `channel_detached` or `channel_not_attached` when the
+        room or the binding is not there (any more).
         Returns when the whole cascade
         has settled (deliveries, answers, observers), or with `wait="committed"` right after the
         commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
