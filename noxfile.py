@@ -9,6 +9,8 @@ import nox
 from nox.command import CommandFailed
 
 PYTHONS = ["3.12", "3.13"]
+EVERYTHING = ["--all-packages", "--all-groups"]
+"""What sessions in the shared environment need: the README's first command goes without most of it."""
 BOTH_CORES = ["--numprocesses=2", "--dist=worksteal"]
 DISTRIBUTIONS = sorted(folder.parent.name for folder in Path("packages").glob("*/pyproject.toml"))
 MODULES = {
@@ -25,23 +27,23 @@ nox.options.sessions = ["lint", "types", "tests", "plugin"]
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style and layout."""
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    _run(session, "ruff", "check", ".")
+    _run(session, "ruff", "format", "--check", ".")
 
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     packages = [f"--package={module}" for module in MODULES.values()]
-    session.run("mypy", *packages, "--package=tests.tree")
-    session.run("mypy", "--package=benchmarks")
-    session.run("mypy", "noxfile.py")
+    _run(session, "mypy", *packages, "--package=tests.tree")
+    _run(session, "mypy", "--package=benchmarks")
+    _run(session, "mypy", "noxfile.py")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run all tests in one environment that holds every package."""
-    _sync(session, "--all-packages", "--all-groups")
+    _sync(session, *EVERYTHING)
     session.run("pytest", *BOTH_CORES, *session.posargs)
 
 
@@ -65,13 +67,13 @@ def plugin(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def exports(session: nox.Session) -> None:
     """Write the generated modules of public names; `-- --check` only compares."""
-    session.run("python", "-m", "tests.tree.exports", *session.posargs)
+    _run(session, "python", "-m", "tests.tree.exports", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
 def cost(session: nox.Session) -> None:
     """Count what a message costs; `-- --write` stores the counts as the new limits."""
-    session.run("python", "-m", "tests.tree.cost", *session.posargs)
+    _run(session, "python", "-m", "tests.tree.cost", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -79,18 +81,22 @@ def kill(session: nox.Session) -> None:
     """Kill, pause and cut off workers, and cut the power, 200 times for each store; `-- 1000` for more."""
     kills = session.posargs[0] if session.posargs else "200"
     crashes = "packages/roomkit-sqlite/tests/test_power_cut.py"
-    session.run("pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
-    session.run(
-        "pytest", "packages", "-k", "no_change_of_two_workers", env={"ROOMKIT_INTERLEAVINGS": "10000"}
-    )
+    _run(session, "pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
+    pairs = {"ROOMKIT_INTERLEAVINGS": "10000"}
+    _run(session, "pytest", "packages", "-k", "no_change_of_two_workers", env=pairs)
     folder = session.create_tmp()
-    session.run("python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
+    _run(session, "python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
 
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory; what follows `--` goes to `python -m benchmarks`."""
-    session.run("uv", "run", "--group=bench", "python", "-m", "benchmarks", *session.posargs)
+    _run(session, "python", "-m", "benchmarks", *session.posargs)
+
+
+def _run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
+    """Run a command in the project's own environment, completed to hold everything."""
+    session.run("uv", "run", "--quiet", "--locked", *EVERYTHING, *command, env=env)
 
 
 def _stands_alone(session: nox.Session, name: str, *, tested: bool) -> bool:

@@ -7,13 +7,15 @@ import asyncio
 import io
 import json
 import os
+from importlib.metadata import entry_points
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.models.ai import AIContext, AIMessage, AITextPart, StreamDone
-from roomkit_plugins.cli.assistant import _choice
+from roomkit.plugins import ComponentNotFoundError, PluginManager
+from roomkit_plugins.cli.assistant import _choice, find_assistant
 from roomkit_plugins.cli.demo import mask_card_numbers
 from roomkit_plugins.cli.lines import lines
 from roomkit_plugins.cli.scripted import ScriptedAssistant
@@ -155,6 +157,26 @@ def test_an_assistant_that_cannot_be_had_is_refused(monkeypatch, model, scripted
     with pytest.raises(CommandError) as refused:
         _choice(argparse.Namespace(model=model, scripted=scripted))
     assert refused.value.next_step == next_step
+
+
+async def test_a_key_without_its_plugin_leaves_the_script(monkeypatch):
+    """The first command works whatever the environment holds; a model that was named is not replaced."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret-value")
+    own = [entry for entry in entry_points(group="roomkit") if entry.name == "ai"]
+    manager = PluginManager(entry_points=own)
+    options = argparse.Namespace(model=None, scripted=False)
+
+    assistant = await find_assistant(manager, options, pace=0.0)
+
+    assert (assistant.kind, assistant.model) == ("scripted", None)
+    assert assistant.note == (
+        "a script answers: ANTHROPIC_API_KEY is set, but roomkit-anthropic is not installed "
+        "(from a checkout: uv run --extra anthropic roomkit demo)"
+    )
+    options.model = "anthropic:claude-x"
+    with pytest.raises(ComponentNotFoundError, match="roomkit-anthropic"):
+        await find_assistant(manager, options, pace=0.0)
 
 
 class Screen(io.StringIO):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roomkit.plugins import ComponentNotFoundError
 from roomkit_plugins.cli.scripted import ScriptedAssistant
 from roomkit_plugins.cli.terminal import CommandError
 
@@ -56,12 +57,33 @@ async def find_assistant(manager: PluginManager, options: argparse.Namespace, *,
     Raises CommandError, or what the plugin manager raises, when it cannot be had.
     """
     provider, model, note = _choice(options)
+    if provider and not options.model and not await _is_installed(manager, provider):
+        note = _without_plugin(provider)
+        provider = model = None
     if provider is None:
         answers: Any = ScriptedAssistant(pace=pace)
     else:
         answers = await manager.acreate("ai", provider, {"model": model})
     channel = (await manager.aget("channel", "ai"))(ASSISTANT, answers, system_prompt=_PROMPT)
     return Assistant(channel, provider or "scripted", model, note)
+
+
+async def _is_installed(manager: PluginManager, provider: str) -> bool:
+    """Whether a plugin brings the provider. Raises PluginError if one does and is blocked or broken."""
+    await manager.ascan()
+    try:
+        manager.find("ai", provider)
+    except ComponentNotFoundError:
+        return False
+    return True
+
+
+def _without_plugin(provider: str) -> str:
+    """Say why a key alone brings no model: the SDKs are too large to be downloaded for a first look."""
+    return (
+        f"a script answers: {_PROVIDERS[provider]} is set, but roomkit-{provider} is not installed "
+        f"(from a checkout: uv run --extra {provider} roomkit demo)"
+    )
 
 
 def _choice(options: argparse.Namespace) -> tuple[str | None, str | None, str]:
