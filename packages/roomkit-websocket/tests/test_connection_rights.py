@@ -17,6 +17,7 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import Access, ParticipantStatus
 from roomkit.models.participant import Participant
 from roomkit_plugins.websocket import WebSocketChannel
+from roomkit_plugins.websocket.frames import StreamError
 
 
 class Client:
@@ -78,13 +79,13 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(store):
+async def a_house(store, **options):
     async with RoomKit(store=store, single_process=True) as kit, AsyncExitStack() as stack:
         channel = WebSocketChannel("ws")
         kit.register_channel(channel)
         await kit.create_room("room", organization_id="acme")
         await kit.attach_channel("room", "ws")
-        server = await stack.enter_async_context(channel.serve(kit))
+        server = await stack.enter_async_context(channel.serve(kit, **options))
         yield House(kit, server, stack)
 
 
@@ -136,15 +137,79 @@ async def test_a_banned_participant_is_out_at_once_and_stays_out(store):
         assert await house.texts(await house.client("carol", -1), "after the ban") == ["hi", "after the ban"]
 
 
-async def test_who_left_may_come_back(store):
-    """Leaving says who is there; only a ban takes rights."""
+@pytest.mark.parametrize("spoke", [True, False])
+async def test_a_removed_participants_socket_ends_and_they_may_come_back(store, spoke):
+    """Whether they wrote or only read; connected again they are in the room as before."""
+    async with a_house(store) as house:
+        alice, bob = await house.client("alice"), await house.client("bob")
+        if spoke:
+            await bob.speak("hi")
+            await alice.next("event")
+        await house.kit.remove_participant("room", "bob")
+        await alice.speak("without bob")
+        frames, code, reason = await bob.ending()
+        assert [frame.get("code") for frame in frames] == ["participant_removed"]
+        assert (code, reason) == (1008, "participant_removed: you were removed from this room")
+        again = await house.client("bob", -1)
+        await house.texts(again, "without bob")
+        await again.speak("I am back")
+        people = {person.id: person for person in await house.kit.list_participants("room")}
+        assert (people["bob"].status, people["bob"].connected_via) == ("active", ("ws",))
+
+
+async def test_who_only_read_can_be_banned(store):
+    """A ban needs no earlier message: it ends the connection, a new one, and a resume."""
+    async with a_house(store) as house:
+        alice, bob = await house.client("alice"), await house.client("bob")
+        await house.kit.remove_participant("room", "bob", banned=True)
+        await alice.speak("after the ban")
+        frames, code, _ = await bob.ending()
+        assert ([frame.get("code") for frame in frames], code) == (["participant_banned"], 1008)
+        assert [(await house.refused("bob", after))[0] for after in (None, -1)] == [403, 403]
+
+
+@pytest.mark.parametrize("banned", [True, False])
+async def test_a_closed_room_shows_nothing_more_to_who_is_out(store, banned):
+    """The socket ends; the timeline takes no note of it."""
     async with a_house(store) as house:
         bob = await house.client("bob")
-        await bob.speak("hi")
-        await house.kit.remove_participant("room", "bob")
-        await bob.speak("I am still here")
-        again = await house.client("bob", -1)
-        assert await house.texts(again, "I am still here") == ["hi", "I am still here"]
+        await house.kit.close_room("room")
+        before = await house.kit.get_timeline("room")
+        await house.kit.remove_participant("room", "bob", banned=banned)
+        assert (await bob.ending())[1] == 1008
+        assert await house.kit.get_timeline("room") == before
+        if banned:
+            assert (await house.refused("bob"))[0] == 403
+
+
+@pytest.mark.parametrize("banned", [True, False])
+async def test_a_frame_of_who_is_out_is_refused_where_no_notice_came(banned):
+    """The store says so, whatever the channel was notified of; a signal is refused as well."""
+    async with a_house(None) as house:
+        bob = await house.client("bob")
+        bobs = Participant(id="bob", room_id="room", channel_id="ws")
+        status = ParticipantStatus.BANNED if banned else ParticipantStatus.LEFT
+        await house.kit.store.add_participant(bobs.replace(status=status))
+        await bob.send(type="typing", client_id="m1")
+        frames, code, _ = await bob.ending()
+        reason = "participant_banned" if banned else "participant_removed"
+        assert ([(frame["code"], frame["client_id"]) for frame in frames], code) == ([(reason, "m1")], 1008)
+
+
+async def test_a_client_that_is_to_ask_for_more_gets_no_signals_and_no_more_once_it_is_out():
+    """It has no connection then, so that nothing drops it; what it asks for is judged."""
+    async with a_house(None, max_replay=1) as house:
+        alice = await house.client("alice")
+        for text in ("one", "two"):
+            await alice.speak(text)
+        bob = await house.client("bob", -1)
+        await bob.next("more")
+        await house.kit.remove_participant("room", "bob", banned=True)
+        await alice.send(type="typing")
+        await alice.speak("three")
+        await bob.send(type="more")
+        frames, code, _ = await bob.ending()
+        assert ([frame.get("code") for frame in frames], code) == (["participant_banned"], 1008)
 
 
 async def test_a_channel_that_may_not_read_resumes_nothing(store):
@@ -306,6 +371,22 @@ async def test_the_same_participant_may_reconnect_under_the_same_id(stage):
         stage.join(f"{name}", None if name is None else "other", participant_id=name)
         await stage.turns()
         assert old.closed == ["replaced"]
+
+
+async def test_an_answer_under_way_ends_where_the_channel_loses_the_right_to_read(stage):
+    """Nothing more of it is shown, nor its event, nor to who joins then."""
+    await stage.kit.create_room("room")
+    await stage.kit.attach_channel("room", "ws")
+    wire = stage.join("c", streaming=True)
+    answer = stage.answer("Seen. Unseen.")
+    await answer.say("Seen. ")
+    await stage.kit.set_access("room", "ws", Access.WRITE_ONLY)
+    late = stage.join("late", streaming=True)
+    await answer.say("Unseen.")
+    output = await answer.finish()
+    assert (wire.streamed_text, wire.texts, late.frames) == ("Seen. ", [], [])
+    assert [frame.error for frame in wire.frames if isinstance(frame, StreamError)] == ["answer_withheld"]
+    assert output.skip_reason == "read_access_lost"
 
 
 # -- over workers ---------------------------------------------------------------------------------

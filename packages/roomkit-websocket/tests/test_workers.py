@@ -393,6 +393,20 @@ async def test_an_answer_that_is_not_for_the_channel_does_not_grow_there(town):
     assert wire.frames == []
 
 
+async def test_an_answer_under_way_ends_on_every_worker_where_the_channel_loses_the_right_to_read(town):
+    """At once, whichever worker took the right away; its event is not shown either."""
+    first, second, third = await town.populate(3)
+    await an_agent(first, "word " * 100, word_delay=0.1)
+    wires = [await worker.join("c", streaming=True, participant_id="ann") for worker in (first, second)]
+    asking = asyncio.create_task(ask(first))
+    await town.until(lambda: all(wire.streamed_text for wire in wires))
+    await third.kit.set_access("room", "ws", Access.WRITE_ONLY)
+    await town.until(lambda: all(wire.kinds[-1] == "stream_error" for wire in wires), seconds=1)
+    await asking
+    await asyncio.sleep(60)
+    assert [wire.kinds[-1] for wire in wires] == ["stream_error"] * 2
+
+
 async def test_words_that_come_after_their_event_are_not_left_hanging(town):
     """They began before somebody came, and arrive after: the answer is shown to its end, once."""
     first, second = await town.populate(2)

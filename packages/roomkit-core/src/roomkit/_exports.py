@@ -214,6 +214,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
+    from roomkit.models.participant import departed_senders as departed_senders
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -800,6 +801,7 @@ HOMES = {
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
     "damaged_event": "roomkit.memory.damaged",
+    "departed_senders": "roomkit.models.participant",
     "error_text": "roomkit.models.values",
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",

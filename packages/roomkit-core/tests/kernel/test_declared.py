@@ -442,7 +442,11 @@ async def scene_connections_and_trouble(stage, sight):
     await stage.join(Socket("ws"))
     await kit.connect_websocket("ws", "c1", None)
     await kit.disconnect_websocket("ws", "c1")
-    await kit.ensure_participant("r1", "ws", "eve")
+    await kit.remove_participant("r1", "ann")
+    message = InboundMessage(
+        channel_id="ws", sender_id="ann", connection_id="c1", content=TextContent(body="x")
+    )
+    await sight.trying(kit.process_inbound(message, room_id="r1"))
     await kit.remove_participant("r1", "eve", banned=True)
     await sight.trying(kit.connect_websocket("ws", "c2", None, room_id="r1", participant_id="eve"))
 

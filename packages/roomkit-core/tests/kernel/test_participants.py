@@ -129,9 +129,10 @@ async def test_what_is_not_there_is_named(stage: Any) -> None:
         await stage.kit.ensure_participant("r9", "sms", "+1")
     with pytest.raises(IdentityNotFoundError, match=r"no identity 'x': store\.create_identity first"):
         await stage.kit.resolve_participant("r1", "+1", "x")
-    for call in (stage.kit.resolve_participant("r1", "+2", "bob"), stage.kit.remove_participant("r1", "+2")):
-        with pytest.raises(ParticipantNotFoundError, match="nobody with the id '\\+2' in room 'r1'"):
-            await call
+    with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
+        await stage.kit.remove_participant("r9", "+2", banned=True)
+    with pytest.raises(ParticipantNotFoundError, match="nobody with the id '\\+2' in room 'r1'"):
+        await stage.kit.resolve_participant("r1", "+2", "bob")
     assert await stage.timeline(messages=False) == []
 
 
@@ -175,3 +176,39 @@ async def test_the_rooms_channels_are_notified_of_who_left_and_who_was_banned(st
 
     assert [each.notified for each in here] == [[("r1", "+1", "left"), ("r1", "+2", "banned")]] * 2
     assert elsewhere.notified == []
+
+
+@pytest.mark.parametrize("banned", [True, False])
+async def test_who_never_wrote_can_be_removed_and_banned(stage: Any, banned: bool) -> None:
+    """By the id they are connected with; what they write next is a banned or a returning participant's."""
+    await stage.socket("sms")
+    gone = await stage.kit.remove_participant("r1", "+1", banned=banned)
+    result = await stage.say(channel="sms", by="+1")
+    (person,) = (await people(stage)).values()
+
+    assert gone.status == ("banned" if banned else "left")
+    assert result.reason == ("participant_banned" if banned else None)
+    assert person.connected_via == (() if banned else ("sms",))
+
+
+@pytest.mark.parametrize("banned", [True, False])
+async def test_a_closed_room_takes_a_ban_without_a_note(stage: Any, banned: bool) -> None:
+    """Its timeline is over; who may read there is not."""
+    channel = await stage.join(Attentive("sms"))
+    await stage.kit.close_room("r1")
+    before = await stage.timeline(messages=False)
+    await stage.kit.remove_participant("r1", "+1", banned=banned)
+
+    status = "banned" if banned else "left"
+    assert [person.status for person in (await people(stage)).values()] == [status]
+    assert await stage.timeline(messages=False) == before
+    assert channel.notified == [("r1", "+1", status)]
+
+
+async def test_a_removed_participant_is_active_again_when_they_connect_or_are_ensured(stage: Any) -> None:
+    """A banned one is not."""
+    for participant_id, banned in (("+1", False), ("+2", True)):
+        await stage.kit.remove_participant("r1", participant_id, banned=banned)
+        await stage.kit.ensure_participant("r1", "sms", participant_id)
+
+    assert [person.status for person in (await people(stage)).values()] == ["active", "banned"]

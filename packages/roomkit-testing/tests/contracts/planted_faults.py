@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, ProviderResult
 from roomkit.models.enums import ParticipantStatus
 from roomkit.models.event import RoomEvent
-from roomkit.models.participant import Participant
+from roomkit.models.participant import Participant, departed_senders
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.testing import MockSMSProvider, MockTelemetryProvider, RecordingChannel
 from roomkit_plugins.testing.contracts import (
@@ -318,11 +318,24 @@ class Switchboard(Channel):
         return ChannelOutput.empty()
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
+        departed = departed_senders({participant.id: participant}, self.channel_id)
+        await self.drop(room_id, lambda who: departed.get(who or ""))
+
+    async def update_rights(self, room_id: str) -> None:
+        assert self.services is not None
+        excerpt = await self.services.read_timeline(room_id, self.channel_id)
+        if excerpt is None:
+            await self.drop(room_id, lambda _: "room_not_found")
+        else:
+            departed = departed_senders(excerpt.participants, self.channel_id)
+            await self.drop(room_id, lambda who: departed.get(who or ""))
+
+    async def drop(self, room_id: str, reason_of: Callable[[str | None], str | None]) -> None:
         for connection_id, connection in [*self.connections.items()]:
-            theirs = (connection["room_id"], connection["participant_id"]) == (room_id, participant.id)
-            if theirs and participant.status is ParticipantStatus.BANNED:
+            reason = reason_of(connection["participant_id"])
+            if connection["room_id"] == room_id and reason is not None:
                 del self.connections[connection_id]
-                await connection["close_fn"](connection_id, "participant_banned")
+                await connection["close_fn"](connection_id, reason)
 
     async def route(self, message: InboundMessage) -> str | None:
         connection = self.connections.get(message.connection_id or "")
@@ -335,17 +348,29 @@ class ShowsEveryRoom(Switchboard):
         return True
 
 
-@planted(ConnectionsContract, "test_a_banned_participant_sees_nothing_more")
-class KeepsTheBanned(Switchboard):
+@planted(ConnectionsContract, "test_a_departed_participant_sees_nothing_more[banned]")
+class KeepsTheDeparted(Switchboard):
     async def update_participant(self, room_id: str, participant: Participant) -> None:
         """Take no notice."""
 
 
-@planted(ConnectionsContract, "test_a_banned_participant_sees_nothing_more")
-class DropsWhoLeft(Switchboard):
+@planted(ConnectionsContract, "test_a_departed_participant_sees_nothing_more[left]")
+class DropsOnlyTheBanned(Switchboard):
     async def update_participant(self, room_id: str, participant: Participant) -> None:
-        banned = participant.replace(status=ParticipantStatus.BANNED)
-        await super().update_participant(room_id, banned)
+        if participant.status is not ParticipantStatus.LEFT:
+            await super().update_participant(room_id, participant)
+
+
+@planted(ConnectionsContract, "test_rights_that_another_worker_changed_are_read_again[delete]")
+class NoticesOnlyThisWorker(Switchboard):
+    async def update_rights(self, room_id: str) -> None:
+        """Take no notice."""
+
+
+@planted(ConnectionsContract, "test_rights_that_another_worker_changed_are_read_again[active]")
+class DropsEverybodyInTheRoom(Switchboard):
+    async def update_rights(self, room_id: str) -> None:
+        await self.drop(room_id, lambda _: "room_not_found")
 
 
 @planted(ConnectionsContract, "test_an_id_in_use_is_not_given_to_another_participant")

@@ -243,10 +243,19 @@ class Channel(ABC):
         """
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
-        """Notice that a participant left a room the channel is attached to, or was banned from it.
+        """Notice that a participant was removed from a room the channel is attached to, or banned from it.
 
-        Called once `participant`, with its new status, is stored. A banned participant has no rights in the
-        room any more: a channel of live connections closes theirs.
+        Called once `participant`, with its new status, is stored. A channel of live connections closes
+        theirs, with the reason of `departed_senders`.
+        """
+
+    async def update_rights(self, room_id: str) -> None:
+        """Notice that another worker changed who may do what in a room.
+
+        It removed or banned a participant, changed or detached a binding, or deleted the room. A channel of
+        live connections with some in that room reads it (`services.read_timeline`: None where the room or
+        the binding is gone) and closes those without a right to it. Called for every room of the store,
+        soon after the change and at least once, except where the realtime backend lost the signal.
         """
 
     def resolve_trace_room(self, session_id: str) -> str | None:

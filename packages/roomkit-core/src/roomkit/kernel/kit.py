@@ -45,6 +45,7 @@ from roomkit.kernel.pause_signals import PauseSignals
 from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
+from roomkit.kernel.rights_signals import RightsSignals
 from roomkit.kernel.rooms import Rooms, check_channel_id, check_provider_name, seconds_of
 from roomkit.kernel.routing import DefaultInboundRoomRouter, adapted
 from roomkit.kernel.scope import inside, working_for
@@ -222,6 +223,7 @@ class RoomKit:
         )
         parts.ledger = Ledger(parts)
         parts.alarms = Alarms(parts)
+        parts.rights_signals = RightsSignals(parts)
         self._settling = Settling(parts)
         self._lanes = Lanes(
             supervisor, parts.lease, settings.max_lane_backlog, traced=parts.tracing is not None
@@ -331,6 +333,7 @@ class RoomKit:
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if parts.lease.worker_id is not None:
             await PauseSignals(parts).begin()
+            await parts.rights_signals.begin()
             self._takeover.begin(period)
             if settings.sweep_interval is None:
                 parts.alarms.begin(period)
@@ -754,7 +757,10 @@ class RoomKit:
     async def ensure_participant(
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
     ) -> Participant:
-        """Return a participant, added or brought up to date where needed. Raises RoomNotFoundError."""
+        """Return a participant, added or brought up to date where needed; a removed one is active again.
+
+        Raises RoomNotFoundError.
+        """
         await self._enter()
         return await self._participants.ensure(room_id, channel_id, participant_id, display_name)
 
@@ -771,10 +777,14 @@ class RoomKit:
     async def remove_participant(
         self, room_id: str, participant_id: str, *, banned: bool = False
     ) -> Participant:
-        """Mark a participant as gone, or as banned.
+        """Remove a participant from a room, or ban them from it.
 
-        Nothing a banned participant sends is accepted any more, and their live connections to the room are
-        closed, on every worker. Raises RoomNotFoundError, ParticipantNotFoundError.
+        Their live connections to the room are closed, on every worker, with the reason
+        `participant_removed` or `participant_banned`. A removed participant may connect again, or write by
+        another channel; nothing that a banned one sends is accepted any more. Either needs no earlier
+        message: an id that the room does not know yet gets a record with that status. In a closed room it
+        is recorded without a note in the timeline, because connections may read there. Raises
+        RoomNotFoundError; InvalidInputError for what cannot be an id.
         """
         await self._enter()
         return await self._participants.remove(room_id, participant_id, banned=banned)
@@ -1239,10 +1249,11 @@ class RoomKit:
         """Connect a socket to a channel and, with `room_id`, to one of its rooms.
 
         `close_fn(connection_id, reason)` is called once when the channel drops the connection by itself:
-        its room was deleted (`room_not_found`), the participant banned (`participant_banned`), it was too
-        slow. Raises ChannelNotRegisteredError when the channel is unknown or has no connections;
-        ParticipantBannedError for a participant banned from the room; InvalidInputError for an id that is
-        another's connection.
+        its room was deleted (`room_not_found`), the participant banned (`participant_banned`) or removed
+        (`participant_removed`), it was too slow. Connecting makes a removed participant active again, so
+        check first who may return. Raises ChannelNotRegisteredError when the channel is unknown or has no
+        connections; ParticipantBannedError for a participant banned from the room; InvalidInputError for an
+        id that is another's connection.
         """
         await self._enter()
         channel: object = self._rooms.channel(channel_id)
@@ -1250,6 +1261,8 @@ class RoomKit:
             raise ChannelNotRegisteredError(
                 f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"
             )
+        if room_id is not None and participant_id is not None:
+            await self._participants.readmit(room_id, channel_id, participant_id)
         more = {} if close_fn is None else {"close_fn": close_fn}
         channel.register_connection(
             connection_id,

@@ -12,9 +12,12 @@ from roomkit.kernel.rooms import check_id
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
-from roomkit.models.participant import Participant, banned_senders
+from roomkit.models.event import SYSTEM_CHANNEL_ID
+from roomkit.models.participant import Participant, banned_senders, departed_senders
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.lanes import Lanes
     from roomkit.kernel.parts import Parts
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
 
 __all__ = ["Participants"]
+
+_REMOVED = "participant_removed"
 
 
 class Participants:
@@ -45,15 +50,7 @@ class Participants:
             known = record.participants.get(participant_id)
             person = self._ensured(room_id, channel_id, participant_id, display_name, known)
             if person is not known:
-                await self._parts.store.commit(
-                    Commit(
-                        room_id=room_id,
-                        entries=(),
-                        at=self._parts.clock.now(),
-                        participants=(person,),
-                        activity=False,
-                    )
-                )
+                await self._keep(room_id, (person,))
             return person
 
         return await self._writer.exclusively(room_id, work)
@@ -74,7 +71,11 @@ class Participants:
             joined_at=self._parts.clock.now(),
         )
         changes: dict[str, object] = {}
-        if channel_id not in person.connected_via:
+        if person.status is ParticipantStatus.LEFT:
+            changes["status"] = ParticipantStatus.ACTIVE
+        if person.channel_id == SYSTEM_CHANNEL_ID:
+            changes |= {"channel_id": channel_id, "connected_via": (channel_id,)}
+        elif channel_id not in person.connected_via:
             changes["connected_via"] = (*(person.connected_via or (person.channel_id,)), channel_id)
         if display_name is not None and display_name != person.display_name:
             changes["display_name"] = display_name
@@ -122,13 +123,16 @@ class Participants:
         )
 
     async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
-        """Mark a participant as left, or as banned, and notify the room's channels."""
+        """Mark a participant as left, or as banned, and notify the room's channels on every worker."""
+        check_id(participant_id, "participant")
         status = ParticipantStatus.BANNED if banned else ParticipantStatus.LEFT
         channel_ids: list[str] = []  # bound: the room's bindings
 
         def plan(record: RoomRecord) -> None:
             channel_ids[:] = record.bindings
-            draft.participant = _person(record, room_id, participant_id).replace(status=status)
+            draft.participant = self._departed(record, participant_id, status)
+            if not record.status.is_open:
+                raise _WithoutNote
 
         event = note(
             room_id,
@@ -138,13 +142,57 @@ class Participants:
             participant_id=participant_id,
         )
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
-        await self._writer.write(draft)
+        try:
+            await self._writer.write(draft)
+        except _WithoutNote:
+            assert draft.participant is not None
+            await self._writer.exclusively(room_id, partial(self._keep, room_id, (draft.participant,)))
         assert draft.participant is not None
         if banned:  # what is about to be said on their behalf is not said
             self._lanes.end_turns(room_id, "interrupted", for_whom=participant_id)
         for channel_id in channel_ids:
             await self._notify(channel_id, room_id, draft.participant)
+        self._parts.rights_signals.announce(room_id)
         return draft.participant
+
+    def _departed(self, record: RoomRecord, participant_id: str, status: ParticipantStatus) -> Participant:
+        """Return the participant with a status; one who only connected so far has no record yet."""
+        known = record.participants.get(participant_id)
+        if known is not None:
+            return known.replace(status=status)
+        return Participant(
+            id=participant_id,
+            room_id=record.room_id,
+            channel_id=SYSTEM_CHANNEL_ID,
+            status=status,
+            joined_at=self._parts.clock.now(),
+        )
+
+    async def readmit(self, room_id: str, channel_id: str, sender_id: str) -> None:
+        """Make a participant active again who was removed and connects again; a banned one stays banned."""
+        record = await self._parts.store.load(room_id)
+        if record is None or departed_senders(record.participants, channel_id).get(sender_id) != _REMOVED:
+            return
+
+        async def work() -> None:
+            record = await self._load(room_id)
+            await self._keep(
+                room_id,
+                [
+                    self._ensured(room_id, channel_id, person.id, None, person)
+                    for person in record.participants.values()
+                    if departed_senders({person.id: person}, channel_id).get(sender_id) == _REMOVED
+                ],
+            )
+
+        await self._writer.exclusively(room_id, work)
+
+    async def _keep(self, room_id: str, participants: Sequence[Participant]) -> None:
+        """Store participants without a note."""
+        at = self._parts.clock.now()
+        await self._parts.store.commit(
+            Commit(room_id=room_id, entries=(), at=at, participants=participants, activity=False)
+        )
 
     async def is_banned(self, room_id: str, channel_id: str, sender_id: str) -> bool:
         """Return whether a sender is banned from a room; not from one that is not there."""
@@ -162,6 +210,10 @@ class Participants:
         if record is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
         return record
+
+
+class _WithoutNote(Exception):
+    """The room is closed: its timeline takes no note."""
 
 
 def _person(record: RoomRecord, room_id: str, participant_id: str) -> Participant:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.hooks import HookEngine
     from roomkit.kernel.lease import Lease
     from roomkit.kernel.ledger import Ledger
+    from roomkit.kernel.rights_signals import RightsSignals
     from roomkit.kernel.supervisor import Supervisor
     from roomkit.kernel.tracing import ConfiguredTelemetry
 
@@ -73,6 +74,7 @@ class Parts:
     lease: Lease
     ledger: Ledger = field(init=False)
     alarms: Alarms = field(init=False)
+    rights_signals: RightsSignals = field(init=False)
     channels: dict[str, Channel] = field(default_factory=dict)
     limiter: TokenBucketRateLimiter = field(default_factory=TokenBucketRateLimiter)
     pacing: Pacing = field(default_factory=lambda: Pacing(TokenBucketRateLimiter()))

@@ -40,15 +40,21 @@ _AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
 
 
 def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
-    """Return why the source has no place in the room: not attached, detached, or banned from it."""
+    """Return why the source has no place in the room: not attached, detached, or banned from it.
+
+    A connection of a participant who was removed has none either, until they connect again.
+    """
     source = event.source
     if source.channel_id != SYSTEM_CHANNEL_ID and source.channel_id not in record.bindings:
         detached = source.channel_id in record.room.detached_channels
         return "channel_detached" if detached else "channel_not_attached"
     if source.participant_id is not None:
         person = record.participants.get(source.participant_id)
-        if person is not None and person.status is ParticipantStatus.BANNED:
+        status = None if person is None else person.status
+        if status is ParticipantStatus.BANNED:
             return "participant_banned"
+        if status is ParticipantStatus.LEFT and source.connection_id is not None:
+            return "participant_removed"
     return None
 
 
@@ -156,6 +162,8 @@ def newcomer(
         )
     if source.channel_id in person.connected_via:
         return None
+    if person.channel_id == SYSTEM_CHANNEL_ID:  # removed once, before they had used any channel
+        return person.replace(channel_id=source.channel_id, connected_via=(source.channel_id,))
     known = person.connected_via or (person.channel_id,)
     if source.channel_id in known:
         return person.replace(connected_via=known)

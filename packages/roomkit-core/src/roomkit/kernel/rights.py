@@ -367,6 +367,7 @@ class Rights:
     async def _tell_detached(self, binding: ChannelBinding, event: RoomEvent) -> None:
         parts, room_id = self._parts, binding.room_id
         parts.events.emit("room_channel_detached", room_id=room_id, channel_id=binding.channel_id)
+        parts.rights_signals.announce(room_id)
         channel = parts.channels.get(binding.channel_id)
         if channel is not None:
             gone = binding.replace(access=Access.NONE)

@@ -201,6 +201,7 @@ class Rooms:
         deleted = await self._writer.exclusively(room_id, lambda: self._parts.store.delete_room(room_id))
         if deleted:
             await self._let_go(bindings)
+            self._parts.rights_signals.announce(room_id)
             self._parts.hooks.forget_room(room_id)
             self._parts.events.emit("room_deleted", room_id=room_id)
         return deleted
@@ -380,6 +381,8 @@ class Rooms:
             **fields,
         )
 
+        replaced: list[str] = []  # bound: one
+
         def plan(record: RoomRecord) -> None:
             detached = record.room.detached_channels
             if unasked and (
@@ -387,6 +390,7 @@ class Rooms:
             ):
                 raise _Unchanged
             _open_or_raise(record, f"channel {channel_id!r} cannot be attached")
+            replaced[:] = [channel_id] if channel_id in record.bindings else []
             draft.bindings = (binding,)
             if channel_id in detached:
                 draft.room_changes = {"detached_channels": tuple(c for c in detached if c != channel_id)}
@@ -413,6 +417,8 @@ class Rooms:
         if not (binding.can_write and binding.can_read):
             self._lanes.end_turns(room_id, "muted", of=channel_id)
         await self._tell(channel, binding)
+        if replaced:
+            self._parts.rights_signals.announce(room_id)
         await self._observe(HookTrigger.ON_CHANNEL_ATTACHED, draft.event)
         return binding
 
@@ -446,6 +452,7 @@ class Rooms:
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
             await self._tell(channel, gone[0].replace(access=Access.NONE))
+        self._parts.rights_signals.announce(room_id)
         await self._observe(HookTrigger.ON_CHANNEL_DETACHED, draft.event)
         return True
 
@@ -577,6 +584,7 @@ class Rooms:
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
             await self._tell(channel, done[0])
+        self._parts.rights_signals.announce(room_id)
         if trigger is not None:
             await self._observe(trigger, draft.event)
         return done[0]

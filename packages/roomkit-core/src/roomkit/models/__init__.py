@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityResult as IdentityResult
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
+    from roomkit.models.participant import departed_senders as departed_senders
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -250,6 +251,7 @@ else:
             "WebhookRequest",
             "admits",
             "banned_senders",
+            "departed_senders",
             "error_text",
             "freeze",
             "narrowest",

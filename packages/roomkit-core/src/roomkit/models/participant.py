@@ -11,7 +11,7 @@ from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
 from roomkit.models.values import Id, Key, Label
 
-__all__ = ["Participant", "banned_senders"]
+__all__ = ["Participant", "banned_senders", "departed_senders"]
 
 
 class Participant(Record):
@@ -44,11 +44,33 @@ class Participant(Record):
         return frozenset((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))
 
 
+_DEPARTED = {
+    ParticipantStatus.LEFT: "participant_removed",
+    ParticipantStatus.BANNED: "participant_banned",
+}
+
+
+def departed_senders(participants: Mapping[str, Participant], channel_id: str) -> dict[str, str]:
+    """Return why connections to the room end, by participant id and by address on that channel.
+
+    The reason is `participant_removed` for a participant who left, `participant_banned` for a banned one;
+    a ban outranks a removal. Participants with a right to the room are not among them.
+    """
+    reasons: dict[str, str] = {}
+    for participant in participants.values():
+        reason = _DEPARTED.get(participant.status)
+        if reason is None:
+            continue
+        for sender in (
+            participant.id,
+            *(address for channel, address in participant.senders if channel == channel_id),
+        ):
+            if reasons.get(sender) != "participant_banned":
+                reasons[sender] = reason
+    return reasons
+
+
 def banned_senders(participants: Mapping[str, Participant], channel_id: str) -> frozenset[str]:
     """Return the banned participants' ids, and their addresses on that channel."""
-    banned: set[str] = set()
-    for participant in participants.values():
-        if participant.status is ParticipantStatus.BANNED:
-            banned.add(participant.id)
-            banned.update(address for channel, address in participant.senders if channel == channel_id)
-    return frozenset(banned)
+    departed = departed_senders(participants, channel_id)
+    return frozenset(sender for sender, reason in departed.items() if reason == "participant_banned")

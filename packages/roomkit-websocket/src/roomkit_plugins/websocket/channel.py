@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel, TextStream, text_stream_of
@@ -11,7 +11,8 @@ from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, Room
 from roomkit.abc.log import get_logger
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.enums import Access, ChannelMediaType, ChannelType
-from roomkit.models.participant import banned_senders
+from roomkit.models.participant import departed_senders
+from roomkit.models.visibility import admits
 from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.frames import (
     StreamChunk,
@@ -96,8 +97,10 @@ class WebSocketChannel(Channel):
     or unregistered cancels the send under way, so that its owner can close the socket.
 
     A connection has no more than its rights: when its room is deleted or the channel detached from it
-    (`room_not_found`), or its participant is banned from the room (`participant_banned`), on any worker, it
-    gets nothing more of that room. If it has no other room it is dropped, and its `close_fn` called.
+    (`room_not_found`), or its participant is removed from the room (`participant_removed`) or banned from it
+    (`participant_banned`), on any worker, it gets nothing more of that room. If it has no other room it is
+    dropped, and its `close_fn` called. `kit.connect_websocket` makes a removed participant active again;
+    where connections are registered here, `kit.ensure_participant` does.
 
     Where the store is shared and the realtime backend reaches other processes, a room may have
     connections on several workers, and any of them may deliver to it. Each connection still gets every
@@ -276,7 +279,7 @@ class WebSocketChannel(Channel):
     def subscribe(self, connection_id: str, room_id: str) -> None:
         """Send the events of a room to a connection, from now on. Raises InvalidInputError.
 
-        A participant who turns out to be banned from the room is taken out of it at once. Of an answer
+        A participant who turns out to be banned or removed is taken out of the room at once. Of an answer
         that is being generated in the room it gets the text so far, then the rest.
         """
         connection = self._connections.get(connection_id)
@@ -387,13 +390,23 @@ class WebSocketChannel(Channel):
         if excerpt is None:
             for connection in self._audience(room_id).everyone:
                 self._bar(connection, room_id, "room_not_found")
-        elif banned := banned_senders(excerpt.participants, self.channel_id):
-            self._bar_all(room_id, banned)
+            return
+        self._withhold(room_id, excerpt.binding)
+        if departed := departed_senders(excerpt.participants, self.channel_id):
+            self._bar_departed(room_id, departed)
 
-    def _bar_all(self, room_id: str, banned: Collection[str]) -> None:
+    def _bar_departed(self, room_id: str, departed: Mapping[str, str]) -> None:
         for connection in self._audience(room_id).everyone:
-            if connection.participant_id in banned:
-                self._bar(connection, room_id, "participant_banned")
+            if (reason := departed.get(connection.participant_id or "")) is not None:
+                self._bar(connection, room_id, reason)
+
+    def _withhold(self, room_id: str, binding: ChannelBinding) -> None:
+        """End the answers under way that the channel may not see any more."""
+        for live in self._live.of(room_id):
+            if not _sees_live(binding, live):
+                live.withheld = True
+                self._live.end(room_id, live.start.stream_id)
+                self._show_frame(room_id, StreamError(room_id, live.start.stream_id, "answer_withheld"))
 
     def _bar(self, connection: Connection, room_id: str, reason: str) -> None:
         """Show a connection nothing more of a room; drop it when it has no other."""
@@ -418,12 +431,19 @@ class WebSocketChannel(Channel):
             self._judge(room_id, excerpt)
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
-        """Drop the connections of a participant who was banned, here and on the other workers."""
-        banned = banned_senders({participant.id: participant}, self.channel_id)
-        if banned:
-            self._bar_all(room_id, banned)
+        """Drop the connections of a participant who was removed or banned, here and on the other workers."""
+        departed = departed_senders({participant.id: participant}, self.channel_id)
+        if departed:
+            self._bar_departed(room_id, departed)
             if self._workers is not None:
                 self._workers.rebound(room_id)
+
+    async def update_rights(self, room_id: str) -> None:
+        """Read what the connections to a room may do now that another worker changed it."""
+        if self._workers is not None:
+            self._workers.renew(room_id)
+        else:
+            await self._look(room_id)
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -440,6 +460,7 @@ class WebSocketChannel(Channel):
             self._attached.discard(room_id)
         else:
             self._attached.add(room_id)
+            self._withhold(room_id, binding)
         if len(self._attached) != known:
             if self._followers:
                 self._audiences.clear()
@@ -486,11 +507,11 @@ class WebSocketChannel(Channel):
         return next(iter(rooms)) if len(rooms) == 1 else None
 
     def _let_in(self, connection: Connection, context: RoomContext) -> None:
-        """Subscribe a connection to the room of its message, unless its participant is banned from that."""
+        """Subscribe a connection to the room of its message, unless its participant has no right to that."""
         if context.room_id in connection.rooms:
             return
         people = {participant.id: participant for participant in context.participants}
-        if connection.participant_id not in banned_senders(people, self.channel_id):
+        if connection.participant_id not in departed_senders(people, self.channel_id):
             self._join(connection, context.room_id)
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
@@ -621,6 +642,8 @@ class WebSocketChannel(Channel):
             if self._workers is not None:
                 self._workers.break_off(live, why_not)
             return ChannelOutput.skipped("nothing_committed")
+        if self._workers is None and live.withheld:
+            return ChannelOutput.skipped("read_access_lost")
         if self._workers is None:
             taken = self._show(room_id, event)
             return ChannelOutput.empty() if taken else ChannelOutput.skipped("no_connections")
@@ -656,6 +679,10 @@ class WebSocketChannel(Channel):
             await self._workers.close()
         self._attached.clear()
         self._audiences.clear()
+
+
+def _sees_live(binding: ChannelBinding, live: LiveAnswer) -> bool:
+    return binding.can_read and admits(live.visibility, binding.channel_id, binding.category)
 
 
 async def _closed(connection: Connection, close_fn: CloseFn, reason: str) -> None:

@@ -60,6 +60,8 @@ class RoomFeed:
         self._judge = judge
         self._room_created_at: datetime | None = None
         self._begun = False
+        self._stale = False
+        """Whether what is being read may be older than a change of rights."""
         self._first: int | None = None
         self._target = -1
         self._filling: asyncio.Task[None] | None = None
@@ -84,8 +86,9 @@ class RoomFeed:
             self.fill()
 
     def renew(self) -> None:
-        """Read the binding again, and what came after the cursor."""
+        """Read the binding again, and what came after the cursor; also if a read is under way."""
         self.binding = None
+        self._stale = True
         self.fill()
 
     def fill(self) -> None:
@@ -102,7 +105,7 @@ class RoomFeed:
             self.cursor = min(self.cursor, self._first - 1)
         self.binding = None if excerpt is None else excerpt.binding
         self._begun = True
-        if self._target > self.cursor:
+        if self._stale or self._target > self.cursor:
             self.fill()
 
     async def close(self) -> None:
@@ -121,8 +124,8 @@ class RoomFeed:
         try:
             again = True
             while again:
-                wanted, self._target = self._target, -1
-                again = await self._page(wanted) or self._target > self.cursor
+                wanted, self._target, self._stale = self._target, -1, False
+                again = await self._page(wanted) or self._stale or self._target > self.cursor
         finally:
             self._filling = None
 

@@ -16,10 +16,11 @@ class LiveAnswer:
     """An answer that is being shown, and its text so far, for those who join meanwhile.
 
     `timer` is of another worker's answer: it ends what nobody speaks of any more; of our own it
-    announces the answer again. `over` is set once its end was shown.
+    announces the answer again. `over` is set once its end was shown, `withheld` if that was because the
+    channel may not see it any more.
     """
 
-    __slots__ = ("is_ours", "length", "over", "pieces", "start", "timer", "visibility")
+    __slots__ = ("is_ours", "length", "over", "pieces", "start", "timer", "visibility", "withheld")
 
     def __init__(self, start: StreamStart, visibility: str = "all", *, is_ours: bool = True) -> None:
         self.start = start
@@ -29,6 +30,7 @@ class LiveAnswer:
         self.length = 0
         """Characters that were told to other workers, or by them."""
         self.over = False
+        self.withheld = False
         self.timer: asyncio.TimerHandle | None = None
 
     @property

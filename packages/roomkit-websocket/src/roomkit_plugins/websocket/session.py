@@ -15,6 +15,7 @@ from websockets.protocol import State
 from roomkit.abc.errors import KitClosedError, ParticipantBannedError, RoomKitError
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
+from roomkit.models.participant import departed_senders
 from roomkit_plugins.websocket.channel import WebSocketChannel
 from roomkit_plugins.websocket.feed import may_show
 from roomkit_plugins.websocket.protocol import (
@@ -57,6 +58,7 @@ _LOST = {
     "channel_not_attached": "the room is not served here any more",
     "channel_detached": "the room is not served here any more",
     "participant_banned": "you are banned from this room",
+    "participant_removed": "you were removed from this room",
 }
 """Why a connection has no right to its room any more, in words for its client."""
 _CLOSED = {**_LOST, "rate_limited": "too many frames, again and again"}
@@ -169,6 +171,9 @@ class Session:
         excerpt = await services.read_timeline(room_id, channel_id, after_index=after, limit=_PAGE)
         if excerpt is None:
             raise _Lost("room_not_found")
+        departed = departed_senders(excerpt.participants, channel_id)
+        if self._participant_id in departed:
+            raise _Lost(departed[self._participant_id])
         return excerpt
 
     # -- the end ------------------------------------------------------------------------------
@@ -207,7 +212,9 @@ class Session:
             await self._write(self._encode(frame))
 
     async def signal(self, event: EphemeralEvent) -> None:
-        """Write somebody else's signal."""
+        """Write another participant's signal; none while the connection waits to be asked for more."""
+        if self._asks_for_more:  # it is not registered, so that a change of its rights does not reach it
+            return
         if event.user_id == self._participant_id and event.channel_id in (None, self._binding.channel_id):
             return
         with suppress(ConnectionClosed):

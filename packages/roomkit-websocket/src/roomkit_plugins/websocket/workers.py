@@ -223,8 +223,12 @@ class Workers:
         return None
 
     def rebound(self, room_id: str) -> None:
-        """Note, and tell, that the channel's binding in a room changed."""
+        """Tell the others that rights in a room changed, behind what was told before, and read them here."""
         self.tell(room_id, Rebound())
+        self.renew(room_id)
+
+    def renew(self, room_id: str) -> None:
+        """Read again what the connections here may see of a room."""
         if (watch := self._watched.get(room_id)) is not None:
             watch.feed.renew()
 

@@ -9,6 +9,8 @@ import pytest
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import InvalidInputError
+from roomkit.kernel.kit import RoomKit
+from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import text_of
 from roomkit.models.enums import ParticipantStatus
 from roomkit.models.event import RoomEvent
@@ -16,6 +18,12 @@ from roomkit.models.participant import Participant
 from roomkit_plugins.testing.contracts.base import PATIENCE, ContractSuite, binding, context, event, message
 
 __all__ = ["ConnectionsContract", "Socket"]
+
+REASONS: dict[str, str] = {
+    ParticipantStatus.LEFT: "participant_removed",
+    ParticipantStatus.BANNED: "participant_banned",
+}
+"""Why the connections of a participant with that status are closed."""
 
 
 class Socket:
@@ -75,6 +83,14 @@ class ConnectionsContract(ContractSuite):
                     socket.changed.clear()
                     await socket.changed.wait()
 
+    async def until_closed(self, *sockets: Socket) -> None:
+        """Wait until the channel has dropped the connections."""
+        async with asyncio.timeout(PATIENCE):
+            for socket in sockets:
+                while not socket.closed:
+                    socket.changed.clear()
+                    await socket.changed.wait()
+
     async def test_a_connection_sees_its_room_until_it_is_unregistered(self, channel: Any) -> None:
         """And no other room, whoever else is connected."""
         here, there = self.join(channel, "c1"), self.join(channel, "c2", "other")
@@ -85,24 +101,48 @@ class ConnectionsContract(ContractSuite):
         await self.show(channel, "three")
         assert (here.texts, there.texts) == (["one"], ["two"])
 
-    async def test_a_banned_participant_sees_nothing_more(self, channel: Any) -> None:
+    @pytest.mark.parametrize("status", [ParticipantStatus.LEFT, ParticipantStatus.BANNED])
+    async def test_a_departed_participant_sees_nothing_more(
+        self, channel: Any, status: ParticipantStatus
+    ) -> None:
         """By any of their connections to that room; each is closed, with the reason, once."""
-        banned = [self.join(channel, f"b{number}", participant_id="bob") for number in range(2)]
+        gone = [self.join(channel, f"b{number}", participant_id="bob") for number in range(2)]
         ann, elsewhere = self.join(channel, "a"), self.join(channel, "e", "other", "bob")
         bob = Participant(id="bob", room_id="room", channel_id=channel.channel_id)
-        await channel.update_participant("room", bob.replace(status=ParticipantStatus.LEFT))
-        await self.show(channel, "before", "room", ann, *banned)
-        await channel.update_participant("room", bob.replace(status=ParticipantStatus.BANNED))
+        await channel.update_participant("room", bob)
+        await self.show(channel, "before", "room", ann, *gone)
+        await channel.update_participant("room", bob.replace(status=status))
         await self.show(channel, "after", "room", ann)
         await self.show(channel, "there", "other", elsewhere)
-        async with asyncio.timeout(PATIENCE):
-            for socket in banned:
-                while not socket.closed:
-                    socket.changed.clear()
-                    await socket.changed.wait()
-        assert [socket.texts for socket in banned] == [["before"]] * 2
-        assert [socket.closed for socket in banned] == [["participant_banned"]] * 2
+        await self.until_closed(*gone)
+        assert [socket.texts for socket in gone] == [["before"]] * 2
+        assert [socket.closed for socket in gone] == [[REASONS[status]]] * 2
         assert (ann.closed, elsewhere.closed) == ([], [])
+
+    @pytest.mark.parametrize("way", [*ParticipantStatus, "detach", "delete"])
+    async def test_rights_that_another_worker_changed_are_read_again(self, channel: Any, way: str) -> None:
+        """`update_rights` closes the connections without a right to the room, as the store has it."""
+        async with RoomKit(store := InMemoryStore()) as kit:
+            kit.register_channel(channel)
+            for room_id in ("room", "other"):
+                await kit.create_room(room_id)
+                await kit.attach_channel(room_id, channel.channel_id)
+            bob = await kit.ensure_participant("room", channel.channel_id, "bob")
+            ann, theirs = self.join(channel, "a"), self.join(channel, "b", participant_id="bob")
+            elsewhere = self.join(channel, "e", "other", "bob")
+            if way == "detach":
+                await store.remove_binding("room", channel.channel_id)
+            elif way == "delete":
+                await store.delete_room("room")
+            else:
+                await store.update_participant(bob.replace(status=ParticipantStatus(way)))
+            await channel.update_rights("room")
+            everyone = way in ("detach", "delete")
+            gone = [ann, theirs] if everyone else [theirs] if way in REASONS else []
+            await self.until_closed(*gone)
+            reason = REASONS.get(way, "room_not_found")
+            for socket in (ann, theirs, elsewhere):
+                assert socket.closed == ([reason] if socket in gone else [])
 
     async def test_an_id_in_use_is_not_given_to_another_participant(self, channel: Any) -> None:
         """The connection that has it goes on; the same participant may take their own place."""
