@@ -136,7 +136,7 @@ def _install(folder: Path, number: int) -> None:
     info.mkdir()
     requirements = "".join(f"Requires-Dist: dependency{each}>=1\n" for each in range(4))
     (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: vendor{number}\nVersion: 1.0\nRequires-Dist: roomkit-core>=0.1,<0.2\n"
+        f"Metadata-Version: 2.1\nName: vendor{number}\nVersion: 1.0\nRequires-Dist: roomkit-core>=1.0,<2\n"
         f"{requirements}\n{'A long description, as they have. ' * 60}\n"
     )
     (info / "entry_points.txt").write_text(f"[roomkit]\nvendor{number} = vendor{number}.plugin\n")

@@ -53,7 +53,7 @@ print(json.dumps([states, clashes, asked]))
 """
 
 
-def install(folder: Path, name: str, code: str, requirement: str = "roomkit-core>=0.1,<0.2") -> None:
+def install(folder: Path, name: str, code: str, requirement: str = "roomkit-core>=1.0,<2") -> None:
     """Lay out a distribution as pip would."""
     module = f"broken_{name.replace('-', '_')}"
     (folder / f"{module}.py").write_text(code)
@@ -69,7 +69,7 @@ def install(folder: Path, name: str, code: str, requirement: str = "roomkit-core
 def environment(tmp_path: Path) -> dict[str, str]:
     install(tmp_path, "good", GOOD)
     for name, code in BROKEN.items():
-        needs = "roomkit-core>=9" if name == "wrong-version" else "roomkit-core>=0.1,<0.2"
+        needs = "roomkit-core>=9" if name == "wrong-version" else "roomkit-core>=1.0,<2"
         install(tmp_path, name, code, needs)
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
 
@@ -98,7 +98,7 @@ def test_six_broken_plugins_stop_nobody(environment: dict[str, str]) -> None:
     }
     assert "No module named 'nowhere'" in states["import-error"][1]
     assert "did you mean 'roomkit_register'" in states["bad-hook"][1]
-    assert "needs roomkit-core >=9, and this is 0." in states["wrong-version"][1]
+    assert "needs roomkit-core >=9, and this is 1." in states["wrong-version"][1]
     assert clashes == [["good", "good", "z-clash"]]
     assert asked == {
         "good": "OrderedDict",

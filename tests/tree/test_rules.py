@@ -43,30 +43,30 @@ names = ["*Channel"]
     "packages/roomkit/pyproject.toml": """
 [project]
 name = "roomkit"
-version = "0.1.0"
-dependencies = ["roomkit-core>=0.1,<0.2"]
+version = "1.0.0"
+dependencies = ["roomkit-core>=1.0,<2"]
 [project.optional-dependencies]
-sms = ["roomkit-sms>=0.1,<0.2"]
+sms = ["roomkit-sms>=1.0,<2"]
 all = ["roomkit[sms]"]
 [tool.uv.build-backend]
 module-name = []
 """,
     "packages/roomkit/README.md": "| `sms` | yes |\n| `twilio` | not built yet |\n",
-    "packages/roomkit/CHANGELOG.md": "## 0.1.0\n",
+    "packages/roomkit/CHANGELOG.md": "## 1.0.0\n",
     "packages/roomkit/tests/test_meta.py": "",
     "packages/roomkit-core/pyproject.toml": """
 [project]
 name = "roomkit-core"
-version = "0.1.0"
+version = "1.0.0"
 dependencies = ["pydantic>=2"]
 [tool.uv.build-backend]
 module-name = "roomkit"
 """,
     "packages/roomkit-core/README.md": "",
-    "packages/roomkit-core/CHANGELOG.md": "## 0.1.0\n",
+    "packages/roomkit-core/CHANGELOG.md": "## 1.0.0\n",
     "packages/roomkit-core/tests/test_room.py": "def test_it():\n    'It is.'\n",
     "packages/roomkit-core/src/roomkit/py.typed": "",
-    "packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '0.1.0'\n",
+    "packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '1.0.0'\n",
     "packages/roomkit-core/src/roomkit/models/__init__.py": "",
     "packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room']\nclass Room: ...\n",
     "packages/roomkit-core/src/roomkit/kernel/__init__.py": "",
@@ -89,15 +89,15 @@ for plugin, offered in {"sms": "'SMSChannel': 'channel'", "testing": ""}.items()
         f"packages/roomkit-{plugin}/pyproject.toml": f"""
 [project]
 name = "roomkit-{plugin}"
-version = "0.1.0"
-dependencies = ["roomkit-core>=0.1,<0.2"]
+version = "1.0.0"
+dependencies = ["roomkit-core>=1.0,<2"]
 [project.entry-points.roomkit]
 {plugin} = "roomkit_plugins.{plugin}.plugin"
 [tool.uv.build-backend]
 module-name = "roomkit_plugins.{plugin}"
 """,
         f"packages/roomkit-{plugin}/README.md": "",
-        f"packages/roomkit-{plugin}/CHANGELOG.md": "## 0.1.0\n",
+        f"packages/roomkit-{plugin}/CHANGELOG.md": "## 1.0.0\n",
         f"packages/roomkit-{plugin}/tests/test_{plugin}.py": "import roomkit_plugins.testing\n",
         f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/py.typed": "",
         f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/__init__.py": (
@@ -193,18 +193,23 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     (packages.the_namespace_is_free, {f"{SMS}/src/roomkit_plugins/__init__.py": ""}, "delete it"),
     (packages.packages_are_typed, {f"{CODE}/py.typed": "-"}, "py.typed is missing"),
     (packages.packages_are_whole, {f"{SMS}/README.md": "-"}, "README.md is missing"),
-    (packages.packages_are_whole, {f"{SMS}/CHANGELOG.md": "nothing"}, "no section ## 0.1.0"),
+    (packages.packages_are_whole, {f"{SMS}/CHANGELOG.md": "nothing"}, "no section ## 1.0.0"),
     (packages.packages_are_whole, {f"{SMS}/tests/test_sms.py": "-"}, "has no test_*.py"),
     (packages.packages_are_whole, {f"{SMS}/setup.py": ""}, "setup.py does not belong there"),
     (
         packages.plugins_say_which_core,
-        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(">=0.1,<0.2", "")},
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(">=1.0,<2", "")},
         "depend on roomkit-core>=A,<B",
     ),
     (
+        packages.versions_begin_at_one,
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace("1.0.0", "0.9.0")},
+        "version 0.9.0 is below 1.0.0",
+    ),
+    (
         packages.the_core_has_one_version,
-        {"packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '0.2.0'\n"},
-        "must be '0.1.0'",
+        {"packages/roomkit-core/src/roomkit/__init__.py": "__version__ = '1.1.0'\n"},
+        "must be '1.0.0'",
     ),
     (
         packages.the_core_stays_small,

@@ -28,7 +28,7 @@ class Command:
         }
         self._environment |= {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "error"}
 
-    def install(self, name: str, code: str, requires: str = "roomkit-core>=0.1,<0.2") -> None:
+    def install(self, name: str, code: str, requires: str = "roomkit-core>=1.0,<2") -> None:
         """Install a plugin: a module, and the metadata a package manager would write."""
         (self._folder / f"{name}_module.py").write_text(code, encoding="utf-8")
         info = self._folder / f"{name}-1.2.dist-info"

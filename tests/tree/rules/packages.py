@@ -51,6 +51,14 @@ def plugins_say_which_core(tree: Tree) -> Iterator[str]:
             yield f"packages/{plugin.name}/pyproject.toml: depend on roomkit-core>=A,<B"
 
 
+def versions_begin_at_one(tree: Tree) -> Iterator[str]:
+    """The index holds a foreign `roomkit` below 1.0, which an installer must never prefer."""
+    for one in tree.distributions:
+        version = one.project["project"]["version"]
+        if version.startswith("0."):
+            yield f"packages/{one.name}/pyproject.toml: version {version} is below 1.0.0"
+
+
 def the_core_has_one_version(tree: Tree) -> Iterator[str]:
     """`roomkit.__version__` is the version of `roomkit-core`."""
     declared = {one.name: one.project["project"]["version"] for one in tree.distributions}

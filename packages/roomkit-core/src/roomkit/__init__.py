@@ -5,7 +5,7 @@ Every public name of the first-party packages is found here, and loaded at first
 what to install.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 TYPE_CHECKING = False  # what checkers know as typing's, without the cost of importing it
 if TYPE_CHECKING:

@@ -157,7 +157,7 @@ def test_a_plugin_for_another_core_is_not_imported(make: Any, requirement: str) 
 
 def test_a_plugin_for_this_core_is_imported(make: Any) -> None:
     """The range of today's first-party plugins holds today's core."""
-    distribution = make.Distribution.of("acme", "roomkit-core>=0.1,<0.2")
+    distribution = make.Distribution.of("acme", "roomkit-core>=1.0,<2")
     plugin = make.declares(("sms", "acme", "acme:SMS"))
     manager = make.manager(make.EntryPoint("acme", plugin, dist=distribution))
 
