@@ -66,7 +66,16 @@ def test_a_record_is_what_it_was(model: type[Record]) -> None:
 @given(records(Delivery))
 def test_a_delivery_is_what_it_was(row: Delivery) -> None:
     """Its holder and its claims, which move without it, are in columns of their own."""
-    columns = (row.holder, row.claims, row.room_id, row.event_id, row.event_index, row.channel_id, "")
+    columns = (
+        row.holder,
+        row.claims,
+        row.room_id,
+        row.event_id,
+        row.event_index,
+        row.channel_id,
+        "",
+        row.state.value,
+    )
     assert delivery_of((dump(row), *columns)) == row
     assert not {"holder", "claims"} & json.loads(dump(row)).keys()
 
@@ -85,6 +94,7 @@ def test_a_delivery_that_nothing_became_of_follows_from_its_event(given: Deliver
             given.event_index,
             given.channel_id,
             given.created_at.isoformat(),
+            "pending",
         )
     )
     assert (row.id, row.state) == (f"{given.event_id}:{given.channel_id}", DeliveryState.PENDING)

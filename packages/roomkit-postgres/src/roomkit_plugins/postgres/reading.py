@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, StoreError
 from roomkit.abc.store import Claimed
+from roomkit.memory.damaged import stored_value
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
@@ -39,8 +41,10 @@ from roomkit_plugins.postgres.rows import (
     load_alarms,
     load_delivery,
     load_event,
+    load_identity,
     load_record,
     load_room,
+    readable_room,
 )
 from roomkit_plugins.postgres.writing import Basis, no_room
 
@@ -77,6 +81,7 @@ __all__ = [
 ]
 
 _LARGEST = 2**62
+_VALUE = "v.data, v.revision, v.organization_id, v.namespace, v.key, v.subject, v.room_id, v.expires_at"
 _CHUNK = 200
 _OPEN = [status.value for status in RoomStatus if status.is_open]
 _EVENT = f"{EVENTS.select('e')}, e.idx"
@@ -155,16 +160,15 @@ async def find_rooms(database: Database, query: RoomQuery) -> list[Room]:
     while len(found) < wanted:
         page = _Where(where)
         page.all("r.seq > {}", place)
-        # Without metadata SQL knows which rooms are on the page; with it, most of what comes fits.
-        offset, chunk = (skip, wanted) if not query.metadata else (0, _CHUNK)
+        # Without metadata most of what comes is readable, and so on the page. A room that cannot be read
+        # does not count for the offset either: else a room would be on two pages.
+        chunk = _CHUNK if query.metadata else wanted - len(found) + min(skip, _CHUNK)
         rows = await database.fetch(
-            f"SELECT {_ROOM}, r.seq FROM {_ROOMS} {page} ORDER BY r.seq "
-            f"OFFSET {page.value(offset)} LIMIT {page.value(chunk)}",
+            f"SELECT {_ROOM}, r.seq FROM {_ROOMS} {page} ORDER BY r.seq LIMIT {page.value(chunk)}",
             *page.values,
         )
-        rooms = [room for row in rows if _has(room := load_room(row), query.metadata)]
-        if not query.metadata:
-            return rooms
+        readable = [room for row in rows if (room := readable_room(row)) is not None]
+        rooms = [room for room in readable if _has(room, query.metadata)]
         found += rooms[skip : skip + wanted - len(found)]
         skip = max(0, skip - len(rooms))
         if len(rows) < chunk:
@@ -198,11 +202,12 @@ async def find_latest_room(
         "EXISTS (SELECT FROM roomkit_bindings b WHERE b.room = r.seq AND b.channel_type = {})",
         None if channel_type is None else str(channel_type),
     )
-    row = await database.fetchrow(
-        f"SELECT {_ROOM} FROM {_rooms_of(theirs)} {where} ORDER BY r.created_at DESC, r.seq LIMIT 1",
-        *where.values,
-    )
-    return None if row is None else load_room(row)
+    sql = f"SELECT {_ROOM} FROM {_rooms_of(theirs)} {where} ORDER BY r.created_at DESC, r.seq LIMIT 1"
+    for offset in count():
+        row = await database.fetchrow(f"{sql} OFFSET {offset}", *where.values)
+        if row is None or (room := readable_room(row)) is not None:
+            return None if row is None else room
+    raise AssertionError("unreachable")
 
 
 async def room_ids_by_sender(
@@ -447,12 +452,14 @@ async def find_participants(
     return [load_record(PARTICIPANTS, row, row[-1]) for row in rows]
 
 
-async def get_identity(database: Database, condition: str, *values: Any) -> tuple[Identity, int] | None:
+async def get_identity(
+    database: Database, condition: str, *values: Any, load: Callable[[Row], Identity] = load_identity
+) -> tuple[Identity, int] | None:
     """Return the identity for which a condition holds, and its revision."""
     row = await database.fetchrow(
         f"SELECT {IDENTITIES.select('i')}, i.revision FROM roomkit_identities i WHERE {condition}", *values
     )
-    return None if row is None else (IDENTITIES.load(row), row[-1])
+    return None if row is None else (load(row), row[-1])
 
 
 # -- the ledger ---------------------------------------------------------------------------------
@@ -554,13 +561,13 @@ async def get_value(
 ) -> Value | None:
     """Return a value."""
     row = await database.fetchrow(
-        "SELECT v.revision, v.data FROM roomkit_values v "
+        f"SELECT {_VALUE} FROM roomkit_values v "
         "WHERE v.organization_id = $1 AND v.namespace = $2 AND v.key = $3",
         organization_id or "",
         namespace,
         encoded_key(key),
     )
-    return None if row is None else Value.from_stored(row[1]).replace(revision=row[0])
+    return None if row is None else stored_value(*row)
 
 
 async def list_values_of(
@@ -572,11 +579,11 @@ async def list_values_of(
     where.all("v.revision > {}", _clamp(after))
     where.given("v.organization_id = {}", organization_id)
     rows = await database.fetch(
-        f"SELECT v.revision, v.data FROM roomkit_values v {where} "
+        f"SELECT {_VALUE} FROM roomkit_values v {where} "
         f"ORDER BY v.revision LIMIT {where.value(_clamp(limit))}",
         *where.values,
     )
-    return [Value.from_stored(row[1]).replace(revision=row[0]) for row in rows]
+    return [stored_value(*row) for row in rows]
 
 
 async def find_keyed_event(database: Database, key: str, organization_id: str | None) -> RoomEvent | None:

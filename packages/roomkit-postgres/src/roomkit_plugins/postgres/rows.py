@@ -18,7 +18,13 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import damaged_event, damaged_record, readable_fields, report_alarm
+from roomkit.memory.damaged import (
+    damaged_event,
+    damaged_record,
+    readable_fields,
+    report_alarm,
+    report_room,
+)
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.channel import ChannelBinding
@@ -52,8 +58,10 @@ __all__ = [
     "load_alarms",
     "load_delivery",
     "load_event",
+    "load_identity",
     "load_record",
     "load_room",
+    "readable_room",
 ]
 
 type Row = Sequence[Any]
@@ -403,6 +411,24 @@ def load_room(row: Row, start: int = 0) -> Room:
     )
 
 
+def readable_room(row: Row) -> Room | None:
+    """Return the room of a row for `load_room`, for a list of rooms; None when it cannot be read."""
+    try:
+        return load_room(row)
+    except StoreError:
+        report_room(row[0])
+        return None
+
+
+def load_identity(row: Row) -> Identity:
+    """Return the identity of a row of `IDENTITIES.select`; of a damaged one, what can be read."""
+    try:
+        return IDENTITIES.load(row)
+    except StoreError:
+        known = {"id": row[0], "organization_id": row[1]}
+        return damaged_record(Identity, IDENTITIES.readable(row), known)
+
+
 def facets(metadata: Mapping[str, Any]) -> list[str]:
     """Return what rooms are looked for by: for each key one text, the same for equal values.
 
@@ -449,10 +475,21 @@ def load_event(room_id: str, row: Row, start: int = 0) -> RoomEvent:
 def load_delivery(row: Row) -> Delivery:
     """Return the row of the ledger of one of `DELIVERIES.select`, room id, event id and event index."""
     room_id, event_id, index = row[DELIVERIES.width : DELIVERIES.width + 3]
-    return DELIVERIES.load(
-        row,
-        id=_quote(f"{event_id}:{row[0]}"),
-        room_id=_quote(room_id),
-        event_id=_quote(event_id),
-        event_index=str(index),
-    )
+    delivery_id = f"{event_id}:{row[0]}"
+    try:
+        return DELIVERIES.load(
+            row,
+            id=_quote(delivery_id),
+            room_id=_quote(room_id),
+            event_id=_quote(event_id),
+            event_index=str(index),
+        )
+    except StoreError:
+        known = {
+            "id": delivery_id,
+            "room_id": room_id,
+            "event_id": event_id,
+            "event_index": index,
+            "channel_id": row[0],
+        }
+        return damaged_record(Delivery, DELIVERIES.readable(row), known)

@@ -493,7 +493,9 @@ class PostgresStore(ConversationStore):
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
         for _ in range(_TRIES):
-            found = await reading.get_identity(self._database, "i.id = $1", identity_id)
+            found = await reading.get_identity(  # a damaged one is not written back without the rest
+                self._database, "i.id = $1", identity_id, load=IDENTITIES.load
+            )
             if found is None:
                 raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
             identity, revision = found

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
+from pydantic import ValidationError
+
 from roomkit.abc.errors import (
     ChannelNotFoundError,
     EventNotFoundError,
@@ -18,11 +20,12 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.store import Commit, Completed
+from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.memory.records import Change, Counters
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.delivery import Delivery, DeliveryStatus
-from roomkit.models.enums import DeliveryState, EventStatus, ReceiptState
+from roomkit.models.enums import DeliveryState, EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.value import Value, encoded_key
@@ -308,7 +311,7 @@ class PreparedEnds:
             if (chosen := self._chosen.get(delivery.id)) is None or chosen not in written or place > chosen
         )
         receipts = tuple(
-            (self._after(each), DeliveryStatus.from_stored(each["status"]))
+            (self._after(each), _early_status(self._given[each["n"]], each["status"]))
             for each in (answer or {}).get("receipts") or ()
         )
         return Completed(refused, receipts)
@@ -317,10 +320,24 @@ class PreparedEnds:
         given: Delivery = self._given[receipt["n"]]
         state = receipt["receipt"]
         return given.replace(
-            receipt=None if state is None else ReceiptState.from_stored(state),
+            receipt=None if state is None else stored_receipt(state),
             holder=receipt["holder"],
             claims=receipt["claims"],
         )
+
+
+def _early_status(delivery: Delivery, status: str) -> DeliveryStatus:
+    """Return a receipt that waited for a delivery; of one that cannot be read, whose it is."""
+    try:
+        return DeliveryStatus.from_stored(status)
+    except ValidationError:
+        fields = readable_fields(status)
+        part = fields.get("message_id")
+        known = {
+            "provider": delivery.provider,
+            "message_id": part if isinstance(part, str) else delivery.provider_message_id,
+        }
+        return damaged_record(DeliveryStatus, fields, known)
 
 
 def _place_of(value: Value) -> tuple[str | None, str, tuple[str, ...]]:

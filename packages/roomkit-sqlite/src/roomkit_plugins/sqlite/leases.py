@@ -95,10 +95,22 @@ def announced(connection: sqlite3.Connection, living: Set[str]) -> dict[str, Set
     """Return the channels that each of these workers announces, None for every channel."""
     rows = connection.execute("SELECT worker, channels FROM leases ORDER BY worker").fetchall()
     return {
-        worker: None if channels is None else set(json.loads(channels))
+        worker: None if channels is None else _channels_in(channels)
         for worker, channels in rows
         if worker in living
     }
+
+
+def _channels_in(text: str) -> Set[str] | None:
+    """Return the channel ids that `listed` wrote; for text that cannot be read, None.
+
+    A worker whose channels are not known counts as one for every channel, so that no delivery is given up.
+    """
+    try:
+        channels = json.loads(text)
+    except ValueError:
+        return None
+    return {each for each in channels if isinstance(each, str)} if isinstance(channels, list) else None
 
 
 def announcer(connection: sqlite3.Connection, channel_id: str, living: Set[str]) -> str | None:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import Claimed, Completed
+from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.sqlite.alarms import remove_alarms
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
-from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of, load
+from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of
 from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
 
 __all__ = [
@@ -304,7 +305,7 @@ def _finish(
     ended = delivery.state is not DeliveryState.PENDING
     after = delivery.replace(holder=None if ended else holder, claims=claims)
     if before is not None:
-        after = _with_receipt(after, load(Delivery, before).receipt)
+        after = _with_receipt(after, _receipt_in(before))
     matched: list[tuple[Delivery, DeliveryStatus]] = []  # bound: _MOST_EARLY for each message id
     if delivery.provider is not None and delivery.message_ids:
         _register(connection, seq, delivery.provider, delivery.message_ids)
@@ -317,6 +318,11 @@ def _finish(
         (delivery.state.value, data, after.holder, not ended, seq),
     )
     return matched
+
+
+def _receipt_in(data: str) -> ReceiptState | None:
+    word = readable_fields(data).get("receipt")
+    return stored_receipt(word) if isinstance(word, str) else None
 
 
 def _with_receipt(delivery: Delivery, receipt: ReceiptState | None) -> Delivery:
@@ -342,7 +348,7 @@ def _moved(
         "SELECT receipt FROM delivery_messages WHERE provider = ? AND message_id = ?",
         message,
     )
-    before = None if found is None or found[0] is None else ReceiptState.from_stored(found[0])
+    before = None if found is None or found[0] is None else stored_receipt(found[0])
     if receipt.follows(before):
         connection.execute(
             "UPDATE delivery_messages SET receipt = ? WHERE provider = ? AND message_id = ?",
@@ -352,9 +358,7 @@ def _moved(
         connection.execute("SELECT message_id, receipt FROM delivery_messages WHERE delivery = ?", (seq,))
     )
     known = (states.get(part) for part in delivery.message_ids)
-    whole = ReceiptState.of_parts(
-        None if state is None else ReceiptState.from_stored(state) for state in known
-    )
+    whole = ReceiptState.of_parts(None if state is None else stored_receipt(state) for state in known)
     return delivery if whole is None else delivery.replace(receipt=whole)
 
 
@@ -460,10 +464,21 @@ def _take_early(
     """Remove and return the receipts that wait for any of the message ids, in order of arrival."""
     values: tuple[Any, ...] = (provider, *message_ids)
     rows = connection.execute(
-        "SELECT seq, receipt, data FROM early_receipts "
+        "SELECT seq, message_id, receipt, data FROM early_receipts "
         f"WHERE provider = ? AND message_id IN ({marks(message_ids)}) ORDER BY seq",
         values,
     ).fetchall()
     if rows:
         connection.executemany("DELETE FROM early_receipts WHERE seq = ?", [row[:1] for row in rows])
-    return [(load(DeliveryStatus, data), ReceiptState.from_stored(receipt)) for _, receipt, data in rows]
+    return [
+        (_early_status(provider, message_id, receipt, data), stored_receipt(receipt))
+        for _, message_id, receipt, data in rows
+    ]
+
+
+def _early_status(provider: str, message_id: str, receipt: str, data: str) -> DeliveryStatus:
+    known = {"provider": provider, "message_id": message_id, "status": receipt}
+    try:
+        return DeliveryStatus.from_stored(data)
+    except ValueError:
+        return damaged_record(DeliveryStatus, readable_fields(data), known)

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
@@ -25,7 +25,16 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
-from roomkit_plugins.sqlite.rows import COUNTERS, EVENT, ROOM, counters_of, event_of, load, record_of, room_of
+from roomkit_plugins.sqlite.rows import (
+    COUNTERS,
+    EVENT,
+    ROOM,
+    counters_of,
+    event_of,
+    readable_room,
+    record_of,
+    room_of,
+)
 from roomkit_plugins.sqlite.sql import Conditions, clamp, column, marks, one, snapshot
 
 __all__ = [
@@ -44,7 +53,6 @@ __all__ = [
     "get_task",
     "list_events",
     "list_marks",
-    "one_record",
     "read_room",
     "record_of_room",
     "records_of_room",
@@ -99,6 +107,8 @@ def _glance(connection: sqlite3.Connection, room_id: str, key: str | None) -> Re
     if row is None:
         return None
     keyed = event_of(room_id, row[6:]) if row[6] is not None else None
+    if keyed is not None and keyed.idempotency_key is None:  # damaged: the index still has its key
+        keyed = keyed.replace(idempotency_key=key)
     return Reading(counters_of(row[:6]), keyed=keyed)
 
 
@@ -159,8 +169,9 @@ def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     for key, value in query.metadata.items():
         _narrow(conditions, key, value)
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"
-    with closing(connection.execute(sql, conditions.values)) as rows:
-        rooms = (room for row in rows if _has(room := room_of(row), query.metadata))
+    with closing(connection.execute(sql, conditions.values)) as found:
+        readable = (room for row in found if (room := readable_room(row)) is not None)
+        rooms = (room for room in readable if _has(room, query.metadata))
         return list(islice(rooms, clamp(query.offset), clamp(query.offset) + clamp(query.limit)))
 
 
@@ -168,14 +179,15 @@ def _narrow(conditions: Conditions, key: str, value: object) -> None:
     if not _PLAIN_KEY.fullmatch(key):
         return
     path = f'$.metadata."{key}"'
+    data = "CASE WHEN json_valid(r.data) THEN r.data END"  # one damaged row would fail the whole query
     if value is None:
-        conditions.all(f"json_type(r.data, '{path}') = 'null'")
+        conditions.all(f"json_type({data}, '{path}') = 'null'")
     elif isinstance(value, str) and value.isascii() and value.isprintable():
-        conditions.all(f"json_extract(r.data, '{path}') = ?", value)
+        conditions.all(f"json_extract({data}, '{path}') = ?", value)
     elif isinstance(value, int) and abs(value) < 2**53:
-        conditions.all(f"json_extract(r.data, '{path}') = ?", int(value))
+        conditions.all(f"json_extract({data}, '{path}') = ?", int(value))
     else:
-        conditions.all(f"json_type(r.data, '{path}') IS NOT NULL")
+        conditions.all(f"json_type({data}, '{path}') IS NOT NULL")
 
 
 def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
@@ -204,9 +216,12 @@ def find_latest_room(
         "EXISTS (SELECT 1 FROM bindings b WHERE b.room = r.seq AND b.channel_type = ?)",
         None if channel_type is None else str(channel_type),
     )
-    sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.created_at DESC, r.seq LIMIT 1"
-    row = one(connection, sql, conditions.values)
-    return None if row is None else room_of(row)
+    sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.created_at DESC, r.seq LIMIT 1 OFFSET ?"
+    for offset in count():
+        row = one(connection, sql, (*conditions.values, offset))
+        if row is None or (room := readable_room(row)) is not None:
+            return None if row is None else room
+    raise AssertionError("unreachable")
 
 
 def room_ids_by_sender(
@@ -427,14 +442,6 @@ def _key_of(model: type[Model]) -> str:
     return "channel_id" if model is ChannelBinding else "id"
 
 
-def one_record[R: Model](
-    connection: sqlite3.Connection, model: type[R], table: str, condition: str, values: Sequence[Any]
-) -> R | None:
-    """Return the record of a table for which a condition holds."""
-    row = one(connection, f"SELECT data FROM {table} WHERE {condition}", values)
-    return None if row is None else load(model, row[0])
-
-
 def find_participants(
     connection: sqlite3.Connection,
     participant_id: str | None,
@@ -476,22 +483,27 @@ def get_identity(
     conditions = Conditions()
     conditions.all("id = ?", identity_id)
     conditions.given("organization_id = ?", organization_id)
-    row = one(connection, f"SELECT data FROM identities {conditions}", conditions.values)
-    return None if row is None else load(Identity, row[0])
+    return _identity(connection, str(conditions), conditions.values)
 
 
 def resolve_identity(
     connection: sqlite3.Connection, organization_id: str, channel_type: str, address: str
 ) -> Identity | None:
     """Return who has an address in an organization."""
-    return one_record(
+    return _identity(
         connection,
-        Identity,
-        "identities",
-        "id = (SELECT identity FROM identity_addresses WHERE organization_id = ? AND channel_type = ? "
+        "WHERE id = (SELECT identity FROM identity_addresses WHERE organization_id = ? AND channel_type = ? "
         "AND address = ?)",
         (organization_id, channel_type, address),
     )
+
+
+def _identity(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> Identity | None:
+    row = one(connection, f"SELECT data, id, organization_id FROM identities {condition}", values)
+    if row is None:
+        return None
+    data, own_id, organization_id = row
+    return record_of(Identity, data, {"id": own_id, "organization_id": organization_id or None})
 
 
 def list_marks(connection: sqlite3.Connection, room_id: str) -> dict[str, int]:

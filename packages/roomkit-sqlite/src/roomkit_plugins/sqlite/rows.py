@@ -16,7 +16,13 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import damaged_event, damaged_record, readable_fields, report_alarm
+from roomkit.memory.damaged import (
+    damaged_event,
+    damaged_record,
+    readable_fields,
+    report_alarm,
+    report_room,
+)
 from roomkit.memory.records import Counters
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
@@ -39,6 +45,7 @@ __all__ = [
     "micros",
     "moment",
     "readable_alarms",
+    "readable_room",
     "record_of",
     "room_of",
     "searchable",
@@ -50,7 +57,7 @@ ROOM = "r.seq, r.data, r.event_count, r.next_index, r.version, r.last_activity, 
 """The columns of `rooms r` that `room_of` takes."""
 EVENT = "e.data, e.id, e.idx, e.room"
 """The columns of `events e` that `event_of` takes."""
-DELIVERY = "d.data, d.holder, d.claims, r.id, e.id, e.idx, d.channel_id, d.created_at"
+DELIVERY = "d.data, d.holder, d.claims, r.id, e.id, e.idx, d.channel_id, d.created_at, d.state"
 """The columns of `deliveries d`, `rooms r` and `events e` that `delivery_of` takes."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,8 +95,8 @@ def load[R: Record](model: type[R], data: str, own_id: str | None = None) -> R:
         ) from None
 
 
-def record_of[R: Record](model: type[R], data: str, known: Mapping[str, str]) -> R:
-    """Return the record of a room kept as `data`; one that cannot be read has the least rights."""
+def record_of[R: Record](model: type[R], data: str, known: Mapping[str, Any]) -> R:
+    """Return the record kept as `data`; of one that cannot be read what is `known`, see `damaged_record`."""
     try:
         return model.from_stored(data)
     except ValidationError:
@@ -132,6 +139,15 @@ def room_of(row: tuple[Any, ...]) -> Room:
     )
 
 
+def readable_room(row: tuple[Any, ...]) -> Room | None:
+    """Return the room of a row of `ROOM`, for a list of rooms; None when it cannot be read."""
+    try:
+        return room_of(row)
+    except StoreError:
+        report_room(row[-1])
+        return None
+
+
 # -- events -------------------------------------------------------------------------------------
 
 
@@ -159,19 +175,23 @@ def searchable(event: RoomEvent) -> str:
 
 def delivery_of(row: tuple[Any, ...]) -> Delivery:
     """Return the delivery of a row of `DELIVERY`; it has no data while nothing has become of it."""
-    data, holder, claims, room_id, event_id, index, channel_id, created_at = row
-    if data is not None:
-        return load(Delivery, data).replace(holder=holder, claims=claims)
-    return Delivery(
-        id=f"{event_id}:{channel_id}",
-        room_id=room_id,
-        event_id=event_id,
-        event_index=index,
-        channel_id=channel_id,
-        created_at=datetime.fromisoformat(created_at),
-        holder=holder,
-        claims=claims,
-    )
+    data, holder, claims, room_id, event_id, index, channel_id, created_at, state = row
+    known = {
+        "id": f"{event_id}:{channel_id}",
+        "room_id": room_id,
+        "event_id": event_id,
+        "event_index": index,
+        "channel_id": channel_id,
+    }
+    try:
+        if data is None:
+            return Delivery(
+                **known, created_at=datetime.fromisoformat(created_at), holder=holder, claims=claims
+            )
+        return Delivery.from_stored(data).replace(holder=holder, claims=claims)
+    except ValueError:
+        fields = {"created_at": created_at, **readable_fields(data or ""), "state": state}
+        return damaged_record(Delivery, fields, known).replace(holder=holder, claims=claims)
 
 
 def readable_alarms(rows: Iterable[tuple[str, str, int]]) -> list[Alarm]:

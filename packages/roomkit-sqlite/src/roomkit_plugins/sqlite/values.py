@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from roomkit.abc.errors import StaleValueError
+from roomkit.memory.damaged import stored_value
 from roomkit.models.value import Value, encoded_key
-from roomkit_plugins.sqlite.rows import dump, load, micros
+from roomkit_plugins.sqlite.rows import dump, micros, moment
 from roomkit_plugins.sqlite.sql import Row, clamp, one
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "put_value",
 ]
 
+_VALUE = "data, seq, organization_id, namespace, key, subject, room_id, expires_at"
+"""The columns that `_value_of` takes."""
 _WHERE = "organization_id = ? AND namespace = ? AND key = ?"
 _PUT = """
 INSERT OR REPLACE INTO kept_values (organization_id, namespace, key, subject, room_id, expires_at, data)
@@ -58,8 +61,13 @@ def get_value(
 ) -> Value | None:
     """Return a value."""
     place = _place(namespace, key, organization_id)
-    row = one(connection, f"SELECT seq, data FROM kept_values WHERE {_WHERE}", place)
-    return None if row is None else load(Value, row[1]).replace(revision=row[0])
+    row = one(connection, f"SELECT {_VALUE} FROM kept_values WHERE {_WHERE}", place)
+    return None if row is None else _value_of(row)
+
+
+def _value_of(row: Row) -> Value:
+    data, revision, organization_id, namespace, key, subject, room_id, expires_at = row
+    return stored_value(data, revision, organization_id, namespace, key, subject, room_id, moment(expires_at))
 
 
 def put_value(connection: sqlite3.Connection, prepared: PreparedValue, if_revision: int | None) -> Value:
@@ -103,11 +111,11 @@ def list_values_of(
 ) -> list[Value]:
     """Return a page of what is about a person, in order of revision."""
     rows = connection.execute(
-        "SELECT seq, data FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?) "
+        f"SELECT {_VALUE} FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?) "
         "AND seq > ? ORDER BY seq LIMIT ?",
         (subject, organization_id, organization_id, clamp(after), clamp(limit)),
     )
-    return [load(Value, data).replace(revision=revision) for revision, data in rows]
+    return list(map(_value_of, rows))
 
 
 def delete_values_of(connection: sqlite3.Connection, subject: str, organization_id: str | None) -> int:
