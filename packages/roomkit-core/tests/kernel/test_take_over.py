@@ -258,6 +258,62 @@ async def test_a_tool_may_hand_over_without_ending_its_own_turn(room):
     assert await room.refused() == [("source_muted", "source_muted")]
 
 
+async def test_a_narrower_visibility_takes_the_rest_of_the_answer(room):
+    """And the entry, from those whom it does not admit; the others read on."""
+    dora = await room.socket("dora", streaming=True)
+    await room.join(Model("bot"))
+    talking = room.saying()
+    await asyncio.sleep(1.5)
+    await room.kit.set_visibility("r1", "bot", "dora")
+    await talking
+    assert ("".join(room.bob.streams[0]), "".join(dora.streams[0])) == ("one two ", "one two three four")
+    assert (room.bob.texts(), dora.texts()) == (["hello"], ["hello", "one two three four"])
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["obedient", "deaf"])
+async def test_closing_a_room_waits_for_no_agent(room, deaf):
+    """One that ignores its cancellation is abandoned; what people saw of its answer comes before the note."""
+    bot = await room.join(Model("bot", deaf=deaf, text=("one ", "two ", "three ")))
+    if deaf:
+        bot.think = lambda seconds: Model.think(bot, 1000)
+    talking = room.saying()
+    await asyncio.sleep(0.5)
+    await room.kit.close_room("r1")
+    assert now() == 0.5 + deaf * room.kit._parts.supervisor.abandon_after
+    codes = [
+        getattr(event.content, "code", event.content.type) for event in await room.timeline(messages=False)
+    ]
+    assert codes[-2:] == ["text", "room_closed"]
+    assert (await talking).delivery_results["bot"].reason == "room_closed"
+    await asyncio.sleep(2000)
+
+
+@pytest.mark.parametrize("where", ["tool", "gate", "observer"])
+async def test_a_room_may_be_closed_from_inside_its_own_work(room, where):
+    """Nothing waits for itself; another agent's answer ends, and is in the ledger if the close came first."""
+    await room.join(Model("bot", text=("one. ", "two. ", "three. ")))
+    closer = await room.agent("closer")
+
+    async def close_it(event, context=None, _=None):
+        if text_of(event.content) == "close":
+            await room.kit.close_room("r1")
+        return HookResult.allow() if where == "gate" else ChannelOutput.empty()
+
+    if where == "tool":
+        closer.on_event = close_it
+    else:
+        trigger = HookTrigger.BEFORE_BROADCAST if where == "gate" else HookTrigger.AFTER_BROADCAST
+        room.kit.hook(trigger)(close_it)
+    talking = room.saying()
+    await asyncio.sleep(1.5)
+    await room.say("close", channel="carol", addressed_to=("closer",))
+    turn = (await talking).delivery_results["bot"]
+    assert now() == 1.5
+    assert (turn.state, turn.reason) == (DeliveryState.SKIPPED, "room_closed")
+    said = [text for text in await room.texts() if text not in ("hello", "close")]
+    assert (said, turn.error is not None) == (([], True) if where == "gate" else (["one. two. "], False))
+
+
 class SharedStore(InMemoryStore):
     """A store that says it outlives its workers."""
 
@@ -293,7 +349,7 @@ async def test_another_workers_change_ends_an_answer_at_its_next_piece(bare_stag
         assert now() <= 3
         assert (await room.texts())[-1] == "".join(bob.streams[0]) == bob.texts()[-1]
         answer = (await room.timeline())[-1]
-        assert answer.generation.finish_reason == ("detached" if change is detach else "muted")
+        assert answer.generation.finish_reason == CHANGES[change]
         await other.kit.close()
 
 

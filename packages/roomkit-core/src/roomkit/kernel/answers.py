@@ -7,19 +7,22 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from roomkit.abc.errors import RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.deadline import Abandoned, Deadline
-from roomkit.kernel.permissions import may_write
 from roomkit.kernel.plan import recipients
 from roomkit.kernel.streams import LiveAnswer, Recipient, segments_of
 from roomkit.kernel.view import RecordContext
+from roomkit.kernel.voices import VOICE_LOST, voice_lost
 from roomkit.kernel.writer import Draft, Writer, Written
 from roomkit.models.ai import StreamDone, StreamTextDelta
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
+from roomkit.models.delivery import DeliveryError
 from roomkit.models.enums import ChannelDirection, EventStatus, HookTrigger
 from roomkit.models.event import EventSource, Generation, RoomEvent
+from roomkit.models.values import summary
 from roomkit.models.visibility import admits, narrowest
 
 if TYPE_CHECKING:
@@ -34,17 +37,16 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.task import Observation, Task
 
-__all__ = ["VOICE_LOST", "Answers", "answer_key", "close_stream"]
+__all__ = ["Answers", "answer_key", "close_stream"]
 
-VOICE_LOST = frozenset({"muted", "detached", "taken_over"})
-"""Why an answer may be cut off because its agent may say no more."""
-
+_NO_ENTRY = {"channel_detached": "detached", "channel_not_attached": "detached"}
+"""Why an answer has no entry at all, where the writer has another word for it."""
 _PRECEDING = 200
 _LOOK_EVERY = 1.0
 
 
 class _VoiceLost(Exception):
-    """The agent may say no more: another worker muted it, or took it out of the room."""
+    """The agent may say no more: another worker muted it, took it out of the room, or closed that."""
 
 
 class _Withheld(Exception):
@@ -67,36 +69,34 @@ class Answers:
 
     async def take(
         self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord, lane: Lane
-    ) -> None:
+    ) -> str | None:
         """Commit what the intelligence made of the job's event.
 
-        Raises the error of a generation that failed, after what recipients saw of it is committed.
+        Returns why it was cut off or refused, if the agent lost its voice, or its room, in the turn. Raises
+        the error of a generation that failed, after what recipients saw of it is committed.
         """
+        lost: str | None = None
         effects: dict[str, Any] = {
             "tasks": output.tasks,
             "observations": output.observations,
             "metadata": output.metadata_updates,
         }
         for number, answer in enumerate(output.response_events):
-            # A muted agent's words are stored as blocked by the writer, as anybody else's are.
+            # Words of an agent that was muted since are stored as blocked by the writer.
             event = self._answer_to(job, binding, answer, number)
-            await self._writer.write(Draft(event=event, cascade=job.run.cascade, **effects))
-            effects = {}
+            try:
+                written = await self._writer.write(Draft(event=event, cascade=job.run.cascade, **effects))
+            except RoomNotFoundError:
+                return "room_deleted"
+            if written.blocked:
+                lost = voice_lost_by(written) or lost
+            if written.event is not None:
+                effects = {}
         if output.response_stream is not None:
-            if binding.can_write:
-                await self._stream(output.response_stream, job, binding, record, lane, effects)
-                return
-            await close_stream(output.response_stream)
-            denied = may_write(binding)
-            self._parts.events.emit(
-                "event_blocked",
-                room_id=binding.room_id,
-                channel_id=binding.channel_id,
-                reason=denied,
-                blocked_by=denied,
-            )
+            return await self._stream(output.response_stream, job, binding, record, lane, effects)
         if any(effects.values()):
             await self.keep(effects, job, record)
+        return lost
 
     async def keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
         """Store what a turn left behind besides words."""
@@ -104,7 +104,10 @@ class Answers:
         commit = Commit(
             room_id=event.room_id, entries=(), at=self._parts.clock.now(), activity=False, **effects
         )
-        await self._parts.store.commit(commit)
+        try:
+            await self._parts.store.commit(commit)
+        except RoomNotFoundError:
+            return  # deleted in the turn, with all that belongs to it
         self._settling.side_effects(event, commit.tasks, commit.observations, record, job.run.cascade)
 
     def _answer_to(self, job: Job, binding: ChannelBinding, answer: RoomEvent, number: int = 0) -> RoomEvent:
@@ -158,7 +161,7 @@ class Answers:
         record: RoomRecord,
         lane: Lane,
         effects: Mapping[str, Any],
-    ) -> None:
+    ) -> str | None:
         channel = job.target.channel
         event_id = new_id()
         event = RoomEvent(
@@ -176,11 +179,14 @@ class Answers:
         event = self._answer_to(job, binding, event)
         event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
         job.stream = turn = _StreamedTurn(self, self._parts, event, binding, record, job, lane)
-        await turn.run(stream, effects)
+        return await turn.run(stream, effects)
 
     async def commit(self, draft: Draft) -> Written:
-        """Commit a part of a streamed turn."""
-        return await self._writer.write(draft)
+        """Commit a part of a streamed turn; it is refused when the room was deleted."""
+        try:
+            return await self._writer.write(draft)
+        except RoomNotFoundError:
+            return Written(blocked=True, reason="room_deleted")
 
 
 class _StreamedTurn:
@@ -215,12 +221,16 @@ class _StreamedTurn:
         self._segment = 0
         self._shared = parts.lease.worker_id is not None
         self._looked_at = asyncio.get_running_loop().time()
+        self._lost: str | None = None
+        self.unrecorded: DeliveryError | None = None
+        """What people saw of the answer, if its room has no entry for it."""
         self._effects: dict[str, Any] = {}
         self._gate_tasks: list[Task] = []  # bound: what gates leave behind in one answer
         self._gate_observations: list[Observation] = []  # bound: likewise
         self._gate_injected: list[InjectedEvent] = []  # bound: likewise
 
-    async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> None:
+    async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> str | None:
+        """Show and commit the answer; return why it was cut off or refused, if its agent lost its voice."""
         self._effects = dict(effects)
         self._start()
         withheld: _Withheld | None = None
@@ -229,8 +239,8 @@ class _StreamedTurn:
             await self._consume(stream)
         except _Withheld as stop:
             withheld = stop
-        except _VoiceLost:
-            pass  # on another worker; the commit finds out which
+        except _VoiceLost as lost:  # by another worker; a change here cancels the turn
+            self._lost = str(lost)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again once what was said is committed
             failure = error
         if self._deadline.abandoned:
@@ -238,6 +248,12 @@ class _StreamedTurn:
         await self._finish(withheld, failure)
         if failure is not None:
             raise failure
+        return self._lost
+
+    def narrow(self, visibility: str) -> None:
+        """Show the rest only to those whom its agent's binding admits now, too."""
+        if not self._answer.done:
+            self._narrow(visibility)
 
     async def break_off(self, reason: str) -> None:
         """End the answer in place of its own task, which was abandoned."""
@@ -327,9 +343,13 @@ class _StreamedTurn:
         if now - self._looked_at < _LOOK_EVERY:
             return
         self._looked_at = now
-        binding = await self._parts.store.get_binding(self._event.room_id, self._binding.channel_id)
-        if binding is None or not binding.can_write:
-            raise _VoiceLost
+        record = await self._parts.store.load(self._event.room_id)
+        channel_id = self._binding.channel_id
+        lost = "room_deleted" if record is None else voice_lost(record, channel_id)
+        if lost is not None:
+            raise _VoiceLost(lost)
+        if record is not None:
+            self._narrow(record.bindings[channel_id].visibility)
 
     def _done(self, done: StreamDone) -> None:
         known = done.metadata
@@ -342,7 +362,7 @@ class _StreamedTurn:
         )
 
     async def _say(self, text: str) -> None:
-        if self._shared and self._recipients:
+        if self._shared:
             await self._look_at_binding()
         if self._hooks:
             self._buffer += text
@@ -402,7 +422,7 @@ class _StreamedTurn:
     async def _end(self, withheld: _Withheld | None, failure: BaseException | None) -> None:
         """Commit what was said, then let each recipient finish."""
         answer = self._answer
-        reason = self._generation.finish_reason
+        reason = self._lost or self._generation.finish_reason
         if failure is not None:
             reason = "error"
             if isinstance(failure, asyncio.CancelledError):
@@ -413,11 +433,13 @@ class _StreamedTurn:
         written: Written | None = None
         try:
             # Nobody saw what was not streamed; but an agent may end its failure with words for the room.
-            meant = failure is None or self._generation.finish_reason == "error"
+            meant = (failure is None and self._lost is None) or self._generation.finish_reason == "error"
             said = self._said if self._recipients or meant else ""
             if said.strip():
                 unsaid = withheld.text if withheld is not None else ""
                 written = await self._commit(said, generation, unsaid)
+                if written.blocked and (lost := voice_lost_by(written)) is not None:
+                    self._lose(lost, said, shown=written.event is None)
             elif withheld is not None:
                 withheld.text = said + withheld.text  # blanks alone were no entry of their own
             if withheld is not None and withheld.text and not (written is not None and written.blocked):
@@ -430,6 +452,17 @@ class _StreamedTurn:
                     recipient.commit(None if recipient.excluded else stored)
                     self._cascade.hold()
                     self._parts.supervisor.start(self._withdraw(recipient), f"end of stream to {channel_id}")
+
+    def _lose(self, reason: str, said: str, *, shown: bool) -> None:
+        """Note that the answer was refused because its agent has lost its voice, or its room."""
+        self._lost = reason
+        if shown and self._recipients and reason != "room_deleted":
+            self.unrecorded = DeliveryError(
+                code=reason,
+                message=summary(
+                    f"the answer was cut off after its room had been closed, which takes no entry: {said!r}"
+                ),
+            )
 
     async def _withdraw(self, recipient: Recipient) -> None:
         """Let a recipient that gets no entry come to its end, in the time of a delivery."""
@@ -458,6 +491,8 @@ class _StreamedTurn:
             judged=judged,
             refused_as=TextContent(body=text + unsaid) if unsaid else None,
             streamed=self._recipients,
+            as_shown=generation.finish_reason in VOICE_LOST,
+            activity=generation.finish_reason != "room_closed",
             **effects,
         )
         if self._recipients:
@@ -466,11 +501,11 @@ class _StreamedTurn:
 
     def _plan(self, draft: Draft, record: RoomRecord) -> None:
         """Say in the entry that the agent lost its voice, if it did so while people read the answer."""
-        binding = record.bindings.get(self._binding.channel_id)
         generation = draft.event.generation or self._generation
-        if (binding is None or not binding.can_write) and generation.finish_reason not in VOICE_LOST:
-            reason = "detached" if binding is None else "muted"
-            draft.event = draft.event.replace(generation=generation.replace(finish_reason=reason))
+        lost = voice_lost(record, self._binding.channel_id)
+        if lost is not None and generation.finish_reason not in VOICE_LOST:
+            draft.as_shown, self._lost = True, lost
+            draft.event = draft.event.replace(generation=generation.replace(finish_reason=lost))
 
     def taken_effects(self) -> dict[str, Any]:
         """Return what the turn leaves behind besides words, once.
@@ -509,6 +544,16 @@ class _StreamedTurn:
 def answer_key(delivery_id: str, number: int) -> str:
     """Return the idempotency key of an answer: stable over every worker that has the turn."""
     return f"answer:{delivery_id}:{number}"
+
+
+def voice_lost_by(refused: Written) -> str | None:
+    """Return by which loss of its agent's voice, or its room, an answer was refused; None for a gate's."""
+    event = refused.event
+    if event is None:
+        return _NO_ENTRY.get(refused.reason or "", refused.reason)
+    if event.blocked_by not in ("source_muted", "source_read_only"):
+        return None
+    return "muted" if refused.run is None else voice_lost(refused.run.record, event.source.channel_id)
 
 
 async def close_stream(stream: AsyncIterator[str | StreamEvent]) -> None:

@@ -519,9 +519,13 @@ class RoomKit:
         self._events.emit("channel_registered", channel_id=channel_id)
 
     async def unregister_channel(self, channel_id: str) -> None:
-        """Close a channel and forget it; its bindings stay. Raises ChannelNotRegisteredError."""
+        """Close a channel and forget it; its bindings stay. Raises ChannelNotRegisteredError.
+
+        An intelligence's turns end at once; what people saw of its answers is committed before it is closed.
+        """
         channel = self._rooms.channel(channel_id)
         del self._parts.channels[channel_id]
+        await self._lanes.end_answers(None, "unregistered", of=channel_id)
         self._takeover.channels_changed()
         self._parts.breakers.pop(channel_id, None)
         self._events.emit("channel_unregistered", channel_id=channel_id)

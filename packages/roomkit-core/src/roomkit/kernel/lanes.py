@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from roomkit.kernel.deadline import Abandoned, Deadline
-from roomkit.kernel.scope import Work, outside
+from roomkit.kernel.scope import Work, innermost_gate, outside
 from roomkit.kernel.tracing import under
 from roomkit.models.enums import DoubleText
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from roomkit.kernel.plan import Target
     from roomkit.kernel.streams import Recipient
     from roomkit.kernel.supervisor import Supervisor
-    from roomkit.models.delivery import Delivery
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.delivery import Delivery, DeliveryError
 
 __all__ = ["Job", "Lane", "Lanes", "Undone", "Worker"]
 
@@ -29,7 +30,17 @@ _FOLD_WINDOWS = 4
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = ("claimed", "overdue", "recipient", "refused", "run", "stream", "target", "worker_id")
+    __slots__ = (
+        "claimed",
+        "overdue",
+        "recipient",
+        "refused",
+        "run",
+        "settled",
+        "stream",
+        "target",
+        "worker_id",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,8 @@ class Job:
         """Whether its task was abandoned: another one settles it."""
         self.stream: Breakable | None = None
         """The streamed answer under way, when it is an agent's turn."""
+        self.settled: asyncio.Event | None = None
+        """Set when the job has its outcome, where a caller waits for that."""
 
     @property
     def delivery_id(self) -> str:
@@ -66,8 +79,14 @@ class Undone(Exception):
 class Breakable(Protocol):
     """What can be brought to its end by another task than the one at work."""
 
+    unrecorded: DeliveryError | None
+    """What was seen of it and has no entry in the timeline."""
+
     async def break_off(self, reason: str) -> None:
         """End it with what it came to so far."""
+
+    def narrow(self, visibility: str) -> None:
+        """Show the rest only to those whom `visibility` admits too."""
 
 
 class Worker(Protocol):
@@ -375,17 +394,43 @@ class Lanes:
                 self.forget(lane)
 
     def end_turns(
-        self, room_id: str, reason: str, *, of: str | None = None, for_whom: str | None = None
+        self, room_id: str | None, reason: str, *, of: str | None = None, for_whom: str | None = None
     ) -> None:
-        """End turns under way in a room at once: those of one intelligence, or on one participant's behalf.
+        """End turns under way in a room (None: in any) at once: those of one intelligence, or on one
+        participant's behalf.
 
         What people saw of their answers is committed; a turn that the caller is part of goes on.
         """
         for lane in list(self._lanes.values()):
-            if lane.key[0] != room_id or (of is not None and lane.key[1] != of):
+            if room_id not in (None, lane.key[0]) or (of is not None and lane.key[1] != of):
                 continue
             if for_whom is None or (lane.busy is not None and for_whom in _asked_by(lane.busy)):
                 lane.interrupt(reason)
+
+    async def end_answers(self, room_id: str | None, reason: str, *, of: str | None = None) -> None:
+        """End turns under way as `end_turns` does, and wait until what people saw of them is committed.
+
+        It waits for no turn that the caller is part of, for none inside a gate, which holds the lock that
+        they need, and for an agent that ignores its cancellation no longer than until it is abandoned.
+        """
+        self.end_turns(room_id, reason, of=of)
+        if innermost_gate() is not None:
+            return
+        ending = [lane.busy for lane in self._lanes.values() if lane.busy and lane.interrupted == reason]
+        try:
+            async with asyncio.timeout(2 * self.supervisor.abandon_after):
+                for job in ending:
+                    if job.stream is not None:
+                        job.settled = job.settled or asyncio.Event()
+                        await job.settled.wait()
+        except TimeoutError:
+            return  # the ledger will have what was seen
+
+    def narrow(self, binding: ChannelBinding) -> None:
+        """Have the answer that an intelligence is giving shown to no more than its binding admits now."""
+        lane = self._lanes.get((binding.room_id, binding.channel_id))
+        if lane is not None and lane.busy is not None and lane.busy.stream is not None:
+            lane.busy.stream.narrow(binding.visibility)
 
     def get(self, room_id: str, channel_id: str) -> Lane | None:
         """Return the lane of a binding, None while it is idle."""

@@ -176,6 +176,7 @@ class Rooms:
 
         event = note(room_id, EventType.SYSTEM, "room_closed", "the room was closed")
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._lanes.end_answers(room_id, "room_closed")
         if await self._write(draft):
             await self._closed(room_id, draft.event, "closed")
         return await self.get(room_id)
@@ -190,6 +191,7 @@ class Rooms:
 
         event = note(room_id, EventType.SYSTEM, "room_archived", "the room was archived")
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
+        await self._lanes.end_answers(room_id, "room_archived")
         if await self._write(draft):
             self._parts.events.emit("room_archived", room_id=room_id)
             await self._let_go(await self._parts.store.list_bindings(room_id))
@@ -200,6 +202,7 @@ class Rooms:
         bindings = await self._parts.store.list_bindings(room_id)
         deleted = await self._writer.exclusively(room_id, lambda: self._parts.store.delete_room(room_id))
         if deleted:
+            self._lanes.end_turns(room_id, "room_deleted")
             await self._let_go(bindings)
             self._parts.rights_signals.announce(room_id)
             self._parts.hooks.forget_room(room_id)
@@ -208,8 +211,9 @@ class Rooms:
 
     async def check_timers(self, room_id: str) -> tuple[Room, bool]:
         """Pause or close one room if its time has come; return it, and whether it changed."""
-        await self.get(room_id)
-        now = self._parts.clock.now()
+        room, now = await self.get(room_id), self._parts.clock.now()
+        if (expected := room.due(now)) is not None and expected[0] is RoomStatus.CLOSED:
+            await self._lanes.end_answers(room_id, "room_closed")
         found: list[tuple[RoomStatus, float, float]] = []  # bound: one
 
         def plan(record: RoomRecord) -> None:
@@ -414,8 +418,6 @@ class Rooms:
             access=access,
             visibility=visibility,
         )
-        if not (binding.can_write and binding.can_read):
-            self._lanes.end_turns(room_id, "muted", of=channel_id)
         await self._tell(channel, binding)
         if replaced:
             self._parts.rights_signals.announce(room_id)
@@ -447,7 +449,6 @@ class Rooms:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         if not await self._write(draft):
             return False
-        self._lanes.end_turns(room_id, "detached", of=channel_id)
         self._parts.events.emit("room_channel_detached", room_id=room_id, channel_id=channel_id)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
@@ -462,7 +463,7 @@ class Rooms:
         channel_id: str,
         *,
         muted: bool,
-        why: str = "muted",
+        why: str | None = None,
         by: str | None = None,
     ) -> ChannelBinding:
         """Mute or unmute a channel; an answer that a muted one is giving ends, `why` is its reason."""
@@ -473,9 +474,9 @@ class Rooms:
             channel_id,
             kind,
             str(kind),
-            lambda binding: {"muted": muted},
+            lambda binding: {"muted": muted, "mute_reason": why},
             trigger=trigger,
-            why=why,
+            told={"muted": muted},
             by=by,
         )
 
@@ -545,13 +546,9 @@ class Rooms:
         *,
         trigger: HookTrigger | None = None,
         told: Mapping[str, Any] | None = None,
-        why: str = "muted",
         by: str | None = None,
     ) -> ChannelBinding:
-        """Change a binding, note it, tell the channel and the observers.
-
-        If an intelligence may say no more, its answer under way ends, and `why` is the reason.
-        """
+        """Change a binding, note it, tell the channel and the observers."""
         done: list[ChannelBinding] = []  # bound: one
 
         def plan(record: RoomRecord) -> None:
@@ -579,8 +576,6 @@ class Rooms:
 
         draft = Draft(event=note(room_id, kind, code, ""), cascade=Cascade(), lifecycle=True, plan=plan)
         await self._write(draft)
-        if not (done[0].can_write and done[0].can_read):
-            self._lanes.end_turns(room_id, why, of=channel_id)
         channel = self._parts.channels.get(channel_id)
         if channel is not None:
             await self._tell(channel, done[0])
@@ -650,8 +645,7 @@ def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, value in values.items():
         told[name] = value
-        if name != "muted":
-            told[f"old_{name}"] = getattr(before, name)
+        told[f"old_{name}"] = getattr(before, name)
     return told
 
 

@@ -30,6 +30,7 @@ from roomkit.kernel.deliver import (
 from roomkit.kernel.lanes import Undone
 from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
+from roomkit.kernel.voices import may_answer
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
@@ -203,11 +204,11 @@ class LaneWorker:
             return
         record = await self._parts.store.load(event.room_id, recent=RECENT_EVENTS)
         binding = record.bindings.get(channel_id) if record is not None else None
-        if record is None or binding is None or not binding.can_read:
-            outcome.skipped("channel_detached")
+        if record is None or binding is None:
+            outcome.skipped("room_deleted" if record is None else "channel_detached")
             return
-        if binding.muted:
-            outcome.skipped("muted")
+        if (silent := may_answer(binding)) is not None:
+            outcome.skipped(silent)
             return
         if not record.status.is_open:
             outcome.skipped(f"room_{record.status}")
@@ -228,12 +229,16 @@ class LaneWorker:
         outcome.attempts = 1
         if self._parts.tracing is None:
             output = await self._in_time(channel.on_event(event, binding, context), lane)
-            await self._answers.take(output, job, binding, record, lane)
+            lost = await self._answers.take(output, job, binding, record, lane)
+            if lost is not None:
+                outcome.skipped(lost)
             return
         with delivery_span(self._parts.tracing, binding, outcome.provider) as span:
             output = await self._in_time(channel.on_event(event, binding, context), lane)
-            await self._answers.take(output, job, binding, record, lane)
-            self._parts.tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, True)
+            lost = await self._answers.take(output, job, binding, record, lane)
+            if lost is not None:
+                outcome.skipped(lost)
+            self._parts.tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, lost is None)
 
     async def _in_time(self, turn: Awaitable[ChannelOutput], lane: Lane) -> ChannelOutput:
         """Await an agent's turn; what it returns after it was cancelled is ignored, and closed."""
@@ -355,11 +360,17 @@ class LaneWorker:
 
     def abandon(self, job: Job) -> None:
         """Let go of a job: the ledger keeps it as pending."""
+        if job.settled is not None:
+            job.settled.set()
         if job.recipient is not None and job.recipient.task is not None:
             job.recipient.task.cancel()
         self._settling.abandoned(job.run)
 
     def _end(self, job: Job, outcome: Outcome, started: float | None) -> None:
+        if job.stream is not None and outcome.error is None:
+            outcome.error = job.stream.unrecorded
+        if job.settled is not None:
+            job.settled.set()
         seconds = 0.0 if started is None else asyncio.get_running_loop().time() - started
         self._settling.ended(job.run, row(job, outcome, self._parts, seconds))
 

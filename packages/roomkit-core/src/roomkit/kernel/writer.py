@@ -31,6 +31,7 @@ from roomkit.kernel.scope import Work, gate_of, origin, present, working_for
 from roomkit.kernel.supervisor import Interrupted
 from roomkit.kernel.tracing import under
 from roomkit.kernel.view import RECENT_EVENTS, RecordContext
+from roomkit.kernel.voices import may_answer
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import ChannelCategory, EventStatus, HookTrigger, RoomStatus
 from roomkit.models.event import RoomEvent
@@ -74,7 +75,8 @@ class Draft:
     With `streamed`, people have read it already, and its source may have lost its right to write since.
     `visible_to` is whom gates may not widen its visibility beyond. `judged` says that gates saw it in
     parts and left side effects, so that those of a second, favourable verdict are not kept. `refused_as`
-    is its content if it is stored as refused.
+    is its content if it is stored as refused. `as_shown` keeps the visibility that it was streamed with,
+    whatever its source's binding says now. An event that is no `activity` leaves the room's timers alone.
     """
 
     event: RoomEvent
@@ -99,6 +101,8 @@ class Draft:
     visible_to: str = "all"
     judged: bool = False
     refused_as: EventContent | None = None
+    as_shown: bool = False
+    activity: bool = True
     record: RoomRecord | None = None
     record_key: str | None = None
 
@@ -391,7 +395,7 @@ class Writer:
             if draft.refused_as is not None:
                 event = event.replace(content=draft.refused_as)
         else:
-            if binding is not None and binding.visibility != "all":
+            if binding is not None and binding.visibility != "all" and not draft.as_shown:
                 event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
             if draft.visible_to != "all":
                 event = event.replace(visibility=narrowest(event.visibility, draft.visible_to))
@@ -485,7 +489,8 @@ class Writer:
             observations = (*observations, self._too_deep(event))
         room_changes = draft.room_changes
         alarms = draft.alarms
-        if record.status is RoomStatus.PAUSED and block is None and not draft.lifecycle:
+        is_activity = block is None and draft.activity and not draft.lifecycle
+        if record.status is RoomStatus.PAUSED and is_activity:
             room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
             alarms = (*alarms, *_timers_again(record, at))
         worker_id = self._parts.lease.worker_id
@@ -516,7 +521,7 @@ class Writer:
             tasks=tasks,
             observations=observations,
             absent=absent,
-            activity=not draft.lifecycle and block is None,
+            activity=is_activity,
         )
 
     def _too_deep(self, event: RoomEvent) -> Observation:
@@ -547,6 +552,8 @@ class Writer:
         span: str | None,
     ) -> Written:
         """Queue what follows from a commit; still under the lock, so that lanes keep its order."""
+        if commit.bindings or commit.unbind or commit.room_changes:
+            self._end_turns(commit)
         stored, elsewhere = committed.events, committed.elsewhere
         place = len(stored) - 1 - len(injected)
         event = stored[place]
@@ -571,6 +578,19 @@ class Writer:
         )
         after.append(partial(self._launch, written, draft, commit, record, runs))
         return written
+
+    def _end_turns(self, commit: Commit) -> None:
+        """End the turns of those who lost their voice, or the room, by a commit."""
+        room_id, status = commit.room_id, (commit.room_changes or {}).get("status")
+        if status is not None and not status.is_open:
+            self._lanes.end_turns(room_id, f"room_{status}")
+        for channel_id in commit.unbind:
+            self._lanes.end_turns(room_id, "detached", of=channel_id)
+        for binding in commit.bindings:
+            if may_answer(binding) is not None:
+                self._lanes.end_turns(room_id, binding.mute_reason or "muted", of=binding.channel_id)
+            else:
+                self._lanes.narrow(binding)
 
     def _queue(
         self,

@@ -109,7 +109,7 @@ class ChannelBinding(Record):
     sees what the channel says. The recipient's address is in `metadata`, under the channel's
     recipient key. `double_text` and `fold_seconds` apply to intelligences. With `judge_streams`, the binding
     is shown no answer before gates have judged the whole of it; on an intelligence's own binding, nobody is
-    shown its answers before.
+    shown its answers before. `mute_reason` is `taken_over` on a binding that `take_over` muted.
 
     `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
     room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
@@ -123,6 +123,7 @@ class ChannelBinding(Record):
     direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
     access: Access = Access.READ_WRITE
     muted: bool = False
+    mute_reason: Label | None = None
     visibility: Reference = "all"
     participant_id: Key | None = None
     last_read_index: Int | None = Field(default=None, ge=0)

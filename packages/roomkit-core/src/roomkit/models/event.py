@@ -79,7 +79,8 @@ class Generation(Record):
     `usage` has the keys `input_tokens` (cache reads excluded), `output_tokens`,
     `cache_read_input_tokens`, `cache_creation_input_tokens`, `reasoning_tokens`, where known.
     `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`;
-    or, when the agent lost its voice while it answered, `muted`, `detached` or `taken_over`.
+    or, when the agent lost its voice or its room while it answered, `muted`, `detached`, `taken_over`,
+    `unregistered`, `room_closed` or `room_archived`.
     While an answer streams, gates see its segments, numbered from 0 in `segment`, with the last 200
     characters that were released before in `preceding`; both are None when the whole answer is judged
     and in the committed event.
