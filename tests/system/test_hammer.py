@@ -432,6 +432,10 @@ class RoomMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(names))
     def detach(self, name):
         """Detaching is remembered."""
+        if not self.open and name in self.bound:
+            with pytest.raises(RoomClosedError):
+                self.run(self.kit.detach_channel("r", name))
+            return
         assert self.run(self.kit.detach_channel("r", name)) == (name in self.bound)
         if self.bound.pop(name, None) is not None:
             self.detached.add(name)
@@ -441,6 +445,10 @@ class RoomMachine(RuleBasedStateMachine):
     def change(self, data, muted, sees):
         """Muting and visibility hold from the next message on."""
         name = data.draw(st.sampled_from(sorted(self.bound)))
+        if not self.open:
+            with pytest.raises(RoomClosedError):
+                self.run(self.kit.mute("r", name))
+            return
         self.run(self.kit.mute("r", name) if muted else self.kit.unmute("r", name))
         self.run(self.kit.set_visibility("r", name, sees))
         self.bound[name] |= {"muted": muted, "sees": sees}
