@@ -116,6 +116,53 @@ async def test_a_redelivery_after_the_room_was_closed_gets_the_first_result(work
     assert len(await first.store.find_rooms()) == 2
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("to", ["named rooms", "senders' rooms", "strangers' rooms"])
+async def test_a_key_is_known_to_its_channel(workers: Workers, to: str, at_once: bool) -> None:
+    """One key with two rooms or senders is one message, at once and one after the other."""
+    for number in range(3):
+        senders = f"+{number}1", f"+{number}2"
+        rooms: list[str | None] = [None, None]
+        if to != "strangers' rooms":
+            known = [await workers[0].process_inbound(said(each)) for each in senders]
+            rooms = [each.event.room_id for each in known if each.event is not None]
+        if to != "named rooms":
+            rooms = [None, None]
+        calls = [
+            kit.process_inbound(said(sender, key=f"vendor {number}"), room_id=room_id)
+            for kit, sender, room_id in zip(workers, senders, rooms, strict=True)
+        ]
+        pair = list(await asyncio.gather(*calls)) if at_once else [await each for each in calls]
+        assert sorted(each.duplicate for each in pair) == [False, True]
+        assert pair[0].event == pair[1].event
+        assert pair[0].event is not None
+        assert all(not each.blocked for each in pair)
+
+
+async def test_a_key_is_known_to_one_organization(workers: Workers) -> None:
+    """What another one's room was sent is nobody else's first result."""
+    first, second = workers
+    for name in ("acme", "umbrella"):
+        await first.create_room(name, organization_id=name)
+    pair = [
+        await kit.process_inbound(said("+1", name, key="1"), room_id=name)
+        for kit, name in ((first, "acme"), (second, "umbrella"))
+    ]
+    assert [each.duplicate for each in pair] == [False, False]
+    assert [each.event.room_id for each in pair if each.event is not None] == ["acme", "umbrella"]
+
+
+async def test_a_redelivery_after_the_room_was_deleted_is_a_new_message(workers: Workers) -> None:
+    """Nothing is kept of a deleted room, and a vendor's id may name a person."""
+    first, second = workers
+    one = await first.process_inbound(said("+1", key="bye"))
+    assert one.event is not None
+    await first.delete_room(one.event.room_id)
+    again = await second.process_inbound(said("+1", key="bye"))
+    assert again.event is not None
+    assert (again.duplicate, again.event.room_id == one.event.room_id) == (False, False)
+
+
 async def test_equal_keys_of_two_channels_are_two_messages(workers: Workers) -> None:
     """Vendors count their messages each for itself, also in one room."""
     first, second = workers

@@ -96,6 +96,18 @@ def test_a_client_id_counts_once_for_its_participant():
     assert read({"type": "message", "text": "x"}).idempotency_key is None
 
 
+def test_a_client_id_counts_once_for_its_room():
+    """A channel's keys count in all of its rooms, and a client may number its messages room by room."""
+
+    def key(room_id):
+        frame = json.dumps({"type": "message", "text": "x", "client_id": "m1"})
+        names = {"channel_id": "ws", "connection_id": "c", "participant_id": "ann"}
+        return parse(frame, room_id=room_id, **names).idempotency_key
+
+    assert len({key(None), key("a"), key("b"), key("r" * 850)}) == 4
+    assert key("a") == key("a")
+
+
 def test_the_other_frames_are_understood():
     """Each becomes an event of its type."""
     edit = read({"type": "edit", "event_id": "e", "text": "new"})

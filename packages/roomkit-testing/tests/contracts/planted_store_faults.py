@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from planting import planted
 
-from roomkit.abc.errors import InvalidInputError, RoomKitError, StaleValueError
+from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitError, StaleValueError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.alarm import Alarm
@@ -199,6 +199,43 @@ class ForeseesIndexes(InMemoryStore):
         result = await super().commit(commit)
         events = [each.replace(index=index + place) for place, each in enumerate(result.events)]
         return replace(result, events=events)
+
+
+@found_by(
+    "test_a_key_that_spans_rooms_is_used_once_an_organization",
+    "test_of_concurrent_duplicates_in_several_rooms_one_is_stored",
+)
+class KeepsEveryKeyInItsRoom(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        entries = [replace(each, key_spans_rooms=False) for each in commit.entries]
+        return await super().commit(replace(commit, entries=entries))
+
+
+@found_by("test_a_key_that_spans_rooms_is_no_other_organizations")
+class SharesKeysBetweenOrganizations(InMemoryStore):
+    def _check_wide_key(self, record: Any, key: str) -> None:
+        for (_, taken), event_id in self._wide_keys.items():
+            if taken == key:
+                raise DuplicateEventError("taken", self._events[event_id])
+
+
+@found_by(
+    "test_a_key_that_spans_rooms_is_free_without_its_event[delete]",
+    "test_a_key_that_spans_rooms_is_free_without_its_event[prune]",
+)
+class RemembersTheKeysOfWhatIsGone(InMemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._ever: set[str] = set()
+
+    async def commit(self, commit: Commit) -> Committed:
+        for each in commit.entries:
+            key = each.event.idempotency_key
+            if each.key_spans_rooms and key in self._ever and await self.find_keyed_event(key) is None:
+                raise DuplicateEventError("taken", each.event)
+        committed = await super().commit(commit)
+        self._ever |= {e.event.idempotency_key for e in commit.entries if e.event.idempotency_key}
+        return committed
 
 
 @found_by("test_a_read_mark_never_moves_backwards")

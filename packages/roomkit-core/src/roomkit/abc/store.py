@@ -47,10 +47,15 @@ RECENT_SCAN = 10
 
 @dataclass(slots=True)
 class Entry:
-    """One event to commit, and the channel ids it is to be delivered to: a ledger row each."""
+    """One event to commit, and the channel ids it is to be delivered to: a ledger row each.
+
+    With `key_spans_rooms` the event's idempotency key is taken in every room of the room's organization
+    (without one: in every room without one) for other such keys, not in its own room alone.
+    """
 
     event: RoomEvent
     targets: Sequence[str] = ()
+    key_spans_rooms: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -252,7 +257,8 @@ class ConversationStore(ABC):
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
         LockLostError when the room has seen a higher fence; DuplicateEventError, with the first
-        event, when the room has an event of that idempotency key or an event of that id exists;
+        event, when the room has an event of that idempotency key or an event of that id exists, or when
+        both that event and the new one have a key that spans rooms (see `Entry`);
         EventNotFoundError when an event to amend or redact is not there.
         """
 
@@ -284,7 +290,11 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def delete_room(self, room_id: str) -> bool:
-        """Remove a room and all that belongs to it; False when there is none."""
+        """Remove a room and all that belongs to it; False when there is none.
+
+        The idempotency keys of its events are removed with them, those that span rooms too, because a
+        vendor's id may name a person.
+        """
 
     @abstractmethod
     async def find_rooms(

@@ -333,7 +333,7 @@ class Inbound:
             participant=person,
             before=before,
             record=None if settled_in else record,
-            record_key=key,
+            channel_key=key,
         )
         return draft, fresh
 
@@ -455,9 +455,9 @@ class Inbound:
         key: tuple[str, str] | None,
     ) -> InboundResult:
         event = written.event
-        if written.duplicate and key is not None:
-            # The first one may still be on its way: whoever sent it twice gets one answer.
-            cascade = self._in_flight.get(key, cascade)
+        if written.duplicate and key is not None and event is not None:
+            # The first one may still be under way, also in another room: both get one result.
+            cascade = self._in_flight.get((event.room_id, key[1]), cascade)
         if event is not None and message.session is not None and not written.blocked:
             binding = await self._parts.store.get_binding(event.room_id, message.channel_id)
             if binding is not None:

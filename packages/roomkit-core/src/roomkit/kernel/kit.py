@@ -584,7 +584,11 @@ class RoomKit:
         return await self._rooms.archive(room_id)
 
     async def delete_room(self, room_id: str) -> bool:
-        """Remove a room and all that belongs to it; False when there is none."""
+        """Remove a room and all that belongs to it; False when there is none.
+
+        Nothing is kept of its messages, their idempotency keys included, because a vendor's id may name a
+        person: a message that a vendor delivers again afterwards is a new one.
+        """
         await self._enter()
         return await self._rooms.delete(room_id)
 

@@ -71,7 +71,8 @@ class Draft:
     `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
     the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
     to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
-    it was loaded for the draft, with `record_key`: it is good enough where no gate looks at it.
+    it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at it.
+    `channel_key` is the idempotency key by which its channel knows the message in every room.
     With `streamed`, people have read it already, and its source may have lost its right to write since.
     `visible_to` is whom gates may not widen its visibility beyond. `judged` says that gates saw it in
     parts and left side effects, so that those of a second, favourable verdict are not kept. `refused_as`
@@ -104,7 +105,7 @@ class Draft:
     as_shown: bool = False
     activity: bool = True
     record: RoomRecord | None = None
-    record_key: str | None = None
+    channel_key: str | None = None
 
 
 @dataclass(slots=True)
@@ -256,7 +257,7 @@ class Writer:
             hooks = parts.hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
         key = event.idempotency_key
         record = draft.record
-        if record is None or hooks or (key is not None and key != draft.record_key):
+        if record is None or hooks or (key is not None and key != draft.channel_key):
             record = await self._load(event.room_id, key)
         if key is not None and (first := record.keyed(key)) is not None:
             return repeated(first)
@@ -271,7 +272,7 @@ class Writer:
             try:
                 return await self._commit(record, version, draft, verdict, deadline, after, fence)
             except DuplicateEventError as duplicate:
-                return self._duplicated(duplicate, event)
+                return self._duplicated(duplicate, draft)
             except StaleRoomError:
                 record = await self._load(event.room_id, None)
                 version = record.version
@@ -468,7 +469,8 @@ class Writer:
     ) -> Commit:
         at = self._parts.clock.now()
         channel_ids = [target.binding.channel_id for target in targets]
-        entries = [Entry(event, channel_ids)]  # bound: one event and what hooks inject
+        spans_rooms = draft.channel_key is not None and event.idempotency_key == draft.channel_key
+        entries = [Entry(event, channel_ids, spans_rooms)]  # bound: one event and what hooks inject
         if draft.before and block is None:
             entries = [*(Entry(note) for note in draft.before), *entries]
         for injection in injected:
@@ -658,11 +660,13 @@ class Writer:
             )
 
     @staticmethod
-    def _duplicated(duplicate: DuplicateEventError, event: RoomEvent) -> Written:
-        first = duplicate.event
+    def _duplicated(duplicate: DuplicateEventError, draft: Draft) -> Written:
+        first, event = duplicate.event, draft.event
         key = event.idempotency_key
         same_key = key is not None and first.idempotency_key == key
         if first.room_id == event.room_id and (first.id == event.id or same_key):
+            return repeated(first)
+        if same_key and key == draft.channel_key and first.id != event.id:
             return repeated(first)
         if first.id == event.id:
             raise InvalidInputError(

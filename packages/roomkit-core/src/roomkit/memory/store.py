@@ -68,6 +68,7 @@ class InMemoryStore(ConversationStore):
         self._rooms: dict[str, StoredRoom] = {}  # bound: the rooms themselves, until deleted
         self._events: dict[str, RoomEvent] = {}  # bound: the events of the rooms, in order of commit
         self._keys: dict[tuple[str, str], int] = {}  # bound: the events
+        self._wide_keys: dict[tuple[str | None, str], str] = {}  # bound: the events
         self._tasks: dict[str, Task] = {}  # bound: the tasks of the rooms
         self._created = 0
         self._directory = Directory()
@@ -170,6 +171,8 @@ class InMemoryStore(ConversationStore):
                 raise DuplicateEventError(
                     f"room {commit.room_id!r} has the idempotency key {key!r} already", first
                 )
+            if key is not None and entry.key_spans_rooms:
+                self._check_wide_key(record, key)
             if event.id in self._events:
                 raise DuplicateEventError(f"event {event.id!r} exists already", self._events[event.id])
         if len(commit.entries) > 1:
@@ -186,6 +189,13 @@ class InMemoryStore(ConversationStore):
             for alarm in commit.alarms:
                 self._record(alarm.room_id)
 
+    def _check_wide_key(self, record: StoredRoom, key: str) -> None:
+        first = self._events.get(self._wide_keys.get((record.organization_id, key), ""))
+        if first is not None:
+            raise DuplicateEventError(
+                f"room {first.room_id!r} has the idempotency key {key!r} already", first
+            )
+
     def _append(self, record: StoredRoom, entry: Entry, at: datetime) -> RoomEvent:
         event = entry.event
         index = record.first + len(record.events)
@@ -201,6 +211,8 @@ class InMemoryStore(ConversationStore):
         key = stored.idempotency_key
         if key is not None:
             self._keys[record.room_id, key] = index
+            if entry.key_spans_rooms:
+                self._wide_keys[record.organization_id, key] = stored.id
         if entry.targets:
             if record.ledger is None:
                 record.ledger = {}
@@ -426,6 +438,9 @@ class InMemoryStore(ConversationStore):
         del self._events[event.id]
         if event.idempotency_key is not None:
             del self._keys[record.room_id, event.idempotency_key]
+            wide = record.organization_id, event.idempotency_key
+            if self._wide_keys.get(wide) == event.id:
+                del self._wide_keys[wide]
 
     # -- bindings -----------------------------------------------------------------------------
 

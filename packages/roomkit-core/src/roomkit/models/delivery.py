@@ -50,7 +50,8 @@ class InboundMessage(Record):
     """A message from outside, before it belongs to a room.
 
     `sender_id` is the sender's address on that channel. `external_id` is the vendor's id,
-    `idempotency_key` what makes a redelivery recognisable within the room, `thread_id` the
+    `idempotency_key` what makes a redelivery recognisable: a key names one message of the channel in all
+    rooms of an organization, until that message is pruned or its room deleted. `thread_id` is the
     vendor's thread, `connection_id` the socket it came by, `session` a live call it belongs to.
     `room_id` is the room that an adapter knows it to be for. A room that is not there, is closed, has the
     channel detached or is another organization's is passed over, and the message is routed as without it.

@@ -228,11 +228,19 @@ _FOURTH = (
     "WHERE idempotency_key IS NOT NULL",
 )
 
+# The organization in which the event's key is taken in every room, '' for none; NULL: in its own room.
+_FIFTH = (
+    f"ALTER TABLE roomkit_events ADD COLUMN key_scope {_ID}",
+    "CREATE UNIQUE INDEX roomkit_events_by_wide_key ON roomkit_events (key_scope, idempotency_key) "
+    "WHERE key_scope IS NOT NULL",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),
     Step(2, "the channels of each worker", _SECOND),
     Step(3, "receipts of the parts of a message", _THIRD),
     Step(4, "values, and events by their keys over all rooms", _FOURTH),
+    Step(5, "keys that span the rooms of an organization", _FIFTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -202,7 +202,7 @@ class PostgresStore(ConversationStore):
             if answer["error"] == "duplicate":
                 first = await reading.find_event(self._database, event_id=answer["id"])
                 if first is not None:
-                    raise _duplicate(room_id, first, by_key=answer["key"])
+                    raise _duplicate(first, by_key=answer["key"])
             elif answer["error"] != "moved":
                 raise prepared.refused(answer)
         raise StoreLockedError(f"others change room {room_id!r} all the time; nothing was stored: try again")
@@ -771,9 +771,9 @@ class PostgresStore(ConversationStore):
         return await reading.alarms_of_room(self._database, room_id)
 
 
-def _duplicate(room_id: str, first: RoomEvent, *, by_key: bool) -> DuplicateEventError:
+def _duplicate(first: RoomEvent, *, by_key: bool) -> DuplicateEventError:
     if by_key and first.idempotency_key is not None:
-        message = f"room {room_id!r} has the idempotency key {first.idempotency_key!r} already"
+        message = f"room {first.room_id!r} has the idempotency key {first.idempotency_key!r} already"
     else:
         message = f"event {first.id!r} exists already"
     return DuplicateEventError(message, first)

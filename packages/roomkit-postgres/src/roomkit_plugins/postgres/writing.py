@@ -117,6 +117,9 @@ class PreparedCommit:
 
     def _encode(self, given: Commit) -> dict[str, Any]:
         events = [{**dump_event(event), "i": place} for place, event in enumerate(self.events)]
+        for row, entry in zip(events, given.entries, strict=True):
+            if entry.key_spans_rooms and entry.event.idempotency_key is not None:
+                row["key_spans_rooms"] = True
         targets = [
             (place, channel_id)
             for place, entry in enumerate(given.entries)

@@ -251,12 +251,20 @@ _FIFTH = (
     "CREATE INDEX events_by_any_key ON events (idempotency_key) WHERE idempotency_key IS NOT NULL",
 )
 
+_SIXTH = (
+    # The organization in which the event's key is taken in every room, "" for none; NULL: in its own room.
+    "ALTER TABLE events ADD COLUMN key_scope TEXT",
+    """CREATE UNIQUE INDEX events_by_wide_key ON events (key_scope, idempotency_key)
+        WHERE key_scope IS NOT NULL""",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
     Step(3, "the channels of each worker", _THIRD),
     Step(4, "receipts of the parts of a message", _FOURTH),
     Step(5, "values, and events by their keys over all rooms", _FIFTH),
+    Step(6, "keys that span the rooms of an organization", _SIXTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

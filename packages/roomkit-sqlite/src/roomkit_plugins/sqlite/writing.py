@@ -24,7 +24,7 @@ from roomkit.abc.errors import (
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.store import NOTHING_COMPLETED, Amend, Commit, Committed
+from roomkit.abc.store import NOTHING_COMPLETED, Amend, Commit, Committed, Entry
 from roomkit.memory.records import Change, Counters
 from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.channel import ChannelBinding
@@ -81,8 +81,9 @@ WHERE id = ? AND version = coalesce(?, version) AND coalesce(fence <= ?, true)
 RETURNING {COUNTERS}
 """
 _INSERT_EVENT = """
-INSERT INTO events (room, idx, id, idempotency_key, type, status, visibility, channel_id, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO events (room, idx, id, idempotency_key, type, status, visibility, channel_id, data, key_scope)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
+    CASE WHEN ? THEN (SELECT coalesce(organization_id, '') FROM rooms WHERE seq = ?) END)
 """
 _INSERT_DELIVERY = """
 INSERT INTO deliveries (room, event, channel_id, state, created_at, holder, handed)
@@ -136,7 +137,7 @@ class PreparedCommit:
         self.amend: Amend | None = given.amend
         self.redact = tuple(given.redact)
         self.activity = self.due if given.activity else None
-        self.entries = [self._entry(each.event, each.targets) for each in given.entries]
+        self.entries = [self._entry(each) for each in given.entries]
         self.bindings = [(each, dump(each)) for each in given.bindings]
         self.participants = [(each, dump(each)) for each in given.participants]
         self.remove_participants = tuple(given.remove_participants)
@@ -167,7 +168,8 @@ class PreparedCommit:
         """Whether there is anything that a worker may hold."""
         return bool(self.alarms) or any(entry.targets for entry in self.entries)
 
-    def _entry(self, event: RoomEvent, targets: Sequence[str]) -> _Entry:
+    def _entry(self, given: Entry) -> _Entry:
+        event = given.event
         status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
         event = event.replace(created_at=self.at, status=status)
         row = (
@@ -178,8 +180,9 @@ class PreparedCommit:
             event.visibility,
             event.source.channel_id,
             dump(event),
+            given.key_spans_rooms and event.idempotency_key is not None,
         )
-        return _Entry(event, row, searchable(event), tuple(dict.fromkeys(targets)))
+        return _Entry(event, row, searchable(event), tuple(dict.fromkeys(given.targets)))
 
 
 @dataclass(slots=True, frozen=True)
@@ -305,7 +308,7 @@ def _append(
     places: dict[str, Place] = {}  # bound: the channels of the commit
     for index, entry in enumerate(prepared.entries, first):
         try:
-            seq = connection.execute(_INSERT_EVENT, (room, index, *entry.row)).lastrowid
+            seq = connection.execute(_INSERT_EVENT, (room, index, *entry.row, room)).lastrowid
         except sqlite3.IntegrityError as error:
             raise _duplicate(connection, room, first, prepared) from error
         if entry.text:
@@ -327,13 +330,17 @@ def _append(
 def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit) -> StoreError:
     """Find which event is there already, among those of earlier commits."""
     earlier = f"SELECT {EVENT}, r.id FROM events e JOIN rooms r ON r.seq = e.room"
+    scope = "(SELECT coalesce(organization_id, '') FROM rooms WHERE seq = ?)"
     for entry in prepared.entries:
         key, event_id = entry.event.idempotency_key, entry.event.id
         if key is not None:
             query = f"{earlier} WHERE e.room = ? AND e.idempotency_key = ? AND e.idx < ?"
             row = one(connection, query, (room, key, first))
+            if row is None and entry.row[-1]:
+                query = f"{earlier} WHERE e.key_scope = {scope} AND e.idempotency_key = ? AND e.room <> ?"
+                row = one(connection, query, (room, key, room))
             if row is not None:
-                message = f"room {prepared.room_id!r} has the idempotency key {key!r} already"
+                message = f"room {row[4]!r} has the idempotency key {key!r} already"
                 return DuplicateEventError(message, event_of(row[4], row[:4]))
         query = f"{earlier} WHERE e.id = ? AND (e.room <> ? OR e.idx < ?)"
         row = one(connection, query, (event_id, room, first))

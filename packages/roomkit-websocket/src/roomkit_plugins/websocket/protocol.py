@@ -45,6 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -106,12 +107,18 @@ class More:
 
 
 def parse(
-    data: str | bytes, *, channel_id: str, connection_id: str, participant_id: str | None
+    data: str | bytes,
+    *,
+    channel_id: str,
+    connection_id: str,
+    participant_id: str | None,
+    room_id: str | None = None,
 ) -> InboundMessage | More:
     """Return the message of a client's frame, or its wish for more of what it missed.
 
     Who sent it is what the caller knows of the connection; nothing in the frame can change that.
-    The idempotency key is the `client_id` within the participant's, else the connection's, own.
+    The idempotency key is the `client_id` within the participant's, else the connection's, own, and within
+    the connection's room if `room_id` names it: a channel's keys count in all of its rooms.
     Raises FrameError, for whatever else comes.
     """
     frame = _object(data)
@@ -133,7 +140,7 @@ def parse(
             sender_id=sender,
             connection_id=connection_id,
             external_id=client_id,
-            idempotency_key=None if client_id is None else f"{len(sender)}:{sender}:{client_id}",
+            idempotency_key=None if client_id is None else _key(client_id, sender, room_id),
             **builder(frame),
         )
     except FrameError as error:
@@ -146,6 +153,12 @@ def parse(
             next_step="correct that field and send the frame again",
             client_id=client_id,
         ) from error
+
+
+def _key(client_id: str, sender: str, room_id: str | None) -> str:
+    key = f"{len(sender)}:{sender}:{client_id}"
+    # A digest: the ids of a room, a sender and a frame may be too long for one key.
+    return key if room_id is None else f"{sha256(room_id.encode()).hexdigest()[:32]}:{key}"
 
 
 def _object(data: str | bytes) -> Mapping[str, Any]:

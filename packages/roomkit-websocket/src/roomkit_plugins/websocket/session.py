@@ -310,6 +310,7 @@ class Session:
                 channel_id=self._binding.channel_id,
                 connection_id=self._connection_id,
                 participant_id=self._participant_id,
+                room_id=self._binding.room_id,
             )
         except FrameError as error:
             await self._write(

@@ -50,7 +50,7 @@ BEGIN
         absent text[], kept json
     );
     IF c.room IS NOT NULL THEN
-        SELECT h.room, h.version, h.fence, h.next_index INTO head
+        SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
         FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
         WHERE r.id = c.room FOR NO KEY UPDATE OF h;
         IF NOT FOUND THEN
@@ -80,20 +80,24 @@ BEGIN
         END IF;
     END IF;
     IF c.events IS NOT NULL THEN
-        INSERT INTO roomkit_events (room, idx, source_channel_id, is_history, {EVENTS.names})
-        SELECT head.room, head.next_index + g.i, g.source_channel_id, g.is_history, {EVENTS.values("g")}
-        FROM json_to_recordset(c.events)
-            AS g (i int, source_channel_id text, is_history boolean, {EVENTS.given})
+        INSERT INTO roomkit_events (room, idx, source_channel_id, is_history, key_scope, {EVENTS.names})
+        SELECT head.room, head.next_index + g.i, g.source_channel_id, g.is_history,
+            CASE WHEN g.key_spans_rooms THEN head.scope END, {EVENTS.values("g")}
+        FROM json_to_recordset(c.events) AS g
+            (i int, source_channel_id text, is_history boolean, key_spans_rooms boolean, {EVENTS.given})
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS count = ROW_COUNT;
         IF count <> json_array_length(c.events) THEN
             DELETE FROM roomkit_events e WHERE e.room = head.room AND e.idx >= head.next_index;
             RETURN coalesce((
-                SELECT json_build_object('error', 'duplicate', 'id', e.id, 'key', e.room = head.room
-                    AND e.idempotency_key IS NOT DISTINCT FROM g.idempotency_key)
-                FROM json_to_recordset(c.events) AS g (i int, id text, idempotency_key text)
+                SELECT json_build_object('error', 'duplicate', 'id', e.id, 'key',
+                    e.id <> g.id OR (e.room = head.room AND e.idempotency_key = g.idempotency_key))
+                FROM json_to_recordset(c.events)
+                    AS g (i int, id text, idempotency_key text, key_spans_rooms boolean)
                 JOIN roomkit_events e ON e.id = g.id
                     OR (e.room = head.room AND e.idempotency_key = g.idempotency_key)
+                    OR (g.key_spans_rooms AND e.key_scope = head.scope
+                        AND e.idempotency_key = g.idempotency_key)
                 ORDER BY g.i, e.id = g.id LIMIT 1
             ), '{{"error": "twice"}}');
         END IF;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -107,6 +108,56 @@ class CommitContract(StoreSuite):
             await commit(store, room.id, event(room.id, idempotency_key="key"))
             await commit(store, room.id, event(room.id), event(room.id))
             assert await store.get_event_count(room.id) == 3
+
+    async def test_a_key_that_spans_rooms_is_used_once_an_organization(
+        self, store: ConversationStore
+    ) -> None:
+        """Whoever uses it again is given the first event as it is now, and nothing is stored."""
+        for organization_id in (new_id(), None):
+            first, second = [
+                await store.create_room(Room(id=new_id(), organization_id=organization_id)) for _ in range(2)
+            ]
+            key = new_id()
+            (stored,) = await _spanning(store, first.id, key)
+            with pytest.raises(DuplicateEventError) as caught:
+                await _spanning(store, second.id, key)
+            assert caught.value.event == stored
+            assert await store.list_events(second.id) == []
+            assert await store.get_room(second.id) == second
+            amended = Amend(stored.id, TextContent(body="edited"), "ann")
+            await store.commit(Commit(room_id=first.id, entries=(), at=NOW, amend=amended))
+            with pytest.raises(DuplicateEventError) as caught:
+                await _spanning(store, second.id, key)
+            assert caught.value.event.content == TextContent(body="edited")
+
+    async def test_a_key_that_spans_rooms_is_no_other_organizations(self, store: ConversationStore) -> None:
+        """Nor is it taken by one that counts in its own room, in either order."""
+        key = new_id()
+        for organization_id in (new_id(), new_id(), None):
+            room = await store.create_room(Room(id=new_id(), organization_id=organization_id))
+            await _spanning(store, room.id, key)
+        other = await store.create_room(Room(id=new_id()))
+        await commit(store, other.id, event(other.id, idempotency_key=key))
+        key = new_id()
+        await commit(store, other.id, event(other.id, idempotency_key=key))
+        await _spanning(store, (await store.create_room(Room(id=new_id()))).id, key)
+        with pytest.raises(DuplicateEventError):
+            await _spanning(store, other.id, key)
+
+    @pytest.mark.parametrize("end", ["delete", "prune"])
+    async def test_a_key_that_spans_rooms_is_free_without_its_event(
+        self, store: ConversationStore, end: str
+    ) -> None:
+        """A vendor's id may name a person: nothing is kept of it."""
+        first, second = [await store.create_room(Room(id=new_id())) for _ in range(2)]
+        key = new_id()
+        await _spanning(store, first.id, key)
+        if end == "delete":
+            await store.delete_room(first.id)
+        else:
+            await store.prune_events(first.id, NOW + timedelta(days=1))
+        (stored,) = await _spanning(store, second.id, key)
+        assert await store.find_keyed_event(key) == stored
 
     async def test_an_event_id_is_used_once(self, store: ConversationStore, room: Room) -> None:
         """In whatever room; the error carries the event that has it."""
@@ -471,3 +522,9 @@ class CommitContract(StoreSuite):
                 Observation(id=new_id(), room_id=room_id, channel_id="bound", content="observation")
             ],
         )
+
+
+async def _spanning(store: ConversationStore, room_id: str, key: str) -> Sequence[RoomEvent]:
+    """Commit an event whose key spans rooms."""
+    entries = [Entry(event(room_id, idempotency_key=key), key_spans_rooms=True)]
+    return (await store.commit(Commit(room_id=room_id, entries=entries, at=NOW))).events

@@ -11,7 +11,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from roomkit.abc.errors import DuplicateEventError, RoomAlreadyExistsError, RoomKitError, StaleRoomError
-from roomkit.abc.store import Amend, ConversationStore
+from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
 from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent
@@ -77,6 +77,28 @@ class ConcurrencyContract(StoreSuite):
         results = await asyncio.gather(*map(write, range(10)))
         assert [each.id for each in results] == [results[0].id] * 10
         assert await store.list_events(room.id) == [results[0]]
+
+    async def test_of_concurrent_duplicates_in_several_rooms_one_is_stored(
+        self, store: ConversationStore
+    ) -> None:
+        """Where their keys span rooms; several keys at once, in opposite orders, block nobody for long."""
+        rooms = [await store.create_room(Room(id=new_id())) for _ in range(6)]
+        keys = [new_id() for _ in range(4)]
+
+        async def write(number: int, key: str) -> RoomEvent:
+            room_id = rooms[number].id
+            entry = Entry(event(room_id, idempotency_key=key), key_spans_rooms=True)
+            try:
+                return (await store.commit(Commit(room_id=room_id, entries=[entry], at=NOW))).events[0]
+            except DuplicateEventError as error:
+                return error.event
+
+        asked = [(n, key) for n in range(6) for key in (keys if n % 2 else reversed(keys))]
+        results = await asyncio.gather(*(write(*each) for each in asked))
+        assert {
+            key: {e.id for (_, k), e in zip(asked, results, strict=True) if k == key} for key in keys
+        } == {key: {stored.id} for key in keys if (stored := await store.find_keyed_event(key)) is not None}
+        assert sum([await store.get_event_count(each.id) for each in rooms]) == len(keys)
 
     async def test_of_concurrent_plans_one_is_carried_out(self, store: ConversationStore, room: Room) -> None:
         """When each changes the room it was planned on, the others are stale."""
