@@ -450,7 +450,9 @@ DECLARE
     ids record;
 
 BEGIN
-    SELECT d.provider_message_id AS first, d.parts INTO ids FROM roomkit_deliveries d
+    SELECT d.provider_message_id AS first,
+        CASE WHEN json_typeof(d.parts) = 'array' THEN d.parts END AS parts INTO ids
+    FROM roomkit_deliveries d
     WHERE d.seq = row_of FOR UPDATE;
     IF NOT EXISTS (SELECT FROM json_array_elements_text(ids.parts) AS part WHERE part <> ids.first) THEN
         UPDATE roomkit_deliveries d SET receipt = what
