@@ -136,9 +136,7 @@ await main()
 
 def test_the_whole_quickstart_says_what_to_install(page: Page) -> None:
     """Its agents and pipelines come with a package that is not built."""
-    with pytest.raises(
-        ImportError, match=r"roomkit\.Agent comes with roomkit-agents.*pip install roomkit-agents"
-    ):
+    with pytest.raises(ImportError, match=r"roomkit\.Agent comes with roomkit-agents"):
         page.run("""\
 import asyncio
 from roomkit import (
@@ -226,7 +224,7 @@ def test_memory(page: Page) -> None:
         "# Recent N messages\nmemory = SlidingWindowMemory(max_events=50)"
     )
     assert page["memory"].name == "SlidingWindowMemory"
-    with pytest.raises(ImportError, match="pip install roomkit-agents"):
+    with pytest.raises(ImportError, match="comes with roomkit-agents, which is not installed"):
         page.run("from roomkit import SlidingWindowMemory, HandoffMemoryProvider")
 
 
@@ -304,7 +302,7 @@ result = await say()
 
 def test_sources(kit_page: Page) -> None:
     """The socket source says what to install; attaching any source is as promised."""
-    with pytest.raises(ImportError, match="pip install roomkit-sources"):
+    with pytest.raises(ImportError, match="comes with roomkit-sources, which is not installed"):
         kit_page.run("from roomkit.sources import WebSocketSource")
     from roomkit_plugins.testing import ScriptedSource
 
@@ -400,7 +398,7 @@ await kit.attach_channel("room-1", "ws-user")
 await say()
 """)
     assert "span framework.inbound framework.inbound ok" in caplog.text
-    with pytest.raises(ImportError, match="pip install roomkit-opentelemetry"):
+    with pytest.raises(ImportError, match="comes with roomkit-opentelemetry, which is not installed"):
         kit_page.run("# Or use OpenTelemetry for production\nfrom roomkit import OpenTelemetryProvider")
 
 
@@ -433,5 +431,5 @@ LATER: dict[str, str] = {
 @pytest.mark.parametrize("line", LATER)
 def test_what_is_not_built_says_what_to_install(page: Page, line: str) -> None:
     """Which package will bring it. What is built by now leaves this list."""
-    with pytest.raises(ImportError, match=f"pip install {LATER[line]}$"):
+    with pytest.raises(ImportError, match=f"comes with {LATER[line]}, which is not installed"):
         page.run(line)

@@ -12,7 +12,6 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,18 +30,14 @@ def generate(tree: Tree) -> dict[Path, str]:
     planned = dict(planned_names(tree))
     homes = dict(sorted((planned | built).items()))
     core = tree.root / "packages/roomkit-core/src/roomkit"
-    files = {core / "_exports.py": _table(homes, built, dict(components(tree)))}
+    files = {core / "_exports.py": _table(homes, built, dict(components(tree)), distributions(tree))}
     documented = tree.catalogue["homes"]
     for module, home in documented.items():
-        is_package = module in ("roomkit.models", "roomkit.abc", "roomkit.memory") or any(
-            other.startswith(f"{module}.") for other in documented
-        )
-        path = core.joinpath(*module.split(".")[1:])
-        path = path / "__init__.py" if is_package else path.with_suffix(".py")
+        path = core.joinpath(*module.split(".")[1:], "__init__.py")  # only packages explain what is missing
         if "mirrors" in home:
             files[path] = _mirror(home["about"], home["mirrors"], tree)
         else:
-            files[path] = _second_home(home["about"], sorted(_chosen(home, homes)), built)
+            files[path] = _second_home(home["about"], sorted(_offered(home, homes)), built)
     return _tidy(files)
 
 
@@ -78,6 +73,15 @@ def components(tree: Tree) -> Iterator[tuple[str, str]]:
             yield from ((f"{kind}:{alias}", plugin.name) for alias in declared.aliases)
 
 
+def distributions(tree: Tree) -> dict[str, str]:
+    """Say of each of our distributions whether it is planned, built, or published on an index."""
+    names = {*tree.catalogue["names"], *dict(components(tree)).values()}
+    published = tree.catalogue.get("published", {}).get("distributions", [])
+    states = dict.fromkeys(sorted(names), "planned")
+    states |= dict.fromkeys((one.name for one in tree.distributions), "built")
+    return dict(sorted((states | dict.fromkeys(published, "published")).items()))
+
+
 def _names_of(distribution: Distribution, promised: Collection[str]) -> Iterator[tuple[str, str]]:
     for module in distribution.modules:
         if module.generated:
@@ -105,14 +109,19 @@ def _literal_all(module: Module) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
-def _chosen(home: Mapping[str, list[str]], homes: Mapping[str, str]) -> Iterator[str]:
+def _offered(home: Mapping[str, list[str]], homes: Mapping[str, str]) -> Iterator[str]:
+    yield from home.get("names", [])
     for name, module in homes.items():
-        in_module = any(f"{module}.".startswith(f"{wanted}.") for wanted in home.get("modules", []))
-        if in_module or any(fnmatchcase(name, pattern) for pattern in home.get("names", [])):
+        if any(f"{module}.".startswith(f"{wanted}.") for wanted in home.get("modules", [])):
             yield name
 
 
-def _table(homes: Mapping[str, str], built: Mapping[str, str], components: Mapping[str, str]) -> str:
+def _table(
+    homes: Mapping[str, str],
+    built: Mapping[str, str],
+    components: Mapping[str, str],
+    distributions: Mapping[str, str],
+) -> str:
     lines = [
         HEADER,
         '"""Every public name and component: where it lives, and so which distribution brings it."""',
@@ -130,6 +139,11 @@ def _table(homes: Mapping[str, str], built: Mapping[str, str], components: Mappi
         *(f'    "{name}": "{distribution}",' for name, distribution in sorted(components.items())),
         "}",
         '"""Component, as kind:name: the distribution that brings it."""',
+        "",
+        "DISTRIBUTIONS = {",
+        *(f'    "{name}": "{state}",' for name, state in distributions.items()),
+        "}",
+        '"""Each of our distributions: planned, built, or published on a package index."""',
     ]
     return "\n".join(lines) + "\n"
 
@@ -137,9 +151,11 @@ def _table(homes: Mapping[str, str], built: Mapping[str, str], components: Mappi
 def _second_home(about: str, names: list[str], built: Mapping[str, str]) -> str:
     there = {name: built[name] for name in names if name in built}
     imports = [f"    {line}" for line in _checker_imports(there)] or ["    pass"]
+    heading = [HEADER, f'"""{about}"""']
+    if not names:
+        return "\n".join(heading) + "\n"
     lines = [
-        HEADER,
-        f'"""{about}"""',
+        *heading,
         "",
         "from typing import TYPE_CHECKING",
         "",

@@ -36,9 +36,9 @@ includes = ["roomkit-core", "roomkit-http"]
 sms = ["roomkit-sms"]
 twilio = ["roomkit-twilio"]
 [allowed]
-[homes."roomkit.channels"]
-about = "The channels."
-names = ["*Channel"]
+[homes."roomkit.sources"]
+about = "Sources."
+names = ["SMSChannel"]
 """,
     "packages/roomkit/pyproject.toml": """
 [project]
@@ -259,6 +259,29 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         "voice.py:1 is generated from nothing",
     ),
     (
+        public.a_name_has_one_home,
+        {"tests/tree/catalogue.toml": CLEAN["tests/tree/catalogue.toml"].replace("t.sources", "t.skills")},
+        "roomkit.skills re-exports; import its names from roomkit",
+    ),
+    (
+        public.a_name_has_one_home,
+        {
+            "tests/tree/catalogue.toml": CLEAN["tests/tree/catalogue.toml"].replace(
+                'names = ["SMSChannel"]', 'names = ["SMS*"]'
+            )
+        },
+        "roomkit.sources offers SMS*, which is no public name",
+    ),
+    (
+        public.a_name_has_one_home,
+        {
+            "packages/roomkit-core/src/roomkit/kernel/rooms.py": (
+                "from roomkit.models.room import House\n__all__ = ['House']\n"
+            )
+        },
+        "rooms.py:1 only re-exports",
+    ),
+    (
         public.promised_names_are_there,
         {f"{CODE}/__init__.py": ""},
         "roomkit-sms lacks SMSChannel",
@@ -351,6 +374,7 @@ def tree() -> Tree:
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
     for path, text in generate(plant(tmp_path, CLEAN)).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return tmp_path
 

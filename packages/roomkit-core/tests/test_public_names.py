@@ -1,5 +1,7 @@
 """`from roomkit import X`: lazily, with what to do when X is not there."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,9 @@ import pytest
 
 import roomkit
 from roomkit._exports import COMPONENTS, HOMES
-from roomkit._names import distribution_of, lazy_names, nearest
+from roomkit._names import distribution_of, how_to_get, lazy_names, nearest
+
+NOT_BUILT = "roomkit-pyroscope, which is not installed: it is not built yet"
 
 
 def run(code: str) -> str:
@@ -48,11 +52,35 @@ def test_a_star_import_works_with_what_is_installed() -> None:
 
 
 def test_a_missing_distribution_is_named() -> None:
-    """The error is the command to type."""
-    missing = next(name for name, home in HOMES.items() if home == "roomkit_plugins.pyroscope")
+    """Importing a name of it says which one, and what to do."""
+    with pytest.raises(ImportError, match=f"^roomkit.PyroscopeProfiler comes with {NOT_BUILT}"):
+        exec("from roomkit import PyroscopeProfiler")
 
-    with pytest.raises(ImportError, match=f"roomkit.{missing} comes with roomkit-pyroscope.*pip install"):
-        getattr(roomkit, missing)
+
+def test_a_missing_distribution_is_no_attribute() -> None:
+    """So `hasattr` and a default work; the error says what importing says."""
+    assert not hasattr(roomkit, "PyroscopeProfiler")
+    assert getattr(roomkit, "PyroscopeProfiler", None) is None
+    with pytest.raises(AttributeError, match=NOT_BUILT):
+        getattr(roomkit, "PyroscopeProfiler")  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        ("planned", "it is not built yet, and a package of that name on an index is not ours"),
+        ("built", "it is not on a package index yet; run `uv build --all-packages -o dist"),
+        ("published", "pip install roomkit-pyroscope"),
+        (None, "pip install roomkit-pyroscope"),  # a third party's
+    ],
+)
+def test_only_what_is_published_is_to_be_installed_by_name(
+    monkeypatch: pytest.MonkeyPatch, state: str | None, advice: str
+) -> None:
+    """Anyone may register a name that is free."""
+    states = {} if state is None else {"roomkit-pyroscope": state}
+    monkeypatch.setattr("roomkit._exports.DISTRIBUTIONS", states)
+    assert how_to_get("roomkit-pyroscope").startswith(advice)
 
 
 def test_a_typo_is_an_attribute_error_with_the_name_that_was_meant() -> None:
@@ -63,27 +91,48 @@ def test_a_typo_is_an_attribute_error_with_the_name_that_was_meant() -> None:
         exec("from roomkit import RoomEvnt")
 
 
-def test_dir_lists_the_public_names() -> None:
-    """Completion in a shell shows them before they are loaded."""
-    assert {"Room", "TwilioSMSProvider", "__version__"} <= set(dir(roomkit))
+def test_dir_lists_what_is_installed() -> None:
+    """Completion in a shell shows what can be had, before it is loaded."""
+    assert {"Room", "RoomKit", "__version__"} <= set(dir(roomkit))
+    assert not {"PyroscopeProfiler", "TYPE_CHECKING", "HOMES"} & set(dir(roomkit))
 
 
-def test_a_second_home_has_the_same_objects() -> None:
-    """Documented sub-packages are other ways to the same names."""
-    from roomkit.abc import ConversationStore
-    from roomkit.models import RoomEvent
-    from roomkit.store.base import ConversationStore as Base
-
-    assert RoomEvent is roomkit.RoomEvent
-    assert ConversationStore is Base is roomkit.ConversationStore
+def test_all_that_dir_lists_is_there() -> None:
+    """Inspection works: `inspect.getmembers`, and what is built on it."""
+    listed = dir(roomkit)
+    members = dict(inspect.getmembers(roomkit))
+    assert members["Room"] is roomkit.Room
+    assert set(listed) <= set(members)
 
 
-def test_a_second_home_says_what_to_install_too() -> None:
+def test_help_shows_the_public_names() -> None:
+    """The page of `help(roomkit)` has them."""
+    page = run("import roomkit; help(roomkit)")
+    assert "one conversation over many channels" in page
+    assert "class RoomKit(" in page
+
+
+def test_the_package_can_stand_for_a_mock() -> None:
+    """Programs that replace `roomkit` in their tests get its names."""
+    assert run(
+        "from unittest import mock; import roomkit\n"
+        "spec = mock.create_autospec(roomkit)\n"
+        "print(hasattr(spec, 'RoomKit'), hasattr(spec, 'PyroscopeProfiler'))"
+    ).split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("home", ["roomkit.abc", "roomkit.models", "roomkit.memory", "roomkit.sources"])
+def test_a_second_home_has_the_same_objects(home: str) -> None:
+    """The other documented modules are other ways to the same names."""
+    module = importlib.import_module(home)
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(roomkit, name)
+
+
+def test_a_second_home_says_what_is_missing_too() -> None:
     """Wherever a name is asked for."""
-    import roomkit.telemetry
-
-    with pytest.raises(ImportError, match="pip install roomkit-pyroscope"):
-        getattr(roomkit.telemetry, "PyroscopeProfiler")  # noqa: B009
+    with pytest.raises(ImportError, match="NATSSource comes with roomkit-nats, which is not installed"):
+        exec("from roomkit.sources import NATSSource")
 
 
 @pytest.fixture
@@ -107,17 +156,23 @@ def test_a_missing_sdk_keeps_its_own_error(plugin_packages: Path) -> None:
     (package / "profiler.py").write_text("import no_such_sdk\n")
 
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_sdk'"):
-        getattr(roomkit, "PyroscopeProfiler")  # noqa: B009
+        exec("from roomkit import PyroscopeProfiler")
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_sdk'"):
+        exec("from roomkit_plugins.pyroscope import PyroscopeProfiler")
+    assert not hasattr(roomkit, "PyroscopeProfiler")
 
 
-def test_an_installed_distribution_that_lacks_the_name_is_too_old(plugin_packages: Path) -> None:
+def test_an_installed_distribution_that_lacks_the_name_is_too_old(
+    plugin_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The remedy is an upgrade."""
     package = plugin_packages / "pyroscope"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
 
+    monkeypatch.setattr("roomkit._exports.DISTRIBUTIONS", {"roomkit-pyroscope": "published"})
     with pytest.raises(ImportError, match="pip install --upgrade roomkit-pyroscope"):
-        getattr(roomkit, "PyroscopeProfiler")  # noqa: B009
+        exec("from roomkit import PyroscopeProfiler")
 
 
 def test_lazy_names_of_a_package_load_once() -> None:

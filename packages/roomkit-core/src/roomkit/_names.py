@@ -1,6 +1,8 @@
 """Lazy public names: what a module offers is known at import, where it lives is imported at first use.
 
 `import roomkit` and every plugin's `__init__` pay for a dict, never for pydantic or an SDK (PEP 562).
+A name that cannot be loaded is no attribute, so that `hasattr`, `inspect` and `help` work; importing it
+raises the `ImportError` that says why, and what to install.
 Standard library only: each floor of the core, and each plugin, may use it.
 """
 
@@ -40,27 +42,32 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Lookup, Listing,
 
 
 def reexport(module: str, names: Iterable[str]) -> tuple[Lookup, Listing]:
-    """Make `module` a documented home of public names: `roomkit` itself, and its second homes.
+    """Make the package `module` a documented home of public names: `roomkit` itself, and its second homes.
 
     Its `__all__` is what is installed and can be imported, so that a star import always works.
     """
     known = frozenset(names)
 
     def load(name: str) -> object:
-        return _installed(known) if name == "__all__" else public_name(name)
+        return _loadable(known) if name == "__all__" else public_name(name)
 
-    return _lazy_module(module, known | {"__all__"}, load)
+    lookup, _ = _lazy_module(module, known | {"__all__"}, load)
+    return lookup, lambda: _listing(module, _installed(known))
 
 
 def mirror(module: str, mirrored: str) -> tuple[Lookup, Listing]:
-    """Make `module` a second home of everything in the module `mirrored`."""
+    """Make the package `module` a second home of everything in the module `mirrored`."""
+
+    def load(name: str) -> object:
+        return getattr(_home(mirrored, asked_for=module), name)
 
     def lookup(name: str) -> object:
         if name.startswith("__") and name != "__all__":
             raise unknown_attribute(module, name, ())
-        return getattr(_home(mirrored, asked_for=module), name)
+        return _attribute(module, name, load)
 
-    return lookup, lambda: dir(_home(mirrored, asked_for=module))
+    _explain(module, lambda name: not name.startswith("_"), load)
+    return lookup, lambda: _listing(module, dir(_home(mirrored, asked_for=module)))
 
 
 def public_name(name: str) -> object:
@@ -75,11 +82,13 @@ def public_name(name: str) -> object:
     module = _home(home, asked_for=f"roomkit.{name}")
     try:
         return getattr(module, name)
-    except AttributeError:
+    except AttributeError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise error.__cause__ from None
         distribution = distribution_of(home)
+        advice = how_to_get(distribution, upgrade=True)
         raise ImportError(
-            f"roomkit.{name} is not in the installed {distribution}: pip install --upgrade {distribution}",
-            name=home,
+            f"roomkit.{name} is not in the installed {distribution}: {advice}", name=home
         ) from None
 
 
@@ -93,6 +102,26 @@ def distribution_of(module: str) -> str:
     if package == "roomkit":
         return "roomkit-core"
     return f"roomkit-{rest.partition('.')[0].replace('_', '-')}"
+
+
+def how_to_get(distribution: str, *, upgrade: bool = False) -> str:
+    """Say how to install a distribution, or a newer version of it.
+
+    Anyone may register a name on a package index before we publish it, so `pip install` is advised only
+    for our published distributions and for those of third parties.
+    """
+    from roomkit._exports import DISTRIBUTIONS
+
+    match DISTRIBUTIONS.get(distribution, "published"):
+        case "planned":
+            return "it is not built yet, and a package of that name on an index is not ours"
+        case "built":
+            return (
+                "it is not on a package index yet; run `uv build --all-packages -o dist && "
+                "pip install dist/*.whl` in a checkout of RoomKit"
+            )
+        case _:
+            return f"pip install {'--upgrade ' if upgrade else ''}{distribution}"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
@@ -120,7 +149,7 @@ def _home(module: str, asked_for: str) -> ModuleType:
             raise
         distribution = distribution_of(module)
         raise ImportError(
-            f"{asked_for} comes with {distribution}, which is not installed: pip install {distribution}",
+            f"{asked_for} comes with {distribution}, which is not installed: {how_to_get(distribution)}",
             name=error.name,
         ) from None
 
@@ -131,16 +160,74 @@ def _lazy_module(module: str, names: Collection[str], load: Lookup) -> tuple[Loo
     def __getattr__(name: str) -> object:
         if name not in names:
             raise unknown_attribute(module, name, names)
-        value = namespace[name] = load(name)
+        value = namespace[name] = _attribute(module, name, load)
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*namespace, *names} - {"__all__"})
+        return _listing(module, names)
 
+    _explain(module, names.__contains__, load)
     return __getattr__, __dir__
 
 
+def _attribute(module: str, name: str, load: Lookup) -> object:
+    """Load an attribute; if it cannot be imported, the module does not have it."""
+    try:
+        return load(name)
+    except ImportError as error:
+        raise AttributeError(str(error), name=name, obj=sys.modules.get(module)) from error
+
+
+class _Explanations:
+    """The last finder of the import system: says why a public name cannot be imported.
+
+    `from roomkit import X` looks for the attribute, then for the module `roomkit.X`, which gets here. Without
+    it Python would say only that the name cannot be imported.
+    """
+
+    def __init__(self) -> None:
+        self._packages: dict[str, tuple[Callable[[str], bool], Lookup]] = {}  # bound: lazy packages
+
+    def add(self, package: str, offers: Callable[[str], bool], load: Lookup) -> None:
+        """Explain the names that `package` offers by loading them, which raises the reason."""
+        self._packages[package] = offers, load
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing; raise ImportError if `fullname` is a public name that cannot be loaded."""
+        package, _, name = fullname.rpartition(".")
+        offers, load = self._packages.get(package, (None, None))
+        if offers is not None and load is not None and offers(name):
+            load(name)
+
+
+_EXPLANATIONS = _Explanations()
+sys.meta_path.append(_EXPLANATIONS)
+_explain = _EXPLANATIONS.add
+
+
+def _listing(module: str, names: Iterable[str]) -> list[str]:
+    """List what `module` has, and `names`, without what only builds it."""
+    present = {name for name in sys.modules[module].__dict__ if name != "TYPE_CHECKING"}
+    return sorted({*present, *names} - {"__all__", "annotations"})
+
+
 def _installed(names: Iterable[str]) -> list[str]:
+    """List the names that installed distributions have. Of a plugin only its lazy `__init__` is imported."""
+    from roomkit._exports import HOMES
+
+    homes = {name: HOMES[name] for name in names}
+    offered = {home: _offered(home) for home in set(homes.values()) if not home.startswith("roomkit.")}
+    return [name for name, home in homes.items() if home not in offered or name in offered[home]]
+
+
+def _offered(plugin: str) -> Collection[str]:
+    try:
+        return dir(import_module(plugin))
+    except Exception:  # noqa: BLE001 - what cannot be imported offers nothing; who asks for it reads why
+        return ()
+
+
+def _loadable(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if _is_there(name))
 
 

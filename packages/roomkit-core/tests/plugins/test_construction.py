@@ -206,7 +206,8 @@ async def test_nothing_is_built_if_anything_is_wrong(manager: PluginManager) -> 
 
     assert raised.value.problems == (
         "store: store 'postgres' comes with roomkit-postgres, which is not installed: "
-        "pip install roomkit-postgres",
+        "it is not on a package index yet; run `uv build --all-packages -o dist && pip install dist/*.whl` "
+        "in a checkout of RoomKit",
         'channels.bad.provider names no sms; write { plugin = "...", ... }',
         "channels.bad.greting is unknown; did you mean 'greeting'?",
         "channels.worse.provider: there is no sms 'acm'. Did you mean 'acme'?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from roomkit._exports import COMPONENTS
-from roomkit._names import nearest
+from roomkit._names import how_to_get, nearest
 from roomkit.plugins.components import ComponentKind, ComponentState, Plugin
 from roomkit.plugins.errors import (
     ComponentNotFoundError,
@@ -38,7 +38,7 @@ def absence(kind: str, name: str, plugins: Iterable[Plugin], known: Iterable[str
             return _refusal(plugin, kind, name)
     if distribution is not None:
         return ComponentNotFoundError(
-            f"{kind} {name!r} comes with {distribution}, which is not installed: pip install {distribution}"
+            f"{kind} {name!r} comes with {distribution}, which is not installed: {how_to_get(distribution)}"
         )
     names = sorted(known)
     if close := nearest(name, names):
@@ -55,7 +55,7 @@ def remedy(plugin: Plugin) -> str:
         case ComponentState.BLOCKED:
             return "unblock it to use it"
         case ComponentState.INCOMPATIBLE:
-            return f"pip install --upgrade {plugin.distribution or plugin.name}"
+            return how_to_get(plugin.distribution or plugin.name, upgrade=True)
         case _:
             return f"`roomkit plugins doctor {plugin.name}` says more"
 

@@ -10,23 +10,18 @@ if TYPE_CHECKING:
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.models.enums import SourceStatus as SourceStatus
-    from roomkit.models.event import EventSource as EventSource
     from roomkit.models.source import SourceHealth as SourceHealth
-    from roomkit_plugins.testing import ScriptedSource as ScriptedSource
 else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
             "BaseSourceProvider",
             "EmitCallback",
-            "EventSource",
             "NATSSource",
             "SSESource",
-            "ScriptedSource",
             "SourceHealth",
             "SourceProvider",
             "SourceStatus",
             "WebSocketSource",
-            "WhatsAppPersonalSourceProvider",
         ],
     )
