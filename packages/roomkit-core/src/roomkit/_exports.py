@@ -301,6 +301,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import RecordingChannel as RecordingChannel
     from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
     from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import SharedStore as SharedStore
     from roomkit_plugins.testing import Violation as Violation
     from roomkit_plugins.testing import VirtualClock as VirtualClock
     from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
@@ -652,6 +653,7 @@ HOMES = {
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.transport",
     "SessionStartedEvent": "roomkit.models.session_event",
+    "SharedStore": "roomkit_plugins.testing",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxSTTProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxTTSProvider": "roomkit_plugins.sherpa",

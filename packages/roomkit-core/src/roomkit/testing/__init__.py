@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import RecordingChannel as RecordingChannel
     from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
     from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import SharedStore as SharedStore
     from roomkit_plugins.testing import Violation as Violation
     from roomkit_plugins.testing import VirtualClock as VirtualClock
     from roomkit_plugins.testing import VirtualTimeLoop as VirtualTimeLoop
@@ -66,6 +67,7 @@ else:
             "RecordingChannel",
             "ScriptedIntelligence",
             "ScriptedSource",
+            "SharedStore",
             "Violation",
             "VirtualClock",
             "VirtualTimeLoop",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from roomkit_plugins.testing.contracts.source import SourceProviderContract as SourceProviderContract
     from roomkit_plugins.testing.contracts.store import ConversationStoreContract as ConversationStoreContract
+    from roomkit_plugins.testing.contracts.store.trees import TreesContract as TreesContract
     from roomkit_plugins.testing.contracts.telemetry import (
         TelemetryProviderContract as TelemetryProviderContract,
     )
@@ -73,6 +74,7 @@ else:
             "TeamsProviderContract": "providers",
             "TelegramProviderContract": "providers",
             "TelemetryProviderContract": "telemetry",
+            "TreesContract": "store.trees",
             "VendorPluginContract": "plugin",
             "WebhookContract": "webhooks",
             "WhatsAppProviderContract": "providers",

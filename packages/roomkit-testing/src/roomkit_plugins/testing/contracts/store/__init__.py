@@ -17,6 +17,7 @@ from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
 from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
 from roomkit_plugins.testing.contracts.store.timeline import TimelineContract
+from roomkit_plugins.testing.contracts.store.trees import TreesContract
 from roomkit_plugins.testing.contracts.store.values import ValuesContract
 from roomkit_plugins.testing.contracts.store.work import WorkContract
 
@@ -41,6 +42,7 @@ class ConversationStoreContract(
     ValuesContract,
     ConcurrencyContract,
     ModelContract,
+    TreesContract,
 ):
     """Everything a store promises; the in-memory store is the reference.
 

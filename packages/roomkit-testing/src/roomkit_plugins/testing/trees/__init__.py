@@ -1,0 +1,28 @@
+"""Random trees of commands against a model: what a kit must be true to, whatever is done to it at once.
+
+`commands` and `growth` say what is done, `player` does it to a kit, `course` plays a tree and settles it,
+`replay` and `verdict` say what must be true at the end. `roomkit.testing.contracts` has the suite.
+"""
+
+from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree
+from roomkit_plugins.testing.trees.course import Attempt, Story, play, settle
+from roomkit_plugins.testing.trees.ghost import Ghost
+from roomkit_plugins.testing.trees.growth import grow
+from roomkit_plugins.testing.trees.player import Player, TreeAgent, watch
+from roomkit_plugins.testing.trees.verdict import judge
+
+__all__ = [
+    "Attempt",
+    "Command",
+    "Ghost",
+    "Outcome",
+    "Player",
+    "Story",
+    "Tree",
+    "TreeAgent",
+    "grow",
+    "judge",
+    "play",
+    "settle",
+    "watch",
+]
