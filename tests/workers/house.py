@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.testing.history import Recipient, Sending, assert_history, ledger_violations
 from tests.workers import program
-from tests.workers.program import CARRIERS, WorkerOptions
+from tests.workers.program import CARRIERS, Fault, WorkerOptions
+from tests.workers.webhooks import post
 
 __all__ = ["KILLS", "LEASE", "SEED", "House", "Version", "has_commit", "is_shallow"]
 
@@ -49,6 +50,11 @@ class Worker:
     writer: asyncio.StreamWriter | None = None
     paused: bool = False
     waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict)  # bound: the rooms
+    webhooks: int = 0
+    """The port on which it takes webhooks."""
+    accepted: asyncio.Condition = field(default_factory=asyncio.Condition)
+    requests: int = 0
+    """How many webhooks have come to it."""
 
     def signal(self, number: int) -> None:
         """Send the process a signal."""
@@ -133,7 +139,8 @@ class House:
         seed: int,
         way: Mapping[str, Any] | None = None,
         clock_spread: float = 0.0,
-        fault: Literal["forgetful", "rekeying"] | None = None,
+        fault: Fault | None = None,
+        by_webhook: bool = False,
     ) -> None:
         self.store = store
         self.way = way or store
@@ -142,6 +149,9 @@ class House:
         self.lease_seconds = lease_seconds
         self.clock_spread = clock_spread
         self.fault = fault
+        self.by_webhook = by_webhook
+        """Whether what people say comes to the workers by a vendor's webhooks, up to three messages each."""
+        self.redelivered = 0
         self.chance = random.Random(seed)
         self.acknowledged: dict[str, list[str]] = defaultdict(list)
         self.sent: dict[tuple[str, str], list[Sending]] = defaultdict(list)
@@ -231,11 +241,14 @@ class House:
                 if "hello" in message:
                     worker = self._coming.pop(message["hello"])
                     worker.writer = writer
+                    worker.webhooks = message.get("webhooks", 0)
                     worker.ready.set_result(None)
                 elif "send" in message:
                     self._send(writer, message)
                 elif "observed" in message:
                     self.observed[message["observed"]] += 1
+                elif "accepted" in message and worker is not None:
+                    await self._accepted(worker)
                 elif worker is not None:
                     self._heard(worker, message)
         except (ConnectionError, json.JSONDecodeError):
@@ -247,6 +260,19 @@ class House:
                 for waiting in worker.waiting.values():
                     if not waiting.done():
                         waiting.set_result(False)
+
+    @staticmethod
+    async def _accepted(worker: Worker) -> None:
+        async with worker.accepted:
+            worker.requests += 1
+            worker.accepted.notify_all()
+
+    @staticmethod
+    async def accepts(worker: Worker, number: int) -> None:
+        """Wait until so many more webhooks have come to a worker: the last is not answered yet."""
+        wanted = worker.requests + number
+        async with asyncio.timeout(_ANSWER_SECONDS), worker.accepted:
+            await worker.accepted.wait_for(lambda: worker.requests >= wanted)
 
     def _send(self, writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
         room_id, channel_id = message["room"], message["channel"]
@@ -291,12 +317,29 @@ class House:
             self._server.close()
 
     async def _talk(self, room_id: str) -> None:
-        for number in count():
-            if self._enough.is_set():
-                return
-            key = f"{room_id}:{number}"
-            await self._wait(partial(self._say, room_id, key), _ANSWER_SECONDS * 3)
-            self.acknowledged[room_id].append(key)
+        numbers = count()
+        while not self._enough.is_set():
+            batch = self.chance.randint(1, 3) if self.by_webhook else 1
+            keys = [f"{room_id}:{next(numbers)}" for _ in range(batch)]
+            say = (
+                partial(self._call, room_id, keys) if self.by_webhook else partial(self._say, room_id, *keys)
+            )
+            await self._wait(say, _ANSWER_SECONDS * 3)
+            self.acknowledged[room_id] += keys
+
+    async def _call(self, room_id: str, keys: list[str]) -> bool:
+        """Send a webhook once; return whether it was answered with 2xx."""
+        able = [worker for worker in self.workers if not worker.paused and not worker.lost.is_set()]
+        if not able:
+            return False
+        worker = self.chance.choice(able)
+        try:
+            async with asyncio.timeout(self.lease_seconds * 4):
+                status = await post(worker.webhooks, f"/{keys[0]}", {"room": room_id, "keys": keys})
+        except (OSError, TimeoutError):
+            status = 0
+        self.redelivered += status != 200
+        return status == 200
 
     async def _say(self, room_id: str, key: str) -> bool:
         """Say something once; return whether it was acknowledged."""
@@ -379,6 +422,8 @@ class House:
                 said = {key.removeprefix("in:person:") for key in keys}
                 lost = set(self.acknowledged[room_id]) - said
                 assert not lost, f"acknowledged and not there: {sorted(lost)}"
+                numbers = [int(key.rpartition(":")[2]) for key in keys if key.startswith("in:person:")]
+                assert numbers == sorted(numbers), f"what was said in {room_id} is out of order: {numbers}"
                 assert room is not None
                 assert room.event_count == len(timeline)
                 assert [event.index for event in timeline] == list(range(len(timeline)))
@@ -406,7 +451,7 @@ class House:
         return (
             f"{acknowledged} messages acknowledged, {events} events, "
             f"{sum(map(len, self.sent.values()))} deliveries, {repeated} of them repeated under their key, "
-            f"{len(self.refused)} refused and said again"
+            f"{len(self.refused) + self.redelivered} refused or unanswered, and said again"
         )
 
     def _judge_answers(self, timeline: list[RoomEvent]) -> None:

@@ -31,8 +31,11 @@ from roomkit.models.enums import ChannelCategory, ChannelType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from tests.workers.webhooks import VendorChannel, Webhooks
 
-__all__ = ["CARRIERS", "WorkerOptions", "build", "main"]
+__all__ = ["CARRIERS", "Fault", "WorkerOptions", "build", "main"]
+
+type Fault = Literal["forgetful", "rekeying", "hasty"]
 
 CARRIERS = ("sms", "email")
 _MOST_PAUSE = 0.004
@@ -49,10 +52,11 @@ class WorkerOptions:
     seed: int
     clock_spread: float = 0.0
     """By how many seconds the worker's clock is wrong at most, in either direction; it jumps all the time."""
-    fault: Literal["forgetful", "rekeying"] | None = None
+    fault: Fault | None = None
     """What the worker does wrong, so that the verdict is tried.
 
-    It acknowledges messages that it does not store, or sends each delivery again under another key.
+    It acknowledges messages that it does not store, or sends each delivery again under another key, or
+    answers a webhook before it has committed what the webhook says.
     """
 
 
@@ -177,7 +181,7 @@ async def _work(options: WorkerOptions) -> None:
         clock=WrongClock(options.clock_spread, chance) if options.clock_spread else None,
         **parts,
     )
-    kit.register_channel(RecordingChannel("person"))
+    kit.register_channel(VendorChannel("person"))
     for name in CARRIERS:
         kit.register_channel(Carrier(name, wire, chance, rekeying=options.fault == "rekeying"))
 
@@ -193,7 +197,9 @@ async def _work(options: WorkerOptions) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show, options.name, kit)
     await kit.start()
-    wire.tell(hello=options.name, pid=os.getpid())
+    entry = Webhooks(kit, wire, hasty=options.fault == "hasty")
+    await entry.open()
+    wire.tell(hello=options.name, pid=os.getpid(), webhooks=entry.port)
     async with asyncio.TaskGroup() as saying:
         async for message in wire.listen():
             if "stop" in message:
@@ -202,6 +208,7 @@ async def _work(options: WorkerOptions) -> None:
                 wire.tell(ack=message["say"])
                 continue
             saying.create_task(_say(kit, wire, message))
+    await entry.close()
     await kit.close()
 
 
