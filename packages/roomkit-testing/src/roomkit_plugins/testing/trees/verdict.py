@@ -11,7 +11,7 @@ from roomkit.abc.store import ConversationStore
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import Delivery
-from roomkit.models.enums import DeliveryState, EventStatus
+from roomkit.models.enums import DeliveryState, EventStatus, ParticipantStatus, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit_plugins.testing.history import Sending, Violation, ledger_violations
@@ -43,6 +43,7 @@ class _Room:
     room: Room
     timeline: Sequence[RoomEvent]
     bindings: Sequence[ChannelBinding]
+    people: Mapping[str, ParticipantStatus]
     rows: Sequence[Delivery]
     sendings: Sequence[Sending]
     commands: Mapping[str, Command]
@@ -112,6 +113,7 @@ async def _read(
         room=room,
         timeline=timeline,
         bindings=await store.list_bindings(room.id),
+        people={each.id: each.status for each in await store.list_participants(room.id)},
         rows=await store.list_deliveries(room.id, limit=_MANY),
         sendings=story.sendings.get(room.id, ()),
         commands=commands,
@@ -272,7 +274,19 @@ def _judge_notes(facts: _Room, before: Attempt | None, index: int) -> None:
     )
     noted = Counter((code, about, value) for at, code, about, value in facts.replay.notes if at < index)
     for note, number in (done - noted).items():
+        if note[0] == _CODES["ban"] and facts.replay.status is RoomStatus.CLOSED:
+            continue  # a closed room's timeline grows no more, but nobody is readmitted
         facts.wrong("unnoted", "", f"{note} was done {number} times more than the timeline has it by {index}")
+
+
+def _judge_bans(facts: _Room) -> None:
+    """Who was banned stays banned."""
+    for attempt in facts.attempts:
+        command, outcome = attempt.command, attempt.outcome
+        if command.kind != "ban" or outcome is None or outcome.reason:
+            continue
+        if facts.people.get(command.person) is not ParticipantStatus.BANNED:
+            facts.wrong("not_kept", "", f"{command.person} was banned by {command.label}")
 
 
 def _judge_ends(facts: _Room) -> None:
@@ -344,6 +358,7 @@ _CHECKS: Sequence[Callable[[_Room], None]] = (
     _judge_refusals,
     _judge_amendments,
     _judge_changes,
+    _judge_bans,
     _judge_ends,
     _judge_plans,
 )
