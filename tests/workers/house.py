@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -149,6 +149,7 @@ class House:
         self.lease_seconds = lease_seconds
         self.clock_spread = clock_spread
         self.fault = fault
+        self.plays_trees = False
         self.by_webhook = by_webhook
         """Whether what people say comes to the workers by a vendor's webhooks, up to three messages each."""
         self.redelivered = 0
@@ -176,6 +177,7 @@ class House:
             store=way or self.way,
             clock_spread=self.clock_spread,
             fault=self.fault,
+            plays_trees=self.plays_trees,
             lease_seconds=self.lease_seconds,
             seed=self.chance.getrandbits(32),
         )
@@ -303,7 +305,7 @@ class House:
         try:
             for _ in range(workers):
                 await self.start()
-            self._talking = [asyncio.create_task(self._talk(room_id)) for room_id in self.rooms]
+            self._talking = [asyncio.create_task(each) for each in self._talks()]
             yield
             self._enough.set()
             async with asyncio.timeout(_ANSWER_SECONDS * 3):
@@ -315,6 +317,10 @@ class House:
                 worker.signal(signal.SIGCONT)
                 await self.kill(worker)
             self._server.close()
+
+    def _talks(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return what goes on at the workers, all at the same time."""
+        return [self._talk(room_id) for room_id in self.rooms]
 
     async def _talk(self, room_id: str) -> None:
         numbers = count()

@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, override
 
@@ -31,6 +31,8 @@ from roomkit.models.enums import ChannelCategory, ChannelType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from roomkit_plugins.testing.trees import Command, Player, TreeAgent
+from roomkit_plugins.testing.trees.commands import CARRIER, TALKERS
 from tests.workers.webhooks import VendorChannel, Webhooks
 
 __all__ = ["CARRIERS", "Fault", "WorkerOptions", "build", "main"]
@@ -52,6 +54,8 @@ class WorkerOptions:
     seed: int
     clock_spread: float = 0.0
     """By how many seconds the worker's clock is wrong at most, in either direction; it jumps all the time."""
+    plays_trees: bool = False
+    """Whether it carries out commands of trees (see `grove.py`), instead of taking messages."""
     fault: Fault | None = None
     """What the worker does wrong, so that the verdict is tried.
 
@@ -181,6 +185,32 @@ async def _work(options: WorkerOptions) -> None:
         clock=WrongClock(options.clock_spread, chance) if options.clock_spread else None,
         **parts,
     )
+    player = None
+    if options.plays_trees:
+        player = _furnish_for_trees(kit, wire, chance)
+    else:
+        _furnish(kit, wire, chance, options)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show, options.name, kit)
+    await kit.start()
+    entry = Webhooks(kit, wire, hasty=options.fault == "hasty")
+    await entry.open()
+    wire.tell(hello=options.name, pid=os.getpid(), webhooks=entry.port)
+    async with asyncio.TaskGroup() as saying:
+        async for message in wire.listen():
+            if "stop" in message:
+                break
+            if player is not None:
+                saying.create_task(_obey(player, message))
+                continue
+            if options.fault == "forgetful" and chance.random() < 0.3:
+                wire.tell(ack=message["say"])
+                continue
+            saying.create_task(_say(kit, wire, message))
+    await entry.close()
+    await kit.close()
+
+
+def _furnish(kit: RoomKit, wire: Wire, chance: random.Random, options: WorkerOptions) -> None:
     kit.register_channel(VendorChannel("person"))
     for name in CARRIERS:
         kit.register_channel(Carrier(name, wire, chance, rekeying=options.fault == "rekeying"))
@@ -195,21 +225,19 @@ async def _work(options: WorkerOptions) -> None:
     async def observed(event: RoomEvent, _context: RoomContext) -> None:
         wire.tell(observed=event.id)
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show, options.name, kit)
-    await kit.start()
-    entry = Webhooks(kit, wire, hasty=options.fault == "hasty")
-    await entry.open()
-    wire.tell(hello=options.name, pid=os.getpid(), webhooks=entry.port)
-    async with asyncio.TaskGroup() as saying:
-        async for message in wire.listen():
-            if "stop" in message:
-                break
-            if options.fault == "forgetful" and chance.random() < 0.3:
-                wire.tell(ack=message["say"])
-                continue
-            saying.create_task(_say(kit, wire, message))
-    await entry.close()
-    await kit.close()
+
+def _furnish_for_trees(kit: RoomKit, wire: Wire, chance: random.Random) -> Player:
+    for name in TALKERS:
+        kit.register_channel(RecordingChannel(name))
+    kit.register_channel(Carrier(CARRIER, wire, chance))
+    agent = TreeAgent()
+    kit.register_channel(agent)
+    agent.player = Player(kit, lambda outcome: wire.tell(did=outcome.label, outcome=asdict(outcome)))
+    return agent.player
+
+
+async def _obey(player: Player, message: Mapping[str, Any]) -> None:
+    await player.perform(Command.of_json(message["do"]))
 
 
 def _show(name: str, kit: RoomKit) -> None:
