@@ -241,7 +241,7 @@ class TestShowing:
 
 class TestGates:
     async def test_each_segment_is_gated_before_it_leaves(self, room):
-        """Nobody sees a word that no gate has seen; the segments are numbered, and the whole comes last."""
+        """With what its readers saw before; the segments are numbered, and the whole comes last."""
         judged = []
 
         @room.kit.hook(BEFORE)
@@ -254,8 +254,8 @@ class TestGates:
         await room.say()
         assert judged == [
             (0, "One. ", []),
-            (1, "Two. ", ["One. "]),
-            (2, "Three", ["One. ", "Two. "]),
+            (1, "One. Two. ", ["One. "]),
+            (2, "One. Two. Three", ["One. ", "Two. "]),
             (None, "One. Two. Three", ["One. ", "Two. "]),
         ]
         assert room.carol.texts()[-1] == "One. Two. Three"
@@ -325,8 +325,8 @@ class TestGates:
         await room.say()
         assert "".join(room.bob.streams[0]) == room.carol.texts()[-1] == "A ******. No ******."
 
-    async def test_what_a_gate_adds_to_a_segment_is_kept(self, room):
-        """Tasks and injected events, whether the segment passes or not."""
+    async def test_what_a_gate_adds_to_a_refused_segment_is_kept(self, room):
+        """Tasks and injected events, beside those of the verdict on what stands."""
 
         @room.kit.hook(BEFORE)
         async def gate(event, context):
@@ -342,8 +342,8 @@ class TestGates:
 
         await room.join(Speaker("bot", "One. ", "Two. "))
         await room.say()
-        assert [one.id for one in await room.kit.list_tasks("r1")] == ["t0", "t1"]
-        assert room.bob.texts() == ["hello", "One. ", "note 0", "note 1"]
+        assert [one.id for one in await room.kit.list_tasks("r1")] == ["t1", "tNone"]
+        assert room.bob.texts() == ["hello", "One. ", "note 1", "note None"]
 
     async def test_without_streaming_recipients_the_whole_is_gated_once(self, stage):
         """A gate sees the answer as it would be stored."""

@@ -41,7 +41,7 @@ __all__ = ["Answers", "answer_key", "close_stream"]
 
 _NO_ENTRY = {"channel_detached": "detached", "channel_not_attached": "detached"}
 """Why an answer has no entry at all, where the writer has another word for it."""
-_PRECEDING = 200
+_OVERLAP = 200
 _LOOK_EVERY = 1.0
 
 
@@ -218,6 +218,9 @@ class _StreamedTurn:
         self._generation = event.generation or Generation()
         self._buffer = ""
         self._said = ""
+        self._held = ""
+        self._is_held = False
+        """Whether a gate changed what was read already: the rest is shown with the whole, corrected."""
         self._segment = 0
         self._shared = parts.lease.worker_id is not None
         self._looked_at = asyncio.get_running_loop().time()
@@ -372,16 +375,23 @@ class _StreamedTurn:
             self._answer.release(text)
 
     async def _judge(self, *, final: bool) -> None:
-        """Put complete segments to the gates, and release what they let through."""
+        """Put complete segments to the gates, and release what they let through.
+
+        Each is judged with the end of what was released before it, as its readers see them: together. If the
+        verdict leaves that end as it is, what follows it is released. Else readers would have to see it
+        corrected, so they get nothing more until the whole is committed.
+        """
         if not self._hooks:
             return
         segments, self._buffer = segments_of(self._buffer, final=final)
         for place, segment in enumerate(segments):
+            if self._is_held:
+                self._held += segment
+                continue
+            overlap = self._answer.text[-_OVERLAP:]
             event = self._event.replace(
-                content=TextContent(body=segment),
-                generation=self._generation.replace(
-                    segment=self._segment, preceding=self._answer.text[-_PRECEDING:]
-                ),
+                content=TextContent(body=overlap + segment),
+                generation=self._generation.replace(segment=self._segment, preceding=overlap),
             )
             self._segment += 1
             with Deadline(self._parts.settings.process_timeout) as deadline:
@@ -389,15 +399,19 @@ class _StreamedTurn:
                     self._hooks, event, RecordContext(self._record), deadline
                 )
             self._check_at_work()
-            self._gate_tasks += verdict.tasks
-            self._gate_observations += verdict.observations
-            self._gate_injected += verdict.injected_events
-            if not verdict.allowed:
+            if not verdict.allowed:  # of what is allowed, the whole's verdict has what its gates leave behind
+                self._gate_tasks += verdict.tasks
+                self._gate_observations += verdict.observations
+                self._gate_injected += verdict.injected_events
                 unsaid = "".join(segments[place:]) + self._buffer
                 raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
             self._narrow(verdict.payload.visibility)
+            judged = text_of(verdict.payload.content)
+            if not judged.startswith(overlap):
+                self._is_held, self._held = True, segment
+                continue
             self._said += segment
-            self._answer.release(text_of(verdict.payload.content))
+            self._answer.release(judged[len(overlap) :])
 
     def _narrow(self, visibility: str) -> None:
         """Show no more of the answer to those whom a gate excludes, nor its entry at the end."""
@@ -435,6 +449,8 @@ class _StreamedTurn:
             # Nobody saw what was not streamed; but an agent may end its failure with words for the room.
             meant = (failure is None and self._lost is None) or self._generation.finish_reason == "error"
             said = self._said if self._recipients or meant else ""
+            if meant:
+                said += self._held
             if said.strip():
                 unsaid = withheld.text if withheld is not None else ""
                 written = await self._commit(said, generation, unsaid)
@@ -481,14 +497,12 @@ class _StreamedTurn:
         If it is refused as a whole, all of it is one blocked entry, and its recipients are told that the
         answer was withdrawn.
         """
-        judged = bool(self._gate_tasks or self._gate_observations or self._gate_injected)
         effects = self.taken_effects()
         draft = Draft(
             event=self._event.replace(content=TextContent(body=text), generation=generation),
             cascade=self._cascade,
             gated=bool(self._hooks) or not self._recipients,
             visible_to=self._event.visibility,
-            judged=judged,
             refused_as=TextContent(body=text + unsaid) if unsaid else None,
             streamed=self._recipients,
             as_shown=generation.finish_reason in VOICE_LOST,

@@ -39,8 +39,9 @@ class HookRegistration:
 
     Filters are ANDed and tested on the event's source; None matches all. Lower `priority` runs
     first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
-    what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, and
-    the whole before it is committed, or only the whole, which then nobody sees before.
+    what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
+    with the end of what was released before, and the whole before it is committed; or only the whole, which
+    then nobody sees before.
     """
 
     trigger: HookTrigger

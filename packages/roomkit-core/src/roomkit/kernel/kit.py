@@ -1361,10 +1361,17 @@ class RoomKit:
         """Register the decorated `async def (payload, context)` for every room.
 
         Gates (see `roomkit.models.hook.GATES`) return a HookResult; a gate that fails blocks unless
-        `on_error="allow"`. Of an answer that is shown while it is generated, a BEFORE_BROADCAST gate sees
-        each segment before it leaves, then the whole before it is committed; with `streams="whole"` only
-        the whole, and nobody sees the answer before. Raises HookRegistrationError for a hook that could
-        never work.
+        `on_error="allow"`. Raises HookRegistrationError for a hook that could never work.
+
+        Of an answer that is shown while it is generated, a BEFORE_BROADCAST gate sees each segment (a
+        sentence or line, at most 600 characters) before it leaves, then the whole before it is committed.
+        The content of a segment begins with the last 200 characters that were released before it, also in
+        `generation.preceding`. So what a gate finds in the content, and is no longer than 201 characters, is
+        never seen, wherever segments end; what is longer may be seen before the whole is refused. If a gate
+        rewrites a segment, what follows the unchanged beginning is released; if it changes the beginning,
+        readers get no more until the whole, as rewritten, is committed. Tasks, observations and injected
+        events are those of the verdict on the whole, and of one that refuses a segment. With
+        `streams="whole"` a gate sees only the whole, and nobody sees the answer before.
         """
 
         def register(fn: F) -> F:

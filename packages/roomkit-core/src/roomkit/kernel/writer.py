@@ -74,9 +74,8 @@ class Draft:
     it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at it.
     `channel_key` is the idempotency key by which its channel knows the message in every room.
     With `streamed`, people have read it already, and its source may have lost its right to write since.
-    `visible_to` is whom gates may not widen its visibility beyond. `judged` says that gates saw it in
-    parts and left side effects, so that those of a second, favourable verdict are not kept. `refused_as`
-    is its content if it is stored as refused. `as_shown` keeps the visibility that it was streamed with,
+    `visible_to` is whom gates may not widen its visibility beyond. `refused_as` is its content if it is
+    stored as refused. `as_shown` keeps the visibility that it was streamed with,
     whatever its source's binding says now. An event that is no `activity` leaves the room's timers alone.
     """
 
@@ -100,7 +99,6 @@ class Draft:
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
     visible_to: str = "all"
-    judged: bool = False
     refused_as: EventContent | None = None
     as_shown: bool = False
     activity: bool = True
@@ -266,8 +264,6 @@ class Writer:
         if reason is not None:
             return Written(blocked=True, reason=reason)
         verdict = await self._gate(record, draft, hooks, deadline, after, fence) if hooks else None
-        if verdict is not None and verdict.allowed and draft.judged:
-            verdict.tasks, verdict.observations, verdict.injected_events = [], [], []
         for _ in range(_MAX_REPLANS):
             try:
                 return await self._commit(record, version, draft, verdict, deadline, after, fence)

@@ -81,9 +81,9 @@ class Generation(Record):
     `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`;
     or, when the agent lost its voice or its room while it answered, `muted`, `detached`, `taken_over`,
     `unregistered`, `room_closed` or `room_archived`.
-    While an answer streams, gates see its segments, numbered from 0 in `segment`, with the last 200
-    characters that were released before in `preceding`; both are None when the whole answer is judged
-    and in the committed event.
+    While an answer streams, gates see its segments, numbered from 0 in `segment`. The content of each begins
+    with `preceding`: the last 200 characters, at most, that were released before. Both are None when the
+    whole answer is judged and in the committed event.
     """
 
     provider: Label | None = None
