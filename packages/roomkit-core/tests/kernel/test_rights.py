@@ -230,8 +230,33 @@ async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: Non
     assert {each.key: each for each in by_identity.values} == {each.key: each for each in values[:4]}
     assert by_participant.values == by_identity.values
     assert [ExportLine.model_validate_json(line).record for line in lines[-4:]] == list(by_identity.values)
+    assert (await house.kit.rights.count_person(identity_id=ANN.id))["value"] == 4
+    assert (await house.kit.rights.count_person(participant_id="+15550001111"))["value"] == 4
     assert (await house.kit.erase_person(identity_id=ANN.id)).count("value") == 4
+    assert "value" not in await house.kit.rights.count_person(participant_id="+15550001111")
     assert await store.list_values_of("ben") == [values[4]]
+
+
+async def test_the_values_of_a_room_are_exported_counted_and_erased_with_it(
+    house: Any, pages_of_two: None
+) -> None:
+    """Whoever they are about; the receipt says how many there were."""
+    await furnish(house)
+    store = house.kit.store
+    claims = await store.list_room_values("r1")  # where a stranger's first messages go
+    base = Value(namespace="notes", key=(), room_id="r1")
+    values = [
+        await store.put_value(base.replace(key=(str(number),), subject=subject, room_id=room_id))
+        for number, (subject, room_id) in enumerate(
+            ((ANN.id, "r1"), (None, "r1"), ("ben", "r1"), ("ben", "r2"))
+        )
+    ]
+    expected = (*claims, *values[:3])
+    assert (await house.kit.export_room("r1")).values == expected
+    assert (await house.kit.rights.count_room("r1"))["value"] == len(expected)
+    assert (await house.kit.erase_room("r1")).count("value") == len(expected)
+    assert await store.list_room_values("r1") == []
+    assert await store.list_values_of("ben") == values[3:]
 
 
 async def test_a_person_whom_only_values_know_gets_those(house: Any) -> None:
@@ -243,6 +268,8 @@ async def test_a_person_whom_only_values_know_gets_those(house: Any) -> None:
     assert (await house.kit.export_person(participant_id="+9")).values == tuple(values)
     acme = house.kit.for_organization("acme")
     assert (await acme.export_person(participant_id="+9")).values == (values[0],)
+    assert await house.kit.rights.count_person(participant_id="+9") == {"value": 2}
+    assert await house.kit.rights.count_person(participant_id="+9", organization_id="acme") == {"value": 1}
     with pytest.raises(ParticipantNotFoundError):
         await house.kit.for_organization("other").export_person(participant_id="+9")
 

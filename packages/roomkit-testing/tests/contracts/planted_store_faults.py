@@ -909,6 +909,13 @@ class ShowsValuesOfOtherTenants(InMemoryStore):
         return await super().list_values_of(subject, after=after, limit=limit)
 
 
+@found_by("test_the_values_of_a_room_are_listed")
+class ShowsValuesOfOneSubjectOnly(InMemoryStore):
+    async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
+        page = await super().list_room_values(room_id, after=after, limit=limit)
+        return [value for value in page if value.subject is not None]
+
+
 @found_by("test_the_values_of_a_room_go_with_it")
 class LeavesValuesBehind(InMemoryStore):
     async def delete_room(self, room_id: str) -> bool:

@@ -582,6 +582,10 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
+    async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
+        """Return a page of the values that go with a room, as `list_values_of` does those about a person."""
+
+    @abstractmethod
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         """Remove the values about a person, of one organization or of all; return how many there were."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.value import Value
 
-__all__ = ["Exports", "deliveries_of", "events_of", "values_of"]
+__all__ = ["Exports", "deliveries_of", "events_of", "room_values_of", "values_of"]
 
 _PAGE = 500
 _FIELD_OF = {
@@ -91,6 +91,8 @@ class Exports:
             yield ExportLine(kind="read_mark", record=mark)
         for alarm in await store.list_alarms(room_id):
             yield ExportLine(kind="alarm", record=alarm)
+        async for value in room_values_of(store, room_id):
+            yield ExportLine(kind="value", record=value)
 
     async def person_lines(
         self,
@@ -195,6 +197,15 @@ async def values_of(
     while page := await store.list_values_of(
         subject, organization_id=organization_id, after=after, limit=_PAGE
     ):
+        for value in page:
+            yield value
+        after = page[-1].revision
+
+
+async def room_values_of(store: ConversationStore, room_id: str) -> AsyncIterator[Value]:
+    """Yield the values that go with a room, read in pages."""
+    after = 0
+    while page := await store.list_room_values(room_id, after=after, limit=_PAGE):
         for value in page:
             yield value
         after = page[-1].revision

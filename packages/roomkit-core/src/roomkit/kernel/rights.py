@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.store import Commit, Entry
 from roomkit.kernel.cascade import Cascade
-from roomkit.kernel.exports import Exports, deliveries_of
+from roomkit.kernel.exports import Exports, deliveries_of, room_values_of, values_of
 from roomkit.kernel.person import Person, Place, find_person
 from roomkit.kernel.receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.scope import innermost_gate
@@ -103,19 +103,17 @@ class Rights:
 
     async def _count(self, record: RoomRecord) -> dict[ExportKind, int]:
         store, room_id = self._parts.store, record.room_id
-        rows = 0
-        async for _ in deliveries_of(store, room_id):
-            rows += 1
         return {
             "room": 1,
             "binding": len(record.bindings),
             "participant": len(record.participants),
             "event": await store.get_event_count(room_id),
-            "delivery": rows,
+            "delivery": await _number(deliveries_of(store, room_id)),
             "task": len(await store.list_tasks(room_id)),
             "observation": len(await store.list_observations(room_id)),
             "read_mark": len(await store.list_read_marks(room_id)),
             "alarm": len(await store.list_alarms(room_id)),
+            "value": await _number(room_values_of(store, room_id)),
         }
 
     def _abandon(self, room_id: str, channel_ids: Iterable[str]) -> list[str]:
@@ -196,7 +194,10 @@ class Rights:
             counts += await self._count_in_room(_Walk(person, room_id), watch)
         if person.identity is not None:
             counts["identity"] = 1
-        return counts
+        for subject in person.subjects:  # after the rooms: they know further addresses
+            found = values_of(self._parts.store, subject, person.organization_id)
+            counts["value"] += await _number(found)
+        return +counts
 
     async def _count_in_room(self, walk: _Walk, watch: Callable[[str], object] | None) -> Counter[ExportKind]:
         record = await self._parts.store.load(walk.room_id)
@@ -427,6 +428,13 @@ def _once_free(work: Callable[[], None]) -> None:
         gate.after.append(work)
     else:
         work()
+
+
+async def _number(records: AsyncIterator[object]) -> int:
+    number = 0
+    async for _ in records:
+        number += 1
+    return number
 
 
 def _jobs(lane: Lane) -> list[Job]:

@@ -751,6 +751,10 @@ class InMemoryStore(ConversationStore):
         return self._values.of_subject(subject, organization_id, after, limit)
 
     @override
+    async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
+        return self._values.of_room(room_id, after, limit)
+
+    @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         return self._values.delete_subject(subject, organization_id)
 

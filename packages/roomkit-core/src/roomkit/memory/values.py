@@ -56,13 +56,18 @@ class Values:
 
     def of_subject(self, subject: str, organization_id: str | None, after: int, limit: int) -> list[Value]:
         """Return a page of what is about a person, in order of revision."""
-        found = [
-            value
-            for value in self._values.values()
-            if value.subject == subject
-            and organization_id in (None, value.organization_id)
-            and value.revision > after
-        ]
+        return self._page(
+            lambda value: value.subject == subject and organization_id in (None, value.organization_id),
+            after,
+            limit,
+        )
+
+    def of_room(self, room_id: str, after: int, limit: int) -> list[Value]:
+        """Return a page of what goes with a room, in order of revision."""
+        return self._page(lambda value: value.room_id == room_id, after, limit)
+
+    def _page(self, condition: Callable[[Value], bool], after: int, limit: int) -> list[Value]:
+        found = [value for value in self._values.values() if value.revision > after and condition(value)]
         return sorted(found, key=attrgetter("revision"))[: max(limit, 0)]
 
     def delete_subject(self, subject: str, organization_id: str | None) -> int:

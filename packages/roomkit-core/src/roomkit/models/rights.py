@@ -66,7 +66,10 @@ class ExportLine(Record):
 
 
 class RoomExport(Record):
-    """Everything a store keeps of one room. `events` are in order of index, `deliveries` of commit."""
+    """Everything a store keeps of one room.
+
+    `events` are in order of index, `deliveries` of commit, `values` (those of the room) of revision.
+    """
 
     exported_at: datetime
     room: Room
@@ -78,6 +81,7 @@ class RoomExport(Record):
     observations: tuple[Observation, ...] = ()
     read_marks: tuple[ReadMark, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    values: tuple[Value, ...] = ()
 
 
 class PersonExport(Record):

@@ -72,6 +72,7 @@ __all__ = [
     "halves",
     "list_deliveries",
     "list_events",
+    "list_room_values",
     "list_values_of",
     "records_of_room",
     "room_ids_by_channel",
@@ -576,8 +577,19 @@ async def list_values_of(
     """Return a page of the values about a person, in order of revision."""
     where = _Where()
     where.all("v.subject = {}", subject)
-    where.all("v.revision > {}", _clamp(after))
     where.given("v.organization_id = {}", organization_id)
+    return await _page_of_values(database, where, after, limit)
+
+
+async def list_room_values(database: Database, room_id: str, after: int, limit: int) -> list[Value]:
+    """Return a page of the values that go with a room, in order of revision."""
+    where = _Where()
+    where.all("v.room_id = {}", room_id)
+    return await _page_of_values(database, where, after, limit)
+
+
+async def _page_of_values(database: Database, where: _Where, after: int, limit: int) -> list[Value]:
+    where.all("v.revision > {}", _clamp(after))
     rows = await database.fetch(
         f"SELECT {_VALUE} FROM roomkit_values v {where} "
         f"ORDER BY v.revision LIMIT {where.value(_clamp(limit))}",

@@ -697,6 +697,10 @@ class PostgresStore(ConversationStore):
         return await reading.list_values_of(self._database, subject, organization_id, after, limit)
 
     @override
+    async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
+        return await reading.list_room_values(self._database, room_id, after, limit)
+
+    @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         return int(
             await self._database.write(

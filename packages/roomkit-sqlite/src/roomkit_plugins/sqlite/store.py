@@ -546,6 +546,10 @@ class SQLiteStore(ConversationStore):
         return await self._read(values.list_values_of, subject, organization_id, after, limit)
 
     @override
+    async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
+        return await self._read(values.list_room_values, room_id, after, limit)
+
+    @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
         return await self._write(values.delete_values_of, findable(subject), findable(organization_id))
 

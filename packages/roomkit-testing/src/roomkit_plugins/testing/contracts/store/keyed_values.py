@@ -202,6 +202,25 @@ class KeyedValuesContract(StoreSuite):
         assert await store.list_values_of(who, after=again.revision) == []
         assert await store.list_values_of(new_id()) == []
 
+    async def test_the_values_of_a_room_are_listed(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """Whoever they are about, and of whichever organization; page by page, in order of revision."""
+        room_id = new_id()
+        values = [
+            await store.put_value(made(new_id(), room_id=room, subject=who, organization_id=organization))
+            for room, who, organization in (
+                (room_id, "ann", None),
+                (room_id, None, "a"),
+                (new_id(), "ann", None),
+                (None, "ann", None),
+            )
+        ]
+        assert await other.list_room_values(room_id) == values[:2]
+        assert await store.list_room_values(room_id, limit=1) == values[:1]
+        assert await store.list_room_values(room_id, after=values[0].revision) == [values[1]]
+        assert await store.list_room_values(new_id()) == []
+
     async def test_the_values_about_a_person_are_deleted(self, store: ConversationStore) -> None:
         """Of one organization, or of all."""
         who = new_id()
