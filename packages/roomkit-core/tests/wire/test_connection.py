@@ -9,16 +9,27 @@ from roomkit.wire.connection import check_base_url, check_headers, plain_headers
 
 
 @pytest.mark.parametrize(
-    "url", ["http://ann:SECRET@host/v1", "https://SECRET@host", "//SECRET:x@host", "http://[SECRET"]
+    "url",
+    [
+        "http://ann:SECRET@host/v1",
+        "https://SECRET@host",
+        "//SECRET:x@host",
+        "http://[SECRET",
+        "https://host/v1?key=SECRET",
+        "https://host/v1?SECRET",
+        "https://host/v1#SECRET",
+        "https://host#SECRET?x",
+        "https://host/v1?",
+    ],
 )
-def test_a_url_with_a_user_is_refused_without_repeating_it(url: str) -> None:
+def test_a_url_that_is_more_than_an_address_is_refused_without_repeating_it(url: str) -> None:
     """A key in a URL shows in logs, and so may not be there."""
     with pytest.raises(ValueError, match="base_url") as caught:
         check_base_url(url)
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", [None, "https://api.example/v1", "http://127.0.0.1:8000/a@b?c=d@e"])
+@pytest.mark.parametrize("url", [None, "https://api.example/v1", "http://127.0.0.1:8000/a@b"])
 def test_other_urls_stay(url: str | None) -> None:
     """An at-sign behind the host is none of a user's."""
     assert check_base_url(url) == url

@@ -17,13 +17,18 @@ _SECRET = re.compile(r"auth|token|secret|passw|cookie|credential|api[-_]?key", r
 
 
 def check_base_url(url: str | None) -> str | None:
-    """Return `url` unless it holds a user's name or password. Raises ValueError."""
+    """Return `url` if it is an address alone: no user, password, query or fragment. Raises ValueError."""
     try:
         parts = urlsplit(url or "")
-        has_user = "@" in parts.netloc
     except ValueError:
         raise ValueError("base_url is no URL; write it as https://host/path") from None
-    if has_user:
+    if "?" in (url or "") or "#" in (url or ""):
+        raise ValueError(
+            "base_url holds a query or a fragment, which would show in logs and is lost where a path is "
+            "appended; write it as https://host/path, and pass the key as api_key or a header as SecretStr "
+            "in extra_headers"
+        )
+    if "@" in parts.netloc:
         raise ValueError(
             "base_url holds a user name or a password, which would show in logs; leave them out, and "
             "pass the key as api_key or a header as SecretStr in extra_headers"
