@@ -240,6 +240,20 @@ async def test_a_detached_channel_closes_its_sockets(store):
         assert (await house.refused("bob"))[0] == 404
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_socket_of_an_unregistered_channel_is_closed_at_its_next_frame(replaced):
+    """It is not taken for one of the channel that has the id now, which sends it nothing."""
+    async with a_house(None) as house:
+        bob = await house.client("bob")
+        await house.kit.unregister_channel("ws")
+        if replaced:
+            house.kit.register_channel(WebSocketChannel("ws"))
+        await bob.send(type="message", text="x")
+        frames, code, _ = await bob.ending()
+        assert ([frame["code"] for frame in frames], code) == (["channel_not_attached"], 1008)
+        assert await house.kit.get_timeline("room", as_channel="ws") == []
+
+
 async def test_a_socket_of_a_closed_room_stays_and_is_refused():
     """It may have to show how the conversation ended."""
     async with a_house(None) as house:

@@ -143,6 +143,43 @@ async def test_who_goes_on_is_closed_and_does_not_come_back_before_time():
         assert (await answers(bob, 1))[0]["type"] == "ack"
 
 
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "no JSON",
+        b"\x00\xff",
+        "[]",
+        json.dumps({"type": "nonsense"}),
+        json.dumps({"type": "message", "text": 5}),
+        json.dumps({"type": "more", "after": "x"}),
+    ],
+    ids=["no JSON", "binary", "no object", "unknown type", "wrong field", "wrong index"],
+)
+async def test_who_sends_what_cannot_be_read_again_and_again_is_closed(junk):
+    """At any pace; a mistake now and then is only answered, and others are not closed for it."""
+    async with a_house(frames_per_second=1000, frame_burst=1000, max_refused=4) as house:
+        ann, bob = await house.client("ann"), await house.client("bob")
+        await bob.send(junk)
+        for _ in range(20):
+            await ann.send(junk)
+        frames, end = await ending(ann)
+        assert [frame["type"] for frame in frames] == ["error"] * 4
+        assert end == (1008, "unreadable_frames: too many frames that cannot be read")
+        await speak(bob, 1)
+        assert [frame["type"] for frame in await answers(bob, 2)] == ["error", "ack"]
+
+
+async def test_what_cannot_be_read_counts_against_the_allowance():
+    """The next frames are refused as those after any other."""
+    async with a_house(frames_per_second=0.01, frame_burst=3) as house:
+        ann = await house.client("ann")
+        for _ in range(3):
+            await ann.send("no JSON")
+        await speak(ann, 1)
+        codes = [frame["code"] for frame in await answers(ann, 4)]
+        assert codes == ["invalid_json"] * 3 + ["rate_limited"]
+
+
 async def test_one_client_cannot_use_up_the_limit_of_all():
     """Of what the kit takes by a channel, one client gets half."""
     async with a_house(RateLimit(max_per_minute=1, burst=6), max_refused=1000) as house:
@@ -185,7 +222,7 @@ async def test_a_flood_is_taken_in_between_other_work(monkeypatch, kind):
         kind
     ]
     number = 1000
-    async with a_house(frames_per_second=inf) as house:
+    async with a_house(frames_per_second=inf, max_refused=number) as house:
         flooders = [await house.client(f"f{number}") for number in range(3)]
         ticking = asyncio.create_task(count_turns())
         for flooder in flooders:

@@ -96,8 +96,10 @@ class WebSocketServer:
 
     A connection may send `frames_per_second` frames on average and `frame_burst` at once; all connections
     of a participant together twice that. Of the kit's `inbound_rate_limit` one client gets half at most.
-    What is more is refused as `rate_limited`, with the seconds to wait as `retry_after`; a client that
-    goes on, so that more than `max_refused` frames are refused, is closed with 1008.
+    What is more is refused as `rate_limited`, with the seconds to wait as `retry_after`. So are frames that
+    cannot be read (no JSON, an unknown type, a wrong field), whatever their pace. A client that goes on, so
+    that more than `max_refused` frames are refused, and one a second besides, is closed with 1008
+    (`rate_limited`, `unreadable_frames`).
 
     `ping_interval` and `ping_timeout` find clients that are gone, in seconds; a frame of more than
     `max_frame_bytes` ends its connection. `close_timeout` bounds the whole of a close: what is not done

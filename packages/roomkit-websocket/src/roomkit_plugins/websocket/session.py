@@ -32,6 +32,7 @@ from roomkit_plugins.websocket.protocol import (
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
+    from roomkit.abc.channel import Channel
     from roomkit.abc.services import Excerpt
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.channel import ChannelBinding
@@ -61,7 +62,11 @@ _LOST = {
     "participant_removed": "you were removed from this room",
 }
 """Why a connection has no right to its room any more, in words for its client."""
-_CLOSED = {**_LOST, "rate_limited": "too many frames, again and again"}
+_CLOSED = {
+    **_LOST,
+    "rate_limited": "too many frames, again and again",
+    "unreadable_frames": "too many frames that cannot be read",
+}
 _POLICY_VIOLATION = 1008
 _TURN = 4
 """Frames of one client that are taken in before others have their turn."""
@@ -102,6 +107,7 @@ class Session:
         self._encode = encode
         self._max_replay = max_replay
         self._limits = limits
+        self._channel = kit.get_channel(binding.channel_id)
         self._is_over = False
         self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
         self._replayed = -1
@@ -161,10 +167,15 @@ class Session:
         if isinstance(channel, WebSocketChannel):
             await channel.listening(room_id)
 
+    def _channel_now(self) -> Channel | None:
+        """Return the channel the client connected to; None once it is unregistered, whatever has its id."""
+        channel = self._channel
+        return channel if channel is self._kit.get_channel(self._binding.channel_id) else None
+
     async def _read(self, after: int | None = None) -> Excerpt:
         """Return the room and a page of its events as they are now. Raises _Lost."""
         room_id, channel_id = self._binding.room_id, self._binding.channel_id
-        channel = self._kit.get_channel(channel_id)
+        channel = self._channel_now()
         services = channel.services if channel is not None else None
         if services is None:
             raise _Lost("channel_not_attached")
@@ -313,15 +324,13 @@ class Session:
                 room_id=self._binding.room_id,
             )
         except FrameError as error:
-            await self._write(
-                error_frame(
-                    error.frame_code, str(error), next_step=error.next_step, client_id=error.client_id
-                )
-            )
+            await self._not_read(error, counted=bool(retry_after))
             return
         if retry_after:
             await self._limit(message, retry_after)
             return
+        if self._channel_now() is None:
+            raise _Lost("channel_not_attached")
         if isinstance(message, More):
             await self._more(message)
             return
@@ -341,6 +350,15 @@ class Session:
             await self._refuse(message, "internal_error")
         else:
             await self._answer(message, result)
+
+    async def _not_read(self, error: FrameError, *, counted: bool) -> None:
+        """Say what is wrong with a frame; it counts as one that is refused, unless it was `counted` so."""
+        if not counted and self._limits.refusals.take(asyncio.get_running_loop().time()):
+            await self._shut("unreadable_frames")
+            return
+        await self._write(
+            error_frame(error.frame_code, str(error), next_step=error.next_step, client_id=error.client_id)
+        )
 
     async def _limit(self, message: InboundMessage | More, retry_after: float) -> None:
         client_id = None if isinstance(message, More) else message.external_id
