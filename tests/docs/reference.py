@@ -91,6 +91,7 @@ REASONS: dict[str, str] = {
     "channel_not_attached": "the source is not attached to the room",
     "participant_banned": "the sender was banned from the room",
     "participant_removed": "the sender was removed from the room, and has not connected again since",
+    "source_detached": "the source that brought it was detached, and had not ended",
     "source_muted": "the channel is muted in the room",
     "source_read_only": "the channel may not write to the room",
     "event_chain_depth_limit": "an answer to an answer to an answer: more than `max_chain_depth`",

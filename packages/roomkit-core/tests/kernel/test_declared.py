@@ -111,6 +111,7 @@ REASONS = {
     "identity_challenge_sent",
     "identity_hook_failed",
     "internal_error",
+    "source_detached",
 }
 """Codes of refusals, besides those of `permissions`, which are read from its source."""
 
@@ -397,19 +398,28 @@ async def scene_identity(stage, sight):
         await sight.trying(stage.say(by=sender))
 
 
+class Kept(ScriptedSource):
+    """A source that keeps what it emits with."""
+
+    async def start(self, emit):
+        self.kept = emit
+        await super().start(emit)
+
+
 async def scene_sources(stage, sight):
     """Sources that come, break, are given up, and end."""
     kit = stage.kit
     await stage.socket("alice")
     message = InboundMessage(channel_id="alice", sender_id="a", content=TextContent(body="x"))
     unknown = message.replace(channel_id="unknown")
-    source = ScriptedSource([message, unknown, OSError("gone"), OSError("gone")])
+    source = Kept([message, unknown, OSError("gone"), OSError("gone")])
     await kit.attach_source("alice", source, max_restart_attempts=2, restart_delay=1)
     await sight.trying(kit.attach_source("alice", ScriptedSource()))
     await asyncio.sleep(10)  # virtual time
     for result in source.results:
         sight.note(result)
     await kit.detach_source("alice")
+    sight.note(await source.kept(message))
     await sight.trying(kit.detach_source("alice"))
     ending = ScriptedSource()
     await kit.attach_source("alice", ending)

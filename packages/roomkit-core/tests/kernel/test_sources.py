@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -265,3 +266,65 @@ async def test_a_stop_that_ignores_its_cancellation_does_not_hold_up_the_close(b
     with pytest.raises(CloseError, match="the kit closed"):
         await stage.kit.close()
     assert now() <= 6
+
+
+class Deaf(ScriptedSource):
+    """A source that ignores its cancellation, and emits whenever it is told to."""
+
+    def __init__(self, *, last_words: bool = True) -> None:
+        super().__init__(())
+        self.last_words = last_words
+        self.released = asyncio.Event()
+
+    async def start(self, emit: EmitCallback) -> None:
+        self.emit = emit
+        while not self.released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.released.wait()
+
+    async def stop(self) -> None:
+        if self.last_words:
+            self.last = await self.emit(message("last words"))
+
+
+@pytest.mark.parametrize("way", ["detach_source", "unregister_channel"])
+async def test_a_source_that_does_not_end_is_no_longer_listened_to(stage: Any, way: str) -> None:
+    """What it says while it stops is taken in, if its channel is; afterwards all is refused and counted."""
+    stage.kit.register_channel(RecordingChannel("chat"))
+    source = Deaf()
+    await stage.kit.attach_source("chat", source)
+    await getattr(stage.kit, way)("chat")
+    if way == "unregister_channel":
+        assert source.last.reason == "channel_not_registered"
+        stage.kit.register_channel(RecordingChannel("chat"))
+    else:
+        assert not source.last.blocked
+    results = [await source.emit(message(text)) for text in ("one", "two")]
+
+    assert [result.reason for result in results] == ["source_detached"] * 2
+    assert stage.facts("source_message_refused") == [
+        {"source_name": "scripted", "refused": number} for number in (1, 2)
+    ]
+    assert stage.kit.list_sources() == {}
+    source.released.set()
+    await asyncio.sleep(1)
+
+
+async def test_a_message_that_waits_for_its_turn_when_its_source_is_detached_is_refused(stage: Any) -> None:
+    """It had not been handed in."""
+    hang = Hang()
+
+    class Slow(RecordingChannel):
+        async def handle_inbound(self, message: Any, context: Any) -> Any:
+            await hang.wait()
+            return await super().handle_inbound(message, context)
+
+    stage.kit.register_channel(Slow("chat"))
+    source = Deaf(last_words=False)
+    await stage.kit.attach_source("chat", source, max_concurrent_emits=1)
+    emits = [asyncio.ensure_future(source.emit(message(text))) for text in ("one", "two")]
+    await asyncio.sleep(1)
+    await stage.kit.detach_source("chat")
+    hang.release()
+    assert [(await emit).reason for emit in emits] == [None, "source_detached"]
+    source.released.set()

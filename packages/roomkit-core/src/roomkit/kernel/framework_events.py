@@ -66,6 +66,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "source_detached": "a source was detached: source_name",
     "source_error": "a source broke: source_name, error, attempt",
     "source_exhausted": "a source was given up: source_name, attempts, last_error",
+    "source_message_refused": "a detached source emitted a message: source_name, refused (how many so far)",
     "source_ended": "a source ended by itself: source_name",
     "framework_events_dropped": "a slow handler lost framework events: handler, dropped",
 }

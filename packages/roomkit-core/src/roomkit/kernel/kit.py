@@ -519,9 +519,11 @@ class RoomKit:
         self._events.emit("channel_registered", channel_id=channel_id)
 
     async def unregister_channel(self, channel_id: str) -> None:
-        """Close a channel and forget it; its bindings stay. Raises ChannelNotRegisteredError.
+        """Close a channel and forget it, and detach its source; its bindings stay.
 
         An intelligence's turns end at once; what people saw of its answers is committed before it is closed.
+        What its source or sockets still bring is refused, also once another channel has its id. Raises
+        ChannelNotRegisteredError.
         """
         channel = self._rooms.channel(channel_id)
         del self._parts.channels[channel_id]
@@ -529,7 +531,10 @@ class RoomKit:
         self._takeover.channels_changed()
         self._parts.breakers.pop(channel_id, None)
         self._events.emit("channel_unregistered", channel_id=channel_id)
-        await channel.close()
+        try:
+            await self._sources.unregistered(channel_id)
+        finally:
+            await channel.close()
 
     def get_channel(self, channel_id: str) -> Channel | None:
         """Return a registered channel."""
@@ -574,17 +579,22 @@ class RoomKit:
         return await self._rooms.get(room_id)
 
     async def close_room(self, room_id: str) -> Room:
-        """Close a room: its timeline grows no more. Idempotent. Raises RoomNotFoundError."""
+        """Close a room: nothing is written to it any more. Idempotent. Raises RoomNotFoundError.
+
+        Messages, signals and changes of it are refused (`room_closed`, RoomClosedError). What still may
+        happen says so where it is described: archiving, deletion, erasure and retention; removals and bans,
+        because connections may read; read marks; the outcome of deliveries that were committed before.
+        """
         await self._enter()
         return await self._rooms.close(room_id)
 
     async def archive_room(self, room_id: str) -> Room:
-        """Put a room away for good. Idempotent. Raises RoomNotFoundError."""
+        """Put a room away for good, also a closed one. Idempotent. Raises RoomNotFoundError."""
         await self._enter()
         return await self._rooms.archive(room_id)
 
     async def delete_room(self, room_id: str) -> bool:
-        """Remove a room and all that belongs to it; False when there is none.
+        """Remove a room and all that belongs to it, also a closed one; False when there is none.
 
         Nothing is kept of its messages, their idempotency keys included, because a vendor's id may name a
         person: a message that a vendor delivers again afterwards is a new one.
@@ -593,15 +603,16 @@ class RoomKit:
         return await self._rooms.delete(room_id)
 
     async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
-        """Merge into a room's metadata, key by key. Raises RoomNotFoundError."""
+        """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
         await self._enter()
         return await self._rooms.update_metadata(room_id, metadata)
 
     async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
         """Keep the room's events for so long from now on, None for as long as the room.
 
-        Older ones are removed in the background, a few minutes late at most after they were due.
-        Raises RoomNotFoundError, and InvalidInputError for what is no length of time.
+        Older ones are removed in the background, a few minutes late at most after they were due. For a
+        closed room, too: how long a conversation is kept may be decided once it is over. Raises
+        RoomNotFoundError, and InvalidInputError for what is no length of time.
         """
         await self._enter()
         return await self._rooms.set_retention(room_id, seconds_of(retention))
@@ -610,8 +621,8 @@ class RoomKit:
         """Replace the timers of an existing room; they count from its last activity. Return the room.
 
         `timers.last_activity_at` moves the last activity; None leaves it. What is due already is done by the
-        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError, and
-        StaleRoomError for a room that others change all the time.
+        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError,
+        RoomClosedError, and StaleRoomError for a room that others change all the time.
         """
         await self._enter()
         return await self._rooms.set_timers(room_id, timers)
@@ -767,7 +778,7 @@ class RoomKit:
     ) -> Participant:
         """Return a participant, added or brought up to date where needed; a removed one is active again.
 
-        Raises RoomNotFoundError.
+        Raises RoomNotFoundError, and RoomClosedError where that would change a closed room.
         """
         await self._enter()
         return await self._participants.ensure(room_id, channel_id, participant_id, display_name)
@@ -777,7 +788,7 @@ class RoomKit:
     ) -> Participant:
         """Tie a participant to an identity.
 
-        Raises ParticipantNotFoundError, IdentityNotFoundError.
+        Raises ParticipantNotFoundError, IdentityNotFoundError, RoomClosedError.
         """
         await self._enter()
         return await self._participants.resolve(room_id, participant_id, identity_id, resolved_by)
@@ -1006,7 +1017,8 @@ class RoomKit:
         """Deliver again what has failed, under its own idempotency key; return the row as it ends.
 
         As it stands, when another worker has the lane, or in a call from inside the room's own work.
-        Raises DeliveryNotFoundError, and StoreError when it has not failed.
+        In a closed room a transport still sends what was said before; an intelligence is not asked. Raises
+        DeliveryNotFoundError, and StoreError when it has not failed.
         """
         await self._enter()
         await self._written_down()
@@ -1039,7 +1051,8 @@ class RoomKit:
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
         """Move a channel's read mark to an event, never backwards, and let the room know.
 
-        Raises RoomNotFoundError, ChannelNotFoundError, EventNotFoundError.
+        In a closed room, too: its end may still be read. Raises RoomNotFoundError, ChannelNotFoundError,
+        EventNotFoundError.
         """
         await self._enter()
         await self._parts.store.mark_read(room_id, channel_id, event_id)
@@ -1052,7 +1065,7 @@ class RoomKit:
         )
 
     async def mark_all_read(self, room_id: str, channel_id: str) -> None:
-        """Move a channel's read mark to the newest event, and let the room know."""
+        """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
         await self._enter()
         index = await self._parts.store.mark_all_read(room_id, channel_id)
         await self._signals.publish(
@@ -1070,7 +1083,7 @@ class RoomKit:
     # -- data rights --------------------------------------------------------------------------
 
     async def export_room(self, room_id: str) -> RoomExport:
-        """Return everything that is kept of a room. Raises RoomNotFoundError.
+        """Return everything that is kept of a room, open or closed. Raises RoomNotFoundError.
 
         All of it is in memory at once: for a long room take `export_room_lines`.
         """
@@ -1116,7 +1129,7 @@ class RoomKit:
             yield line.model_dump_json()
 
     async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
-        """Remove a room and all that belongs to it; return what was removed, and what is elsewhere.
+        """Remove a room, also a closed one, and all of it; return what was removed, and what is elsewhere.
 
         An unknown room, or one erased before, gives a receipt that says `found_nothing`.
         """
@@ -1259,9 +1272,9 @@ class RoomKit:
         `close_fn(connection_id, reason)` is called once when the channel drops the connection by itself:
         its room was deleted (`room_not_found`), the participant banned (`participant_banned`) or removed
         (`participant_removed`), it was too slow. Connecting makes a removed participant active again, so
-        check first who may return. Raises ChannelNotRegisteredError when the channel is unknown or has no
-        connections; ParticipantBannedError for a participant banned from the room; InvalidInputError for an
-        id that is another's connection.
+        check first who may return; also in a closed room, which they may read. Raises
+        ChannelNotRegisteredError when the channel is unknown or has no connections; ParticipantBannedError
+        for a participant banned from the room; InvalidInputError for an id that is another's connection.
         """
         await self._enter()
         channel: object = self._rooms.channel(channel_id)
@@ -1331,7 +1344,11 @@ class RoomKit:
         )
 
     async def detach_source(self, channel_id: str) -> None:
-        """Stop a channel's source. Raises SourceNotFoundError."""
+        """Stop a channel's source. Raises SourceNotFoundError.
+
+        What it emits while it stops is taken in. What one that did not stop in time emits afterwards is
+        refused as `source_detached` and counted (framework event `source_message_refused`).
+        """
         await self._sources.detach(channel_id)
 
     async def source_health(self, channel_id: str) -> SourceHealth | None:

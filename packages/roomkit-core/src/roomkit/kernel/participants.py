@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
-from roomkit.kernel.rooms import check_id
+from roomkit.kernel.rooms import check_id, check_open
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
@@ -50,6 +50,7 @@ class Participants:
             known = record.participants.get(participant_id)
             person = self._ensured(room_id, channel_id, participant_id, display_name, known)
             if person is not known:
+                check_open(record.room, f"participant {participant_id!r} cannot be added or changed")
                 await self._keep(room_id, (person,))
             return person
 
@@ -90,6 +91,7 @@ class Participants:
             raise IdentityNotFoundError(f"no identity {identity_id!r}: store.create_identity first")
 
         def plan(record: RoomRecord) -> None:
+            check_open(record.room, f"participant {participant_id!r} cannot be identified")
             draft.participant = _person(record, room_id, participant_id).replace(
                 identification=IdentificationStatus.IDENTIFIED,
                 identity_id=identity_id,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.writer import Writer
     from roomkit.models.alarm import Alarm
 
-__all__ = ["Rooms", "check_channel_id", "check_id", "check_provider_name", "seconds_of"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name", "seconds_of"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
@@ -73,6 +73,12 @@ def check_channel_id(value: object) -> str:
             f"(not {', '.join(sorted(_KEYWORDS))}; no comma, no ampersand, no spaces around)"
         )
     return channel_id
+
+
+def check_open(room: Room, what: str) -> None:
+    """Refuse a change of a room that is closed or archived. Raises RoomClosedError."""
+    if not room.status.is_open:
+        raise RoomClosedError(f"{what}: room {room.id!r} is {room.status}")
 
 
 def check_provider_name(channel: Channel) -> None:
@@ -297,6 +303,7 @@ class Rooms:
         _check_timers(timers)
         for _ in range(_TRIES):
             room = await self.get(room_id)
+            check_open(room, "timers cannot be set")
             try:
                 await self._parts.store.commit(self._timers_commit(room, timers))
             except StaleRoomError:  # its status may have changed, and with it what is due next
@@ -336,10 +343,14 @@ class Rooms:
     async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge `metadata` into the room's."""
         frozen = Room(metadata=metadata).metadata
-        commit = Commit(
-            room_id=room_id, entries=(), at=self._parts.clock.now(), metadata=frozen, activity=False
-        )
-        await self._parts.store.commit(commit)
+
+        async def work() -> None:
+            check_open(await self.get(room_id), "metadata cannot be changed")
+            at = self._parts.clock.now()
+            commit = Commit(room_id=room_id, entries=(), at=at, metadata=frozen, activity=False)
+            await self._parts.store.commit(commit)
+
+        await self._writer.exclusively(room_id, work)
         return await self.get(room_id)
 
     # -- bindings -----------------------------------------------------------------------------
@@ -393,7 +404,7 @@ class Rooms:
                 channel_id in record.bindings or channel_id in detached or not record.status.is_open
             ):
                 raise _Unchanged
-            _open_or_raise(record, f"channel {channel_id!r} cannot be attached")
+            check_open(record.room, f"channel {channel_id!r} cannot be attached")
             replaced[:] = [channel_id] if channel_id in record.bindings else []
             draft.bindings = (binding,)
             if channel_id in detached:
@@ -433,7 +444,7 @@ class Rooms:
             binding = record.bindings.get(channel_id)
             if binding is None:
                 raise _Unchanged
-            _open_or_raise(record, f"channel {channel_id!r} cannot be detached")
+            check_open(record.room, f"channel {channel_id!r} cannot be detached")
             gone.append(binding)
             draft.unbind = (channel_id,)
             kept = tuple(c for c in record.room.detached_channels if c != channel_id)
@@ -558,7 +569,7 @@ class Rooms:
                 raise ChannelNotFoundError(
                     f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
                 )
-            _open_or_raise(record, f"the binding of channel {channel_id!r} cannot be changed")
+            check_open(record.room, f"the binding of channel {channel_id!r} cannot be changed")
             values = changes(before)
             binding = before.model_copy(update=values)
             done.append(binding)
@@ -647,8 +658,3 @@ def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
         told[name] = value
         told[f"old_{name}"] = getattr(before, name)
     return told
-
-
-def _open_or_raise(record: RoomRecord, what: str) -> None:
-    if not record.status.is_open:
-        raise RoomClosedError(f"{what}: room {record.room_id!r} is {record.status}")

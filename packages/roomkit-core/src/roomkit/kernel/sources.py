@@ -37,6 +37,9 @@ class _Attached:
     attempts: int = 0
     received: int = 0
     stopping: bool = False
+    detached: bool = False
+    refused: int = 0
+    """Messages that came after it was detached."""
     exhausted: str | None = field(default=None)
 
 
@@ -77,8 +80,13 @@ class Sources:
         self._tell("source_attached", channel_id, attached)
         attached.task = self._parts.supervisor.start(self._run(channel_id, attached), f"source {channel_id}")
 
+    async def unregistered(self, channel_id: str) -> None:
+        """Detach the source of a channel that is gone, if it has one."""
+        if channel_id in self._attached:
+            await self.detach(channel_id)
+
     async def detach(self, channel_id: str) -> None:
-        """Stop a source, within its time, and forget it."""
+        """Stop a source, within its time, and forget it; what it emits afterwards is refused."""
         attached = self._attached.pop(channel_id, None)
         if attached is None:
             raise SourceNotFoundError(f"channel {channel_id!r} has no source: attach_source first")
@@ -104,6 +112,7 @@ class Sources:
             for task in (stop, attached.task):
                 if task is not None and not task.done():
                     self._parts.supervisor.abandon(task)
+            attached.detached = True
             self._tell("source_detached", channel_id, attached)
 
     async def health(self, channel_id: str) -> SourceHealth | None:
@@ -128,7 +137,7 @@ class Sources:
         while not attached.stopping:
             received = attached.received
             try:
-                await attached.source.start(lambda message: self._emit(attached, message))
+                await attached.source.start(lambda message: self._emit(channel_id, attached, message))
             except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
                 if attached.received > received:
                     # It was up and bringing messages: this is a new trouble, not the old one going on.
@@ -162,15 +171,19 @@ class Sources:
         most = attached.max_restart_attempts
         return most is not None and attached.attempts >= most
 
-    async def _emit(self, attached: _Attached, message: InboundMessage) -> InboundResult:
+    async def _emit(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
         """Hand a message to the kit; what is wrong with it never breaks the source."""
         attached.received += 1
         if attached.gate is None:
-            return await self._hand(message)
+            return await self._hand(channel_id, attached, message)
         async with attached.gate:
-            return await self._hand(message)
+            return await self._hand(channel_id, attached, message)
 
-    async def _hand(self, message: InboundMessage) -> InboundResult:
+    async def _hand(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
+        if attached.detached:
+            attached.refused += 1
+            self._tell("source_message_refused", channel_id, attached, refused=attached.refused)
+            return InboundResult(blocked=True, reason="source_detached")
         try:
             return await self._process(message)
         except RoomKitError as error:

@@ -122,10 +122,10 @@ def list_values_of(
 def list_room_values(connection: sqlite3.Connection, room_id: str, after: int, limit: int) -> list[Value]:
     """Return a page of what goes with a room, in order of revision."""
     rows = connection.execute(
-        "SELECT seq, data FROM kept_values WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        f"SELECT {_VALUE} FROM kept_values WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?",
         (room_id, clamp(after), clamp(limit)),
     )
-    return [load(Value, data).replace(revision=revision) for revision, data in rows]
+    return list(map(_value_of, rows))
 
 
 def delete_values_of(connection: sqlite3.Connection, subject: str, organization_id: str | None) -> int:

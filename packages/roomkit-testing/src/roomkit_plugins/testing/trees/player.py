@@ -224,7 +224,8 @@ class Player:
             timers = RoomTimers(closed_after_seconds=_AT_ONCE)
         await self._kit.set_room_timers(command.room_id(), timers)
         room = await self._kit.check_room_timers(command.room_id())
-        await self._kit.set_room_timers(command.room_id(), RoomTimers())
+        if room.status.is_open:  # a closed room takes no timers
+            await self._kit.set_room_timers(command.room_id(), RoomTimers())
         return Outcome(command.label, done=room.status == command.value)
 
     async def _close(self, command: Command) -> Outcome:
