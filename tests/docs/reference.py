@@ -246,7 +246,7 @@ def reasons_in_code() -> set[str]:
     for module in Tree().core:
         if module.name in ("roomkit.kernel.permissions", "roomkit.kernel.identity", "roomkit.kernel.inbound"):
             found |= set(_reasons_of(module.syntax))
-        elif module.name in ("roomkit.kernel.hooks", "roomkit.kernel.writer"):
+        elif module.name in ("roomkit.kernel.hooks", "roomkit.kernel.writer", "roomkit.kernel.sources"):
             found |= {each for each in _reasons_of(module.syntax) if each in REASONS}
             found |= {each for each in _constants(module.syntax) if each in REASONS}
     return found | {"process_timeout"}
