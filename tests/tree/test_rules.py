@@ -12,6 +12,7 @@ from tests.tree.rules.code import collections_are_bounded, logs_are_discreet, ta
 from tests.tree.source import Tree
 
 CLEAN = {
+    "LICENSE": "Free.",
     "pyproject.toml": """
 [project]
 name = "workspace"
@@ -44,6 +45,8 @@ names = ["SMSChannel"]
 [project]
 name = "roomkit"
 version = "1.0.0"
+license-files = ["LICENSE"]
+urls = { Homepage = "h", Documentation = "d" }
 dependencies = ["roomkit-core>=1.0,<2"]
 [project.optional-dependencies]
 sms = ["roomkit-sms>=1.0,<2"]
@@ -52,17 +55,21 @@ all = ["roomkit[sms]"]
 module-name = []
 """,
     "packages/roomkit/README.md": "| `sms` | yes |\n| `twilio` | not built yet |\n",
+    "packages/roomkit/LICENSE": "Free.",
     "packages/roomkit/CHANGELOG.md": "## 1.0.0\n",
     "packages/roomkit/tests/test_meta.py": "",
     "packages/roomkit-core/pyproject.toml": """
 [project]
 name = "roomkit-core"
 version = "1.0.0"
+license-files = ["LICENSE"]
+urls = { Homepage = "h", Documentation = "d" }
 dependencies = ["pydantic>=2"]
 [tool.uv.build-backend]
 module-name = "roomkit"
 """,
     "packages/roomkit-core/README.md": "",
+    "packages/roomkit-core/LICENSE": "Free.",
     "packages/roomkit-core/CHANGELOG.md": "## 1.0.0\n",
     "packages/roomkit-core/tests/test_room.py": "def test_it():\n    'It is.'\n",
     "packages/roomkit-core/src/roomkit/py.typed": "",
@@ -90,6 +97,8 @@ for plugin, offered in {"sms": "'SMSChannel': 'channel'", "testing": ""}.items()
 [project]
 name = "roomkit-{plugin}"
 version = "1.0.0"
+license-files = ["LICENSE"]
+urls = {{ Homepage = "h", Documentation = "d" }}
 dependencies = ["roomkit-core>=1.0,<2"]
 [project.entry-points.roomkit]
 {plugin} = "roomkit_plugins.{plugin}.plugin"
@@ -97,6 +106,7 @@ dependencies = ["roomkit-core>=1.0,<2"]
 module-name = "roomkit_plugins.{plugin}"
 """,
         f"packages/roomkit-{plugin}/README.md": "",
+        f"packages/roomkit-{plugin}/LICENSE": "Free.",
         f"packages/roomkit-{plugin}/CHANGELOG.md": "## 1.0.0\n",
         f"packages/roomkit-{plugin}/tests/test_{plugin}.py": "import roomkit_plugins.testing\n",
         f"packages/roomkit-{plugin}/src/roomkit_plugins/{plugin}/py.typed": "",
@@ -200,6 +210,22 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         packages.plugins_say_which_core,
         {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(">=1.0,<2", "")},
         "depend on roomkit-core>=A,<B",
+    ),
+    (packages.packages_carry_the_licence, {f"{SMS}/LICENSE": "Mine."}, "must be a copy of LICENSE"),
+    (
+        packages.packages_carry_the_licence,
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace("license-files", "license")},
+        'write license-files = ["LICENSE"]',
+    ),
+    (
+        packages.packages_say_where_they_come_from,
+        {f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace("Homepage", "Other")},
+        "add Homepage and Documentation",
+    ),
+    (
+        packages.packages_say_where_they_come_from,
+        {f"{SMS}/README.md": "https://pypi.org/project/roomkit"},
+        "links to a package index",
     ),
     (
         packages.versions_begin_at_one,

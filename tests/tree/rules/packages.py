@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.tree.source import Distribution, Tree, requirement_name
 
-PARTS = {"pyproject.toml", "README.md", "CHANGELOG.md", "src", "tests"}
+PARTS = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "src", "tests"}
 
 
 def the_namespace_is_free(tree: Tree) -> Iterator[str]:
@@ -40,6 +40,29 @@ def packages_are_whole(tree: Tree) -> Iterator[str]:
             yield f"{place}/CHANGELOG.md has no section {heading}"
         if not any((one.folder / "tests").rglob("test_*.py")):
             yield f"{place}/tests has no test_*.py"
+
+
+def packages_carry_the_licence(tree: Tree) -> Iterator[str]:
+    """Each wheel and sdist holds the licence; a copy, since a link is a text file on Windows."""
+    licence = (tree.root / "LICENSE").read_text(encoding="utf-8")
+    for one in tree.distributions:
+        copy = one.folder / "LICENSE"
+        if copy.is_symlink() or not copy.is_file() or copy.read_text(encoding="utf-8") != licence:
+            yield f"packages/{one.name}/LICENSE must be a copy of LICENSE"
+        if one.project["project"].get("license-files") != ["LICENSE"]:
+            yield f'packages/{one.name}/pyproject.toml: write license-files = ["LICENSE"]'
+
+
+def packages_say_where_they_come_from(tree: Tree) -> Iterator[str]:
+    """Metadata lead to the project, and to no package index: other projects may have our names there."""
+    for one in tree.distributions:
+        urls = one.project["project"].get("urls", {})
+        if not {"Homepage", "Documentation"} <= urls.keys():
+            yield f"packages/{one.name}/pyproject.toml: add Homepage and Documentation to [project.urls]"
+        readme = one.folder / "README.md"
+        texts = [*urls.values(), readme.read_text(encoding="utf-8") if readme.is_file() else ""]
+        if any("pypi.org" in text for text in texts):
+            yield f"packages/{one.name} links to a package index; link to the project"
 
 
 def plugins_say_which_core(tree: Tree) -> Iterator[str]:
