@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 import roomkit
 from roomkit import get_ai_context
+from tests.docs.blocks import ROOT
+
+AI_DOCS = ROOT / "packages/roomkit-core/src/roomkit/ai_docs"
 
 
 def test_no_name_is_made_up() -> None:
@@ -12,3 +17,11 @@ def test_no_name_is_made_up() -> None:
         if line.startswith("from roomkit import "):
             for name in line.removeprefix("from roomkit import ").split(", "):
                 assert name == "X" or hasattr(roomkit, name)
+
+
+@pytest.mark.parametrize("name", ["AGENTS.md", "llms.txt"])
+def test_the_copies_at_the_top_are_current(name: str) -> None:
+    """They are files and no links, which a checkout on Windows does not have."""
+    copy = ROOT / name
+    assert not copy.is_symlink()
+    assert copy.read_text(encoding="utf-8") == (AI_DOCS / name).read_text(encoding="utf-8")
