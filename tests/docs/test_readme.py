@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from tests.docs.blocks import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_PATH = ROOT / "README.md"
+README = README_PATH.read_text(encoding="utf-8")
 
 
 def test_it_opens_with_the_two_commands() -> None:
@@ -26,3 +30,22 @@ def test_the_quickstart_is_no_longer_than_a_page() -> None:
     """A reader sees all of it at once."""
     quickstart = README.partition("## Quickstart")[2].partition("## ")[0]
     assert quickstart.count("\n") < 60
+
+
+PAGES = [README_PATH, *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_tells_to_install_the_other_project(page: Path) -> None:
+    """`pip install roomkit` brings another project's; only the page about it says so."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"pip install roomkit(?![-\w])", text)
+    assert not found or page.name == "install.md"
+
+
+@pytest.mark.parametrize(
+    "readme", sorted(ROOT.glob("packages/*/README.md")), ids=lambda page: page.parent.name
+)
+def test_every_package_says_how_to_install_it_from_a_checkout(readme: Path) -> None:
+    """Until it is published that is the only way."""
+    assert "docs/how-to/install.md" in readme.read_text(encoding="utf-8")

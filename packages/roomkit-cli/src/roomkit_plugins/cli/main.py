@@ -27,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _main(words)
         sys.stdout.flush()
+    except (ImportError, AttributeError) as error:
+        if (mixed := _mixture()) is None:
+            raise
+        raise SystemExit(f"roomkit: {mixed}") from error
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -46,6 +50,13 @@ def _main(words: list[str]) -> int:
     if command is None:
         return _unknown(words)
     return _run(command, words[len(command.name.split()) :])
+
+
+def _mixture() -> str | None:
+    """Say whether names are missing because a foreign `roomkit` overwrote the core's files."""
+    from roomkit.plugins.mixture import mixture
+
+    return mixture()
 
 
 def _version() -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit.plugins.errors import BlockingImportError as BlockingImportError
     from roomkit.plugins.errors import ComponentNotFoundError as ComponentNotFoundError
     from roomkit.plugins.errors import ConfigError as ConfigError
+    from roomkit.plugins.errors import MixedInstallationError as MixedInstallationError
     from roomkit.plugins.errors import PluginBlockedError as PluginBlockedError
     from roomkit.plugins.errors import PluginBrokenError as PluginBrokenError
     from roomkit.plugins.errors import PluginError as PluginError
@@ -47,6 +48,7 @@ else:
             "DoctorReport": "doctor",
             "KitParts": "construction",
             "KitPlan": "config",
+            "MixedInstallationError": "errors",
             "PluginBlockedError": "errors",
             "PluginBrokenError": "errors",
             "PluginError": "errors",

@@ -54,6 +54,12 @@ class PluginBrokenError(PluginError):
     code = "plugin_broken"
 
 
+class MixedInstallationError(PluginError):
+    """Files of a foreign distribution called `roomkit` are mixed into the core's folder."""
+
+    code = "mixed_installation"
+
+
 class BlockingImportError(PluginError):
     """Code on a running event loop asked for a component that is not imported yet."""
 

@@ -26,12 +26,14 @@ from roomkit.plugins.discovery import (
 )
 from roomkit.plugins.errors import (
     BlockingImportError,
+    MixedInstallationError,
     PluginBrokenError,
     PluginFailure,
     PluginHooksError,
     describe,
 )
 from roomkit.plugins.hooks import Hooks
+from roomkit.plugins.mixture import mixture
 from roomkit.plugins.references import resolve
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class PluginManager:
         self._index: dict[tuple[str, str], Component] = {}
         self._loaded: dict[Component, Callable[..., Any]] = {}
         self._clashes: list[Clash] = []
+        self._mixture: str | None = None
 
     # What there is
 
@@ -165,9 +168,11 @@ class PluginManager:
         """Let every plugin add to a kit that is being built.
 
         Returns the failures. Raises `PluginHooksError` for those of plugins that are in use: with a
-        component loaded.
+        component loaded, and `MixedInstallationError` if a foreign `roomkit` is mixed into the core.
         """
         self.scan()
+        if self._mixture is not None:
+            raise MixedInstallationError(self._mixture)
         return self._settle("roomkit_configure", self._hooks.call_each("roomkit_configure", kit))
 
     async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
@@ -198,6 +203,9 @@ class PluginManager:
 
     def doctor(self, report: DoctorReport) -> tuple[PluginFailure, ...]:
         """Report the state of every plugin, then let each add its own checks. Returns the failures."""
+        self.scan()
+        if self._mixture is not None:
+            report.fail("installation", self._mixture, next_step="pip uninstall -y roomkit roomkit-core")
         for plugin in self.plugins():
             report.enter(plugin.name)
             if plugin.state is ComponentState.LOADED:
@@ -241,7 +249,9 @@ class PluginManager:
         for container in (self._plugins, self._index, self._clashes):
             container.clear()  # what an interrupted scan left behind
         self._admit(_builtin())
-        entry_points = installed_entry_points() if self._entry_points is None else self._entry_points
+        entry_points = self._entry_points
+        if entry_points is None:
+            entry_points, self._mixture = installed_entry_points(), mixture()
         for candidate in candidates(entry_points):
             self._admit(candidate)
 
