@@ -1,0 +1,70 @@
+"""What a newcomer looks for is there, and every link between pages leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT
+from tests.tree.source import Module
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    """Relative links, as a reader of the checkout follows them."""
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "CODE_OF_CONDUCT.md",
+        "SECURITY.md",
+        "Makefile",
+        ".pre-commit-config.yaml",
+        ".github/PULL_REQUEST_TEMPLATE.md",
+        ".github/ISSUE_TEMPLATE/bug.md",
+        ".github/ISSUE_TEMPLATE/feature.md",
+        "docs/reference/releases.md",
+        "docs/how-to/install.md",
+        "docs/how-to/come-from-the-other-line.md",
+    ],
+)
+def test_what_a_newcomer_looks_for_is_there(name: str) -> None:
+    """And it is a file with text, not a link, which a checkout on Windows does not have."""
+    path = ROOT / name
+    assert not path.is_symlink()
+    assert path.read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+def test_every_page_is_reached_from_the_readme(page: Path) -> None:
+    """By its table, or by a link in the text."""
+    assert str(page.relative_to(ROOT)) in LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_make_all_runs_the_sessions_of_nox() -> None:
+    """The same, in the same order."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    noxfile = Module(ROOT / "noxfile.py", "noxfile").text
+    sessions = re.findall(r'"(\w+)"', noxfile.partition("nox.options.sessions = [")[2].partition("]")[0])
+    assert sessions
+    assert f"\nall: {' '.join(sessions)}\n" in makefile
+    assert f"\n{' '.join(sessions)}:\n\tuv run nox -s $@\n" in makefile
+
+
+def test_nothing_in_the_checkout_is_a_link() -> None:
+    """Git writes a text file for it on Windows."""
+    folders = (ROOT, ROOT / "docs", ROOT / "tests", ROOT / "packages", ROOT / "examples")
+    found = [path for folder in folders for path in folder.iterdir() if path.is_symlink()]
+    assert found == []
