@@ -44,14 +44,15 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests in one environment that holds every package."""
     _sync(session, *EVERYTHING)
-    session.run("pytest", *BOTH_CORES, *session.posargs)
+    session.run("pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def plugin(session: nox.Session) -> None:
     """Test each distribution alone, from its wheel, and import it on both Pythons.
 
-    All of them are tested on one Python in turn; those named after `--` on both.
+    All of them are tested on one Python in turn; those named after `--` on both. Unless some are named, the
+    installations that pages describe are tested too, on the first Python.
     """
     failed = [
         name
@@ -62,6 +63,9 @@ def plugin(session: nox.Session) -> None:
     ]
     if failed:
         session.error(f"failed alone: {', '.join(failed)}")
+    if not session.posargs and session.python == PYTHONS[0]:
+        _sync(session, *EVERYTHING)
+        session.run("pytest", *BOTH_CORES, "tests/install")
 
 
 @nox.session(venv_backend="none", default=False)
