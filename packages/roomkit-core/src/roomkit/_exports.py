@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
     from roomkit.abc.errors import RoomKitError as RoomKitError
     from roomkit.abc.errors import RoomNotFoundError as RoomNotFoundError
+    from roomkit.abc.errors import SelfCancelledError as SelfCancelledError
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
@@ -649,6 +650,7 @@ HOMES = {
     "ScriptResult": "roomkit_plugins.skills",
     "ScriptedIntelligence": "roomkit_plugins.testing",
     "ScriptedSource": "roomkit_plugins.testing",
+    "SelfCancelledError": "roomkit.abc.errors",
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.transport",

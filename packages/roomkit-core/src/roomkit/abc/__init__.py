@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
     from roomkit.abc.errors import RoomKitError as RoomKitError
     from roomkit.abc.errors import RoomNotFoundError as RoomNotFoundError
+    from roomkit.abc.errors import SelfCancelledError as SelfCancelledError
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
@@ -152,6 +153,7 @@ else:
             "RoomNotFoundError",
             "RoomRecord",
             "SMSProvider",
+            "SelfCancelledError",
             "SendsToAddress",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",

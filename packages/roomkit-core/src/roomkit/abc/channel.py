@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -52,11 +52,11 @@ class TextStream(ABC):
 
 
 class _Pieces(TextStream):
-    """A plain iterator of strings as a stream; the event is made of its text when it has ended."""
+    """Plain strings as a stream; the event is made of their text when they have ended."""
 
-    def __init__(self, pieces: AsyncIterator[str], event: RoomEvent) -> None:
+    def __init__(self, pieces: AsyncIterable[str] | Iterable[str], event: RoomEvent) -> None:
         self.id = event.id
-        self._pieces = pieces
+        self._pieces = pieces if isinstance(pieces, AsyncIterable) else _one_by_one(pieces)
         self._planned = event
 
     async def __aiter__(self) -> AsyncIterator[str]:
@@ -67,10 +67,16 @@ class _Pieces(TextStream):
         self.event = self._planned.replace(content=TextContent(body="".join(said)))
 
 
-def text_stream_of(stream: TextStream | AsyncIterator[str], event: RoomEvent) -> TextStream:
+async def _one_by_one(pieces: Iterable[str]) -> AsyncIterator[str]:
+    for piece in (pieces,) if isinstance(pieces, str) else pieces:
+        yield piece
+
+
+def text_stream_of(stream: TextStream | AsyncIterable[str] | Iterable[str], event: RoomEvent) -> TextStream:
     """Return what `deliver_stream` was given as a TextStream; programs may hand it plain strings.
 
-    For an iterator of strings, `event` with all of its text is the committed event.
+    For strings (one, a list, or an iterator of either kind), `event` with all of their text is the committed
+    event.
     """
     return stream if isinstance(stream, TextStream) else _Pieces(stream, event)
 
@@ -223,7 +229,7 @@ class Channel(ABC):
 
         `event` has the id, source and visibility of the event to come, and no text yet. Runs beside
         the other deliveries to the binding; the end of `text_stream` waits for its turn among them. The
-        kit hands over a TextStream, programs perhaps an iterator of strings: see `text_stream_of`.
+        kit hands over a TextStream, programs perhaps strings or an iterator of them: see `text_stream_of`.
         """
         stream = text_stream_of(text_stream, event)
         text = "".join([piece async for piece in stream])

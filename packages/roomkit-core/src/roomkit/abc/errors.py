@@ -35,6 +35,7 @@ __all__ = [
     "RoomClosedError",
     "RoomKitError",
     "RoomNotFoundError",
+    "SelfCancelledError",
     "SourceAlreadyAttachedError",
     "SourceNotFoundError",
     "StaleRoomError",
@@ -271,6 +272,12 @@ class ProcessTimeoutError(RoomKitError, TimeoutError):
     """What leads up to the commit took longer than `process_timeout`; nothing was stored."""
 
     code = "process_timeout"
+
+
+class SelfCancelledError(RoomKitError):
+    """Code that the kit called raised CancelledError although nothing was cancelled: it has failed."""
+
+    code = "self_cancelled"
 
 
 class LockLostError(RoomKitError):

@@ -13,6 +13,7 @@ from roomkit.abc.errors import (
     ProcessTimeoutError,
     RoomAlreadyExistsError,
     RoomNotFoundError,
+    SelfCancelledError,
 )
 from roomkit.kernel.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.claims import Claims, Home
@@ -300,7 +301,13 @@ class Inbound:
             name = f"handle_inbound of channel {channel.channel_id}"
             event = _parsed(await self._parts.supervisor.call(made, name), message, key, home)
         else:
-            event = _parsed(await made, message, key, home)
+            try:
+                event = _parsed(await made, message, key, home)
+            except asyncio.CancelledError as error:  # it never waits, so nothing else can have sent it
+                raise SelfCancelledError(
+                    f"handle_inbound of channel {channel.channel_id} raised CancelledError although nothing "
+                    "cancelled it: raise InvalidInputError for a message that makes no event"
+                ) from error
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from roomkit.abc.errors import KitClosedError, SelfCancelledError
 from roomkit.abc.log import get_logger
 
 __all__ = ["Interrupted", "Overdue", "Supervisor"]
@@ -36,6 +37,7 @@ class Supervisor:
         self._on_abandoned = on_abandoned
         self.abandon_after = abandon_after
         """Seconds that cancelled foreign code has to end before it is left behind."""
+        self._is_ending = False
         self.abandoned = 0
         """How many tasks were left behind so far."""
 
@@ -91,12 +93,15 @@ class Supervisor:
     async def call[T](self, work: Awaitable[T], name: str, seconds: float | None = None) -> T:
         """Await foreign `work` for at most `seconds`, in a task of its own; return its result.
 
-        Raises Overdue when it is late. Late work, and that of a cancelled caller, is cancelled; if it
-        does not end within `abandon_after`, it is abandoned, and whatever it returns is ignored.
+        Raises Overdue when it is late, and SelfCancelledError for a CancelledError of its own. Late work, and
+        that of a cancelled caller, is cancelled; if it does not end within `abandon_after`, it is abandoned,
+        and whatever it returns is ignored.
         """
         coroutine: Coroutine[Any, Any, T] = work if inspect.iscoroutine(work) else _waited(work)
         task: asyncio.Task[T] = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
         if task.done():
+            if task.cancelled():
+                raise self._cancelled(name)
             return task.result()
         task.set_name(name)
         self._tasks.add(task)
@@ -111,9 +116,20 @@ class Supervisor:
             await self._end(task)
             raise
         if task.done():
+            if task.cancelled():
+                raise self._cancelled(task.get_name())
             return task.result()
         await self._end(task)
         raise Overdue(f"{task.get_name()} did not end within {seconds} s")
+
+    def _cancelled(self, name: str) -> Exception:
+        """Return the failure of foreign work that ended as cancelled, though its caller was not."""
+        if self._is_ending:
+            return KitClosedError(f"{name} was cancelled: the kit is closing")
+        return SelfCancelledError(
+            f"{name} raised CancelledError although nothing cancelled it: it must not let the CancelledError "
+            "of other work escape"
+        )
 
     async def _end(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task, and abandon it if it does not end."""
@@ -205,6 +221,7 @@ class Supervisor:
 
     async def _cancel(self, tasks: set[asyncio.Task[Any]], seconds: float) -> list[str]:
         others = tasks - {asyncio.current_task()}
+        self._is_ending = True
         for task in others:
             task.cancel("the kit is closing")
         if others:

@@ -61,6 +61,8 @@ class Attr:
     LLM_INPUT_TOKENS = "llm.input_tokens"
     LLM_OUTPUT_TOKENS = "llm.output_tokens"
     LLM_TOOL_COUNT = "llm.tool_count"
+    LLM_TOOL_NAME = "llm.tool_name"
+    LLM_TOOL_CALL_ID = "llm.tool_call_id"
     LLM_STREAMING = "llm.streaming"
     HOOK_NAME = "hook.name"
     HOOK_TRIGGER = "hook.trigger"
