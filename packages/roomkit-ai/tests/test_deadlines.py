@@ -7,14 +7,20 @@ from contextlib import aclosing, suppress
 
 import pytest
 
+from roomkit import RoomKit
 from roomkit.abc.memory import MemoryProvider
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.steering import Cancel
-from roomkit_plugins.ai import RunnableTool, TurnTimeoutError
+from roomkit.plugins import PluginManager
+from roomkit_plugins.ai import AIChannel, RunnableTool, TurnTimeoutError
 from roomkit_plugins.ai.stop import Stop, Stopped
 from roomkit_plugins.ai.underway import ABANDON_AFTER
 from roomkit_plugins.testing import (
     Hang,
     MockAIProvider,
+    RecordingChannel,
+    VirtualClock,
     assert_nothing_leaks,
     cancel_at_every_await,
 )
@@ -368,3 +374,36 @@ async def _quick(name, arguments):
 
 async def _forever(name, arguments):
     await asyncio.Event().wait()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("is_stubborn", [False, True], ids=["obedient", "stubborn"])
+@pytest.mark.parametrize(
+    "end", ["close_room", "delete_room", "take_over", "archive_room", "unregister_channel"]
+)
+async def test_a_room_that_ends_cancels_the_tools_of_its_agents(script, end, is_stubborn):
+    """Within the bound of what ignores it; its turn is skipped, and no further answer is asked for."""
+    begun, until = asyncio.Event(), asyncio.Event()
+
+    async def handler(name, arguments):
+        begun.set()
+        return await (_stubborn(until) if is_stubborn else Hang().wait())
+
+    provider = MockAIProvider(ai_responses=[script.calls("slow"), script.says("Done.")])
+    agent = AIChannel("agent", provider, tools=[(script.tool("slow"), handler)])
+    kit = RoomKit(clock=VirtualClock(), plugins=PluginManager(entry_points=()))
+    for channel in (RecordingChannel("alice"), agent):
+        kit.register_channel(channel)
+    await kit.create_room("r1")
+    for channel_id in ("alice", "agent"):
+        await kit.attach_channel("r1", channel_id)
+    message = InboundMessage(channel_id="alice", sender_id="ann", content=TextContent(body="Go"))
+    asking = asyncio.create_task(kit.process_inbound(message, room_id="r1"))
+    await begun.wait()
+    await getattr(kit, end)("agent" if end == "unregister_channel" else "r1")
+    turn = (await asking).delivery_results["agent"]
+    assert (turn.state, len(provider.calls)) == ("skipped", 1)
+    assert now() == (ABANDON_AFTER if is_stubborn else 0)
+    assert agent.abandoned_tool_calls == is_stubborn
+    until.set()
+    await kit.close()

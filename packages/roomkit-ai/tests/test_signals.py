@@ -118,7 +118,9 @@ async def test_each_request_and_call_has_a_span(stage, working):
     assert second.attributes[Attr.LLM_STREAMING] == stage.streaming
     assert second.attributes[Attr.MODEL] == "mock"
     (tool,) = telemetry.get_spans(SpanKind.LLM_TOOL_CALL)
-    assert (tool.name, tool.status) == ("tool.look", "ok")
+    assert (tool.name, tool.status, tool.parent_id) == ("tool.look", "ok", first.id)
+    assert tool.attributes.pop(Attr.DURATION_MS) >= 0
+    assert tool.attributes == {Attr.LLM_TOOL_NAME: "look", Attr.LLM_TOOL_CALL_ID: "c1"}
     assert {metric.name for metric in telemetry.metrics} == {"roomkit.llm.ttfb_ms"}
     assert telemetry.get_active_spans() == []
 

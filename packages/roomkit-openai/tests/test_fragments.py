@@ -34,6 +34,8 @@ def _cut(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
                 ("all", "all"),
                 ("first", "all"),
                 ("zero", "all"),
+                ("all", "each"),
+                ("zero", "each"),
                 ("none", "all"),
                 ("none", "first"),
             ]
@@ -48,6 +50,8 @@ def _cut(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
                 piece["name"] = name
             if start == 0 or named == "all":
                 piece["identity"] = f"call_{number}"
+            elif named == "each":
+                piece["identity"] = f"call_{number}_{start}"
             if indexed == "all" or (indexed == "first" and start == 0):
                 piece["index"] = number
             elif indexed == "zero":
@@ -89,6 +93,15 @@ def test_fragments_belong_together_by_id_or_index(
             [("f", '{"x": 1}'), ("f", '{"x": 1}'), ("g", "")],
         ),
         (
+            [
+                {"index": 0, "identity": "a", "name": "f", "arguments": '{"x"'},
+                {"index": 0, "identity": "b", "name": "f", "arguments": ": 1}"},
+                {"index": 0, "identity": "c", "name": "f", "arguments": "{}"},
+                {"index": 0, "identity": "d"},
+            ],
+            [("f", '{"x": 1}'), ("f", "{}")],
+        ),
+        (
             [{"index": 0, "name": "f"}, {"index": 0, "identity": "late", "arguments": "{}"}],
             [("f", "{}")],
         ),
@@ -101,7 +114,14 @@ def test_fragments_belong_together_by_id_or_index(
             [("f", '{"x": 1}')],
         ),
     ],
-    ids=["whole under one index", "mixed under one index", "whole without marks", "a late id", "repeated"],
+    ids=[
+        "whole under one index",
+        "mixed under one index",
+        "whole without marks",
+        "an id each",
+        "a late id",
+        "repeated",
+    ],
 )
 def test_known_dialects(pieces: list[dict[str, Any]], calls: list[tuple[str, str]]) -> None:
     """A call that is said twice under one id is not run twice."""

@@ -158,7 +158,7 @@ async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[Tool
 async def _execute(turn: Turn, run: ToolRun) -> Outcome:
     use = run.use
     own = turn.toolbox.timeout(use.name)
-    span = turn.signals.tool_opened(use)
+    span, began = turn.signals.tool_opened(use), asyncio.get_running_loop().time()
     error: str | None = "Cancelled"
     running_call.set(use)  # the call has a task, and so a context, of its own
     try:
@@ -187,7 +187,7 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
         reason = cut(str(failure) or error, MAX_ERROR_CHARS)
         return Outcome(f"Error executing tool {use.name!r}: {reason}", is_error=True)
     finally:
-        turn.signals.tool_closed(span, error)
+        turn.signals.tool_closed(span, (asyncio.get_running_loop().time() - began) * 1000, error)
 
 
 def _text(result: object) -> str:

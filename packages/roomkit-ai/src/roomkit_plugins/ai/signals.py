@@ -106,11 +106,12 @@ class Signals:
 
     def tool_opened(self, use: ToolUse) -> str | None:
         """Open the span of one call, below the request that the model made it in."""
-        return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", {}, self._request)
+        attributes = {Attr.LLM_TOOL_NAME: use.name, Attr.LLM_TOOL_CALL_ID: use.call_id}
+        return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", attributes, self._request)
 
-    def tool_closed(self, span: str | None, error: str | None) -> None:
+    def tool_closed(self, span: str | None, milliseconds: float, error: str | None) -> None:
         """Close the span of one call."""
-        self._close(span, {}, error)
+        self._close(span, {Attr.DURATION_MS: milliseconds}, error)
 
     def _open(
         self, kind: SpanKind, name: str, attributes: Mapping[str, Any], parent_id: str | None = None

@@ -40,9 +40,10 @@ class Called:
 class Fragments:
     """The calls of one answer, in the order in which they began.
 
-    Fragments belong together by id *or* index. Under one index a new id begins a call, and so does
-    a name when the call before it is whole. A fragment with neither id nor name continues the last
-    call, unless its index says which.
+    Fragments belong together by id *or* index. Under one index a new id begins a call if a name comes
+    with it and its arguments, if any, are the beginning of an object: some servers give each fragment an id
+    of its own. A name begins a call too when the call before it is whole. A fragment with neither id nor
+    name continues the last call, unless its index says which.
     """
 
     __slots__ = ("_calls", "_size")
@@ -67,6 +68,8 @@ class Fragments:
             raise ValueError(f"its tool calls have more than {LONGEST} characters")
         index = index if isinstance(index, int) else None
         call = self._continued(index, identity)
+        if call is None and identity and not (name and arguments.lstrip()[:1] in ("", "{")):
+            call = self._last_under(index)
         if call is None and not identity and not name and self._calls:
             call = self._calls[-1]
         if call is None:
@@ -81,6 +84,11 @@ class Fragments:
         call.identity = call.identity or identity
         call.name = call.name or name
         call.arguments += arguments
+
+    def _last_under(self, index: int | None) -> Called | None:
+        """Return the newest call of an index."""
+        found = (call for call in reversed(self._calls) if index is not None and call.index == index)
+        return next(found, None)
 
     def _continued(self, index: int | None, identity: str) -> Called | None:
         """Return the call that a fragment continues by its index and its id."""
