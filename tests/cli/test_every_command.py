@@ -35,6 +35,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "plugins list": (),
     "privacy export": ("--person", ANN),
     "store backup": ("backup.db",),
+    "store check": (),
     "store plan": (),
 }
 """What destroys nothing, and words to call it with."""

@@ -249,6 +249,23 @@ def test_a_store_is_copied_while_it_is_in_use(roomkit: Run, worker: Worker, tmp_
     assert not (tmp_path / "no.db").exists()
 
 
+def test_a_store_is_checked_while_it_is_in_use(roomkit: Run, worker: Worker, tmp_path: Path) -> None:
+    """A sound one says so; of a damaged one the error names what is wrong, and the exit code says it."""
+    sound = roomkit("store", "check", "--json", *worker.store)
+    people = roomkit("store", "check", *worker.store)
+    copy = tmp_path / "damaged.db"
+    roomkit("store", "backup", str(copy), *worker.store)
+    with copy.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 4096)
+    damaged = roomkit("store", "check", "--json", "--store", f"sqlite:{copy}")
+
+    assert document(sound) == {"store": "sqlite", "sound": True}
+    assert people.stdout == "no damage was found in the structure of the store sqlite\n"
+    assert error(damaged)["code"] == "store_corrupt"
+    assert str(copy) in error(damaged)["message"]
+
+
 def test_the_store_comes_from_the_configuration(roomkit: Run, worker: Worker, tmp_path: Path) -> None:
     """Of the file named, or of roomkit.toml in this folder; nothing else in it is built."""
     config = tmp_path / "bot.toml"
@@ -274,6 +291,11 @@ def test_the_store_comes_from_the_configuration(roomkit: Run, worker: Worker, tm
 def test_a_misspelt_file_is_not_made(roomkit: Run, tmp_path: Path) -> None:
     """An operator looks at what is there."""
     missing = tmp_path / "misspelt.db"
-    for words in (("deliveries", "list"), ("privacy", "export", "--room", "r1"), ("store", "backup", "x.db")):
+    for words in (
+        ("deliveries", "list"),
+        ("privacy", "export", "--room", "r1"),
+        ("store", "backup", "x.db"),
+        ("store", "check"),
+    ):
         assert error(roomkit(*words, "--json", "--store", f"sqlite:{missing}"))["code"] == "store_empty"
     assert not missing.exists()

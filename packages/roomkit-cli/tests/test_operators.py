@@ -21,6 +21,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("privacy", "erase", "--room", "r1", "--yes"),
     ("privacy", "retain", "r1", "180d"),
     ("store", "backup", "x.db"),
+    ("store", "check"),
     ("store", "plan"),
 )
 

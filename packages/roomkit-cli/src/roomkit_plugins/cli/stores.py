@@ -17,7 +17,14 @@ from roomkit.plugins.config import ComponentPlan, load_config
 from roomkit.plugins.construction import config_model
 from roomkit_plugins.cli.terminal import CommandError
 
-__all__ = ["ChosenStore", "MigrationPlan", "SupportsBackup", "add_store_options", "choose_store"]
+__all__ = [
+    "ChosenStore",
+    "MigrationPlan",
+    "SupportsBackup",
+    "SupportsCheck",
+    "add_store_options",
+    "choose_store",
+]
 
 _DEFAULT_FILE = "roomkit.toml"
 
@@ -41,6 +48,14 @@ class SupportsBackup(Protocol):
 
     async def backup(self, path: Path) -> None:
         """Write everything, as of now, to a new file. Raises StoreError when the file is there."""
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A store that can look for damage in what it keeps, while it is in use."""
+
+    async def check(self) -> None:
+        """Read everything. Raises StoreCorruptError, which says what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

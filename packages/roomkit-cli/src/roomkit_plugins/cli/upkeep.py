@@ -1,4 +1,4 @@
-"""`roomkit store backup|plan`: what a store can do for its operator, where it can."""
+"""`roomkit store backup|check|plan`: what a store can do for its operator, where it can."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from roomkit_plugins.cli.stores import (
     ChosenStore,
     MigrationPlan,
     SupportsBackup,
+    SupportsCheck,
     add_store_options,
     choose_store,
 )
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
-__all__ = ["configure_backup", "configure_plan"]
+__all__ = ["configure_backup", "configure_check", "configure_plan"]
 
 
 def configure_backup(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,17 @@ def configure_backup(parser: argparse.ArgumentParser) -> None:
     add_store_options(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON document: file, bytes")
     parser.set_defaults(run=run_backup)
+
+
+def configure_check(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit store check`."""
+    parser.description = (
+        "Reads the whole store and names what is damaged; changes nothing, and the store stays in use. "
+        "Exit code 1 (store_corrupt) if anything is."
+    )
+    add_store_options(parser)
+    parser.add_argument("--json", action="store_true", help="write one JSON document: store, sound")
+    parser.set_defaults(run=run_check)
 
 
 def configure_plan(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +67,24 @@ def run_backup(options: argparse.Namespace) -> int:
         terminal.document({"file": options.file, "bytes": size})
     else:
         terminal.line(f"{options.file} holds everything as of now ({size:,} bytes)")
+    return OK
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Look for damage."""
+    chosen, terminal = choose_store(options), Terminal(as_json=options.json)
+
+    async def work() -> None:
+        async with chosen.opened() as store:
+            if not isinstance(store, SupportsCheck):
+                raise _cannot(chosen, "check itself", "use the database's own tools")
+            await store.check()
+
+    asyncio.run(work())
+    if options.json:
+        terminal.document({"store": chosen.name, "sound": True})
+    else:
+        terminal.line(f"no damage was found in the structure of the store {chosen.name}")
     return OK
 
 
