@@ -10,8 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from roomkit.abc.errors import InvalidInputError, ParticipantBannedError
+from roomkit.abc.errors import InvalidInputError, ParticipantBannedError, ParticipantRemovedError
 from roomkit.kernel.kit import RoomKit
+from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import Access, ParticipantStatus
@@ -196,7 +197,8 @@ async def test_a_frame_of_who_is_out_is_refused_where_no_notice_came(banned):
         assert ([(frame["code"], frame["client_id"]) for frame in frames], code) == ([(reason, "m1")], 1008)
 
 
-async def test_a_client_that_is_to_ask_for_more_gets_no_signals_and_no_more_once_it_is_out():
+@pytest.mark.parametrize("banned", [True, False])
+async def test_a_client_that_is_to_ask_for_more_gets_no_signals_and_no_more_once_it_is_out(banned):
     """It has no connection then, so that nothing drops it; what it asks for is judged."""
     async with a_house(None, max_replay=1) as house:
         alice = await house.client("alice")
@@ -204,12 +206,15 @@ async def test_a_client_that_is_to_ask_for_more_gets_no_signals_and_no_more_once
             await alice.speak(text)
         bob = await house.client("bob", -1)
         await bob.next("more")
-        await house.kit.remove_participant("room", "bob", banned=True)
+        await house.kit.remove_participant("room", "bob", banned=banned)
         await alice.send(type="typing")
         await alice.speak("three")
         await bob.send(type="more")
         frames, code, _ = await bob.ending()
-        assert ([frame.get("code") for frame in frames], code) == (["participant_banned"], 1008)
+        reason = "participant_banned" if banned else "participant_removed"
+        assert ([frame.get("code") for frame in frames], code) == ([reason], 1008)
+        people = {person.id: person for person in await house.kit.list_participants("room")}
+        assert people["bob"].status == ("banned" if banned else "left")
 
 
 async def test_a_channel_that_may_not_read_resumes_nothing(store):
@@ -293,9 +298,47 @@ async def test_a_banned_participants_connections_are_dropped(stage):
         ("both", "participant_banned"),
         ("only", "participant_banned"),
     ]
-    with pytest.raises(ParticipantBannedError, match="'bob' is banned from it; close the socket"):
+    with pytest.raises(ParticipantBannedError, match=r"'bob' .* banned from it; close the socket"):
         await stage.kit.connect_websocket("ws", "new", only.send, room_id="room", participant_id="bob")
     assert stage.channel.connection_count == 2
+
+
+class Interrupting(InMemoryStore):
+    """A store in which a participant loses their place between the reads of a connection that is made."""
+
+    def __init__(self, status):
+        super().__init__()
+        self.status = status
+        self.loads = -1
+
+    async def load(self, room_id, **options):
+        self.loads -= 1
+        if self.loads == 0:
+            bob = await self.get_participant(room_id, "bob")
+            await self.update_participant(bob.replace(status=self.status))
+        return await super().load(room_id, **options)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (ParticipantStatus.LEFT, ParticipantRemovedError),
+        (ParticipantStatus.BANNED, ParticipantBannedError),
+    ],
+)
+async def test_who_loses_their_place_while_they_connect_is_not_connected(status, error):
+    """Else the connection would stay: it was not there yet when the channel was notified."""
+    async with a_house(store := Interrupting(status)) as house:
+        await house.kit.ensure_participant("room", "ws", "bob")
+        wire = []
+        store.loads = 2  # it is read before the connection is registered, and afterwards
+
+        async def send(connection_id, event):
+            wire.append(event)
+
+        with pytest.raises(error):
+            await house.kit.connect_websocket("ws", "c", send, room_id="room", participant_id="bob")
+        assert house.kit.get_channel("ws").connection_count == 0
 
 
 async def test_a_banned_participant_gets_into_the_room_by_no_other_way(stage):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import LockLostError as LockLostError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
+    from roomkit.abc.errors import ParticipantRemovedError as ParticipantRemovedError
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
@@ -571,6 +572,7 @@ HOMES = {
     "Participant": "roomkit.models.participant",
     "ParticipantBannedError": "roomkit.abc.errors",
     "ParticipantNotFoundError": "roomkit.abc.errors",
+    "ParticipantRemovedError": "roomkit.abc.errors",
     "ParticipantRole": "roomkit.models.enums",
     "ParticipantStatus": "roomkit.models.enums",
     "PersonExport": "roomkit.models.rights",

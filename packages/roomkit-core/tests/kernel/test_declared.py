@@ -25,6 +25,7 @@ from roomkit.models.enums import (
     HookTrigger,
     IdentificationStatus,
     LengthPolicy,
+    ParticipantStatus,
 )
 from roomkit.models.event import RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
@@ -457,6 +458,16 @@ async def scene_connections_and_trouble(stage, sight):
         channel_id="ws", sender_id="ann", connection_id="c1", content=TextContent(body="x")
     )
     await sight.trying(kit.process_inbound(message, room_id="r1"))
+    load = kit.store.load
+
+    async def removed_meanwhile(room_id, **options):
+        ann = await kit.store.get_participant(room_id, "ann")
+        await kit.store.update_participant(ann.replace(status=ParticipantStatus.LEFT))
+        return await load(room_id, **options)
+
+    kit.store.load = removed_meanwhile
+    await sight.trying(kit.connect_websocket("ws", "c3", None, room_id="r1", participant_id="ann"))
+    kit.store.load = load
     await kit.remove_participant("r1", "eve", banned=True)
     await sight.trying(kit.connect_websocket("ws", "c2", None, room_id="r1", participant_id="eve"))
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import LockLostError as LockLostError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
+    from roomkit.abc.errors import ParticipantRemovedError as ParticipantRemovedError
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
@@ -138,6 +139,7 @@ else:
             "MessengerProvider",
             "ParticipantBannedError",
             "ParticipantNotFoundError",
+            "ParticipantRemovedError",
             "ProcessTimeoutError",
             "Provider",
             "ProviderError",

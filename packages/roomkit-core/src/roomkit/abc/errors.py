@@ -29,6 +29,7 @@ __all__ = [
     "LockLostError",
     "ParticipantBannedError",
     "ParticipantNotFoundError",
+    "ParticipantRemovedError",
     "ProcessTimeoutError",
     "ProviderError",
     "RoomAlreadyExistsError",
@@ -132,6 +133,12 @@ class ParticipantBannedError(RoomKitError):
     """The participant is banned from the room: they can neither write there nor connect to it."""
 
     code = "participant_banned"
+
+
+class ParticipantRemovedError(RoomKitError):
+    """The participant was removed from the room just while they connected to it."""
+
+    code = "participant_removed"
 
 
 class IdentityNotFoundError(RoomKitError):

@@ -23,6 +23,7 @@ from roomkit.abc.errors import (
     InvalidInputError,
     KitClosedError,
     ParticipantBannedError,
+    ParticipantRemovedError,
     RoomClosedError,
     StoreError,
 )
@@ -1274,7 +1275,8 @@ class RoomKit:
         (`participant_removed`), it was too slow. Connecting makes a removed participant active again, so
         check first who may return; also in a closed room, which they may read. Raises
         ChannelNotRegisteredError when the channel is unknown or has no connections; ParticipantBannedError
-        for a participant banned from the room; InvalidInputError for an id that is another's connection.
+        for a participant banned from the room, ParticipantRemovedError for one who is removed while they
+        connect; InvalidInputError for an id that is another's connection.
         """
         await self._enter()
         channel: object = self._rooms.channel(channel_id)
@@ -1293,17 +1295,13 @@ class RoomKit:
             participant_id=participant_id,
             **more,
         )
-        # Asked once it is registered: a ban that comes later finds the connection.
-        if (
-            room_id is not None
-            and participant_id is not None
-            and await self._participants.is_banned(room_id, channel_id, participant_id)
-        ):
-            channel.unregister_connection(connection_id)
-            raise ParticipantBannedError(
-                f"connection {connection_id!r} cannot join room {room_id!r}: participant "
-                f"{participant_id!r} is banned from it; close the socket"
-            )
+        # Asked once it is registered: a removal or ban that comes later finds the connection.
+        if room_id is not None and participant_id is not None:
+            try:
+                await self._participants.check_present(room_id, channel_id, participant_id)
+            except (ParticipantBannedError, ParticipantRemovedError):
+                channel.unregister_connection(connection_id)
+                raise
         self._events.emit(
             "channel_connected", room_id=room_id, channel_id=channel_id, connection_id=connection_id
         )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import IdentityNotFoundError, ParticipantNotFoundError, RoomNotFoundError
+from roomkit.abc.errors import (
+    IdentityNotFoundError,
+    ParticipantBannedError,
+    ParticipantNotFoundError,
+    ParticipantRemovedError,
+    RoomNotFoundError,
+)
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.rooms import check_id, check_open
@@ -13,7 +19,7 @@ from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID
-from roomkit.models.participant import Participant, banned_senders, departed_senders
+from roomkit.models.participant import Participant, departed_senders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,10 +202,19 @@ class Participants:
             Commit(room_id=room_id, entries=(), at=at, participants=participants, activity=False)
         )
 
-    async def is_banned(self, room_id: str, channel_id: str, sender_id: str) -> bool:
-        """Return whether a sender is banned from a room; not from one that is not there."""
+    async def check_present(self, room_id: str, channel_id: str, sender_id: str) -> None:
+        """Refuse a sender without a right to a room that is there.
+
+        Raises ParticipantBannedError, ParticipantRemovedError.
+        """
         record = await self._parts.store.load(room_id)
-        return record is not None and sender_id in banned_senders(record.participants, channel_id)
+        reason = None if record is None else departed_senders(record.participants, channel_id).get(sender_id)
+        if reason is None:
+            return
+        cannot = f"participant {sender_id!r} cannot connect to room {room_id!r}"
+        if reason == _REMOVED:
+            raise ParticipantRemovedError(f"{cannot}: they were removed meanwhile; let them connect again")
+        raise ParticipantBannedError(f"{cannot}: they are banned from it; close the socket")
 
     async def _notify(self, channel_id: str, room_id: str, participant: Participant) -> None:
         channel = self._parts.channels.get(channel_id)

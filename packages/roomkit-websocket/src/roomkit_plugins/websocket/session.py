@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from roomkit.abc.errors import KitClosedError, ParticipantBannedError, RoomKitError
+from roomkit.abc.errors import (
+    KitClosedError,
+    ParticipantBannedError,
+    ParticipantRemovedError,
+    RoomKitError,
+)
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import departed_senders
@@ -130,8 +135,8 @@ class Session:
             pass
         except KitClosedError:
             await self._socket.close(1001, "the server is closing")
-        except ParticipantBannedError as banned:
-            await self._dismiss(banned.code)
+        except (ParticipantBannedError, ParticipantRemovedError) as departed:
+            await self._dismiss(departed.code)
         except _Lost as lost:
             await self._dismiss(str(lost))
         finally:
@@ -383,6 +388,7 @@ class Session:
             )
             return
         self._asks_for_more = False
+        await self._read()  # who was removed since then is not made active again by asking for more
         await self._join()
         after = self._replayed  # never back: what was sent is not sent again
         if wish.after is not None and wish.after > after:
