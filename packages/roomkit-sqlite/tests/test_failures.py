@@ -202,7 +202,7 @@ async def test_a_file_from_the_future_is_refused_with_instructions(opener: Opene
         newer.execute("INSERT INTO schema_version VALUES (99, '2099-01-01')")
         newer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     contents = path.read_bytes()
-    with pytest.raises(StoreSchemaError, match=r"version 99.*pip install --upgrade roomkit-sqlite"):
+    with pytest.raises(StoreSchemaError, match=r"version 99.*upgrade roomkit-sqlite"):
         await opener().open()
     assert path.read_bytes() == contents
 

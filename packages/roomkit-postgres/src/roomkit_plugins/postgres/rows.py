@@ -207,8 +207,8 @@ class Table[R: Record]:
             wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
             raise StoreError(  # without the cause, which would quote what people wrote
                 f"a stored {self.model.__name__} ({self.columns[0].name} {row[start]!r}) cannot be read "
-                f"({', '.join(wrong)}); if a newer roomkit-core wrote it, upgrade with `pip install "
-                "--upgrade roomkit-core`; nothing was changed"
+                f"({', '.join(wrong)}); if a newer roomkit-core wrote it, upgrade "
+                "roomkit-core; nothing was changed"
             ) from None
 
 

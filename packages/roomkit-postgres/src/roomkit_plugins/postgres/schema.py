@@ -271,7 +271,7 @@ async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
     if found > newest:
         raise StoreSchemaError(
             f"{where} has schema version {found}, and this roomkit-postgres knows up to {newest}; "
-            "nothing was changed: upgrade with `pip install --upgrade roomkit-postgres`"
+            "nothing was changed: upgrade roomkit-postgres"
         )
     return int(found)
 

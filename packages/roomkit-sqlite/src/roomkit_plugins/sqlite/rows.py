@@ -91,7 +91,7 @@ def load[R: Record](model: type[R], data: str, own_id: str | None = None) -> R:
         wrong = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]]
         raise StoreError(  # without the cause, which would quote what people wrote
             f"a stored {model.__name__}{named} cannot be read ({', '.join(wrong)}); if a newer "
-            "roomkit-core wrote it, upgrade with `pip install --upgrade roomkit-core`; nothing was changed"
+            "roomkit-core wrote it, upgrade roomkit-core; nothing was changed"
         ) from None
 
 

@@ -288,8 +288,7 @@ def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]
     if found > newest:
         raise StoreSchemaError(
             f"{str(path)!r} has schema version {found}, and this roomkit-sqlite knows up to {newest}; "
-            "nothing was changed in it: upgrade with `pip install --upgrade roomkit-sqlite`, or open a "
-            "backup from before the upgrade"
+            "nothing was changed in it: upgrade roomkit-sqlite, or open a backup from before the upgrade"
         )
     return int(found)
 
