@@ -154,6 +154,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelOutput as ChannelOutput
     from roomkit.models.channel import RateLimit as RateLimit
     from roomkit.models.channel import RetryPolicy as RetryPolicy
+    from roomkit.models.channel import default_address_type as default_address_type
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
     from roomkit.models.content import DeleteContent as DeleteContent
@@ -217,6 +218,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.participant import departed_senders as departed_senders
+    from roomkit.models.participant import namesake_id as namesake_id
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -807,6 +809,7 @@ HOMES = {
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
     "damaged_event": "roomkit.memory.damaged",
+    "default_address_type": "roomkit.models.channel",
     "departed_senders": "roomkit.models.participant",
     "error_text": "roomkit.models.values",
     "estimate_context_tokens": "roomkit_plugins.ai",
@@ -820,6 +823,7 @@ HOMES = {
     "get_logger": "roomkit.abc.log",
     "is_bot_added": "roomkit_plugins.teams",
     "is_valid_phone": "roomkit_plugins.sms",
+    "namesake_id": "roomkit.models.participant",
     "narrowest": "roomkit.models.visibility",
     "new_id": "roomkit.models.base",
     "normalize_phone": "roomkit_plugins.sms",

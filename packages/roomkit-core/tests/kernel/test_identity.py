@@ -279,13 +279,13 @@ class TestResolving:
             said = (await stage.say("mine", channel="sms", by="+1")).event
             before = (await people(stage))["bob"]
             for _ in range(2):
-                assert outcome_of(await stage.say(channel="web", by="bob")) == "said by web:bob"
+                assert outcome_of(await stage.say(channel="web", by="bob")) == "said by websocket:bob"
             edit = EditContent(target_event_id=said.id, new_content=TextContent(body="forged"))
             forged = await stage.say(edit, channel="web", by="bob", event_type=EventType.EDIT)
 
             assert forged.reason == "not_original_author"
             assert (await people(stage))["bob"] == before
-            assert set(await people(stage)) == {"bob", "web:bob"}
+            assert set(await people(stage)) == {"bob", "websocket:bob"}
 
 
 class TestHooks:

@@ -272,6 +272,13 @@ class DropsThreads(Channel):
         return await super().handle_inbound(message.replace(thread_id=None), context)
 
 
+@planted(ChannelContract, "test_its_kind_of_addresses_is_one_word")
+class ChangesItsKindOfAddresses(Channel):
+    @property
+    def address_type(self) -> str:
+        return new_id()
+
+
 @planted(ChannelContract, "test_a_stream_may_be_plain_strings")
 class NeedsTheKitsStreams(Channel):
     async def deliver_stream(

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id, utcnow
-from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
+from roomkit.models.channel import (
+    ChannelBinding,
+    ChannelCapabilities,
+    ChannelOutput,
+    default_address_type,
+)
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
@@ -126,6 +131,17 @@ class Channel(ABC):
     def info(self) -> dict[str, Any]:
         """Facts for operators, without secrets."""
         return {}
+
+    @property
+    def address_type(self) -> str:
+        """The kind of the addresses that `InboundMessage.sender_id` has, such as "phone" or "email".
+
+        A person is (kind, address): equal addresses of channels with one kind are one participant of a
+        room, equal ones of two kinds are two until an identity joins them. By default "phone" for the
+        channel types whose senders are telephone numbers, else the channel's type. Override it where that
+        is not so, and return the same word always: it is kept with each binding.
+        """
+        return default_address_type(self.channel_type)
 
     @property
     def provider_name(self) -> str | None:

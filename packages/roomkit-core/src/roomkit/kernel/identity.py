@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.permissions import participant_of
 from roomkit.kernel.supervisor import Overdue
 from roomkit.models.enums import (
     ChannelDirection,
@@ -131,10 +132,7 @@ class IdentityDesk:
             pending = self._pending(message, event, context, decision)
             return replace(pending, reason="identity_challenge_sent", inject=decision.inject)
         if status is IdentificationStatus.UNKNOWN:
-            own = _own_id(event, context, message)
-            return Verdict(
-                event if own == event.source.participant_id or own is None else _said_by(event, own)
-            )
+            return Verdict(event)
         return self._pending(message, event, context, decision)
 
     async def _resolve(
@@ -250,7 +248,8 @@ class IdentityDesk:
         context: RoomContext,
         decision: IdentityHookResult,
     ) -> Verdict:
-        participant_id = _own_id(event, context, message) or f"pending-{event.id[:8]}"
+        address = event.source.participant_id
+        participant_id = _own_id(event, context) or f"pending-{event.id[:8]}"
         known = context.get_participant(participant_id)
         candidates = tuple(identity.id for identity in decision.candidates or ())
         if known is not None and known.candidates == (candidates or None):
@@ -260,6 +259,8 @@ class IdentityDesk:
             room_id=event.room_id,
             channel_id=message.channel_id,
             connected_via=(message.channel_id,),
+            external_id=None if participant_id == address else address,
+            address_type=self._parts.channels[message.channel_id].address_type,
             joined_at=self._parts.clock.now(),
         )
         person = person.replace(
@@ -291,16 +292,18 @@ def _said_by(event: RoomEvent, participant_id: str) -> RoomEvent:
     return event.replace(source=event.source.replace(participant_id=participant_id))
 
 
-def _own_id(event: RoomEvent, context: RoomContext, message: InboundMessage) -> str | None:
-    """Return the sender's id, kept apart from whoever was identified under that very id elsewhere.
+def _own_id(event: RoomEvent, context: RoomContext) -> str | None:
+    """Return the id of the sender as a participant of the room.
 
-    An address that nobody could identify must not speak with the rights of a verified identity.
+    An address that nobody could identify must not speak with the rights of a verified identity of that
+    name, nor for the same address of another kind.
     """
-    sender_id = event.source.participant_id
-    person = context.get_participant(sender_id)
-    if person is None or person.identification is not IdentificationStatus.IDENTIFIED:
-        return sender_id
-    return f"{message.channel_id}:{sender_id}"
+    address = event.source.participant_id
+    if address is None or not context.participants:
+        return address
+    people = {person.id: person for person in context.participants}
+    bindings = {binding.channel_id: binding for binding in context.bindings}
+    return participant_of(people, bindings, event.source.channel_id, address, is_address=True)
 
 
 def _known(context: RoomContext, message: InboundMessage) -> Participant | None:

@@ -20,7 +20,7 @@ from roomkit.kernel.claims import Claims, Home
 from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.foreign import PROMPT, may_wait
 from roomkit.kernel.identity import IdentityDesk, Verdict, joined_code
-from roomkit.kernel.permissions import may_speak, may_write
+from roomkit.kernel.permissions import may_speak, may_write, said_by
 from roomkit.kernel.rooms import check_id
 from roomkit.kernel.routing import DefaultInboundRoomRouter
 from roomkit.kernel.scope import working_for
@@ -341,6 +341,7 @@ class Inbound:
             before=before,
             record=None if settled_in else record,
             channel_key=key,
+            address=event.source.participant_id if verdict.event.source is event.source else None,
         )
         return draft, fresh
 
@@ -517,6 +518,8 @@ def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
         raise _Refused("room_not_found")
     if not record.status.is_open:
         raise _Refused(f"room_{record.status}")
+    if event.source.participant_id is not None:
+        event = said_by(record, event, event.source.participant_id, is_address=True)
     binding = record.bindings.get(event.source.channel_id)
     reason = may_speak(record, event) or may_write(binding)
     if binding is None or reason is not None:

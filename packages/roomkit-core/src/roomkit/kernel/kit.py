@@ -802,9 +802,10 @@ class RoomKit:
         Their live connections to the room are closed, on every worker, with the reason
         `participant_removed` or `participant_banned`. A removed participant may connect again, or write by
         another channel; nothing that a banned one sends is accepted any more. Either needs no earlier
-        message: an id that the room does not know yet gets a record with that status. In a closed room it
-        is recorded without a note in the timeline, because connections may read there. Raises
-        RoomNotFoundError; InvalidInputError for what cannot be an id.
+        message: an id that the room does not know yet gets a record with that status. Participants whom one
+        identity joins are one person; a namesake by an address of another kind has an id of its own (see
+        `Participant`). In a closed room it is recorded without a note in the timeline, because connections
+        may read there. Raises RoomNotFoundError; InvalidInputError for what cannot be an id.
         """
         await self._enter()
         return await self._participants.remove(room_id, participant_id, banned=banned)

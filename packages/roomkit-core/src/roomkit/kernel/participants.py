@@ -14,6 +14,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.store import Commit
 from roomkit.kernel.cascade import Cascade
+from roomkit.kernel.permissions import address_type_of, are_joined
 from roomkit.kernel.rooms import check_id, check_open
 from roomkit.kernel.settling import note
 from roomkit.kernel.writer import Draft
@@ -54,7 +55,7 @@ class Participants:
         async def work() -> Participant:
             record = await self._load(room_id)
             known = record.participants.get(participant_id)
-            person = self._ensured(room_id, channel_id, participant_id, display_name, known)
+            person = self._ensured(record, channel_id, participant_id, display_name, known)
             if person is not known:
                 check_open(record.room, f"participant {participant_id!r} cannot be added or changed")
                 await self._keep(room_id, (person,))
@@ -64,7 +65,7 @@ class Participants:
 
     def _ensured(
         self,
-        room_id: str,
+        record: RoomRecord,
         channel_id: str,
         participant_id: str,
         display_name: str | None,
@@ -72,16 +73,18 @@ class Participants:
     ) -> Participant:
         person = known or Participant(
             id=participant_id,
-            room_id=room_id,
+            room_id=record.room_id,
             channel_id=channel_id,
             connected_via=(channel_id,),
+            address_type=_address_type(record, channel_id),
             joined_at=self._parts.clock.now(),
         )
         changes: dict[str, object] = {}
         if person.status is ParticipantStatus.LEFT:
             changes["status"] = ParticipantStatus.ACTIVE
         if person.channel_id == SYSTEM_CHANNEL_ID:
-            changes |= {"channel_id": channel_id, "connected_via": (channel_id,)}
+            kind = _address_type(record, channel_id)
+            changes |= {"channel_id": channel_id, "connected_via": (channel_id,), "address_type": kind}
         elif channel_id not in person.connected_via:
             changes["connected_via"] = (*(person.connected_via or (person.channel_id,)), channel_id)
         if display_name is not None and display_name != person.display_name:
@@ -131,7 +134,10 @@ class Participants:
         )
 
     async def remove(self, room_id: str, participant_id: str, *, banned: bool = False) -> Participant:
-        """Mark a participant as left, or as banned, and notify the room's channels on every worker."""
+        """Mark a participant as left, or as banned, and notify the room's channels on every worker.
+
+        So are other participants of the room whom the same identity joins to this one.
+        """
         check_id(participant_id, "participant")
         status = ParticipantStatus.BANNED if banned else ParticipantStatus.LEFT
         channel_ids: list[str] = []  # bound: the room's bindings
@@ -139,6 +145,11 @@ class Participants:
         def plan(record: RoomRecord) -> None:
             channel_ids[:] = record.bindings
             draft.participant = self._departed(record, participant_id, status)
+            draft.joined = [
+                each.replace(status=status)
+                for each in record.participants.values()
+                if each.id != participant_id and are_joined(each, draft.participant)
+            ]
             if not record.status.is_open:
                 raise _WithoutNote
 
@@ -154,12 +165,15 @@ class Participants:
             await self._writer.write(draft)
         except _WithoutNote:
             assert draft.participant is not None
-            await self._writer.exclusively(room_id, partial(self._keep, room_id, (draft.participant,)))
+            gone = (draft.participant, *draft.joined)
+            await self._writer.exclusively(room_id, partial(self._keep, room_id, gone))
         assert draft.participant is not None
-        if banned:  # what is about to be said on their behalf is not said
-            self._lanes.end_turns(room_id, "interrupted", for_whom=participant_id)
+        gone = (draft.participant, *draft.joined)
+        for each in gone if banned else ():  # what is about to be said on their behalf is not said
+            self._lanes.end_turns(room_id, "interrupted", for_whom=each.id)
         for channel_id in channel_ids:
-            await self._notify(channel_id, room_id, draft.participant)
+            for each in gone:
+                await self._notify(channel_id, room_id, each)
         self._parts.rights_signals.announce(room_id)
         return draft.participant
 
@@ -179,7 +193,10 @@ class Participants:
     async def readmit(self, room_id: str, channel_id: str, sender_id: str) -> None:
         """Make a participant active again who was removed and connects again; a banned one stays banned."""
         record = await self._parts.store.load(room_id)
-        if record is None or departed_senders(record.participants, channel_id).get(sender_id) != _REMOVED:
+        if record is None:
+            return
+        kind = _address_type(record, channel_id)
+        if departed_senders(record.participants, channel_id, kind).get(sender_id) != _REMOVED:
             return
 
         async def work() -> None:
@@ -187,9 +204,9 @@ class Participants:
             await self._keep(
                 room_id,
                 [
-                    self._ensured(room_id, channel_id, person.id, None, person)
+                    self._ensured(record, channel_id, person.id, None, person)
                     for person in record.participants.values()
-                    if departed_senders({person.id: person}, channel_id).get(sender_id) == _REMOVED
+                    if departed_senders({person.id: person}, channel_id, kind).get(sender_id) == _REMOVED
                 ],
             )
 
@@ -208,7 +225,10 @@ class Participants:
         Raises ParticipantBannedError, ParticipantRemovedError.
         """
         record = await self._parts.store.load(room_id)
-        reason = None if record is None else departed_senders(record.participants, channel_id).get(sender_id)
+        if record is None:
+            return
+        kind = _address_type(record, channel_id)
+        reason = departed_senders(record.participants, channel_id, kind).get(sender_id)
         if reason is None:
             return
         cannot = f"participant {sender_id!r} cannot connect to room {room_id!r}"
@@ -231,6 +251,11 @@ class Participants:
 
 class _WithoutNote(Exception):
     """The room is closed: its timeline takes no note."""
+
+
+def _address_type(record: RoomRecord, channel_id: str) -> str | None:
+    """Return the kind of addresses that a channel has in the room, None where it is not attached."""
+    return address_type_of(record.bindings, channel_id) if channel_id in record.bindings else None
 
 
 def _person(record: RoomRecord, room_id: str, participant_id: str) -> Participant:

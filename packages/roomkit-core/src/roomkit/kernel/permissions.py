@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import (
     ChannelCategory,
-    ChannelType,
     DeleteType,
     EventStatus,
     EventType,
@@ -16,26 +15,28 @@ from roomkit.models.enums import (
     ParticipantStatus,
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID
-from roomkit.models.participant import Participant
+from roomkit.models.participant import Participant, namesake_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from roomkit.abc.store import RoomRecord
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["amends", "may_amend", "may_speak", "may_write", "newcomer"]
+__all__ = [
+    "address_type_of",
+    "amends",
+    "are_joined",
+    "may_amend",
+    "may_speak",
+    "may_write",
+    "newcomer",
+    "participant_of",
+    "said_by",
+]
 
-_ADDRESS_TYPES = {
-    ChannelType.SMS: "phone",
-    ChannelType.MMS: "phone",
-    ChannelType.RCS: "phone",
-    ChannelType.WHATSAPP: "phone",
-    ChannelType.WHATSAPP_PERSONAL: "phone",
-    ChannelType.VOICE: "phone",
-}
-"""What kind of addresses a channel type has, where several types share one."""
 _AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
 
 
@@ -51,11 +52,76 @@ def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
     if source.participant_id is not None:
         person = record.participants.get(source.participant_id)
         status = None if person is None else person.status
-        if status is ParticipantStatus.BANNED:
+        if status is ParticipantStatus.BANNED or (
+            person is not None and person.identity_id is not None and _is_banned(record, person)
+        ):
             return "participant_banned"
         if status is ParticipantStatus.LEFT and source.connection_id is not None:
             return "participant_removed"
     return None
+
+
+def are_joined(one: Participant, other: Participant) -> bool:
+    """Whether an identity makes two participants one person."""
+    return one.identity_id is not None and one.identity_id == other.identity_id
+
+
+def _is_banned(record: RoomRecord, person: Participant) -> bool:
+    """Whether a participant of the same identity is banned."""
+    return any(
+        each.status is ParticipantStatus.BANNED and are_joined(each, person)
+        for each in record.participants.values()
+    )
+
+
+def participant_of(
+    participants: Mapping[str, Participant],
+    bindings: Mapping[str, ChannelBinding],
+    channel_id: str,
+    name: str,
+    *,
+    is_address: bool,
+) -> str:
+    """Return the id of the participant whom a channel knows by a name: an address, or an id that a host gave.
+
+    The id is the address, unless a participant has that name by an address of another kind: see
+    `namesake_id`. The answer is the same on every worker that has read the same participants.
+    """
+    kind = address_type_of(bindings, channel_id)
+    other = participants.get(namesake_id(kind, name))
+    if other is not None and other.external_id == name and _is_reached_by(bindings, other, channel_id):
+        return other.id
+    found = name
+    while (person := participants.get(found)) is not None:
+        if (not is_address or _has_address(person, name)) and _is_reached_by(bindings, person, channel_id):
+            break
+        found = namesake_id(kind, found)
+    return found
+
+
+def _has_address(person: Participant, address: str) -> bool:
+    """Whether a participant whose id is an address has that address.
+
+    One who has another address may have the id of an identity, or the id of a namesake.
+    """
+    if person.external_id in (None, address):
+        return True
+    made = None if person.address_type is None else namesake_id(person.address_type, person.external_id or "")
+    return person.identification is not IdentificationStatus.IDENTIFIED and person.id != made
+
+
+def said_by(record: RoomRecord, event: RoomEvent, name: str, *, is_address: bool) -> RoomEvent:
+    """Return the event as said by the participant whom its channel knows by a name: see `participant_of`."""
+    source = event.source
+    binding = record.bindings.get(source.channel_id)
+    if binding is None or binding.category is ChannelCategory.INTELLIGENCE:
+        return event
+    found = participant_of(
+        record.participants, record.bindings, source.channel_id, name, is_address=is_address
+    )
+    if found == source.participant_id:
+        return event
+    return event.replace(source=source.replace(participant_id=found))
 
 
 def may_write(binding: ChannelBinding | None) -> str | None:
@@ -98,7 +164,7 @@ def may_amend(record: RoomRecord, event: RoomEvent, target: RoomEvent | None) ->
             owner = (
                 person is not None
                 and person.role is ParticipantRole.OWNER
-                and _is_reached_by(record, person, source.channel_id)
+                and _is_reached_by(record.bindings, person, source.channel_id)
             )
             return None if owner else "not_authorized"
     return _is_author(record, event, target)
@@ -111,40 +177,51 @@ def _is_author(record: RoomRecord, event: RoomEvent, target: RoomEvent) -> str |
         return None if target.source.channel_id == source.channel_id else "not_original_author"
     if source.participant_id is None or target.source.participant_id is None:
         return "identity_required_for_edit"
-    if source.participant_id != target.source.participant_id:
-        return "not_original_author"
     person = record.participants.get(source.participant_id)
+    if source.participant_id != target.source.participant_id:
+        author = record.participants.get(target.source.participant_id)
+        joined = person is not None and author is not None and are_joined(person, author)
+        return None if joined else "not_original_author"
     ways = (source.channel_id, target.source.channel_id)
-    if ways[0] == ways[1] or _address_type(record, ways[0]) == _address_type(record, ways[1]):
+    if ways[0] == ways[1] or (
+        address_type_of(record.bindings, ways[0]) == address_type_of(record.bindings, ways[1])
+    ):
         return None
     # The same name on channels of two kinds is two people, until something but the name joins them.
-    joined = person is not None and all(_is_reached_by(record, person, way) for way in ways)
+    joined = person is not None and all(_is_reached_by(record.bindings, person, way) for way in ways)
     return None if joined else "not_original_author"
 
 
-def _is_reached_by(record: RoomRecord, person: Participant, channel_id: str) -> bool:
+def _is_reached_by(bindings: Mapping[str, ChannelBinding], person: Participant, channel_id: str) -> bool:
     """Whether the channel, or one with the same kind of addresses, is one of the person's."""
     known = person.connected_via or (person.channel_id,)
-    if channel_id in known:
+    if channel_id in known or person.channel_id == SYSTEM_CHANNEL_ID:  # removed before they came by any
         return True
-    kind = _address_type(record, channel_id)
-    return any(_address_type(record, each) == kind for each in known if each in record.bindings)
+    kind = address_type_of(bindings, channel_id)
+    return kind == person.address_type or any(
+        address_type_of(bindings, each) == kind for each in known if each in bindings
+    )
 
 
-def _address_type(record: RoomRecord, channel_id: str) -> str:
+def address_type_of(bindings: Mapping[str, ChannelBinding], channel_id: str) -> str:
     """Return the kind of addresses that a channel's senders have; equal ones of one kind are one person."""
-    binding = record.bindings.get(channel_id)
+    binding = bindings.get(channel_id)
     if binding is None:
         return f"channel {channel_id}"
-    return _ADDRESS_TYPES.get(binding.channel_type, str(binding.channel_type))
+    return binding.addresses
 
 
 def newcomer(
-    record: RoomRecord, event: RoomEvent, binding: ChannelBinding | None, at: datetime
+    record: RoomRecord,
+    event: RoomEvent,
+    binding: ChannelBinding | None,
+    at: datetime,
+    address: str | None = None,
 ) -> Participant | None:
     """Return the participant record to write with a transport's event, None when nothing is new.
 
-    Whoever speaks becomes a participant; a second channel of theirs is added to `connected_via`.
+    Whoever speaks becomes a participant; a second channel of theirs is added to `connected_via`. `address`
+    is what the channel calls them, where that may not be the participant's id.
     """
     source = event.source
     participant_id = source.participant_id
@@ -157,16 +234,22 @@ def newcomer(
             room_id=event.room_id,
             channel_id=source.channel_id,
             connected_via=(source.channel_id,),
+            external_id=None if address == participant_id else address,
+            address_type=address_type_of(record.bindings, source.channel_id),
             identification=IdentificationStatus.UNKNOWN,
             joined_at=at,
         )
     if source.channel_id in person.connected_via:
         return None
     if person.channel_id == SYSTEM_CHANNEL_ID:  # removed once, before they had used any channel
-        return person.replace(channel_id=source.channel_id, connected_via=(source.channel_id,))
+        return person.replace(
+            channel_id=source.channel_id,
+            connected_via=(source.channel_id,),
+            address_type=address_type_of(record.bindings, source.channel_id),
+        )
     known = person.connected_via or (person.channel_id,)
     if source.channel_id in known:
         return person.replace(connected_via=known)
-    if not _is_reached_by(record, person, source.channel_id):
+    if not _is_reached_by(record.bindings, person, source.channel_id):
         return None  # a namesake: an address of another kind that no identity has joined to the person
     return person.replace(connected_via=(*known, source.channel_id))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.base import EMPTY
+from roomkit.models.channel import default_address_type
 from roomkit.models.enums import EventStatus, ParticipantRole, RoomStatus
 from roomkit.models.event import ChannelData, RoomEvent
+from roomkit.models.participant import namesake_id
 from roomkit.models.visibility import admits, sees
 
 if TYPE_CHECKING:
@@ -300,8 +302,13 @@ async def _rooms_of_addresses(person: Person) -> AsyncIterator[str]:
     identity = person.identity
     if identity is None:
         return
-    for _, kind, address in sorted(identity.addresses):
-        async for each in _pages(person, participant_id=address):
+    names = [
+        (kind, name)
+        for _, kind, address in sorted(identity.addresses)
+        for name in (address, namesake_id(default_address_type(kind), address))
+    ]
+    for kind, name in names:
+        async for each in _pages(person, participant_id=name):
             room = await person.store.get_room(each.room_id)
             if each.identity_id is None and room is not None:
                 bindings = [await person.store.get_binding(each.room_id, way) for way, _ in each.senders]

@@ -24,7 +24,7 @@ from roomkit.kernel.supervisor import Overdue
 from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
-from roomkit.models.channel import ChannelBinding
+from roomkit.models.channel import ChannelBinding, default_address_type
 from roomkit.models.content import SystemContent
 from roomkit.models.duration import length_in_seconds
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
@@ -388,6 +388,7 @@ class Rooms:
             channel_id=channel_id,
             room_id=room_id,
             channel_type=channel_type or channel.channel_type,
+            address_type=_own_address_type(channel, channel_type or channel.channel_type),
             category=category if category is not None else channel.category,
             access=access,
             visibility=visibility,
@@ -658,3 +659,9 @@ def _told(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
         told[name] = value
         told[f"old_{name}"] = getattr(before, name)
     return told
+
+
+def _own_address_type(channel: Channel, channel_type: ChannelType) -> str | None:
+    """Return the channel's kind of addresses, None where it is the usual one of the type."""
+    found = channel.address_type
+    return None if found == default_address_type(channel_type) else found

@@ -25,7 +25,7 @@ from roomkit.kernel.deadline import Deadline
 from roomkit.kernel.gate_waits import GateWaits
 from roomkit.kernel.hooks import GateVerdict, HookRegistration
 from roomkit.kernel.lanes import Job, Lane, Lanes
-from roomkit.kernel.permissions import amends, may_amend, may_speak, may_write, newcomer
+from roomkit.kernel.permissions import amends, may_amend, may_speak, may_write, newcomer, said_by
 from roomkit.kernel.plan import Target, recipients
 from roomkit.kernel.scope import Work, gate_of, origin, present, working_for
 from roomkit.kernel.supervisor import Interrupted
@@ -67,12 +67,14 @@ class Draft:
     `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it.
     `lifecycle` marks the framework's own notes on the room, which are written whatever its status,
     are no gate's to judge, and count as no activity. `plan` is called with the room under its lock,
-    to fill in what depends on it; what it raises reaches the caller, and nothing is stored.
+    to fill in what depends on it; what it raises reaches the caller, and nothing is stored. `joined` are
+    further participants who are the same person.
     `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
     the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
     to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
     it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at it.
-    `channel_key` is the idempotency key by which its channel knows the message in every room.
+    `channel_key` is the idempotency key by which its channel knows the message in every room, `address`
+    the sender as the channel calls them, where the room is to say which participant that is.
     With `streamed`, people have read it already, and its source may have lost its right to write since.
     `visible_to` is whom gates may not widen its visibility beyond. `refused_as` is its content if it is
     stored as refused. `as_shown` keeps the visibility that it was streamed with,
@@ -89,6 +91,7 @@ class Draft:
     blocked: tuple[str, str] | None = None
     before: Sequence[RoomEvent] = ()
     participant: Participant | None = None
+    joined: Sequence[Participant] = ()
     bindings: Sequence[ChannelBinding] = ()
     unbind: Sequence[str] = ()
     room_changes: Mapping[str, Any] | None = None
@@ -104,6 +107,7 @@ class Draft:
     activity: bool = True
     record: RoomRecord | None = None
     channel_key: str | None = None
+    address: str | None = None
 
 
 @dataclass(slots=True)
@@ -275,6 +279,8 @@ class Writer:
                 reason = await self._refusal(record, draft)
                 if reason is not None:
                     return Written(blocked=True, reason=reason)
+                if verdict is not None and verdict.payload.source is not draft.event.source:
+                    verdict.payload = verdict.payload.replace(source=draft.event.source)
         raise StaleRoomError(
             f"room {event.room_id!r} changed {_MAX_REPLANS} times while an event was being committed: "
             "try again"
@@ -297,7 +303,18 @@ class Writer:
             return None
         if not record.status.is_open:
             return f"room_{record.status}"
-        event = draft.event
+        event, people = draft.event, record.participants
+        source = event.source
+        if people and source.participant_id is not None:
+            name = draft.address or source.participant_id
+            person = people.get(name)
+            if (
+                person is None
+                or source.channel_id not in person.connected_via
+                or (draft.address is not None and person.external_id not in (None, name))
+            ):
+                event = said_by(record, event, name, is_address=draft.address is not None)
+                draft.event = event
         reason = None if draft.streamed else may_speak(record, event)
         if reason is not None or not amends(event):
             return reason
@@ -475,9 +492,9 @@ class Writer:
         amend = None
         if block is None:
             person = draft.participant or newcomer(
-                record, event, record.bindings.get(event.source.channel_id), at
+                record, event, record.bindings.get(event.source.channel_id), at, draft.address
             )
-            participants = (person,) if person is not None else ()
+            participants = (person, *draft.joined) if person is not None else ()
             amend = _amend(event)
         tasks, observations = draft.tasks, draft.observations
         if verdict is not None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelOutput as ChannelOutput
     from roomkit.models.channel import RateLimit as RateLimit
     from roomkit.models.channel import RetryPolicy as RetryPolicy
+    from roomkit.models.channel import default_address_type as default_address_type
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
     from roomkit.models.content import DeleteContent as DeleteContent
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.participant import departed_senders as departed_senders
+    from roomkit.models.participant import namesake_id as namesake_id
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
@@ -251,9 +253,11 @@ else:
             "WebhookRequest",
             "admits",
             "banned_senders",
+            "default_address_type",
             "departed_senders",
             "error_text",
             "freeze",
+            "namesake_id",
             "narrowest",
             "new_id",
             "printable",

@@ -29,7 +29,30 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.task import Observation, Task
 
-__all__ = ["ChannelBinding", "ChannelCapabilities", "ChannelOutput", "RateLimit", "RetryPolicy"]
+__all__ = [
+    "ChannelBinding",
+    "ChannelCapabilities",
+    "ChannelOutput",
+    "RateLimit",
+    "RetryPolicy",
+    "default_address_type",
+]
+
+_PHONE = frozenset(
+    {
+        ChannelType.SMS,
+        ChannelType.MMS,
+        ChannelType.RCS,
+        ChannelType.WHATSAPP,
+        ChannelType.WHATSAPP_PERSONAL,
+        ChannelType.VOICE,
+    }
+)
+
+
+def default_address_type(channel_type: str) -> str:
+    """Return the kind of addresses of a channel that does not say its own: see `Channel.address_type`."""
+    return "phone" if channel_type in _PHONE else str(channel_type)
 
 
 class ChannelCapabilities(Record):
@@ -109,7 +132,8 @@ class ChannelBinding(Record):
     sees what the channel says. The recipient's address is in `metadata`, under the channel's
     recipient key. `double_text` and `fold_seconds` apply to intelligences. With `judge_streams`, the binding
     is shown no answer before gates have judged the whole of it; on an intelligence's own binding, nobody is
-    shown its answers before. `mute_reason` is `taken_over` on a binding that `take_over` muted.
+    shown its answers before. `address_type` is the channel's kind of addresses where that is not the usual
+    one of its type. `mute_reason` is `taken_over` on a binding that `take_over` muted.
 
     `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
     room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
@@ -119,6 +143,7 @@ class ChannelBinding(Record):
     channel_id: Key
     room_id: Key
     channel_type: ChannelType
+    address_type: Label | None = None
     category: ChannelCategory = ChannelCategory.TRANSPORT
     direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
     access: Access = Access.READ_WRITE
@@ -137,6 +162,11 @@ class ChannelBinding(Record):
     fold_seconds: float = Field(default=0.5, gt=0, le=60)
     judge_streams: bool = False
     metadata: Json = EMPTY
+
+    @property
+    def addresses(self) -> str:
+        """The kind of addresses that the channel's senders have: see `Channel.address_type`."""
+        return self.address_type or default_address_type(self.channel_type)
 
     @property
     def can_write(self) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
-from roomkit.models.values import Id, Key, Label
+from roomkit.models.values import LONGEST_KEY, Id, Key, Label
 
-__all__ = ["Participant", "banned_senders", "departed_senders"]
+__all__ = ["Participant", "banned_senders", "departed_senders", "namesake_id"]
 
 
 class Participant(Record):
@@ -19,6 +20,10 @@ class Participant(Record):
 
     `channel_id` is the channel they came by first, `connected_via` every channel they used in the
     order of first sight. `candidates` are the identities it may be, while that is open.
+
+    A person is (kind of addresses, address) until an identity joins several: `external_id` is the address
+    where it is not the id, `address_type` the kind of it. The first sender with an address has it as id;
+    a sender with the same address of another kind is another participant, with the id `namesake_id`.
     """
 
     id: Id
@@ -32,6 +37,7 @@ class Participant(Record):
     candidates: tuple[Key, ...] | None = None
     connected_via: tuple[Key, ...] = ()
     external_id: Key | None = None
+    address_type: Label | None = None
     resolved_at: datetime | None = None
     resolved_by: Key | None = None
     joined_at: datetime = Field(default_factory=utcnow)
@@ -43,6 +49,26 @@ class Participant(Record):
         who = self.external_id or self.id
         return frozenset((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))
 
+    def names_on(self, channel_id: str, address_type: str | None = None) -> frozenset[str]:
+        """Return what the participant is called by a channel with that kind of addresses.
+
+        The addresses that came by it, and the participant's address unless that is of another kind.
+        """
+        names = {address for channel, address in self.senders if channel == channel_id}
+        if self.address_type is None or self.id == self.identity_id:  # nothing is said against the id
+            names.add(self.id)
+        elif address_type in (None, self.address_type):
+            names.add(self.external_id or self.id)
+        return frozenset(names)
+
+
+def namesake_id(address_type: str, address: str) -> str:
+    """Return the participant id of a sender whose address is taken by a participant of another kind."""
+    named = f"{address_type}:{address}"
+    if len(named.encode()) <= LONGEST_KEY:
+        return named
+    return f"{address_type[:32]}:{sha256(address.encode()).hexdigest()}"
+
 
 _DEPARTED = {
     ParticipantStatus.LEFT: "participant_removed",
@@ -50,8 +76,13 @@ _DEPARTED = {
 }
 
 
-def departed_senders(participants: Mapping[str, Participant], channel_id: str) -> dict[str, str]:
+def departed_senders(
+    participants: Mapping[str, Participant], channel_id: str, address_type: str | None = None
+) -> dict[str, str]:
     """Return why connections to the room end, by participant id and by address on that channel.
+
+    Participants whose addresses are of another kind than `address_type` (that of the channel) are left out,
+    because another person may have the same address of the channel's kind.
 
     The reason is `participant_removed` for a participant who left, `participant_banned` for a banned one;
     a ban outranks a removal. Participants with a right to the room are not among them.
@@ -61,16 +92,15 @@ def departed_senders(participants: Mapping[str, Participant], channel_id: str) -
         reason = _DEPARTED.get(participant.status)
         if reason is None:
             continue
-        for sender in (
-            participant.id,
-            *(address for channel, address in participant.senders if channel == channel_id),
-        ):
+        for sender in participant.names_on(channel_id, address_type):
             if reasons.get(sender) != "participant_banned":
                 reasons[sender] = reason
     return reasons
 
 
-def banned_senders(participants: Mapping[str, Participant], channel_id: str) -> frozenset[str]:
-    """Return the banned participants' ids, and their addresses on that channel."""
-    departed = departed_senders(participants, channel_id)
+def banned_senders(
+    participants: Mapping[str, Participant], channel_id: str, address_type: str | None = None
+) -> frozenset[str]:
+    """Return the banned participants' ids, and their addresses on that channel: see `departed_senders`."""
+    departed = departed_senders(participants, channel_id, address_type)
     return frozenset(sender for sender, reason in departed.items() if reason == "participant_banned")

@@ -392,7 +392,7 @@ class WebSocketChannel(Channel):
                 self._bar(connection, room_id, "room_not_found")
             return
         self._withhold(room_id, excerpt.binding)
-        if departed := departed_senders(excerpt.participants, self.channel_id):
+        if departed := departed_senders(excerpt.participants, self.channel_id, self.address_type):
             self._bar_departed(room_id, departed)
 
     def _bar_departed(self, room_id: str, departed: Mapping[str, str]) -> None:
@@ -432,7 +432,7 @@ class WebSocketChannel(Channel):
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
         """Drop the connections of a participant who was removed or banned, here and on the other workers."""
-        departed = departed_senders({participant.id: participant}, self.channel_id)
+        departed = departed_senders({participant.id: participant}, self.channel_id, self.address_type)
         if departed:
             self._bar_departed(room_id, departed)
             if self._workers is not None:
@@ -511,7 +511,7 @@ class WebSocketChannel(Channel):
         if context.room_id in connection.rooms:
             return
         people = {participant.id: participant for participant in context.participants}
-        if connection.participant_id not in departed_senders(people, self.channel_id):
+        if connection.participant_id not in departed_senders(people, self.channel_id, self.address_type):
             self._join(connection, context.room_id)
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:

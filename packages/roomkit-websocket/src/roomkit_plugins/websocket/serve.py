@@ -298,7 +298,9 @@ class WebSocketServer:
         excerpt = await services.read_timeline(room_id, self._channel_id) if services is not None else None
         if excerpt is None:
             raise _Refusal(404, "there is no such room here")
-        if participant_id in banned_senders(excerpt.participants, self._channel_id):
+        if participant_id in banned_senders(
+            excerpt.participants, self._channel_id, excerpt.binding.addresses
+        ):
             raise _Refusal(403, "participant_banned: you are banned from this room")
         return excerpt.binding
 

@@ -187,7 +187,7 @@ class Session:
         excerpt = await services.read_timeline(room_id, channel_id, after_index=after, limit=_PAGE)
         if excerpt is None:
             raise _Lost("room_not_found")
-        departed = departed_senders(excerpt.participants, channel_id)
+        departed = departed_senders(excerpt.participants, channel_id, excerpt.binding.addresses)
         if self._participant_id in departed:
             raise _Lost(departed[self._participant_id])
         return excerpt

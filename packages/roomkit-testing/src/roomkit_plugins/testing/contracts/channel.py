@@ -19,6 +19,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelMediaType, DeliveryState
 from roomkit.models.room import Room
+from roomkit.models.values import is_key
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import (
@@ -91,6 +92,14 @@ class ChannelContract(ContractSuite):
         assert channel.direction in ChannelDirection
         assert channel.provider_name is None or channel.provider_name
         json.dumps(channel.info)
+
+    async def test_its_kind_of_addresses_is_one_word(self, channel: Channel) -> None:
+        """The same each time, because it is kept with bindings; ids are made of it and an address."""
+        kind = channel.address_type
+        assert kind
+        assert is_key(kind, longest=200)
+        assert ":" not in kind
+        assert channel.address_type == kind
 
     async def test_its_capabilities_are_consistent(self, channel: Channel) -> None:
         """The same each time; a feature is not claimed without the media type that carries it."""
