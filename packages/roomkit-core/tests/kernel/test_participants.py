@@ -212,3 +212,25 @@ async def test_a_removed_participant_is_active_again_when_they_connect_or_are_en
         await stage.kit.ensure_participant("r1", "sms", participant_id)
 
     assert [person.status for person in (await people(stage)).values()] == ["active", "banned"]
+
+
+@pytest.mark.parametrize("by", ["address", "identity"])
+@pytest.mark.parametrize("spoke", [True, False])
+async def test_a_ban_by_address_or_identity_holds_whoever_the_sender_turns_out_to_be(
+    staging: Any, by: str, spoke: bool
+) -> None:
+    """The resolver ties the address to the identity; other senders are not touched."""
+    ann = Identity(id="ann")
+    async with staging(identity_resolver=MockIdentityResolver({"+1": BOB, "+2": ann})) as stage:
+        await stage.socket("sms")
+        for identity in (BOB, ann):
+            await stage.kit.store.create_identity(identity)
+        first = await stage.say(channel="sms", by="+1", idempotency_key="k") if spoke else None
+        await stage.kit.remove_participant("r1", "+1" if by == "address" else "bob", banned=True)
+        refused = await stage.say(channel="sms", by="+1")
+
+        assert (refused.reason, refused.event) == ("participant_banned", None)
+        assert not (await stage.say(channel="sms", by="+2")).blocked
+        if first is not None:
+            again = await stage.say(channel="sms", by="+1", idempotency_key="k")
+            assert (again.duplicate, again.event.id) == (True, first.event.id)

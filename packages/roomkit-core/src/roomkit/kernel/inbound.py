@@ -35,6 +35,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
 from roomkit.models.event import RoomEvent
+from roomkit.models.participant import banned_senders
 from roomkit.models.room import Room
 from roomkit.models.session_event import SessionStartedEvent
 from roomkit.models.telemetry import Attr, SpanKind
@@ -314,6 +315,7 @@ class Inbound:
             await self._check_parent(event, record, key)
         verdict = Verdict(event)
         if self._desk.applies(channel):
+            _check_address(message, record, key)
             verdict = await self._desk.identify(message, event, context)
             if verdict.reason is not None and verdict.inject is None:
                 raise _Refused(verdict.reason)
@@ -500,6 +502,14 @@ class Inbound:
             await self._parts.ledger.flush()
         rows = await self._parts.store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _check_address(message: InboundMessage, record: RoomRecord | None, key: str | None) -> None:
+    """Refuse a sender who was banned by their address, whoever they turn out to be; not a redelivery."""
+    if record is None or (key is not None and record.keyed(key) is not None):
+        return
+    if message.sender_id in banned_senders(record.participants, message.channel_id):
+        raise _Refused("participant_banned")
 
 
 def _why_absent(record: RoomRecord | None, channel_id: str) -> str:
