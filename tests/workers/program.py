@@ -228,9 +228,9 @@ def _furnish(kit: RoomKit, wire: Wire, chance: random.Random, options: WorkerOpt
 
 def _furnish_for_trees(kit: RoomKit, wire: Wire, chance: random.Random) -> Player:
     for name in TALKERS:
-        kit.register_channel(RecordingChannel(name))
+        kit.register_channel(RecordingChannel(name, streaming=True))
     kit.register_channel(Carrier(CARRIER, wire, chance))
-    agent = TreeAgent()
+    agent = TreeAgent(streaming=chance.random() < 0.5)
     kit.register_channel(agent)
     agent.player = Player(kit, lambda outcome: wire.tell(did=outcome.label, outcome=asdict(outcome)))
     return agent.player

@@ -38,6 +38,8 @@ __all__ = ["VETO", "Player", "TreeAgent", "answer_to", "command_of", "watch"]
 VETO = "vetoed"
 _KEY = "tree"
 _AT_ONCE = 1e-6
+_PAUSE = 0.002
+"""Seconds between two words of an answer that streams: long enough for something to happen."""
 
 
 def command_of(event: RoomEvent) -> Command | None:
@@ -263,8 +265,8 @@ class TreeAgent(ScriptedIntelligence):
     player: Player
     """Whoever makes the agent sets it: a player needs a kit, and a kit its channels."""
 
-    def __init__(self, channel_id: str = AGENT) -> None:
-        super().__init__(channel_id, iter(lambda: _answer, None))
+    def __init__(self, channel_id: str = AGENT, *, streaming: bool = False) -> None:
+        super().__init__(channel_id, iter(lambda: _answer, None), streaming=streaming, word_delay=_PAUSE)
 
     async def on_event(
         self, event: RoomEvent, binding: ChannelBinding, context: RoomContext

@@ -13,7 +13,7 @@ from roomkit_plugins.testing.history import Violation
 from roomkit_plugins.testing.trees.commands import AGENT
 from roomkit_plugins.testing.trees.player import VETO, command_of
 
-__all__ = ["Replay", "Standing", "category_of", "first_text", "label_of"]
+__all__ = ["Replay", "Standing", "category_of", "first_text", "label_of", "was_streamed"]
 
 
 @dataclass(slots=True)
@@ -67,8 +67,9 @@ class Replay:
         if event.status is EventStatus.BLOCKED:
             self._judge_block(event)
             return
-        self._judge_right(event)
-        self._judge_visibility(event)
+        if not was_streamed(event):
+            self._judge_right(event)
+            self._judge_visibility(event)
         self._amend(event)
         self._plan(event)
         if self.status is RoomStatus.PAUSED:
@@ -106,7 +107,8 @@ class Replay:
         source = event.source
         if self.status is RoomStatus.CLOSED:
             self._wrong("after_close", event, "the room was closed before")
-        if source.channel_id != SYSTEM_CHANNEL_ID and source.channel_id not in self.standings:
+        is_there = source.channel_id == SYSTEM_CHANNEL_ID or source.channel_id in self.standings
+        if not is_there and not was_streamed(event):
             self._wrong("not_attached", event, "its channel was not in the room")
         if source.participant_id in self.banned:
             self._wrong("banned", event, f"{source.participant_id} was banned before")
@@ -181,6 +183,11 @@ class Replay:
 def category_of(channel_id: str) -> ChannelCategory:
     """Return the category of a channel of a tree."""
     return ChannelCategory.INTELLIGENCE if channel_id == AGENT else ChannelCategory.TRANSPORT
+
+
+def was_streamed(event: RoomEvent) -> bool:
+    """Return whether people saw it before it was committed: it stays, though the agent may say no more."""
+    return event.generation is not None and event.generation.stream_id is not None
 
 
 def first_text(event: RoomEvent) -> str:

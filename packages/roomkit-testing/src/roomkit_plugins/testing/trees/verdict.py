@@ -158,7 +158,7 @@ def _judge_labels(facts: _Room) -> None:
     answers = Counter(
         first_text(event)
         for event in facts.timeline
-        if event.source.channel_id == AGENT and command_of(event) is None
+        if event.source.channel_id == AGENT and command_of(event) is None and not _was_cut(event)
         if not isinstance(event.content, SystemContent)
     )
     asked = {answer_to(label) for label, command in facts.commands.items() if command.answered}
@@ -167,6 +167,11 @@ def _judge_labels(facts: _Room) -> None:
             facts.wrong("stray", "", f"{text!r} answers nothing of this room", AGENT)
         elif number > 1:
             facts.wrong("doubled", "", f"{text!r} is there {number} times", AGENT)
+
+
+def _was_cut(event: RoomEvent) -> bool:
+    """Return whether an answer ended before its end: only what was seen of it is there."""
+    return event.generation is not None and event.generation.finish_reason not in (None, "stop")
 
 
 def _judge_acknowledged(facts: _Room) -> None:

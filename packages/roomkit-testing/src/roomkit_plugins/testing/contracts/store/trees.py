@@ -57,8 +57,8 @@ class Stage:
     def add(self, kit: RoomKit, carrier: Channel, recipient: Mapping[str, Any]) -> None:
         """Furnish a kit with the channels of a tree, and have it take its share of the branches."""
         for name in TALKERS:
-            kit.register_channel(RecordingChannel(name))
-        agent = TreeAgent()
+            kit.register_channel(RecordingChannel(name, streaming=True))
+        agent = TreeAgent(streaming=len(self.kits) % 2 == 1)  # the other worker's answers stream
         kit.register_channel(watch(carrier, self._sendings))
         kit.register_channel(agent)
         agent.player = Player(kit, self._report, recipient)
