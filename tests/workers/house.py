@@ -36,6 +36,7 @@ LEASE = 1.0
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
 _ANSWER_SECONDS = 20.0
+_MOST_BEHIND = 40
 _ROOT = Path(__file__).parents[2]
 
 
@@ -332,6 +333,17 @@ class House:
             )
             await self._wait(say, _ANSWER_SECONDS * 3)
             self.acknowledged[room_id] += keys
+            await self._wait(self._keeps_up, _ANSWER_SECONDS * 3)
+
+    async def _keeps_up(self) -> bool:
+        """Whether the workers are not far behind: each message is observed, and the answer to it.
+
+        A worker that is killed before it gets anything done makes its deliveries look like poison.
+        """
+        return self._enough.is_set() or self._behind() < _MOST_BEHIND
+
+    def _behind(self) -> int:
+        return 2 * sum(map(len, self.acknowledged.values())) - len(self.observed)
 
     async def _call(self, room_id: str, keys: list[str]) -> bool:
         """Send a webhook once; return whether it was answered with 2xx."""
