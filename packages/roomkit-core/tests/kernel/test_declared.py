@@ -437,6 +437,12 @@ async def scene_sources(stage, sight):
     for result in failing.results:
         sight.note(result)
 
+    async def cancels_itself(message, context):
+        raise asyncio.CancelledError
+
+    kit.get_channel("alice").handle_inbound = cancels_itself
+    await sight.trying(kit.process_inbound(message))
+
 
 class Socket(RecordingChannel):
     """A channel of connections."""
