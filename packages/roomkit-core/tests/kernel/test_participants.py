@@ -14,6 +14,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
 )
 from roomkit.models import HookTrigger, IdentificationStatus, Identity, Participant, ParticipantStatus
+from roomkit.models.enums import ChannelType
 from roomkit_plugins.testing import MockIdentityResolver, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
@@ -234,3 +235,17 @@ async def test_a_ban_by_address_or_identity_holds_whoever_the_sender_turns_out_t
         if first is not None:
             again = await stage.say(channel="sms", by="+1", idempotency_key="k")
             assert (again.duplicate, again.event.id) == (True, first.event.id)
+
+
+async def test_a_ban_of_a_namesake_does_not_hold_against_another_kind_of_address(staging: Any) -> None:
+    """A web user who is named like a telephone number is another person."""
+    resolver = MockIdentityResolver({"+1": BOB})
+    async with staging(identity_resolver=resolver, identity_channel_types={ChannelType.SMS}) as stage:
+        await stage.kit.store.create_identity(BOB)
+        await stage.socket("web")
+        await stage.join(RecordingChannel("sms", channel_type=ChannelType.SMS))
+        await stage.say(channel="web", by="+1")
+        await stage.kit.remove_participant("r1", "+1", banned=True)
+
+        assert (await stage.say(channel="web", by="+1")).reason == "participant_banned"
+        assert not (await stage.say(channel="sms", by="+1")).blocked

@@ -315,7 +315,7 @@ class Inbound:
             await self._check_parent(event, record, key)
         verdict = Verdict(event)
         if self._desk.applies(channel):
-            _check_address(message, record, key)
+            _check_address(message, channel, record, key)
             verdict = await self._desk.identify(message, event, context)
             if verdict.reason is not None and verdict.inject is None:
                 raise _Refused(verdict.reason)
@@ -504,11 +504,13 @@ class Inbound:
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
 
 
-def _check_address(message: InboundMessage, record: RoomRecord | None, key: str | None) -> None:
+def _check_address(
+    message: InboundMessage, channel: Channel, record: RoomRecord | None, key: str | None
+) -> None:
     """Refuse a sender who was banned by their address, whoever they turn out to be; not a redelivery."""
     if record is None or (key is not None and record.keyed(key) is not None):
         return
-    if message.sender_id in banned_senders(record.participants, message.channel_id):
+    if message.sender_id in banned_senders(record.participants, channel.channel_id, channel.address_type):
         raise _Refused("participant_banned")
 
 
