@@ -143,6 +143,11 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         "kit.py:1 imports roomkit_plugins.sms",
     ),
     (
+        imports.plugins_stay_before_the_contract,
+        {f"{CODE}/__init__.py": "def f():\n    from roomkit.kernel.rooms import x\n"},
+        "__init__.py:2 imports roomkit.kernel.rooms, which is behind the contract",
+    ),
+    (
         imports.package_tests_stay_at_home,
         {"packages/roomkit-core/tests/test_room.py": "import roomkit_plugins.sms\n"},
         "move the test to tests/",

@@ -20,6 +20,11 @@ UPWARD_IMPORTS = {
 }
 """The exceptions, each with its reason."""
 
+KERNEL_FOR_PLUGINS = {
+    "roomkit.kernel.kit": "programs and tools hold a RoomKit, which is public as `roomkit.RoomKit`",
+}
+"""What of the kernel a plugin may import, each with its reason."""
+
 
 def star(tree: Tree) -> Iterator[str]:
     """A plugin depends on the core, on its vendor's library, and on no other plugin."""
@@ -34,6 +39,18 @@ def star(tree: Tree) -> Iterator[str]:
                     yield (
                         f"{tree.place(module, used.line)} imports {used.module}; put what both need in "
                         f"roomkit.abc, or add {other} to [allowed] in catalogue.toml"
+                    )
+
+
+def plugins_stay_before_the_contract(tree: Tree) -> Iterator[str]:
+    """A plugin uses what the contract gives, never the kernel behind it."""
+    for plugin in tree.plugins:
+        for module in plugin.modules:
+            for used in module.imports:
+                if _floor(used.module) == FLOORS.index("kernel") and used.module not in KERNEL_FOR_PLUGINS:
+                    yield (
+                        f"{tree.place(module, used.line)} imports {used.module}, which is behind the "
+                        "contract; use roomkit.abc and roomkit.models, or move what plugins need there"
                     )
 
 

@@ -20,6 +20,7 @@ from roomkit.kernel.tenant import Tenant
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import HookExecution, HookTrigger
+from roomkit.models.room import RoomTimers
 from roomkit.models.webhook import WebhookRequest
 
 DOCUMENTED = {
@@ -27,7 +28,7 @@ DOCUMENTED = {
     ("attach_channel", "category"),
     ("attach_channel", "access"),
 }
-"""Fields of a record: pydantic's ValidationError, says the method."""
+"""Fields of a record: the error names the field and the words that it takes."""
 OPEN = {("send_event", "event_type")}
 """Words that a plugin may have of its own; what no channel declares is refused elsewhere."""
 
@@ -84,6 +85,59 @@ GIVEN: dict[str, Any] = {
     "execution": HookExecution.SYNC,
     "access": "read_only",
 }
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("get_room", {"room_id": 5}, r"int cannot be a room id: get_room\(\) takes str"),
+        (
+            "get_timeline",
+            {"room_id": "r1", "limit": 1e9},
+            r"float cannot be a limit: get_timeline\(\) takes int",
+        ),
+        ("list_bindings", {"room_id": None}, "NoneType cannot be a room id: list_bindings"),
+        ("process_inbound", {"message": GIVEN["message"], "room_id": 5}, "int cannot be a room id"),
+    ],
+)
+async def test_an_argument_of_another_type_is_named(
+    stage: Any, method: str, arguments: dict[str, Any], message: str
+) -> None:
+    await stage.socket("alice")
+    with pytest.raises(InvalidInputError, match=message):
+        await getattr(stage.kit, method)(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("attach_channel", {"channel_id": "alice", "rate_limmit": 1}, r"ChannelBinding\.rate_limmit: Extra"),
+        (
+            "attach_channel",
+            {"channel_id": "alice", "participant_id": "\0"},
+            "attach_channel refused its arguments: ChannelBinding.participant_id: .* nothing was stored",
+        ),
+        ("edit_event", {"event_id": "\0", "content": TextContent(body="x")}, "EditContent.target_event_id"),
+        (
+            "get_timeline",
+            {"limit": 10**4300},
+            r"limit cannot be a number of 14285 bits: get_timeline\(\) takes at most 64",
+        ),
+        (
+            "set_room_timers",
+            {"timers": RoomTimers(closed_after_seconds=1e12)},
+            "timers.closed_after_seconds cannot be 1000000000000.0: give seconds, at most 1000 years",
+        ),
+    ],
+)
+async def test_a_value_that_fits_no_record_is_named(
+    stage: Any, method: str, arguments: dict[str, Any], message: str
+) -> None:
+    """By the method and the field; the value itself may be personal and is in no message of a record."""
+    await stage.socket("alice")
+    with pytest.raises(InvalidInputError, match=message) as raised:
+        await getattr(stage.kit, method)("r1", **arguments)
+    assert raised.value.__cause__ is None
 
 
 @pytest.mark.parametrize(("owner", "method", "argument"), [*family()])

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from roomkit.kernel.rooms import seconds_of
+from roomkit.abc.duration import seconds_of
 from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
 from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.progress import Progress

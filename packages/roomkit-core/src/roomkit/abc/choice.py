@@ -14,7 +14,7 @@ def chosen[V: Vocabulary](kind: type[V], value: V | str, what: str) -> V:
     try:
         return declared(kind, value)
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{what} cannot be {value!r}: {error}") from error
+        raise InvalidInputError(f"{what} cannot be {_shown(value)}: {error}") from error
 
 
 def check_choice(value: object, words: Collection[str], what: str) -> None:
@@ -23,4 +23,8 @@ def check_choice(value: object, words: Collection[str], what: str) -> None:
         return
     close = nearest(value, words) if isinstance(value, str) else None
     hint = f"did you mean {close!r}?" if close else f"use one of {', '.join(words)}"
-    raise InvalidInputError(f"{what} cannot be {value!r}; {hint}")
+    raise InvalidInputError(f"{what} cannot be {_shown(value)}; {hint}")
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"

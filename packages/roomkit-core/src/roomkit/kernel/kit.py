@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.clock import Clock, SystemClock
+from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import (
     ChannelAlreadyRegisteredError,
     ChannelNotFoundError,
@@ -31,6 +32,7 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.alarms import AFTER_BROADCAST, RETENTION, ROOM_TIMERS, Alarms
 from roomkit.kernel.answers import Answers
+from roomkit.kernel.arguments import checks_arguments
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.closing import Closing
 from roomkit.kernel.framework_events import FrameworkEvents, FrameworkHandler
@@ -47,7 +49,7 @@ from roomkit.kernel.reading import as_read
 from roomkit.kernel.receipts import Receipts
 from roomkit.kernel.rights import Rights
 from roomkit.kernel.rights_signals import RightsSignals
-from roomkit.kernel.rooms import Rooms, check_channel_id, check_provider_name, seconds_of
+from roomkit.kernel.rooms import Rooms, check_channel_id, check_provider_name
 from roomkit.kernel.routing import DefaultInboundRoomRouter, adapted
 from roomkit.kernel.scope import inside, working_for
 from roomkit.kernel.services import KitServices
@@ -111,6 +113,7 @@ _SHORTEST_PERIOD = 1.0
 _MOST = 2**31 - 1
 
 
+@checks_arguments(but=("process_inbound",))
 class RoomKit:
     """Holds conversations over many channels.
 
@@ -183,7 +186,7 @@ class RoomKit:
             sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
             lease_seconds=_positive(lease_seconds, "lease_seconds"),
             unclaimed_after=_positive(unclaimed_after, "unclaimed_after"),
-            retention_seconds=seconds_of(retention),
+            retention_seconds=None if retention is None else seconds_of(retention),
             max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
             agent_response_policy=chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
             retry_policy=retry_policy or RetryPolicy(),
@@ -616,7 +619,7 @@ class RoomKit:
         RoomNotFoundError, and InvalidInputError for what is no length of time.
         """
         await self._enter()
-        return await self._rooms.set_retention(room_id, seconds_of(retention))
+        return await self._rooms.set_retention(room_id, None if retention is None else seconds_of(retention))
 
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
         """Replace the timers of an existing room; they count from its last activity. Return the room.
@@ -698,8 +701,7 @@ class RoomKit:
 
         `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
         `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
-        RoomClosedError, ChannelNotRegisteredError, and pydantic.ValidationError for a field that
-        does not fit.
+        RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
         """
         await self._enter()
         attached = await self._rooms.attach(

@@ -26,7 +26,7 @@ from roomkit.kernel.writer import Draft, Written
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding, default_address_type
 from roomkit.models.content import SystemContent
-from roomkit.models.duration import length_in_seconds
+from roomkit.models.duration import LONGEST
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.writer import Writer
     from roomkit.models.alarm import Alarm
 
-__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name", "seconds_of"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
@@ -52,7 +52,8 @@ _RETENTION_PAUSE = timedelta(minutes=10)
 def check_id(value: object, what: str) -> str:
     """Return `value` when it can be an id. Raises InvalidInputError."""
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_ID or "\0" in value:
-        raise InvalidInputError(f"{value!r} cannot be a {what} id: use 1 to {_LONGEST_ID} characters of text")
+        shown = repr(value) if isinstance(value, str) else type(value).__name__
+        raise InvalidInputError(f"{shown} cannot be a {what} id: use 1 to {_LONGEST_ID} characters of text")
     if not value.isascii() and not is_key(value):
         raise InvalidInputError(
             f"{value!r} cannot be a {what} id: use valid Unicode, of at most {LONGEST_KEY} bytes in UTF-8"
@@ -91,19 +92,13 @@ def check_provider_name(channel: Channel) -> None:
         )
 
 
-def seconds_of(value: str | float | timedelta | None) -> float | None:
-    """Return a length of time in seconds (see `length_in_seconds`). Raises InvalidInputError."""
-    if value is None:
-        return None
-    try:
-        return length_in_seconds(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(str(error)) from error
-
-
-def _check_timers(timers: RoomTimers | None) -> None:
-    """Refuse a last activity that cannot be compared with the clock. Raises InvalidInputError."""
-    moved = None if timers is None else timers.last_activity_at
+def _check_timers(timers: RoomTimers) -> None:
+    """Refuse lengths beyond the calendar, and a last activity without a zone. Raises InvalidInputError."""
+    for name in ("inactive_after_seconds", "closed_after_seconds"):
+        length = getattr(timers, name)
+        if length is not None and not (isinstance(length, int | float) and 0 <= length <= LONGEST):
+            raise InvalidInputError(f"timers.{name} cannot be {length!r}: give seconds, at most 1000 years")
+    moved = timers.last_activity_at
     if moved is not None and moved.tzinfo is None:
         raise InvalidInputError(
             f"timers.last_activity_at {moved.isoformat()} has no time zone: use datetime.now(UTC)"
@@ -137,10 +132,10 @@ class Rooms:
         """Create a room, and say so."""
         fields.setdefault("retention_seconds", self._parts.settings.retention_seconds)
         now = self._parts.clock.now()
-        _check_timers(timers)
-        if timers is not None and timers.last_activity_at is None:
+        if timers is not None:
+            _check_timers(timers)
             # The idle clock starts with the room: one that nobody ever writes to is idle too.
-            timers = timers.replace(last_activity_at=now)
+            timers = timers.replace(last_activity_at=timers.last_activity_at or now)
         room = Room(
             id=check_id(room_id, "room") if room_id is not None else new_id(),
             organization_id=organization_id,

@@ -15,6 +15,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StoreError,
 )
+from roomkit.kernel.arguments import checks_arguments
 from roomkit.kernel.inbound import Inbound, Wait
 from roomkit.kernel.rooms import Rooms, check_id
 from roomkit.kernel.routing import DefaultInboundRoomRouter, OrganizationRouter
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Tenant", "Tenants"]
 
 
+@checks_arguments(but=("process_inbound",))
 class Tenant:
     """The kit's operations, on what belongs to one organization. Made by `RoomKit.for_organization`.
 

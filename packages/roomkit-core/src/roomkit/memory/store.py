@@ -294,7 +294,7 @@ class InMemoryStore(ConversationStore):
             if (status is None or record.status == status)
             and (metadata_filter is None or _has(record.room, metadata_filter))
         )
-        return list(islice(found, offset, offset + limit))
+        return _page(found, offset, limit)
 
     def _after(self, room_id: str | None, organization_id: str | None) -> Iterator[StoredRoom]:
         records = (record for record in self._rooms.values() if _is_of(record, organization_id))
@@ -342,7 +342,7 @@ class InMemoryStore(ConversationStore):
         organization_id: str | None = None,
     ) -> list[str]:
         records = _chosen(self._directory.with_channel(channel_id), status, organization_id)
-        return [record.room_id for record in islice(records, limit)]
+        return [record.room_id for record in islice(records, max(0, limit))]
 
     # -- events -------------------------------------------------------------------------------
 
@@ -383,7 +383,7 @@ class InMemoryStore(ConversationStore):
                 and (visibility_filter is None or event.visibility == visibility_filter)
                 and (reader is None or sees(reader, event))
             )
-        return list(islice(events, offset, offset + limit))
+        return _page(events, offset, limit)
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
@@ -410,7 +410,7 @@ class InMemoryStore(ConversationStore):
     async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
         record = self._record(room_id)
         old: list[RoomEvent] = []  # bound: `limit`
-        for event in islice(record.events, limit):
+        for event in islice(record.events, max(0, limit)):
             if event.created_at >= before or not self._ledger.is_settled(event):
                 break
             old.append(event)
@@ -698,7 +698,7 @@ class InMemoryStore(ConversationStore):
             and (channel_id is None or row.channel_id == channel_id)
             and (state is None or row.state is state)
         )
-        return list(islice(found, limit))
+        return _page(found, 0, limit)
 
     def _deliveries(self, room_id: str | None, organization_id: str | None) -> Iterator[Delivery]:
         if room_id is None:
@@ -860,3 +860,9 @@ def _check_distinct(commit: Commit) -> None:
 def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
     missing = object()
     return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
+
+
+def _page[R](found: Iterable[R], offset: int, limit: int) -> list[R]:
+    """Return a page; a negative offset or limit is 0."""
+    start = max(0, offset)
+    return list(islice(found, start, start + max(0, limit)))

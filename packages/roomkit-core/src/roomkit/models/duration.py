@@ -7,7 +7,8 @@ import re
 from datetime import timedelta
 
 _DAY = 86_400
-_LONGEST = 1000 * 365 * _DAY
+LONGEST = 1000 * 365 * _DAY
+"""In seconds: what the calendar can add to any present time."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY, "mo": 30 * _DAY, "y": 365 * _DAY}
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]+)")
 
@@ -22,10 +23,11 @@ def length_in_seconds(value: str | float | timedelta) -> float:
     elif isinstance(value, str):
         seconds = _seconds_in(value)
     else:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    if not 0 < seconds <= _LONGEST:
+        seconds = math.nan if isinstance(value, bool) or abs(value) > LONGEST else float(value)
+    if not 0 < seconds <= LONGEST:
+        shown = f"a number of {value.bit_length()} bits" if isinstance(value, int) else repr(value)
         raise ValueError(
-            f"{value!r} is no length of time: give seconds, a timedelta, or text like '180d', '36h', "
+            f"{shown} is no length of time: give seconds, a timedelta, or text like '180d', '36h', "
             "'90min' or '6mo'; at most 1000 years"
         )
     return seconds

@@ -105,4 +105,7 @@ class Room(Record):
         waits = [seconds for seconds in (timers.closed_after_seconds, pausing) if seconds is not None]
         if not waits:
             return None
-        return (timers.last_activity_at or self.created_at) + timedelta(seconds=min(waits))
+        try:
+            return (timers.last_activity_at or self.created_at) + timedelta(seconds=min(waits))
+        except OverflowError:  # beyond the calendar's end
+            return None
