@@ -19,7 +19,7 @@ from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitEr
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.alarm import Alarm
-from roomkit.models.base import EMPTY
+from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState
@@ -869,6 +869,21 @@ class CountsWhatIsHeld(InMemoryStore):
 
 
 # -- values ----------------------------------------------------------------------------------------
+
+
+@found_by("test_the_shared_clock_tells_the_time_in_utc")
+class TellsTheTimeOfItsPlace(InMemoryStore):
+    async def now(self) -> datetime | None:
+        return datetime(2026, 1, 1)  # planted
+
+
+@found_by("test_the_shared_clock_tells_the_time_in_utc")
+class HasAClockOfItsOwn(InMemoryStore):
+    passed = timedelta(0)
+
+    async def now(self) -> datetime | None:
+        self.passed -= timedelta(seconds=1)
+        return utcnow() + self.passed
 
 
 @found_by("test_a_put_with_a_revision_replaces_only_that_one", "test_one_of_several_that_put_at_once_wins")

@@ -17,6 +17,9 @@ class Clock(ABC):
     Waiting is always done through the running event loop, whose `time()` is the kit's monotonic time.
     """
 
+    follows_store: bool = False
+    """Whether a kit corrects this clock by the clock of a shared store (`ConversationStore.now`)."""
+
     @abstractmethod
     def now(self) -> datetime:
         """Return the present time, aware and in UTC."""
@@ -27,7 +30,9 @@ class Clock(ABC):
 
 
 class SystemClock(Clock):
-    """The operating system's clock."""
+    """The operating system's clock. On a shared store it is corrected by the store's when it is wrong."""
+
+    follows_store = True
 
     def now(self) -> datetime:
         """Return the present time, aware and in UTC."""

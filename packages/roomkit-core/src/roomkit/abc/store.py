@@ -213,6 +213,14 @@ class ConversationStore(ABC):
         """Whether what is stored here ends with this process, and no other one sees it."""
         return False
 
+    async def now(self) -> datetime | None:
+        """Return the present time by the clock that all workers of the store share, aware; None without one.
+
+        A kit whose own clock differs by more than a second goes by this one, so that timers are due at the
+        same instant for every worker. Raises StoreError.
+        """
+        return None
+
     def make_lock_manager(self) -> RoomLockManager | None:
         """Return new room locks that go with this store, for a kit that was given none.
 

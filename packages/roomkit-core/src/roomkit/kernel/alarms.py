@@ -59,17 +59,27 @@ type AnswerAlarm = Callable[[Alarm], Awaitable[Answer]]
 """Does what an alarm is for."""
 
 
+class _Left(NamedTuple):
+    """An alarm that this worker holds and could not finish, and when it is retried (loop time)."""
+
+    alarm: Alarm
+    worker_id: str
+    not_before: float
+
+
 class Alarms:
     """Answers alarms by their kind.
 
     An alarm that could not be answered is tried again after a minute. One that was often taken over is
     written down each time before it is answered, and dropped, and logged, when that was in vain three
-    times: it would take down the next worker too.
+    times: it would take down the next worker too. What a sweep claimed and could not finish, because the
+    store failed, is left to the next sweep of this worker, or to other workers when its lease has ended.
     """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._kinds: dict[str, AnswerAlarm] = {}
+        self._left: list[_Left] = []  # bound: what was claimed while the store failed
 
     def register(self, kind: str, answer: AnswerAlarm) -> None:
         """Have `answer` called for alarms of a kind."""
@@ -89,31 +99,66 @@ class Alarms:
 
     async def sweep(self) -> list[Alarm]:
         """Answer every alarm that is due; return those that changed anything. Raises StoreError."""
+        await self._parts.follow_store_clock()
         worker_id = await self._parts.lease.any_worker()
         changed: list[Alarm] = []  # bound: what is due now
         waiting: list[Alarm] = []  # bound: what is due now
         try:
-            while due := await self._parts.store.claim_alarms(worker_id, self._parts.clock.now()):
-                changed += [alarm for alarm in due if await self._answer_of_many(alarm, waiting)]
+            changed += await self._answer_all(self._take_left(worker_id), worker_id, waiting)
+            while due := await self._claim(worker_id):
+                changed += await self._answer_all(due, worker_id, waiting)
         finally:
             for alarm in waiting:
-                await self._set_again(alarm)
+                await self._set_again(alarm, worker_id)
+        return changed
+
+    async def _claim(self, worker_id: str) -> list[Alarm]:
+        try:
+            return await self._parts.store.claim_alarms(worker_id, self._parts.clock.now())
+        except BaseException as error:  # alarms may have been claimed that nobody knows of
+            self._parts.lease.doubt(error)
+            raise
+
+    def _take_left(self, worker_id: str) -> list[Alarm]:
+        """Take what earlier sweeps could not finish; what they claimed under a former lease is not ours."""
+        now = asyncio.get_running_loop().time()
+        held = [each for each in self._left if each.worker_id == worker_id]
+        self._left = [each for each in held if each.not_before > now]
+        return [each.alarm for each in held if each.not_before <= now]
+
+    def _leave(self, alarm: Alarm, worker_id: str, seconds: float = 0.0) -> None:
+        not_before = asyncio.get_running_loop().time() + seconds
+        self._left.append(_Left(alarm, worker_id, not_before))
+
+    async def _answer_all(self, due: list[Alarm], worker_id: str, waiting: list[Alarm]) -> list[Alarm]:
+        """Answer alarms; return those that changed anything. Those not reached are left to the next sweep."""
+        changed: list[Alarm] = []  # bound: what is due now
+        done = 0
+        try:
+            for alarm in due:
+                if await self._answer_of_many(alarm, worker_id, waiting):
+                    changed.append(alarm)
+                done += 1
+        finally:
+            for alarm in due[done:]:
+                self._leave(alarm, worker_id)
         return changed
 
     async def look_later(self, event: RoomEvent) -> None:
         """Leave an event's observers to the next sweep of any worker. Raises StoreError."""
         await self._parts.store.set_alarm(after_broadcast_alarm(event))
 
-    async def _answer_of_many(self, alarm: Alarm, waiting: list[Alarm]) -> bool:
+    async def _answer_of_many(self, alarm: Alarm, worker_id: str, waiting: list[Alarm]) -> bool:
         """Answer one of several alarms; if its end cannot be written, the others still have their turn."""
         try:
             return await self._answer(alarm, waiting)
         except StoreUnavailableError:  # of them all
             raise
-        except Exception:  # noqa: BLE001  # it stays claimed, and is claimed again when the lease has ended
+        except Exception:  # noqa: BLE001  # it stays claimed, and a later sweep tries it again
             _log.warning(
                 "the end of alarm %s of room %s was not written", alarm.id, alarm.room_id, exc_info=True
             )
+            self._leave(alarm, worker_id, _RETRY_SECONDS)
             return False
 
     async def _answer(self, alarm: Alarm, waiting: list[Alarm]) -> bool:
@@ -150,14 +195,15 @@ class Alarms:
             return False
         return changed
 
-    async def _set_again(self, alarm: Alarm) -> None:
+    async def _set_again(self, alarm: Alarm, worker_id: str) -> None:
         """Set an alarm that waits for the next sweep; if it cannot be set, the others still are."""
         try:
             await self._parts.store.set_alarm(alarm)
         except RoomNotFoundError:  # deleted during the sweep, and the alarm with it
             return
-        except Exception:  # noqa: BLE001  # it stays claimed, and is claimed again when the lease has ended
+        except Exception:  # noqa: BLE001  # it stays claimed, and the next sweep answers it
             _log.warning("alarm %s of room %s was not set again", alarm.id, alarm.room_id, exc_info=True)
+            self._leave(alarm, worker_id)
 
     async def _mark_begun(self, alarm: Alarm, times: int) -> Alarm:
         """Write down that an alarm is about to be answered; nobody else does for a while."""

@@ -56,6 +56,7 @@ from roomkit.kernel.services import KitServices
 from roomkit.kernel.settling import Settling
 from roomkit.kernel.signals import EPHEMERAL, Signals
 from roomkit.kernel.sources import Sources
+from roomkit.kernel.store_clock import StoreClock
 from roomkit.kernel.supervisor import Supervisor
 from roomkit.kernel.takeover import Takeover
 from roomkit.kernel.tenant import Tenant, Tenants
@@ -202,6 +203,8 @@ class RoomKit:
                 "this one: pass a shared lock_manager, or single_process=True if there is only one process"
             )
         clock = clock or SystemClock()
+        if clock.follows_store and not store.is_process_local:
+            clock = StoreClock(clock)
         supervisor = Supervisor(
             self._background_failure, abandon_after=settings.abandon_after, on_abandoned=self._abandoned
         )
@@ -334,6 +337,7 @@ class RoomKit:
         await parts.locks.open()
         await parts.realtime.open()
         await parts.lease.begin()
+        await parts.follow_store_clock()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if parts.lease.worker_id is not None:
             await PauseSignals(parts).begin()

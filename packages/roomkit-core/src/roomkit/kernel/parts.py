@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.kernel.breaker import CircuitBreaker
 from roomkit.kernel.limits import TokenBucketRateLimiter
 from roomkit.kernel.pacing import Pacing
+from roomkit.kernel.store_clock import StoreClock
 from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.enums import AgentResponsePolicy, ChannelType
 
@@ -80,6 +81,11 @@ class Parts:
     pacing: Pacing = field(default_factory=lambda: Pacing(TokenBucketRateLimiter()))
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     _awaited: dict[str, asyncio.Event] = field(default_factory=dict)  # bound: channels of stored bindings
+
+    async def follow_store_clock(self) -> None:
+        """Correct the clock by the store's, if it is one that follows it. Raises StoreError."""
+        if isinstance(self.clock, StoreClock):
+            await self.clock.follow(self.store)
 
     def add_channel(self, channel_id: str, channel: Channel) -> None:
         """Make a channel known, to those too that wait for it."""

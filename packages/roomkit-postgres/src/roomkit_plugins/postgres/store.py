@@ -113,6 +113,12 @@ class PostgresStore(ConversationStore):
         await self.close()
 
     @override
+    async def now(self) -> datetime:
+        ((now,),) = await self._database.fetch("SELECT clock_timestamp()")
+        assert isinstance(now, datetime)
+        return now
+
+    @override
     def make_lock_manager(self) -> RoomLockManager:
         return PostgresLockManager(self.config)
 

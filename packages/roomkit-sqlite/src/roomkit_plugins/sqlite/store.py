@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -198,6 +198,10 @@ class SQLiteStore(ConversationStore):
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
+
+    @override
+    async def now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     # -- rooms --------------------------------------------------------------------------------
 

@@ -45,6 +45,19 @@ class AlarmsContract(StoreSuite):
         assert _by_id(await store.list_alarms(room.id)) == _by_id([again, twin, third])
         await store.delete_room(room.id)
 
+    async def test_the_shared_clock_tells_the_time_in_utc(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """Aware, the same for every worker, and never back; None where the store has no clock."""
+        first, second, third = await store.now(), await other.now(), await store.now()
+        if first is None:
+            assert (second, third) == (None, None)
+            return
+        assert second is not None
+        assert third is not None
+        assert first.utcoffset() == timedelta(0)
+        assert first <= second <= third
+
     async def test_an_alarm_goes_off_when_it_is_due(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
