@@ -159,6 +159,12 @@ def test_a_clean_ledger_passes() -> None:
     assert ledger_violations(LEDGER, SENT, carriers=["sms"]) == []
 
 
+def test_the_outcome_of_the_worker_that_reclaimed_is_no_late_one() -> None:
+    row = ended("sms", "a").replace(provider_message_id="second", claims=1)
+    sent = [Sending("sms", "a", "a:sms", "first", 0), Sending("sms", "a", "a:sms", "second", 1)]
+    assert ledger_violations([row], sent, carriers=["sms"]) == []
+
+
 @pytest.mark.parametrize(
     ("rows", "sendings", "kind"),
     [
@@ -167,6 +173,11 @@ def test_a_clean_ledger_passes() -> None:
         (LEDGER, SENT[1:2], "unsent"),
         (LEDGER, [*SENT, Sending("sms", "a", "another")], "key_changed"),
         ([*LEDGER, ended("sms", "d")], [*SENT, Sending("sms", "d", "a:sms")], "key_shared"),
+        (
+            [*LEDGER, ended("sms", "d").replace(provider_message_id="first", claims=1)],
+            [*SENT, Sending("sms", "d", "d:sms", "first", 0), Sending("sms", "d", "d:sms", "second", 1)],
+            "late_outcome",
+        ),
     ],
 )
 def test_each_fault_of_a_ledger_is_found(rows: list[Delivery], sendings: list[Sending], kind: str) -> None:

@@ -5,7 +5,7 @@ Order, once each, nothing lost or betrayed; every delivery ended, and repeated o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from roomkit.models.channel import ChannelBinding
@@ -74,6 +74,10 @@ class Sending:
     channel_id: str
     event_id: str
     key: str
+    message_id: str | None = None
+    """The id that the vendor gave to it."""
+    claims: int | None = None
+    """How often the delivery had been reclaimed when its worker began it."""
 
 
 def violations(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient]) -> list[Violation]:
@@ -102,7 +106,8 @@ def ledger_violations(
 
     `open`: a row has not ended. `unplanned`: something was sent that has no row. `unsent`: a row of a
     channel in `carriers` says sent, and nothing was. `key_changed`: one delivery was sent under two
-    keys. `key_shared`: two deliveries were sent under one key.
+    keys. `key_shared`: two deliveries were sent under one key. `late_outcome`: a row has the outcome of a
+    worker that had lost the delivery to another one; for sendings that say their `message_id` and `claims`.
     """
     found = [
         Violation("open", row.channel_id, row.event_id, f"it is {row.state}, held by {row.holder}")
@@ -128,7 +133,20 @@ def ledger_violations(
         and row.channel_id in carriers
         and (row.channel_id, row.event_id) not in keys
     ]
-    return found
+    return found + list(_late_outcomes(rows, sendings))
+
+
+def _late_outcomes(rows: Sequence[Delivery], sendings: Sequence[Sending]) -> Iterator[Violation]:
+    made = {(each.channel_id, each.event_id, each.message_id): each.claims for each in sendings}
+    for row in rows:
+        claims = made.get((row.channel_id, row.event_id, row.provider_message_id))
+        if row.provider_message_id is not None and claims is not None and claims < row.claims:
+            yield Violation(
+                "late_outcome",
+                row.channel_id,
+                row.event_id,
+                f"{row.provider_message_id} was sent after {claims} claims, the row has {row.claims}",
+            )
 
 
 def _of_timeline(timeline: Sequence[RoomEvent]) -> list[Violation]:
