@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.log import get_logger
 from roomkit.abc.retry import pause_before
 from roomkit.kernel.deadline import PASSED_ON
 from roomkit.kernel.supervisor import Overdue
@@ -20,7 +21,7 @@ from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
 from roomkit.models.telemetry import Attr, SpanKind
-from roomkit.models.values import error_text, message_of, repaired
+from roomkit.models.values import error_text, message_of, repaired, vendor_key
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -35,7 +36,21 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Deliverer", "Outcome", "as_provider_error", "delivery_span", "error_of", "note_outcome", "row"]
+__all__ = [
+    "Deliverer",
+    "Outcome",
+    "as_provider_error",
+    "delivery_span",
+    "error_of",
+    "message_ids_of",
+    "note_outcome",
+    "row",
+]
+
+_log = get_logger("roomkit.kernel")
+_TEXT = frozenset({str})
+_NO_ID = 2**128
+"""Vendors number their messages lower than this."""
 
 
 class Outcome:
@@ -299,8 +314,30 @@ def _take(output: ChannelOutput, outcome: Outcome) -> None:
             status_code=result.status_code,
             vendor_code=result.error,
         )
+    outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
+
+
+def message_ids_of(result: ProviderResult) -> tuple[str, ...]:
+    """Return the vendor's ids of a message that was sent, as text whatever a plugin put into its result.
+
+    A result that was made without validation may hold anything. The message is sent, so its ids are repaired:
+    a number is its digits, by which receipts match; anything else is the name of its type.
+    """
     named = () if result.provider_message_id is None else (result.provider_message_id,)
-    outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *named, *result.parts)))
+    parts: object = result.parts
+    found = (*named, *parts) if isinstance(parts, tuple) else (*named, parts)
+    if _TEXT.issuperset(map(type, found)):
+        return found
+    repaired = tuple(_as_text(each) for each in found)
+    _log.warning("a provider's result has ids that are no text, which were repaired: %s", repaired)
+    return repaired
+
+
+def _as_text(given: object) -> str:
+    if isinstance(given, str):
+        return vendor_key(given)
+    is_number = type(given) is int and abs(given) < _NO_ID
+    return str(given) if is_number else type(given).__name__
 
 
 def _code_of(refusal: ProviderResult) -> ErrorCode:

@@ -24,6 +24,7 @@ from roomkit.kernel.deliver import (
     as_provider_error,
     delivery_span,
     error_of,
+    message_ids_of,
     note_outcome,
     row,
 )
@@ -120,8 +121,8 @@ class LaneWorker:
             )
         if output.skip_reason is not None:
             return outcome.skipped(output.skip_reason)
-        if output.provider_result is not None and output.provider_result.provider_message_id is not None:
-            outcome.message_ids = (output.provider_result.provider_message_id,)
+        if output.provider_result is not None:
+            outcome.message_ids = message_ids_of(output.provider_result)
         return outcome
 
     async def answer(self, job: Job, lane: Lane) -> None:
