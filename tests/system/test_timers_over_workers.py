@@ -84,6 +84,8 @@ async def test_a_timer_is_due_at_the_same_instant_for_every_worker(
 async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
     slow_and_fast: tuple[RoomKit, RoomKit],
 ) -> None:
+    """Whichever worker set it."""
+
     async def fail(_alarm: Alarm) -> Answer:
         raise ValueError("not today")
 
@@ -103,6 +105,7 @@ async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
 async def test_a_clock_that_is_right_is_not_corrected(
     open_store: Opener, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One that is wrong is, and the log says by how much."""
     kit = a_kit(open_store())
     await kit.start()
     assert "apart from the store's" not in caplog.text

@@ -160,6 +160,7 @@ def test_a_clean_ledger_passes() -> None:
 
 
 def test_the_outcome_of_the_worker_that_reclaimed_is_no_late_one() -> None:
+    """Though another one had sent the message before."""
     row = ended("sms", "a").replace(provider_message_id="second", claims=1)
     sent = [Sending("sms", "a", "a:sms", "first", 0), Sending("sms", "a", "a:sms", "second", 1)]
     assert ledger_violations([row], sent, carriers=["sms"]) == []

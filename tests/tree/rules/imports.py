@@ -21,6 +21,7 @@ UPWARD_IMPORTS = {
 """The exceptions, each with its reason."""
 
 KERNEL_FOR_PLUGINS = {
+    "roomkit.kernel.alarms": "the trees of roomkit-testing look for the kernel's own timers",
     "roomkit.kernel.kit": "programs and tools hold a RoomKit, which is public as `roomkit.RoomKit`",
 }
 """What of the kernel a plugin may import, each with its reason."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
+    from roomkit.abc.duration import seconds_of as seconds_of
     from roomkit.abc.email import EmailProvider as EmailProvider
     from roomkit.abc.errors import ChannelAlreadyRegisteredError as ChannelAlreadyRegisteredError
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
@@ -844,6 +845,7 @@ HOMES = {
     "printable": "roomkit.models.escaping",
     "retry_with_backoff": "roomkit.abc.retry",
     "run_virtual": "roomkit_plugins.testing",
+    "seconds_of": "roomkit.abc.duration",
     "sees": "roomkit.models.visibility",
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",

@@ -103,6 +103,7 @@ GIVEN: dict[str, Any] = {
 async def test_an_argument_of_another_type_is_named(
     stage: Any, method: str, arguments: dict[str, Any], message: str
 ) -> None:
+    """By what it is, what it should be, and the method."""
     await stage.socket("alice")
     with pytest.raises(InvalidInputError, match=message):
         await getattr(stage.kit, method)(**arguments)

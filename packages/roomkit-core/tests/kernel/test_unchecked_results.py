@@ -38,6 +38,7 @@ class Unchecked(RecordingChannel):
 async def test_ids_that_are_no_text_are_repaired(
     stage: Any, fields: dict[str, Any], ids: tuple[str, ...]
 ) -> None:
+    """So that the row can be read, and a receipt finds it."""
     channel = Unchecked("out")
     channel.fields = fields
     stage.kit.register_channel(channel)

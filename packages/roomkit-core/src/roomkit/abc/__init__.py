@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
+    from roomkit.abc.duration import seconds_of as seconds_of
     from roomkit.abc.email import EmailProvider as EmailProvider
     from roomkit.abc.errors import ChannelAlreadyRegisteredError as ChannelAlreadyRegisteredError
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
@@ -189,6 +190,7 @@ else:
             "get_logger",
             "pause_before",
             "retry_with_backoff",
+            "seconds_of",
             "text_stream_of",
         ],
     )
