@@ -25,6 +25,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "Mapping": (Mapping,),
     "Sequence": (Sequence,),
     "RoomTimers": (RoomTimers,),
+    **dict.fromkeys(("Access", "ChannelCategory", "ChannelType", "EventType"), (str,)),
     "None": (type(None),),
 }
 

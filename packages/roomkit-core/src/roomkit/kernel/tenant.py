@@ -344,7 +344,7 @@ class Tenant:
         `fields` are further ones of `Identity`: `email`, `phone`, `external_id`, `metadata` ...
         """
         given = {"id": new_id(), "organization_id": self._id, "display_name": display_name}
-        addresses = {kind: tuple(each) for kind, each in (channel_addresses or {}).items()}
+        addresses = dict(channel_addresses or {})
         identity = Identity.model_validate({**fields, **given, "channel_addresses": addresses})
         return await self._store.create_identity(identity)
 
