@@ -296,6 +296,36 @@ async def test_another_workers_change_ends_an_answer_at_its_next_step(
         assert await answers(kit) == ([] if kind is plain else [("one. ", CHANGES[change])])
 
 
+async def test_turns_that_wait_are_handed_over_with_their_agent(workers: Workers) -> None:
+    """Another worker that has it registered claims them, without a wait for the first one's lease."""
+    kit, other = workers
+    here, there, answered, both = Turn(), Turn(), [], asyncio.Event()
+
+    @other.on("delivery_succeeded")
+    async def heard(event: Any) -> None:
+        answered.extend([event] if event.channel_id == "bot" else [])
+        if len(answered) == 2:
+            both.set()
+
+    kit.register_channel(streaming(here))
+    other.register_channel(plain(there))
+    for channel_id in ("alice", "bob", "bot"):
+        await kit.attach_channel(ROOM, channel_id)
+    for text in ("one?", "two?", "three?"):
+        message = InboundMessage(channel_id="alice", sender_id="ann", content=TextContent(body=text))
+        await kit.process_inbound(message, room_id=ROOM, wait="committed")
+    await here.begun.wait()
+    there.may_go_on.set()
+    await kit.unregister_channel("bot")
+    other.register_channel(RecordingChannel("another"))  # it looks for deliveries at once
+    await both.wait()
+    await other._parts.ledger.flush()
+    assert (here.asked, there.asked) == (1, 2)
+    rows = [row for row in await kit.list_deliveries(ROOM, limit=100) if row.channel_id == "bot"]
+    states = [(row.state, row.reason) for row in sorted(rows, key=lambda row: row.event_index)]
+    assert states == [(DeliveryState.SKIPPED, "unregistered"), *[(DeliveryState.SENT, None)] * 2]
+
+
 @pytest.mark.parametrize("kind", [streaming, plain], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize(
     "change", [mute, read_only, invisible, take_over], ids=lambda change: change.__name__

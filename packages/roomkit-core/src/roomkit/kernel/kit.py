@@ -36,6 +36,7 @@ from roomkit.kernel.arguments import checks_arguments
 from roomkit.kernel.cascade import Cascade
 from roomkit.kernel.closing import Closing
 from roomkit.kernel.framework_events import FrameworkEvents, FrameworkHandler
+from roomkit.kernel.handover import hand_over
 from roomkit.kernel.hooks import HookEngine, HookFailure, HookFn, HookRegistration
 from roomkit.kernel.identity import IdentityDesk, IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound import WAITS, Inbound, Wait
@@ -530,16 +531,21 @@ class RoomKit:
         """Close a channel and forget it, and detach its source; its bindings stay.
 
         An intelligence's turns end at once; what people saw of its answers is committed before it is closed.
+        Turns that wait are left to other workers that have the channel registered, if there can be any.
         What its source or sockets still bring is refused, also once another channel has its id. Raises
         ChannelNotRegisteredError.
         """
         channel = self._rooms.channel(channel_id)
         del self._parts.channels[channel_id]
+        shared = self._parts.lease.worker_id is not None
+        waiting = self._lanes.take_waiting(channel_id) if shared else []
         await self._lanes.end_answers(None, "unregistered", of=channel_id)
         self._takeover.channels_changed()
         self._parts.breakers.pop(channel_id, None)
         self._events.emit("channel_unregistered", channel_id=channel_id)
         try:
+            if waiting:
+                await hand_over(self._parts, waiting)
             await self._sources.unregistered(channel_id)
         finally:
             await channel.close()

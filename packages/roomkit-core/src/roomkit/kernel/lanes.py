@@ -426,6 +426,17 @@ class Lanes:
         except TimeoutError:
             return  # the ledger will have what was seen
 
+    def take_waiting(self, channel_id: str) -> list[Job]:
+        """Take the turns that wait for one intelligence out of the lanes; their rows stay pending."""
+        waiting: list[Job] = []  # bound: the lanes of one channel
+        for lane in self._lanes.values():
+            if lane.key[1] == channel_id and lane.answering:
+                waiting += lane.queue
+                lane.queue.clear()
+        for job in waiting:
+            self.worker.abandon(job)
+        return waiting
+
     def narrow(self, binding: ChannelBinding) -> None:
         """Have the answer that an intelligence is giving shown to no more than its binding admits now."""
         lane = self._lanes.get((binding.room_id, binding.channel_id))

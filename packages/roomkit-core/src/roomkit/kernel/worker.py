@@ -192,8 +192,8 @@ class LaneWorker:
         self._end(job, outcome, started)
 
     async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
-        event, channel = job.run.event, job.target.channel
-        channel_id = job.target.binding.channel_id
+        event, channel_id = job.run.event, job.target.binding.channel_id
+        channel = self._parts.channels.get(channel_id)  # it may have been unregistered since, or replaced
         if channel is None:
             outcome.failed(
                 DeliveryError(
