@@ -72,7 +72,7 @@ async def test_a_missing_plugin_is_named_with_what_to_install(path: Path) -> Non
     """At the place in the file that asks for it."""
     path.write_text(CONFIGURATION.replace('"anthropic"', '"gemini"'))
 
-    with pytest.raises(ConfigError, match=r"agents\.front\.provider: .* comes with roomkit-gemini, which is not installed"):
+    with pytest.raises(ConfigError, match=r"agents\.front\.provider: .* comes with roomkit-gemini"):
         await RoomKit.from_config(path)
 
 
