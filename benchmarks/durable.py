@@ -15,7 +15,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from benchmarks.world import TEXT
 from roomkit.abc.store import Commit, ConversationStore, Entry
-from roomkit.kernel.view import RECENT_EVENTS
+from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.models.base import utcnow
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery

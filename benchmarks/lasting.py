@@ -18,8 +18,8 @@ from benchmarks.report import Curve, Effort, Figure, Findings
 from benchmarks.storing import PEOPLE
 from roomkit.abc.errors import CloseError
 from roomkit.abc.store import Commit, ConversationStore, Entry
+from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.kit import RoomKit
-from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelType

@@ -18,8 +18,8 @@ from benchmarks.durable import make_rooms, message, postgres_server, sqlite_fold
 from benchmarks.harness import Case, contest
 from benchmarks.report import Effort, Figure, Findings
 from benchmarks.world import TEXT
+from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.kit import RoomKit
-from roomkit.kernel.view import RECENT_EVENTS
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage

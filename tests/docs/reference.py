@@ -16,7 +16,7 @@ from pathlib import Path
 
 from roomkit.abc import errors
 from roomkit.abc.errors import ErrorCode, RoomKitError
-from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
 from tests.tree.source import Tree
@@ -244,9 +244,18 @@ def reasons_in_code() -> set[str]:
     """Collect the reasons the kernel gives, read from its source as text."""
     found: set[str] = set()
     for module in Tree().core:
-        if module.name in ("roomkit.kernel.permissions", "roomkit.kernel.identity", "roomkit.kernel.inbound"):
+        if module.name in (
+            "roomkit.kernel.flow.permissions",
+            "roomkit.kernel.inbound.identity",
+            "roomkit.kernel.inbound.pipeline",
+        ):
             found |= set(_reasons_of(module.syntax))
-        elif module.name in ("roomkit.kernel.hooks", "roomkit.kernel.writer", "roomkit.kernel.sources"):
+        elif module.name in (
+            "roomkit.kernel.commit.attempt",
+            "roomkit.kernel.commit.hooks",
+            "roomkit.kernel.commit.writer",
+            "roomkit.kernel.inbound.sources",
+        ):
             found |= {each for each in _reasons_of(module.syntax) if each in REASONS}
             found |= {each for each in _constants(module.syntax) if each in REASONS}
     return found | {"process_timeout"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roomkit.abc.errors import RoomKitError
-from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models import HookTrigger
 from tests.docs.reference import REASONS, TRIGGERS, error_classes, generate, reasons_in_code
 

@@ -202,7 +202,7 @@ async def workers(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Workers]:
     """Two started workers on one store; the agent is asked on the first."""
-    monkeypatch.setattr("roomkit.kernel.answers._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("roomkit.kernel.delivery.answers._LOOK_EVERY", 0.0)
     make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
     kits = make(), make()
     for kit in kits:
@@ -267,7 +267,7 @@ async def test_an_answer_ends_at_once(workers: Workers, change: Any, kind: Any) 
     if change in OVER:
         last = (await kit.get_timeline(ROOM))[-1]
         assert last.type is EventType.SYSTEM
-    await kit._parts.ledger.flush()
+    await kit._kernel.ledger.flush()
     stored = {each.channel_id: each for each in await kit.list_deliveries(ROOM, event_id=result.event.id)}
     assert (stored["bot"].state, stored["bot"].reason) == (DeliveryState.SKIPPED, CHANGES[change])
 
@@ -321,7 +321,7 @@ async def test_turns_that_wait_are_handed_over_with_their_agent(workers: Workers
     other.register_channel(RecordingChannel("another"))  # it looks for deliveries at once
     await both.wait()
     for worker in workers:
-        await worker._parts.ledger.flush()
+        await worker._kernel.ledger.flush()
     assert (here.asked, there.asked) == (1, 2)
     rows = [row for row in await kit.list_deliveries(ROOM, limit=100) if row.channel_id == "bot"]
     states = [(row.state, row.reason) for row in sorted(rows, key=lambda row: row.event_index)]

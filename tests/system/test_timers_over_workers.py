@@ -15,7 +15,7 @@ from roomkit import RoomKit
 from roomkit.abc.clock import SystemClock
 from roomkit.abc.errors import StoreError, StoreUnavailableError
 from roomkit.abc.store import ConversationStore
-from roomkit.kernel.alarms import Answer
+from roomkit.kernel.flow.timers import Answer
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.alarm import Alarm
 from roomkit.models.enums import RoomStatus
@@ -91,7 +91,7 @@ async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
 
     for kit in slow_and_fast:
         await kit.create_room(f"room of {id(kit)}")
-        kit._parts.alarms.register("k", fail)
+        kit._kernel.timers.register("k", fail)
         await kit.store.set_alarm(
             Alarm(id=f"{id(kit)}", room_id=f"room of {id(kit)}", kind="k", due_at=LONG_AGO)
         )
@@ -156,19 +156,19 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
         fired.append(alarm.id)
         return Answer(datetime(2100, 1, 1, tzinfo=UTC) if alarm.id == "again" else None)
 
-    kit._parts.alarms.register("k", fire)
+    kit._kernel.timers.register("k", fire)
     await kit.create_room("r")
     for name in ("one", "two", "again"):
         await store.set_alarm(Alarm(id=name, room_id="r", kind="k", due_at=LONG_AGO))
     real, begun = getattr(store, method), asyncio.Event()
-    listen = kit._parts.lease.on_begun
+    listen = kit._kernel.wakeups.listen
     assert listen is not None
 
     async def note(worker_id: str) -> None:
         await listen(worker_id)
         begun.set()
 
-    kit._parts.lease.on_begun = note
+    kit._kernel.wakeups.listen = note
 
     async def fails(*arguments: Any, **options: Any) -> Any:
         if method == "claim_alarms":

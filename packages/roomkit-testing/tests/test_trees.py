@@ -10,7 +10,7 @@ from typing import Any, override
 import pytest
 
 from roomkit.abc.store import Commit, Committed, Completed
-from roomkit.kernel import writer
+from roomkit.kernel.commit import attempt, writer
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
@@ -98,7 +98,7 @@ class SendsToAll(SharedStore):
 
 
 def _obeys_no_mute(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(writer, "may_write", lambda binding: None)
+    patch.setattr(attempt, "may_write", lambda binding: None)
 
 
 def _obeys_no_ban(patch: pytest.MonkeyPatch) -> None:

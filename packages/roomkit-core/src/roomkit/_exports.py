@@ -97,14 +97,14 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
-    from roomkit.kernel.breaker import CircuitBreaker as CircuitBreaker
-    from roomkit.kernel.hooks import HookEngine as HookEngine
-    from roomkit.kernel.hooks import HookRegistration as HookRegistration
-    from roomkit.kernel.identity import IdentityHookRegistration as IdentityHookRegistration
+    from roomkit.kernel.commit.hooks import HookEngine as HookEngine
+    from roomkit.kernel.commit.hooks import HookRegistration as HookRegistration
+    from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
+    from roomkit.kernel.delivery.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
+    from roomkit.kernel.delivery.transcode import DefaultContentTranscoder as DefaultContentTranscoder
+    from roomkit.kernel.inbound.identity import IdentityHookRegistration as IdentityHookRegistration
+    from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
     from roomkit.kernel.kit import RoomKit as RoomKit
-    from roomkit.kernel.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
-    from roomkit.kernel.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
-    from roomkit.kernel.transcode import DefaultContentTranscoder as DefaultContentTranscoder
     from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
@@ -401,7 +401,7 @@ HOMES = {
     "ChannelOutput": "roomkit.models.channel",
     "ChannelServices": "roomkit.abc.services",
     "ChannelType": "roomkit.models.enums",
-    "CircuitBreaker": "roomkit.kernel.breaker",
+    "CircuitBreaker": "roomkit.kernel.delivery.breaker",
     "Claimed": "roomkit.abc.store",
     "Clock": "roomkit.abc.clock",
     "CloseError": "roomkit.abc.errors",
@@ -425,8 +425,8 @@ HOMES = {
     "DTMFDetector": "roomkit_plugins.voice",
     "DeadlockError": "roomkit_plugins.testing",
     "DeepgramSTTProvider": "roomkit_plugins.deepgram",
-    "DefaultContentTranscoder": "roomkit.kernel.transcode",
-    "DefaultInboundRoomRouter": "roomkit.kernel.routing",
+    "DefaultContentTranscoder": "roomkit.kernel.delivery.transcode",
+    "DefaultInboundRoomRouter": "roomkit.kernel.inbound.routing",
     "DelegateHandler": "roomkit_plugins.agents",
     "DelegatedTask": "roomkit_plugins.agents",
     "DelegatedTaskResult": "roomkit_plugins.agents",
@@ -492,16 +492,16 @@ HOMES = {
     "HandoffRequest": "roomkit_plugins.agents",
     "HandoffResult": "roomkit_plugins.agents",
     "Hang": "roomkit_plugins.testing",
-    "HookEngine": "roomkit.kernel.hooks",
+    "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
-    "HookRegistration": "roomkit.kernel.hooks",
+    "HookRegistration": "roomkit.kernel.commit.hooks",
     "HookRegistrationError": "roomkit.abc.errors",
     "HookResult": "roomkit.models.hook",
     "HookTrigger": "roomkit.models.enums",
     "IdentificationStatus": "roomkit.models.enums",
     "Identities": "roomkit.memory.directory",
     "Identity": "roomkit.models.identity",
-    "IdentityHookRegistration": "roomkit.kernel.identity",
+    "IdentityHookRegistration": "roomkit.kernel.inbound.identity",
     "IdentityHookResult": "roomkit.models.identity",
     "IdentityNotFoundError": "roomkit.abc.errors",
     "IdentityResolver": "roomkit.abc.identity",
@@ -738,7 +738,7 @@ HOMES = {
     "TemplateContent": "roomkit.models.content",
     "TextContent": "roomkit.models.content",
     "TextStream": "roomkit.abc.channel",
-    "TokenBucketRateLimiter": "roomkit.kernel.limits",
+    "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
     "ToolHandler": "roomkit.abc.ai",
     "ToolLoopError": "roomkit_plugins.ai",
     "ToolPolicy": "roomkit_plugins.ai",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from roomkit.abc.store import ConversationStore
-from roomkit.kernel.routing import DefaultInboundRoomRouter
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit_plugins.testing.contracts.router import InboundRoomRouterContract
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from roomkit.kernel.transcode import DefaultContentTranscoder
+from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
 from roomkit_plugins.testing.contracts.transcoder import ContentTranscoderContract
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import roomkit.models
 from roomkit.abc.errors import EventNotFoundError, HookRegistrationError, InvalidInputError
-from roomkit.kernel.inbound import Wait
+from roomkit.kernel.inbound.pipeline import Wait
 from roomkit.kernel.kit import RoomKit
 from roomkit.kernel.tenant import Tenant
 from roomkit.models.content import TextContent

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from roomkit.kernel.breaker import CircuitBreaker
+from roomkit.kernel.delivery.breaker import CircuitBreaker
 
 pytestmark = pytest.mark.virtual_time
 

@@ -31,7 +31,7 @@ def closing(bare_stage):
 
 
 def rows_of(stage):
-    return {row.channel_id: row for row in stage.kit._parts.store._ledger._rows.values()}
+    return {row.channel_id: row for row in stage.kit._kernel.store._ledger._rows.values()}
 
 
 def others():
@@ -269,7 +269,7 @@ class TestReport:
             await stage.kit.close()
         told = [str(error) for error in caught.value.exceptions]
         assert told[0] == "cannot close one"
-        assert "channel cancelled ended with a CancelledError" in told[1]
+        assert "channel cancelled raised a CancelledError without being cancelled" in told[1]
         assert told[2:] == ["cannot close two", "cannot close the store"]
         assert caught.value.exceptions[0].__notes__ == ["while closing: channel one"]
         assert bob.closed
@@ -341,4 +341,4 @@ class TestLeaks:
                 assert not any(stage.leftovers().values())
 
             await assert_nothing_leaks(cycle, cycles=10)
-            assert len(stage.kit._inbound._routing._known) <= 1
+            assert len(stage.kit._kernel.inbound._routing._known) <= 1

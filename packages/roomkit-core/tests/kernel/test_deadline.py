@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from roomkit.kernel.deadline import Deadline
+from roomkit.kernel.runtime.deadline import Deadline
 
 pytestmark = pytest.mark.virtual_time
 

@@ -11,8 +11,8 @@ import pytest
 
 from roomkit.abc import errors
 from roomkit.abc.errors import CloseError, ErrorCode, InvalidInputError, ProviderError, RoomKitError
-from roomkit.kernel import permissions
-from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.kernel.flow import permissions
+from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import DeleteContent, EditContent, RichContent, TextContent
@@ -271,14 +271,14 @@ async def scene_permissions(stage, sight):
     await kit.remove_participant("r1", "alice", banned=True)
     await sight.trying(stage.say())
     # An agent that was never attached has no place to speak from.
-    late = await kit._writer.write(_draft(stage.event("x", channel="ghost")))
+    late = await kit._kernel.writer.write(_draft(stage.event("x", channel="ghost")))
     sight.reasons.add(late.reason)
     await kit.erase_person(participant_id="alice")
 
 
 def _draft(event):
-    from roomkit.kernel.cascade import Cascade
-    from roomkit.kernel.writer import Draft
+    from roomkit.kernel.flow.cascade import Cascade
+    from roomkit.kernel.flow.draft import Draft
 
     return Draft(event=event, cascade=Cascade())
 
@@ -373,7 +373,7 @@ async def scene_agents(stage, sight):
 async def scene_identity(stage, sight):
     """Senders who are known, unknown, asked, refused, and a resolver that fails."""
     kit = stage.kit
-    kit._desk.resolver = resolver = MockIdentityResolver(
+    kit._kernel.desk.resolver = resolver = MockIdentityResolver(
         {"known": Identity(id="k")}, {"two": [Identity(id="a"), Identity(id="b")]}, script=[]
     )
     await stage.socket("alice")
@@ -480,8 +480,8 @@ async def scene_connections_and_trouble(stage, sight):
     async def fails():
         raise OSError("a bug")
 
-    await kit._parts.lease.on_lost()  # how it comes to that is in test_workers
-    kit._takeover._unclaimed._report("gone", 1)  # likewise
+    await kit._kernel.keeper._release()  # how it comes to that is in test_workers
+    kit._kernel.reclaim._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.spawn(fails(), name="failing")
     hang = Hang()
 
@@ -490,7 +490,7 @@ async def scene_connections_and_trouble(stage, sight):
         await hang.wait()
 
     for _ in range(1100):
-        kit._events.emit("channel_registered", channel_id="x")
+        kit._kernel.events.emit("channel_registered", channel_id="x")
     hang.release()
     await asyncio.sleep(1)  # virtual time
 

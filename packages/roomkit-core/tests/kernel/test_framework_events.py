@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from roomkit.kernel import framework_events
-from roomkit.kernel.framework_events import FRAMEWORK_EVENTS
+from roomkit.kernel.runtime import framework_events
+from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models import FrameworkEvent
 
 pytestmark = pytest.mark.virtual_time
@@ -123,8 +123,9 @@ async def test_a_near_miss_of_a_type_is_told(stage: Any, caplog: pytest.LogCaptu
 async def test_with_nobody_listening_nothing_is_built(bare_stage: Any) -> None:
     """Which is what most kits have."""
     stage = bare_stage()
-    events = stage.kit._events
+    events = stage.kit._kernel.events
     events._subscriptions.clear()
+    events._note_wanted()
     assert not events.wants("room_created")
     events.emit("room_created", anything=object())  # would not even fit into the record
     await stage.kit.close()

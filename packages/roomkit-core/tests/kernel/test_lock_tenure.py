@@ -263,7 +263,7 @@ async def test_an_observer_that_goes_on_and_on_leaves_nothing_behind_it(stage):
 
     @stage.kit.hook(HookTrigger.AFTER_BROADCAST)
     async def again(event, context):
-        from roomkit.kernel.scope import _current
+        from roomkit.kernel.runtime.scope import _current
 
         depth, work = 0, _current.get()
         while work is not None:

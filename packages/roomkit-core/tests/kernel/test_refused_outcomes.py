@@ -11,7 +11,7 @@ import pytest
 from roomkit.abc import errors
 from roomkit.abc.errors import InvalidInputError, RoomKitError, StoreError
 from roomkit.abc.store import Commit, Committed, Completed, Entry
-from roomkit.kernel.lease import is_outcome_unknown
+from roomkit.kernel.runtime.lease import is_outcome_unknown
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.delivery import Delivery, ProviderResult

@@ -19,7 +19,8 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.store import Commit, ConversationStore, Entry
-from roomkit.kernel import exports, person, rights
+from roomkit.kernel.privacy import exports, person
+from roomkit.kernel.privacy import requests as rights
 from roomkit.models import (
     ChannelType,
     DeliveryState,
@@ -707,7 +708,7 @@ async def test_a_kit_that_was_never_started_erases_and_delivers_nothing(
     receipt = await other.rights.erase_person(identity_id=ANN.id)
 
     assert receipt.count("event") == 4
-    assert other._parts.lease.worker_id is None
+    assert other._kernel.lease.worker_id is None
     assert canaries_in(await everything(house)) == []
 
 
@@ -716,6 +717,8 @@ async def test_a_kit_that_was_never_started_erases_and_delivers_nothing(
 
 class Calendar(SystemClock):
     """A clock whose days the test counts: the store's threads need no patience with it."""
+
+    follows_store = False
 
     def __init__(self) -> None:
         self.today = utcnow()

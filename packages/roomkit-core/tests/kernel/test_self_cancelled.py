@@ -50,7 +50,7 @@ async def test_handle_inbound(stage, cancelled):
 async def test_a_router(stage, cancelled):
     """As handle_inbound."""
     await stage.socket("alice")
-    stage.kit._inbound.router = type("Router", (), {"route": cancelled})()
+    stage.kit._kernel.inbound.router = type("Router", (), {"route": cancelled})()
     with pytest.raises(RoomKitError, match="Router"):
         await stage.say("hello", room=None)
     assert is_undisturbed()

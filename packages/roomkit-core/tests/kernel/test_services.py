@@ -178,7 +178,7 @@ async def test_closing_takes_every_step_and_reports_all_failures_together(bare_s
 
     failing, hanging = raised.value.exceptions
     assert failing.__notes__ == ["while closing: channel failing"]
-    assert str(hanging) == "channel hanging did not end within what was left of 4 s"
+    assert str(hanging) == "channel hanging did not end within the rest of 4 s"
     assert last.closed
     assert asyncio.get_running_loop().time() <= 5
     await stage.kit.close()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.kernel.streams import segments_of
+from roomkit.kernel.flow.live_answer import segments_of
 from roomkit.models.ai import StreamDone, StreamTextDelta, StreamThinkingDelta
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of

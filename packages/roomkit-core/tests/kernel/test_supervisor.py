@@ -6,14 +6,17 @@ import asyncio
 
 import pytest
 
-from roomkit.kernel.supervisor import Interrupted, Supervisor
+from roomkit.kernel.runtime.supervisor import Interrupted, Supervisor
 
 pytestmark = pytest.mark.virtual_time
 
 
 class Failures(list[tuple[str, str]]):
-    def __call__(self, name: str, error: BaseException) -> None:
+    def background_error(self, name: str, error: BaseException) -> None:
         self.append((name, str(error)))
+
+    def work_abandoned(self, name: str, seconds: float) -> None:
+        self.append((name, f"abandoned after {seconds} s"))
 
 
 async def say_nothing() -> str:
@@ -50,7 +53,8 @@ async def test_work_that_waits_is_kept_by_its_name_until_it_ends() -> None:
 async def test_a_failure_is_handed_over_with_the_name(after: float) -> None:
     """Whether it comes at once or later."""
     failures = Failures()
-    supervisor = Supervisor(failures)
+    supervisor = Supervisor()
+    supervisor.report_to(failures)
     supervisor.start(fail(after), "doomed")
     await supervisor.drain(10)
 
@@ -67,7 +71,8 @@ async def test_without_an_owner_a_failure_is_logged(caplog: pytest.LogCaptureFix
 async def test_a_cancelled_task_is_no_failure() -> None:
     """Whoever cancelled it knows."""
     failures = Failures()
-    supervisor = Supervisor(failures)
+    supervisor = Supervisor()
+    supervisor.report_to(failures)
     task = supervisor.start(asyncio.sleep(9), "slow")
     task.cancel()
     await asyncio.wait([task])
@@ -80,7 +85,8 @@ async def test_a_cancelled_task_is_no_failure() -> None:
 async def test_a_begun_task_keeps_its_failure_for_its_owner(after: float) -> None:
     """And an owner who gave up is not warned about."""
     failures = Failures()
-    supervisor = Supervisor(failures)
+    supervisor = Supervisor()
+    supervisor.report_to(failures)
     task = supervisor.begin(fail(after), "owned")
     with pytest.raises(ValueError, match="broken"):
         await task

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roomkit import InvalidInputError, TelemetryConfig
-from roomkit.kernel.tracing import ConfiguredTelemetry, under
+from roomkit.kernel.runtime.tracing import ConfiguredTelemetry, under
 from roomkit.memory.store import InMemoryStore
 from roomkit.models import (
     Attr,
@@ -83,7 +83,7 @@ async def test_a_message_is_traced_whole_or_not_at_all(
 ) -> None:
     """The decision is made once, for all that follows from it, its deliveries included."""
     draws = iter([0.1, 0.5, 0.2, 0.9])
-    monkeypatch.setattr("roomkit.kernel.tracing.random.random", lambda: next(draws))
+    monkeypatch.setattr("roomkit.kernel.runtime.tracing.random.random", lambda: next(draws))
     provider = MockTelemetryProvider()
     await traced(staging, TelemetryConfig(provider=provider, sample_rate=share), messages=4)
 
@@ -310,7 +310,7 @@ async def test_a_commit_that_does_not_come_about_ends_its_broadcast(staging: Any
 
 async def test_what_is_not_sampled_is_not_sampled_elsewhere(staging: Any, monkeypatch: Any) -> None:
     """The event says so, to other lanes and other workers."""
-    monkeypatch.setattr("roomkit.kernel.tracing.random.random", lambda: 0.9)
+    monkeypatch.setattr("roomkit.kernel.runtime.tracing.random.random", lambda: 0.9)
     provider = MockTelemetryProvider()
     async with staging(telemetry=TelemetryConfig(provider=provider, sample_rate=0.5)) as stage:
         await answered(stage)

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roomkit.kernel.transcode import DefaultContentTranscoder, carries, fit, markup_to_text, split_text
+from roomkit.kernel.delivery.transcode import (
+    DefaultContentTranscoder,
+    carries,
+    fit,
+    markup_to_text,
+    split_text,
+)
 from roomkit.models import (
     AudioContent,
     ChannelBinding,

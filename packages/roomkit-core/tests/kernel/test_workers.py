@@ -103,9 +103,9 @@ class House:
 
     async def kill(self, stage: Any) -> None:
         """End a worker as SIGKILL would: nothing is said, written or given back."""
-        supervisor = stage.kit._parts.supervisor
-        stage.kit._parts.ledger._rows.clear()
-        stage.kit._parts.ledger._alarms.clear()
+        supervisor = stage.kit._kernel.supervisor
+        stage.kit._kernel.ledger._rows.clear()
+        stage.kit._kernel.ledger._alarms.clear()
         supervisor.start = supervisor.serve = lambda work, *args, **options: work.close()
         for task in [*supervisor._services, *supervisor._tasks]:
             task.cancel()
@@ -343,7 +343,7 @@ async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two
     """Its store refuses what it writes late, and it begins anew under another id."""
     first, second = await two()
     slow(first, "bob", LEASE * 1.5)
-    first_id = first.kit._parts.lease.worker_id
+    first_id = first.kit._kernel.lease.worker_id
 
     async def asleep(*_: Any) -> bool:
         await asyncio.sleep(LEASE * 2)
@@ -358,8 +358,8 @@ async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two
     assert heard(first, "bob") == ["one"], "the second was not begun: the lease was over"
     assert {row.state for row in (await house.rows()).values()} == {SENT}
     await asyncio.sleep(LEASE * 2)
-    assert first.kit._parts.lease.worker_id not in (first_id, None)
-    assert first.kit._parts.lease.lost == 1
+    assert first.kit._kernel.lease.worker_id not in (first_id, None)
+    assert first.kit._kernel.lease.lost == 1
     await first.say("three")
     await first.kit.list_deliveries()
     assert (await house.rows())["bob", "three"].state is SENT
@@ -817,7 +817,7 @@ async def test_a_kit_starts_when_its_store_does(house: House) -> None:
     with pytest.raises(StoreUnavailableError):
         await stage.kit.create_room("r1")
     await stage.kit.create_room("r1")
-    assert stage.kit._parts.lease.worker_id is not None
+    assert stage.kit._kernel.lease.worker_id is not None
 
 
 async def test_a_large_inheritance_is_written_down_in_pieces(house: House, two: Any) -> None:
@@ -850,7 +850,7 @@ async def test_deliveries_that_wait_for_their_pace_hold_up_no_other_room(
     house: House, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """A worker that reclaims more of them than it works on at a time goes on with the next room."""
-    monkeypatch.setattr("roomkit.kernel.takeover._MAX_UNDER_WAY", 5)
+    monkeypatch.setattr("roomkit.kernel.cluster.reclaim._MAX_UNDER_WAY", 5)
     limit = RateLimit(max_per_hour=1) if why == "limit" else None
     first = house.worker()
     await first.open()
@@ -874,7 +874,7 @@ async def test_deliveries_that_wait_for_their_pace_hold_up_no_other_room(
         script = [busy] if why == "retry" and name == "slow" else []
         await add(second, name, attach=False, script=script)
     if why == "pause":
-        second.kit._parts.pacing.pause("slow", 3000)
+        second.kit._kernel.pacing.pause("slow", 3000)
     await second.kit.start()
     await asyncio.sleep(30)
     assert heard(second, "fast") == ["now"]

@@ -26,50 +26,32 @@ from roomkit.abc.errors import (
     ParticipantBannedError,
     ParticipantRemovedError,
     RoomClosedError,
-    StoreError,
 )
 from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
-from roomkit.kernel.alarms import AFTER_BROADCAST, RETENTION, ROOM_TIMERS, Alarms
-from roomkit.kernel.answers import Answers
-from roomkit.kernel.arguments import checks_arguments
-from roomkit.kernel.cascade import Cascade
-from roomkit.kernel.closing import Closing
-from roomkit.kernel.framework_events import FrameworkEvents, FrameworkHandler
-from roomkit.kernel.handover import hand_over
-from roomkit.kernel.hooks import HookEngine, HookFailure, HookFn, HookRegistration
-from roomkit.kernel.identity import IdentityDesk, IdentityHookFn, IdentityHookRegistration
-from roomkit.kernel.inbound import WAITS, Inbound, Wait
-from roomkit.kernel.lanes import Lanes
-from roomkit.kernel.lease import Lease
-from roomkit.kernel.ledger import Ledger
-from roomkit.kernel.participants import Participants
-from roomkit.kernel.parts import Parts, Settings
-from roomkit.kernel.pause_signals import PauseSignals
-from roomkit.kernel.reading import as_read
-from roomkit.kernel.receipts import Receipts
-from roomkit.kernel.rights import Rights
-from roomkit.kernel.rights_signals import RightsSignals
-from roomkit.kernel.rooms import Rooms, check_channel_id, check_provider_name
-from roomkit.kernel.routing import DefaultInboundRoomRouter, adapted
-from roomkit.kernel.scope import inside, working_for
-from roomkit.kernel.services import KitServices
-from roomkit.kernel.settling import Settling
-from roomkit.kernel.signals import EPHEMERAL, Signals
-from roomkit.kernel.sources import Sources
-from roomkit.kernel.store_clock import StoreClock
-from roomkit.kernel.supervisor import Supervisor
-from roomkit.kernel.takeover import Takeover
+from roomkit.kernel.assembly import Backends, assemble
+from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
+from roomkit.kernel.delivery.handover import hand_over
+from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
+from roomkit.kernel.flow.cascade import Cascade
+from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
+from roomkit.kernel.inbound.pipeline import WAITS, Wait
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
+from roomkit.kernel.inbound.signals import EPHEMERAL
+from roomkit.kernel.privacy.requests import Rights
+from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.rooms.rooms import check_channel_id, check_provider_name
+from roomkit.kernel.runtime.arguments import checks_arguments
+from roomkit.kernel.runtime.closing import Closing
+from roomkit.kernel.runtime.framework_events import FrameworkHandler
+from roomkit.kernel.runtime.scope import inside, working_for
+from roomkit.kernel.runtime.settings import Settings
+from roomkit.kernel.runtime.store_clock import StoreClock, follow_store
 from roomkit.kernel.tenant import Tenant, Tenants
-from roomkit.kernel.traces import ProtocolTraces
-from roomkit.kernel.tracing import ConfiguredTelemetry
-from roomkit.kernel.transcode import DefaultContentTranscoder
-from roomkit.kernel.worker import LaneWorker
-from roomkit.kernel.writer import Draft, Writer
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.memory.telemetry import NoopTelemetryProvider
 from roomkit.models.channel import ChannelBinding, RateLimit, RetryPolicy
 from roomkit.models.content import DeleteContent, EditContent, EventContent
 from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
@@ -94,7 +76,6 @@ from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
 from roomkit.models.task import Observation, Task
-from roomkit.models.values import error_text
 from roomkit.models.webhook import WebhookRequest
 
 if TYPE_CHECKING:
@@ -206,63 +187,21 @@ class RoomKit:
         clock = clock or SystemClock()
         if clock.follows_store and not store.is_process_local:
             clock = StoreClock(clock)
-        supervisor = Supervisor(
-            self._background_failure, abandon_after=settings.abandon_after, on_abandoned=self._abandoned
-        )
-        self._hooks = HookEngine(supervisor, self._hook_failure)
-        self._events = FrameworkEvents(supervisor, clock)
-        channels: dict[str, Channel] = {}  # bound: those registered
-        measured = _telemetry(telemetry, self._hooks)
         self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
-        self._parts = parts = Parts(
-            settings=settings,
-            store=store,
-            locks=locks,
-            realtime=realtime or store.make_realtime() or InMemoryRealtime(),
-            telemetry=measured,
-            tracing=measured if isinstance(measured, ConfiguredTelemetry) and measured.enabled else None,
-            transcoder=transcoder or DefaultContentTranscoder(),
-            clock=clock,
-            supervisor=supervisor,
-            hooks=self._hooks,
-            events=self._events,
-            lease=Lease(store, supervisor, settings.lease_seconds, channels),
-            channels=channels,
+        self._kernel = assemble(
+            settings,
+            Backends(
+                store=store,
+                locks=locks,
+                realtime=realtime or store.make_realtime() or InMemoryRealtime(),
+                telemetry=telemetry,
+                transcoder=transcoder or DefaultContentTranscoder(),
+                clock=clock,
+                resolver=identity_resolver,
+                router=DefaultInboundRoomRouter(store) if inbound_router is None else adapted(inbound_router),
+            ),
+            self.process_inbound,
         )
-        parts.ledger = Ledger(parts)
-        parts.alarms = Alarms(parts)
-        parts.rights_signals = RightsSignals(parts)
-        self._settling = Settling(parts)
-        self._lanes = Lanes(
-            supervisor, parts.lease, settings.max_lane_backlog, traced=parts.tracing is not None
-        )
-        self._writer = Writer(parts, self._lanes, self._settling)
-        self._takeover = Takeover(parts, self._writer, self._lanes, self._settling)
-        self._writer.takeover = self._takeover
-        self._lanes.worker = LaneWorker(parts, self._settling, Answers(parts, self._writer, self._settling))
-        self._rooms = Rooms(parts, self._writer, self._settling, self._lanes)
-        self._participants = Participants(parts, self._writer, self._settling, self._lanes)
-        self._desk = IdentityDesk(parts, identity_resolver)
-        self._signals = Signals(parts)
-        self._receipts = Receipts(parts, self._settling)
-        parts.ledger.on_receipts = self._receipts.matched
-        parts.lease.on_lost = self._lost_lease
-        parts.lease.on_begun = self._takeover.listen
-        parts.alarms.register(ROOM_TIMERS, self._rooms.answer_timers)
-        parts.alarms.register(RETENTION, self._rooms.answer_retention)
-        parts.alarms.register(AFTER_BROADCAST, self._settling.answer_alarm)
-        self._inbound = Inbound(
-            parts,
-            self._rooms,
-            self._writer,
-            self._settling,
-            self._signals,
-            DefaultInboundRoomRouter(store) if inbound_router is None else adapted(inbound_router),
-            self._desk,
-        )
-        self._sources = Sources(parts, self.process_inbound)
-        self._traces = ProtocolTraces(parts, self._settling)
-        self._services = KitServices(parts, self._settling, self._writer, self._traces)
         self._plugins = plugins
         self._ready = False
         self._configured = False
@@ -319,7 +258,7 @@ class RoomKit:
             return
         self._check_open()
         if self._starting is None or (self._starting.done() and not self._ready):
-            self._starting = self._parts.supervisor.begin(self._start(), "start of the kit")
+            self._starting = self._kernel.supervisor.begin(self._start(), "start of the kit")
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
@@ -334,28 +273,18 @@ class RoomKit:
 
     async def _begin_work(self) -> None:
         """Take up what is left from before, once the plugins had their chance to register channels."""
-        parts, settings = self._parts, self._parts.settings
-        await parts.locks.open()
-        await parts.realtime.open()
-        await parts.lease.begin()
-        await parts.follow_store_clock()
+        kernel, settings = self._kernel, self._kernel.settings
+        await kernel.locks.open()
+        await kernel.realtime.open()
+        await kernel.keeper.begin()
+        await follow_store(kernel.clock, kernel.store)
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
-        if parts.lease.worker_id is not None:
-            await PauseSignals(parts).begin()
-            await parts.rights_signals.begin()
-            self._takeover.begin(period)
+        if kernel.lease.worker_id is not None:
+            await kernel.pause_signals.listen(kernel.pacing.pause)
+            await kernel.rights_signals.begin()
+            kernel.reclaim.begin(period)
             if settings.sweep_interval is None:
-                parts.alarms.begin(period)
-
-    async def _lost_lease(self) -> None:
-        """Let go of what this worker held: others may have it by now."""
-        self._events.emit("lease_lost", lost=self._parts.lease.lost)
-        await self._lanes.let_go()
-        if self._parts.ledger:
-            try:
-                await self._parts.ledger.flush()
-            except StoreError:
-                _log.warning("ends of deliveries could not be written under the lost lease", exc_info=True)
+                kernel.timers.begin(period)
 
     @property
     def plugins(self) -> PluginManager:
@@ -389,32 +318,32 @@ class RoomKit:
             await asyncio.wait((self._closing,))
             return
         self._closed = True
-        self._closing = self._parts.supervisor.begin(self._close(), "close of the kit")
+        self._closing = self._kernel.supervisor.begin(self._close(), "close of the kit")
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        parts = self._parts
-        closing = Closing(parts.settings.close_timeout, parts.supervisor)
-        closing.failures.extend(await self._sources.close(closing.left / 4))
-        stuck = await parts.supervisor.end_services(closing.left / 4)
-        await parts.supervisor.drain(closing.left / 2)
+        kernel = self._kernel
+        closing = Closing(kernel.settings.close_timeout, kernel.supervisor)
+        closing.failures.extend(await kernel.sources.close(closing.left / 4))
+        stuck = await kernel.supervisor.end_services(closing.left / 4)
+        await kernel.supervisor.drain(closing.left / 2)
         self._drained = True
-        stuck += await parts.supervisor.cancel(closing.left / 2)
-        self._lanes.leave_behind()
-        parts.supervisor.cancel_abandoned()
+        stuck += await kernel.supervisor.cancel(closing.left / 2)
+        kernel.lanes.leave_behind()
+        kernel.supervisor.cancel_abandoned()
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
-        await closing.step("ledger", parts.ledger.flush)
-        for channel in parts.channels.values():
+        await closing.step("ledger", kernel.ledger.flush)
+        for channel in kernel.channels.values():
             await closing.step(f"channel {channel.channel_id}", channel.close)
         if self._configured:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
-        await closing.step("wake-ups", self._takeover.end)
-        await closing.step("lease", parts.lease.end)
-        await closing.step("realtime", parts.realtime.close)
-        await closing.step("telemetry", parts.telemetry.close)
-        await closing.step("locks", parts.locks.close)
-        await closing.step("store", parts.store.close)
+        await closing.step("wake-ups", kernel.wakeups.end)
+        await closing.step("lease", kernel.keeper.end)
+        await closing.step("realtime", kernel.realtime.close)
+        await closing.step("telemetry", kernel.telemetry.close)
+        await closing.step("locks", kernel.locks.close)
+        await closing.step("store", kernel.store.close)
         if closing.failures:
             raise CloseError("the kit closed, but not all of it went well", closing.failures)
 
@@ -424,7 +353,7 @@ class RoomKit:
         For plugins and programs: the task is supervised, its failure logged and published as the
         framework event `background_error`.
         """
-        self._parts.supervisor.serve(work, name)
+        self._kernel.supervisor.serve(work, name)
 
     def _check_open(self) -> None:
         # What is under way may still write while it ends.
@@ -441,39 +370,22 @@ class RoomKit:
         """Whether the caller is a plugin that is just being started, and may use the kit already."""
         return self._starting is not None and asyncio.current_task() is self._starting
 
-    def _background_failure(self, name: str, error: BaseException) -> None:
-        _log.error("background work %s failed", name, exc_info=error)
-        self._events.emit("background_error", task=name, error=error_text(error))
-
-    def _abandoned(self, name: str, seconds: float) -> None:
-        self._events.emit("work_abandoned", task=name, seconds=seconds)
-
-    def _hook_failure(self, failure: HookFailure, room_id: str | None) -> None:
-        _log.warning("hook %s on %s failed: %s", failure.hook, failure.trigger, failure.told)
-        self._events.emit(
-            "hook_timeout" if failure.timed_out else "hook_error",
-            room_id=room_id,
-            hook=failure.hook,
-            trigger=failure.trigger,
-            error=failure.error,
-        )
-
     # -- parts, for reading -------------------------------------------------------------------
 
     @property
     def store(self) -> ConversationStore:
         """The store."""
-        return self._parts.store
+        return self._kernel.store
 
     @property
     def hook_engine(self) -> HookEngine:
         """The hook engine."""
-        return self._hooks
+        return self._kernel.hooks
 
     @property
     def realtime(self) -> RealtimeBackend:
         """The ephemeral side."""
-        return self._parts.realtime
+        return self._kernel.realtime
 
     @property
     def telemetry(self) -> TelemetryProvider:
@@ -481,27 +393,27 @@ class RoomKit:
 
         Channels open spans by `services.telemetry`, which puts them where their work is.
         """
-        return self._given_telemetry or self._parts.telemetry
+        return self._given_telemetry or self._kernel.telemetry
 
     @property
     def lock_manager(self) -> RoomLockManager:
         """The room locks."""
-        return self._parts.locks
+        return self._kernel.locks
 
     @property
     def clock(self) -> Clock:
         """The kit's one clock."""
-        return self._parts.clock
+        return self._kernel.clock
 
     @property
     def settings(self) -> Settings:
         """The kit's scalar options."""
-        return self._parts.settings
+        return self._kernel.settings
 
     @property
     def channels(self) -> Mapping[str, Channel]:
         """The registered channels by id."""
-        return self._parts.channels
+        return self._kernel.channels
 
     # -- channels -----------------------------------------------------------------------------
 
@@ -514,7 +426,7 @@ class RoomKit:
         self._check_open()
         channel_id = check_channel_id(channel.channel_id)
         check_provider_name(channel)
-        known = self._parts.channels.get(channel_id)
+        known = self._kernel.channels.get(channel_id)
         if known is channel:
             return
         if known is not None:
@@ -522,10 +434,10 @@ class RoomKit:
                 f"a {type(known).__name__} is registered as {channel_id!r} already: "
                 "unregister_channel first, or use another id"
             )
-        channel.bind(self._services)
-        self._parts.add_channel(channel_id, channel)
-        self._takeover.channels_changed()
-        self._events.emit("channel_registered", channel_id=channel_id)
+        channel.bind(self._kernel.services)
+        self._kernel.channels.add(channel_id, channel)
+        self._kernel.reclaim.channels_changed()
+        self._kernel.events.emit("channel_registered", channel_id=channel_id)
 
     async def unregister_channel(self, channel_id: str) -> None:
         """Close a channel and forget it, and detach its source; its bindings stay.
@@ -535,28 +447,35 @@ class RoomKit:
         What its source or sockets still bring is refused, also once another channel has its id. Raises
         ChannelNotRegisteredError.
         """
-        channel = self._rooms.channel(channel_id)
-        del self._parts.channels[channel_id]
-        shared = self._parts.lease.worker_id is not None
-        waiting = self._lanes.take_waiting(channel_id) if shared else []
-        await self._lanes.end_answers(None, "unregistered", of=channel_id)
-        self._takeover.channels_changed()
-        self._parts.breakers.pop(channel_id, None)
-        self._events.emit("channel_unregistered", channel_id=channel_id)
+        kernel = self._kernel
+        channel = kernel.rooms.channel(channel_id)
+        del kernel.channels[channel_id]
+        worker_id = kernel.lease.worker_id
+        waiting = [] if worker_id is None else kernel.lanes.take_waiting(channel_id)
+        await kernel.lanes.end_answers(None, "unregistered", of=channel_id)
+        kernel.reclaim.channels_changed()
+        kernel.breakers.pop(channel_id, None)
+        kernel.events.emit("channel_unregistered", channel_id=channel_id)
         try:
             if waiting:
-                await hand_over(self._parts, waiting)
-            await self._sources.unregistered(channel_id)
+                await hand_over(
+                    waiting,
+                    store=kernel.store,
+                    ledger=kernel.ledger,
+                    lease=kernel.lease,
+                    clock=kernel.clock,
+                )
+            await kernel.sources.unregistered(channel_id)
         finally:
             await channel.close()
 
     def get_channel(self, channel_id: str) -> Channel | None:
         """Return a registered channel."""
-        return self._parts.channels.get(channel_id)
+        return self._kernel.channels.get(channel_id)
 
     def list_channels(self) -> list[Channel]:
         """Return all registered channels."""
-        return list(self._parts.channels.values())
+        return list(self._kernel.channels.values())
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -576,7 +495,7 @@ class RoomKit:
         `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90min".
         """
         await self._enter()
-        return await self._rooms.create(
+        return await self._kernel.rooms.create(
             room_id,
             metadata,
             timers=timers,
@@ -590,7 +509,7 @@ class RoomKit:
 
     async def get_room(self, room_id: str) -> Room:
         """Return a room. Raises RoomNotFoundError."""
-        return await self._rooms.get(room_id)
+        return await self._kernel.rooms.get(room_id)
 
     async def close_room(self, room_id: str) -> Room:
         """Close a room: nothing is written to it any more. Idempotent. Raises RoomNotFoundError.
@@ -600,12 +519,12 @@ class RoomKit:
         because connections may read; read marks; the outcome of deliveries that were committed before.
         """
         await self._enter()
-        return await self._rooms.close(room_id)
+        return await self._kernel.rooms.close(room_id)
 
     async def archive_room(self, room_id: str) -> Room:
         """Put a room away for good, also a closed one. Idempotent. Raises RoomNotFoundError."""
         await self._enter()
-        return await self._rooms.archive(room_id)
+        return await self._kernel.rooms.archive(room_id)
 
     async def delete_room(self, room_id: str) -> bool:
         """Remove a room and all that belongs to it, also a closed one; False when there is none.
@@ -614,12 +533,12 @@ class RoomKit:
         person: a message that a vendor delivers again afterwards is a new one.
         """
         await self._enter()
-        return await self._rooms.delete(room_id)
+        return await self._kernel.rooms.delete(room_id)
 
     async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
         await self._enter()
-        return await self._rooms.update_metadata(room_id, metadata)
+        return await self._kernel.rooms.update_metadata(room_id, metadata)
 
     async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
         """Keep the room's events for so long from now on, None for as long as the room.
@@ -629,7 +548,8 @@ class RoomKit:
         RoomNotFoundError, and InvalidInputError for what is no length of time.
         """
         await self._enter()
-        return await self._rooms.set_retention(room_id, None if retention is None else seconds_of(retention))
+        seconds = None if retention is None else seconds_of(retention)
+        return await self._kernel.rooms.set_retention(room_id, seconds)
 
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
         """Replace the timers of an existing room; they count from its last activity. Return the room.
@@ -639,17 +559,17 @@ class RoomKit:
         RoomClosedError, and StaleRoomError for a room that others change all the time.
         """
         await self._enter()
-        return await self._rooms.set_timers(room_id, timers)
+        return await self._kernel.rooms.set_timers(room_id, timers)
 
     async def check_room_timers(self, room_id: str) -> Room:
         """Pause or close a room whose time has come. Raises RoomNotFoundError."""
         await self._enter()
-        return (await self._rooms.check_timers(room_id))[0]
+        return (await self._kernel.rooms.check_timers(room_id))[0]
 
     async def check_all_timers(self) -> list[Room]:
         """Pause or close every room whose time has come; return those that changed."""
         await self._enter()
-        return await self._rooms.sweep()
+        return await self._kernel.rooms.changed_by(await self._kernel.timers.sweep())
 
     async def sweep_room_timers(self) -> list[Room]:
         """Pause or close every room whose time has come; return those that changed."""
@@ -672,9 +592,9 @@ class RoomKit:
         A channel sees what an event says now; what it said before edits is in the operator's timeline
         and in exports. Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
         """
-        await self._rooms.get(room_id)
+        await self._kernel.rooms.get(room_id)
         reader = await self.get_binding(room_id, as_channel) if as_channel is not None else None
-        events = await self._parts.store.list_events(
+        events = await self._kernel.store.list_events(
             room_id,
             offset,
             limit,
@@ -684,16 +604,16 @@ class RoomKit:
             reader=reader,
             newest_first=newest_first,
         )
-        return events if reader is None else await as_read(self._parts.store, events)
+        return events if reader is None else await as_read(self._kernel.store, events)
 
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
         status = None if status is None else chosen(TaskStatus, status, "status")
-        return await self._parts.store.list_tasks(room_id, status)
+        return await self._kernel.store.list_tasks(room_id, status)
 
     async def list_observations(self, room_id: str) -> list[Observation]:
         """Return the observations of a room."""
-        return await self._parts.store.list_observations(room_id)
+        return await self._kernel.store.list_observations(room_id)
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -714,22 +634,22 @@ class RoomKit:
         RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
         """
         await self._enter()
-        attached = await self._rooms.attach(
+        attached = await self._kernel.rooms.attach(
             room_id, channel_id, channel_type, category, access, visibility, **binding
         )
-        if self._traces.has_early:
-            self._traces.replay(room_id)
+        if self._kernel.traces.has_early:
+            self._kernel.traces.replay(room_id)
         return attached
 
     async def detach_channel(self, room_id: str, channel_id: str) -> bool:
         """Take a channel out of a room, until it is attached again; False when it was not in it."""
         await self._enter()
-        return await self._rooms.detach(room_id, channel_id)
+        return await self._kernel.rooms.detach(room_id, channel_id)
 
     async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a channel listen but not speak. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.mute(room_id, channel_id, muted=True)
+        return await self._kernel.rooms.mute(room_id, channel_id, muted=True)
 
     async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
         """Mute every intelligence of a room, so that a human can speak; return their bindings.
@@ -739,7 +659,7 @@ class RoomKit:
         name `participant_id`. Raises RoomNotFoundError.
         """
         await self._enter()
-        return await self._rooms.take_over(room_id, participant_id)
+        return await self._kernel.rooms.take_over(room_id, participant_id)
 
     async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
         """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
@@ -747,33 +667,33 @@ class RoomKit:
         They are asked from the next message on, and read what was said meanwhile in the timeline.
         """
         await self._enter()
-        return await self._rooms.give_back(room_id, participant_id)
+        return await self._kernel.rooms.give_back(room_id, participant_id)
 
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.mute(room_id, channel_id, muted=False)
+        return await self._kernel.rooms.mute(room_id, channel_id, muted=False)
 
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do in a room. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
+        return await self._kernel.rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
 
     async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
         """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.set_visibility(room_id, channel_id, visibility)
+        return await self._kernel.rooms.set_visibility(room_id, channel_id, visibility)
 
     async def update_binding_metadata(
         self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
     ) -> ChannelBinding:
         """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
         await self._enter()
-        return await self._rooms.update_binding_metadata(room_id, channel_id, metadata)
+        return await self._kernel.rooms.update_binding_metadata(room_id, channel_id, metadata)
 
     async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Return a binding. Raises ChannelNotFoundError."""
-        binding = await self._parts.store.get_binding(room_id, channel_id)
+        binding = await self._kernel.store.get_binding(room_id, channel_id)
         if binding is None:
             raise ChannelNotFoundError(
                 f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
@@ -782,7 +702,7 @@ class RoomKit:
 
     async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
         """Return the bindings of a room."""
-        return await self._parts.store.list_bindings(room_id)
+        return await self._kernel.store.list_bindings(room_id)
 
     # -- participants -------------------------------------------------------------------------
 
@@ -794,7 +714,7 @@ class RoomKit:
         Raises RoomNotFoundError, and RoomClosedError where that would change a closed room.
         """
         await self._enter()
-        return await self._participants.ensure(room_id, channel_id, participant_id, display_name)
+        return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
 
     async def resolve_participant(
         self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
@@ -804,7 +724,7 @@ class RoomKit:
         Raises ParticipantNotFoundError, IdentityNotFoundError, RoomClosedError.
         """
         await self._enter()
-        return await self._participants.resolve(room_id, participant_id, identity_id, resolved_by)
+        return await self._kernel.participants.resolve(room_id, participant_id, identity_id, resolved_by)
 
     async def remove_participant(
         self, room_id: str, participant_id: str, *, banned: bool = False
@@ -820,11 +740,11 @@ class RoomKit:
         may read there. Raises RoomNotFoundError; InvalidInputError for what cannot be an id.
         """
         await self._enter()
-        return await self._participants.remove(room_id, participant_id, banned=banned)
+        return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
 
     async def list_participants(self, room_id: str) -> list[Participant]:
         """Return the participants of a room."""
-        return await self._parts.store.list_participants(room_id)
+        return await self._kernel.store.list_participants(room_id)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -852,7 +772,7 @@ class RoomKit:
         """
         if not self._ready or self._closed:
             await self._enter()
-        return await self._inbound.process(message, room_id, wait, make_room=make_room)
+        return await self._kernel.inbound.process(message, room_id, wait, make_room=make_room)
 
     async def send_event(
         self,
@@ -904,7 +824,7 @@ class RoomKit:
             channel_data={"thread_id": thread_id} if thread_id is not None else {},
         )
         cascade = Cascade()
-        written = await self._writer.write(Draft(event=event, cascade=cascade))
+        written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:
             raise self._refused(room_id, channel_id, written.reason)
         if wait == "settled" and cascade.pending and not working_for(room_id):
@@ -933,7 +853,7 @@ class RoomKit:
         if channel_id == SYSTEM_CHANNEL_ID:
             kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
         else:
-            await self._rooms.get(room_id)
+            await self._kernel.rooms.get(room_id)
             binding = await self.get_binding(room_id, channel_id)
             kind = binding.channel_type
             agent = binding.category is ChannelCategory.INTELLIGENCE
@@ -970,7 +890,7 @@ class RoomKit:
         """
         await self._enter()
         check_choice(wait, WAITS, "wait")
-        channel = self._rooms.channel(channel_id)
+        channel = self._kernel.rooms.channel(channel_id)
         provider = getattr(channel, "provider", None)
         webhook = getattr(provider, "webhook", None)
         if webhook is None:
@@ -992,12 +912,12 @@ class RoomKit:
         are called both times, first without `event_id`.
         """
         await self._enter()
-        return await self._receipts.take(status)
+        return await self._kernel.receipts.take(status)
 
     async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
         """Return a row of the ledger."""
         await self._written_down()
-        return await self._parts.store.get_delivery(delivery_id, organization_id=organization_id)
+        return await self._kernel.store.get_delivery(delivery_id, organization_id=organization_id)
 
     async def list_deliveries(
         self,
@@ -1017,7 +937,7 @@ class RoomKit:
         """
         state = None if state is None else chosen(DeliveryState, state, "state")
         await self._written_down()
-        return await self._parts.store.list_deliveries(
+        return await self._kernel.store.list_deliveries(
             room_id,
             event_id=event_id,
             channel_id=channel_id,
@@ -1036,12 +956,12 @@ class RoomKit:
         """
         await self._enter()
         await self._written_down()
-        row = await self._parts.store.reopen_delivery(delivery_id)
-        if row.holder is not None and row.holder != self._parts.lease.worker_id:
-            self._takeover.wake(row.room_id, (row.holder,))
+        row = await self._kernel.store.reopen_delivery(delivery_id)
+        if row.holder is not None and row.holder != self._kernel.lease.worker_id:
+            self._kernel.wakeups.wake(row.room_id, (row.holder,))
             return row
-        only = None if self._parts.lease.worker_id is not None else (delivery_id,)
-        cascade = await self._takeover.take(row.room_id, only=only)
+        only = None if self._kernel.lease.worker_id is not None else (delivery_id,)
+        cascade = await self._kernel.reclaim.take(row.room_id, only=only)
         if not working_for(row.room_id):
             await cascade.settled()
         return await self.get_delivery(delivery_id) or row
@@ -1053,12 +973,12 @@ class RoomKit:
         """
         await self._enter()
         await self._written_down()
-        return await self._parts.store.drop_delivery(delivery_id, reason)
+        return await self._kernel.store.drop_delivery(delivery_id, reason)
 
     async def _written_down(self) -> None:
         """Have the ledger say what has ended so far."""
-        if self._parts.ledger:
-            await self._parts.ledger.flush()
+        if self._kernel.ledger:
+            await self._kernel.ledger.flush()
 
     # -- read marks ---------------------------------------------------------------------------
 
@@ -1069,8 +989,8 @@ class RoomKit:
         EventNotFoundError.
         """
         await self._enter()
-        await self._parts.store.mark_read(room_id, channel_id, event_id)
-        await self._signals.publish(
+        await self._kernel.store.mark_read(room_id, channel_id, event_id)
+        await self._kernel.signals.publish(
             room_id,
             EphemeralEventType.READ_RECEIPT,
             channel_id,
@@ -1081,8 +1001,8 @@ class RoomKit:
     async def mark_all_read(self, room_id: str, channel_id: str) -> None:
         """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
         await self._enter()
-        index = await self._parts.store.mark_all_read(room_id, channel_id)
-        await self._signals.publish(
+        index = await self._kernel.store.mark_all_read(room_id, channel_id)
+        await self._kernel.signals.publish(
             room_id,
             EphemeralEventType.READ_RECEIPT,
             channel_id,
@@ -1092,7 +1012,7 @@ class RoomKit:
 
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
-        return await self._parts.store.get_unread_count(room_id, channel_id)
+        return await self._kernel.store.get_unread_count(room_id, channel_id)
 
     # -- data rights --------------------------------------------------------------------------
 
@@ -1171,10 +1091,10 @@ class RoomKit:
             identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
         )
 
-    @cached_property
+    @property
     def rights(self) -> Rights:
         """What exports and erases, for tools that must not start the kit: it delivers nothing by itself."""
-        return Rights(self._parts, self._rooms, self._writer, self._lanes, self._settling)
+        return self._kernel.privacy
 
     # -- organizations ------------------------------------------------------------------------
 
@@ -1184,17 +1104,7 @@ class RoomKit:
 
     @cached_property
     def _tenants(self) -> Tenants:
-        return Tenants(
-            self,
-            self._parts,
-            self._writer,
-            self._settling,
-            self._lanes,
-            self._signals,
-            self._desk,
-            self._inbound.router,
-            self._enter,
-        )
+        return Tenants(self, self._kernel, self._enter)
 
     # -- the ephemeral side -------------------------------------------------------------------
 
@@ -1204,17 +1114,19 @@ class RoomKit:
         """Show that somebody types, or stopped."""
         await self._enter()
         kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
-        await self._signals.publish(room_id, kind, user_id, data)
+        await self._kernel.signals.publish(room_id, kind, user_id, data)
 
     async def publish_presence(self, room_id: str, user_id: str, status: str) -> None:
         """Show that somebody is `online`, `away` or `offline`; any other status is a CUSTOM event."""
         await self._enter()
-        await self._signals.presence(room_id, user_id, status)
+        await self._kernel.signals.presence(room_id, user_id, status)
 
     async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
         """Show that somebody read an event; `mark_read` also moves the mark."""
         await self._enter()
-        await self._signals.publish(room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id})
+        await self._kernel.signals.publish(
+            room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id}
+        )
 
     async def publish_reaction(
         self,
@@ -1227,7 +1139,7 @@ class RoomKit:
         """Show a reaction to an event."""
         await self._enter()
         check_choice(action, ("add", "remove"), "action")
-        await self._signals.publish(
+        await self._kernel.signals.publish(
             room_id,
             EphemeralEventType.REACTION,
             user_id,
@@ -1250,7 +1162,7 @@ class RoomKit:
         data: dict[str, Any] = {"tool_calls": list(tool_calls), "channel_id": channel_id}
         if duration_ms is not None:
             data["duration_ms"] = duration_ms
-        await self._signals.publish(
+        await self._kernel.signals.publish(
             room_id, event_type, channel_id, data, channel_id=channel_id, visibility=visibility
         )
 
@@ -1262,11 +1174,11 @@ class RoomKit:
         `as_channel` shows only what that channel may see.
         """
         await self._enter()
-        return await self._signals.subscribe(room_id, callback, as_channel)
+        return await self._kernel.signals.subscribe(room_id, callback, as_channel)
 
     async def unsubscribe_room(self, subscription_id: str) -> bool:
         """End a subscription; False when there is none of that id."""
-        return await self._parts.realtime.unsubscribe(subscription_id)
+        return await self._kernel.realtime.unsubscribe(subscription_id)
 
     # -- live connections ---------------------------------------------------------------------
 
@@ -1292,13 +1204,13 @@ class RoomKit:
         connect; InvalidInputError for an id that is another's connection.
         """
         await self._enter()
-        channel: object = self._rooms.channel(channel_id)
+        channel: object = self._kernel.rooms.channel(channel_id)
         if not isinstance(channel, SupportsConnections):
             raise ChannelNotRegisteredError(
                 f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"
             )
         if room_id is not None and participant_id is not None:
-            await self._participants.readmit(room_id, channel_id, participant_id)
+            await self._kernel.participants.readmit(room_id, channel_id, participant_id)
         more = {} if close_fn is None else {"close_fn": close_fn}
         channel.register_connection(
             connection_id,
@@ -1311,19 +1223,21 @@ class RoomKit:
         # Asked once it is registered: a removal or ban that comes later finds the connection.
         if room_id is not None and participant_id is not None:
             try:
-                await self._participants.check_present(room_id, channel_id, participant_id)
+                await self._kernel.participants.check_present(room_id, channel_id, participant_id)
             except (ParticipantBannedError, ParticipantRemovedError):
                 channel.unregister_connection(connection_id)
                 raise
-        self._events.emit(
+        self._kernel.events.emit(
             "channel_connected", room_id=room_id, channel_id=channel_id, connection_id=connection_id
         )
 
     async def disconnect_websocket(self, channel_id: str, connection_id: str) -> None:
         """Disconnect a socket; never raises."""
-        channel: object = self._parts.channels.get(channel_id)
+        channel: object = self._kernel.channels.get(channel_id)
         if isinstance(channel, SupportsConnections) and channel.unregister_connection(connection_id):
-            self._events.emit("channel_disconnected", channel_id=channel_id, connection_id=connection_id)
+            self._kernel.events.emit(
+                "channel_disconnected", channel_id=channel_id, connection_id=connection_id
+            )
 
     # -- sources ------------------------------------------------------------------------------
 
@@ -1344,7 +1258,7 @@ class RoomKit:
         of attempts does, once the source has brought messages again. Raises SourceAlreadyAttachedError.
         """
         await self._enter()
-        await self._sources.attach(
+        await self._kernel.sources.attach(
             channel_id,
             source,
             auto_restart=auto_restart,
@@ -1360,15 +1274,15 @@ class RoomKit:
         What it emits while it stops is taken in. What one that did not stop in time emits afterwards is
         refused as `source_detached` and counted (framework event `source_message_refused`).
         """
-        await self._sources.detach(channel_id)
+        await self._kernel.sources.detach(channel_id)
 
     async def source_health(self, channel_id: str) -> SourceHealth | None:
         """Return a snapshot of a channel's source, None without one."""
-        return await self._sources.health(channel_id)
+        return await self._kernel.sources.health(channel_id)
 
     def list_sources(self) -> dict[str, SourceStatus]:
         """Return the status of every attached source by channel id."""
-        return self._sources.statuses()
+        return self._kernel.sources.statuses()
 
     # -- hooks and framework events -----------------------------------------------------------
 
@@ -1403,7 +1317,7 @@ class RoomKit:
         """
 
         def register(fn: F) -> F:
-            self._hooks.register(
+            self._kernel.hooks.register(
                 HookRegistration(
                     trigger=HookTrigger(trigger),
                     fn=fn,
@@ -1433,7 +1347,7 @@ class RoomKit:
         timeout: float = 30.0,
     ) -> None:
         """Register a hook for one room; it is dropped when the room closes."""
-        self._hooks.add_room_hook(
+        self._kernel.hooks.add_room_hook(
             room_id,
             HookRegistration(
                 trigger=trigger,
@@ -1447,11 +1361,11 @@ class RoomKit:
 
     def remove_room_hook(self, room_id: str, name: str) -> bool:
         """Remove the first hook of that name from a room; False when there is none."""
-        return self._hooks.remove_room_hook(room_id, name)
+        return self._kernel.hooks.remove_room_hook(room_id, name)
 
     def remove_hook(self, name: str) -> bool:
         """Remove the first hook of that name from every room; False when there is none."""
-        return self._hooks.unregister(name)
+        return self._kernel.hooks.unregister(name)
 
     def identity_hook[F: IdentityHookFn](
         self,
@@ -1468,7 +1382,7 @@ class RoomKit:
         """
 
         def register(fn: F) -> F:
-            self._desk.hooks.append(
+            self._kernel.desk.hooks.append(
                 IdentityHookRegistration(
                     trigger=HookTrigger(trigger),
                     fn=fn,
@@ -1504,24 +1418,14 @@ class RoomKit:
         """
 
         def register(fn: FrameworkHandler) -> FrameworkHandler:
-            self._events.subscribe(event_type, fn)
+            self._kernel.events.subscribe(event_type, fn)
             return fn
 
         return register
 
     def subscribe_events(self, event_type: str, fn: FrameworkHandler) -> Callable[[], None]:
         """Register `fn` as `on` does; return a function that ends it."""
-        return self._events.subscribe(event_type, fn)
-
-
-def _telemetry(given: TelemetryProvider | TelemetryConfig | None, hooks: HookEngine) -> TelemetryProvider:
-    config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
-    provider = config.provider or NoopTelemetryProvider()
-    plain = not isinstance(given, TelemetryConfig)
-    if (provider.enabled or not plain) and not isinstance(provider, ConfiguredTelemetry):
-        provider = ConfiguredTelemetry(provider, config)
-    hooks.trace_with(provider, config.suppressed_hook_triggers)
-    return provider
+        return self._kernel.events.subscribe(event_type, fn)
 
 
 def _positive(value: float, name: str) -> float:

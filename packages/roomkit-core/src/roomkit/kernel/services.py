@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.services import ChannelServices, Excerpt, GateOutcome
 from roomkit.abc.store import Commit
-from roomkit.kernel.cascade import Cascade
-from roomkit.kernel.deadline import Deadline
-from roomkit.kernel.reading import as_read
-from roomkit.kernel.settling import note
-from roomkit.kernel.view import RECENT_EVENTS, RecordContext
-from roomkit.kernel.writer import Draft, injected_entry
+from roomkit.kernel.commit.attempt import injected_entry
+from roomkit.kernel.flow.cascade import Cascade
+from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.flow.notes import note
+from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.runtime.deadline import Deadline
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 from roomkit.models.event import EventSource
 
 if TYPE_CHECKING:
-    from roomkit.abc.store import RoomRecord
-    from roomkit.kernel.hooks import GateVerdict
-    from roomkit.kernel.parts import Parts
-    from roomkit.kernel.settling import Settling
-    from roomkit.kernel.traces import ProtocolTraces
-    from roomkit.kernel.writer import Writer
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.realtime import RealtimeBackend
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.abc.telemetry import TelemetryProvider
+    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["KitServices"]
@@ -31,18 +37,39 @@ __all__ = ["KitServices"]
 class KitServices(ChannelServices):
     """Lends the kit's parts; gates and observers run outside every lock."""
 
-    def __init__(self, parts: Parts, settling: Settling, writer: Writer, traces: ProtocolTraces) -> None:
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        realtime: RealtimeBackend,
+        telemetry: TelemetryProvider,
+        clock: Clock,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        channels: Channels,
+        observers: Observers,
+        writer: Writer,
+        traces: ProtocolTraces,
+    ) -> None:
         self._traces = traces
-        self._parts = parts
+        self._store = store
+        self._realtime = realtime
+        self._telemetry = telemetry
+        self._clock = clock
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._channels = channels
         self._writer = writer
-        self._settling = settling
-        self.clock = parts.clock
-        self.realtime = parts.realtime
-        self.telemetry = parts.telemetry
-        self.has_other_workers = not (parts.store.is_process_local or parts.realtime.is_process_local)
+        self._observers = observers
+        self.clock = self._clock
+        self.realtime = self._realtime
+        self.telemetry = self._telemetry
+        self.has_other_workers = not (self._store.is_process_local or self._realtime.is_process_local)
 
     def _source(self, channel_id: str) -> EventSource:
-        channel = self._parts.channels[channel_id]
+        channel = self._channels[channel_id]
         return EventSource(
             channel_id=channel_id,
             channel_type=channel.channel_type,
@@ -53,13 +80,13 @@ class KitServices(ChannelServices):
     async def run_gate[P](
         self, trigger: HookTrigger, payload: P, *, room_id: str, channel_id: str
     ) -> GateOutcome[P]:
-        hooks = self._parts.hooks
+        hooks = self._hooks
         if not hooks.has_hooks(trigger, room_id):
             return GateOutcome(True, payload)
         selected = hooks.select(trigger, room_id, self._source(channel_id))
         if not selected:
             return GateOutcome(True, payload)
-        record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
+        record = await self._store.load(room_id, recent=RECENT_EVENTS)
         if record is None:
             return GateOutcome(False, payload, "room_not_found", "roomkit")
         with Deadline(None) as deadline:
@@ -69,7 +96,7 @@ class KitServices(ChannelServices):
         return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
 
     async def _keep(self, verdict: GateVerdict, trigger: HookTrigger, record: RoomRecord) -> None:
-        """Store what a gate left behind, whatever its verdict; who called it does not wait for more."""
+        """Store the effects of a gate, whatever its verdict; its caller does not wait for more."""
         room_id, cascade = record.room_id, Cascade()
         if verdict.tasks or verdict.observations:
             commit = Commit(
@@ -80,9 +107,9 @@ class KitServices(ChannelServices):
                 observations=verdict.observations,
                 activity=False,
             )
-            await self._parts.store.commit(commit)
+            await self._store.commit(commit)
             about = note(room_id, EventType.SYSTEM, trigger, f"what a gate of {trigger} left behind")
-            self._settling.side_effects(about, commit.tasks, commit.observations, record, cascade)
+            self._observers.side_effects(about, commit.tasks, commit.observations, record, cascade)
         for injection in verdict.injected_events:
             entry = injected_entry(record, room_id, injection)
             await self._writer.write(
@@ -91,18 +118,18 @@ class KitServices(ChannelServices):
 
     @override
     async def observe(self, trigger: HookTrigger, payload: object, *, room_id: str, channel_id: str) -> None:
-        if not self._parts.hooks.has_hooks(trigger, room_id):
+        if not self._hooks.has_hooks(trigger, room_id):
             return
-        record = await self._parts.store.load(room_id, recent=RECENT_EVENTS)
+        record = await self._store.load(room_id, recent=RECENT_EVENTS)
         if record is not None:
             source = self._source(channel_id)
-            await self._settling.observe(trigger, payload, record, Cascade(), source)
+            await self._observers.observe(trigger, payload, record, Cascade(), source)
 
     @override
     async def read_timeline(
         self, room_id: str, channel_id: str, *, after_index: int | None = None, limit: int = 100
     ) -> Excerpt | None:
-        store = self._parts.store
+        store = self._store
         record = await store.load(room_id)
         binding = record.bindings.get(channel_id) if record is not None else None
         if record is None or binding is None:
@@ -123,11 +150,11 @@ class KitServices(ChannelServices):
         event_id: str | None = None,
         **data: Any,
     ) -> None:
-        self._parts.events.emit(kind, room_id=room_id, channel_id=channel_id, event_id=event_id, **data)
+        self._events.emit(kind, room_id=room_id, channel_id=channel_id, event_id=event_id, **data)
 
     @override
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
-        self._parts.supervisor.start(work, name)
+        self._supervisor.start(work, name)
 
     @override
     def trace(self, trace: ProtocolTrace) -> None:

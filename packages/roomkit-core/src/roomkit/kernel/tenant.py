@@ -15,23 +15,19 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StoreError,
 )
-from roomkit.kernel.arguments import checks_arguments
-from roomkit.kernel.inbound import Inbound, Wait
-from roomkit.kernel.rooms import Rooms, check_id
-from roomkit.kernel.routing import DefaultInboundRoomRouter, OrganizationRouter
+from roomkit.kernel.inbound.claims import Claims
+from roomkit.kernel.inbound.pipeline import Inbound, Wait
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, OrganizationRouter
+from roomkit.kernel.rooms.rooms import Rooms, check_id
+from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.base import new_id
 from roomkit.models.enums import Access, EventType, RoomStatus
 from roomkit.models.identity import Identity
 
 if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter
-    from roomkit.kernel.identity import IdentityDesk
+    from roomkit.kernel.assembly import Kernel
     from roomkit.kernel.kit import RoomKit
-    from roomkit.kernel.lanes import Lanes
-    from roomkit.kernel.parts import Parts
-    from roomkit.kernel.settling import Settling
-    from roomkit.kernel.signals import Signals
-    from roomkit.kernel.writer import Writer
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery, InboundMessage, InboundResult
@@ -490,26 +486,9 @@ class Tenant:
 class Tenants:
     """Makes views, one for an organization at a time: its messages are routed one by one."""
 
-    def __init__(
-        self,
-        kit: RoomKit,
-        parts: Parts,
-        writer: Writer,
-        settling: Settling,
-        lanes: Lanes,
-        signals: Signals,
-        desk: IdentityDesk,
-        router: InboundRoomRouter,
-        enter: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, kit: RoomKit, kernel: Kernel, enter: Callable[[], Awaitable[None]]) -> None:
         self._kit = kit
-        self._parts = parts
-        self._writer = writer
-        self._settling = settling
-        self._lanes = lanes
-        self._signals = signals
-        self._desk = desk
-        self._router = router
+        self._kernel = kernel
         self._enter = enter
         self._views: WeakValueDictionary[str, Tenant] = WeakValueDictionary()
 
@@ -521,14 +500,42 @@ class Tenants:
         return view
 
     def _make(self, organization_id: str) -> Tenant:
-        parts, router = self._parts, self._router
+        kernel, router = self._kernel, self._kernel.inbound.router
         if isinstance(router, DefaultInboundRoomRouter):
             own: InboundRoomRouter = router.within(organization_id)
         else:
-            own = OrganizationRouter(router, parts.store, organization_id)
-        rooms = _OwnRooms(parts, self._writer, self._settling, self._lanes, organization_id)
+            own = OrganizationRouter(router, kernel.store, organization_id)
+        rooms = _OwnRooms(
+            organization_id,
+            settings=kernel.settings,
+            store=kernel.store,
+            clock=kernel.clock,
+            supervisor=kernel.supervisor,
+            hooks=kernel.hooks,
+            events=kernel.events,
+            channels=kernel.channels,
+            writer=kernel.writer,
+            observers=kernel.observers,
+            lanes=kernel.lanes,
+            rights_signals=kernel.rights_signals,
+        )
         inbound = Inbound(
-            parts, rooms, self._writer, self._settling, self._signals, own, self._desk, organization_id
+            settings=kernel.settings,
+            store=kernel.store,
+            tracing=kernel.tracing,
+            supervisor=kernel.supervisor,
+            hooks=kernel.hooks,
+            events=kernel.events,
+            ledger=kernel.ledger,
+            limiter=kernel.limiter,
+            rooms=rooms,
+            writer=kernel.writer,
+            observers=kernel.observers,
+            signals=kernel.signals,
+            router=own,
+            desk=kernel.desk,
+            claims=Claims(store=kernel.store, clock=kernel.clock, organization_id=organization_id),
+            organization_id=organization_id,
         )
         return Tenant(self._kit, organization_id, inbound, self._enter)
 
@@ -536,10 +543,8 @@ class Tenants:
 class _OwnRooms(Rooms):
     """Makes rooms for one organization: those that a message opens are its own as well."""
 
-    def __init__(
-        self, parts: Parts, writer: Writer, settling: Settling, lanes: Lanes, organization_id: str
-    ) -> None:
-        super().__init__(parts, writer, settling, lanes)
+    def __init__(self, organization_id: str, **parts: Any) -> None:
+        super().__init__(**parts)
         self._organization_id = organization_id
 
     @override

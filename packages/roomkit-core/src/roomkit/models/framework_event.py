@@ -13,7 +13,7 @@ __all__ = ["FrameworkEvent"]
 
 
 class FrameworkEvent(Record):
-    """One observation of the framework at work; the types are listed in `roomkit.kernel.framework_events`."""
+    """One observation of the framework at work; the types are listed in `FRAMEWORK_EVENTS` in the kernel."""
 
     type: Label
     room_id: Label | None = None

@@ -65,9 +65,9 @@ class Participant(Record):
 def namesake_id(address_type: str, address: str) -> str:
     """Return the participant id of a sender whose address is taken by a participant of another kind."""
     named = f"{address_type}:{address}"
-    if len(named.encode()) <= LONGEST_KEY:
+    if len(named.encode(errors="surrogatepass")) <= LONGEST_KEY:
         return named
-    return f"{address_type[:32]}:{sha256(address.encode()).hexdigest()}"
+    return f"{address_type[:32]}:{sha256(address.encode(errors='surrogatepass')).hexdigest()}"
 
 
 _DEPARTED = {

@@ -55,7 +55,7 @@ def roomkit_register(registry: Registry) -> None:
     registry.add(
         "router",
         "default",
-        "roomkit.kernel.routing:DefaultInboundRoomRouter",
+        "roomkit.kernel.inbound.routing:DefaultInboundRoomRouter",
         summary="Finds a sender's room by binding, then by participant; never guesses.",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from roomkit.abc.store import ConversationStore
-from roomkit.kernel.alarms import AFTER_BROADCAST
+from roomkit.kernel.flow.timers import AFTER_BROADCAST
 from roomkit.models.enums import DeliveryState
 from roomkit_plugins.testing.history import Sending
 from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree

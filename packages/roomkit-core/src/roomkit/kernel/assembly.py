@@ -1,0 +1,406 @@
+"""The kernel's parts, built from the ground up: each takes what it uses, and nothing is set afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
+from roomkit.kernel.cluster.keeper import LeaseKeeper
+from roomkit.kernel.cluster.reclaim import Reclaim
+from roomkit.kernel.cluster.timers import Timers
+from roomkit.kernel.cluster.unclaimed import Unclaimed
+from roomkit.kernel.commit.hooks import HookEngine
+from roomkit.kernel.commit.ledger import Ledger
+from roomkit.kernel.commit.observers import Observers
+from roomkit.kernel.commit.receipt_notices import ReceiptNotices
+from roomkit.kernel.commit.writer import Writer
+from roomkit.kernel.delivery.answers import Answers
+from roomkit.kernel.delivery.breaker import Breakers
+from roomkit.kernel.delivery.dispatch import LaneDispatcher
+from roomkit.kernel.delivery.executor import LaneExecutor
+from roomkit.kernel.delivery.lanes import Lanes
+from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+from roomkit.kernel.delivery.pacing import Pacing
+from roomkit.kernel.delivery.pause_signals import PauseSignals
+from roomkit.kernel.delivery.receipts import Receipts
+from roomkit.kernel.delivery.sending import Deliverer
+from roomkit.kernel.delivery.settling import Settling
+from roomkit.kernel.delivery.wakeups import Wakeups
+from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
+from roomkit.kernel.inbound.claims import Claims
+from roomkit.kernel.inbound.identity import IdentityDesk
+from roomkit.kernel.inbound.pipeline import Inbound
+from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
+from roomkit.kernel.inbound.signals import Signals
+from roomkit.kernel.inbound.sources import Sources
+from roomkit.kernel.privacy.exports import Exports
+from roomkit.kernel.privacy.requests import Rights
+from roomkit.kernel.rooms.participants import Participants
+from roomkit.kernel.rooms.rights_signals import RightsSignals
+from roomkit.kernel.rooms.rooms import Rooms
+from roomkit.kernel.runtime.channels import Channels
+from roomkit.kernel.runtime.framework_events import FrameworkEvents
+from roomkit.kernel.runtime.lease import Lease
+from roomkit.kernel.runtime.supervisor import Supervisor
+from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+from roomkit.kernel.services import KitServices
+from roomkit.memory.telemetry import NoopTelemetryProvider
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.identity import IdentityResolver
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.realtime import RealtimeBackend
+    from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.store import ConversationStore
+    from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.models.delivery import InboundMessage, InboundResult
+    from roomkit.models.enums import HookTrigger
+
+__all__ = ["Backends", "Kernel", "assemble"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Backends:
+    """What a kit is given to work with."""
+
+    store: ConversationStore
+    locks: RoomLockManager
+    realtime: RealtimeBackend
+    telemetry: TelemetryProvider | TelemetryConfig | None
+    transcoder: ContentTranscoder
+    clock: Clock
+    resolver: IdentityResolver | None
+    router: InboundRoomRouter
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Kernel:
+    """The built parts, owned by `RoomKit`, which forwards to them. No part is handed the whole."""
+
+    settings: Settings
+    store: ConversationStore
+    locks: RoomLockManager
+    realtime: RealtimeBackend
+    telemetry: TelemetryProvider
+    tracing: ConfiguredTelemetry | None
+    transcoder: ContentTranscoder
+    clock: Clock
+    supervisor: Supervisor
+    events: FrameworkEvents
+    hooks: HookEngine
+    channels: Channels
+    observers: Observers
+    lease: Lease
+    ledger: Ledger
+    breakers: Breakers
+    limiter: TokenBucketRateLimiter
+    pacing: Pacing
+    pause_signals: PauseSignals
+    lanes: Lanes
+    writer: Writer
+    rights_signals: RightsSignals
+    rooms: Rooms
+    participants: Participants
+    signals: Signals
+    desk: IdentityDesk
+    inbound: Inbound
+    receipts: Receipts
+    sources: Sources
+    traces: ProtocolTraces
+    timers: Timers
+    wakeups: Wakeups
+    keeper: LeaseKeeper
+    reclaim: Reclaim
+    privacy: Rights
+    services: KitServices
+
+
+def assemble(
+    settings: Settings,
+    given: Backends,
+    process_inbound: Callable[[InboundMessage], Awaitable[InboundResult]],
+) -> Kernel:
+    """Build the parts of one kit, from the ground up to the operations called from outside.
+
+    `process_inbound` is where sources hand in their messages: the kit's own, which starts it first.
+    """
+    store, realtime, clock = given.store, given.realtime, given.clock
+    telemetry, suppressed = _telemetry(given.telemetry)
+    tracing = telemetry if isinstance(telemetry, ConfiguredTelemetry) and telemetry.enabled else None
+
+    # What all work stands on.
+    supervisor = Supervisor(abandon_after=settings.abandon_after)
+    events = FrameworkEvents(supervisor, clock)
+    hooks = HookEngine(supervisor, events, telemetry if telemetry.enabled else None, suppressed)
+    channels = Channels()
+    lease = Lease(store)
+
+    # Outcomes of deliveries, and who is shown what happened.
+    observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
+    notices = ReceiptNotices(store=store, hooks=hooks, observers=observers)
+    ledger = Ledger(store=store, supervisor=supervisor, events=events, lease=lease, notices=notices)
+    settling = Settling(
+        store=store,
+        tracing=tracing,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        ledger=ledger,
+        observers=observers,
+    )
+
+    # From the lanes to the outside, or to an agent.
+    breakers = Breakers()
+    limiter = TokenBucketRateLimiter()
+    pause_signals = PauseSignals(store=store, realtime=realtime, clock=clock, supervisor=supervisor)
+    pacing = Pacing(TokenBucketRateLimiter(), pause_signals.announce)
+    deliverer = Deliverer(
+        settings=settings,
+        tracing=tracing,
+        transcoder=given.transcoder,
+        supervisor=supervisor,
+        events=events,
+        pacing=pacing,
+        breakers=breakers,
+    )
+    answers = Answers(
+        settings=settings,
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        lease=lease,
+        channels=channels,
+        observers=observers,
+    )
+    executor = LaneExecutor(
+        settings=settings,
+        store=store,
+        tracing=tracing,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        lease=lease,
+        channels=channels,
+        settling=settling,
+        observers=observers,
+        answers=answers,
+        deliverer=deliverer,
+    )
+    lanes = Lanes(
+        supervisor=supervisor,
+        lease=lease,
+        executor=executor,
+        max_backlog=settings.max_lane_backlog,
+        traced=tracing is not None,
+    )
+    wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
+    dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups)
+
+    # The one way into a timeline.
+    writer = Writer(
+        settings=settings,
+        store=store,
+        locks=given.locks,
+        tracing=tracing,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        lease=lease,
+        ledger=ledger,
+        channels=channels,
+        observers=observers,
+        dispatcher=dispatcher,
+    )
+
+    # Operations on rooms.
+    rights_signals = RightsSignals(
+        settings=settings,
+        store=store,
+        realtime=realtime,
+        clock=clock,
+        supervisor=supervisor,
+        channels=channels,
+    )
+    rooms = Rooms(
+        settings=settings,
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        channels=channels,
+        writer=writer,
+        observers=observers,
+        lanes=lanes,
+        rights_signals=rights_signals,
+    )
+    participants = Participants(
+        store=store,
+        clock=clock,
+        channels=channels,
+        writer=writer,
+        observers=observers,
+        lanes=lanes,
+        rights_signals=rights_signals,
+    )
+    privacy = Rights(
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        ledger=ledger,
+        channels=channels,
+        rooms=rooms,
+        writer=writer,
+        lanes=lanes,
+        observers=observers,
+        exports=Exports(store=store, clock=clock, ledger=ledger),
+        rights_signals=rights_signals,
+    )
+
+    # What comes in.
+    signals = Signals(store=store, realtime=realtime, clock=clock)
+    desk = IdentityDesk(
+        settings=settings,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        channels=channels,
+        resolver=given.resolver,
+    )
+    inbound = Inbound(
+        settings=settings,
+        store=store,
+        tracing=tracing,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        ledger=ledger,
+        limiter=limiter,
+        rooms=rooms,
+        writer=writer,
+        observers=observers,
+        signals=signals,
+        router=given.router,
+        desk=desk,
+        claims=Claims(store=store, clock=clock, organization_id=None),
+    )
+    receipts = Receipts(store=store, events=events, ledger=ledger, channels=channels, notices=notices)
+    sources = Sources(supervisor=supervisor, events=events, process=process_inbound)
+    traces = ProtocolTraces(
+        store=store, supervisor=supervisor, hooks=hooks, channels=channels, observers=observers
+    )
+
+    # Work shared with other workers.
+    timers = Timers(
+        kinds={
+            ROOM_TIMERS: rooms.fire_timers,
+            RETENTION: rooms.fire_retention,
+            AFTER_BROADCAST: observers.fire_after_broadcast,
+        },
+        settings=settings,
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        lease=lease,
+    )
+    keeper = LeaseKeeper(
+        store=store,
+        supervisor=supervisor,
+        events=events,
+        lease=lease,
+        channels=channels,
+        lanes=lanes,
+        ledger=ledger,
+        wakeups=wakeups,
+        seconds=settings.lease_seconds,
+    )
+    reclaim = Reclaim(
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        lease=lease,
+        ledger=ledger,
+        channels=channels,
+        pacing=pacing,
+        writer=writer,
+        lanes=lanes,
+        settling=settling,
+        dispatcher=dispatcher,
+        wakeups=wakeups,
+        keeper=keeper,
+        unclaimed=Unclaimed(settings=settings, store=store, events=events),
+    )
+
+    services = KitServices(
+        store=store,
+        realtime=realtime,
+        telemetry=telemetry,
+        clock=clock,
+        supervisor=supervisor,
+        hooks=hooks,
+        events=events,
+        channels=channels,
+        observers=observers,
+        writer=writer,
+        traces=traces,
+    )
+    return Kernel(
+        settings=settings,
+        store=store,
+        locks=given.locks,
+        realtime=realtime,
+        telemetry=telemetry,
+        tracing=tracing,
+        transcoder=given.transcoder,
+        clock=clock,
+        supervisor=supervisor,
+        events=events,
+        hooks=hooks,
+        channels=channels,
+        observers=observers,
+        lease=lease,
+        ledger=ledger,
+        breakers=breakers,
+        limiter=limiter,
+        pacing=pacing,
+        pause_signals=pause_signals,
+        lanes=lanes,
+        writer=writer,
+        rights_signals=rights_signals,
+        rooms=rooms,
+        participants=participants,
+        signals=signals,
+        desk=desk,
+        inbound=inbound,
+        receipts=receipts,
+        sources=sources,
+        traces=traces,
+        timers=timers,
+        wakeups=wakeups,
+        keeper=keeper,
+        reclaim=reclaim,
+        privacy=privacy,
+        services=services,
+    )
+
+
+def _telemetry(
+    given: TelemetryProvider | TelemetryConfig | None,
+) -> tuple[TelemetryProvider, Collection[HookTrigger]]:
+    """Return the provider to measure with, and the triggers whose hooks get no span."""
+    config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
+    provider = config.provider or NoopTelemetryProvider()
+    plain = not isinstance(given, TelemetryConfig)
+    if (provider.enabled or not plain) and not isinstance(provider, ConfiguredTelemetry):
+        provider = ConfiguredTelemetry(provider, config)
+    return provider, config.suppressed_hook_triggers

@@ -1,0 +1,1 @@
+"""Work shared with other workers: the lease's renewal, reclaimed deliveries, durable timers."""

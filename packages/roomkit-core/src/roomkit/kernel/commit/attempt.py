@@ -1,0 +1,196 @@
+"""A commit in preparation: decided on the room as it was loaded, and put together for the store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.store import Amend, Commit, Entry
+from roomkit.kernel.flow.permissions import may_write, newcomer
+from roomkit.kernel.flow.timers import after_broadcast_alarm, timers_alarm
+from roomkit.models.content import DeleteContent, EditContent
+from roomkit.models.enums import ChannelCategory, EventStatus, RoomStatus
+from roomkit.models.task import Observation
+from roomkit.models.values import repaired
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.commit.hooks import GateVerdict
+    from roomkit.kernel.flow.draft import Draft
+    from roomkit.kernel.flow.recipients import Target
+    from roomkit.models.alarm import Alarm
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.participant import Participant
+
+__all__ = ["TOO_DEEP", "Attempt", "Block", "assemble", "block_of", "injected_entry"]
+
+TOO_DEEP = "event_chain_depth_limit"
+
+
+@dataclass(slots=True)
+class Block:
+    """Why an event is stored as blocked."""
+
+    by: str
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One try to commit a draft: the room as it was loaded, and the decisions about it."""
+
+    draft: Draft
+    record: RoomRecord
+    version: int
+    """The room's version before the gates ran: a change that they made is planned for again."""
+    event: RoomEvent
+    block: Block | None
+    targets: Sequence[Target]
+    injected: Sequence[InjectedEvent]
+    verdict: GateVerdict | None
+    span: str | None = None
+    """The span of the event's broadcast, when there is telemetry."""
+
+
+def block_of(
+    event: RoomEvent, binding: ChannelBinding | None, verdict: GateVerdict | None, max_chain_depth: int
+) -> Block | None:
+    """Return why an event is refused by a gate, its source's rights or its depth; None if it is not."""
+    if verdict is not None and not verdict.allowed:
+        return Block(repaired(verdict.blocked_by or ""), repaired(str(verdict.reason or "blocked")))
+    denied = may_write(binding)
+    if denied is not None:
+        return Block(denied, denied)
+    if event.chain_depth >= max_chain_depth and event.chain_depth > 0:
+        return Block(TOO_DEEP, TOO_DEEP)
+    return None
+
+
+def assemble(
+    attempt: Attempt,
+    *,
+    at: datetime,
+    worker_id: str | None,
+    channels: Collection[str],
+    observed: bool,
+    max_chain_depth: int,
+) -> Commit:
+    """Return the commit of an attempt, for one transaction of the store. Raises InvalidInputError.
+
+    Where another worker may have to finish it (`worker_id`), it names the recipients that this worker
+    does not know, and if the room's events are `observed`, sets the timers that have them observed.
+    """
+    draft, record, event, block = attempt.draft, attempt.record, attempt.event, attempt.block
+    spans_rooms = draft.channel_key is not None and event.idempotency_key == draft.channel_key
+    entries = [Entry(event, [target.binding.channel_id for target in attempt.targets], spans_rooms)]
+    if draft.before and block is None:
+        entries = [*(Entry(note) for note in draft.before), *entries]
+    for injection in attempt.injected:
+        entries.append(injected_entry(record, event.room_id, injection))
+    participants: tuple[Participant, ...] = ()
+    amend = None
+    if block is None:
+        person = draft.participant or newcomer(
+            record, event, record.bindings.get(event.source.channel_id), at, draft.address
+        )
+        participants = (person, *draft.joined) if person is not None else ()
+        amend = _amend(event)
+    tasks, observations = draft.tasks, draft.observations
+    if attempt.verdict is not None:
+        tasks = (*tasks, *attempt.verdict.tasks)
+        observations = (*observations, *attempt.verdict.observations)
+    if block is not None and block.by == TOO_DEEP:
+        observations = (*observations, _too_deep(event, at, max_chain_depth))
+    room_changes, alarms = draft.room_changes, draft.alarms
+    is_activity = block is None and draft.activity and not draft.lifecycle
+    if record.status is RoomStatus.PAUSED and is_activity:
+        room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
+        alarms = (*alarms, *_resumed_timers(record, at))
+    absent: Sequence[str] = ()
+    if worker_id is not None:
+        absent = [
+            channel_id for entry in entries for channel_id in entry.targets if channel_id not in channels
+        ]
+        if observed:
+            broadcast = [entry.event for entry in entries if _is_broadcast(entry.event)]
+            alarms = (*alarms, *(after_broadcast_alarm(each) for each in broadcast))
+    return Commit(
+        room_id=event.room_id,
+        entries=entries,
+        at=at,
+        expected_version=attempt.version,
+        worker_id=worker_id,
+        alarms=alarms,
+        participants=participants,
+        bindings=draft.bindings,
+        unbind=draft.unbind,
+        room_changes=room_changes,
+        metadata=draft.metadata,
+        amend=amend,
+        tasks=tasks,
+        observations=observations,
+        absent=absent,
+        activity=is_activity,
+    )
+
+
+def injected_entry(record: RoomRecord, room_id: str, injection: InjectedEvent) -> Entry:
+    """Return an event that a hook adds, for the transports it names. Raises InvalidInputError."""
+    event = injection.event
+    if event.room_id != room_id:
+        raise InvalidInputError(
+            f"a hook of room {room_id!r} injected an event for room {event.room_id!r}: "
+            "a hook adds only to the room it was called for; use send_event for others"
+        )
+    wanted = [record.bindings.get(channel_id) for channel_id in injection.target_channel_ids or ()]
+    return Entry(
+        event,
+        [
+            binding.channel_id
+            for binding in wanted
+            if binding is not None and binding.category is not ChannelCategory.INTELLIGENCE
+        ],
+    )
+
+
+def _amend(event: RoomEvent) -> Amend | None:
+    content = event.content
+    by = event.source.participant_id or event.source.channel_id
+    if isinstance(content, EditContent):
+        return Amend(content.target_event_id, content.new_content, by)
+    if isinstance(content, DeleteContent):
+        return Amend(content.target_event_id, None, by)
+    return None
+
+
+def _too_deep(event: RoomEvent, at: datetime, max_chain_depth: int) -> Observation:
+    return Observation(
+        id=f"obs_{event.id}",
+        room_id=event.room_id,
+        channel_id=event.source.channel_id,
+        content="an answer was too deep in a chain of answers",
+        category="event_chain_depth_exceeded",
+        created_at=at,
+        metadata={
+            "chain_depth": event.chain_depth,
+            "max_chain_depth": max_chain_depth,
+            "source_channel": event.source.channel_id,
+        },
+    )
+
+
+def _is_broadcast(event: RoomEvent) -> bool:
+    return event.status is not EventStatus.BLOCKED and event.visibility != "internal"
+
+
+def _resumed_timers(record: RoomRecord, at: datetime) -> Sequence[Alarm]:
+    """Return the timer of a paused room that a message makes active: it may be idle again before long."""
+    room = record.room
+    active = room.replace(status=RoomStatus.ACTIVE, timers=room.timers.replace(last_activity_at=at))
+    alarm = timers_alarm(room, active.next_due)
+    return () if alarm is None else (alarm,)

@@ -1,0 +1,251 @@
+"""Delivery outcomes on their way into the ledger: with the next commit, or soon by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ErrorCode, InvalidInputError, StoreError
+from roomkit.abc.log import get_logger
+from roomkit.abc.store import Completed
+from roomkit.kernel.runtime.supervisor import Interrupted
+from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.values import message_of
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import Commit, ConversationStore
+    from roomkit.kernel.commit.receipt_notices import ReceiptNotices
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.lease import Lease
+    from roomkit.kernel.runtime.supervisor import Supervisor
+
+__all__ = ["Ledger"]
+
+_log = get_logger("roomkit.kernel")
+_PAUSE = 1.0
+_UNSTORABLE = "the outcome held a value that cannot be stored"
+_MOST_AT_ONCE = 200
+"""How many outcomes go into one write: a reclaim may have very many, and others wait for it."""
+
+
+class Ledger:
+    """Outcomes that are not written yet, at most for the store's `write_delay`.
+
+    A store that is out of reach is tried again every second; nothing is dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        supervisor: Supervisor,
+        events: FrameworkEvents,
+        lease: Lease,
+        notices: ReceiptNotices,
+    ) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._events = events
+        self._lease = lease
+        self._notices = notices
+        self._rows: list[Delivery] = []  # bound: what ends within write_delay, or while the store is gone
+        self._alarms: list[str] = []  # bound: likewise
+        self._writing = asyncio.Lock()
+        self._waiting = False
+        self._apart = False
+        """Whether the store refused a commit that carried outcomes: they are then written without one."""
+        self._since = 0.0
+        """When the first waiting outcome was added, by the loop's clock."""
+        self.refused = 0
+        """How many outcomes came too late: another worker had reclaimed the delivery."""
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._alarms)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    async def ended(self, rows: Sequence[Delivery], alarms_done: Sequence[str] = ()) -> None:
+        """Write delivery outcomes, or have them written soon, as the store asks for.
+
+        Raises StoreError only where writing was to be at once.
+        """
+        store = self._store
+        if not store.write_delay:
+            worker_id = self._lease.worker_id
+            try:
+                completed = await store.complete(rows, worker_id=worker_id, alarms_done=alarms_done)
+            except InvalidInputError as error:
+                completed = await self._one_by_one(rows, alarms_done, error)
+            self.written(completed)
+            return
+        if not self:
+            self._since = asyncio.get_running_loop().time()
+        self._rows += rows
+        self._alarms += alarms_done
+        self._write_later()
+
+    def _write_later(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._supervisor.start(self._write_soon(), "ledger")
+
+    def ride(self, commit: Commit) -> None:
+        """Let a commit carry the waiting outcomes."""
+        if (self._rows or self._alarms) and not self._apart:
+            commit.completed, commit.alarms_done = self._take()
+
+    def _take(self) -> tuple[list[Delivery], list[str]]:
+        """Take the outcomes of one write."""
+        if len(self._rows) <= _MOST_AT_ONCE and len(self._alarms) <= _MOST_AT_ONCE:
+            rows, alarms = self._rows, self._alarms
+            self._rows, self._alarms = [], []  # bound: as at first
+            return rows, alarms
+        rows, self._rows = self._rows[:_MOST_AT_ONCE], self._rows[_MOST_AT_ONCE:]
+        alarms, self._alarms = self._alarms[:_MOST_AT_ONCE], self._alarms[_MOST_AT_ONCE:]
+        return rows, alarms
+
+    def put_back(self, commit: Commit) -> None:
+        """Keep the outcomes that a failed commit carried."""
+        if commit.completed or commit.alarms_done:
+            self._rows[:0] = commit.completed
+            self._alarms[:0] = commit.alarms_done
+            commit.completed = commit.alarms_done = ()
+            self._write_later()
+
+    def let_off(self, commit: Commit) -> bool:
+        """Take back the outcomes of a refused commit; return whether it carried any.
+
+        One of these may be why: until they are written, each by itself, nothing rides.
+        """
+        has_riders = bool(commit.completed or commit.alarms_done)
+        self._apart |= has_riders
+        self.put_back(commit)
+        return has_riders
+
+    def written(self, completed: Completed) -> None:
+        """Note the result of a write."""
+        if completed.refused:
+            self.refused += len(completed.refused)
+            _log.warning(
+                "the outcomes of %s deliveries were not written, because another worker has reclaimed "
+                "them or their room is gone: %s",
+                len(completed.refused),
+                ", ".join(completed.refused[:5]),
+            )
+        if completed.receipts:
+            self._notices.matched(completed.receipts)
+
+    async def flush(self) -> None:
+        """Write all outcomes that wait now. Raises StoreError, and keeps those not written."""
+        waiting = max(len(self._rows), len(self._alarms))
+        async with self._writing:
+            for _ in range(0, waiting, _MOST_AT_ONCE):
+                await self._write_some()
+            self._apart = False
+
+    async def _write_some(self) -> None:
+        rows, alarms = self._take()
+        if not rows and not alarms:
+            return
+        complete = self._supervisor.complete
+        work = self._store.complete(rows, worker_id=self._lease.worker_id, alarms_done=alarms)
+        try:
+            try:
+                completed = await complete(work, "ledger")
+            except InvalidInputError as error:
+                completed = await complete(self._one_by_one(rows, alarms, error), "ledger")
+        except StoreError:
+            self._rows[:0] = rows
+            self._alarms[:0] = alarms
+            raise
+        except Interrupted as interrupted:
+            self.written(interrupted.result)
+            raise
+        self.written(completed)
+
+    async def _one_by_one(
+        self, rows: Sequence[Delivery], alarms: Sequence[str], error: InvalidInputError
+    ) -> Completed:
+        """Write each outcome by itself, after the store refused them together."""
+        if not rows:
+            raise error
+        written = [await self._complete_one(row, error) for row in rows]
+        if alarms:
+            written.append(await self._store.complete((), alarms_done=alarms))
+        return Completed(
+            [one for each in written for one in each.refused],
+            [one for each in written for one in each.receipts],
+        )
+
+    async def _complete_one(self, row: Delivery, error: InvalidInputError) -> Completed:
+        """Write one outcome, without the values that the store refuses: the delivery was made."""
+        for attempt in (row, _repaired(row), _bare(row)):
+            try:
+                completed = await self._store.complete([attempt], worker_id=self._lease.worker_id)
+            except InvalidInputError as again:
+                error = again
+                continue
+            if attempt is not row:
+                self._report("delivery_outcome_repaired", row, error)
+            return completed
+        self._report("delivery_outcome_refused", row, error)
+        return Completed([row.id])
+
+    def _report(self, kind: str, row: Delivery, error: InvalidInputError) -> None:
+        _log.error("%s: delivery %s, %s: %s", kind, row.id, row.state.value, error)
+        self._events.emit(
+            kind,
+            room_id=row.room_id,
+            channel_id=row.channel_id,
+            event_id=row.event_id,
+            state=row.state.value,
+            error=message_of(error),
+        )
+
+    async def _write_soon(self) -> None:
+        """Write what no commit has taken along when the store's delay has passed, until it is written."""
+        loop, delay = asyncio.get_running_loop(), self._store.write_delay
+        pause = delay
+        try:
+            while self:
+                await asyncio.sleep(pause)
+                left = self._since + delay - loop.time()
+                if left > 0:  # what waited then has gone with a commit; this came later
+                    pause = left
+                    continue
+                try:
+                    await self.flush()
+                    pause = delay if len(self) < _MOST_AT_ONCE else 0.0
+                except StoreError:
+                    _log.warning(
+                        "the outcomes of %s deliveries could not be written; it is tried again",
+                        len(self._rows),
+                        exc_info=True,
+                    )
+                    pause = _PAUSE
+        finally:
+            self._waiting = False
+
+
+def _repaired(row: Delivery) -> Delivery:
+    """Return the outcome with every value put through the door of the models."""
+    try:
+        return Delivery.model_validate({name: getattr(row, name) for name in Delivery.model_fields})
+    except ValidationError:
+        return _bare(row)
+
+
+def _bare(row: Delivery) -> Delivery:
+    """Return the outcome without any word of a vendor or a channel."""
+    error = None if row.error is None else DeliveryError(code=ErrorCode.UNKNOWN, message=_UNSTORABLE)
+    return row.replace(
+        provider=None,
+        provider_message_id=None,
+        parts=(),
+        reason=_UNSTORABLE if row.reason else None,
+        error=error,
+    )

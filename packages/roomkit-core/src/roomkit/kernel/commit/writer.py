@@ -1,0 +1,573 @@
+"""The one way to write to a timeline: gates, permission, commit; a dispatcher takes it from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import (
+    DuplicateEventError,
+    InvalidInputError,
+    LockLostError,
+    ProcessTimeoutError,
+    RoomNotFoundError,
+    StaleRoomError,
+)
+from roomkit.kernel.commit.attempt import TOO_DEEP, Attempt, Block, assemble, block_of
+from roomkit.kernel.commit.gate_waits import GateWaits
+from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.draft import Run, Written, repeated
+from roomkit.kernel.flow.job import Job
+from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, said_by
+from roomkit.kernel.flow.recipients import Target, recipients
+from roomkit.kernel.flow.timers import after_broadcast_id
+from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
+from roomkit.kernel.runtime.scope import Work, gate_of, origin, present, working_for
+from roomkit.kernel.runtime.supervisor import Interrupted
+from roomkit.kernel.runtime.tracing import under
+from roomkit.models.enums import EventStatus, HookTrigger, RoomStatus
+from roomkit.models.telemetry import SpanKind
+from roomkit.models.visibility import narrowest
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
+    from roomkit.kernel.commit.dispatcher import Dispatcher
+    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
+    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.flow.draft import Draft
+    from roomkit.kernel.flow.live_answer import Recipient
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.lease import Lease
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["Writer"]
+
+_MAX_REPLANS = 8
+_MAX_LOST_LOCKS = 3
+_MAX_GATE_DEPTH = 8
+
+type _After = list[Callable[[], None]]
+"""What to start once the room's lock is free, in order."""
+
+
+@dataclass(slots=True)
+class _Tenure:
+    """One holding of a room's lock: by when to commit, what to start after it, and the lock's fence."""
+
+    deadline: Deadline
+    after: _After
+    fence: int | None
+
+
+class Writer:
+    """Commits drafts, one at a time per room, and hands committed events on to the dispatcher."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: ConversationStore,
+        locks: RoomLockManager,
+        tracing: ConfiguredTelemetry | None,
+        clock: Clock,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        lease: Lease,
+        ledger: Ledger,
+        channels: Channels,
+        observers: Observers,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._locks = locks
+        self._tracing = tracing
+        self._clock = clock
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._lease = lease
+        self._ledger = ledger
+        self._channels = channels
+        self._observers = observers
+        self._dispatcher = dispatcher
+        self._gate_waits = GateWaits()
+
+    async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
+        """Take a draft through gates, permission and commit, and start its deliveries.
+
+        Returns once it is committed or refused; what it set going is counted in `draft.cascade`.
+        Raises RoomNotFoundError, ProcessTimeoutError (nothing was stored), and what the store raises.
+        A cancellation that comes before the commit leaves nothing behind; one that comes during it
+        is raised after everything that follows from the commit was started.
+        """
+        work = present()
+        if work is not None and work.cascade is not draft.cascade:
+            self._inherit(draft)
+        in_gate = work is not None and work.in_gate
+        write = self._write_in_gate if in_gate else self._write_outside
+        if deadline is not None:
+            return await write(draft, deadline)
+        seconds = self._settings.process_timeout
+        with Deadline(seconds) as deadline:
+            try:
+                return await write(draft, deadline)
+            except (asyncio.CancelledError, TimeoutError) as error:
+                if cause_of(error, deadline) is not Cause.LATE:
+                    raise
+                raise ProcessTimeoutError(
+                    f"an event for room {draft.event.room_id!r} was not committed within {seconds} s; "
+                    "nothing was stored"
+                ) from None
+
+    def _inherit(self, draft: Draft) -> None:
+        """Make an event written from inside a room's work part of its chain, and of its cascade."""
+        event, (work, cascade) = draft.event, origin(draft.event.room_id)
+        if work is None or work.event is None or cascade is None:
+            return
+        depth = work.event.chain_depth + work.is_turn
+        if event.chain_depth < depth or event.correlation_id is None:
+            draft.event = event.replace(
+                chain_depth=max(event.chain_depth, depth),
+                correlation_id=event.correlation_id or work.event.correlation_id or work.event.id,
+            )
+        if working_for(event.room_id):  # the caller does not wait, so it needs no cascade of its own
+            draft.cascade = cascade
+        elif draft.cascade.outer is None and not draft.cascade.pending:
+            draft.cascade.outer = cascade
+
+    async def _write_in_gate(self, draft: Draft, deadline: Deadline) -> Written:
+        """Write for a caller that a gate may be waiting for: of this room, or of another one."""
+        room_id = draft.event.room_id
+        gate = gate_of(room_id)
+        if gate is not None:
+            return await self._write_inside(gate, draft, deadline)
+        with self._gate_waits.waiting(room_id) as got_lock:
+            return await self._write_outside(draft, deadline, got_lock)
+
+    async def _write_outside(
+        self, draft: Draft, deadline: Deadline, got_lock: Callable[[], None] | None = None
+    ) -> Written:
+        """Write under the room's lock."""
+        room_id = draft.event.room_id
+        for attempt in count(1):
+            after: _After = []  # bound: the drafts of one lock tenure
+            try:
+                async with self._locks.locked(room_id) as fence:
+                    if got_lock is not None:
+                        got_lock()
+                    return await self._write_locked(draft, _Tenure(deadline, after, fence))
+            except LockLostError:
+                # Another holder had the lock in between, so nothing was committed: run it all again.
+                if attempt == _MAX_LOST_LOCKS:
+                    raise
+                draft.record = None
+            finally:
+                for start in after:
+                    start()
+        raise AssertionError("unreachable")
+
+    async def _write_inside(self, gate: Work, draft: Draft, deadline: Deadline) -> Written:
+        """Write on behalf of a gate, which holds the room's lock; start nothing before it is free."""
+        if gate.depth >= _MAX_GATE_DEPTH:
+            raise InvalidInputError(
+                f"gates of room {draft.event.room_id!r} write from inside each other {gate.depth} deep: "
+                "a BEFORE_BROADCAST hook must not answer every event with another"
+            )
+        assert gate.turn is not None
+        assert gate.after is not None
+        async with gate.turn:
+            if gate.active:
+                return await self._write_locked(draft, _Tenure(deadline, gate.after, gate.fence))
+        return await self._write_in_gate(draft, deadline)
+
+    async def exclusively[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the kit's own `work` under the room's lock, or in its turn inside the room's gate."""
+        gate = gate_of(room_id)
+        if gate is not None and gate.turn is not None:
+            async with gate.turn:
+                if gate.active:
+                    return await work()
+        with self._gate_waits.waiting(room_id) as got_lock:
+            async with self._locks.locked(room_id):
+                got_lock()
+                return await work()
+
+    async def _write_locked(self, draft: Draft, tenure: _Tenure) -> Written:
+        event = draft.event
+        hooks: tuple[HookRegistration, ...] = ()
+        if draft.gated and not draft.lifecycle:
+            hooks = self._hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
+        key = event.idempotency_key
+        record = draft.record
+        if record is None or hooks or (key is not None and key != draft.channel_key):
+            record = await self._load(event.room_id, key)
+        if key is not None and (first := record.keyed(key)) is not None:
+            return repeated(first)
+        version = record.version  # before the gates: a change that they make is planned for again
+        planned = await self._planned(record, draft)
+        if isinstance(planned, Written):
+            return planned
+        verdict = await self._gate(record, planned, hooks, tenure) if hooks else None
+        for _ in range(_MAX_REPLANS):
+            try:
+                return await self._commit(self._attempt(record, version, planned, verdict), tenure)
+            except DuplicateEventError as duplicate:
+                return _duplicated(duplicate, draft)
+            except StaleRoomError:
+                record = await self._load(event.room_id, None)
+                version = record.version
+                planned = await self._planned(record, draft)
+                if isinstance(planned, Written):
+                    return planned
+                if verdict is not None and verdict.payload.source is not planned.event.source:
+                    verdict.payload = verdict.payload.replace(source=planned.event.source)
+        raise StaleRoomError(
+            f"room {event.room_id!r} changed {_MAX_REPLANS} times while an event was being committed: "
+            "try again"
+        )
+
+    async def _load(self, room_id: str, key: str | None) -> RoomRecord:
+        loading = self._store.load(room_id, recent=RECENT_EVENTS, key=key)
+        if self._tracing is not None:
+            loading = self._tracing.stored("load", "rooms", loading)
+        record = await loading
+        if record is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        return record
+
+    async def _planned(self, record: RoomRecord, draft: Draft) -> Draft | Written:
+        """Return the draft as it is for this state of the room, or why nothing of it is stored."""
+        if draft.plan is not None:
+            planned = draft.plan(draft, record)
+            if planned is None:
+                return Written(unchanged=True)
+            draft = planned
+        if draft.lifecycle:
+            return draft
+        if not record.status.is_open:
+            return Written(blocked=True, reason=f"room_{record.status}")
+        event, people = draft.event, record.participants
+        source = event.source
+        if people and source.participant_id is not None:
+            name = draft.address or source.participant_id
+            person = people.get(name)
+            if (
+                person is None
+                or source.channel_id not in person.connected_via
+                or (draft.address is not None and person.external_id not in (None, name))
+            ):
+                event = said_by(record, event, name, is_address=draft.address is not None)
+                draft.event = event
+        reason = None if draft.streamed else may_speak(record, event)
+        if reason is None and amends(event):
+            target = await self._store.get_event(getattr(event.content, "target_event_id", ""))
+            reason = may_amend(record, event, target)
+            if reason is None and target is not None:
+                # New words for a whisper are a whisper.
+                visibility = narrowest(event.visibility, target.visibility)
+                return replace(draft, event=event.replace(visibility=visibility))
+        return draft if reason is None else Written(blocked=True, reason=reason)
+
+    async def _gate(
+        self, record: RoomRecord, draft: Draft, hooks: Sequence[HookRegistration], tenure: _Tenure
+    ) -> GateVerdict:
+        event, after = draft.event, tenure.after
+        with Work(
+            event.room_id, is_gate=True, after=after, fence=tenure.fence, event=event, cascade=draft.cascade
+        ) as work:
+            try:
+                verdict = await self._hooks.run_gates(hooks, event, RecordContext(record), tenure.deadline)
+            finally:
+                await _end(work)
+        if self._events.wants("event_gated"):
+            after.append(partial(self._tell_gated, event, verdict))
+        # A gate rewrites the content, not its author, room, or depth in a chain.
+        if verdict.payload is not event:
+            verdict.payload = verdict.payload.replace(
+                id=event.id,
+                room_id=event.room_id,
+                source=event.source,
+                index=event.index,
+                status=event.status,
+                chain_depth=event.chain_depth,
+                idempotency_key=event.idempotency_key,
+            )
+        return verdict
+
+    def _attempt(
+        self, record: RoomRecord, version: int, draft: Draft, verdict: GateVerdict | None
+    ) -> Attempt:
+        """Decide on the room as it is: whether the event is blocked, and whom it goes to."""
+        event = draft.event if verdict is None else verdict.payload
+        binding = record.bindings.get(event.source.channel_id)
+        block = None
+        if draft.blocked is not None:
+            block = Block(*draft.blocked)
+        elif not draft.lifecycle:
+            block = block_of(
+                event, None if draft.streamed else binding, verdict, self._settings.max_chain_depth
+            )
+        targets: Sequence[Target] = ()
+        if block is not None:
+            event = event.replace(status=EventStatus.BLOCKED, blocked_by=block.by, block_reason=block.reason)
+            if draft.refused_as is not None:
+                event = event.replace(content=draft.refused_as)
+        else:
+            if binding is not None and binding.visibility != "all" and not draft.as_shown:
+                event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
+            if draft.visible_to != "all":
+                event = event.replace(visibility=narrowest(event.visibility, draft.visible_to))
+            if draft.targets is not None:
+                targets = self._named_targets(record, draft.targets)
+            elif not draft.lifecycle:
+                policy = self._settings.agent_response_policy
+                targets = recipients(record, self._channels, event, policy, answerable=draft.answerable)
+        injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
+        return Attempt(
+            draft=draft,
+            record=record,
+            version=version,
+            event=event,
+            block=block,
+            targets=targets,
+            injected=injected,
+            verdict=verdict,
+        )
+
+    def _named_targets(self, record: RoomRecord, channel_ids: Sequence[str]) -> list[Target]:
+        bindings, channels = record.bindings, self._channels
+        return [Target(bindings[each], channels.get(each)) for each in channel_ids if each in bindings]
+
+    async def _commit(self, attempt: Attempt, tenure: _Tenure) -> Written:
+        if self._tracing is not None and not attempt.draft.lifecycle:
+            _open_broadcast(self._tracing, attempt)
+        room_id, lease = attempt.event.room_id, self._lease
+        try:
+            commit = assemble(
+                attempt,
+                at=self._clock.now(),
+                worker_id=lease.worker_id,
+                channels=self._channels,
+                observed=lease.worker_id is not None
+                and self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, room_id),
+                max_chain_depth=self._settings.max_chain_depth,
+            )
+        except Exception as error:
+            self._broken_off(attempt, error)
+            raise
+        commit.fence = tenure.fence
+        # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
+        if tenure.deadline.close():
+            raise TimeoutError
+        self._ledger.ride(commit)
+        while True:
+            work = self._store.commit(commit)
+            if self._tracing is not None:
+                work = _traced_commit(self._tracing, attempt.event, work)
+            try:
+                committed = await self._supervisor.complete(work, "commit")
+                break
+            except Interrupted as interrupted:
+                self._follow(attempt, commit, interrupted.result, tenure.after)
+                raise
+            except InvalidInputError as error:
+                # Nothing was written. It may be about other rooms' outcomes that rode along.
+                if self._ledger.let_off(commit):
+                    continue
+                self._broken_off(attempt, error)
+                raise
+            except BaseException as error:
+                self._broken_off(attempt, error)
+                self._ledger.put_back(commit)
+                self._lease.check_write(error)
+                raise
+        return self._follow(attempt, commit, committed, tenure.after)
+
+    def _broken_off(self, attempt: Attempt, error: BaseException) -> None:
+        """End the span of a broadcast that does not come about."""
+        if self._tracing is not None and attempt.span is not None:
+            self._tracing.end_span(attempt.span, status="error", error_message=type(error).__name__)
+
+    def _follow(self, attempt: Attempt, commit: Commit, committed: Committed, after: _After) -> Written:
+        """Queue the deliveries of a commit; still under the lock, so that lanes keep its order."""
+        if commit.bindings or commit.unbind or commit.room_changes:
+            self._dispatcher.rights_changed(commit)
+        draft, record, block = attempt.draft, attempt.record, attempt.block
+        stored = committed.events
+        position = len(stored) - 1 - len(attempt.injected)
+        run, start = self._depart(
+            attempt, commit, committed, stored[position], attempt.targets, draft.streamed
+        )
+        run.span = attempt.span
+        runs, starts = [run], [start]
+        for entry, event in zip(commit.entries[position + 1 :], stored[position + 1 :], strict=True):
+            targets = self._named_targets(record, entry.targets)
+            further, start = self._depart(attempt, commit, committed, event, targets, None)
+            runs.append(further)
+            starts.append(start)
+        if committed.elsewhere:
+            claimers = _claimers(committed, commit.absent)
+            after.append(partial(self._dispatcher.wake, record.room_id, claimers))
+        if commit.completed or commit.alarms_done:
+            after.append(partial(self._ledger.written, committed.completed))
+        reason = None if block is None else block.reason
+        written = Written(run.event, block is not None, reason, run=run, draft=draft)
+        after.append(partial(self._launch, written, commit, runs, starts))
+        return written
+
+    def _depart(
+        self,
+        attempt: Attempt,
+        commit: Commit,
+        committed: Committed,
+        event: RoomEvent,
+        targets: Sequence[Target],
+        streamed: Mapping[str, Recipient] | None,
+    ) -> tuple[Run, Callable[[], None]]:
+        """Put one committed event on its way; return it, and what starts it once the lock is free."""
+        elsewhere, here = committed.elsewhere, targets
+        if elsewhere:
+            here = [each for each in targets if f"{event.id}:{each.binding.channel_id}" not in elsewhere]
+        run = Run(
+            attempt.draft.cascade,
+            event,
+            attempt.record,
+            [target.binding.channel_id for target in here],
+            self.write,
+        )
+        run.elsewhere = len(here) < len(targets)
+        if commit.alarms and any(alarm.id == after_broadcast_id(event.id) for alarm in commit.alarms):
+            run.alarm_id = after_broadcast_id(event.id)
+        jobs: list[Job] = []  # bound: the targets
+        for target in here:
+            job = Job(run, target, streamed.get(target.binding.channel_id) if streamed else None)
+            job.worker_id = commit.worker_id
+            jobs.append(job)
+        return run, self._dispatcher.enqueue(run, jobs)
+
+    def _launch(
+        self, written: Written, commit: Commit, runs: Sequence[Run], starts: Sequence[Callable[[], None]]
+    ) -> None:
+        """Start everything that follows from a commit, once the room's lock is free."""
+        event, draft, run = written.event, written.draft, runs[0]
+        assert event is not None
+        assert draft is not None
+        for start in starts:
+            start()
+        if commit.tasks or commit.observations:
+            self._observers.side_effects(event, commit.tasks, commit.observations, run.record, run.cascade)
+        if written.blocked:
+            self._tell_blocked(event)
+        elif not draft.lifecycle and (commit.room_changes or {}).get("status") is RoomStatus.ACTIVE:
+            self._events.emit("room_resumed", room_id=event.room_id)
+        for each in runs:
+            self._dispatcher.launched(each)
+
+    def _tell_gated(self, event: RoomEvent, verdict: GateVerdict) -> None:
+        self._events.emit(
+            "event_gated",
+            room_id=event.room_id,
+            channel_id=event.source.channel_id,
+            event_id=event.id,
+            verdicts=[
+                {"hook": hook, "verdict": action, "duration_ms": milliseconds}
+                for hook, action, milliseconds in verdict.ran
+            ],
+        )
+
+    def _tell_blocked(self, event: RoomEvent) -> None:
+        details = {"room_id": event.room_id, "channel_id": event.source.channel_id, "event_id": event.id}
+        self._events.emit("event_blocked", **details, reason=event.block_reason, blocked_by=event.blocked_by)
+        if event.blocked_by == TOO_DEEP:
+            self._events.emit(
+                "chain_depth_exceeded",
+                **details,
+                chain_depth=event.chain_depth,
+                max_chain_depth=self._settings.max_chain_depth,
+            )
+
+
+def _duplicated(duplicate: DuplicateEventError, draft: Draft) -> Written:
+    first, event = duplicate.event, draft.event
+    key = event.idempotency_key
+    same_key = key is not None and first.idempotency_key == key
+    if first.room_id == event.room_id and (first.id == event.id or same_key):
+        return repeated(first)
+    if same_key and key == draft.channel_key and first.id != event.id:
+        return repeated(first)
+    if first.id == event.id:
+        raise InvalidInputError(
+            f"the event id {event.id!r} is taken in another room: ids are unique over all rooms, "
+            "so let RoomEvent make them"
+        ) from duplicate
+    raise InvalidInputError(
+        f"a hook injected the event {first.id!r}, which the timeline holds already: "
+        "make a new RoomEvent for each injection"
+    ) from duplicate
+
+
+def _open_broadcast(tracing: ConfiguredTelemetry, attempt: Attempt) -> None:
+    """Open the span of an event's commit and all that follows; name it in the stored event."""
+    event = attempt.event
+    attempt.span, below = tracing.open(
+        SpanKind.BROADCAST,
+        SpanKind.BROADCAST.value,
+        room_id=event.room_id,
+        channel_id=event.source.channel_id,
+    )
+    parent = {"trace_parent": below.trace_parent}
+    attempt.event = event.replace(**parent)
+    attempt.injected = [replace(each, event=each.event.replace(**parent)) for each in attempt.injected]
+
+
+async def _traced_commit(
+    tracing: ConfiguredTelemetry, event: RoomEvent, work: Awaitable[Committed]
+) -> Committed:
+    if event.trace_parent is None:  # a note of the framework's own: it is part of what made it
+        return await tracing.stored("commit", "events", work)
+    with under(event.trace_parent):
+        return await tracing.stored("commit", "events", work)
+
+
+def _claimers(committed: Committed, absent: Collection[str]) -> set[str | None]:
+    """Return the workers that are to claim the deliveries left to others; None is any worker.
+
+    No worker is called for a delivery that waits for its channel to be registered.
+    """
+    missing = {f"{event.id}:{channel_id}" for event in committed.events for channel_id in absent}
+    return {
+        holder
+        for delivery_id, holder in committed.elsewhere.items()
+        if holder is not None or delivery_id not in missing
+    }
+
+
+async def _end(work: Work) -> None:
+    """Revoke the gate's write access once any nested write in flight has finished.
+
+    Not even a cancellation comes between: a child would go on writing under a lock that is free.
+    """
+    assert work.turn is not None
+    cancelled: asyncio.CancelledError | None = None
+    while work.turn.locked():
+        try:
+            async with work.turn:
+                break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    work.active = False
+    if cancelled is not None:
+        raise cancelled

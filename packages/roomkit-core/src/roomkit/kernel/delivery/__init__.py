@@ -1,0 +1,1 @@
+"""From a commit to its recipients: lanes, agents' turns, outcomes, observers."""

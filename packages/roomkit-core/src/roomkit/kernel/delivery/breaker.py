@@ -1,0 +1,92 @@
+"""A circuit breaker: a provider that keeps failing is left alone for a while."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["Breakers", "CircuitBreaker"]
+
+
+class CircuitBreaker:
+    """Opens after `failure_threshold` provider failures in a row, for `recovery_timeout` seconds.
+
+    Then one probe is let through; its success closes the breaker, its failure opens it again. A
+    probe that ends without a verdict (it was cancelled) must call `record_abandoned`.
+    """
+
+    __slots__ = ("_cooldown", "_failures", "_opened_at", "_probing", "_threshold")
+
+    def __init__(self, failure_threshold: int = 5, recovery_timeout: float = 60.0) -> None:
+        self._threshold = failure_threshold
+        self._cooldown = recovery_timeout
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything is let through."""
+        return self._opened_at is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is let through now."""
+        return self._opened_at is not None and self.retry_after > 0
+
+    @property
+    def is_half_open(self) -> bool:
+        """Whether a probe is due or under way."""
+        return self._opened_at is not None and not self.is_open
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next probe."""
+        if self._opened_at is None:
+            return 0.0
+        return max(0.0, self._opened_at + self._cooldown - asyncio.get_running_loop().time())
+
+    def allow_request(self) -> bool:
+        """Return whether a request may go out now; True for the one probe of a half-open breaker."""
+        if self._opened_at is None:
+            return True
+        if self._probing or self.retry_after > 0:
+            return False
+        self._probing = True
+        return True
+
+    def record_success(self) -> bool:
+        """Note a success; return whether it closed the breaker."""
+        closed = self._opened_at is not None
+        self.reset()
+        return closed
+
+    def record_failure(self) -> bool:
+        """Note a failure of the provider; return whether it opened the breaker."""
+        self._failures += 1
+        was_closed = self._opened_at is None
+        if self._probing or self._failures >= self._threshold:
+            self._opened_at = asyncio.get_running_loop().time()
+            self._probing = False
+            return was_closed
+        return False
+
+    def record_abandoned(self) -> None:
+        """Note that a request ended without telling anything of the provider."""
+        self._probing = False
+
+    def reset(self) -> None:
+        """Close the breaker and forget the failures."""
+        self._failures = 0
+        self._opened_at = None
+        self._probing = False
+
+
+class Breakers(dict[str, CircuitBreaker]):
+    """The breakers by channel id; one exists from a channel's first failure on."""
+
+    def of(self, channel_id: str) -> CircuitBreaker:
+        """Return the breaker of a channel's provider, made if there is none yet."""
+        found = self.get(channel_id)
+        if found is None:
+            found = self[channel_id] = CircuitBreaker()
+        return found

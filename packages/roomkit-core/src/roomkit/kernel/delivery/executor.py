@@ -1,0 +1,416 @@
+"""The work of lanes: deliver to transports, ask intelligences to answer, and settle each job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from roomkit.abc.channel import SupportsSteering
+from roomkit.abc.errors import (
+    ErrorCode,
+    LockLostError,
+    ProviderError,
+    RoomKitError,
+    StoreBusyError,
+    StoreLockedError,
+    StoreUnavailableError,
+)
+from roomkit.kernel.delivery.answers import close_stream
+from roomkit.kernel.delivery.lanes import Executor
+from roomkit.kernel.delivery.sending import (
+    Deliverer,
+    Outcome,
+    as_provider_error,
+    delivery_span,
+    error_of,
+    message_ids_of,
+    note_outcome,
+    row,
+)
+from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.job import Undone
+from roomkit.kernel.flow.poison import Handling, handling_of
+from roomkit.kernel.flow.voices import may_answer
+from roomkit.kernel.runtime.deadline import PASSED_ON, Abandoned, Cause, cause_of
+from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.content import SystemContent, text_of
+from roomkit.models.delivery import DeliveryError
+from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
+from roomkit.models.steering import InjectMessage
+from roomkit.models.telemetry import Attr
+from roomkit.models.values import error_text
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.delivery.answers import Answers
+    from roomkit.kernel.delivery.lanes import Lane
+    from roomkit.kernel.delivery.settling import Settling
+    from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.lease import Lease
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.channel import ChannelOutput
+
+__all__ = ["LaneExecutor"]
+
+_TRANSIENT = (LockLostError, StoreBusyError, StoreLockedError, StoreUnavailableError)
+
+
+class LaneExecutor(Executor):
+    """Carries out the jobs of all lanes; each gets an outcome in the ledger, whatever happens."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: ConversationStore,
+        tracing: ConfiguredTelemetry | None,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        lease: Lease,
+        channels: Channels,
+        settling: Settling,
+        observers: Observers,
+        answers: Answers,
+        deliverer: Deliverer,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._tracing = tracing
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._lease = lease
+        self._channels = channels
+        self._settling = settling
+        self._observers = observers
+        self._answers = answers
+        self._clock = clock
+        self._deliverer = deliverer
+
+    async def deliver(self, job: Job, lane: Lane) -> None:
+        """Carry an event to a transport, or finish the stream it was shown by."""
+        started = asyncio.get_running_loop().time()
+        assert lane.deadline is not None
+        if job.overdue:
+            self._end(job, self._deliverer.late(job), None)
+            return
+        if job.claimed is not None and await self._is_quarantined(job):
+            return
+        try:
+            if job.recipient is not None:
+                outcome = await self._finish_stream(job, lane)
+            else:
+                outcome = await self._deliverer.deliver(job, lane.deadline)
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+            # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
+            outcome = Outcome().failed(_unexpected(error))
+        self._end(job, outcome, started)
+
+    async def _finish_stream(self, job: Job, lane: Lane) -> Outcome:
+        """Give the recipient of a stream the committed event, in its turn, and wait for its end."""
+        recipient, outcome = job.recipient, Outcome()
+        assert recipient is not None
+        assert recipient.task is not None
+        assert lane.deadline is not None
+        outcome.provider = job.target.channel.provider_name if job.target.channel is not None else None
+        outcome.attempts = 1
+        recipient.commit(job.run.event)
+        try:
+            work = self._supervisor.finish(recipient.task, self._settings.delivery_timeout)
+            if self._tracing is None:
+                output = await work
+            else:
+                with delivery_span(self._tracing, job.target.binding, outcome.provider) as span:
+                    output = await work
+                    note_outcome(self._tracing, span, output)
+        except asyncio.CancelledError as cancelled:
+            if cause_of(cancelled, lane.deadline) is not Cause.FAILED:
+                raise
+            return outcome.failed(error_of(as_provider_error(cancelled)))
+        except Overdue:
+            return outcome.failed(
+                DeliveryError(
+                    code=ErrorCode.TIMEOUT,
+                    message="the stream was not finished in time",
+                    retryable=False,
+                )
+            )
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+            # The answer broke off: the recipient saw the text that was committed.
+            return (
+                outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
+            )
+        if output.skip_reason is not None:
+            return outcome.skipped(output.skip_reason)
+        if output.provider_result is not None:
+            outcome.message_ids = message_ids_of(output.provider_result)
+        return outcome
+
+    async def answer(self, job: Job, lane: Lane) -> None:
+        """Have an intelligence answer, under the time an agent is given."""
+        started = asyncio.get_running_loop().time()
+        outcome = Outcome()
+        assert lane.deadline is not None
+        if job.overdue:
+            await self._settle_overdue(job, lane, started)
+            return
+        if job.claimed is not None and await self._is_quarantined(job):
+            return
+        seconds = self._settings.agent_timeout
+        failure: Exception | None = None
+        outer = lane.deadline.enter(seconds)
+        lane.answering = True
+        try:
+            await self._ask(job, lane, outcome)
+        except asyncio.CancelledError as cancelled:
+            reason = lane.interrupted
+            if lane.was_interrupted():
+                outcome.skipped(reason)
+            else:
+                match cause_of(cancelled, lane.deadline):
+                    case Cause.FAILED:
+                        failure = as_provider_error(cancelled)
+                    case Cause.LATE:
+                        failure = self._no_answer(job)
+                    case Cause.STOPPED:
+                        raise
+        except _TRANSIENT as error:
+            if self._lease.worker_id is None:
+                failure = error
+            else:
+                # Not the agent's fault: the turn is re-run when the store, or the lock, is available again.
+                self._lease.found_expired()
+                raise Undone from error
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+            failure = error if isinstance(error, Exception) else as_provider_error(error)
+        finally:
+            lane.answering = False
+            lane.deadline.leave(outer)
+        if lane.interrupted is not None:
+            lane.was_interrupted()  # taken back, should the agent have swallowed it
+        if failure is not None:
+            await self._failed(job, failure, outcome)
+        self._end(job, outcome, started)
+
+    def _no_answer(self, job: Job) -> ProviderError:
+        seconds = self._settings.agent_timeout
+        return ProviderError(
+            f"agent {job.target.binding.channel_id!r} did not answer within {seconds} s",
+            error_code=ErrorCode.TIMEOUT,
+        )
+
+    async def _settle_overdue(self, job: Job, lane: Lane, started: float) -> None:
+        """Settle a turn whose own task was abandoned, with what people saw of its answer."""
+        if job.stream is not None:
+            await job.stream.break_off("the turn was abandoned")
+        outcome, reason = Outcome(), lane.interrupted
+        outcome.attempts = 1
+        lane.interrupted, lane.over = None, False
+        if reason is None:
+            await self._failed(job, self._no_answer(job), outcome)
+        else:
+            outcome.skipped(reason)
+        self._end(job, outcome, started)
+
+    async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
+        event, channel_id = job.run.event, job.target.binding.channel_id
+        channel = self._channels.get(channel_id)  # it may have been unregistered since, or replaced
+        if channel is None:
+            outcome.failed(
+                DeliveryError(
+                    code="channel_not_registered",
+                    message=f"agent {channel_id!r} is attached to the room but not registered with the kit: "
+                    "register_channel it at start-up",
+                )
+            )
+            return
+        record = await self._store.load(event.room_id, recent=RECENT_EVENTS)
+        binding = record.bindings.get(channel_id) if record is not None else None
+        if record is None or binding is None:
+            outcome.skipped("room_deleted" if record is None else "channel_detached")
+            return
+        if (silent := may_answer(binding)) is not None:
+            outcome.skipped(silent)
+            return
+        if not record.status.is_open:
+            outcome.skipped(f"room_{record.status}")
+            return
+        if job.claimed is not None and await self._answers.answered(job):
+            return
+        context = RecordContext(
+            record,
+            reader=binding,
+            event=event,
+            target=channel_id,
+            hidden=lane.waiting_event_ids,
+            store=self._store,
+        )
+        if context.fix():  # messages that arrive during the turn get turns of their own
+            await context.fill()
+        outcome.provider = channel.provider_name
+        outcome.attempts = 1
+        if self._tracing is None:
+            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            lost = await self._answers.take(output, job, binding, record, lane)
+            if lost is not None:
+                outcome.skipped(lost)
+            return
+        with delivery_span(self._tracing, binding, outcome.provider) as span:
+            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            lost = await self._answers.take(output, job, binding, record, lane)
+            if lost is not None:
+                outcome.skipped(lost)
+            self._tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, lost is None)
+
+    async def _in_time(self, turn: Awaitable[ChannelOutput], lane: Lane) -> ChannelOutput:
+        """Await an agent's turn; what it returns after it was cancelled is ignored, and closed."""
+        deadline = lane.deadline
+        assert deadline is not None
+        deadline.foreign = True
+        output = await turn
+        deadline.foreign = False
+        if deadline.abandoned:
+            raise Abandoned
+        if deadline.fired or lane.over:
+            if output.response_stream is not None:
+                await close_stream(output.response_stream)
+            raise asyncio.CancelledError
+        return output
+
+    async def _failed(self, job: Job, error: Exception, outcome: Outcome) -> None:
+        """Report an agent's failure to the caller, the observers and the ledger."""
+        record, event = job.run.record, job.run.event
+        channel_id = job.target.binding.channel_id
+        failure = error_of(error) if isinstance(error, ProviderError) else _unexpected(error)
+        outcome.failed(failure)
+        job.run.cascade.failed(error)
+        self._events.emit(
+            "agent_failed",
+            room_id=event.room_id,
+            channel_id=channel_id,
+            event_id=event.id,
+            code=failure.code,
+            error=failure.message,
+        )
+        await self._observe_error(job, record, channel_id, error, failure)
+
+    async def _observe_error(
+        self, job: Job, record: RoomRecord, channel_id: str, error: Exception, failure: DeliveryError
+    ) -> None:
+        event = job.run.event
+        if not self._hooks.has_hooks(HookTrigger.ON_ERROR, event.room_id):
+            return
+        source = event.source.replace(
+            channel_id=channel_id,
+            channel_type=job.target.binding.channel_type,
+            direction=ChannelDirection.OUTBOUND,
+            participant_id=None,
+        )
+        payload = event.replace(
+            type=EventType.SYSTEM,
+            source=source,
+            visibility="internal",
+            content=SystemContent(
+                body="an intelligence failed to answer",
+                code="agent_failed",
+                data={
+                    "event_id": event.id,
+                    "error": failure.message,
+                    "error_type": type(error).__name__,
+                    "error_category": failure.code,
+                    "retryable": failure.retryable,
+                },
+            ),
+        )
+        await self._observers.observe(HookTrigger.ON_ERROR, payload, record, job.run.cascade, source)
+
+    async def steer(self, job: Job, lane: Lane) -> bool:
+        """Hand the job's event to the agent's running work, if it comes from the person that work is for.
+
+        Tools run with the rights of the person being answered: other people's words wait their turn.
+        """
+        channel: object = job.target.channel
+        event = job.run.event
+        answered = lane.busy.run.event if lane.busy is not None else None
+        if answered is None or answered.source.participant_id != event.source.participant_id:
+            return False
+        if not isinstance(channel, SupportsSteering):
+            return False
+        return await channel.steer(InjectMessage(text_of(event.content)), room_id=event.room_id)
+
+    async def _is_quarantined(self, job: Job) -> bool:
+        """Return whether a claimed job is a poison message, which is settled as failed.
+
+        A job that was claimed while the program still starts waits for its channel to be registered.
+        """
+        assert job.claimed is not None
+        settings, target = self._settings, job.target
+        if target.channel is None:
+            target.channel = await self._channels.registered(
+                target.binding.channel_id, settings.lease_seconds
+            )
+        match handling_of(job.claimed.claims, job.claimed.attempts, settings.max_claims):
+            case Handling.RUN:
+                return False
+            case Handling.RECORD_START:
+                job.claimed = job.claimed.replace(attempts=job.claimed.attempts + 1)
+                await self._store.complete((job.claimed,), worker_id=self._lease.worker_id)
+                return False
+        error = DeliveryError(
+            code="worker_lost",
+            message=f"delivery quarantined after {job.claimed.claims} workers died with it: check their "
+            "logs, then retry_delivery or drop_delivery",
+        )
+        self._end(job, Outcome().failed(error), None)
+        return True
+
+    def skip(self, job: Job, reason: str) -> None:
+        """Settle a job as skipped."""
+        self._end(job, Outcome().skipped(reason), None)
+
+    def refuse(self, job: Job) -> None:
+        """Settle a job whose lane is full."""
+        backlog = self._settings.max_lane_backlog
+        error = DeliveryError(
+            code=ErrorCode.OVERLOADED,
+            message=f"{backlog} deliveries already wait for channel {job.target.binding.channel_id!r} ",
+            retryable=True,
+        )
+        self._end(job, Outcome().failed(error), None)
+
+    def abandon(self, job: Job) -> None:
+        """Release a job: the ledger keeps it as pending."""
+        if job.settled is not None:
+            job.settled.set()
+        if job.recipient is not None and job.recipient.task is not None:
+            job.recipient.task.cancel()
+        self._settling.abandoned(job.run)
+
+    def _end(self, job: Job, outcome: Outcome, started: float | None) -> None:
+        if job.stream is not None and outcome.error is None:
+            outcome.error = job.stream.unrecorded
+        if job.settled is not None:
+            job.settled.set()
+        seconds = 0.0 if started is None else asyncio.get_running_loop().time() - started
+        self._settling.ended(job.run, row(job, outcome, seconds, self._clock.now()))
+
+
+def _unexpected(error: BaseException) -> DeliveryError:
+    code = error.code if isinstance(error, RoomKitError) else ErrorCode.UNKNOWN
+    return DeliveryError(code=code, message=error_text(error))

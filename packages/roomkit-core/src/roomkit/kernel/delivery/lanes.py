@@ -1,0 +1,402 @@
+"""One lane per (room, binding): its deliveries go in commit order, and wait for no other lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from roomkit.kernel.flow.job import Job, Undone
+from roomkit.kernel.runtime.deadline import Abandoned, Deadline
+from roomkit.kernel.runtime.scope import Work, innermost_gate, outside
+from roomkit.kernel.runtime.tracing import under
+from roomkit.models.enums import DoubleText
+
+if TYPE_CHECKING:
+    from roomkit.kernel.runtime.lease import Lease
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.channel import ChannelBinding
+
+__all__ = ["Executor", "Lane", "Lanes"]
+
+_FOLD_WINDOWS = 4
+"""A burst that does not end is answered after this many windows."""
+
+
+class Executor(Protocol):
+    """Carries out the jobs of lanes."""
+
+    async def deliver(self, job: Job, lane: Lane) -> None:
+        """Carry the job out, whatever comes, and settle it."""
+
+    async def answer(self, job: Job, lane: Lane) -> None:
+        """Ask the intelligence to answer, and settle the job. Raises Undone."""
+
+    async def steer(self, job: Job, lane: Lane) -> bool:
+        """Hand the job's event to the work under way; False if it was not taken."""
+
+    def skip(self, job: Job, reason: str) -> None:
+        """Settle the job as skipped."""
+
+    def refuse(self, job: Job) -> None:
+        """Settle the job as failed: its lane is full."""
+
+    def abandon(self, job: Job) -> None:
+        """Release the job: its ledger row stays pending, for the worker that reclaims it."""
+
+
+class Lane:
+    """The queue of one binding and the task that works it off; it exists only while there is work."""
+
+    _task: asyncio.Task[None] | None = None
+    interrupted: str | None = None
+    """Why the turn under way was interrupted."""
+    over = False
+    """Whether any further result of the turn is ignored."""
+    _changed: asyncio.Event | None = None
+    deadline: Deadline | None = None
+    scope: Work | None = None
+    busy: Job | None = None
+    answering = False
+    working = False
+
+    def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
+        self._owner = owner
+        self.key = key
+        self.queue: deque[Job] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that waits in the middle of the lane's work."""
+        return self._task
+
+    @property
+    def waiting_event_ids(self) -> set[str]:
+        """The events still to be shown to this binding."""
+        return {job.run.event.id for job in self.queue}
+
+    def left_waiting(self, task: asyncio.Task[None]) -> None:
+        """Note that `task` waits in the middle of the lane's work."""
+        self._task = task
+        deadline = self.deadline
+        if deadline is not None:
+            deadline.grace = self._owner.supervisor.abandon_after
+            deadline.on_stuck = self._stuck
+            deadline.waiting()
+
+    def _stuck(self) -> None:
+        """Go on in another task: the one at work ignores that its time is up."""
+        job = self.busy
+        assert self.deadline is not None
+        if job is None or (self.answering and not self.deadline.foreign):
+            # The kit's own code, which is on its way out.
+            self.deadline.insist()
+            return
+        self.leave_task()
+        job.overdue = True
+        self.queue.appendleft(job)
+        self._owner.go_on(self)
+
+    def leave_task(self) -> None:
+        """Leave behind the task that is at work; when it comes back, it ends."""
+        assert self._task is not None
+        assert self.deadline is not None
+        self.deadline.abandoned = True
+        self.deadline.close()
+        self._owner.supervisor.abandon(self._task)
+        self._task = self.busy = None
+        self.answering = False
+
+    def notice(self, job: Job) -> None:
+        """Note a job that was put behind the one being worked on."""
+        if self._changed is not None:
+            self._changed.set()
+        policy = job.target.binding.double_text
+        if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
+            return
+        if policy is DoubleText.INTERRUPT:
+            self.interrupt(over=False)
+        elif policy is DoubleText.STEER:
+            self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
+
+    def interrupt(self, reason: str = "interrupted", *, over: bool = True) -> None:
+        """Cancel the turn under way, unless the caller is part of it.
+
+        It is `over` unless an answer counts that comes although the turn was cancelled.
+        """
+        task = self._task
+        if task is None or not self.answering or (self.scope is not None and self.scope.holds_caller):
+            return
+        if self.interrupted is None:
+            task.cancel()
+        elif self.over or not over:
+            return
+        self.interrupted, self.over = reason, over
+        if self.deadline is not None:
+            self.deadline.insist()
+
+    async def _steer(self, job: Job) -> None:
+        if await self._owner.executor.steer(job, self) and job in self.queue:
+            self.queue.remove(job)
+            self._owner.executor.skip(job, "steered")
+
+    def was_interrupted(self) -> bool:
+        """Return whether the CancelledError just caught was an interruption, and take it back."""
+        if self.interrupted is None:
+            return False
+        self.interrupted, self.over = None, False
+        return self._task is not None and self._task.uncancel() == 0
+
+    async def work(self, deadline: Deadline, scope: Work) -> None:
+        """Work the queue off, in order."""
+        executor, queue, lease = self._owner.executor, self.queue, self._owner.lease
+        self.deadline, self.scope = deadline, scope
+        try:
+            while queue:
+                if lease.worker_id is not None:
+                    if not lease.in_force:
+                        lease.found_expired()
+                        return
+                    if queue[0].worker_id != lease.worker_id:  # of an earlier lease: it is claimed again
+                        executor.abandon(queue.popleft())
+                        continue
+                job = self.busy = queue.popleft()
+                answering = job.target.is_agent and job.recipient is None
+                if answering:
+                    job = await self._gather(job)
+                scope.event, scope.cascade, scope.is_turn = job.run.event, job.run.cascade, answering
+                if self._owner.traced:
+                    await self._traced(job, answering)
+                elif answering:
+                    await executor.answer(job, self)
+                else:
+                    await executor.deliver(job, self)
+                self.busy = None
+        except Undone:
+            return
+        finally:
+            if not deadline.abandoned:
+                if self.busy is not None or queue:
+                    # Only a cancellation (the kit is closing), a lease that ran out or a store that is
+                    # gone leaves anything here.
+                    self.drop()
+                self.working = False
+                self._owner.forget(self)
+
+    def drop(self) -> None:
+        """Release all remaining jobs, for other workers to reclaim."""
+        executor = self._owner.executor
+        if self.busy is not None:
+            executor.abandon(self.busy)
+            self.busy = None
+        while self.queue:
+            executor.abandon(self.queue.popleft())
+
+    async def _traced(self, job: Job, answering: bool) -> None:
+        """Carry the job out at its event's place in the trace: the lane has those of many."""
+        executor = self._owner.executor
+        with under(job.run.event.trace_parent):
+            await (executor.answer(job, self) if answering else executor.deliver(job, self))
+
+    async def _gather(self, job: Job) -> Job:
+        """Return the job to answer: with FOLD and INTERRUPT the last of those that wait."""
+        if job.overdue:
+            return job
+        policy = job.target.binding.double_text
+        if policy is DoubleText.FOLD:
+            await self._burst(job.target.binding.fold_seconds)
+        if policy is DoubleText.FOLD or policy is DoubleText.INTERRUPT:
+            while self.queue:
+                later = self.queue.popleft()
+                self._owner.executor.skip(job, f"folded_into:{later.run.event.id}")
+                job = self.busy = later
+        return job
+
+    async def _burst(self, window: float) -> None:
+        """Wait until nothing has come for `window` seconds, but not for ever."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + window * _FOLD_WINDOWS
+        self._changed = asyncio.Event()
+        try:
+            while (left := min(window, latest - loop.time())) > 0:
+                try:
+                    async with asyncio.timeout(left):
+                        await self._changed.wait()
+                except TimeoutError:
+                    return
+                self._changed.clear()
+        finally:
+            self._changed = None
+
+    @property
+    def name(self) -> str:
+        """What the lane is called."""
+        return f"lane {self.key[1]} of room {self.key[0]}"
+
+
+class Lanes:
+    """All lanes with work; an idle binding has none."""
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        lease: Lease,
+        executor: Executor,
+        max_backlog: int,
+        traced: bool,
+    ) -> None:
+        self.supervisor = supervisor
+        self.traced = traced
+        self.lease = lease
+        self.executor = executor
+        self._max_backlog = max_backlog
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def enqueue(self, job: Job, *, always: bool = False) -> Lane:
+        """Put a job at the end of its lane; called under the room's lock, so it starts nothing.
+
+        A full lane refuses it, unless `always`: claimed jobs are in the ledger already.
+        """
+        key = (job.run.event.room_id, job.target.binding.channel_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self, key)
+        if len(lane.queue) >= self._max_backlog and not always:
+            job.refused = True
+        else:
+            lane.queue.append(job)
+        return lane
+
+    def start(self, room_id: str, jobs: Sequence[tuple[Job, Lane]]) -> None:
+        """Have the jobs worked on: at once where the lane is idle, else in their turn.
+
+        One task works through the idle lanes one after the other for as long as nothing makes it
+        wait; where something does, it stays there, and another one goes on with the rest. So a lane
+        that waits holds up none of the others, and those that do not wait share the price of a task.
+        """
+        idle: list[Lane] = []  # bound: the jobs
+        for job, lane in jobs:
+            if job.refused:
+                self.executor.refuse(job)
+            elif lane.working:
+                lane.notice(job)
+            elif lane.queue:
+                lane.working = True
+                idle.append(lane)
+        if not idle:
+            return
+        idle.reverse()
+        while idle:
+            at: list[Lane] = []  # bound: one, the lane the task is at
+            task = self.supervisor.start(self._work(room_id, idle, at), "lanes")
+            if not task.done():
+                task.set_name(at[0].name)
+                at[0].left_waiting(task)
+
+    async def _work(self, room_id: str, idle: list[Lane], at: list[Lane]) -> None:
+        try:
+            with Deadline(None, lazy=True) as deadline, Work(room_id) as scope:
+                while idle:
+                    at[:] = (idle.pop(),)
+                    await at[0].work(deadline, scope)
+        except Abandoned:
+            return  # the lane has another task since
+
+    def go_on(self, lane: Lane) -> None:
+        """Work on a lane's queue in another task."""
+        at: list[Lane] = []  # bound: one
+        task = self.supervisor.start(self._work(lane.key[0], [lane], at), lane.name, outside())
+        if not task.done():
+            lane.left_waiting(task)
+
+    async def let_go(self) -> None:
+        """Stop all work under way and wait for its end; the ledger rows stay as they are."""
+        tasks = {lane.task for lane in self._lanes.values() if lane.task is not None}
+        tasks.discard(asyncio.current_task())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * self.supervisor.abandon_after)
+            self.leave_behind(tasks)
+
+    def leave_behind(self, tasks: Collection[asyncio.Task[None]] | None = None) -> None:
+        """Leave behind the tasks (None: all) that are still at work; their ledger rows stay as they are."""
+        for lane in list(self._lanes.values()):
+            task = lane.task
+            if task is not None and not task.done() and (tasks is None or task in tasks):
+                job = lane.busy
+                lane.leave_task()
+                lane.busy = job
+                lane.drop()
+                lane.working = False
+                self.forget(lane)
+
+    def end_turns(
+        self, room_id: str | None, reason: str, *, of: str | None = None, for_whom: str | None = None
+    ) -> None:
+        """End turns under way in a room (None: in any) at once: those of one intelligence, or on one
+        participant's behalf.
+
+        What people saw of their answers is committed; a turn that the caller is part of goes on.
+        """
+        for lane in list(self._lanes.values()):
+            if room_id not in (None, lane.key[0]) or (of is not None and lane.key[1] != of):
+                continue
+            if for_whom is None or (lane.busy is not None and for_whom in _asked_by(lane.busy)):
+                lane.interrupt(reason)
+
+    async def end_answers(self, room_id: str | None, reason: str, *, of: str | None = None) -> None:
+        """End turns under way as `end_turns` does, and wait until what people saw of them is committed.
+
+        It waits for no turn that the caller is part of, for none inside a gate, which holds the lock that
+        they need, and for an agent that ignores its cancellation no longer than until it is abandoned.
+        """
+        self.end_turns(room_id, reason, of=of)
+        if innermost_gate() is not None:
+            return
+        ending = [lane.busy for lane in self._lanes.values() if lane.busy and lane.interrupted == reason]
+        try:
+            async with asyncio.timeout(2 * self.supervisor.abandon_after):
+                for job in ending:
+                    if job.stream is not None:
+                        job.settled = job.settled or asyncio.Event()
+                        await job.settled.wait()
+        except TimeoutError:
+            return  # the ledger records the part that was seen
+
+    def take_waiting(self, channel_id: str) -> list[Job]:
+        """Take the turns that wait for one intelligence out of the lanes; their rows stay pending."""
+        waiting: list[Job] = []  # bound: the lanes of one channel
+        for lane in self._lanes.values():
+            if lane.key[1] == channel_id and lane.answering:
+                waiting += lane.queue
+                lane.queue.clear()
+        for job in waiting:
+            self.executor.abandon(job)
+        return waiting
+
+    def narrow(self, binding: ChannelBinding) -> None:
+        """Have the answer that an intelligence is giving shown to no more than its binding admits now."""
+        lane = self._lanes.get((binding.room_id, binding.channel_id))
+        if lane is not None and lane.busy is not None and lane.busy.stream is not None:
+            lane.busy.stream.narrow(binding.visibility)
+
+    def get(self, room_id: str, channel_id: str) -> Lane | None:
+        """Return the lane of a binding, None while it is idle."""
+        return self._lanes.get((room_id, channel_id))
+
+    def forget(self, lane: Lane) -> None:
+        """Drop an idle lane."""
+        if not lane.queue:
+            self._lanes.pop(lane.key, None)
+
+
+def _asked_by(job: Job) -> tuple[str | None, str | None]:
+    """Return on whose behalf a turn is."""
+    source = job.run.event.source
+    return source.participant_id, source.on_behalf_of

@@ -1,0 +1,71 @@
+"""Vendors' receipts, on their way to the event they are for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.models.enums import ReceiptState
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.receipt_notices import ReceiptNotices
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.models.delivery import Delivery, DeliveryStatus
+
+__all__ = ["Receipts"]
+
+
+class Receipts:
+    """Matches receipts to deliveries by (provider, vendor's message id).
+
+    A channel without a provider's name stands for its provider with its own id. The store keeps receipts that
+    come before the send they belong to was recorded, and matches them when it is, on whichever worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        events: FrameworkEvents,
+        ledger: Ledger,
+        channels: Channels,
+        notices: ReceiptNotices,
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._ledger = ledger
+        self._channels = channels
+        self._notices = notices
+
+    async def take(self, status: DeliveryStatus) -> Delivery | None:
+        """Move the delivery's receipt forward and notify the observers; None if no delivery matches."""
+        status = self._with_provider(status)
+        if self._ledger:
+            await self._ledger.flush()  # the send's outcome may be waiting there
+        row = await self._store.record_receipt(status, ReceiptState.of_word(status.status))
+        if row is not None:
+            await self._notices.notify(status, row)
+            return row
+        self._events.emit(
+            "delivery_status_unmatched",
+            room_id=status.room_id,
+            channel_id=status.channel_id,
+            provider=status.provider,
+            message_id=status.message_id,
+            status=status.status,
+        )
+        await self._notices.notify_unmatched(status)
+        return None
+
+    def _with_provider(self, status: DeliveryStatus) -> DeliveryStatus:
+        """Name the channel as the provider if it has none; see `row` in `deliver`."""
+        channel_id = status.channel_id
+        if channel_id is None or status.provider == channel_id:
+            return status
+        channel = self._channels.get(channel_id)
+        if status.provider and (channel is None or channel.provider_name is not None):
+            return status
+        name = None if channel is None else channel.provider_name
+        return status.replace(provider=name or channel_id)

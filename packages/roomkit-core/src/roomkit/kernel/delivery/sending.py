@@ -1,0 +1,462 @@
+"""One step of a lane: transcode, split, pace, deliver, try again by error class, and write it down."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.log import get_logger
+from roomkit.abc.retry import pause_before
+from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
+from roomkit.kernel.flow.context import RecordContext
+from roomkit.kernel.runtime.deadline import PASSED_ON, Cause, cause_of
+from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.content import RichContent, TextContent, text_of
+from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
+from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.values import error_text, message_of, repaired, vendor_key
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.delivery.breaker import Breakers, CircuitBreaker
+    from roomkit.kernel.delivery.pacing import Pacing
+    from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.runtime.deadline import Deadline
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.channel import ChannelBinding, ChannelOutput
+    from roomkit.models.content import EventContent
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import ProviderResult
+    from roomkit.models.event import RoomEvent
+
+__all__ = [
+    "Deliverer",
+    "Outcome",
+    "as_provider_error",
+    "delivery_span",
+    "error_of",
+    "message_ids_of",
+    "note_outcome",
+    "row",
+]
+
+_log = get_logger("roomkit.kernel")
+_TEXT = frozenset({str})
+_NO_ID = 2**128
+"""Vendors number their messages lower than this."""
+
+
+class Outcome:
+    """The outcome of a delivery, before it is recorded."""
+
+    state = DeliveryState.SENT
+    attempts = 0
+    provider: str | None = None
+    message_ids: Sequence[str] = ()
+    error: DeliveryError | None = None
+    reason: str | None = None
+
+    def failed(self, error: DeliveryError) -> Outcome:
+        """Turn it into a failure."""
+        self.state = DeliveryState.FAILED
+        self.error = error
+        return self
+
+    def skipped(self, reason: str | None) -> Outcome:
+        """Turn it into a skip."""
+        self.state = DeliveryState.SKIPPED
+        said = str(reason or "skipped")
+        self.reason = said if said.isprintable() else repaired(said)
+        return self
+
+
+class Deliverer:
+    """Carries events to transports."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        tracing: ConfiguredTelemetry | None,
+        transcoder: ContentTranscoder,
+        supervisor: Supervisor,
+        events: FrameworkEvents,
+        pacing: Pacing,
+        breakers: Breakers,
+    ) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self._transcoder = transcoder
+        self._supervisor = supervisor
+        self._events = events
+        self._pacing = pacing
+        self._breakers = breakers
+
+    async def deliver(self, job: Job, deadline: Deadline) -> Outcome:
+        """Carry the job's event to its binding; every failure comes back in the outcome."""
+        binding, channel = job.target.binding, job.target.channel
+        outcome = Outcome()
+        if channel is None:
+            return outcome.failed(_not_registered(binding))
+        event = job.run.event
+        outcome.provider = channel.provider_name
+        record, target = job.run.record, binding.channel_id
+        context = RecordContext(record, reader=binding, event=event, target=target)
+        if _fits(event.content, binding):
+            await self._send(event, channel, binding, context, deadline, outcome)
+            return outcome
+        try:
+            pieces = await self._pieces(event, job, binding)
+        except ProviderError as error:
+            return outcome.failed(error_of(error))
+        for part, piece in enumerate(pieces):
+            if part:  # each has a context of its own, which keeps its key
+                context = RecordContext(record, reader=binding, event=event, target=target)
+                context.part = part
+            await self._send(piece, channel, binding, context, deadline, outcome)
+            if outcome.state is not DeliveryState.SENT:
+                break
+        return outcome
+
+    def late(self, job: Job) -> Outcome:
+        """Return the outcome of a delivery whose task ignored that its time was up, and was abandoned."""
+        channel, outcome = job.target.channel, Outcome()
+        outcome.attempts = 1
+        assert channel is not None
+        outcome.provider = channel.provider_name
+        error = _late(channel, self._settings.delivery_timeout)
+        self._count(error, channel)
+        self._pacing.abandon(job.target.binding)
+        return outcome.failed(error_of(error))
+
+    async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
+        """Return the event as the channel takes it, in as many pieces as its length asks for."""
+        content = event.content
+        if not carries(binding.capabilities, content):
+            source = job.run.record.bindings.get(event.source.channel_id)
+            fitted = await self._transcoded(content, source, binding)
+            if fitted is None:
+                raise ProviderError(
+                    f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
+                    error_code=ErrorCode.UNSUPPORTED_CONTENT,
+                )
+            content = fitted
+            event = event.replace(content=content)
+        most = binding.capabilities.max_length
+        if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
+            return [event]
+        return [event.replace(content=part) for part in _shorten(content, most, binding)]
+
+    async def _transcoded(
+        self, content: EventContent, source: ChannelBinding | None, binding: ChannelBinding
+    ) -> EventContent | None:
+        transcoder, seconds = self._transcoder, self._settings.delivery_timeout
+        work = transcoder.transcode(content, source, binding)
+        if type(transcoder) is DefaultContentTranscoder:
+            return await work
+        try:
+            return await self._supervisor.call(work, f"transcoder for {binding.channel_id}", seconds)
+        except Overdue as late:
+            raise ProviderError(
+                f"the content for channel {binding.channel_id!r} was not transcoded within {seconds} s",
+                error_code=ErrorCode.TIMEOUT,
+                retryable=False,
+            ) from late
+
+    async def _send(
+        self,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
+        deadline: Deadline,
+        outcome: Outcome,
+    ) -> None:
+        """Try until it is sent, skipped, or failed for good."""
+        settings, pacing = self._settings, self._pacing
+        turn = None
+        retry, others_sent = 0, math.inf
+        while True:
+            if (
+                pacing.lines
+                or binding.rate_limit is not None
+                or channel.rate_limit is not None
+                or binding.recipient_rate_limit is not None
+            ):
+                turn = await pacing.enter(channel, binding, event, turn)
+            breaker = self._breakers.get(channel.channel_id)
+            if breaker is not None and not breaker.allow_request():
+                error = _circuit_open(channel, breaker)
+                if turn is not None:
+                    pacing.leave(turn, binding, went_well=False)
+            else:
+                went_well = False
+                outcome.attempts += 1
+                outer = deadline.enter(settings.delivery_timeout)
+                try:
+                    if self._tracing is not None:
+                        output = await self._traced(self._tracing, event, channel, binding, context)
+                    else:
+                        output = await channel.deliver(event, binding, context)
+                    _take(output, outcome)
+                except asyncio.CancelledError as cancelled:
+                    if breaker is not None:
+                        breaker.record_abandoned()
+                    match cause_of(cancelled, deadline):
+                        case Cause.FAILED:
+                            error = as_provider_error(cancelled)
+                        case Cause.LATE:
+                            error = _late(channel, settings.delivery_timeout)
+                        case Cause.STOPPED:
+                            raise
+                except PASSED_ON:
+                    raise
+                except BaseException as raised:  # noqa: BLE001  # a channel may raise anything
+                    error = as_provider_error(raised)
+                else:
+                    went_well = True
+                    if breaker is not None and breaker.record_success():
+                        self._events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
+                    return
+                finally:
+                    deadline.leave(outer)
+                    if turn is not None:
+                        pacing.leave(turn, binding, went_well=went_well)
+                self._count(error, channel)
+                if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
+                    before = others_sent
+                    others_sent = self._throttle(event, channel, binding, error.retry_after)
+                    # Refused because others went first: no retry of its own is used up by that.
+                    retry -= others_sent > before
+            policy = binding.retry_policy or settings.retry_policy
+            if not error.retryable or retry >= policy.max_retries:
+                outcome.failed(error_of(error))
+                return
+            await pacing.sit_out(binding, pause_before(retry, policy, error))
+            retry += 1
+
+    @staticmethod
+    async def _traced(
+        tracing: ConfiguredTelemetry,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
+    ) -> ChannelOutput:
+        with delivery_span(tracing, binding, channel.provider_name) as span:
+            output = await channel.deliver(event, binding, context)
+            note_outcome(tracing, span, output)
+            return output
+
+    def _throttle(self, event: RoomEvent, channel: Channel, binding: ChannelBinding, seconds: float) -> int:
+        """Have all sends under the pace key wait as long as the vendor asks; return how many went well."""
+        line = self._pacing.throttled(channel, binding, event, seconds)
+        self._events.emit("sending_paused", channel_id=channel.channel_id, pace_key=line.key, seconds=seconds)
+        return line.successes
+
+    def _count(self, error: ProviderError, channel: Channel) -> None:
+        """Count a failure against the provider when it is the provider's."""
+        breaker = self._breakers.of(channel.channel_id)
+        if not error.error_code.blames_provider:
+            breaker.record_abandoned()
+        elif breaker.record_failure():
+            self._events.emit("circuit_breaker_opened", channel_id=channel.channel_id)
+
+
+@contextmanager
+def delivery_span(
+    tracing: ConfiguredTelemetry, binding: ChannelBinding, provider: str | None
+) -> Iterator[str]:
+    """Put a span around one attempt of a delivery, or a turn of an agent; it says whether it went well."""
+    with tracing.span(
+        SpanKind.DELIVERY,
+        SpanKind.DELIVERY.value,
+        room_id=binding.room_id,
+        channel_id=binding.channel_id,
+        attributes={
+            Attr.DELIVERY_CHANNEL_TYPE: str(binding.channel_type),
+            **({} if provider is None else {Attr.PROVIDER: provider}),
+        },
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            code = error.error_code.value if isinstance(error, ProviderError) else type(error).__name__
+            tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, False)
+            tracing.set_attribute(span, Attr.DELIVERY_ERROR, code)
+            raise
+
+
+def note_outcome(tracing: ConfiguredTelemetry, span: str, output: ChannelOutput) -> None:
+    """Say in a delivery's span what its channel returned."""
+    result = output.provider_result
+    tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, result is None or result.success)
+    if result is not None and result.provider_message_id is not None:
+        tracing.set_attribute(span, Attr.DELIVERY_MESSAGE_ID, result.provider_message_id)
+    if result is not None and not result.success:
+        tracing.set_attribute(span, Attr.DELIVERY_ERROR, _code_of(result).value)
+
+
+def _fits(content: EventContent, binding: ChannelBinding) -> bool:
+    """Whether plain text goes out as it is; everything else is looked at more closely."""
+    if type(content) is not TextContent:
+        return False
+    capabilities = binding.capabilities
+    most = capabilities.max_length
+    return ChannelMediaType.TEXT in capabilities.media_types and (most is None or len(content.body) <= most)
+
+
+def _take(output: ChannelOutput, outcome: Outcome) -> None:
+    if output.state is DeliveryState.SKIPPED:
+        outcome.skipped(output.skip_reason)
+        return
+    result = output.provider_result
+    if result is None:
+        return
+    if not result.success:
+        raise ProviderError(
+            f"the provider refused the message: {result.error or 'no reason given'}",
+            error_code=_code_of(result),
+            retryable=result.retryable,
+            retry_after=result.retry_after,
+            status_code=result.status_code,
+            vendor_code=result.error,
+        )
+    outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
+
+
+def message_ids_of(result: ProviderResult) -> tuple[str, ...]:
+    """Return the vendor's ids of a message that was sent, as text whatever a plugin put into its result.
+
+    A result that was made without validation may hold anything. The message is sent, so its ids are repaired:
+    a number is its digits, by which receipts match; anything else is the name of its type.
+    """
+    named = () if result.provider_message_id is None else (result.provider_message_id,)
+    parts: object = result.parts
+    found = (*named, *parts) if isinstance(parts, tuple) else (*named, parts)
+    if _TEXT.issuperset(map(type, found)):
+        return found
+    repaired = tuple(_as_text(each) for each in found)
+    _log.warning("a provider's result has ids that are no text, which were repaired: %s", repaired)
+    return repaired
+
+
+def _as_text(given: object) -> str:
+    if isinstance(given, str):
+        return vendor_key(given)
+    is_number = type(given) is int and abs(given) < _NO_ID
+    return str(given) if is_number else type(given).__name__
+
+
+def _code_of(refusal: ProviderResult) -> ErrorCode:
+    """Classify a refusal that came in a normal answer."""
+    if refusal.status_code == 429:
+        return ErrorCode.RATE_LIMIT
+    return ErrorCode.SERVER if refusal.retryable else ErrorCode.INVALID_REQUEST
+
+
+def as_provider_error(error: BaseException) -> ProviderError:
+    """Return a failure as a classified one; an unclassified one counts as permanent."""
+    if isinstance(error, ProviderError):
+        return error
+    wrapped = ProviderError(error_text(error), error_code=ErrorCode.UNKNOWN)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _late(channel: Channel, seconds: float) -> ProviderError:
+    return ProviderError(
+        f"channel {channel.channel_id!r} did not deliver within {seconds} s", error_code=ErrorCode.TIMEOUT
+    )
+
+
+def _circuit_open(channel: Channel, breaker: CircuitBreaker) -> ProviderError:
+    return ProviderError(
+        f"the provider of channel {channel.channel_id!r} keeps failing and is left alone for "
+        f"{breaker.retry_after:.0f} s",
+        error_code=ErrorCode.CIRCUIT_OPEN,
+        retry_after=breaker.retry_after,
+    )
+
+
+def _shorten(content: TextContent | RichContent, most: int, binding: ChannelBinding) -> list[EventContent]:
+    policy = binding.length_policy
+    if policy is LengthPolicy.ERROR:
+        raise ProviderError(
+            f"the text has {len(content.body)} characters and channel {binding.channel_id!r} takes {most}; "
+            "shorten it, or attach the channel with length_policy='split'",
+            error_code=ErrorCode.TOO_LONG,
+        )
+    text = text_of(content)
+    if policy is LengthPolicy.TRUNCATE:
+        return [TextContent(body=text if len(text) <= most else text[: max(most - 1, 0)] + "…")]
+    return [TextContent(body=piece) for piece in split_text(text, most)]
+
+
+def _not_registered(binding: ChannelBinding) -> DeliveryError:
+    return DeliveryError(
+        code="channel_not_registered",
+        message=f"channel {binding.channel_id!r} is attached to the room but not registered with the kit: "
+        "register_channel it at start-up",
+    )
+
+
+def error_of(error: ProviderError) -> DeliveryError:
+    """Return what the ledger keeps of a failure. It can always be written, whatever a plugin raised."""
+    try:
+        return DeliveryError(
+            code=error.error_code,
+            message=message_of(error),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            vendor_code=error.vendor_code,
+        )
+    except ValidationError as wrong:  # a plugin's error whose fields have other types
+        fields = ", ".join(str(each["loc"][0]) for each in wrong.errors())
+        return DeliveryError(
+            code=ErrorCode.UNKNOWN, message=f"{message_of(error)} (the error's {fields} cannot be kept)"
+        )
+
+
+def row(job: Job, outcome: Outcome, seconds: float, at: datetime) -> Delivery:
+    """Return the ledger row of a completed delivery."""
+    event = job.run.event
+    channel_id = job.target.binding.channel_id
+    ids = outcome.message_ids
+    return Delivery.trusted(
+        {
+            "id": f"{event.id}:{channel_id}",
+            "room_id": event.room_id,
+            "event_id": event.id,
+            "event_index": event.index,
+            "channel_id": channel_id,
+            "state": outcome.state,
+            "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
+            # Without a provider's name the channel stands for it, so that receipts can match the message.
+            "provider": outcome.provider or (channel_id if ids else None),
+            "provider_message_id": ids[0] if ids else None,
+            "parts": tuple(ids[1:]) if ids else (),
+            "error": outcome.error,
+            "reason": outcome.reason,
+            "receipt": None,
+            "holder": None,
+            "claims": 0,
+            "created_at": event.created_at,
+            "finished_at": at,
+            "duration_ms": seconds * 1000,
+        },
+        like=job.claimed,
+    )

@@ -1,0 +1,188 @@
+"""Completed deliveries: the ledger, the observers, and the end of the cascade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.kernel.flow.timers import after_broadcast_alarm
+from roomkit.kernel.runtime.tracing import under
+from roomkit.models.enums import (
+    DeliveryState,
+    EventStatus,
+    HookTrigger,
+)
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.flow.draft import Run
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.delivery import Delivery
+
+__all__ = ["Settling"]
+
+_FRAMEWORK_EVENT_OF = {
+    DeliveryState.SENT: "delivery_succeeded",
+    DeliveryState.SKIPPED: "delivery_skipped",
+    DeliveryState.FAILED: "delivery_failed",
+}
+
+_DEEPEST_NESTING = 20
+
+
+class Settling:
+    """Brings runs to their end. Nothing here holds a lock."""
+
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        tracing: ConfiguredTelemetry | None,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        ledger: Ledger,
+        observers: Observers,
+    ) -> None:
+        self._store = store
+        self._tracing = tracing
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._ledger = ledger
+        self._observers = observers
+        self._nesting = 0
+
+    def launched(self, run: Run) -> None:
+        """Note that every delivery of the run was started; outcomes so far are recorded."""
+        run.launched = True
+        if run.pending == 0:
+            self._finish(run)
+        elif run.unrecorded:
+            self._record_soon(run)
+
+    def ended(self, run: Run, delivery: Delivery) -> None:
+        """Note the outcome of one delivery."""
+        run.finished.append(delivery)
+        run.unrecorded.append(delivery)
+        run.pending -= 1
+        if _FRAMEWORK_EVENT_OF[delivery.state] in self._events.wanted:
+            self._tell(run, delivery)
+        if not run.launched:
+            return
+        if run.pending == 0:
+            self._finish(run)
+        else:
+            self._record_soon(run)
+
+    def abandoned(self, run: Run) -> None:
+        """Note that a delivery was released; its row stays pending in the ledger."""
+        run.abandoned = True
+        run.pending -= 1
+        if run.launched and run.pending == 0:
+            self._finish(run)
+
+    def _finish(self, run: Run) -> None:
+        # An observer's message settles inside the settling of the one it observed, for as long as
+        # nothing waits; the stack is not to grow with that.
+        self._nesting += 1
+        try:
+            tracing = self._tracing
+            self._supervisor.start(
+                self._settle(run) if tracing is None else self._traced(run, tracing),
+                f"settling of event {run.event.id}",
+                eager=self._nesting <= _DEEPEST_NESTING,
+            )
+        finally:
+            self._nesting -= 1
+
+    def _record_soon(self, run: Run) -> None:
+        """Record the outcomes so far beside the work under way; the cascade waits for it."""
+        run.cascade.hold()
+        self._supervisor.start(self._record_early(run), f"ledger of event {run.event.id}")
+
+    async def _record_early(self, run: Run) -> None:
+        try:
+            await self._record(run)
+        finally:
+            run.cascade.release()
+
+    async def _record(self, run: Run) -> None:
+        rows, run.unrecorded = run.unrecorded, []
+        await self._ledger.ended(rows)
+
+    async def _traced(self, run: Run, tracing: ConfiguredTelemetry) -> None:
+        """Settle at the event's place in its trace, and end its broadcast."""
+        with under(run.event.trace_parent):
+            try:
+                await self._settle(run)
+            finally:
+                if run.span is not None:
+                    tracing.end_span(run.span)
+
+    async def _settle(self, run: Run) -> None:
+        event = run.event
+        failure: Exception | None = None
+        try:
+            if run.unrecorded:
+                try:
+                    await self._record(run)
+                except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
+                    failure = error
+            if event.status is EventStatus.BLOCKED or event.visibility == "internal":
+                return  # not broadcast
+            if run.abandoned or run.resumed:
+                return  # not yet: the alarm that was set with the event has its observers run
+            if run.elsewhere and run.alarm_id is not None:
+                # Others have still to end: the next sweep of any worker looks again.
+                await self._store.set_alarm(after_broadcast_alarm(event))
+                return
+            done = True
+            if self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
+                trigger = HookTrigger.AFTER_BROADCAST
+                done = await self._observers.observe(trigger, event, run.record, run.cascade, event.source)
+            if run.alarm_id is not None and done:
+                await self._ledger.ended((), (run.alarm_id,))
+            if "broadcast_partial_failure" in self._events.wanted:
+                self._tell_failures(run)
+            if "event_processed" in self._events.wanted:
+                self._events.emit(
+                    "event_processed",
+                    room_id=event.room_id,
+                    channel_id=event.source.channel_id,
+                    event_id=event.id,
+                )
+        finally:
+            run.cascade.release()
+            if failure is not None:
+                raise failure
+
+    def _tell(self, run: Run, delivery: Delivery) -> None:
+        data: dict[str, object] = {"duration_ms": delivery.duration_ms}
+        if delivery.reason is not None:
+            data["reason"] = delivery.reason
+        if delivery.error is not None:
+            data |= {"code": delivery.error.code, "error": delivery.error.message}
+        self._events.emit(
+            _FRAMEWORK_EVENT_OF[delivery.state],
+            room_id=delivery.room_id,
+            channel_id=delivery.channel_id,
+            event_id=delivery.event_id,
+            **data,
+        )
+
+    def _tell_failures(self, run: Run) -> None:
+        failed = [row for row in run.finished if row.state is DeliveryState.FAILED]
+        if failed:
+            self._events.emit(
+                "broadcast_partial_failure",
+                room_id=run.event.room_id,
+                event_id=run.event.id,
+                failed=len(failed),
+                total=len(run.targets),
+                errors={row.channel_id: row.error.code for row in failed if row.error is not None},
+            )

@@ -1,0 +1,93 @@
+"""The work that one message starts, and when all of it has settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from roomkit.models.delivery import Delivery, DeliveryResult
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Cascade", "DeliveryResults", "result_of"]
+
+
+class Cascade:
+    """Counts the work still under way; `error` is the first failure of an intelligence or observer."""
+
+    __slots__ = ("_waiter", "error", "outer", "pending", "then")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.error: Exception | None = None
+        self.then: Callable[[], object] | None = None
+        """Called once all has settled, for a cascade that no caller awaits."""
+        self.outer: Cascade | None = None
+        """The cascade that this one is part of, which settles no sooner."""
+        self._waiter: asyncio.Future[None] | None = None
+
+    def hold(self) -> None:
+        """Note that another piece of work was started."""
+        self.pending += 1
+        cascade = self
+        while cascade.pending == 1 and cascade.outer is not None:
+            cascade = cascade.outer
+            cascade.pending += 1
+
+    def release(self) -> None:
+        """Note that one piece of work has ended."""
+        cascade: Cascade | None = self
+        while cascade is not None:
+            cascade.pending -= 1
+            if cascade.pending:
+                return
+            if cascade._waiter is not None and not cascade._waiter.done():
+                cascade._waiter.set_result(None)
+            if cascade.then is not None:
+                cascade.then()
+            cascade = cascade.outer
+
+    def failed(self, error: Exception) -> None:
+        """Keep the first failure."""
+        cascade: Cascade | None = self
+        while cascade is not None and cascade.error is None:
+            cascade.error = error
+            cascade = cascade.outer
+
+    async def settled(self) -> None:
+        """Wait until no work is under way; any number of callers may wait."""
+        while self.pending:
+            if self._waiter is None or self._waiter.done():
+                self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiter)
+
+
+def result_of(row: Delivery) -> DeliveryResult:
+    """Return the outcome of a delivery as callers see it."""
+    return DeliveryResult(row.channel_id, row.state, row.provider_message_id, row.error, row.reason)
+
+
+class DeliveryResults(Mapping[str, DeliveryResult]):
+    """The outcomes of an event's deliveries by channel id, built when they are read."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Sequence[Delivery]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, channel_id: str) -> DeliveryResult:
+        for row in self._rows:
+            if row.channel_id == channel_id:
+                return result_of(row)
+        raise KeyError(channel_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.channel_id for row in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

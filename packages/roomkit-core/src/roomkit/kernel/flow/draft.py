@@ -1,0 +1,146 @@
+"""A proposed event, the outcome of writing it, and a committed event on its way out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from roomkit.models.enums import EventStatus
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import RoomRecord
+    from roomkit.kernel.flow.cascade import Cascade
+    from roomkit.kernel.flow.live_answer import Recipient
+    from roomkit.models.alarm import Alarm
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import EventContent
+    from roomkit.models.delivery import Delivery
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.participant import Participant
+    from roomkit.models.task import Observation, Task
+
+__all__ = ["Draft", "Run", "Written", "repeated"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """An event proposed to a timeline, and how to write it.
+
+    `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it.
+    `lifecycle` marks the framework's own notes on the room, which are written whatever its status,
+    are not judged by gates, and do not count as activity. `plan` is called with the room under its lock,
+    and returns the draft as it is for that state of the room, or None when there is nothing to do; it may be
+    called several times. What it raises reaches the caller, and nothing is stored. `joined` are further
+    participants who are the same person.
+    `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
+    the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
+    to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
+    it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at it.
+    `channel_key` is the idempotency key by which its channel knows the message in every room, `address`
+    the sender as the channel calls them, where the room is to say which participant that is.
+    With `streamed`, people have read it already, and its source may have lost its right to write since.
+    `visible_to` is whom gates may not widen its visibility beyond. `refused_as` is its content if it is
+    stored as refused. `replaces` is a binding as it was before the draft changes
+    or removes it. `as_shown` keeps the visibility that it was streamed with,
+    whatever its source's binding says now. An event without `activity` leaves the room's timers alone.
+    """
+
+    event: RoomEvent
+    cascade: Cascade
+    gated: bool = True
+    answerable: bool = True
+    lifecycle: bool = False
+    plan: Callable[[Draft, RoomRecord], Draft | None] | None = None
+    targets: Sequence[str] | None = None
+    blocked: tuple[str, str] | None = None
+    before: Sequence[RoomEvent] = ()
+    participant: Participant | None = None
+    joined: Sequence[Participant] = ()
+    bindings: Sequence[ChannelBinding] = ()
+    unbind: Sequence[str] = ()
+    replaces: ChannelBinding | None = None
+    room_changes: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    tasks: Sequence[Task] = ()
+    observations: Sequence[Observation] = ()
+    alarms: Sequence[Alarm] = ()
+    injected: Sequence[InjectedEvent] = ()
+    streamed: Mapping[str, Recipient] | None = None
+    visible_to: str = "all"
+    refused_as: EventContent | None = None
+    as_shown: bool = False
+    activity: bool = True
+    record: RoomRecord | None = None
+    channel_key: str | None = None
+    address: str | None = None
+
+
+class Run:
+    """One committed event on its way out: which deliveries are still open, how the others ended."""
+
+    __slots__ = (
+        "abandoned",
+        "alarm_id",
+        "cascade",
+        "elsewhere",
+        "event",
+        "finished",
+        "launched",
+        "pending",
+        "record",
+        "resumed",
+        "span",
+        "targets",
+        "unrecorded",
+        "write",
+    )
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        event: RoomEvent,
+        record: RoomRecord,
+        targets: Sequence[str],
+        write: Callable[[Draft], Awaitable[Written]],
+    ) -> None:
+        self.cascade = cascade
+        self.event = event
+        self.record = record
+        self.targets = targets
+        self.write = write
+        """Where an intelligence's answer to the event enters the timeline."""
+        self.pending = len(targets)
+        self.launched = False
+        self.abandoned = False
+        self.elsewhere = False
+        """Whether another worker holds other deliveries of the event, or they must be claimed first."""
+        self.resumed = False
+        """Whether its deliveries were reclaimed; the event's observers are then run by its timer."""
+        self.span: str | None = None
+        """The span of its broadcast, which ends with it; None on a worker that did not commit it."""
+        self.alarm_id: str | None = None
+        """The timer that runs the observers if this worker dies before them."""
+        self.finished: list[Delivery] = []  # bound: the event's targets
+        self.unrecorded: list[Delivery] = []  # bound: the event's targets
+
+
+@dataclass(slots=True)
+class Written:
+    """The outcome of a draft. `event` is the stored one; None when nothing was stored."""
+
+    event: RoomEvent | None = None
+    blocked: bool = False
+    reason: str | None = None
+    duplicate: bool = False
+    unchanged: bool = False
+    """Whether the plan found nothing to do."""
+    run: Run | None = None
+    draft: Draft | None = None
+    """The draft as it was planned for the room that it was committed to."""
+
+
+def repeated(first: RoomEvent) -> Written:
+    """Return the first result for a redelivered message."""
+    return Written(first, first.status is EventStatus.BLOCKED, first.block_reason, duplicate=True)

@@ -1,0 +1,136 @@
+"""An answer on its way out while it is generated: one text, any number of recipients."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from roomkit.abc.channel import TextStream
+
+if TYPE_CHECKING:
+    from roomkit.kernel.flow.recipients import Target
+    from roomkit.models.channel import ChannelOutput
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["LiveAnswer", "Recipient", "segments_of"]
+
+_SENTENCE_END = re.compile(r"[.!?…。！？]['\")\]]*\s|\n")  # noqa: RUF001  # full-width marks end sentences too
+_LONGEST_SEGMENT = 600
+
+
+class LiveAnswer:
+    """The text released so far, and whether more will come.
+
+    Pieces are kept once for all recipients; each reads on from where it was, so one that is slow
+    gets what it missed as one piece, and costs the others nothing.
+    """
+
+    __slots__ = ("_waiters", "done", "error", "id", "pieces")
+
+    def __init__(self, event_id: str) -> None:
+        self.id = event_id
+        self.pieces: list[str] = []  # bound: the answer itself
+        self.done = False
+        self.error: Exception | None = None
+        self._waiters: list[asyncio.Future[None]] = []  # bound: the recipients
+
+    def release(self, text: str) -> None:
+        """Let `text` go out."""
+        if text:
+            self.pieces.append(text)
+            self._wake()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Say that nothing more will come."""
+        self.done = True
+        self.error = error
+        self._wake()
+
+    @property
+    def text(self) -> str:
+        """All that was released."""
+        return "".join(self.pieces)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def more(self) -> None:
+        """Wait until something was released, or the end."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+
+class Recipient(TextStream):
+    """The answer as one binding sees it; `task` is its `deliver_stream` at work.
+
+    `turn` comes when the committed event has reached the front of the binding's lane.
+    """
+
+    def __init__(self, answer: LiveAnswer, target: Target) -> None:
+        self.id = answer.id
+        self.target = target
+        self.event: RoomEvent | None = None
+        self.task: asyncio.Task[ChannelOutput] | None = None
+        self.excluded = False
+        """Whether a gate took the rest of the answer from it."""
+        self._answer = answer
+        self._last: int | None = None
+        self._turn = asyncio.Event()
+
+    def commit(self, event: RoomEvent | None) -> None:
+        """Give the recipient the committed event, None when nothing was committed, and its turn."""
+        self.event = event
+        self._turn.set()
+
+    def exclude(self) -> None:
+        """Show the recipient nothing beyond what was released so far."""
+        if not self.excluded:
+            self.excluded, self._last = True, len(self._answer.pieces)
+
+    def broke_off(self, error: BaseException) -> bool:
+        """Return whether `error` is the answer's own, and not the recipient's."""
+        return self._answer.error is error
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        answer, position = self._answer, 0
+        while True:
+            pieces = answer.pieces if self._last is None else answer.pieces[: self._last]
+            if position < len(pieces):
+                text = pieces[position] if position + 1 == len(pieces) else "".join(pieces[position:])
+                position = len(pieces)
+                yield text
+            elif answer.done or self._last is not None:
+                break
+            else:
+                await answer.more()
+        await self._turn.wait()
+        if answer.error is not None:
+            raise answer.error
+
+
+def segments_of(buffer: str, *, final: bool) -> tuple[list[str], str]:
+    """Cut `buffer` into segments that a gate can judge; return them and the rest.
+
+    A segment ends with a sentence or a line, or after 600 characters at a space; with `final` the
+    rest is one too. The segments and the rest, joined, are the buffer.
+    """
+    segments: list[str] = []  # bound: the buffer
+    start = 0
+    for match in _SENTENCE_END.finditer(buffer):
+        segments.append(buffer[start : match.end()])
+        start = match.end()
+    rest = buffer[start:]
+    while len(rest) > _LONGEST_SEGMENT:
+        cut = rest.rfind(" ", 1, _LONGEST_SEGMENT) + 1 or _LONGEST_SEGMENT
+        segments.append(rest[:cut])
+        rest = rest[cut:]
+    if final and rest:
+        segments.append(rest)
+        rest = ""
+    return segments, rest

@@ -1,0 +1,1 @@
+"""From outside to a draft: admit, route, parse, identify."""

@@ -1,0 +1,338 @@
+"""Finding out who a sender is, before anything is stored."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import HookRegistrationError, InvalidInputError
+from roomkit.abc.log import get_logger
+from roomkit.kernel.flow.permissions import participant_of
+from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.enums import (
+    ChannelDirection,
+    ChannelType,
+    HookTrigger,
+    IdentificationStatus,
+)
+from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
+from roomkit.models.participant import Participant
+from roomkit.models.values import error_text
+from roomkit.models.vocabulary import declared
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.identity import IdentityResolver
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import EventSource, RoomEvent
+    from roomkit.models.hook import InjectedEvent
+
+__all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict"]
+
+_log = get_logger("roomkit.identity")
+
+type IdentityHookFn = Callable[
+    ["RoomEvent", "RoomContext", IdentityResult], Awaitable[IdentityHookResult | None]
+]
+
+_TRIGGERS = {
+    IdentificationStatus.AMBIGUOUS: HookTrigger.ON_IDENTITY_AMBIGUOUS,
+    IdentificationStatus.PENDING: HookTrigger.ON_IDENTITY_AMBIGUOUS,
+    IdentificationStatus.UNKNOWN: HookTrigger.ON_IDENTITY_UNKNOWN,
+    IdentificationStatus.REJECTED: HookTrigger.ON_IDENTITY_UNKNOWN,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class IdentityHookRegistration:
+    """A hook that decides on a sender; the first answer that is not None counts."""
+
+    trigger: HookTrigger
+    fn: IdentityHookFn
+    name: str = ""
+    timeout: float = 10.0
+    channel_types: Collection[ChannelType] | None = None
+    channel_ids: Collection[str] | None = None
+    directions: Collection[ChannelDirection] | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
+        if self.trigger not in (HookTrigger.ON_IDENTITY_AMBIGUOUS, HookTrigger.ON_IDENTITY_UNKNOWN):
+            raise HookRegistrationError(
+                f"identity hook {self.name!r} is on {self.trigger}; "
+                "identity hooks decide on ON_IDENTITY_AMBIGUOUS and ON_IDENTITY_UNKNOWN"
+            )
+        try:
+            for each in self.channel_types or ():
+                declared(ChannelType, each)
+            for direction in self.directions or ():
+                declared(ChannelDirection, direction)
+        except ValueError as error:
+            raise HookRegistrationError(f"identity hook {self.name!r} would never run: {error}") from None
+        if not inspect.iscoroutinefunction(self.fn):
+            raise HookRegistrationError(
+                f"identity hook {self.name!r} is not a coroutine function: write `async def`"
+            )
+
+    def matches(self, source: EventSource) -> bool:
+        """Return whether the filters let an event of that source through."""
+        return (
+            (self.channel_types is None or source.channel_type in self.channel_types)
+            and (self.channel_ids is None or source.channel_id in self.channel_ids)
+            and (self.directions is None or source.direction in self.directions)
+        )
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is known of a sender.
+
+    `reason` refuses the message; `inject` is then the reply to the sender. Otherwise `event` goes
+    on, and `participant` is to be written with it; `identity` is set for one newly identified.
+    """
+
+    event: RoomEvent
+    reason: str | None = None
+    inject: InjectedEvent | None = None
+    participant: Participant | None = None
+    identity: Identity | None = None
+
+
+class IdentityDesk:
+    """Asks the resolver, then the identity hooks, then lets the observers know."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        channels: Channels,
+        resolver: IdentityResolver | None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._channels = channels
+        self.resolver = resolver
+        self.hooks: list[IdentityHookRegistration] = []  # bound: the program's own registrations
+
+    def applies(self, channel: Channel) -> bool:
+        """Return whether senders of that channel are resolved at all."""
+        types = self._settings.identity_channel_types
+        return self.resolver is not None and (types is None or channel.channel_type in types)
+
+    async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> Verdict:
+        """Return who the sender is, or why the message is refused. Nothing is stored."""
+        known = _known(context, message)
+        if known is not None:
+            return Verdict(_said_by(event, known.id))
+        result = await self._resolve(message, event, context)
+        decision = await self._decide(result, event, context)
+        status = decision.status
+        if status is IdentificationStatus.IDENTIFIED and decision.identity is not None:
+            return self._identified(message, event, context, decision.identity)
+        if status is IdentificationStatus.REJECTED:
+            return Verdict(event, reason=decision.reason or "identity_rejected")
+        if status is IdentificationStatus.CHALLENGE_SENT:
+            # Remembered, so that the room of the question is the sender's own from here on.
+            pending = self._pending(message, event, context, decision)
+            return replace(pending, reason="identity_challenge_sent", inject=decision.inject)
+        if status is IdentificationStatus.UNKNOWN:
+            return Verdict(event)
+        return self._pending(message, event, context, decision)
+
+    async def _resolve(
+        self, message: InboundMessage, event: RoomEvent, context: RoomContext
+    ) -> IdentityResult:
+        assert self.resolver is not None
+        seconds = self._settings.identity_timeout
+        about = {"room_id": event.room_id, "channel_id": message.channel_id}
+        late = False
+        try:
+            result = await self._supervisor.call(
+                self.resolver.resolve(message, context),
+                f"identity resolver for channel {message.channel_id}",
+                seconds,
+            )
+            # A wrong answer raises AttributeError here, and is reported as any failure is.
+            _check_organization(result, context, "resolver")
+            return result.replace(
+                address=result.address or message.sender_id,
+                channel_type=result.channel_type or event.source.channel_type,
+            )
+        except Overdue:
+            late, error = True, f"no answer within {seconds} s"
+            _log.warning(
+                "identity resolution on channel %s: no answer within %s s", message.channel_id, seconds
+            )
+        except Exception as raised:  # noqa: BLE001  # foreign code may raise anything: it is reported
+            error = error_text(raised)
+            _log.warning("identity resolution on channel %s: %s", message.channel_id, raised)
+        if late:
+            self._events.emit("identity_timeout", **about, timeout=seconds)
+        else:
+            self._events.emit("identity_error", **about, error=error)
+        return IdentityResult(
+            status=IdentificationStatus.UNKNOWN,
+            address=message.sender_id,
+            channel_type=event.source.channel_type,
+        )
+
+    async def _decide(
+        self, result: IdentityResult, event: RoomEvent, context: RoomContext
+    ) -> IdentityHookResult:
+        """Return the decision: the resolver's own where it made one, else the hooks'."""
+        status = result.status
+        if status is IdentificationStatus.IDENTIFIED and result.identity is not None:
+            return IdentityHookResult(status, identity=result.identity)
+        if status is IdentificationStatus.CHALLENGE_SENT:
+            return IdentityHookResult(status, message=result.message)
+        trigger = _TRIGGERS.get(status, HookTrigger.ON_IDENTITY_UNKNOWN)
+        decision = await self._ask_hooks(trigger, result, event, context)
+        await self._hooks.observe(trigger, event, context, event.source)
+        if decision is not None:
+            return decision
+        if status is IdentificationStatus.REJECTED:
+            return IdentityHookResult(status, reason=result.message or "unknown_sender")
+        return IdentityHookResult(
+            IdentificationStatus.UNKNOWN if status is IdentificationStatus.IDENTIFIED else status,
+            candidates=result.candidates,
+        )
+
+    async def _ask_hooks(
+        self, trigger: HookTrigger, result: IdentityResult, event: RoomEvent, context: RoomContext
+    ) -> IdentityHookResult | None:
+        for hook in self.hooks:
+            if hook.trigger is not trigger or not hook.matches(event.source):
+                continue
+            try:
+                decision = await self._supervisor.call(
+                    hook.fn(event, context, result), f"identity hook {hook.name}", hook.timeout
+                )
+                if decision is not None:
+                    _check_organization(decision, context, f"identity hook {hook.name!r}")
+            except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
+                # A sender cannot be let in by a hook that broke: what it would have said is unknown.
+                _log.warning("identity hook %s failed: %s", hook.name, error)
+                self._events.emit(
+                    "hook_error",
+                    room_id=event.room_id,
+                    channel_id=event.source.channel_id,
+                    hook=hook.name,
+                    trigger=trigger,
+                    error=error_text(error),
+                )
+                return IdentityHookResult.reject("identity_hook_failed")
+            if decision is not None:
+                return decision
+        return None
+
+    def _identified(
+        self, message: InboundMessage, event: RoomEvent, context: RoomContext, identity: Identity
+    ) -> Verdict:
+        now = self._clock.now()
+        known = context.get_participant(identity.id)
+        channel_id = message.channel_id
+        via = known.connected_via if known is not None else ()
+        newcomer = Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id, joined_at=now)
+        person = (known or newcomer).replace(
+            identification=IdentificationStatus.IDENTIFIED,
+            identity_id=identity.id,
+            display_name=identity.display_name or (known.display_name if known is not None else None),
+            candidates=None,
+            external_id=message.sender_id,
+            connected_via=via if channel_id in via else (*via, channel_id),
+            resolved_at=now,
+            resolved_by="resolver",
+        )
+        return Verdict(_said_by(event, identity.id), participant=person, identity=identity)
+
+    def _pending(
+        self,
+        message: InboundMessage,
+        event: RoomEvent,
+        context: RoomContext,
+        decision: IdentityHookResult,
+    ) -> Verdict:
+        address = event.source.participant_id
+        participant_id = _own_id(event, context) or f"pending-{event.id[:8]}"
+        known = context.get_participant(participant_id)
+        candidates = tuple(identity.id for identity in decision.candidates or ())
+        if known is not None and known.candidates == (candidates or None):
+            return Verdict(_said_by(event, participant_id))
+        person = known or Participant(
+            id=participant_id,
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            connected_via=(message.channel_id,),
+            external_id=None if participant_id == address else address,
+            address_type=self._channels[message.channel_id].address_type,
+            joined_at=self._clock.now(),
+        )
+        person = person.replace(
+            candidates=candidates or None,
+            display_name=decision.display_name or person.display_name,
+            identification=IdentificationStatus.PENDING,
+        )
+        return Verdict(_said_by(event, participant_id), participant=person)
+
+
+def _check_organization(answer: IdentityResult | IdentityHookResult, context: RoomContext, by: str) -> None:
+    """Raise InvalidInputError if an answer names a person of another organization than the room's."""
+    organization_id = context.room.organization_id
+    for identity in (answer.identity, *(answer.candidates or ())):
+        if identity is not None and identity.organization_id not in (None, organization_id):
+            raise InvalidInputError(
+                f"the {by} gave identity {identity.id!r} of another organization than the room's: "
+                "look people up with context.room.organization_id"
+            )
+
+
+def joined_code(person: Participant) -> str:
+    """Return the code of the note on a new participant."""
+    identified = person.identification is IdentificationStatus.IDENTIFIED
+    return "participant_joined_identified" if identified else "participant_joined_pending"
+
+
+def _said_by(event: RoomEvent, participant_id: str) -> RoomEvent:
+    return event.replace(source=event.source.replace(participant_id=participant_id))
+
+
+def _own_id(event: RoomEvent, context: RoomContext) -> str | None:
+    """Return the id of the sender as a participant of the room.
+
+    An unidentified address must not speak with the rights of a verified identity of that
+    name, nor for the same address of another kind.
+    """
+    address = event.source.participant_id
+    if address is None or not context.participants:
+        return address
+    people = {person.id: person for person in context.participants}
+    bindings = {binding.channel_id: binding for binding in context.bindings}
+    return participant_of(people, bindings, event.source.channel_id, address, is_address=True)
+
+
+def _known(context: RoomContext, message: InboundMessage) -> Participant | None:
+    """Return the participant known by that address, so that no resolver is asked twice."""
+    for person in context.participants:
+        if (
+            person.identification is IdentificationStatus.IDENTIFIED
+            and (person.external_id or person.id) == message.sender_id
+            and message.channel_id in (person.connected_via or (person.channel_id,))
+        ):
+            return person
+    return None

@@ -1,0 +1,606 @@
+"""The life of a message from outside: admit, route, parse, identify, then the one write path."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal
+
+from roomkit.abc.choice import check_choice
+from roomkit.abc.errors import (
+    InvalidInputError,
+    ProcessTimeoutError,
+    RoomAlreadyExistsError,
+    RoomNotFoundError,
+    SelfCancelledError,
+)
+from roomkit.kernel.commit.writer import Writer
+from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
+from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.draft import Draft, Written, repeated
+from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
+from roomkit.kernel.inbound.claims import Home
+from roomkit.kernel.inbound.identity import IdentityDesk, Verdict, joined_code
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
+from roomkit.kernel.inbound.signals import EPHEMERAL
+from roomkit.kernel.rooms.rooms import check_id
+from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
+from roomkit.kernel.runtime.foreign import PROMPT, may_wait
+from roomkit.kernel.runtime.scope import working_for
+from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.models.base import FrozenDict, new_id
+from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.models.participant import banned_senders
+from roomkit.models.room import Room
+from roomkit.models.session_event import SessionStartedEvent
+from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.visibility import narrowest, sees
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+    from roomkit.kernel.inbound.claims import Claims
+    from roomkit.kernel.inbound.signals import Signals
+    from roomkit.kernel.rooms.rooms import Rooms
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.channel import ChannelBinding
+
+__all__ = ["Inbound", "Wait"]
+
+type Wait = Literal["settled", "committed"]
+WAITS = ("settled", "committed")
+
+_VOICE = frozenset({ChannelType.VOICE, ChannelType.REALTIME_VOICE})
+_MAX_ROUTES = 3
+_NO_PLACE = frozenset(
+    {"room_closed", "room_archived", "channel_detached", "channel_not_attached", "room_not_found"}
+)
+"""Why a room that a message was routed to takes it no more; the next one of that sender opens another."""
+
+
+class _Refused(Exception):
+    """The message goes no further, for a reason that has a code."""
+
+
+class _Outrun(Exception):
+    """The room that a message was routed to was closed, deleted or detached before the commit."""
+
+
+class Inbound:
+    """Takes messages in."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: ConversationStore,
+        tracing: ConfiguredTelemetry | None,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        events: FrameworkEvents,
+        ledger: Ledger,
+        limiter: TokenBucketRateLimiter,
+        rooms: Rooms,
+        writer: Writer,
+        observers: Observers,
+        signals: Signals,
+        router: InboundRoomRouter,
+        desk: IdentityDesk,
+        claims: Claims,
+        organization_id: str | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._tracing = tracing
+        self._supervisor = supervisor
+        self._hooks = hooks
+        self._events = events
+        self._ledger = ledger
+        self._limiter = limiter
+        self._rooms = rooms
+        self._writer = writer
+        self._observers = observers
+        self._signals = signals
+        self.router = router
+        self._desk = desk
+        self._organization_id = organization_id
+        self._claims = claims
+        self._routing = InMemoryLockManager()
+        self._in_flight: dict[tuple[str, str], Cascade] = {}
+
+    async def process(
+        self, message: InboundMessage, room_id: str | None, wait: Wait, *, make_room: bool = True
+    ) -> InboundResult:
+        """Take one message through the whole of it. Raises InvalidInputError for another `wait`."""
+        if wait not in WAITS:
+            check_choice(wait, WAITS, "wait")
+        channel = self._rooms.channel(message.channel_id)
+        limit = self._settings.inbound_rate_limit
+        if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
+            retry_after = self._limiter.delay(("inbound", message.channel_id), limit)
+            return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
+        message = _admitted(message)
+        tracing = self._tracing
+        if tracing is None:
+            return await self._in_time(message, channel, room_id, wait, make_room)
+        with tracing.span(
+            SpanKind.INBOUND_PIPELINE,
+            SpanKind.INBOUND_PIPELINE.value,
+            room_id=room_id,
+            channel_id=message.channel_id,
+        ) as span:
+            result = await self._in_time(message, channel, room_id, wait, make_room)
+            if room_id is None and result.event is not None:
+                tracing.set_attribute(span, Attr.ROOM_ID, result.event.room_id)
+            return result
+
+    async def _in_time(
+        self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool
+    ) -> InboundResult:
+        """Process under the one deadline of everything before the commit."""
+        seconds = self._settings.process_timeout
+        with Deadline(seconds) as deadline:
+            try:
+                for attempt in count(1):
+                    try:
+                        return await self._process(message, channel, room_id, wait, deadline, make_room)
+                    except _Outrun as outrun:
+                        if attempt == _MAX_ROUTES:
+                            raise _Refused(str(outrun)) from None
+                raise AssertionError("unreachable")
+            except _Refused as refused:
+                return InboundResult(blocked=True, reason=str(refused))
+            except (asyncio.CancelledError, TimeoutError) as error:
+                if cause_of(error, deadline) is not Cause.LATE:
+                    raise
+                self._events.emit(
+                    "process_timeout", room_id=room_id, channel_id=message.channel_id, timeout=seconds
+                )
+                return InboundResult(blocked=True, reason=ProcessTimeoutError.code)
+
+    async def _process(
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        room_id: str | None,
+        wait: Wait,
+        deadline: Deadline,
+        make_room: bool,
+    ) -> InboundResult:
+        cascade = Cascade()
+        stored_key = None
+        if message.idempotency_key:
+            stored_key = inbound_key(message.channel_id, message.idempotency_key)
+        routed = room_id is None
+        if room_id is None and message.room_id is not None:
+            room_id = await self._named(message.room_id, message.channel_id)
+            if room_id is None and (first := await self._first(stored_key)) is not None:
+                return await self._result(
+                    repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
+                )
+        if room_id is None and (room_id := await self._known(message, channel)) is not None:
+            routed = make_room = False
+        if room_id is None:
+            # One at a time per sender, until the room knows them: two first messages make one room.
+            async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
+                room_id = await self._route(message, channel)
+                if room_id is None and make_room and message.event_type not in EPHEMERAL:
+                    first = await self._first(stored_key)
+                    if first is not None:
+                        return await self._result(
+                            repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
+                        )
+                    home = await self._claims.claim(message, stored_key)
+                else:
+                    home = await self._found(room_id, stored_key)
+                try:
+                    draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
+                except RoomNotFoundError as deleted:
+                    raise _Outrun("room_not_found") from deleted
+        else:
+            check_id(room_id, "room")
+            home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
+        if draft.event.type in EPHEMERAL:
+            await self._signals.take(draft.event)
+            return InboundResult(draft.event)
+        key = (draft.event.room_id, stored_key) if stored_key is not None else None
+        if key is not None and key not in self._in_flight:
+            self._in_flight[key] = cascade
+        try:
+            written = await self._writer.write(draft, deadline)
+            if routed and written.blocked and written.reason in _NO_PLACE and written.event is None:
+                raise _Outrun(written.reason)
+            deadline.close()
+            if fresh:
+                self._session_started(message, channel, draft)
+            if draft.participant is not None and not written.blocked and not written.duplicate:
+                self._joined(draft)
+            return await self._result(written, cascade, message, channel, wait, key)
+        except RoomNotFoundError as deleted:
+            if routed:
+                raise _Outrun("room_not_found") from deleted
+            raise
+        finally:
+            if key is not None and self._in_flight.get(key) is cascade:
+                if cascade.pending:  # the caller goes, what the message set going does not
+                    cascade.then = partial(self._in_flight.pop, key, None)
+                else:
+                    del self._in_flight[key]
+
+    # -- route --------------------------------------------------------------------------------
+
+    async def _named(self, room_id: str, channel_id: str) -> str | None:
+        """Return the room that a message names, if it takes messages that come by the channel."""
+        room = await self._store.get_room(room_id, organization_id=self._organization_id)
+        if room is None or not room.status.is_open or channel_id in room.detached_channels:
+            return None
+        return room.id
+
+    async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
+        """Return the room that the channel knows the message to be for."""
+        room_id = await channel.route(message)
+        if room_id is None or self._organization_id is None:
+            return room_id
+        room = await self._store.get_room(room_id, organization_id=self._organization_id)
+        return None if room is None else room_id
+
+    async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
+        router = self.router
+        routing = router.route(message.channel_id, channel.channel_type, message.sender_id, message=message)
+        if type(router) is not DefaultInboundRoomRouter:
+            routing = self._supervisor.call(routing, f"router {type(router).__name__}")
+        if self._tracing is not None:
+            routing = self._traced_route(self._tracing, message, routing)
+        found = await routing
+        if found is None and self._events.wants("routing_ambiguous"):
+            others = await self._store.find_room_ids_by_channel(message.channel_id, limit=1)
+            if others:
+                self._events.emit(
+                    "routing_ambiguous", channel_id=message.channel_id, sender_id=message.sender_id
+                )
+        return found
+
+    async def _traced_route(
+        self, tracing: ConfiguredTelemetry, message: InboundMessage, routing: Awaitable[str | None]
+    ) -> str | None:
+        with tracing.span(SpanKind.ROUTE, SpanKind.ROUTE.value, channel_id=message.channel_id) as span:
+            found = await routing
+            if found is not None:
+                tracing.set_attribute(span, Attr.ROOM_ID, found)
+            return found
+
+    async def _found(self, room_id: str | None, key: str | None) -> Home:
+        if room_id is None:
+            return new_id(), None
+        return room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=key)
+
+    async def _first(self, key: str | None) -> RoomEvent | None:
+        """Return the event of a redelivered message, though its room takes no messages now."""
+        if key is None:
+            return None
+        return await self._store.find_keyed_event(key, organization_id=self._organization_id)
+
+    # -- parse and identify -------------------------------------------------------------------
+
+    async def _prepare(
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        place: Home,
+        key: str | None,
+        cascade: Cascade,
+        make_room: bool,
+    ) -> tuple[Draft, bool]:
+        """Return the draft of the message, and whether its room was made for it."""
+        home, record = place
+        if not make_room and (record is None or message.channel_id not in record.bindings):
+            raise _Refused(_why_absent(record, message.channel_id))
+        if record is not None:
+            context: RoomContext = RecordContext(record)
+        else:
+            context = RoomContext(Room(id=home, organization_id=self._organization_id))
+        made = channel.handle_inbound(message, context)
+        if getattr(channel.handle_inbound, "__code__", None) not in PROMPT and may_wait(
+            channel.handle_inbound
+        ):
+            name = f"handle_inbound of channel {channel.channel_id}"
+            event = _parsed(await self._supervisor.call(made, name), message, key, home)
+        else:
+            try:
+                event = _parsed(await made, message, key, home)
+            except asyncio.CancelledError as error:  # it never waits, so nothing else can have sent it
+                raise SelfCancelledError(
+                    f"handle_inbound of channel {channel.channel_id} raised CancelledError although nothing "
+                    "cancelled it: raise InvalidInputError for a message that makes no event"
+                ) from error
+        if event.type in EPHEMERAL:
+            return Draft(event=_checked_signal(event, record), cascade=cascade), False
+        if event.parent_event_id is not None:
+            await self._check_parent(event, record, key)
+        verdict = Verdict(event)
+        if self._desk.applies(channel):
+            _check_address(message, channel, record, key)
+            verdict = await self._desk.identify(message, event, context)
+            if verdict.reason is not None and verdict.inject is None:
+                raise _Refused(verdict.reason)
+        fresh, settled_in = await self._settle_in(message, home, record)
+        if verdict.reason is not None:
+            await self._challenge(verdict, message, cascade)
+            raise _Refused(verdict.reason)
+        person = verdict.participant
+        before: tuple[RoomEvent, ...] = ()
+        if person is not None and (record is None or person.id not in record.participants):
+            before = (
+                note(
+                    home,
+                    EventType.PARTICIPANT_JOINED,
+                    joined_code(person),
+                    f"{person.display_name or person.id} joined",
+                    participant_id=person.id,
+                    status=person.identification,
+                ),
+            )
+        draft = Draft(
+            event=verdict.event,
+            cascade=cascade,
+            participant=person,
+            before=before,
+            record=None if settled_in else record,
+            channel_key=key,
+            address=event.source.participant_id if verdict.event.source is event.source else None,
+        )
+        return draft, fresh
+
+    async def _check_parent(
+        self, event: RoomEvent, record: RoomRecord | None, idempotency_key: str | None
+    ) -> None:
+        """Refuse a reply or reaction to what its channel does not see in this room; not a redelivery."""
+        if record is None:
+            raise _Refused("parent_event_not_found")
+        if idempotency_key is not None and record.keyed(idempotency_key) is not None:
+            return
+        parent = await self._store.get_event(event.parent_event_id or "")
+        reader = record.bindings.get(event.source.channel_id)
+        # It may have been deleted while the reply was on its way.
+        seen = parent is not None and (reader is None or sees(reader, parent.replace(amendment=None)))
+        if parent is None or parent.room_id != record.room_id or not seen:
+            raise _Refused("parent_event_not_found")
+
+    async def _settle_in(
+        self, message: InboundMessage, room_id: str, record: RoomRecord | None
+    ) -> tuple[bool, bool]:
+        """Make the room and attach the channel where that is still to be done.
+
+        Return whether the room was made, and whether anything was done.
+        """
+        fresh = changed = record is None
+        if record is None:
+            try:
+                await self._rooms.create(room_id)
+            except RoomAlreadyExistsError:
+                fresh = False
+                record = await self._store.load(room_id)
+        if record is None or message.channel_id not in record.bindings:
+            await self._rooms.attach(room_id, message.channel_id, unasked=True)
+            changed = True
+        return fresh, changed
+
+    async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:
+        """Ask the sender who they are; their message is held back."""
+        inject = verdict.inject
+        assert inject is not None
+        if inject.event.room_id != verdict.event.room_id:
+            raise InvalidInputError(
+                "an identity challenge goes to the room it was asked for: use context.room.id"
+            )
+        wanted = inject.target_channel_ids
+        await self._writer.write(
+            Draft(
+                event=inject.event,
+                cascade=cascade,
+                gated=False,
+                lifecycle=True,
+                participant=verdict.participant,
+                targets=[message.channel_id] if wanted is None else list(wanted),
+            )
+        )
+
+    # -- afterwards ---------------------------------------------------------------------------
+
+    def _session_started(self, message: InboundMessage, channel: Channel, draft: Draft) -> None:
+        if channel.channel_type in _VOICE:
+            return
+        event = draft.event
+        started = SessionStartedEvent(
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            channel_type=channel.channel_type,
+            participant_id=event.source.participant_id,
+        )
+        self._events.emit(
+            "session_started",
+            room_id=event.room_id,
+            channel_id=message.channel_id,
+            channel_type=channel.channel_type,
+        )
+        if self._hooks.has_hooks(HookTrigger.ON_SESSION_STARTED, event.room_id):
+            draft.cascade.hold()
+            self._observers.start(
+                partial(self._observe_later, HookTrigger.ON_SESSION_STARTED, started, draft),
+                "observers of a session's start",
+            )
+
+    def _joined(self, draft: Draft) -> None:
+        """Tell the observers that a sender was identified."""
+        person = draft.participant
+        if person is None or person.identity_id is None or person.resolved_by != "resolver":
+            return
+        if self._hooks.has_hooks(HookTrigger.ON_PARTICIPANT_IDENTIFIED, draft.event.room_id):
+            payload = note(
+                draft.event.room_id,
+                EventType.PARTICIPANT_IDENTIFIED,
+                "participant_identified",
+                f"{person.id} was identified",
+                participant_id=person.id,
+                identity_id=person.identity_id,
+                resolved_by=person.resolved_by,
+            )
+            draft.cascade.hold()
+            self._observers.start(
+                partial(self._observe_later, HookTrigger.ON_PARTICIPANT_IDENTIFIED, payload, draft),
+                "observers of who a sender is",
+            )
+
+    async def _observe_later(self, trigger: HookTrigger, payload: object, draft: Draft) -> None:
+        try:
+            record = await self._store.load(draft.event.room_id, recent=RECENT_EVENTS)
+            if record is not None:
+                await self._observers.observe(trigger, payload, record, draft.cascade, draft.event.source)
+        finally:
+            draft.cascade.release()
+
+    async def _result(
+        self,
+        written: Written,
+        cascade: Cascade,
+        message: InboundMessage,
+        channel: Channel,
+        wait: Wait,
+        key: tuple[str, str] | None,
+    ) -> InboundResult:
+        event = written.event
+        if written.duplicate and key is not None and event is not None:
+            # The first one may still be under way, also in another room: both get one result.
+            cascade = self._in_flight.get((event.room_id, key[1]), cascade)
+        if event is not None and message.session is not None and not written.blocked:
+            binding = await self._store.get_binding(event.room_id, message.channel_id)
+            if binding is not None:
+                await self._connect(message.session, channel, binding, cascade)
+        if wait == "settled" and cascade.pending and not working_for(event.room_id if event else ""):
+            await cascade.settled()
+        if written.run is not None:
+            results: Any = DeliveryResults(written.run.finished)
+        elif written.duplicate and event is not None and event.status is not EventStatus.BLOCKED:
+            results = await self._results_of(event)
+        else:
+            results = {}
+        return InboundResult(
+            event, written.blocked, written.reason, cascade.error, results, written.duplicate
+        )
+
+    async def _connect(
+        self, session: object, channel: Channel, binding: ChannelBinding, cascade: Cascade
+    ) -> None:
+        """Hand a live session to its channel. The message is committed, whatever comes of it."""
+        name = f"connect_session of channel {channel.channel_id}"
+        seconds = self._settings.delivery_timeout
+        try:
+            work = channel.connect_session(session, binding.room_id, binding)
+            await self._supervisor.call(work, name, seconds)
+        except Overdue as late:
+            self._supervisor.report(name, late)
+            cascade.failed(late)
+
+    async def _results_of(self, event: RoomEvent) -> dict[str, Any]:
+        if self._ledger:
+            await self._ledger.flush()
+        rows = await self._store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
+        return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _check_address(
+    message: InboundMessage, channel: Channel, record: RoomRecord | None, key: str | None
+) -> None:
+    """Refuse a sender who was banned by their address, whatever their identity; not a redelivery."""
+    if record is None or (key is not None and record.keyed(key) is not None):
+        return
+    if message.sender_id in banned_senders(record.participants, channel.channel_id, channel.address_type):
+        raise _Refused("participant_banned")
+
+
+def _why_absent(record: RoomRecord | None, channel_id: str) -> str:
+    """Return why a message that makes no room and attaches no channel has no place to go."""
+    if record is None:
+        return "room_not_found"
+    return "channel_detached" if channel_id in record.room.detached_channels else "channel_not_attached"
+
+
+def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
+    """Return the signal as it may be shown. Who may not write to the room does not signal there either.
+
+    A signal opens no room and attaches nothing.
+    """
+    if record is None:
+        raise _Refused("room_not_found")
+    if not record.status.is_open:
+        raise _Refused(f"room_{record.status}")
+    if event.source.participant_id is not None:
+        event = said_by(record, event, event.source.participant_id, is_address=True)
+    binding = record.bindings.get(event.source.channel_id)
+    reason = may_speak(record, event) or may_write(binding)
+    if binding is None or reason is not None:
+        raise _Refused(reason or "channel_not_attached")
+    return event.replace(visibility=narrowest(event.visibility, binding.visibility))
+
+
+def _admitted(message: InboundMessage) -> InboundMessage:
+    """Return the message without what only the framework may say of it."""
+    if any(key.startswith("_") for key in message.metadata):
+        kept = {key: value for key, value in message.metadata.items() if not key.startswith("_")}
+        message = message.replace(metadata=FrozenDict(kept))
+    return message
+
+
+def _key_of(event: RoomEvent, key: str | None) -> tuple[str, str] | None:
+    return None if key is None else (event.room_id, key)
+
+
+def inbound_key(channel_id: str, key: str) -> str:
+    """Return the idempotency key under which a channel's message is stored.
+
+    Equal ids that two channels' vendors give are two messages, also in one room.
+    """
+    return f"in:{channel_id}:{key}"
+
+
+def _parsed(event: RoomEvent, message: InboundMessage, key: str | None, room_id: str) -> RoomEvent:
+    """Return the channel's event with what the message says of it, in the room it is for."""
+    if not isinstance(event, RoomEvent):
+        raise InvalidInputError(
+            f"channel {message.channel_id!r} made {type(event).__name__} of a message, not a RoomEvent"
+        )
+    changes: dict[str, Any] = {}
+    if event.room_id != room_id:
+        changes["room_id"] = room_id
+    if event.source.channel_id != message.channel_id:
+        changes["source"] = event.source.replace(channel_id=message.channel_id)
+    if event.index != -1 or event.chain_depth or event.status is not EventStatus.PENDING:
+        changes |= {"index": -1, "chain_depth": 0, "status": EventStatus.PENDING}
+    if key is not None and event.idempotency_key in (None, message.idempotency_key):
+        changes["idempotency_key"] = key
+    if message.parent_event_id is not None and event.parent_event_id is None:
+        changes["parent_event_id"] = message.parent_event_id
+    if message.visibility is not None:
+        changes["visibility"] = message.visibility
+    if message.response_visibility is not None and event.response_visibility is None:
+        changes["response_visibility"] = message.response_visibility
+    if message.addressed_to is not None and event.addressed_to is None:
+        changes["addressed_to"] = message.addressed_to
+    return event.replace(**changes) if changes else event

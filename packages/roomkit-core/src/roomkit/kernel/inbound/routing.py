@@ -1,0 +1,131 @@
+"""Finding the room of a message that names none, without ever guessing."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, override
+
+from roomkit.abc.log import get_logger
+from roomkit.abc.router import InboundRoomRouter
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.enums import ChannelType
+
+__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter", "SeedRouter", "adapted"]
+
+_log = get_logger("roomkit.routing")
+
+
+class DefaultInboundRoomRouter(InboundRoomRouter):
+    """Goes by who is writing, then by where the channel is the sender's alone.
+
+    1. The open room where the sender came by this channel before: their own conversation, the
+       most recently active one when there are several.
+    2. The one open room the channel is attached to, if no other sender uses it by that channel.
+    3. None: a new room. Two candidates are ambiguous, and another person's room is never one.
+
+    With an `organization_id` only that organization's rooms are there.
+    """
+
+    def __init__(self, store: ConversationStore, *, organization_id: str | None = None) -> None:
+        self._store = store
+        self._organization_id = organization_id
+        self._warned: set[str] = set()  # bound: the channels
+
+    def within(self, organization_id: str) -> DefaultInboundRoomRouter:
+        """Return a router that finds rooms of one organization alone."""
+        return DefaultInboundRoomRouter(self._store, organization_id=organization_id)
+
+    @override
+    async def route(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        participant_id: str | None = None,
+        *,
+        message: InboundMessage | None = None,
+    ) -> str | None:
+        if participant_id:
+            own = await self._store.find_sender_room_ids(
+                channel_id, participant_id, limit=1, organization_id=self._organization_id
+            )
+            if own:
+                return own[0]
+        rooms = await self._store.find_room_ids_by_channel(
+            channel_id, limit=2, organization_id=self._organization_id
+        )
+        if len(rooms) == 1:
+            record = await self._store.load(rooms[0])
+            if record is not None and _is_free(record, channel_id, participant_id):
+                return rooms[0]
+        if rooms and channel_id not in self._warned:
+            self._warned.add(channel_id)
+            _log.warning(
+                "channel %s is attached to rooms of other senders, so each stranger's message opens a room: "
+                "name the room where it is known; this is logged once a channel, see routing_ambiguous",
+                channel_id,
+            )
+        return None
+
+
+class OrganizationRouter(InboundRoomRouter):
+    """Asks another router, and takes nothing but rooms of one organization for an answer."""
+
+    def __init__(self, router: InboundRoomRouter, store: ConversationStore, organization_id: str) -> None:
+        self._router = router
+        self._store = store
+        self._organization_id = organization_id
+
+    @override
+    async def route(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        participant_id: str | None = None,
+        *,
+        message: InboundMessage | None = None,
+    ) -> str | None:
+        room_id = await self._router.route(channel_id, channel_type, participant_id, message=message)
+        if room_id is None:
+            return None
+        room = await self._store.get_room(room_id, organization_id=self._organization_id)
+        return None if room is None else room_id
+
+
+class SeedRouter(InboundRoomRouter):
+    """Asks a router that was written for `route(channel_id, channel_type, participant_id, channel_data)`."""
+
+    def __init__(self, router: InboundRoomRouter) -> None:
+        self._router = router
+
+    @override
+    async def route(
+        self,
+        channel_id: str,
+        channel_type: ChannelType,
+        participant_id: str | None = None,
+        *,
+        message: InboundMessage | None = None,
+    ) -> str | None:
+        return await self._router.route(channel_id, channel_type, participant_id)
+
+
+def adapted(router: InboundRoomRouter) -> InboundRoomRouter:
+    """Return a router that takes the message, whatever signature the given one has."""
+    parameters = inspect.signature(router.route).parameters.values()
+    takes_message = any(each.name == "message" or each.kind is each.VAR_KEYWORD for each in parameters)
+    return router if takes_message else SeedRouter(router)
+
+
+def _is_free(record: RoomRecord, channel_id: str, sender_id: str | None) -> bool:
+    """Whether the sender is the only one in the room by that channel."""
+    bound = record.bindings[channel_id].participant_id
+    if bound is not None and bound != sender_id:
+        return False
+    return all(
+        sender_id in (person.id, person.external_id)
+        for person in record.participants.values()
+        if channel_id in (person.connected_via or (person.channel_id,))
+    )

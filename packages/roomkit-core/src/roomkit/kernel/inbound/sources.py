@@ -1,0 +1,226 @@
+"""Event-driven sources: started, restarted, and watched."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from roomkit.abc.errors import RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.log import get_logger
+from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.enums import SourceStatus
+from roomkit.models.values import error_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from roomkit.abc.source import SourceProvider
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.source import SourceHealth
+
+__all__ = ["Sources"]
+
+_log = get_logger("roomkit.sources")
+_STOP_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class _Attached:
+    source: SourceProvider
+    auto_restart: bool
+    restart_delay: float
+    max_restart_delay: float
+    max_restart_attempts: int | None
+    gate: asyncio.Semaphore | None
+    task: asyncio.Task[None] | None = None
+    attempts: int = 0
+    received: int = 0
+    stopping: bool = False
+    detached: bool = False
+    refused: int = 0
+    """Messages that came after it was detached."""
+    exhausted: str | None = field(default=None)
+
+
+class Sources:
+    """Runs one source per channel and restarts it when it breaks."""
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        events: FrameworkEvents,
+        process: Callable[[InboundMessage], Awaitable[InboundResult]],
+    ) -> None:
+        self._supervisor = supervisor
+        self._events = events
+        self._process = process
+        self._attached: dict[str, _Attached] = {}
+
+    async def attach(
+        self,
+        channel_id: str,
+        source: SourceProvider,
+        *,
+        auto_restart: bool = True,
+        restart_delay: float = 5.0,
+        max_restart_delay: float = 300.0,
+        max_restart_attempts: int | None = None,
+        max_concurrent_emits: int | None = 10,
+    ) -> None:
+        """Start a source for a channel."""
+        if channel_id in self._attached:
+            raise SourceAlreadyAttachedError(
+                f"channel {channel_id!r} has the source {self._attached[channel_id].source.name!r} already: "
+                "detach_source first"
+            )
+        attached = _Attached(
+            source,
+            auto_restart,
+            restart_delay,
+            max_restart_delay,
+            max_restart_attempts,
+            asyncio.Semaphore(max_concurrent_emits) if max_concurrent_emits is not None else None,
+        )
+        self._attached[channel_id] = attached
+        self._tell("source_attached", channel_id, attached)
+        attached.task = self._supervisor.start(self._run(channel_id, attached), f"source {channel_id}")
+
+    async def unregistered(self, channel_id: str) -> None:
+        """Detach the source of a channel that is gone, if it has one."""
+        if channel_id in self._attached:
+            await self.detach(channel_id)
+
+    async def detach(self, channel_id: str) -> None:
+        """Stop a source, within its time, and forget it; what it emits afterwards is refused."""
+        attached = self._attached.pop(channel_id, None)
+        if attached is None:
+            raise SourceNotFoundError(f"channel {channel_id!r} has no source: attach_source first")
+        if not await self._stop(channel_id, attached, _STOP_SECONDS):
+            _log.warning("source %s did not stop within %s s", attached.source.name, _STOP_SECONDS)
+
+    async def _stop(self, channel_id: str, attached: _Attached, seconds: float) -> bool:
+        """Stop a source, twice `seconds` at most; return whether it stopped."""
+        attached.stopping = True
+        # A task, and not a timeout around the call: a stop that ignores its cancellation is left behind.
+        stop = self._supervisor.begin(attached.source.stop(), f"stop of source {channel_id}")
+        try:
+            await asyncio.wait((stop,), timeout=seconds)
+            if stop.done():
+                stop.result()
+                return True
+            return False
+        finally:
+            stop.cancel()
+            if attached.task is not None:
+                attached.task.cancel()
+                await asyncio.wait((attached.task,), timeout=seconds)
+            for task in (stop, attached.task):
+                if task is not None and not task.done():
+                    self._supervisor.abandon(task)
+            attached.detached = True
+            self._tell("source_detached", channel_id, attached)
+
+    async def health(self, channel_id: str) -> SourceHealth | None:
+        """Return the source's own snapshot, or that it was stopped after repeated failures."""
+        attached = self._attached.get(channel_id)
+        if attached is None:
+            return None
+        health = await attached.source.healthcheck()
+        if attached.exhausted is not None:
+            health = health.replace(status=SourceStatus.ERROR, error=attached.exhausted)
+        return health
+
+    def statuses(self) -> dict[str, SourceStatus]:
+        """Return the status of every source."""
+        return {
+            channel_id: SourceStatus.ERROR if attached.exhausted is not None else attached.source.status
+            for channel_id, attached in self._attached.items()
+        }
+
+    async def _run(self, channel_id: str, attached: _Attached) -> None:
+        delay = attached.restart_delay
+        while not attached.stopping:
+            received = attached.received
+            try:
+                await attached.source.start(lambda message: self._emit(channel_id, attached, message))
+            except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+                if attached.received > received:
+                    # It was up and bringing messages: this is a new trouble, not the old one going on.
+                    delay, attached.attempts = attached.restart_delay, 0
+                attached.attempts += 1
+                failure = error_text(error)
+                _log.warning("source %s broke: %s", attached.source.name, error)
+                self._tell("source_error", channel_id, attached, error=failure, attempt=attached.attempts)
+                if self._exhausted(attached):
+                    attached.exhausted = failure
+                    self._tell(
+                        "source_exhausted",
+                        channel_id,
+                        attached,
+                        attempts=attached.attempts,
+                        last_error=failure,
+                    )
+                    return
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, attached.max_restart_delay)
+            else:
+                if not attached.stopping:
+                    self._attached.pop(channel_id, None)
+                    self._tell("source_ended", channel_id, attached)
+                return
+
+    @staticmethod
+    def _exhausted(attached: _Attached) -> bool:
+        if not attached.auto_restart:
+            return True
+        most = attached.max_restart_attempts
+        return most is not None and attached.attempts >= most
+
+    async def _emit(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
+        """Hand a message to the kit; a bad message never breaks the source."""
+        attached.received += 1
+        if attached.gate is None:
+            return await self._hand(channel_id, attached, message)
+        async with attached.gate:
+            return await self._hand(channel_id, attached, message)
+
+    async def _hand(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
+        if attached.detached:
+            attached.refused += 1
+            self._tell("source_message_refused", channel_id, attached, refused=attached.refused)
+            return InboundResult(blocked=True, reason="source_detached")
+        try:
+            return await self._process(message)
+        except RoomKitError as error:
+            _log.warning("a message of channel %s was refused: %s", message.channel_id, error)
+            return InboundResult(blocked=True, reason=error.code, error=error)
+        except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+            _log.exception("a message of channel %s failed", message.channel_id)
+            return InboundResult(blocked=True, reason="internal_error", error=error)
+
+    def _tell(self, kind: str, channel_id: str, attached: _Attached, **data: Any) -> None:
+        self._events.emit(kind, channel_id=channel_id, source_name=attached.source.name, **data)
+
+    async def close(self, seconds: float) -> list[Exception]:
+        """Detach every source, beside each other and within `seconds`; return what went wrong."""
+        attached, self._attached = self._attached, {}
+        stops = {
+            self._supervisor.begin(self._close(channel_id, each, seconds / 2), f"end of {channel_id}")
+            for channel_id, each in attached.items()
+        }
+        if stops:
+            await asyncio.wait(stops)
+        return [failure for stop in stops if (failure := stop.result()) is not None]
+
+    async def _close(self, channel_id: str, attached: _Attached, seconds: float) -> Exception | None:
+        try:
+            stopped = await self._stop(channel_id, attached, seconds)
+        except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+            error.add_note(f"while closing: source {attached.source.name}")
+            return error
+        if stopped:
+            return None
+        return TimeoutError(f"source {attached.source.name} did not stop within {seconds} s")

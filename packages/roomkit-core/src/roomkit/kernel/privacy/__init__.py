@@ -1,0 +1,1 @@
+"""Data-subject requests: export and erasure, with a receipt."""

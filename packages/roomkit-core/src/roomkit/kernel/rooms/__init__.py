@@ -1,0 +1,1 @@
+"""Operations on rooms, their channels and participants."""
