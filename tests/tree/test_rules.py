@@ -144,8 +144,8 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         imports.plugins_stay_before_the_contract,
-        {f"{CODE}/__init__.py": "def f():\n    from roomkit.kernel.rooms import x\n"},
-        "__init__.py:2 imports roomkit.kernel.rooms, which is behind the contract",
+        {f"{CODE}/__init__.py": "def f():\n    from roomkit.kernel.rooms.rooms import x\n"},
+        "__init__.py:2 imports roomkit.kernel.rooms.rooms, which is behind the contract",
     ),
     (
         imports.package_tests_stay_at_home,
@@ -161,6 +161,28 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         imports.floors,
         {"packages/roomkit-core/src/roomkit/models/room.py": "def f():\n    from ..kernel import kit\n"},
         "room.py:2",
+    ),
+    (
+        imports.kernel_rooms,
+        {"packages/roomkit-core/src/roomkit/kernel/flow/job.py": "from roomkit.kernel.kit import RoomKit\n"},
+        "job.py:1 imports roomkit.kernel.kit, from a room above",
+    ),
+    (
+        imports.kernel_rooms,
+        {
+            "packages/roomkit-core/src/roomkit/kernel/commit/hooks.py": (
+                "if TYPE_CHECKING:\n    from roomkit.kernel.delivery.lanes import Lanes\n"
+            )
+        },
+        "hooks.py:2 imports roomkit.kernel.delivery.lanes, from a room above",
+    ),
+    (
+        imports.circles_are_known,
+        {
+            "packages/roomkit-core/src/roomkit/models/a.py": "from roomkit.models.b import x\n",
+            "packages/roomkit-core/src/roomkit/models/b.py": "from roomkit.models.a import x\n",
+        },
+        "roomkit-core: roomkit.models.a, roomkit.models.b import each other",
     ),
     (
         imports.upward_imports_are_needed,
@@ -252,6 +274,11 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         "pyproject.toml requires httpx",
     ),
     (
+        packages.sizes_are_kept,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "x = 1\n" * 30_000},
+        "code lines of 'path', more than the",
+    ),
+    (
         packages.the_workspace_knows_every_package,
         {"pyproject.toml": CLEAN["pyproject.toml"].replace("roomkit-sms = { workspace = true }", "")},
         "add `roomkit-sms = { workspace = true }`",
@@ -306,7 +333,7 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     (
         public.a_name_has_one_home,
         {
-            "packages/roomkit-core/src/roomkit/kernel/rooms.py": (
+            "packages/roomkit-core/src/roomkit/kernel/rooms/rooms.py": (
                 "from roomkit.models.room import House\n__all__ = ['House']\n"
             )
         },

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.tree.source import Tree
 
 STARTERS = ("create_task", "ensure_future")
-OUTSIDE_A_KIT = ("roomkit.kernel.supervisor", "roomkit_plugins.testing")
+OUTSIDE_A_KIT = ("roomkit.kernel.runtime.supervisor", "roomkit_plugins.testing")
 """The supervisor itself, and what only tests run."""
 
 OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.tree.plan import arrows, circles
 from tests.tree.source import Tree, owner
 
 FLOORS = ("models", "abc", "wire", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
+
+ROOMS = ("flow", "runtime", "commit", "delivery", "rooms", "inbound", "privacy", "cluster")
+"""The rooms of the kernel, from the ground up. What lies beside them (the kit, its assembly) is above all."""
 
 UPWARD_IMPORTS = {
     (
@@ -20,8 +24,40 @@ UPWARD_IMPORTS = {
 }
 """The exceptions, each with its reason."""
 
+CIRCLES = (
+    {
+        "roomkit.models.ai",
+        "roomkit.models.channel",
+        "roomkit.models.context",
+        "roomkit.models.room",
+        "roomkit.models.visibility",
+    },
+    {
+        "roomkit.kernel.kit",
+        "roomkit.kernel.tenant",
+        "roomkit.plugins",
+        "roomkit.plugins.construction",
+        "roomkit.plugins.discovery",
+        "roomkit.plugins.hooks",
+        "roomkit.plugins.hookspecs",
+        "roomkit.plugins.manager",
+        "roomkit.plugins.schema",
+    },
+    {"roomkit_plugins.anthropic", "roomkit_plugins.anthropic.provider"},
+    {"roomkit_plugins.openai", "roomkit_plugins.openai.provider"},
+    {"roomkit_plugins.postgres", "roomkit_plugins.postgres.store"},
+    {"roomkit_plugins.sqlite", "roomkit_plugins.sqlite.store"},
+    {
+        "roomkit_plugins.websocket.channel",
+        "roomkit_plugins.websocket.running",
+        "roomkit_plugins.websocket.serve",
+        "roomkit_plugins.websocket.session",
+    },
+)
+"""The circles of imports that are left; no other is added."""
+
 KERNEL_FOR_PLUGINS = {
-    "roomkit.kernel.alarms": "the trees of roomkit-testing look for the kernel's own timers",
+    "roomkit.kernel.flow.timers": "the trees of roomkit-testing look for the kernel's own timers",
     "roomkit.kernel.kit": "programs and tools hold a RoomKit, which is public as `roomkit.RoomKit`",
 }
 """What of the kernel a plugin may import, each with its reason."""
@@ -88,6 +124,26 @@ def floors(tree: Tree) -> Iterator[str]:
                 )
 
 
+def kernel_rooms(tree: Tree) -> Iterator[str]:
+    """A room of the kernel imports only itself and the rooms below it; imports for checkers count too."""
+    for module in tree.core:
+        room = _room(module.name)
+        for used in module.imports:
+            if _room(used.module) > room >= 0:
+                yield (
+                    f"{tree.place(module, used.line)} imports {used.module}, from a room above "
+                    f"({' < '.join(ROOMS)}); pass it in, or move what both need down"
+                )
+
+
+def circles_are_known(tree: Tree) -> Iterator[str]:
+    """Modules that import each other, for checkers too, are one module; `CIRCLES` says which are left."""
+    for one in tree.distributions:
+        for circle in circles(arrows(one.modules)):
+            if not any(set(circle) <= known for known in CIRCLES):
+                yield f"{one.name}: {', '.join(circle)} import each other; pass something in, or move it down"
+
+
 def upward_imports_are_needed(tree: Tree) -> Iterator[str]:
     """An exception that nobody needs any more leaves the list."""
     found = {(module.name, used.module) for module in tree.core for used in module.imports}
@@ -99,3 +155,10 @@ def _floor(module: str) -> int:
     package, _, rest = module.partition(".")
     name = rest.partition(".")[0]
     return FLOORS.index(name) if package == "roomkit" and name in FLOORS else -1
+
+
+def _room(module: str) -> int:
+    if not module.startswith("roomkit.kernel."):
+        return -1
+    name = module.split(".")[2]
+    return ROOMS.index(name) if name in ROOMS else len(ROOMS)

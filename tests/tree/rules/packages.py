@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tests.tree.plan import limits, sizes
 from tests.tree.source import Distribution, Tree, requirement_name
 
 PARTS = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "src", "tests"}
@@ -97,6 +98,17 @@ def the_core_stays_small(tree: Tree) -> Iterator[str]:
         if one.name == "roomkit-core":
             for name in sorted(set(one.requirements) - {"pluggy", "pydantic", "importlib-metadata"}):
                 yield f"packages/roomkit-core/pyproject.toml requires {name}; it belongs in a plugin"
+
+
+def sizes_are_kept(tree: Tree) -> Iterator[str]:
+    """The core has no more code lines than `plan.toml` allows, by what they are for."""
+    allowed = limits()
+    for name, lines in sizes(tree).items():
+        if lines > allowed[name]:
+            yield (
+                f"the core has {lines} code lines of '{name}', more than the {allowed[name]} of plan.toml: "
+                "move what a plugin can do out of it, or raise the figure in this commit and say why"
+            )
 
 
 def the_workspace_knows_every_package(tree: Tree) -> Iterator[str]:
