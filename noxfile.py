@@ -35,7 +35,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     packages = [f"--package={module}" for module in MODULES.values()]
-    _run(session, "mypy", *packages, "--package=tests.tree")
+    _run(session, "mypy", *packages, "--package=tests.tree", "--package=tools")
     _run(session, "mypy", "--package=benchmarks")
     _run(session, "mypy", "noxfile.py")
 
@@ -71,7 +71,7 @@ def plugin(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def exports(session: nox.Session) -> None:
     """Write the generated modules of public names; `-- --check` only compares."""
-    _run(session, "python", "-m", "tests.tree.exports", *session.posargs)
+    _run(session, "python", "-m", "tools.exports", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -13,7 +13,7 @@ import pytest
 from roomkit.plugins import ComponentKind, ComponentState, hookspecs
 from roomkit.plugins.hooks import HOOKS
 from tests.conftest import Environment
-from tests.tree.source import Module, Tree
+from tools.source import Module, Tree
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference/hookspecs.md"

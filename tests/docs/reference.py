@@ -19,7 +19,7 @@ from roomkit.abc.errors import ErrorCode, RoomKitError
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
-from tests.tree.source import Tree
+from tools.source import Tree
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs/reference"

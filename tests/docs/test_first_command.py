@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.tree.source import ROOT
+from tools.source import ROOT
 
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
 PACKAGES = {package["name"]: package for package in LOCK["package"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Environment, uv
-from tests.tree.source import Tree
+from tools.source import Tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -11,10 +11,10 @@ import pytest
 import roomkit
 from roomkit._exports import HOMES
 from roomkit._names import distribution_of
-from tests.tree.source import ROOT
+from tools.source import ROOT
 
 BUILT = {folder.name for folder in (ROOT / "packages").iterdir() if (folder / "pyproject.toml").is_file()}
-CATALOGUE = tomllib.loads(Path(ROOT / "tests/tree/catalogue.toml").read_text(encoding="utf-8"))
+CATALOGUE = tomllib.loads(Path(ROOT / "tools/catalogue.toml").read_text(encoding="utf-8"))
 LATER = {name for names in CATALOGUE["later"].values() for name in names}
 
 

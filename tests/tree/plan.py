@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.tree.source import Module, Tree
+from tools.source import Module, Tree
 
 __all__ = ["FILE", "SIZES", "circles", "code_lines", "size_of", "sizes"]
 

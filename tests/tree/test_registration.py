@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tree.source import Distribution, Tree
+from tools.source import Distribution, Tree
 
 ALLOWED = {"roomkit", "roomkit_plugins", "pluggy"}
 

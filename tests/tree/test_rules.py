@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tree.exports import generate
 from tests.tree.rules import ALL, Rule, imports, naming, packages, public, testing
 from tests.tree.rules.code import collections_are_bounded, logs_are_discreet, tasks_are_supervised
-from tests.tree.source import Tree
+from tools.exports import generate
+from tools.source import Tree
 
 CLEAN = {
     "LICENSE": "Free.",
@@ -22,7 +22,7 @@ roomkit-core = { workspace = true }
 roomkit-sms = { workspace = true }
 roomkit-testing = { workspace = true }
 """,
-    "tests/tree/catalogue.toml": """
+    "tools/catalogue.toml": """
 [names]
 roomkit-core = ["Room", "Later"]
 roomkit-sms = ["SMSChannel"]
@@ -318,13 +318,13 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         public.a_name_has_one_home,
-        {"tests/tree/catalogue.toml": CLEAN["tests/tree/catalogue.toml"].replace("t.sources", "t.skills")},
+        {"tools/catalogue.toml": CLEAN["tools/catalogue.toml"].replace("t.sources", "t.skills")},
         "roomkit.skills re-exports; import its names from roomkit",
     ),
     (
         public.a_name_has_one_home,
         {
-            "tests/tree/catalogue.toml": CLEAN["tests/tree/catalogue.toml"].replace(
+            "tools/catalogue.toml": CLEAN["tools/catalogue.toml"].replace(
                 'names = ["SMSChannel"]', 'names = ["SMS*"]'
             )
         },

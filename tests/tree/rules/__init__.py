@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator
 
 from tests.tree.rules import code, imports, naming, packages, public, testing
-from tests.tree.source import Tree
+from tools.source import Tree
 
 type Rule = Callable[[Tree], Iterator[str]]
 

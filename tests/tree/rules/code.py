@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.tree.source import Tree
+from tools.source import Tree
 
 STARTERS = ("create_task", "ensure_future")
 OUTSIDE_A_KIT = ("roomkit.kernel.runtime.supervisor", "roomkit_plugins.testing")

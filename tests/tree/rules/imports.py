@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.tree.plan import arrows, circles
-from tests.tree.source import Tree, owner
+from tools.source import Tree, owner
 
 FLOORS = ("models", "abc", "wire", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.tree.source import Tree
+from tools.source import Tree
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
 

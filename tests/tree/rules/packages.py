@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from tests.tree.plan import limits, sizes
-from tests.tree.source import Distribution, Tree, requirement_name
+from tools.source import Distribution, Tree, requirement_name
 
 PARTS = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "src", "tests"}
 

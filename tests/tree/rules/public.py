@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.tree.exports import built_names, generate, planned_names
-from tests.tree.source import Module, Tree, owner
+from tools.exports import built_names, generate, planned_names
+from tools.source import Module, Tree, owner
 
 SECOND_HOMES = {
     "roomkit.abc": "what plugins implement",

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from tests.tree.source import Tree
+from tools.source import Tree
 
 
 def tests_are_told(tree: Tree) -> Iterator[str]:

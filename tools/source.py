@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Tree:
 
     @cached_property
     def catalogue(self) -> Mapping[str, Any]:
-        return tomllib.loads((self.root / "tests/tree/catalogue.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((self.root / "tools/catalogue.toml").read_text(encoding="utf-8"))
 
     def place(self, module: Module, line: int = 1) -> str:
         """Say where something is, so that editors jump to it."""

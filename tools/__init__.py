@@ -1,0 +1,1 @@
+"""What writes shipped source, and what it reads the tree with."""
