@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -12,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from roomkit import RoomKit
+from roomkit import RoomKit, models
 from roomkit.abc.errors import RoomKitError
 from roomkit.abc.store import ConversationStore
-from roomkit.kernel import kit as kit_module
-from roomkit.kernel import tenant
 from roomkit.kernel.tenant import Tenant
 from roomkit.memory.store import InMemoryStore
 from roomkit.models import enums
@@ -31,6 +30,8 @@ from roomkit_plugins.testing import RecordingChannel
 
 PLUGINS = PluginManager(entry_points=())
 PLUGINS.scan()
+
+MODELS = {name: getattr(models, name) for name in models.__all__}
 
 HUGE = 10**4300
 NESTED: dict[str, Any] = {}
@@ -126,7 +127,8 @@ def methods(of: type) -> Iterator[tuple[str, inspect.Signature, dict[str, object
     """Yield the methods that are called here, with the types of their arguments."""
     for name, method in inspect.getmembers(of, inspect.isfunction):
         if not name.startswith("_") and name not in NOT_CALLED:
-            names = {**vars(typing), **vars(kit_module), **vars(tenant), **vars(enums), "return": None}
+            home = vars(sys.modules[method.__module__])
+            names = {**vars(typing), **vars(enums), **MODELS, **home, "return": None}
             hints = {
                 key: eval(text, names)  # annotations of our own
                 for key, text in method.__annotations__.items()

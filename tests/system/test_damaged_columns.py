@@ -385,7 +385,7 @@ async def test_a_kit_serves_every_room_beside_damaged_ones(database: Database) -
     found: list[str] = []
     try:
         await kit.start()
-        await kit.check_all_timers()
+        await kit.sweep_room_timers()
         for each in (None, None, *database.damages):
             room_id = each.room_id if each is not None else GOOD[len(found) % 2]
             message = InboundMessage(channel_id="web", sender_id="bob", content=TextContent(body="hello"))

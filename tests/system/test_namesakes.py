@@ -289,7 +289,7 @@ async def test_an_export_by_id_is_of_one_of_them(workers: Workers) -> None:
     first, second = workers
     await say(first, "web", "typed")
     await say(second, "sms", "texted")
-    await first.rights.erase_person(participant_id=f"phone:{NAME}")
+    await first.privacy.erase_person(participant_id=f"phone:{NAME}")
     timeline = await second.store.list_events("r", types=[EventType.MESSAGE])
     assert [text_of(each.content) for each in timeline] == ["typed", ""]
     assert await ids(second) == {NAME}
@@ -301,7 +301,7 @@ async def test_an_erasure_by_identity_finds_a_namesake_by_the_address(workers: W
     await say(first, "web", "typed")
     await say(second, "sms", "texted")
     await first.store.create_identity(Identity(id="ann", channel_addresses={"sms": [NAME]}))
-    await second.rights.erase_person(identity_id="ann")
+    await second.privacy.erase_person(identity_id="ann")
     timeline = await first.store.list_events("r", types=[EventType.MESSAGE])
     assert [text_of(each.content) for each in timeline] == ["typed", ""]
 

@@ -214,7 +214,7 @@ async def test_the_claim_of_a_person_is_erased_with_them(workers: Workers) -> No
     """Their address is kept nowhere."""
     first, _ = workers
     await first.process_inbound(said("+1"))
-    receipt = await first.rights.erase_person(participant_id="+1")
+    receipt = await first.privacy.erase_person(participant_id="+1")
     assert sum(each.count for each in receipt.erased if each.kind == "value") == 1
     assert await first.store.delete_values_of("+1") == 0
 

@@ -76,7 +76,7 @@ async def test_a_timer_is_due_at_the_same_instant_for_every_worker(
     sets, fires = slow_and_fast[setter], slow_and_fast[1 - setter]
     await sets.create_room("due", timers=RoomTimers(closed_after_seconds=0))
     await sets.create_room("later", timers=RoomTimers(closed_after_seconds=9 * 60))
-    assert [room.id for room in await fires.check_all_timers()] == ["due"]
+    assert [room.id for room in await fires.sweep_room_timers()] == ["due"]
     assert (await fires.get_room("later")).status is RoomStatus.ACTIVE
     assert (await fires.check_room_timers("later")).status is RoomStatus.ACTIVE
 
@@ -95,7 +95,7 @@ async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
         await kit.store.set_alarm(
             Alarm(id=f"{id(kit)}", room_id=f"room of {id(kit)}", kind="k", due_at=LONG_AGO)
         )
-        await kit.check_all_timers()
+        await kit.sweep_room_timers()
         (again,) = await kit.store.list_alarms(f"room of {id(kit)}")
         now = await kit.store.now()
         assert now is not None
@@ -178,11 +178,11 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
     with monkeypatch.context() as patch:
         patch.setattr(store, method, fails)
         with suppress(StoreError):
-            await kit.check_all_timers()
+            await kit.sweep_room_timers()
     if method == "claim_alarms":  # what was claimed is not known, so the lease begins again
         async with asyncio.timeout(30):
             await begun.wait()
-    await kit.check_all_timers()
+    await kit.sweep_room_timers()
     waiting = {alarm.id: alarm.due_at for alarm in await store.list_alarms("r")}
     assert {"one", "two", "again"} <= {*fired, *waiting}
     assert all(due_at > datetime.now(UTC) for due_at in waiting.values()), waiting

@@ -34,7 +34,6 @@ CIRCLES = (
     },
     {
         "roomkit.kernel.kit",
-        "roomkit.kernel.tenant",
         "roomkit.plugins",
         "roomkit.plugins.construction",
         "roomkit.plugins.discovery",

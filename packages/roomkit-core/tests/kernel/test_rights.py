@@ -231,10 +231,10 @@ async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: Non
     assert {each.key: each for each in by_identity.values} == {each.key: each for each in values[:4]}
     assert by_participant.values == by_identity.values
     assert [ExportLine.model_validate_json(line).record for line in lines[-4:]] == list(by_identity.values)
-    assert (await house.kit.rights.count_person(identity_id=ANN.id))["value"] == 4
-    assert (await house.kit.rights.count_person(participant_id="+15550001111"))["value"] == 4
+    assert (await house.kit.privacy.count_person(identity_id=ANN.id))["value"] == 4
+    assert (await house.kit.privacy.count_person(participant_id="+15550001111"))["value"] == 4
     assert (await house.kit.erase_person(identity_id=ANN.id)).count("value") == 4
-    assert "value" not in await house.kit.rights.count_person(participant_id="+15550001111")
+    assert "value" not in await house.kit.privacy.count_person(participant_id="+15550001111")
     assert await store.list_values_of("ben") == [values[4]]
 
 
@@ -254,7 +254,7 @@ async def test_the_values_of_a_room_are_exported_counted_and_erased_with_it(
     ]
     expected = (*claims, *values[:3])
     assert (await house.kit.export_room("r1")).values == expected
-    assert (await house.kit.rights.count_room("r1"))["value"] == len(expected)
+    assert (await house.kit.privacy.count_room("r1"))["value"] == len(expected)
     assert (await house.kit.erase_room("r1")).count("value") == len(expected)
     assert await store.list_room_values("r1") == []
     assert await store.list_values_of("ben") == values[3:]
@@ -269,8 +269,8 @@ async def test_a_person_whom_only_values_know_gets_those(house: Any) -> None:
     assert (await house.kit.export_person(participant_id="+9")).values == tuple(values)
     acme = house.kit.for_organization("acme")
     assert (await acme.export_person(participant_id="+9")).values == (values[0],)
-    assert await house.kit.rights.count_person(participant_id="+9") == {"value": 2}
-    assert await house.kit.rights.count_person(participant_id="+9", organization_id="acme") == {"value": 1}
+    assert await house.kit.privacy.count_person(participant_id="+9") == {"value": 2}
+    assert await house.kit.privacy.count_person(participant_id="+9", organization_id="acme") == {"value": 1}
     with pytest.raises(ParticipantNotFoundError):
         await house.kit.for_organization("other").export_person(participant_id="+9")
 
@@ -705,7 +705,7 @@ async def test_a_kit_that_was_never_started_erases_and_delivers_nothing(
 
     await furnish(house)
     other = RoomKit(store, single_process=True, plugins=PluginManager(entry_points=()))
-    receipt = await other.rights.erase_person(identity_id=ANN.id)
+    receipt = await other.privacy.erase_person(identity_id=ANN.id)
 
     assert receipt.count("event") == 4
     assert other._kernel.lease.worker_id is None

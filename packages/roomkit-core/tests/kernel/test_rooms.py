@@ -497,11 +497,11 @@ class TestTimers:
             timers = TIMERS if number % 2 else RoomTimers(closed_after_seconds=30)
             await stage.open(f"x{number}", timers=timers)
         await asyncio.sleep(61)
-        changed = await stage.kit.check_all_timers()
+        changed = await stage.kit.sweep_room_timers()
 
         assert len(changed) == 250
         assert {room.status for room in changed} == {RoomStatus.PAUSED, RoomStatus.CLOSED}
-        assert await stage.kit.check_all_timers() == []
+        assert await stage.kit.sweep_room_timers() == []
 
     async def test_a_room_that_goes_away_during_the_sweep_does_not_stop_it(self, stage: Any) -> None:
         """Its observers may delete whatever they like."""

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from roomkit.abc.errors import (
 from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.abc.store import ConversationStore
+from roomkit.kernel.kit import RoomKit
+from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.tenant import Tenant
 from roomkit.models import Access, DeliveryState, InboundMessage, Observation, Task
 from roomkit.models.content import TextContent, text_of
@@ -165,6 +168,51 @@ def test_every_operation_is_swept() -> None:
     assert public == {case.partition(" ")[0] for case in CASES} | HARMLESS
     for name in HARMLESS - {"organization_id"}:
         assert not any(each.endswith("_id") for each in inspect.signature(getattr(Tenant, name)).parameters)
+
+
+VIEW_ONLY = {
+    "find_rooms", "get_event", "get_task", "create_identity", "get_identity", "resolve_identity",
+    "link_address", "create_room", "organization_id",
+}  # fmt: skip
+"""What the view adds to the shared operations."""
+
+
+def test_the_kit_and_a_view_share_every_operation() -> None:
+    """None is written a second time for the view, where it could forget the scope."""
+    for name, operation in inspect.getmembers(RoomOperations, inspect.isfunction):
+        if not name.startswith("_"):
+            assert getattr(RoomKit, name) is getattr(Tenant, name) is operation, name
+    own = {name for name in vars(Tenant) if not name.startswith("_")}
+    assert own == VIEW_ONLY
+
+
+OF_ANOTHER: dict[str, Callable[[Tenant, str], Any]] = {
+    "get_delivery": lambda view, other: view.get_delivery("d", organization_id=other),
+    "list_deliveries": lambda view, other: view.list_deliveries(organization_id=other),
+    "export_person": lambda view, other: view.export_person(identity_id="i", organization_id=other),
+    "export_person_lines": lambda view, other: collected(
+        view.export_person_lines(identity_id="i", organization_id=other)
+    ),
+    "erase_room": lambda view, other: view.erase_room("r", organization_id=other),
+    "erase_person": lambda view, other: view.erase_person(identity_id="i", organization_id=other),
+}
+
+
+def test_every_operation_by_organization_is_swept() -> None:
+    """One that takes an organization fails this test until it has a case."""
+    functions = inspect.getmembers(Tenant, inspect.isfunction)
+    takers = {name for name, each in functions if "organization_id" in inspect.signature(each).parameters}
+    assert takers - {"__init__", "_create_room"} == OF_ANOTHER.keys()
+
+
+@pytest.mark.parametrize("name", OF_ANOTHER)
+async def test_a_view_refuses_another_organization(stage: Any, name: str) -> None:
+    """Its own is accepted, and the default."""
+    acme = stage.kit.for_organization("acme")
+    with pytest.raises(InvalidInputError, match="organization_id 'globex' was given to the view of 'acme'"):
+        await OF_ANOTHER[name](acme, "globex")
+    with suppress(IdentityNotFoundError):
+        await OF_ANOTHER[name](acme, "acme")
 
 
 async def outcome(work: Awaitable[Any], ids: Ids) -> str:

@@ -106,9 +106,9 @@ def run_erase(options: argparse.Namespace) -> int:
     async def work() -> ErasureReceipt:
         async with chosen.kit() as kit:
             if options.room:
-                return await kit.rights.erase_room(options.room, organization_id=options.organization)
+                return await kit.privacy.erase_room(options.room, organization_id=options.organization)
             with Progress("pages of events", as_json=options.json) as progress:
-                return await kit.rights.erase_person(
+                return await kit.privacy.erase_person(
                     **await _person(kit, options), watch=lambda _room_id: progress.step()
                 )
 
@@ -141,7 +141,7 @@ def run_retain(options: argparse.Namespace) -> int:
 
     async def work() -> None:
         async with chosen.kit() as kit:
-            await kit.rights.retain(options.room, seconds)
+            await kit.privacy.set_retention(options.room, seconds)
 
     asyncio.run(work())
     if options.json:
@@ -160,10 +160,10 @@ async def _erasure(chosen: ChosenStore, options: argparse.Namespace, whom: str) 
     """Return what an erasure would touch now."""
     async with chosen.kit() as kit:
         if options.room:
-            counts = await kit.rights.count_room(options.room, organization_id=options.organization)
+            counts = await kit.privacy.count_room(options.room, organization_id=options.organization)
         else:
             with Progress("pages of events", as_json=options.json) as progress:
-                counts = await kit.rights.count_person(
+                counts = await kit.privacy.count_person(
                     **await _person(kit, options), watch=lambda _room_id: progress.step()
                 )
     found = ", ".join(f"{number:,} x {kind}" for kind, number in counts.items() if number)
@@ -175,7 +175,7 @@ async def _erasure(chosen: ChosenStore, options: argparse.Namespace, whom: str) 
 async def _term(chosen: ChosenStore, options: argparse.Namespace, seconds: float) -> Intent:
     """Return what a term would remove now."""
     async with chosen.kit() as kit:
-        older, of = await kit.rights.count_older(options.room, seconds)
+        older, of = await kit.privacy.count_older(options.room, seconds)
     subject = f"the room {options.room!r}"
     goes = (
         f"{subject} would keep its events for {timedelta(seconds=seconds)}: of {counted(of, 'event')} "
@@ -189,8 +189,8 @@ async def _lines(kit: RoomKit, options: argparse.Namespace) -> AsyncIterator[Exp
     if options.room:
         if options.organization:
             await kit.for_organization(options.organization).get_room(options.room)
-        return kit.rights.exports.room_lines(options.room)
-    return kit.rights.exports.person_lines(**await _person(kit, options))
+        return kit.privacy.exports.room_lines(options.room)
+    return kit.privacy.exports.person_lines(**await _person(kit, options))
 
 
 async def _person(kit: RoomKit, options: argparse.Namespace) -> dict[str, str | None]:

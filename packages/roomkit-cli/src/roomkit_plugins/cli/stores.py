@@ -95,7 +95,7 @@ class ChosenStore:
             kit = RoomKit(
                 store,
                 lock_manager=self.locks,
-                single_process=True,  # workers beside it are reckoned with: see `Rights`
+                single_process=True,  # workers beside it are reckoned with: see `DataSubjectRequests`
                 plugins=PluginManager(entry_points=()),
             )
             try:

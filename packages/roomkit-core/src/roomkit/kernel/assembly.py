@@ -36,7 +36,7 @@ from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
 from roomkit.kernel.inbound.signals import Signals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.privacy.exports import Exports
-from roomkit.kernel.privacy.requests import Rights
+from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
@@ -115,7 +115,7 @@ class Kernel:
     wakeups: Wakeups
     keeper: LeaseKeeper
     reclaim: Reclaim
-    privacy: Rights
+    privacy: DataSubjectRequests
     services: KitServices
 
 
@@ -250,7 +250,7 @@ def assemble(
         lanes=lanes,
         rights_signals=rights_signals,
     )
-    privacy = Rights(
+    privacy = DataSubjectRequests(
         store=store,
         clock=clock,
         supervisor=supervisor,

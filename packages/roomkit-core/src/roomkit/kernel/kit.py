@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, override
 
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
@@ -17,15 +17,12 @@ from roomkit.abc.clock import Clock, SystemClock
 from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import (
     ChannelAlreadyRegisteredError,
-    ChannelNotFoundError,
     ChannelNotRegisteredError,
     CloseError,
-    EventNotFoundError,
     InvalidInputError,
     KitClosedError,
     ParticipantBannedError,
     ParticipantRemovedError,
-    RoomClosedError,
 )
 from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
@@ -33,49 +30,36 @@ from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.handover import hand_over
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.cascade import Cascade
-from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
-from roomkit.kernel.inbound.signals import EPHEMERAL
-from roomkit.kernel.privacy.requests import Rights
-from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.operations import RoomOperations
+from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.rooms import check_channel_id, check_provider_name
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
-from roomkit.kernel.runtime.scope import inside, working_for
+from roomkit.kernel.runtime.scope import inside
 from roomkit.kernel.runtime.settings import Settings
 from roomkit.kernel.runtime.store_clock import StoreClock, follow_store
 from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.channel import ChannelBinding, RateLimit, RetryPolicy
-from roomkit.models.content import DeleteContent, EditContent, EventContent
-from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
+from roomkit.models.channel import RateLimit, RetryPolicy
+from roomkit.models.delivery import Delivery, DeliveryStatus, InboundResult
 from roomkit.models.enums import (
-    Access,
     AgentResponsePolicy,
-    ChannelCategory,
     ChannelDirection,
     ChannelType,
-    DeleteType,
-    DeliveryState,
     EphemeralEventType,
-    EventType,
     HookExecution,
     HookTrigger,
     SourceStatus,
-    TaskStatus,
 )
-from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
-from roomkit.models.participant import Participant
-from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
+from roomkit.models.event import RoomEvent
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
-from roomkit.models.task import Observation, Task
 from roomkit.models.webhook import WebhookRequest
 
 if TYPE_CHECKING:
@@ -96,8 +80,8 @@ _SHORTEST_PERIOD = 1.0
 _MOST = 2**31 - 1
 
 
-@checks_arguments(but=("process_inbound",))
-class RoomKit:
+@checks_arguments()
+class RoomKit(RoomOperations):
     """Holds conversations over many channels.
 
     Build one per process, register channels, create rooms and attach channels to them; then hand
@@ -188,7 +172,7 @@ class RoomKit:
         if clock.follows_store and not store.is_process_local:
             clock = StoreClock(clock)
         self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
-        self._kernel = assemble(
+        kernel = assemble(
             settings,
             Backends(
                 store=store,
@@ -202,6 +186,7 @@ class RoomKit:
             ),
             self.process_inbound,
         )
+        super().__init__(kernel, kernel.inbound)
         self._plugins = plugins
         self._ready = False
         self._configured = False
@@ -270,6 +255,7 @@ class RoomKit:
             await manager.startup(self)
         await self._begin_work()
         self._ready = True
+        self._entered = not self._closed
 
     async def _begin_work(self) -> None:
         """Take up what is left from before, once the plugins had their chance to register channels."""
@@ -318,6 +304,7 @@ class RoomKit:
             await asyncio.wait((self._closing,))
             return
         self._closed = True
+        self._entered = False
         self._closing = self._kernel.supervisor.begin(self._close(), "close of the kit")
         await asyncio.shield(self._closing)
 
@@ -360,8 +347,9 @@ class RoomKit:
         if self._closed and (self._drained or not inside()):
             raise KitClosedError("the kit is closed, or closing, and takes no new work: build another")
 
-    async def _enter(self) -> None:
-        """Be open and started; the price of every public call, one truth test once it is so."""
+    @override
+    async def _enter(self, room_id: str | None = None) -> None:
+        """Be open and started; every room is in scope."""
         self._check_open()
         if not self._ready and not self._within_start():
             await self.start()
@@ -494,391 +482,22 @@ class RoomKit:
 
         `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90min".
         """
-        await self._enter()
-        return await self._kernel.rooms.create(
+        return await self._create_room(
             room_id,
             metadata,
             timers=timers,
-            **({} if retention is None else {"retention_seconds": seconds_of(retention)}),
+            retention=retention,
             ai_config=ai_config,
             organization_id=organization_id,
-            agent_response_policy=None
-            if agent_response_policy is None
-            else chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
+            agent_response_policy=agent_response_policy,
         )
 
-    async def get_room(self, room_id: str) -> Room:
-        """Return a room. Raises RoomNotFoundError."""
-        return await self._kernel.rooms.get(room_id)
-
-    async def close_room(self, room_id: str) -> Room:
-        """Close a room: nothing is written to it any more. Idempotent. Raises RoomNotFoundError.
-
-        Messages, signals and changes of it are refused (`room_closed`, RoomClosedError). What still may
-        happen says so where it is described: archiving, deletion, erasure and retention; removals and bans,
-        because connections may read; read marks; the outcome of deliveries that were committed before.
-        """
-        await self._enter()
-        return await self._kernel.rooms.close(room_id)
-
-    async def archive_room(self, room_id: str) -> Room:
-        """Put a room away for good, also a closed one. Idempotent. Raises RoomNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.archive(room_id)
-
-    async def delete_room(self, room_id: str) -> bool:
-        """Remove a room and all that belongs to it, also a closed one; False when there is none.
-
-        Nothing is kept of its messages, their idempotency keys included, because a vendor's id may name a
-        person: a message that a vendor delivers again afterwards is a new one.
-        """
-        await self._enter()
-        return await self._kernel.rooms.delete(room_id)
-
-    async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
-        """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
-        await self._enter()
-        return await self._kernel.rooms.update_metadata(room_id, metadata)
-
-    async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
-        """Keep the room's events for so long from now on, None for as long as the room.
-
-        Older ones are removed in the background, a few minutes late at most after they were due. For a
-        closed room, too: how long a conversation is kept may be decided once it is over. Raises
-        RoomNotFoundError, and InvalidInputError for what is no length of time.
-        """
-        await self._enter()
-        seconds = None if retention is None else seconds_of(retention)
-        return await self._kernel.rooms.set_retention(room_id, seconds)
-
-    async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
-        """Replace the timers of an existing room; they count from its last activity. Return the room.
-
-        `timers.last_activity_at` moves the last activity; None leaves it. What is due already is done by the
-        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError,
-        RoomClosedError, and StaleRoomError for a room that others change all the time.
-        """
-        await self._enter()
-        return await self._kernel.rooms.set_timers(room_id, timers)
-
-    async def check_room_timers(self, room_id: str) -> Room:
-        """Pause or close a room whose time has come. Raises RoomNotFoundError."""
-        await self._enter()
-        return (await self._kernel.rooms.check_timers(room_id))[0]
-
-    async def check_all_timers(self) -> list[Room]:
+    async def sweep_room_timers(self) -> list[Room]:
         """Pause or close every room whose time has come; return those that changed."""
         await self._enter()
         return await self._kernel.rooms.changed_by(await self._kernel.timers.sweep())
 
-    async def sweep_room_timers(self) -> list[Room]:
-        """Pause or close every room whose time has come; return those that changed."""
-        return await self.check_all_timers()
-
-    async def get_timeline(
-        self,
-        room_id: str,
-        offset: int = 0,
-        limit: int = 50,
-        visibility_filter: str | None = None,
-        *,
-        after_index: int | None = None,
-        before_index: int | None = None,
-        as_channel: str | None = None,
-        newest_first: bool = False,
-    ) -> list[RoomEvent]:
-        """Return a page of a room's timeline in order of index, all of it or as one channel sees it.
-
-        A channel sees what an event says now; what it said before edits is in the operator's timeline
-        and in exports. Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
-        """
-        await self._kernel.rooms.get(room_id)
-        reader = await self.get_binding(room_id, as_channel) if as_channel is not None else None
-        events = await self._kernel.store.list_events(
-            room_id,
-            offset,
-            limit,
-            visibility_filter,
-            after_index=after_index,
-            before_index=before_index,
-            reader=reader,
-            newest_first=newest_first,
-        )
-        return events if reader is None else await as_read(self._kernel.store, events)
-
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
-        status = None if status is None else chosen(TaskStatus, status, "status")
-        return await self._kernel.store.list_tasks(room_id, status)
-
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        """Return the observations of a room."""
-        return await self._kernel.store.list_observations(room_id)
-
-    # -- bindings -----------------------------------------------------------------------------
-
-    async def attach_channel(
-        self,
-        room_id: str,
-        channel_id: str,
-        channel_type: ChannelType | None = None,
-        category: ChannelCategory | None = None,
-        access: Access = Access.READ_WRITE,
-        visibility: str = "all",
-        **binding: Any,
-    ) -> ChannelBinding:
-        """Attach a registered channel to a room; attaching again replaces the binding.
-
-        `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
-        `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
-        RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
-        """
-        await self._enter()
-        attached = await self._kernel.rooms.attach(
-            room_id, channel_id, channel_type, category, access, visibility, **binding
-        )
-        if self._kernel.traces.has_early:
-            self._kernel.traces.replay(room_id)
-        return attached
-
-    async def detach_channel(self, room_id: str, channel_id: str) -> bool:
-        """Take a channel out of a room, until it is attached again; False when it was not in it."""
-        await self._enter()
-        return await self._kernel.rooms.detach(room_id, channel_id)
-
-    async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
-        """Let a channel listen but not speak. Raises ChannelNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.mute(room_id, channel_id, muted=True)
-
-    async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
-        """Mute every intelligence of a room, so that a human can speak; return their bindings.
-
-        Answers under way end at once, with what people saw of them committed as seen (`finish_reason`
-        is `taken_over`), and no intelligence is asked again until `give_back`. The notes in the timeline
-        name `participant_id`. Raises RoomNotFoundError.
-        """
-        await self._enter()
-        return await self._kernel.rooms.take_over(room_id, participant_id)
-
-    async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
-        """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
-
-        They are asked from the next message on, and read what was said meanwhile in the timeline.
-        """
-        await self._enter()
-        return await self._kernel.rooms.give_back(room_id, participant_id)
-
-    async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
-        """Let a muted channel speak again. Raises ChannelNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.mute(room_id, channel_id, muted=False)
-
-    async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
-        """Change what a channel may do in a room. Raises ChannelNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
-
-    async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
-        """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.set_visibility(room_id, channel_id, visibility)
-
-    async def update_binding_metadata(
-        self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
-    ) -> ChannelBinding:
-        """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
-        await self._enter()
-        return await self._kernel.rooms.update_binding_metadata(room_id, channel_id, metadata)
-
-    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
-        """Return a binding. Raises ChannelNotFoundError."""
-        binding = await self._kernel.store.get_binding(room_id, channel_id)
-        if binding is None:
-            raise ChannelNotFoundError(
-                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-            )
-        return binding
-
-    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
-        """Return the bindings of a room."""
-        return await self._kernel.store.list_bindings(room_id)
-
-    # -- participants -------------------------------------------------------------------------
-
-    async def ensure_participant(
-        self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
-    ) -> Participant:
-        """Return a participant, added or brought up to date where needed; a removed one is active again.
-
-        Raises RoomNotFoundError, and RoomClosedError where that would change a closed room.
-        """
-        await self._enter()
-        return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
-
-    async def resolve_participant(
-        self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
-    ) -> Participant:
-        """Tie a participant to an identity.
-
-        Raises ParticipantNotFoundError, IdentityNotFoundError, RoomClosedError.
-        """
-        await self._enter()
-        return await self._kernel.participants.resolve(room_id, participant_id, identity_id, resolved_by)
-
-    async def remove_participant(
-        self, room_id: str, participant_id: str, *, banned: bool = False
-    ) -> Participant:
-        """Remove a participant from a room, or ban them from it.
-
-        Their live connections to the room are closed, on every worker, with the reason
-        `participant_removed` or `participant_banned`. A removed participant may connect again, or write by
-        another channel; nothing that a banned one sends is accepted any more. Either needs no earlier
-        message: an id that the room does not know yet gets a record with that status. Participants whom one
-        identity joins are one person; a namesake by an address of another kind has an id of its own (see
-        `Participant`). In a closed room it is recorded without a note in the timeline, because connections
-        may read there. Raises RoomNotFoundError; InvalidInputError for what cannot be an id.
-        """
-        await self._enter()
-        return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
-
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        """Return the participants of a room."""
-        return await self._kernel.store.list_participants(room_id)
-
     # -- messages -----------------------------------------------------------------------------
-
-    async def process_inbound(
-        self,
-        message: InboundMessage,
-        *,
-        room_id: str | None = None,
-        wait: Wait = "settled",
-        make_room: bool = True,
-    ) -> InboundResult:
-        """Take a message from outside into its room, and everything that follows from it.
-
-        Without `room_id` it goes to the room that the message names (`message.room_id`) or that its channel
-        knows; else the router finds the room, or one is made. If that room is closed, deleted or detached
-        before the commit, the message is routed again, up to three times; one for a given `room_id` is
-        refused. With `make_room=False` nothing is made for a message, as for one that came by a connection
-        to a room: it is refused as `room_not_found`, `channel_detached` or `channel_not_attached` when the
-        room or the binding is not there (any more).
-        Returns when the whole cascade
-        has settled (deliveries, answers, observers), or with `wait="committed"` right after the
-        commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
-        What is refused comes back as `blocked` with a `reason`; nothing is dropped in silence.
-        Raises ChannelNotRegisteredError, InvalidInputError, KitClosedError, and what the store raises.
-        """
-        if not self._ready or self._closed:
-            await self._enter()
-        return await self._kernel.inbound.process(message, room_id, wait, make_room=make_room)
-
-    async def send_event(
-        self,
-        room_id: str,
-        channel_id: str,
-        content: EventContent,
-        event_type: EventType = EventType.MESSAGE,
-        chain_depth: int = 0,
-        participant_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        visibility: str = "all",
-        provider: str | None = None,
-        response_visibility: str | None = None,
-        *,
-        parent_event_id: str | None = None,
-        addressed_to: Sequence[str] | None = None,
-        idempotency_key: str | None = None,
-        thread_id: str | None = None,
-        wait: Wait = "settled",
-    ) -> RoomEvent:
-        """Say something in a room on behalf of one of its channels, or of `"system"`.
-
-        Takes the same path as a message from outside: gates, permission, commit, deliveries,
-        answers. Returns the stored event; `status` is BLOCKED when a gate refused it. Raises
-        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
-        EventNotFoundError for an edit or deletion of an event that the room does not have, and
-        InvalidInputError for an edit or deletion that is not permitted (`code` says why).
-        """
-        await self._enter()
-        if wait not in WAITS:
-            check_choice(wait, WAITS, "wait")
-        if event_type in EPHEMERAL:
-            raise InvalidInputError(
-                f"{event_type} is a signal, which is shown and never stored: use publish_typing, "
-                "publish_presence or publish_read_receipt"
-            )
-        event = RoomEvent(
-            room_id=room_id,
-            type=event_type,
-            source=await self._source(room_id, channel_id, participant_id, provider),
-            content=content,
-            chain_depth=chain_depth,
-            metadata=metadata or {},
-            visibility=visibility,
-            response_visibility=response_visibility,
-            parent_event_id=parent_event_id,
-            addressed_to=None if addressed_to is None else tuple(addressed_to),
-            idempotency_key=idempotency_key,
-            channel_data={"thread_id": thread_id} if thread_id is not None else {},
-        )
-        cascade = Cascade()
-        written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
-        if written.event is None:
-            raise self._refused(room_id, channel_id, written.reason)
-        if wait == "settled" and cascade.pending and not working_for(room_id):
-            await cascade.settled()
-        return written.event
-
-    async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
-        """Replace an event's content with the host's authority; return the EDIT event.
-
-        Raises EventNotFoundError, and what `send_event` does.
-        """
-        edit = EditContent(target_event_id=event_id, new_content=content)
-        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, edit, EventType.EDIT)
-
-    async def delete_event(self, room_id: str, event_id: str, reason: str | None = None) -> RoomEvent:
-        """Delete an event with the host's authority; return the DELETE event. The entry stays.
-
-        Raises EventNotFoundError, and what `send_event` does.
-        """
-        deletion = DeleteContent(target_event_id=event_id, delete_type=DeleteType.SYSTEM, reason=reason)
-        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, deletion, EventType.DELETE)
-
-    async def _source(
-        self, room_id: str, channel_id: str, participant_id: str | None, provider: str | None
-    ) -> EventSource:
-        if channel_id == SYSTEM_CHANNEL_ID:
-            kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
-        else:
-            await self._kernel.rooms.get(room_id)
-            binding = await self.get_binding(room_id, channel_id)
-            kind = binding.channel_type
-            agent = binding.category is ChannelCategory.INTELLIGENCE
-            direction = ChannelDirection.OUTBOUND if agent else ChannelDirection.INBOUND
-        return EventSource(
-            channel_id=channel_id,
-            channel_type=kind,
-            direction=direction,
-            participant_id=participant_id,
-            provider=provider,
-        )
-
-    @staticmethod
-    def _refused(room_id: str, channel_id: str, reason: str | None) -> Exception:
-        if reason in ("room_closed", "room_archived"):
-            return RoomClosedError(f"room {room_id!r} is {reason[5:]}: its timeline grows no more")
-        if reason in ("channel_not_attached", "channel_detached"):
-            return ChannelNotFoundError(
-                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-            )
-        if reason == "target_event_not_found":
-            return EventNotFoundError(
-                f"room {room_id!r} has no such event to edit or delete: get_timeline shows what there is"
-            )
-        return InvalidInputError(f"the event was refused by room {room_id!r}: {reason}")
 
     async def process_webhook(
         self, request: WebhookRequest, channel_id: str, *, wait: Wait = "committed"
@@ -914,186 +533,11 @@ class RoomKit:
         await self._enter()
         return await self._kernel.receipts.take(status)
 
-    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
-        """Return a row of the ledger."""
-        await self._written_down()
-        return await self._kernel.store.get_delivery(delivery_id, organization_id=organization_id)
-
-    async def list_deliveries(
-        self,
-        room_id: str | None = None,
-        *,
-        event_id: str | None = None,
-        channel_id: str | None = None,
-        state: DeliveryState | None = None,
-        organization_id: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> list[Delivery]:
-        """Return rows of the ledger in order of commit; each given filter must hold.
-
-        `after` is the id of the last row of the page before. Raises StoreError when it is gone, and
-        InvalidInputError for a state that there is not.
-        """
-        state = None if state is None else chosen(DeliveryState, state, "state")
-        await self._written_down()
-        return await self._kernel.store.list_deliveries(
-            room_id,
-            event_id=event_id,
-            channel_id=channel_id,
-            state=state,
-            organization_id=organization_id,
-            limit=limit,
-            after=after,
-        )
-
-    async def retry_delivery(self, delivery_id: str) -> Delivery:
-        """Deliver again what has failed, under its own idempotency key; return the row as it ends.
-
-        As it stands, when another worker has the lane, or in a call from inside the room's own work.
-        In a closed room a transport still sends what was said before; an intelligence is not asked. Raises
-        DeliveryNotFoundError, and StoreError when it has not failed.
-        """
-        await self._enter()
-        await self._written_down()
-        row = await self._kernel.store.reopen_delivery(delivery_id)
-        if row.holder is not None and row.holder != self._kernel.lease.worker_id:
-            self._kernel.wakeups.wake(row.room_id, (row.holder,))
-            return row
-        only = None if self._kernel.lease.worker_id is not None else (delivery_id,)
-        cascade = await self._kernel.reclaim.take(row.room_id, only=only)
-        if not working_for(row.room_id):
-            await cascade.settled()
-        return await self.get_delivery(delivery_id) or row
-
-    async def drop_delivery(self, delivery_id: str, reason: str = "dropped") -> Delivery:
-        """Give up what has failed, and say why; return the row, now skipped.
-
-        Raises DeliveryNotFoundError, and StoreError when it has not failed.
-        """
-        await self._enter()
-        await self._written_down()
-        return await self._kernel.store.drop_delivery(delivery_id, reason)
-
-    async def _written_down(self) -> None:
-        """Have the ledger say what has ended so far."""
-        if self._kernel.ledger:
-            await self._kernel.ledger.flush()
-
-    # -- read marks ---------------------------------------------------------------------------
-
-    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
-        """Move a channel's read mark to an event, never backwards, and let the room know.
-
-        In a closed room, too: its end may still be read. Raises RoomNotFoundError, ChannelNotFoundError,
-        EventNotFoundError.
-        """
-        await self._enter()
-        await self._kernel.store.mark_read(room_id, channel_id, event_id)
-        await self._kernel.signals.publish(
-            room_id,
-            EphemeralEventType.READ_RECEIPT,
-            channel_id,
-            {"event_id": event_id},
-            channel_id=channel_id,
-        )
-
-    async def mark_all_read(self, room_id: str, channel_id: str) -> None:
-        """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
-        await self._enter()
-        index = await self._kernel.store.mark_all_read(room_id, channel_id)
-        await self._kernel.signals.publish(
-            room_id,
-            EphemeralEventType.READ_RECEIPT,
-            channel_id,
-            {"index": index},
-            channel_id=channel_id,
-        )
-
-    async def get_unread_count(self, room_id: str, channel_id: str) -> int:
-        """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
-        return await self._kernel.store.get_unread_count(room_id, channel_id)
-
     # -- data rights --------------------------------------------------------------------------
 
-    async def export_room(self, room_id: str) -> RoomExport:
-        """Return everything that is kept of a room, open or closed. Raises RoomNotFoundError.
-
-        All of it is in memory at once: for a long room take `export_room_lines`.
-        """
-        return await self.rights.exports.room(room_id)
-
-    async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
-        """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
-
-        Read in pages: what is written meanwhile may be part of it or not. Raises RoomNotFoundError.
-        """
-        async for line in self.rights.exports.room_lines(room_id):
-            yield line.model_dump_json()
-
-    async def export_person(
-        self,
-        *,
-        identity_id: str | None = None,
-        participant_id: str | None = None,
-        organization_id: str | None = None,
-    ) -> PersonExport:
-        """Return what is kept of a person over all their rooms, by one of the two ids.
-
-        What they said and what they could see of others' words, deliveries to them, tasks and observations
-        that name them or can be about nobody else, and values about them. A participant id that is tied to
-        an identity leads to all of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and
-        InvalidInputError for an id that is several people's.
-        """
-        return await self.rights.exports.person(
-            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
-        )
-
-    async def export_person_lines(
-        self,
-        *,
-        identity_id: str | None = None,
-        participant_id: str | None = None,
-        organization_id: str | None = None,
-    ) -> AsyncIterator[str]:
-        """Yield what `export_person` returns as lines of JSON, room by room. Raises as it does."""
-        async for line in self.rights.exports.person_lines(
-            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
-        ):
-            yield line.model_dump_json()
-
-    async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
-        """Remove a room, also a closed one, and all of it; return what was removed, and what is elsewhere.
-
-        An unknown room, or one erased before, gives a receipt that says `found_nothing`.
-        """
-        await self._enter()
-        return await self.rights.erase_room(room_id, organization_id=organization_id)
-
-    async def erase_person(
-        self,
-        *,
-        identity_id: str | None = None,
-        participant_id: str | None = None,
-        organization_id: str | None = None,
-    ) -> ErasureReceipt:
-        """Erase a person, by one of the two ids; return what was done, and what was kept and why.
-
-        In each room, under its lock: their words and the answers to them are redacted, which keeps the
-        timeline's order; the participants are removed; channels that were there to reach them are detached;
-        tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`).
-        Then the identity with its addresses is deleted. Asking again finishes what was interrupted, and
-        else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
-        raises.
-        """
-        await self._enter()
-        return await self.rights.erase_person(
-            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
-        )
-
     @property
-    def rights(self) -> Rights:
-        """What exports and erases, for tools that must not start the kit: it delivers nothing by itself."""
+    def privacy(self) -> DataSubjectRequests:
+        """Exports, erasure and retention for tools that must not start the kit; it delivers nothing."""
         return self._kernel.privacy
 
     # -- organizations ------------------------------------------------------------------------
@@ -1104,7 +548,7 @@ class RoomKit:
 
     @cached_property
     def _tenants(self) -> Tenants:
-        return Tenants(self, self._kernel, self._enter)
+        return Tenants(self._kernel, self._enter)
 
     # -- the ephemeral side -------------------------------------------------------------------
 

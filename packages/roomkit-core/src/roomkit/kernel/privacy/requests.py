@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
     from roomkit.models.task import Task
 
-__all__ = ["ERASED", "Rights"]
+__all__ = ["ERASED", "DataSubjectRequests"]
 
 ERASED = "erased"
 """The code of what an event says once it is redacted, and why a delivery of it was skipped."""
@@ -53,7 +53,7 @@ ERASED = "erased"
 _PAGE = 500
 
 
-class Rights:
+class DataSubjectRequests:
     """Copies and erases. Works with a kit that was never started, too: it delivers nothing."""
 
     def __init__(
@@ -87,14 +87,14 @@ class Rights:
         self._observers = observers
         self.exports = exports
 
-    async def retain(self, room_id: str, seconds: float | None) -> Room:
+    async def set_retention(self, room_id: str, seconds: float | None) -> Room:
         """Keep a room's events for so long from now on. Raises RoomNotFoundError."""
         return await self._rooms.set_retention(room_id, seconds)
 
     async def count_older(self, room_id: str, seconds: float) -> tuple[int, int]:
         """Return how many of a room's events are older than so many seconds, and how many there are.
 
-        So many go when `retain` sets that term now. Raises RoomNotFoundError.
+        So many go when `set_retention` sets that term now. Raises RoomNotFoundError.
         """
         store = self._store
         await self._rooms.get(room_id)

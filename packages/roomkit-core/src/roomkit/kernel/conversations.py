@@ -1,0 +1,333 @@
+"""Operations on the conversation of a room: its timeline, messages, deliveries and read marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roomkit.abc.choice import check_choice, chosen
+from roomkit.abc.errors import (
+    ChannelNotFoundError,
+    EventNotFoundError,
+    InvalidInputError,
+    RoomClosedError,
+)
+from roomkit.kernel.flow.cascade import Cascade
+from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.inbound.pipeline import WAITS, Wait
+from roomkit.kernel.inbound.signals import EPHEMERAL
+from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.runtime.arguments import checks_arguments
+from roomkit.kernel.runtime.scope import working_for
+from roomkit.kernel.scoping import Scoped
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.content import DeleteContent, EditContent, EventContent
+from roomkit.models.delivery import Delivery, InboundMessage, InboundResult
+from roomkit.models.enums import (
+    ChannelCategory,
+    ChannelDirection,
+    ChannelType,
+    DeleteType,
+    DeliveryState,
+    EphemeralEventType,
+    EventType,
+    TaskStatus,
+)
+from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
+from roomkit.models.task import Observation, Task
+
+__all__ = ["ConversationOperations", "not_attached"]
+
+
+def not_attached(room_id: str, channel_id: str) -> ChannelNotFoundError:
+    """Return the error for a channel without a binding in a room."""
+    return ChannelNotFoundError(
+        f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+    )
+
+
+@checks_arguments(but=("process_inbound",))
+class ConversationOperations(Scoped):
+    """Reads and writes timelines, and what follows from them."""
+
+    async def get_timeline(
+        self,
+        room_id: str,
+        offset: int = 0,
+        limit: int = 50,
+        visibility_filter: str | None = None,
+        *,
+        after_index: int | None = None,
+        before_index: int | None = None,
+        as_channel: str | None = None,
+        newest_first: bool = False,
+    ) -> list[RoomEvent]:
+        """Return a page of a room's timeline in order of index, all of it or as one channel sees it.
+
+        A channel sees what an event says now; what it said before edits is in the operator's timeline
+        and in exports. Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
+        """
+        await self._room(room_id)
+        reader = await self._binding(room_id, as_channel) if as_channel is not None else None
+        events = await self._kernel.store.list_events(
+            room_id,
+            offset,
+            limit,
+            visibility_filter,
+            after_index=after_index,
+            before_index=before_index,
+            reader=reader,
+            newest_first=newest_first,
+        )
+        return events if reader is None else await as_read(self._kernel.store, events)
+
+    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
+        """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
+        status = None if status is None else chosen(TaskStatus, status, "status")
+        return await self._kernel.store.list_tasks(room_id, status) if await self._sees(room_id) else []
+
+    async def list_observations(self, room_id: str) -> list[Observation]:
+        """Return the observations of a room."""
+        return await self._kernel.store.list_observations(room_id) if await self._sees(room_id) else []
+
+    async def process_inbound(
+        self,
+        message: InboundMessage,
+        *,
+        room_id: str | None = None,
+        wait: Wait = "settled",
+        make_room: bool = True,
+    ) -> InboundResult:
+        """Take a message from outside into its room, and everything that follows from it.
+
+        Without `room_id` it goes to the room that the message names (`message.room_id`) or that its channel
+        knows; else the router finds the room, or one is made. If that room is closed, deleted or detached
+        before the commit, the message is routed again, up to three times; one for a given `room_id` is
+        refused. With `make_room=False` nothing is made for a message, as for one that came by a connection
+        to a room: it is refused as `room_not_found`, `channel_detached` or `channel_not_attached` when the
+        room or the binding is not there (any more).
+        Returns when the whole cascade
+        has settled (deliveries, answers, observers), or with `wait="committed"` right after the
+        commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
+        What is refused comes back as `blocked` with a `reason`; nothing is dropped in silence.
+        Raises ChannelNotRegisteredError, InvalidInputError, KitClosedError, and what the store raises.
+        """
+        if not self._entered:
+            await self._enter(room_id)
+        return await self._inbound.process(message, room_id, wait, make_room=make_room)
+
+    async def send_event(
+        self,
+        room_id: str,
+        channel_id: str,
+        content: EventContent,
+        event_type: EventType = EventType.MESSAGE,
+        chain_depth: int = 0,
+        participant_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        visibility: str = "all",
+        provider: str | None = None,
+        response_visibility: str | None = None,
+        *,
+        parent_event_id: str | None = None,
+        addressed_to: Sequence[str] | None = None,
+        idempotency_key: str | None = None,
+        thread_id: str | None = None,
+        wait: Wait = "settled",
+    ) -> RoomEvent:
+        """Say something in a room on behalf of one of its channels, or of `"system"`.
+
+        Takes the same path as a message from outside: gates, permission, commit, deliveries,
+        answers. Returns the stored event; `status` is BLOCKED when a gate refused it. Raises
+        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
+        EventNotFoundError for an edit or deletion of an event that the room does not have, and
+        InvalidInputError for an edit or deletion that is not permitted (`code` says why).
+        """
+        await self._enter(room_id)
+        if wait not in WAITS:
+            check_choice(wait, WAITS, "wait")
+        if event_type in EPHEMERAL:
+            raise InvalidInputError(
+                f"{event_type} is a signal, which is shown and never stored: use publish_typing, "
+                "publish_presence or publish_read_receipt"
+            )
+        event = RoomEvent(
+            room_id=room_id,
+            type=event_type,
+            source=await self._source(room_id, channel_id, participant_id, provider),
+            content=content,
+            chain_depth=chain_depth,
+            metadata=metadata or {},
+            visibility=visibility,
+            response_visibility=response_visibility,
+            parent_event_id=parent_event_id,
+            addressed_to=None if addressed_to is None else tuple(addressed_to),
+            idempotency_key=idempotency_key,
+            channel_data={"thread_id": thread_id} if thread_id is not None else {},
+        )
+        cascade = Cascade()
+        written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
+        if written.event is None:
+            raise self._refused(room_id, channel_id, written.reason)
+        if wait == "settled" and cascade.pending and not working_for(room_id):
+            await cascade.settled()
+        return written.event
+
+    async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
+        """Replace an event's content with the host's authority; return the EDIT event.
+
+        Raises EventNotFoundError, and what `send_event` does.
+        """
+        edit = EditContent(target_event_id=event_id, new_content=content)
+        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, edit, EventType.EDIT)
+
+    async def delete_event(self, room_id: str, event_id: str, reason: str | None = None) -> RoomEvent:
+        """Delete an event with the host's authority; return the DELETE event. The entry stays.
+
+        Raises EventNotFoundError, and what `send_event` does.
+        """
+        deletion = DeleteContent(target_event_id=event_id, delete_type=DeleteType.SYSTEM, reason=reason)
+        return await self.send_event(room_id, SYSTEM_CHANNEL_ID, deletion, EventType.DELETE)
+
+    async def _binding(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Return a binding of a room that is in scope. Raises ChannelNotFoundError."""
+        binding = await self._kernel.store.get_binding(room_id, channel_id)
+        if binding is None:
+            raise not_attached(room_id, channel_id)
+        return binding
+
+    async def _source(
+        self, room_id: str, channel_id: str, participant_id: str | None, provider: str | None
+    ) -> EventSource:
+        if channel_id == SYSTEM_CHANNEL_ID:
+            kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
+        else:
+            await self._kernel.rooms.get(room_id)
+            binding = await self._binding(room_id, channel_id)
+            kind = binding.channel_type
+            agent = binding.category is ChannelCategory.INTELLIGENCE
+            direction = ChannelDirection.OUTBOUND if agent else ChannelDirection.INBOUND
+        return EventSource(
+            channel_id=channel_id,
+            channel_type=kind,
+            direction=direction,
+            participant_id=participant_id,
+            provider=provider,
+        )
+
+    @staticmethod
+    def _refused(room_id: str, channel_id: str, reason: str | None) -> Exception:
+        if reason in ("room_closed", "room_archived"):
+            return RoomClosedError(f"room {room_id!r} is {reason[5:]}: its timeline grows no more")
+        if reason in ("channel_not_attached", "channel_detached"):
+            return not_attached(room_id, channel_id)
+        if reason == "target_event_not_found":
+            return EventNotFoundError(
+                f"room {room_id!r} has no such event to edit or delete: get_timeline shows what there is"
+            )
+        return InvalidInputError(f"the event was refused by room {room_id!r}: {reason}")
+
+    async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
+        """Return a row of the ledger."""
+        organization_id = self._organization(organization_id)
+        await self._written_down()
+        return await self._kernel.store.get_delivery(delivery_id, organization_id=organization_id)
+
+    async def list_deliveries(
+        self,
+        room_id: str | None = None,
+        *,
+        event_id: str | None = None,
+        channel_id: str | None = None,
+        state: DeliveryState | None = None,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Delivery]:
+        """Return rows of the ledger in order of commit; each given filter must hold.
+
+        `after` is the id of the last row of the page before. Raises StoreError when it is gone, and
+        InvalidInputError for a state that there is not.
+        """
+        state = None if state is None else chosen(DeliveryState, state, "state")
+        organization_id = self._organization(organization_id)
+        await self._written_down()
+        await self._check_cursor(after)
+        return await self._kernel.store.list_deliveries(
+            room_id,
+            event_id=event_id,
+            channel_id=channel_id,
+            state=state,
+            organization_id=organization_id,
+            limit=limit,
+            after=after,
+        )
+
+    async def retry_delivery(self, delivery_id: str) -> Delivery:
+        """Deliver again what has failed, under its own idempotency key; return the row as it ends.
+
+        As it stands, when another worker has the lane, or in a call from inside the room's own work.
+        In a closed room a transport still sends what was said before; an intelligence is not asked. Raises
+        DeliveryNotFoundError, and StoreError when it has not failed.
+        """
+        await self._enter()
+        await self._written_down()
+        await self._check_delivery(delivery_id, "reopen")
+        row = await self._kernel.store.reopen_delivery(delivery_id)
+        if row.holder is not None and row.holder != self._kernel.lease.worker_id:
+            self._kernel.wakeups.wake(row.room_id, (row.holder,))
+            return row
+        only = None if self._kernel.lease.worker_id is not None else (delivery_id,)
+        cascade = await self._kernel.reclaim.take(row.room_id, only=only)
+        if not working_for(row.room_id):
+            await cascade.settled()
+        await self._written_down()
+        return await self._kernel.store.get_delivery(delivery_id) or row
+
+    async def drop_delivery(self, delivery_id: str, reason: str = "dropped") -> Delivery:
+        """Give up what has failed, and say why; return the row, now skipped.
+
+        Raises DeliveryNotFoundError, and StoreError when it has not failed.
+        """
+        await self._enter()
+        await self._written_down()
+        await self._check_delivery(delivery_id, "drop")
+        return await self._kernel.store.drop_delivery(delivery_id, reason)
+
+    async def _written_down(self) -> None:
+        """Have the ledger say what has ended so far."""
+        if self._kernel.ledger:
+            await self._kernel.ledger.flush()
+
+    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
+        """Move a channel's read mark to an event, never backwards, and let the room know.
+
+        In a closed room, too: its end may still be read. Raises RoomNotFoundError, ChannelNotFoundError,
+        EventNotFoundError.
+        """
+        await self._enter(room_id)
+        await self._kernel.store.mark_read(room_id, channel_id, event_id)
+        await self._kernel.signals.publish(
+            room_id,
+            EphemeralEventType.READ_RECEIPT,
+            channel_id,
+            {"event_id": event_id},
+            channel_id=channel_id,
+        )
+
+    async def mark_all_read(self, room_id: str, channel_id: str) -> None:
+        """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
+        await self._enter(room_id)
+        index = await self._kernel.store.mark_all_read(room_id, channel_id)
+        await self._kernel.signals.publish(
+            room_id,
+            EphemeralEventType.READ_RECEIPT,
+            channel_id,
+            {"index": index},
+            channel_id=channel_id,
+        )
+
+    async def get_unread_count(self, room_id: str, channel_id: str) -> int:
+        """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
+        await self._check_room(room_id)
+        return await self._kernel.store.get_unread_count(room_id, channel_id)

@@ -1,0 +1,323 @@
+"""The operations on rooms, written once: the kit has them on every room, a view on one organization's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from roomkit.abc.choice import chosen
+from roomkit.abc.duration import seconds_of
+from roomkit.kernel.conversations import ConversationOperations, not_attached
+from roomkit.kernel.runtime.arguments import checks_arguments
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import Access, AgentResponsePolicy, ChannelCategory, ChannelType
+from roomkit.models.participant import Participant
+from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
+from roomkit.models.room import AIConfig, Room, RoomTimers
+
+__all__ = ["RoomOperations"]
+
+
+@checks_arguments()
+class RoomOperations(ConversationOperations):
+    """Changes rooms, their bindings and participants; exports and erases.
+
+    Each operation asks the scope first (`_enter`, `_check_room`, `_sees`, `_organization`).
+    """
+
+    async def _create_room(
+        self,
+        room_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        retention: str | float | timedelta | None,
+        agent_response_policy: AgentResponsePolicy | None,
+        timers: RoomTimers | None,
+        ai_config: AIConfig | None,
+        organization_id: str | None,
+    ) -> Room:
+        await self._enter()
+        policy = agent_response_policy
+        return await self._kernel.rooms.create(
+            room_id,
+            metadata,
+            timers=timers,
+            **({} if retention is None else {"retention_seconds": seconds_of(retention)}),
+            ai_config=ai_config,
+            organization_id=organization_id,
+            agent_response_policy=None
+            if policy is None
+            else chosen(AgentResponsePolicy, policy, "agent_response_policy"),
+        )
+
+    async def get_room(self, room_id: str) -> Room:
+        """Return a room. Raises RoomNotFoundError."""
+        return await self._room(room_id)
+
+    async def close_room(self, room_id: str) -> Room:
+        """Close a room: nothing is written to it any more. Idempotent. Raises RoomNotFoundError.
+
+        Messages, signals and changes of it are refused (`room_closed`, RoomClosedError). What still may
+        happen says so where it is described: archiving, deletion, erasure and retention; removals and bans,
+        because connections may read; read marks; the outcome of deliveries that were committed before.
+        """
+        await self._enter(room_id)
+        return await self._kernel.rooms.close(room_id)
+
+    async def archive_room(self, room_id: str) -> Room:
+        """Put a room away for good, also a closed one. Idempotent. Raises RoomNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.archive(room_id)
+
+    async def delete_room(self, room_id: str) -> bool:
+        """Remove a room and all that belongs to it, also a closed one; False when there is none.
+
+        Nothing is kept of its messages, their idempotency keys included, because a vendor's id may name a
+        person: a message that a vendor delivers again afterwards is a new one.
+        """
+        await self._enter()
+        return await self._sees(room_id) and await self._kernel.rooms.delete(room_id)
+
+    async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
+        """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.update_metadata(room_id, metadata)
+
+    async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
+        """Keep the room's events for so long from now on, None for as long as the room.
+
+        Older ones are removed in the background, a few minutes late at most after they were due. For a
+        closed room, too: how long a conversation is kept may be decided once it is over. Raises
+        RoomNotFoundError, and InvalidInputError for what is no length of time.
+        """
+        await self._enter(room_id)
+        seconds = None if retention is None else seconds_of(retention)
+        return await self._kernel.privacy.set_retention(room_id, seconds)
+
+    async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
+        """Replace the timers of an existing room; they count from its last activity. Return the room.
+
+        `timers.last_activity_at` moves the last activity; None leaves it. What is due already is done by the
+        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError,
+        RoomClosedError, and StaleRoomError for a room that others change all the time.
+        """
+        await self._enter(room_id)
+        return await self._kernel.rooms.set_timers(room_id, timers)
+
+    async def check_room_timers(self, room_id: str) -> Room:
+        """Pause or close a room whose time has come. Raises RoomNotFoundError."""
+        await self._enter(room_id)
+        return (await self._kernel.rooms.check_timers(room_id))[0]
+
+    async def attach_channel(
+        self,
+        room_id: str,
+        channel_id: str,
+        channel_type: ChannelType | None = None,
+        category: ChannelCategory | None = None,
+        access: Access = Access.READ_WRITE,
+        visibility: str = "all",
+        **binding: Any,
+    ) -> ChannelBinding:
+        """Attach a registered channel to a room; attaching again replaces the binding.
+
+        `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
+        `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
+        RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
+        """
+        await self._enter(room_id)
+        attached = await self._kernel.rooms.attach(
+            room_id, channel_id, channel_type, category, access, visibility, **binding
+        )
+        if self._kernel.traces.has_early:
+            self._kernel.traces.replay(room_id)
+        return attached
+
+    async def detach_channel(self, room_id: str, channel_id: str) -> bool:
+        """Take a channel out of a room, until it is attached again; False when it was not in it."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.detach(room_id, channel_id)
+
+    async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Let a channel listen but not speak. Raises ChannelNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.mute(room_id, channel_id, muted=True)
+
+    async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Let a muted channel speak again. Raises ChannelNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.mute(room_id, channel_id, muted=False)
+
+    async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Mute every intelligence of a room, so that a human can speak; return their bindings.
+
+        Answers under way end at once, with what people saw of them committed as seen (`finish_reason`
+        is `taken_over`), and no intelligence is asked again until `give_back`. The notes in the timeline
+        name `participant_id`. Raises RoomNotFoundError.
+        """
+        await self._enter(room_id)
+        return await self._kernel.rooms.take_over(room_id, participant_id)
+
+    async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
+        """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
+
+        They are asked from the next message on, and read what was said meanwhile in the timeline.
+        """
+        await self._enter(room_id)
+        return await self._kernel.rooms.give_back(room_id, participant_id)
+
+    async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
+        """Change what a channel may do in a room. Raises ChannelNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
+
+    async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
+        """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.set_visibility(room_id, channel_id, visibility)
+
+    async def update_binding_metadata(
+        self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
+    ) -> ChannelBinding:
+        """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
+        await self._enter(room_id)
+        return await self._kernel.rooms.update_binding_metadata(room_id, channel_id, metadata)
+
+    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
+        """Return a binding. Raises ChannelNotFoundError."""
+        if not await self._sees(room_id):
+            raise not_attached(room_id, channel_id)
+        return await self._binding(room_id, channel_id)
+
+    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
+        """Return the bindings of a room."""
+        return await self._kernel.store.list_bindings(room_id) if await self._sees(room_id) else []
+
+    async def ensure_participant(
+        self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
+    ) -> Participant:
+        """Return a participant, added or brought up to date where needed; a removed one is active again.
+
+        Raises RoomNotFoundError, and RoomClosedError where that would change a closed room.
+        """
+        await self._enter(room_id)
+        return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
+
+    async def resolve_participant(
+        self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
+    ) -> Participant:
+        """Tie a participant to an identity.
+
+        Raises ParticipantNotFoundError, IdentityNotFoundError, RoomClosedError.
+        """
+        await self._enter(room_id)
+        await self._check_identity(identity_id)
+        return await self._kernel.participants.resolve(room_id, participant_id, identity_id, resolved_by)
+
+    async def remove_participant(
+        self, room_id: str, participant_id: str, *, banned: bool = False
+    ) -> Participant:
+        """Remove a participant from a room, or ban them from it.
+
+        Their live connections to the room are closed, on every worker, with the reason
+        `participant_removed` or `participant_banned`. A removed participant may connect again, or write by
+        another channel; nothing that a banned one sends is accepted any more. Either needs no earlier
+        message: an id that the room does not know yet gets a record with that status. Participants whom one
+        identity joins are one person; a namesake by an address of another kind has an id of its own (see
+        `Participant`). In a closed room it is recorded without a note in the timeline, because connections
+        may read there. Raises RoomNotFoundError; InvalidInputError for what cannot be an id.
+        """
+        await self._enter(room_id)
+        return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
+
+    async def list_participants(self, room_id: str) -> list[Participant]:
+        """Return the participants of a room."""
+        return await self._kernel.store.list_participants(room_id) if await self._sees(room_id) else []
+
+    async def export_room(self, room_id: str) -> RoomExport:
+        """Return everything that is kept of a room, open or closed. Raises RoomNotFoundError.
+
+        All of it is in memory at once: for a long room take `export_room_lines`.
+        """
+        await self._check_room(room_id)
+        return await self._kernel.privacy.exports.room(room_id)
+
+    async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
+        """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
+
+        Read in pages: what is written meanwhile may be part of it or not. Raises RoomNotFoundError.
+        """
+        await self._check_room(room_id)
+        async for line in self._kernel.privacy.exports.room_lines(room_id):
+            yield line.model_dump_json()
+
+    async def export_person(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> PersonExport:
+        """Return what is kept of a person over all their rooms, by one of the two ids.
+
+        What they said and what they could see of others' words, deliveries to them, tasks and observations
+        that name them or can be about nobody else, and values about them. A participant id that is tied to
+        an identity leads to all of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and
+        InvalidInputError for an id that is several people's.
+        """
+        organization_id = self._organization(organization_id)
+        return await self._kernel.privacy.exports.person(
+            identity_id=identity_id,
+            participant_id=participant_id,
+            organization_id=organization_id,
+        )
+
+    async def export_person_lines(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> AsyncIterator[str]:
+        """Yield what `export_person` returns as lines of JSON, room by room. Raises as it does."""
+        organization_id = self._organization(organization_id)
+        async for line in self._kernel.privacy.exports.person_lines(
+            identity_id=identity_id,
+            participant_id=participant_id,
+            organization_id=organization_id,
+        ):
+            yield line.model_dump_json()
+
+    async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
+        """Remove a room, also a closed one, and all of it; return what was removed, and what is elsewhere.
+
+        An unknown room, or one erased before, gives a receipt that says `found_nothing`.
+        """
+        await self._enter()
+        organization_id = self._organization(organization_id)
+        return await self._kernel.privacy.erase_room(room_id, organization_id=organization_id)
+
+    async def erase_person(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> ErasureReceipt:
+        """Erase a person, by one of the two ids; return what was done, and what was kept and why.
+
+        In each room, under its lock: their words and the answers to them are redacted, which keeps the
+        timeline's order; the participants are removed; channels that were there to reach them are detached;
+        tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`).
+        Then the identity with its addresses is deleted. Asking again finishes what was interrupted, and
+        else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
+        raises.
+        """
+        await self._enter()
+        organization_id = self._organization(organization_id)
+        return await self._kernel.privacy.erase_person(
+            identity_id=identity_id,
+            participant_id=participant_id,
+            organization_id=organization_id,
+        )

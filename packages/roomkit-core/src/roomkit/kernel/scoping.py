@@ -1,0 +1,93 @@
+"""What an operation may see: every room, or those of one organization."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import (
+    DeliveryNotFoundError,
+    IdentityNotFoundError,
+    InvalidInputError,
+    RoomNotFoundError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from roomkit.kernel.assembly import Kernel
+    from roomkit.kernel.inbound.pipeline import Inbound
+    from roomkit.models.room import Room
+
+__all__ = ["Scoped"]
+
+
+class Scoped(ABC):
+    """The scope of operations: one organization, or everything when `organization_id` is None.
+
+    To an organization's scope, the records of others do not exist: the errors, with their words, and the
+    empty answers are those for an unknown id. The scope of everything asks the store nothing.
+    """
+
+    _entered = False
+    """Whether a call needs no `_enter` any more, which saves each message one call."""
+
+    def __init__(self, kernel: Kernel, inbound: Inbound, organization_id: str | None = None) -> None:
+        self._kernel = kernel
+        self._inbound = inbound
+        self._organization_id = organization_id
+
+    @abstractmethod
+    async def _enter(self, room_id: str | None = None) -> None:
+        """Start the kit if need be, and check that a room is in scope.
+
+        Raises KitClosedError, RoomNotFoundError.
+        """
+
+    async def _room(self, room_id: str) -> Room:
+        """Return a room of the scope. Raises RoomNotFoundError."""
+        room = await self._kernel.store.get_room(room_id, organization_id=self._organization_id)
+        if room is None:
+            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        return room
+
+    async def _check_room(self, room_id: str) -> None:
+        """Check that a room is in scope, before it is read. Raises RoomNotFoundError."""
+        if self._organization_id is not None:
+            await self._room(room_id)
+
+    async def _sees(self, room_id: str) -> bool:
+        """Return whether a room is in scope; also of an unknown one in the scope of everything."""
+        own = self._organization_id
+        return own is None or await self._kernel.store.get_room(room_id, organization_id=own) is not None
+
+    async def _check_identity(self, identity_id: str) -> None:
+        """Check that an identity is in scope. Raises IdentityNotFoundError."""
+        own = self._organization_id
+        if own is None or await self._kernel.store.get_identity(identity_id, organization_id=own):
+            return
+        raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
+
+    async def _check_delivery(self, delivery_id: str, verb: str) -> None:
+        """Check that a delivery is in scope, before it is changed. Raises DeliveryNotFoundError."""
+        if not await self._has_delivery(delivery_id):
+            raise DeliveryNotFoundError(f"no delivery {delivery_id!r} to {verb}: list_deliveries shows them")
+
+    async def _check_cursor(self, delivery_id: str | None) -> None:
+        """Check that the last delivery of the page before is in scope. Raises StoreError."""
+        if delivery_id is not None and not await self._has_delivery(delivery_id):
+            raise StoreError(f"there is no delivery {delivery_id!r} to go on after: begin again")
+
+    async def _has_delivery(self, delivery_id: str) -> bool:
+        own = self._organization_id
+        return own is None or bool(await self._kernel.store.get_delivery(delivery_id, organization_id=own))
+
+    def _organization(self, asked: str | None) -> str | None:
+        """Return the organization whose records are meant, None for all. Raises InvalidInputError."""
+        own = self._organization_id
+        if own is None or asked is None:
+            return asked if own is None else own
+        if asked != own:
+            raise InvalidInputError(
+                f"organization_id {asked!r} was given to the view of {own!r}: use for_organization({asked!r})"
+            )
+        return own
