@@ -150,6 +150,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import freeze as freeze
     from roomkit.models.base import new_id as new_id
     from roomkit.models.base import utcnow as utcnow
+    from roomkit.models.channel import BindingFields as BindingFields
     from roomkit.models.channel import ChannelBinding as ChannelBinding
     from roomkit.models.channel import ChannelCapabilities as ChannelCapabilities
     from roomkit.models.channel import ChannelOutput as ChannelOutput
@@ -377,6 +378,7 @@ HOMES = {
     "BargeInCallback": "roomkit_plugins.voice",
     "BargeInEvent": "roomkit_plugins.voice",
     "BaseSourceProvider": "roomkit.abc.source",
+    "BindingFields": "roomkit.models.channel",
     "BotFrameworkTeamsProvider": "roomkit_plugins.teams",
     "BridgeAudioEvent": "roomkit_plugins.voice",
     "BridgeFrameFilter": "roomkit_plugins.voice",

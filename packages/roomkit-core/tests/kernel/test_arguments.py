@@ -17,6 +17,7 @@ from roomkit.abc.errors import EventNotFoundError, HookRegistrationError, Invali
 from roomkit.kernel.inbound.pipeline import Wait
 from roomkit.kernel.kit import RoomKit
 from roomkit.kernel.tenant import Tenant
+from roomkit.models.channel import BindingFields, ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import HookExecution, HookTrigger
@@ -199,3 +200,28 @@ async def test_an_event_that_is_not_there_cannot_be_edited_or_deleted(stage: Any
             await stage.kit.edit_event("r1", event_id, TextContent(body="x"))
         with pytest.raises(EventNotFoundError, match="no such event to edit or delete"):
             await stage.kit.delete_event("r1", event_id)
+
+
+SET_BY_THE_KIT = {"address_type", "attached_at", "capabilities"}
+
+
+def test_attach_channel_takes_every_field_of_a_binding_that_the_kit_does_not_set() -> None:
+    """A new field of the record fails this test until it can be given, or is the kit's."""
+    parameters = inspect.signature(RoomKit.attach_channel).parameters.keys()
+    given = BindingFields.__annotations__.keys()
+    assert given == ChannelBinding.model_fields.keys() - parameters - SET_BY_THE_KIT
+
+
+@pytest.mark.parametrize("name", [*sorted(SET_BY_THE_KIT), "unasked"])
+async def test_attach_channel_refuses_what_the_kit_sets(stage: Any, name: str) -> None:
+    """With a typed error; internal switches are no fields either."""
+    await stage.socket("alice")
+    with pytest.raises(InvalidInputError, match=rf"ChannelBinding\.{name}: Extra inputs are not permitted"):
+        await stage.kit.attach_channel("r1", "alice", **{name: True})
+
+
+async def test_a_misspelt_field_of_a_binding_gets_the_nearest_one(stage: Any) -> None:
+    """The error names it."""
+    await stage.socket("alice")
+    with pytest.raises(InvalidInputError, match="did you mean 'rate_limit'"):
+        await stage.kit.attach_channel("r1", "alice", rate_limmit=1)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
+from roomkit._names import nearest
 from roomkit.abc.choice import chosen
 from roomkit.abc.duration import seconds_of
+from roomkit.abc.errors import InvalidInputError
 from roomkit.kernel.conversations import ConversationOperations, not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
-from roomkit.models.channel import ChannelBinding
+from roomkit.models.channel import BindingFields, ChannelBinding
 from roomkit.models.enums import Access, AgentResponsePolicy, ChannelCategory, ChannelType
 from roomkit.models.participant import Participant
 from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
 
 __all__ = ["RoomOperations"]
+
+
+def _check_binding_fields(given: Iterable[str]) -> None:
+    """Refuse what `attach_channel` sets by itself, and what no binding has. Raises InvalidInputError."""
+    known = BindingFields.__annotations__
+    for name in given:
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close!r}?" if close else f"give one of {', '.join(sorted(known))}"
+            raise InvalidInputError(
+                f"attach_channel refused its arguments: ChannelBinding.{name}: Extra inputs are not "
+                f"permitted; {hint}"
+            )
 
 
 @checks_arguments()
@@ -118,7 +133,7 @@ class RoomOperations(ConversationOperations):
         category: ChannelCategory | None = None,
         access: Access = Access.READ_WRITE,
         visibility: str = "all",
-        **binding: Any,
+        **binding: Unpack[BindingFields],
     ) -> ChannelBinding:
         """Attach a registered channel to a room; attaching again replaces the binding.
 
@@ -127,6 +142,7 @@ class RoomOperations(ConversationOperations):
         RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
         """
         await self._enter(room_id)
+        _check_binding_fields(binding)
         attached = await self._kernel.rooms.attach(
             room_id, channel_id, channel_type, category, access, visibility, **binding
         )

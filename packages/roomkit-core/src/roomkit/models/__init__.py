@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import freeze as freeze
     from roomkit.models.base import new_id as new_id
     from roomkit.models.base import utcnow as utcnow
+    from roomkit.models.channel import BindingFields as BindingFields
     from roomkit.models.channel import ChannelBinding as ChannelBinding
     from roomkit.models.channel import ChannelCapabilities as ChannelCapabilities
     from roomkit.models.channel import ChannelOutput as ChannelOutput
@@ -155,6 +156,7 @@ else:
             "Amendment",
             "Attr",
             "AudioContent",
+            "BindingFields",
             "Cancel",
             "ChannelBinding",
             "ChannelCapabilities",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from roomkit.models.task import Observation, Task
 
 __all__ = [
+    "BindingFields",
     "ChannelBinding",
     "ChannelCapabilities",
     "ChannelOutput",
@@ -177,6 +178,24 @@ class ChannelBinding(Record):
     def can_read(self) -> bool:
         """Whether the channel receives the room's events."""
         return self.access.can_read and self.direction is not ChannelDirection.INBOUND
+
+
+class BindingFields(TypedDict, total=False):
+    """The fields of a `ChannelBinding` that `attach_channel` takes beside its own parameters."""
+
+    direction: ChannelDirection
+    muted: bool
+    mute_reason: str | None
+    participant_id: str | None
+    last_read_index: int | None
+    rate_limit: RateLimit | None
+    recipient_rate_limit: RateLimit | None
+    retry_policy: RetryPolicy | None
+    length_policy: LengthPolicy
+    double_text: DoubleText
+    fold_seconds: float
+    judge_streams: bool
+    metadata: Mapping[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)
