@@ -204,6 +204,15 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         "[project.entry-points.roomkit] must hold sms",
     ),
     (
+        naming.entry_points_follow_the_house,
+        {
+            path.replace("sms", "wire"): text.replace("sms", "wire")
+            for path, text in CLEAN.items()
+            if path.startswith(SMS)
+        },
+        "roomkit-wire/pyproject.toml: a library registers nothing",
+    ),
+    (
         naming.distributions_follow_the_house,
         {
             f"{SMS}/pyproject.toml": CLEAN[f"{SMS}/pyproject.toml"].replace(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import StreamDone, StreamEvent, StreamThinkingDelta, StreamToolCall
-from roomkit.wire.origin import Origin
-from roomkit.wire.tools import ToolNames
 from roomkit_plugins.anthropic.answer import MessageStream, whole
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tools import ToolNames
 
 FUZZ = settings(PROPERTY, max_examples=200)
 ANY_JSON = st.recursive(

@@ -18,13 +18,13 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit.wire.answer import collect
-from roomkit.wire.origin import Origin
-from roomkit.wire.tools import ToolNames
 from roomkit_plugins.openai import OpenAIConfig, chat, responses
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import Answer, Request
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.answer import collect
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tools import ToolNames
 
 FUZZ = settings(PROPERTY, max_examples=200)
 ASKED = Request({}, ToolNames(64), frozenset({"call_old"}), ())

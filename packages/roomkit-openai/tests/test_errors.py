@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import ErrorCode
-from roomkit.wire.origin import Origin
 from roomkit_plugins.openai.errors import api_error
+from roomkit_plugins.wire.origin import Origin
 
 
 def body(code: str | None, kind: str = "invalid_request_error", message: str = "x") -> dict[str, Any]:

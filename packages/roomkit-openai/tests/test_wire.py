@@ -19,8 +19,8 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
-from roomkit.wire.origin import Origin
 from roomkit_plugins.openai import OpenAIConfig, VLLMConfig, chat, responses
+from roomkit_plugins.wire.origin import Origin
 
 ORIGIN = Origin("openai")
 HELLO = AIMessage(role="user", content="Hello")

@@ -8,6 +8,9 @@ from tools.source import Tree
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
 
+LIBRARIES = {"roomkit-wire": "what vendors' plugins share"}
+"""Distributions that bring no component, each with what it is for; `[allowed]` says who may depend on one."""
+
 
 def distributions_follow_the_house(tree: Tree) -> Iterator[str]:
     """Folder and distribution `roomkit-x`, module `roomkit_plugins.x`."""
@@ -21,8 +24,13 @@ def distributions_follow_the_house(tree: Tree) -> Iterator[str]:
 
 
 def entry_points_follow_the_house(tree: Tree) -> Iterator[str]:
-    """Plugin `x` is found through the entry point `x`, at its `plugin.py`."""
+    """Plugin `x` is found through the entry point `x`, at its `plugin.py`; a library is not found at all."""
     for plugin in tree.plugins:
+        if plugin.name in LIBRARIES:
+            if "entry-points" in plugin.project["project"]:
+                place = f"packages/{plugin.name}/pyproject.toml"
+                yield f"{place}: a library registers nothing; remove entry-points"
+            continue
         module = f"{plugin.module}.plugin"
         entries = plugin.project["project"].get("entry-points", {}).get("roomkit", {})
         if entries != {plugin.short: module}:

@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from roomkit.models.ai import AIToolCall as AIToolCall
     from roomkit.models.ai import AIToolCallPart as AIToolCallPart
     from roomkit.models.ai import AIToolResultPart as AIToolResultPart
+    from roomkit.models.ai import InlineImage as InlineImage
     from roomkit.models.ai import StreamDone as StreamDone
     from roomkit.models.ai import StreamEvent as StreamEvent
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
@@ -519,6 +520,7 @@ HOMES = {
     "InboundRoomRouter": "roomkit.abc.router",
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
+    "InlineImage": "roomkit.models.ai",
     "InterruptionConfig": "roomkit_plugins.voice",
     "InterruptionStrategy": "roomkit_plugins.voice",
     "InvalidInputError": "roomkit.abc.errors",
@@ -997,5 +999,6 @@ DISTRIBUTIONS = {
     "roomkit-wav": "planned",
     "roomkit-websocket": "built",
     "roomkit-whatsapp": "planned",
+    "roomkit-wire": "built",
 }
 """Each of our distributions: planned, built, or published on a package index."""

@@ -11,7 +11,6 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.retry import pause_before
 from roomkit.models.ai import AIImagePart, AIMessage, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
-from roomkit.wire.images import image_note
 from roomkit_plugins.ai.overflow import shortened
 from roomkit_plugins.ai.shape import parts_in
 
@@ -146,5 +145,5 @@ def _neutral(part: AIPart, vision: bool, foreign: bool) -> AIPart | None:
         case AIToolCallPart() if foreign:
             return part.replace(metadata=EMPTY)
         case AIImagePart() if not vision:
-            return image_note(part)
+            return part.note
     return part

@@ -19,11 +19,11 @@ from roomkit.models.ai import (
     StreamToolCall,
 )
 from roomkit.models.base import new_id
-from roomkit.wire.answer import collect
-from roomkit.wire.origin import Origin
-from roomkit.wire.reading import JSONReader, count
-from roomkit.wire.tools import ToolNames, arguments
 from roomkit_plugins.anthropic.errors import ORIGIN, api_error
+from roomkit_plugins.wire.answer import collect
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import JSONReader, count
+from roomkit_plugins.wire.tools import ToolNames, arguments
 
 __all__ = ["MessageStream", "whole"]
 

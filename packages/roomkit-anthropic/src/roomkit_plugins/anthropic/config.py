@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from roomkit.wire.connection import check_base_url, check_headers
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
+from roomkit_plugins.wire.connection import check_base_url, check_headers
 
 __all__ = ["AnthropicConfig"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError, code_for_status
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["ORIGIN", "api_error"]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.wire.connection import check_base_url, plain_headers
-from roomkit.wire.halves import Halves
-from roomkit.wire.left_out import LeftOut
-from roomkit.wire.origin import Origin
-from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
-from roomkit.wire.sse import SSEDecoder
 from roomkit_plugins.anthropic import wire
 from roomkit_plugins.anthropic.answer import MessageStream, whole
 from roomkit_plugins.anthropic.errors import ORIGIN, api_error
+from roomkit_plugins.wire.connection import check_base_url, plain_headers
+from roomkit_plugins.wire.halves import Halves
+from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.sse import SSEDecoder
 
 if TYPE_CHECKING:
     import httpx2

@@ -19,12 +19,11 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
-from roomkit.wire.conversation import conversation, labelled, parts_of
-from roomkit.wire.images import inline_image, is_fetched
-from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.anthropic.config import AnthropicConfig
 from roomkit_plugins.anthropic.errors import ORIGIN
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
+from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["Request", "request"]
 
@@ -181,9 +180,9 @@ def _is_foreign_thought(part: AIPart) -> bool:
 
 def _image_problem(part: AIImagePart) -> str | None:
     """Return why Claude cannot be sent an image, None when it can."""
-    if is_fetched(part):
+    if part.is_fetched:
         return None
-    inline = inline_image(part)
+    inline = part.inline
     if inline is None:
         return f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data: with base64"
     if inline.media_type in _IMAGES:
@@ -195,7 +194,7 @@ def _image_problem(part: AIImagePart) -> str | None:
 
 
 def _image(part: AIImagePart) -> Block:
-    inline = inline_image(part)
+    inline = part.inline
     if inline is None:
         return {"type": "image", "source": {"type": "url", "url": part.url}}
     source = {"type": "base64", "media_type": inline.media_type, "data": inline.data}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit.models.ai import AIToolCall as AIToolCall
     from roomkit.models.ai import AIToolCallPart as AIToolCallPart
     from roomkit.models.ai import AIToolResultPart as AIToolResultPart
+    from roomkit.models.ai import InlineImage as InlineImage
     from roomkit.models.ai import StreamDone as StreamDone
     from roomkit.models.ai import StreamEvent as StreamEvent
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
@@ -203,6 +204,7 @@ else:
             "InboundResult",
             "InjectMessage",
             "InjectedEvent",
+            "InlineImage",
             "Json",
             "LengthPolicy",
             "LocationContent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ __all__ = [
     "AIToolCall",
     "AIToolCallPart",
     "AIToolResultPart",
+    "InlineImage",
     "StreamDone",
     "StreamEvent",
     "StreamTextDelta",
@@ -52,6 +54,10 @@ USAGE_KEYS = frozenset(
 )
 """The keys of `usage`. `input_tokens` excludes cache reads for every vendor."""
 
+_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,(.+)", re.DOTALL | re.IGNORECASE)
+_OTHER_NAMES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Names in use that no registry has, and their right ones."""
+
 
 class AITextPart(Record):
     """Text inside a message."""
@@ -60,12 +66,52 @@ class AITextPart(Record):
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """An image whose bytes are in the conversation itself."""
+
+    media_type: str
+    """Lower case, under its registered name, without parameters."""
+    data: str
+    """In base64."""
+
+    @property
+    def url(self) -> str:
+        """The image as a data: URL."""
+        return f"data:{self.media_type};base64,{self.data}"
+
+
 class AIImagePart(Record):
     """An image inside a message: an http(s) or data: URL."""
 
     type: Literal["image"] = "image"
     url: str
     mime_type: str | None = None
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the vendor fetches the image itself."""
+        return self.url.startswith(("http://", "https://"))
+
+    @property
+    def inline(self) -> InlineImage | None:
+        """The image that the data: URL holds; None for another URL. `mime_type` overrides the URL's type."""
+        found = _DATA_URL.fullmatch(self.url)
+        if found is None:
+            return None
+        return InlineImage(_registered(self.mime_type or found[1]), found[2])
+
+    @property
+    def note(self) -> AITextPart:
+        """What replaces the image for a model that cannot take it: `[image: image/heic]`, never its data."""
+        inline = self.inline
+        known = inline is not None and inline.media_type
+        return AITextPart(text=f"[image: {known}]" if known else "[image]")
+
+
+def _registered(media_type: str) -> str:
+    name = media_type.partition(";")[0].strip().lower()
+    return _OTHER_NAMES.get(name, name)
 
 
 class AIToolCallPart(Record):

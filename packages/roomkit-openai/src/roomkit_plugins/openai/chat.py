@@ -25,9 +25,6 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
-from roomkit.wire.conversation import conversation, labelled, parts_of
-from roomkit.wire.origin import Origin
-from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.fragments import Fragments
@@ -44,6 +41,9 @@ from roomkit_plugins.openai.wire import (
     sampling,
     usage,
 )
+from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["answer", "request", "stream_fields"]
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from roomkit.wire.connection import check_base_url, check_headers
 from roomkit_plugins.openai.models import is_official, is_reasoning_model
+from roomkit_plugins.wire.connection import check_base_url, check_headers
 
 __all__ = ["OpenAIConfig", "VLLMConfig"]
 

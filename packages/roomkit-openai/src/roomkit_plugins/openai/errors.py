@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roomkit.abc.errors import ErrorCode, ProviderError, code_for_status
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["api_error"]
 

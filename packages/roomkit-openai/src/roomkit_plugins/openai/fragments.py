@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from roomkit.wire.reading import json_value
+from roomkit_plugins.wire.reading import json_value
 
 __all__ = ["Fragments"]
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.wire.answer import collect
-from roomkit.wire.connection import plain_headers
-from roomkit.wire.halves import Halves
-from roomkit.wire.left_out import LeftOut
-from roomkit.wire.origin import Origin
-from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
-from roomkit.wire.sse import SSEDecoder
 from roomkit_plugins.openai import chat, responses
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import Answer, Request
+from roomkit_plugins.wire.answer import collect
+from roomkit_plugins.wire.connection import plain_headers
+from roomkit_plugins.wire.halves import Halves
+from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.sse import SSEDecoder
 
 if TYPE_CHECKING:
     import httpx2

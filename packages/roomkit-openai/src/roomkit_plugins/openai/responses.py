@@ -23,10 +23,6 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
-from roomkit.wire.conversation import conversation, labelled, parts_of
-from roomkit.wire.halves import repaired_json
-from roomkit.wire.origin import Origin
-from roomkit.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import (
@@ -41,6 +37,10 @@ from roomkit_plugins.openai.wire import (
     sampling,
     usage,
 )
+from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.halves import repaired_json
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["answer", "request", "stream_fields"]
 

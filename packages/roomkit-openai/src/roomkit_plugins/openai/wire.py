@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 from roomkit.models.ai import AIContext, AIImagePart, AIToolResultPart, StreamEvent, StreamToolCall
 from roomkit.models.base import new_id
-from roomkit.wire.images import inline_image, is_fetched
-from roomkit.wire.origin import Origin
-from roomkit.wire.reading import JSONReader, count
-from roomkit.wire.tools import ToolNames, arguments
 from roomkit_plugins.openai.config import OpenAIConfig
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import JSONReader, count
+from roomkit_plugins.wire.tools import ToolNames, arguments
 
 __all__ = ["LONGEST_NAME", "Answer", "Reading", "Request", "image_problem", "image_url"]
 
@@ -43,9 +42,9 @@ def image_problem(part: AIImagePart) -> str | None:
 
     Which formats a model reads is the server's to say: they differ, and some are told by the bytes.
     """
-    if is_fetched(part):
+    if part.is_fetched:
         return None
-    inline = inline_image(part)
+    inline = part.inline
     if inline is not None and _IMAGE_TYPE.fullmatch(inline.media_type):
         return None
     return f"an image is given as {part.url[:40]!r}; use an http(s) URL, or data:image/... with base64"
@@ -53,7 +52,7 @@ def image_problem(part: AIImagePart) -> str | None:
 
 def image_url(part: AIImagePart) -> str:
     """Return an image as the API takes it: a URL, with a media type under its registered name."""
-    inline = inline_image(part)
+    inline = part.inline
     return part.url if inline is None else inline.url
 
 

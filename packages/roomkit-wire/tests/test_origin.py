@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
-from roomkit.wire.origin import Origin
-from roomkit.wire.retry_after import retry_after, should_retry
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.retry_after import retry_after, should_retry
 
 _DATES = r"(Mon|Fri|), \d{1,3} (Jan|Feb|Xxx) \d{1,6} \d{1,3}:\d{1,3}(:\d{1,3})?( GMT| [+-]\d{1,6}|)"
 

@@ -9,9 +9,9 @@ from typing import Any
 from roomkit.models.ai import AIContext, AITool
 from roomkit.models.base import freeze
 from roomkit.models.values import repaired
-from roomkit.wire.halves import repaired_json
-from roomkit.wire.origin import Origin
-from roomkit.wire.reading import json_value
+from roomkit_plugins.wire.halves import repaired_json
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import json_value
 
 __all__ = ["CallIds", "ToolNames", "arguments", "object_schema", "tool_choice"]
 

@@ -17,8 +17,8 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
-from roomkit.wire.conversation import Conversation, conversation, labelled, parts_of
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.conversation import Conversation, conversation, labelled, parts_of
+from roomkit_plugins.wire.origin import Origin
 
 HELLO = AIMessage(role="user", content="Hello")
 CAT = AIImagePart(url="https://example.com/cat.png")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from roomkit.models.ai import AIImagePart
-from roomkit.wire.images import image_note, inline_image, is_fetched
 
 
 @pytest.mark.parametrize(
@@ -20,7 +19,7 @@ from roomkit.wire.images import image_note, inline_image, is_fetched
 )
 def test_a_media_type_has_its_registered_name(url: str, mime_type: str | None, media_type: str) -> None:
     """Whatever the URL and the part's own type call it."""
-    image = inline_image(AIImagePart(url=url, mime_type=mime_type))
+    image = AIImagePart(url=url, mime_type=mime_type).inline
     assert image is not None
     assert image.url == f"data:{media_type};base64,aGk="
 
@@ -29,11 +28,11 @@ def test_a_media_type_has_its_registered_name(url: str, mime_type: str | None, m
 def test_what_is_no_base64_url_holds_no_image(url: str) -> None:
     """It is fetched by the vendor, or cannot be sent."""
     part = AIImagePart(url=url)
-    assert inline_image(part) is None
-    assert is_fetched(part) is url.startswith("https:")
+    assert part.inline is None
+    assert part.is_fetched is url.startswith("https:")
 
 
 def test_a_note_names_the_type_and_no_data() -> None:
     """Neither the picture nor its address."""
-    assert image_note(AIImagePart(url="data:image/HEIC;base64,aGk=")).text == "[image: image/heic]"
-    assert image_note(AIImagePart(url="https://a.example/secret")).text == "[image]"
+    assert AIImagePart(url="data:image/HEIC;base64,aGk=").note.text == "[image: image/heic]"
+    assert AIImagePart(url="https://a.example/secret").note.text == "[image]"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["ClientErrors", "LazyClient", "Mask", "needed"]
 

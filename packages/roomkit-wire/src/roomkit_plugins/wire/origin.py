@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.wire.retry_after import retry_after, should_retry
+from roomkit_plugins.wire.retry_after import retry_after, should_retry
 
 __all__ = ["Origin"]
 

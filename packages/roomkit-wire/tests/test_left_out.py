@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from roomkit.wire.left_out import LeftOut
+from roomkit_plugins.wire.left_out import LeftOut
 
 
 def test_each_parameter_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from roomkit.wire.connection import check_base_url, check_headers, plain_headers
+from roomkit_plugins.wire.connection import check_base_url, check_headers, plain_headers
 
 
 @pytest.mark.parametrize(

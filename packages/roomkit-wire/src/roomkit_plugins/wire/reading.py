@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from roomkit.models.values import repaired
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["JSONReader", "count", "json_value"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.wire.origin import Origin
-from roomkit.wire.reading import JSONReader, count
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import JSONReader, count
 
 READER = JSONReader(Origin("acme"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["SSEDecoder"]
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.wire.origin import Origin
-from roomkit.wire.sse import SSEDecoder
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.sse import SSEDecoder
 
 ORIGIN = Origin("acme", "Acme", "req_1")
 
@@ -43,7 +43,7 @@ def test_lines_of_one_event_are_joined() -> None:
 )
 def test_what_is_no_event_is_a_typed_error(monkeypatch: pytest.MonkeyPatch, chunks: list[bytes]) -> None:
     """A line or an event without end does not fill the memory."""
-    monkeypatch.setattr("roomkit.wire.sse._LONGEST", 10)
+    monkeypatch.setattr("roomkit_plugins.wire.sse._LONGEST", 10)
     decoder = SSEDecoder(ORIGIN)
     with pytest.raises(ProviderError, match="Acme's answer cannot be read") as caught:
         [text for chunk in chunks for text in decoder.feed(chunk)]

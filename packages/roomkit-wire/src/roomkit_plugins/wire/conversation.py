@@ -17,8 +17,7 @@ from roomkit.models.ai import (
     AIToolResultPart,
 )
 from roomkit.models.values import repaired
-from roomkit.wire.images import image_note
-from roomkit.wire.origin import Origin
+from roomkit_plugins.wire.origin import Origin
 
 __all__ = ["Conversation", "conversation", "labelled", "parts_of"]
 
@@ -196,7 +195,7 @@ class _Images:
         if problem is None or not isinstance(part, AIImagePart):
             return part
         if self.older:
-            return image_note(part)
+            return part.note
         raise self.origin.refused(problem, error_code=ErrorCode.UNSUPPORTED_CONTENT)
 
 

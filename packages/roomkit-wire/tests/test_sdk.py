@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.wire.origin import Origin
-from roomkit.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
 
 
 class Client:

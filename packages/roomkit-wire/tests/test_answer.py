@@ -10,7 +10,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit.wire.answer import collect
+from roomkit_plugins.wire.answer import collect
 
 
 def test_everything_said_is_in_the_answer() -> None:

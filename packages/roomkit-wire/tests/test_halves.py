@@ -15,9 +15,9 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit.wire.halves import joined, repaired_json
-from roomkit.wire.reading import json_value
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.halves import joined, repaired_json
+from roomkit_plugins.wire.reading import json_value
 
 HIGH, LOW = "\ud83d", "\ude00"
 UNITS = st.lists(st.sampled_from([HIGH, LOW, "a", "é", "😀"]), max_size=8)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import AIContext, AITool
-from roomkit.wire.origin import Origin
-from roomkit.wire.tools import CallIds, ToolNames, arguments, object_schema, tool_choice
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tools import CallIds, ToolNames, arguments, object_schema, tool_choice
 
 ORIGIN = Origin("acme")
 

@@ -14,7 +14,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit.wire.halves import joined
+from roomkit_plugins.wire.halves import joined
 
 __all__ = ["collect"]
 
