@@ -18,21 +18,14 @@ from benchmarks.world import ROOM, Sink, inbound, kit_of, send
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.channel import Channel
 from roomkit.kernel.kit import RoomKit
-from roomkit.models.ai import (
-    AIContext,
-    AIResponse,
-    AITool,
-    AIToolCall,
-    StreamDone,
-    StreamEvent,
-    StreamTextDelta,
-)
+from roomkit.models.ai import AITool, AIToolCall, StreamDone, StreamEvent, StreamTextDelta
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType
 from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.websocket import WebSocketChannel
 

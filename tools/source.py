@@ -24,6 +24,8 @@ class Import:
     """Inside `if TYPE_CHECKING`."""
     delayed: bool
     """Inside a function."""
+    names: tuple[str, ...] = ()
+    """What `from module import` takes, which may be modules."""
 
 
 @dataclass(frozen=True)
@@ -216,9 +218,11 @@ def _imports(node: ast.AST, package: str, checkers: bool = False, delayed: bool 
         case ast.Import(names=names):
             for alias in names:
                 yield Import(alias.name, node.lineno, checkers, delayed)
-        case ast.ImportFrom(module=module, level=level):
+        case ast.ImportFrom(module=module, level=level, names=names):
             base = package.split(".")[: len(package.split(".")) - level + 1] if level else []
-            yield Import(".".join([*base, *([module] if module else [])]), node.lineno, checkers, delayed)
+            source = ".".join([*base, *([module] if module else [])])
+            taken = tuple(alias.name for alias in names)
+            yield Import(source, node.lineno, checkers, delayed, taken)
         case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=orelse):
             for statement in body:
                 yield from _imports(statement, package, True, delayed)

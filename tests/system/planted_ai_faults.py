@@ -15,16 +15,15 @@ import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
-    AIResponse,
     AIToolCallPart,
     AIToolResultPart,
     StreamDone,
     StreamEvent,
     StreamTextDelta,
 )
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
 from roomkit_plugins.testing.contracts import ai_provider
 from roomkit_plugins.testing.contracts.ai_provider import AIProviderContract

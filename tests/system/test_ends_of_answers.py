@@ -15,11 +15,12 @@ from roomkit import AIChannel, MockAIProvider, RoomKit, RoomNotFoundError
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.ai import AIResponse, AITool, AIToolCall
+from roomkit.models.ai import AITool, AIToolCall
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import DeliveryResult, InboundMessage, InboundResult
 from roomkit.models.enums import Access, ChannelType, DeliveryState, EventStatus, EventType
+from roomkit.models.generation import AIResponse
 from roomkit.models.room import RoomTimers
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore

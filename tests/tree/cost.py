@@ -24,12 +24,13 @@ from pydantic_core import SchemaValidator
 from roomkit.abc.store import ConversationStore
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.ai import AIResponse, AITool, AIToolCall
+from roomkit.models.ai import AITool, AIToolCall
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, DeliveryState, HookExecution, HookTrigger
 from roomkit.models.event import RoomEvent
+from roomkit.models.generation import AIResponse
 from roomkit.models.hook import HookResult
 from roomkit.plugins import PluginManager
 from roomkit_plugins.ai import AIChannel

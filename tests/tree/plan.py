@@ -11,10 +11,10 @@ import sys
 import tokenize
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tools.source import Module, Tree
+from tools.source import Import, Module, Tree
 
 __all__ = ["FILE", "SIZES", "circles", "code_lines", "size_of", "sizes"]
 
@@ -83,11 +83,19 @@ def limits() -> Mapping[str, int]:
 def arrows(modules: Iterable[Module]) -> dict[str, set[str]]:
     """Return which of the modules each of them imports, for checkers too."""
     own = [module for module in modules if not module.generated]
-    names = {module.name for module in own}
+    known = {module.name for module in own}
     return {
-        module.name: {used.module for used in module.imports if used.module in names} - {module.name}
+        module.name: {name for used in module.imports for name in _imported(used, known)} - {module.name}
         for module in own
     }
+
+
+def _imported(used: Import, known: Collection[str]) -> Iterator[str]:
+    """Yield the known modules that an import takes from; `from package import module` takes the module."""
+    modules = {f"{used.module}.{name}" for name in used.names} & set(known)
+    yield from modules
+    if used.module in known and (not used.names or len(modules) < len(used.names)):
+        yield used.module
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:

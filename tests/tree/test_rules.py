@@ -185,6 +185,14 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         "roomkit-core: roomkit.models.a, roomkit.models.b import each other",
     ),
     (
+        imports.circles_are_known,
+        {
+            f"{CODE}/sending.py": "from roomkit_plugins.sms import reading, SMSChannel\n",
+            f"{CODE}/reading.py": "if TYPE_CHECKING:\n    from roomkit_plugins.sms.sending import Sender\n",
+        },
+        "roomkit-sms: roomkit_plugins.sms.reading, roomkit_plugins.sms.sending import each other",
+    ),
+    (
         imports.upward_imports_are_needed,
         {"packages/roomkit-core/src/roomkit/plugins/manager.py": ""},
         "roomkit.plugins.manager -> roomkit.kernel.kit",

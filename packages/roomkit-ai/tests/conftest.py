@@ -13,16 +13,7 @@ import pytest
 from roomkit.abc.clock import SystemClock
 from roomkit.abc.services import ChannelServices, GateOutcome
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.models.ai import (
-    AIContext,
-    AIMessage,
-    AIResponse,
-    AITool,
-    AIToolCall,
-    AIToolCallPart,
-    AIToolResultPart,
-    StreamDone,
-)
+from roomkit.models.ai import AIMessage, AITool, AIToolCall, AIToolCallPart, AIToolResultPart, StreamDone
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
@@ -34,6 +25,7 @@ from roomkit.models.enums import (
     ParticipantRole,
 )
 from roomkit.models.event import EventSource, RoomEvent
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit.models.participant import Participant
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.room import AIConfig, Room

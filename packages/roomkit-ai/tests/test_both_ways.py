@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.services import GateOutcome
-from roomkit.models.ai import AIResponse, AIThinkingPart, AITool, AIToolCall
+from roomkit.models.ai import AIThinkingPart, AITool, AIToolCall
 from roomkit.models.enums import ParticipantRole
+from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai import RoleOverride, ToolPolicy
 
 NAMES = ["look", "refund", "fail", "unknown"]

@@ -8,9 +8,10 @@ import pytest
 
 from roomkit import DeliveryState, RoomKit
 from roomkit.abc.errors import InvalidInputError
-from roomkit.models.ai import AIResponse, AIToolCall, StreamTextDelta, StreamThinkingDelta
+from roomkit.models.ai import AIToolCall, StreamTextDelta, StreamThinkingDelta
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
+from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai import (
     AIChannel,
     AnswerTooLongError,

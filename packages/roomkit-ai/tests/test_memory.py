@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AITextPart,
@@ -20,6 +19,7 @@ from roomkit.models.ai import (
 from roomkit.models.content import TextContent
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import Amendment
+from roomkit.models.generation import AIContext
 from roomkit_plugins.ai import (
     BudgetAwareMemory,
     CompactingMemory,

@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.ai import AIMessage
+from roomkit.models.generation import AIContext
 from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
 from roomkit_plugins.testing.simulators import AnthropicSimulator, Failure, ScriptedThinking
 

@@ -8,7 +8,6 @@ import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -18,6 +17,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.anthropic import AnthropicConfig
 from roomkit_plugins.anthropic.wire import request
 

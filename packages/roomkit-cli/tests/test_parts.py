@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomkit.models.ai import AIContext, AIMessage, AITextPart, StreamDone
+from roomkit.models.ai import AIMessage, AITextPart, StreamDone
+from roomkit.models.generation import AIContext
 from roomkit.plugins import ComponentNotFoundError, PluginManager
 from roomkit_plugins.cli.assistant import _choice, find_assistant
 from roomkit_plugins.cli.demo import mask_card_numbers

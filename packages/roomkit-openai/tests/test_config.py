@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIContext, AIImagePart, AIMessage, AITextPart, AIThinkingPart, AITool
+from roomkit.models.ai import AIImagePart, AIMessage, AITextPart, AIThinkingPart, AITool
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai import (
     OpenAIAIProvider,
     OpenAIConfig,

@@ -6,7 +6,8 @@ import httpx2
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.ai import AIMessage
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai import OpenAIAIProvider, OpenAIConfig, VLLMConfig, create_vllm_provider
 from roomkit_plugins.testing.contracts.ai_provider import listen, response_of
 from roomkit_plugins.testing.simulators import ScriptedThinking, VLLMSimulator

@@ -9,7 +9,6 @@ import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -19,6 +18,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai import OpenAIConfig, VLLMConfig, chat, responses
 from roomkit_plugins.wire.origin import Origin
 

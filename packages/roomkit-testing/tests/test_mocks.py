@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIContext, AIResponse, AIToolCall, StreamDone, StreamTextDelta, StreamToolCall
+from roomkit.models.ai import AIToolCall, StreamDone, StreamTextDelta, StreamToolCall
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import SourceStatus
 from roomkit.models.event import RoomEvent
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit.models.telemetry import SpanKind
 from roomkit_plugins.testing import (
     Hang,

@@ -8,7 +8,6 @@ import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -17,6 +16,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.wire.conversation import Conversation, conversation, labelled, parts_of
 from roomkit_plugins.wire.origin import Origin
 

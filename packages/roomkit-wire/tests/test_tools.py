@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIContext, AITool
+from roomkit.models.ai import AITool
+from roomkit.models.generation import AIContext
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.tools import CallIds, ToolNames, arguments, object_schema, tool_choice

@@ -26,26 +26,17 @@ UPWARD_IMPORTS = {
 
 CIRCLES = (
     {
-        "roomkit.models.ai",
-        "roomkit.models.channel",
-        "roomkit.models.context",
-        "roomkit.models.room",
-        "roomkit.models.visibility",
-    },
-    {
         "roomkit.kernel.kit",
         "roomkit.plugins",
+        "roomkit.plugins.builtin",
         "roomkit.plugins.construction",
         "roomkit.plugins.discovery",
+        "roomkit.plugins.failure_log",
         "roomkit.plugins.hooks",
         "roomkit.plugins.hookspecs",
         "roomkit.plugins.manager",
         "roomkit.plugins.schema",
     },
-    {"roomkit_plugins.anthropic", "roomkit_plugins.anthropic.provider"},
-    {"roomkit_plugins.openai", "roomkit_plugins.openai.provider"},
-    {"roomkit_plugins.postgres", "roomkit_plugins.postgres.store"},
-    {"roomkit_plugins.sqlite", "roomkit_plugins.sqlite.store"},
     {
         "roomkit_plugins.websocket.channel",
         "roomkit_plugins.websocket.running",

@@ -125,11 +125,9 @@ if TYPE_CHECKING:
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
     from roomkit.memory.values import Values as Values
-    from roomkit.models.ai import AIContext as AIContext
     from roomkit.models.ai import AIImagePart as AIImagePart
     from roomkit.models.ai import AIMessage as AIMessage
     from roomkit.models.ai import AIPart as AIPart
-    from roomkit.models.ai import AIResponse as AIResponse
     from roomkit.models.ai import AITextPart as AITextPart
     from roomkit.models.ai import AIThinkingPart as AIThinkingPart
     from roomkit.models.ai import AITool as AITool
@@ -212,6 +210,8 @@ if TYPE_CHECKING:
     from roomkit.models.event import Generation as Generation
     from roomkit.models.event import RoomEvent as RoomEvent
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
+    from roomkit.models.generation import AIContext as AIContext
+    from roomkit.models.generation import AIResponse as AIResponse
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
@@ -337,12 +337,12 @@ HOMES = {
     "AIChannel": "roomkit_plugins.ai",
     "AIChannelConfig": "roomkit_plugins.ai",
     "AIConfig": "roomkit.models.room",
-    "AIContext": "roomkit.models.ai",
+    "AIContext": "roomkit.models.generation",
     "AIImagePart": "roomkit.models.ai",
     "AIMessage": "roomkit.models.ai",
     "AIPart": "roomkit.models.ai",
     "AIProvider": "roomkit.abc.ai",
-    "AIResponse": "roomkit.models.ai",
+    "AIResponse": "roomkit.models.generation",
     "AITextPart": "roomkit.models.ai",
     "AIThinkingPart": "roomkit.models.ai",
     "AITool": "roomkit.models.ai",

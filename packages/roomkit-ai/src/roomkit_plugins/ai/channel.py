@@ -45,11 +45,12 @@ from roomkit_plugins.ai.underway import Abandoned
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider, MemoryResult
-    from roomkit.models.ai import AIContext, AIMessage
+    from roomkit.models.ai import AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ParticipantRole
+    from roomkit.models.generation import AIContext
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
-from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.ai import AIMessage
 from roomkit.models.context import RoomContext
+from roomkit.models.generation import AIContext
 from roomkit.models.room import AIConfig
 from roomkit_plugins.ai.limits import audience, common_capabilities, limits_line
 from roomkit_plugins.ai.shape import well_formed

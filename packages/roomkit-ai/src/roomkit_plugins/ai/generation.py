@@ -25,7 +25,8 @@ from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
-    from roomkit.models.ai import AIContext, AIPart, StreamEvent
+    from roomkit.models.ai import AIPart, StreamEvent
+    from roomkit.models.generation import AIContext
     from roomkit_plugins.ai.turn import Turn
 
 __all__ = ["Echo", "Round", "generate", "streams"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.memory import MemoryProvider, MemoryResult
-from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelCategory, ChannelType
+from roomkit.models.generation import AIContext
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
 from roomkit_plugins.ai.tokens import of_event, of_messages
 from roomkit_plugins.ai.transcript import Transcript, presentable

@@ -10,8 +10,9 @@ from roomkit.models.ai import AIImagePart, AIToolCallPart, AIToolResultPart
 from roomkit_plugins.ai.transcript import parts_of
 
 if TYPE_CHECKING:
-    from roomkit.models.ai import AIContext, AIMessage, AIPart, AITool
+    from roomkit.models.ai import AIMessage, AIPart, AITool
     from roomkit.models.event import RoomEvent
+    from roomkit.models.generation import AIContext
 
 __all__ = ["estimate_context_tokens", "estimate_tokens"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
-from roomkit.models.ai import AIContext, AIMessage
+from roomkit.models.ai import AIMessage
+from roomkit.models.generation import AIContext
 from roomkit.models.steering import Cancel, InjectMessage, UpdateSystemPrompt
 from roomkit_plugins.ai.shape import append, well_formed
 from roomkit_plugins.ai.stop import Stop

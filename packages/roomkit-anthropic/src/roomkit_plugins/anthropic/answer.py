@@ -10,15 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from roomkit.models.ai import (
-    AIResponse,
-    StreamDone,
-    StreamEvent,
-    StreamTextDelta,
-    StreamThinkingDelta,
-    StreamToolCall,
-)
+from roomkit.models.ai import StreamDone, StreamEvent, StreamTextDelta, StreamThinkingDelta, StreamToolCall
 from roomkit.models.base import new_id
+from roomkit.models.generation import AIResponse
 from roomkit_plugins.anthropic.errors import ORIGIN, api_error
 from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.origin import Origin

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import httpx2
 
     import anthropic
-    from roomkit.models.ai import AIContext, AIResponse, StreamEvent
+    from roomkit.models.ai import StreamEvent
+    from roomkit.models.generation import AIContext, AIResponse
     from roomkit_plugins.anthropic.config import AnthropicConfig
 
 __all__ = ["AnthropicAIProvider"]

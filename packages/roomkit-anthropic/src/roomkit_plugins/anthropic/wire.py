@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIPart,
     AITextPart,
@@ -19,6 +18,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.anthropic.config import AnthropicConfig
 from roomkit_plugins.anthropic.errors import ORIGIN
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from roomkit.abc.ai import AIProvider
-from roomkit.models.ai import AIResponse, AITextPart, StreamDone, StreamTextDelta
+from roomkit.models.ai import AITextPart, StreamDone, StreamTextDelta
+from roomkit.models.generation import AIResponse
 
 if TYPE_CHECKING:
-    from roomkit.models.ai import AIContext, AIMessage, StreamEvent
+    from roomkit.models.ai import AIMessage, StreamEvent
+    from roomkit.models.generation import AIContext
 
 __all__ = ["ScriptedAssistant"]
 

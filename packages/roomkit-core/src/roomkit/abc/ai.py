@@ -15,7 +15,7 @@ from roomkit.models.ai import (
 )
 
 if TYPE_CHECKING:
-    from roomkit.models.ai import AIContext, AIResponse
+    from roomkit.models.generation import AIContext, AIResponse
 
 __all__ = ["AIProvider", "ToolHandler"]
 

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    from roomkit.models.ai import AIContext as AIContext
     from roomkit.models.ai import AIImagePart as AIImagePart
     from roomkit.models.ai import AIMessage as AIMessage
     from roomkit.models.ai import AIPart as AIPart
-    from roomkit.models.ai import AIResponse as AIResponse
     from roomkit.models.ai import AITextPart as AITextPart
     from roomkit.models.ai import AIThinkingPart as AIThinkingPart
     from roomkit.models.ai import AITool as AITool
@@ -93,6 +91,8 @@ if TYPE_CHECKING:
     from roomkit.models.event import Generation as Generation
     from roomkit.models.event import RoomEvent as RoomEvent
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
+    from roomkit.models.generation import AIContext as AIContext
+    from roomkit.models.generation import AIResponse as AIResponse
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent

@@ -1,28 +1,20 @@
-"""What an AI provider is given and what it answers, whatever the vendor."""
+"""The pieces of a model's conversation and of its answer, whatever the vendor."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.values import Id, Text, VendorJson
 
-if TYPE_CHECKING:
-    from roomkit.models.channel import ChannelCapabilities
-    from roomkit.models.context import RoomContext
-    from roomkit.models.enums import ChannelMediaType
-    from roomkit.models.task import Observation, Task
-
 __all__ = [
-    "AIContext",
     "AIImagePart",
     "AIMessage",
     "AIPart",
-    "AIResponse",
     "AITextPart",
     "AIThinkingPart",
     "AITool",
@@ -181,50 +173,6 @@ class AIToolCall(Record):
     arguments: Json = EMPTY
     metadata: VendorJson = EMPTY
     invalid: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class AIContext:
-    """Everything handed to a provider for one generation.
-
-    None for `temperature`, `max_tokens`, `thinking_budget`, `reasoning_effort`, `tool_choice`
-    leaves the provider's own configuration in force. `tool_choice` is `auto`, `none`, `required`
-    or a tool's name.
-    """
-
-    messages: list[AIMessage] = field(default_factory=list)
-    system_prompt: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    thinking_budget: int | None = None
-    reasoning_effort: str | None = None
-    stop: tuple[str, ...] = ()
-    tools: list[AITool] = field(default_factory=list)
-    tool_choice: str | None = None
-    room: RoomContext | None = None
-    target_capabilities: ChannelCapabilities | None = None
-    target_media_types: tuple[ChannelMediaType, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True, kw_only=True)
-class AIResponse:
-    """A provider's whole answer.
-
-    `finish_reason` is one of `FINISH_REASONS`, `usage` has `USAGE_KEYS`. `thinking_parts` keeps
-    every reasoning block as it came, for replay; `thinking` is their text.
-    """
-
-    content: str
-    thinking: str | None = None
-    thinking_signature: str | None = None
-    thinking_parts: list[AIThinkingPart] = field(default_factory=list)
-    finish_reason: str | None = None
-    usage: dict[str, int] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    tasks: list[Task] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    tool_calls: list[AIToolCall] = field(default_factory=list)
 
 
 @dataclass(slots=True, frozen=True)

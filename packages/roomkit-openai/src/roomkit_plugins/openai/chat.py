@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -25,6 +24,7 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.fragments import Fragments

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import httpx2
 
     import openai
-    from roomkit.models.ai import AIContext, AIResponse, StreamEvent
+    from roomkit.models.ai import StreamEvent
+    from roomkit.models.generation import AIContext, AIResponse
     from roomkit_plugins.openai.config import OpenAIConfig, VLLMConfig
 
 __all__ = ["OpenAIAIProvider", "create_vllm_provider"]

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic_core import from_json
 
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -23,6 +22,7 @@ from roomkit.models.ai import (
     StreamTextDelta,
     StreamThinkingDelta,
 )
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import (

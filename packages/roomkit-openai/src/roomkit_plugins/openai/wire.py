@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from roomkit.models.ai import AIContext, AIImagePart, AIToolResultPart, StreamEvent, StreamToolCall
+from roomkit.models.ai import AIImagePart, AIToolResultPart, StreamEvent, StreamToolCall
 from roomkit.models.base import new_id
+from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.reading import JSONReader, count

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from roomkit.models.ai import (
-    AIResponse,
     AIThinkingPart,
     AIToolCall,
     StreamDone,
@@ -14,6 +13,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.models.generation import AIResponse
 from roomkit_plugins.wire.halves import joined
 
 __all__ = ["collect"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from roomkit.abc.errors import ErrorCode
 from roomkit.models.ai import (
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
@@ -16,6 +15,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
+from roomkit.models.generation import AIContext
 from roomkit.models.values import repaired
 from roomkit_plugins.wire.origin import Origin
 

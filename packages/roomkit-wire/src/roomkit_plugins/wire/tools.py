@@ -6,8 +6,9 @@ import hashlib
 import re
 from typing import Any
 
-from roomkit.models.ai import AIContext, AITool
+from roomkit.models.ai import AITool
 from roomkit.models.base import freeze
+from roomkit.models.generation import AIContext
 from roomkit.models.values import repaired
 from roomkit_plugins.wire.halves import repaired_json
 from roomkit_plugins.wire.origin import Origin

@@ -23,11 +23,9 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
     FINISH_REASONS,
     USAGE_KEYS,
-    AIContext,
     AIImagePart,
     AIMessage,
     AIPart,
-    AIResponse,
     AITextPart,
     AIThinkingPart,
     AITool,
@@ -40,6 +38,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.testing.contracts.base import ContractSuite
 from roomkit_plugins.testing.contracts.conversations import contexts
 from roomkit_plugins.testing.contracts.strategies import PROPERTY

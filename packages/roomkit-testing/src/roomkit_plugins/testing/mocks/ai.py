@@ -7,15 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import cycle
 
 from roomkit.abc.ai import AIProvider
-from roomkit.models.ai import (
-    AIContext,
-    AIResponse,
-    StreamDone,
-    StreamEvent,
-    StreamTextDelta,
-    StreamThinkingDelta,
-    StreamToolCall,
-)
+from roomkit.models.ai import StreamDone, StreamEvent, StreamTextDelta, StreamThinkingDelta, StreamToolCall
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.testing.mocks.script import Hang
 
 __all__ = ["MockAIProvider"]
