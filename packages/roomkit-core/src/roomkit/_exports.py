@@ -218,6 +218,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
+    from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.participant import departed_senders as departed_senders
@@ -526,6 +527,7 @@ HOMES = {
     "InvalidInputError": "roomkit.abc.errors",
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
+    "KitOptions": "roomkit.models.options",
     "Known": "roomkit.memory.records",
     "Leases": "roomkit.memory.leases",
     "Ledger": "roomkit.memory.ledger",

@@ -1,5 +1,6 @@
 """`roomkit.toml`: what may stand in it, and what the user reads when something else does."""
 
+import asyncio
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from roomkit.plugins import ConfigError, KitPlan, load_config
-from roomkit.plugins.config import KitOptions
+from roomkit import RoomKit
+from roomkit.abc.errors import InvalidInputError
+from roomkit.models.channel import RateLimit, RetryPolicy
+from roomkit.models.enums import ChannelType
+from roomkit.models.options import KitOptions
+from roomkit.plugins import ConfigError, KitPlan, PluginManager, load_config
 
 CONFIGURATION = """
 [kit]
@@ -63,16 +68,85 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "canary" not in str(plan)
 
 
-def test_every_plain_option_of_the_kit_can_be_set_in_a_file() -> None:
-    """The table `kit` has exactly the numbers and switches that `RoomKit` takes, and the retention."""
-    from roomkit import RoomKit
+PARTS = {
+    "store", "identity_resolver", "inbound_router", "lock_manager", "realtime", "telemetry", "transcoder",
+    "clock", "plugins",
+}  # fmt: skip
+"""What a kit is built of; each has a table of its own, or is given by a program alone."""
 
-    plain = {
-        name
+EVERY_OPTION = """
+[kit]
+max_chain_depth = 3
+process_timeout = 20
+identity_timeout = 4
+identity_channel_types = ["sms", "email"]
+inbound_rate_limit = { max_per_second = 5 }
+agent_response_policy = "addressed_only"
+retry_policy = { max_retries = 1, base_delay_seconds = 0.5 }
+delivery_timeout = 7.0
+agent_timeout = 60.0
+close_timeout = 3.0
+abandon_after = 2.0
+sweep_interval = 30.0
+lease_seconds = 9.0
+max_claims = 2
+unclaimed_after = 120.0
+retention = "2w"
+max_lane_backlog = 50
+single_process = true
+"""
+
+
+def test_every_option_of_the_kit_can_be_set_in_a_file() -> None:
+    """The table `kit` has exactly what `RoomKit` takes beside its parts, with the same defaults."""
+    options = {
+        name: parameter.default
         for name, parameter in inspect.signature(RoomKit).parameters.items()
-        if str(parameter.annotation).removesuffix(" | None") in ("int", "float", "bool")
+        if name not in PARTS
     }
-    assert set(KitOptions.model_fields) == plain | {"retention"}
+    assert options == KitOptions().model_dump() | {"retry_policy": RetryPolicy()}
+
+
+async def test_every_option_of_a_file_arrives_in_the_kit(tmp_path: Path) -> None:
+    """Converted to what a program gives."""
+    path = tmp_path / "roomkit.toml"
+    await asyncio.to_thread(path.write_text, EVERY_OPTION)
+    kit = await RoomKit.from_config(path, plugins=PluginManager(entry_points=()))
+    await kit.close()
+
+    assert kit.settings.model_fields_set == KitOptions.model_fields.keys()
+    defaults = KitOptions()
+    for name in KitOptions.model_fields:
+        assert getattr(kit.settings, name) != getattr(defaults, name), name
+    assert kit.settings.retry_policy == RetryPolicy(max_retries=1, base_delay_seconds=0.5)
+    assert kit.settings.inbound_rate_limit == RateLimit(max_per_second=5)
+    assert kit.settings.identity_channel_types == {ChannelType.SMS, ChannelType.EMAIL}
+    assert kit.settings.retention == 14 * 86_400
+
+
+def test_a_wrong_option_is_named_alike_for_a_file_and_a_program() -> None:
+    """By its whole name, with what it may be."""
+    assert problems({"kit": {"retry_policy": {"max_retires": 1}}}) == (
+        "kit.retry_policy.max_retires: Extra inputs are not permitted",
+    )
+    with pytest.raises(InvalidInputError, match=r"retry_policy\.max_retires cannot be 1: Extra inputs"):
+        RoomKit(retry_policy={"max_retires": 1})  # type: ignore[arg-type]
+    with pytest.raises(
+        InvalidInputError, match=r"agent_response_policy cannot be 'adressed_only': .*did you mean"
+    ):
+        RoomKit(agent_response_policy="adressed_only")  # type: ignore[arg-type]
+
+
+def test_a_kit_without_options_has_the_defaults() -> None:
+    """None and an empty set of channel types mean them, too."""
+    kit = RoomKit(retry_policy=None, identity_channel_types=())
+    assert kit.settings == KitOptions()
+
+
+def test_the_kits_options_are_read_only() -> None:
+    """Whoever reads them cannot change them."""
+    with pytest.raises(ValidationError, match="frozen"):
+        RoomKit().settings.max_claims = 1
 
 
 def test_an_empty_configuration_is_all_defaults() -> None:

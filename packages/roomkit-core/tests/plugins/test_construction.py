@@ -1,7 +1,7 @@
 """From settings to objects: everything is checked before anything is built."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -270,3 +270,23 @@ def test_settings_that_cannot_be_described_spoil_only_their_own(
 
     assert "cannot be described" in schema["$defs"][component]["description"]
     assert list(schema["$defs"][component]["properties"]) == ["plugin"]
+
+
+def references(schema: Any) -> Iterator[str]:
+    """Yield every reference of a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from references(each)
+
+
+def test_every_reference_of_the_schema_leads_to_a_definition(manager: PluginManager) -> None:
+    """Those of the kit's own options too."""
+    schema: Any = json_schema(manager)
+    found = set(references(schema))
+
+    assert {"#/$defs/kit.RetryPolicy", "#/$defs/kit.RateLimit"} <= found
+    assert {each.removeprefix("#/$defs/") for each in found} <= schema["$defs"].keys()

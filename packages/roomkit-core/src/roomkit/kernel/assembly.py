@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.enums import HookTrigger
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Backends", "Kernel", "assemble"]
 
@@ -81,7 +81,7 @@ class Backends:
 class Kernel:
     """The built parts, owned by `RoomKit`, which forwards to them. No part is handed the whole."""
 
-    settings: Settings
+    settings: KitOptions
     store: ConversationStore
     locks: RoomLockManager
     realtime: RealtimeBackend
@@ -120,7 +120,7 @@ class Kernel:
 
 
 def assemble(
-    settings: Settings,
+    settings: KitOptions,
     given: Backends,
     process_inbound: Callable[[InboundMessage], Awaitable[InboundResult]],
 ) -> Kernel:

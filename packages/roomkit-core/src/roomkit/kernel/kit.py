@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, override
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.clock import Clock, SystemClock
-from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import (
     ChannelAlreadyRegisteredError,
     ChannelNotRegisteredError,
@@ -40,7 +38,7 @@ from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
 from roomkit.kernel.runtime.scope import inside
-from roomkit.kernel.runtime.settings import Settings
+from roomkit.kernel.runtime.settings import checked_options
 from roomkit.kernel.runtime.store_clock import StoreClock, follow_store
 from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.memory.locks import InMemoryLockManager
@@ -58,6 +56,7 @@ from roomkit.models.enums import (
     SourceStatus,
 )
 from roomkit.models.event import RoomEvent
+from roomkit.models.options import KitOptions
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
 from roomkit.models.webhook import WebhookRequest
@@ -77,7 +76,7 @@ __all__ = ["RoomKit"]
 
 _log = get_logger("roomkit.kernel")
 _SHORTEST_PERIOD = 1.0
-_MOST = 2**31 - 1
+_DEFAULTS = KitOptions()
 
 
 @checks_arguments()
@@ -98,29 +97,30 @@ class RoomKit(RoomOperations):
         self,
         store: ConversationStore | None = None,
         identity_resolver: IdentityResolver | None = None,
-        identity_channel_types: Collection[ChannelType] | None = None,
+        identity_channel_types: Collection[ChannelType] | None = _DEFAULTS.identity_channel_types,
         inbound_router: InboundRoomRouter | None = None,
         lock_manager: RoomLockManager | None = None,
         realtime: RealtimeBackend | None = None,
-        max_chain_depth: int = 5,
-        identity_timeout: float = 10.0,
-        process_timeout: float = 30.0,
+        max_chain_depth: int = _DEFAULTS.max_chain_depth,
+        identity_timeout: float = _DEFAULTS.identity_timeout,
+        process_timeout: float = _DEFAULTS.process_timeout,
         telemetry: TelemetryProvider | TelemetryConfig | None = None,
-        inbound_rate_limit: RateLimit | None = None,
+        inbound_rate_limit: RateLimit | None = _DEFAULTS.inbound_rate_limit,
         *,
         transcoder: ContentTranscoder | None = None,
-        agent_response_policy: AgentResponsePolicy = AgentResponsePolicy.AGENT_CHAIN,
-        retry_policy: RetryPolicy | None = None,
-        delivery_timeout: float = 30.0,
-        agent_timeout: float = 600.0,
-        close_timeout: float = 10.0,
-        abandon_after: float = 5.0,
-        sweep_interval: float | None = None,
-        lease_seconds: float = 15.0,
-        unclaimed_after: float = 900.0,
-        retention: str | float | timedelta | None = None,
-        max_lane_backlog: int = 10_000,
-        single_process: bool = False,
+        agent_response_policy: AgentResponsePolicy = _DEFAULTS.agent_response_policy,
+        retry_policy: RetryPolicy | None = _DEFAULTS.retry_policy,
+        delivery_timeout: float = _DEFAULTS.delivery_timeout,
+        agent_timeout: float = _DEFAULTS.agent_timeout,
+        close_timeout: float = _DEFAULTS.close_timeout,
+        abandon_after: float = _DEFAULTS.abandon_after,
+        sweep_interval: float | None = _DEFAULTS.sweep_interval,
+        lease_seconds: float = _DEFAULTS.lease_seconds,
+        unclaimed_after: float = _DEFAULTS.unclaimed_after,
+        retention: str | float | timedelta | None = _DEFAULTS.retention,
+        max_claims: int = _DEFAULTS.max_claims,
+        max_lane_backlog: int = _DEFAULTS.max_lane_backlog,
+        single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
     ) -> None:
@@ -139,27 +139,10 @@ class RoomKit(RoomOperations):
         is after how long a delivery fails whose channel no worker has registered. `retention` is how long
         rooms made by this kit keep their events, as `create_room` takes it. Raises InvalidInputError for
         values that cannot work, and for a shared store with locks that only this process sees, unless
-        `single_process` says
-        that there is only one.
+        `single_process` says that there is only one.
         """
-        settings = Settings(
-            max_chain_depth=_at_least(1, max_chain_depth, "max_chain_depth"),
-            process_timeout=_positive(process_timeout, "process_timeout"),
-            identity_timeout=_positive(identity_timeout, "identity_timeout"),
-            delivery_timeout=_positive(delivery_timeout, "delivery_timeout"),
-            agent_timeout=_positive(agent_timeout, "agent_timeout"),
-            close_timeout=_positive(close_timeout, "close_timeout"),
-            abandon_after=_positive(abandon_after, "abandon_after"),
-            sweep_interval=None if sweep_interval is None else _positive(sweep_interval, "sweep_interval"),
-            lease_seconds=_positive(lease_seconds, "lease_seconds"),
-            unclaimed_after=_positive(unclaimed_after, "unclaimed_after"),
-            retention_seconds=None if retention is None else seconds_of(retention),
-            max_lane_backlog=_at_least(1, max_lane_backlog, "max_lane_backlog"),
-            agent_response_policy=chosen(AgentResponsePolicy, agent_response_policy, "agent_response_policy"),
-            retry_policy=retry_policy or RetryPolicy(),
-            inbound_rate_limit=inbound_rate_limit,
-            identity_channel_types=frozenset(identity_channel_types) if identity_channel_types else None,
-        )
+        given = locals()
+        settings = checked_options({name: given[name] for name in KitOptions.model_fields})
         store = store or InMemoryStore()
         locks = lock_manager or (None if single_process else store.make_lock_manager())
         locks = locks or InMemoryLockManager()
@@ -394,7 +377,7 @@ class RoomKit(RoomOperations):
         return self._kernel.clock
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> KitOptions:
         """The kit's scalar options."""
         return self._kernel.settings
 
@@ -870,20 +853,3 @@ class RoomKit(RoomOperations):
     def subscribe_events(self, event_type: str, fn: FrameworkHandler) -> Callable[[], None]:
         """Register `fn` as `on` does; return a function that ends it."""
         return self._kernel.events.subscribe(event_type, fn)
-
-
-def _positive(value: float, name: str) -> float:
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except OverflowError:
-        raise InvalidInputError(f"{name} is too large; give it a positive number of seconds") from None
-    if not seconds > 0:
-        raise InvalidInputError(f"{name} is {value!r}; give it a positive number of seconds")
-    return value
-
-
-def _at_least(least: int, value: int, name: str) -> int:
-    if not least <= value <= _MOST:
-        shown = value if abs(value) < 1 << 64 else f"a number of {value.bit_length()} bits"
-        raise InvalidInputError(f"{name} is {shown}; give it at least {least} and at most {_MOST}")
-    return value

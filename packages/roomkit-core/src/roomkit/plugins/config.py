@@ -27,32 +27,21 @@ What a plugin makes of its settings is checked when the plan is built, by the pl
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from roomkit._names import nearest
-from roomkit.models.duration import length_in_seconds
+from roomkit.models.options import KitOptions
 from roomkit.plugins.components import ComponentKind
 from roomkit.plugins.errors import ConfigError
 
 _ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-
-
-def _check_length(value: object) -> object:
-    if isinstance(value, str | int | float):
-        length_in_seconds(value)
-    return value
-
-
-Length = Annotated[str | float, BeforeValidator(_check_length)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 
 
 class _Plan(BaseModel):
@@ -64,34 +53,6 @@ class ComponentPlan(_Plan):
 
     plugin: str = Field(min_length=1, description="The component's name, as `roomkit plugins list` shows it.")
     settings: Mapping[str, object] = Field(default_factory=dict)
-
-
-class KitOptions(_Plan):
-    """The options of `RoomKit` that are plain values; times are in seconds, `None` leaves the default."""
-
-    max_chain_depth: Count | None = Field(None, description="How long a chain of answers may get.")
-    process_timeout: Seconds | None = Field(None, description="Deadline of one message until its commit.")
-    identity_timeout: Seconds | None = Field(None, description="Deadline of identity resolution.")
-    delivery_timeout: Seconds | None = Field(None, description="Deadline of one attempt of a delivery.")
-    agent_timeout: Seconds | None = Field(None, description="Deadline of one turn of an agent.")
-    close_timeout: Seconds | None = Field(None, description="Deadline of closing the kit.")
-    abandon_after: Seconds | None = Field(
-        None, description="Seconds after its cancellation when code that has not ended is abandoned."
-    )
-    sweep_interval: Seconds | None = Field(None, description="How often room timers are swept.")
-    lease_seconds: Seconds | None = Field(None, description="When a killed worker's work is taken over.")
-    retention: Length | None = Field(None, description='How long events are kept: seconds, or "180d".')
-    unclaimed_after: Seconds | None = Field(
-        None, description="When a delivery fails whose channel no worker has registered."
-    )
-    max_lane_backlog: Count | None = Field(None, description="How many deliveries may wait in a lane.")
-    single_process: bool | None = Field(
-        None, strict=True, description="That no other process uses the store."
-    )
-
-    def given(self) -> dict[str, int | float | bool | str]:
-        """Return the options that were set, as keyword arguments."""
-        return self.model_dump(exclude_none=True)
 
 
 class KitPlan(_Plan):
@@ -198,10 +159,16 @@ class _Reader:
     def _options(self, table: object) -> KitOptions | None:
         if (options := self._table("kit", table)) is None:
             return None
-        for key in options:
+        for key, value in options.items():
             if key not in KitOptions.model_fields:
                 self._problems.append(unknown_key("kit", str(key), list(KitOptions.model_fields)))
-        known = {key: value for key, value in options.items() if key in KitOptions.model_fields}
+            if isinstance(value, float) and math.isinf(value):  # a program may wait for ever, a file not
+                self._problems.append(f"kit.{key}: Input should be a finite number")
+        known = {
+            key: value
+            for key, value in options.items()
+            if key in KitOptions.model_fields and value is not None
+        }
         try:
             return KitOptions.model_validate(known)
         except ValidationError as error:

@@ -17,8 +17,9 @@ from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.abc.store import ConversationStore
 from roomkit.abc.telemetry import TelemetryProvider
+from roomkit.models.options import KitOptions
 from roomkit.plugins.components import Component, ComponentKind
-from roomkit.plugins.config import ComponentPlan, KitOptions, KitPlan, problems_of, unknown_key
+from roomkit.plugins.config import ComponentPlan, KitPlan, problems_of, unknown_key
 from roomkit.plugins.errors import ConfigError, PluginBrokenError, PluginError, describe
 from roomkit.plugins.references import resolve
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 
+from roomkit.models.options import KitOptions
 from roomkit.plugins.components import Component, ComponentKind, ComponentState
-from roomkit.plugins.config import NAMED_TABLES, SINGLE_TABLES, KitOptions
+from roomkit.plugins.config import NAMED_TABLES, SINGLE_TABLES
 from roomkit.plugins.construction import config_model
 from roomkit.plugins.errors import PluginBrokenError, describe
 
@@ -28,7 +29,9 @@ def json_schema(manager: PluginManager) -> Schema:
     described by its name alone.
     """
     definitions: Schema = {}
-    tables: Schema = {"kit": KitOptions.model_json_schema()}
+    kit = KitOptions.model_json_schema(ref_template="#/$defs/kit.{model}")
+    definitions |= {f"kit.{name}": definition for name, definition in kit.pop("$defs", {}).items()}
+    tables: Schema = {"kit": kit}
     for table, kind in SINGLE_TABLES.items():
         tables[table] = _choice(manager, kind, definitions)
     for table in NAMED_TABLES:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.runtime.lease import Lease
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Timers"]
 
@@ -48,7 +48,7 @@ class Timers:
         self,
         *,
         kinds: Mapping[str, AnswerAlarm],
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
         supervisor: Supervisor,

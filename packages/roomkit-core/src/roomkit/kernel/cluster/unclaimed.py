@@ -11,7 +11,7 @@ from roomkit.abc.log import get_logger
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.settings import Settings
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Unclaimed"]
 
@@ -25,7 +25,7 @@ class Unclaimed:
     worker at once fails nothing.
     """
 
-    def __init__(self, *, settings: Settings, store: ConversationStore, events: FrameworkEvents) -> None:
+    def __init__(self, *, settings: KitOptions, store: ConversationStore, events: FrameworkEvents) -> None:
         self._settings = settings
         self._store = store
         self._events = events

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.event import RoomEvent
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Writer"]
 
@@ -76,7 +76,7 @@ class Writer:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         locks: RoomLockManager,
         tracing: ConfiguredTelemetry | None,

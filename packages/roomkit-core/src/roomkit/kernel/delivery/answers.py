@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.recipients import Target
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.lease import Lease
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.hook import InjectedEvent
+    from roomkit.models.options import KitOptions
     from roomkit.models.task import Observation, Task
 
 __all__ = ["Answers", "answer_key", "close_stream"]
@@ -70,7 +70,7 @@ class Answers:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
         supervisor: Supervisor,
@@ -228,7 +228,7 @@ class _StreamedTurn:
         self,
         answers: Answers,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         supervisor: Supervisor,
         hooks: HookEngine,

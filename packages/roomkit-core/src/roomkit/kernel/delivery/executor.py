@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelOutput
+    from roomkit.models.options import KitOptions
 
 __all__ = ["LaneExecutor"]
 
@@ -69,7 +69,7 @@ class LaneExecutor(Executor):
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         tracing: ConfiguredTelemetry | None,
         supervisor: Supervisor,

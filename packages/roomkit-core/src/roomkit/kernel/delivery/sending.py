@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.deadline import Deadline
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelBinding, ChannelOutput
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
+    from roomkit.models.options import KitOptions
 
 __all__ = [
     "Deliverer",
@@ -89,7 +89,7 @@ class Deliverer:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         tracing: ConfiguredTelemetry | None,
         transcoder: ContentTranscoder,
         supervisor: Supervisor,

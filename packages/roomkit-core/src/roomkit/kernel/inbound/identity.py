@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import EventSource, RoomEvent
     from roomkit.models.hook import InjectedEvent
+    from roomkit.models.options import KitOptions
 
 __all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict"]
 
@@ -113,7 +113,7 @@ class IdentityDesk:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         clock: Clock,
         supervisor: Supervisor,
         hooks: HookEngine,

@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from roomkit.kernel.inbound.signals import Signals
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Inbound", "Wait"]
 
@@ -88,7 +88,7 @@ class Inbound:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         tracing: ConfiguredTelemetry | None,
         supervisor: Supervisor,

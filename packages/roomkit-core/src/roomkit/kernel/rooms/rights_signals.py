@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.runtime.channels import Channels
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.options import KitOptions
 
 __all__ = ["RightsSignals"]
 
@@ -37,7 +37,7 @@ class RightsSignals:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         realtime: RealtimeBackend,
         clock: Clock,

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.settings import Settings
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.alarm import Alarm
+    from roomkit.models.options import KitOptions
 
 __all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name"]
 
@@ -121,7 +121,7 @@ class Rooms:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
         supervisor: Supervisor,
@@ -158,7 +158,7 @@ class Rooms:
         **fields: Any,
     ) -> Room:
         """Create a room, and say so."""
-        fields.setdefault("retention_seconds", self._settings.retention_seconds)
+        fields.setdefault("retention_seconds", self._settings.retention)
         now = self._clock.now()
         if timers is not None:
             _check_timers(timers)
