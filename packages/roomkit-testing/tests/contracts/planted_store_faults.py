@@ -377,6 +377,14 @@ class RemembersTheFirstOwner(InMemoryStore):
         return organization_id in (None, self.owner)
 
 
+@found_by(
+    "test_the_newest_rows_come_first_if_so_asked[True]", "test_the_newest_rows_come_first_if_so_asked[False]"
+)
+class ListsTheOldestRowsFirst(InMemoryStore):
+    async def list_deliveries(self, *args: Any, newest_first: bool = False, **filters: Any) -> list[Delivery]:
+        return await super().list_deliveries(*args, **filters)
+
+
 # -- the ledger -----------------------------------------------------------------------------------
 
 

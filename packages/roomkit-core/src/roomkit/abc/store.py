@@ -636,10 +636,12 @@ class ConversationStore(ABC):
         organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Delivery]:
-        """Return rows in order of commit; each given filter must hold.
+        """Return rows in order of commit, or in the reverse of it; each given filter must hold.
 
-        `after` is the id of the last row of the page before. Raises StoreError when it is gone.
+        `after` is the id of the last row of the page before, in the same order. Raises StoreError when it
+        is gone.
         """
 
     @abstractmethod

@@ -687,8 +687,11 @@ class InMemoryStore(ConversationStore):
         organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Delivery]:
         rows = self._deliveries(room_id, organization_id)
+        if newest_first:
+            rows = iter([*rows][::-1])
         if after is not None and not any(row.id == after for row in rows):
             raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
         found = (

@@ -500,8 +500,11 @@ async def list_deliveries(
     organization_id: str | None,
     limit: int,
     after: str | None,
+    *,
+    newest_first: bool,
 ) -> list[Delivery]:
-    """Return rows of the ledger in order of commit."""
+    """Return rows of the ledger in order of commit, or in the reverse of it."""
+    further, direction = ("<", "DESC") if newest_first else (">", "ASC")
     where = _Where()
     where.given("d.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
     where.given("e.id = {}", event_id)
@@ -517,11 +520,11 @@ async def list_deliveries(
             raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
         delivery, seq = found
         if room_id is None:
-            where.all("d.seq > {}", seq)
+            where.all(f"d.seq {further} {{}}", seq)
         else:  # in a room the numbers rise with the indexes, by which there is an index
-            where.all(f"(d.idx, d.seq) > ({where.value(delivery.event_index)}, {where.value(seq)})")
-            where.all("d.idx >= {}", delivery.event_index)
-    order = "d.seq" if room_id is None else "d.idx, d.seq"
+            where.all(f"(d.idx, d.seq) {further} ({where.value(delivery.event_index)}, {where.value(seq)})")
+            where.all(f"d.idx {further}= {{}}", delivery.event_index)
+    order = f"d.seq {direction}" if room_id is None else f"d.idx {direction}, d.seq {direction}"
     rows = await database.fetch(
         f"SELECT {_DELIVERY} FROM {_LEDGER} {where} ORDER BY {order} LIMIT {where.value(_clamp(limit))}",
         *where.values,

@@ -620,9 +620,18 @@ class PostgresStore(ConversationStore):
         organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Delivery]:
         return await reading.list_deliveries(
-            self._database, room_id, event_id, channel_id, state, organization_id, limit, after
+            self._database,
+            room_id,
+            event_id,
+            channel_id,
+            state,
+            organization_id,
+            limit,
+            after,
+            newest_first=newest_first,
         )
 
     @override

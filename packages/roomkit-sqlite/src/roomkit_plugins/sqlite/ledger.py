@@ -86,10 +86,12 @@ class DeliveryQuery:
     organization_id: str | None
     limit: int
     after: str | None
+    newest_first: bool
 
 
 def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
-    """Return rows in order of commit."""
+    """Return rows in order of commit, or in the reverse of it."""
+    further, order = ("<", "DESC") if query.newest_first else (">", "ASC")
     conditions = Conditions()
     # an event has few rows, a room many: the plus keeps SQLite from looking for them by room
     plus = "" if query.event_id is None else "+"
@@ -100,8 +102,8 @@ def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> lis
     if query.state is not None:  # written out, so that the indexes of single states serve
         conditions.all(f"d.state = '{DeliveryState(query.state).value}'")
     if query.after is not None:
-        conditions.all("d.seq > ?", _place_after(connection, query.after, query))
-    sql = f"SELECT {DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq LIMIT ?"
+        conditions.all(f"d.seq {further} ?", _place_after(connection, query.after, query))
+    sql = f"SELECT {DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq {order} LIMIT ?"
     rows = connection.execute(sql, (*conditions.values, clamp(query.limit))).fetchall()
     return [delivery_of(row) for row in rows]
 

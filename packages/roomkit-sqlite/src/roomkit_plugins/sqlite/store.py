@@ -502,8 +502,11 @@ class SQLiteStore(ConversationStore):
         organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Delivery]:
-        query = ledger.DeliveryQuery(room_id, event_id, channel_id, state, organization_id, limit, after)
+        query = ledger.DeliveryQuery(
+            room_id, event_id, channel_id, state, organization_id, limit, after, newest_first
+        )
         return await self._read(ledger.list_deliveries, query)
 
     @override

@@ -202,6 +202,7 @@ class LedgerMachine(StoreMachine):
         self._same(lambda store: store.get_event(said, organization_id=owner))
         self._same(lambda store: store.get_delivery(row, organization_id=owner))
         self._same(lambda store: store.list_deliveries(organization_id=owner, limit=limit))
+        self._same(lambda store: store.list_deliveries(organization_id=owner, limit=limit, newest_first=True))
         self._same(lambda store: store.list_deliveries(room_id, organization_id=owner, after=row))
 
 

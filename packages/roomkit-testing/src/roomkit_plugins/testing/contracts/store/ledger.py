@@ -217,6 +217,24 @@ class LedgerContract(StoreSuite):
         left = [row.id for row in rows if row.room_id != rooms[0].id]
         assert [row.id for row in await store.list_deliveries()] == left
 
+    @pytest.mark.parametrize("of_one_room", [True, False])
+    async def test_the_newest_rows_come_first_if_so_asked(
+        self, store: ConversationStore, room: Room, of_one_room: bool
+    ) -> None:
+        """Page by page: the exact reverse of the order of commit, several rows of one event too."""
+        rooms = [room, room if of_one_room else await store.create_room(Room())]
+        ids: list[str] = []
+        for number in range(5):
+            (stored,) = await commit(store, (to := rooms[number % 2].id), event(to), targets=["a", "b"])
+            ids += [f"{stored.id}:a", f"{stored.id}:b"]
+        room_id = room.id if of_one_room else None
+        seen: list[str] = []
+        while page := await store.list_deliveries(
+            room_id, limit=3, after=seen[-1] if seen else None, newest_first=True
+        ):
+            seen += [row.id for row in page]
+        assert seen == ids[::-1]
+
     # -- a failed row ---------------------------------------------------------------------------
 
     async def test_a_failed_row_can_be_opened_again(self, store: ConversationStore, room: Room) -> None:
