@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +25,13 @@ def environment(**more: str) -> dict[str, str]:
 def roomkit() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command to its end."""
 
-    def run(*words: str, given: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, given: str = "", folder: Path | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*COMMAND, *words],
             input=given,
+            cwd=folder,
             env=environment(**more),
             capture_output=True,
             text=True,

@@ -48,8 +48,6 @@ def test_the_agents_of_a_file_answer(roomkit, tmp_path):
         (["--config", "EMPTY"], "has no agent", "[agents.assistant]"),
         (["--config", "WRONG"], "did you mean 'agents'?", ""),
         (["--config", "MISSING"], "cannot be read", ""),
-        (["--agent", "x"], "--agent names an agent of a configuration file", "add --config"),
-        (["--config", "FILE", "--scripted"], "--config says which agents", "leave one out"),
         (["--model", "openai:x"], "OPENAI_API_KEY is not set", "set OPENAI_API_KEY"),
     ],
 )
@@ -64,6 +62,30 @@ def test_what_cannot_be_is_told_with_what_to_do(roomkit, tmp_path, words, messag
     assert message in answer.stderr
     assert next_step in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "next_step"),
+    [
+        (["--agent", "x"], "--agent names an agent of a configuration file", "add --config"),
+        (["--config", "FILE", "--scripted"], "--config says which agents", "leave one out"),
+    ],
+)
+def test_options_that_exclude_each_other_are_wrong_usage(roomkit, words, message, next_step):
+    """Exit code 2, before anything is built."""
+    answer = roomkit("chat", "hello", *words)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert message in answer.stderr
+    assert next_step in answer.stderr
+
+
+def test_a_configuration_that_lies_here_is_taken(roomkit, tmp_path):
+    """As by the operators' commands; the script, or a model that is named, goes before it."""
+    (tmp_path / "roomkit.toml").write_text(CONFIG)
+    found = roomkit("chat", "hello", "--agent", "helper", folder=tmp_path)
+    assert (found.returncode, found.stdout) == (0, "Hello from AI\n")
+    scripted = roomkit("chat", "thanks", "--scripted", folder=tmp_path)
+    assert (scripted.returncode, scripted.stdout) == (0, "You are welcome.\n")
 
 
 def test_a_failed_answer_is_a_failed_command(roomkit, tmp_path):

@@ -33,6 +33,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "plugins doctor": (),
     "plugins info": ("channel:websocket",),
     "plugins list": (),
+    "plugins schema": (),
     "privacy export": ("--person", ANN),
     "store backup": ("backup.db",),
     "store check": (),
@@ -49,7 +50,7 @@ GOES = {
     "privacy erase": ("2 x event", {"person": ANN}),
     "privacy retain": ("of 4 events 4 are older", {"room_id": ROOM, "removes": 4, "events": 4}),
 }
-WITHOUT_STORE = {"chat", "demo", "plugins doctor", "plugins info", "plugins list"}
+WITHOUT_STORE = {"chat", "demo", "plugins doctor", "plugins info", "plugins list", "plugins schema"}
 
 type Run = Callable[..., tuple[int, str, str]]
 

@@ -95,7 +95,7 @@ def test_failed_deliveries_are_listed_and_shown(roomkit: Run, worker: Worker) ->
 
     assert len(every["deliveries"]) == 4
     assert every["after"] is None
-    assert [row["id"] for row in failed["deliveries"]] == worker.failed
+    assert [row["id"] for row in failed["deliveries"]] == worker.failed[::-1]
     assert [*first["deliveries"], *rest["deliveries"]] == every["deliveries"]
     filters = ("--room", "r1", "--channel", "sms", "--organization", "acme")
     narrowed = document(roomkit("deliveries", "list", *filters, "--json", *worker.store))
@@ -105,6 +105,12 @@ def test_failed_deliveries_are_listed_and_shown(roomkit: Run, worker: Worker) ->
         assert narrowed["deliveries"] == []
     assert people.stdout.startswith("2 deliveries\n")
     assert "invalid_recipient after 1 attempt" in people.stdout
+    listed = people.stdout.splitlines()[1::2]
+    assert [line.partition(" UTC  ")[2] for line in listed] == worker.failed[::-1]
+    gone = error(roomkit("deliveries", "list", "--after", "nothing:sms", "--json", *worker.store))
+    assert gone["next_step"] == "leave --after out to begin with the first page"
+    unknown = error(roomkit("deliveries", "show", "nothing:sms", "--json", *worker.store))
+    assert unknown["next_step"] == "`roomkit deliveries list` shows what there is"
     assert "no such number" in shown.stdout
     row = document(roomkit("deliveries", "show", worker.failed[0], "--json", *worker.store))
     assert (row["state"], row["error"]["code"]) == ("failed", "invalid_recipient")
@@ -120,7 +126,7 @@ def test_a_running_worker_carries_a_retry_out(roomkit: Run, worker: Worker) -> N
 
     assert answer.returncode == 0
     assert answer.stdout.startswith("1 delivery reopened\na running worker carries them out")
-    assert [row["state"] for row in rows if row["id"] in worker.failed] == ["sent", "failed"]
+    assert [row["state"] for row in rows if row["id"] in worker.failed] == ["failed", "sent"]
 
 
 def test_all_that_failed_is_retried_or_dropped_at_once(roomkit: Run, worker: Worker) -> None:
@@ -140,6 +146,7 @@ def test_all_that_failed_is_retried_or_dropped_at_once(roomkit: Run, worker: Wor
     assert reasons == dict.fromkeys(worker.failed, "number is dead")
     assert again["reopened"] == []
     assert [each["code"] for each in again["refused"]] == ["store_error", "delivery_not_found"]
+    assert again["refused"][1]["message"].endswith(": `roomkit deliveries list` shows those there are")
 
 
 def test_a_room_and_a_person_are_exported(roomkit: Run, worker: Worker, tmp_path: Path) -> None:

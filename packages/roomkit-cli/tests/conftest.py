@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ class Command:
             timeout=50,
         )
         return Answer(answer.returncode, answer.stdout.decode(), answer.stderr.decode())
+
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        """Start it, and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "roomkit_plugins.cli", *words],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A runner in the background ignores Ctrl-C, and hands that down to whatever it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
 
 @pytest.fixture

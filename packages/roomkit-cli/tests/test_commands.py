@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -118,7 +119,8 @@ def test_a_command_that_fails_says_so_in_one_line(roomkit):
     """What RoomKit refuses says what to do by itself; a bug says how to show it."""
     roomkit.install("acme", GREETING)
     refused, bug = roomkit("greet", "mallory"), roomkit("greet", "nobody")
-    assert (refused.code, refused.err) == (1, "roomkit: no room 'x': create_room first\n")
+    advice = "check the id, and which store --store or --config names"
+    assert (refused.code, refused.err) == (1, f"roomkit: no room 'x'\n  {advice}\n")
     assert bug.code == 1
     assert bug.err.splitlines()[0] == "roomkit: RuntimeError: there is nobody"
     assert "--verbose" in bug.err
@@ -133,7 +135,8 @@ def test_a_failure_is_json_where_json_was_asked_for(roomkit):
     assert json.loads(answer.err) == {
         "type": "error",
         "code": "room_not_found",
-        "message": "no room 'x': create_room first",
+        "message": "no room 'x'",
+        "next_step": "check the id, and which store --store or --config names",
     }
 
 
@@ -142,6 +145,53 @@ def test_an_interrupted_command_says_nothing(roomkit):
     roomkit.install("acme", GREETING)
     answer = roomkit("greet", "ctrl-c")
     assert (answer.code, answer.out, answer.err) == (130, "", "")
+
+
+WAITING = """
+import asyncio
+import signal
+
+from roomkit.plugins import hookimpl
+
+@hookimpl
+def roomkit_commands(cli):
+    cli.add("wait", "waiting_module:configure", summary="Waits.")
+
+def configure(parser):
+    parser.add_argument("--background", action="store_true")
+    parser.set_defaults(run=run)
+
+def run(options):
+    if options.background:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return asyncio.run(wait())
+
+async def wait():
+    try:
+        print("waiting", flush=True)
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [
+        (signal.SIGTERM, [], 143),
+        (signal.SIGTERM, ["--background"], 143),
+        (signal.SIGINT, [], 130),
+    ],
+)
+def test_a_signal_ends_a_command_in_order(roomkit, number, words, code):
+    """What is open is closed, and the exit code names the signal; in background jobs too."""
+    roomkit.install("waiting", WAITING)
+    with roomkit.started("wait", *words) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "closed\n", "")
 
 
 def test_a_broken_plugin_stops_no_command(roomkit):

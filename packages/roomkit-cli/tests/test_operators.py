@@ -80,7 +80,7 @@ def test_wrong_words_are_wrong_usage(roomkit, words):
 def test_deliveries_are_named_or_all_are_meant(roomkit, verb, words):
     """Never both, and never neither: nothing is retried by a slip."""
     answer = roomkit("deliveries", *verb, *words, "--json", "--store", "memory")
-    assert (answer.code, json.loads(answer.err)["code"]) == (1, "wrong_usage")
+    assert (answer.code, json.loads(answer.err)["code"]) == (2, "wrong_usage")
 
 
 class Screen(io.StringIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
 
@@ -181,3 +182,108 @@ def test_the_doctor_shows_where_an_import_failed(zoo):
     answer = zoo("plugins", "doctor", "lazy")
     assert "ModuleNotFoundError: No module named 'no_such_sdk'" in answer.out.splitlines()[-2]
     assert "install the package that brings the module no_such_sdk" in answer.out
+
+
+SETTINGS = """
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+from roomkit.plugins import hookimpl
+
+class Config(BaseModel):
+    size: int = 3
+    token: SecretStr
+    \"\"\"What the vendor
+    gave you.\"\"\"
+    region: Literal["eu", "us"] | None = Field(None, description="Where.")
+    key: SecretStr = SecretStr("hidden")
+
+@hookimpl
+def roomkit_register(registry):
+    registry.add("store", "shelf", "shelf_module:Config", config="shelf_module:Config")
+    registry.add("sms", "pigeon", "shelf_module:Config", config="shelf_module:Config")
+    registry.add("channel", "coop", "shelf_module:Config", parts={"provider": "sms"})
+    registry.add("sms", "lost", "shelf_module:Config", config="shelf_module:Nothing")
+"""
+
+
+def test_the_settings_of_a_component_are_shown(roomkit):
+    """Required first; what is secret shows no value, not even its default."""
+    roomkit.install("shelf", SETTINGS)
+    found = json.loads(roomkit("plugins", "info", "shelf", "--json").out)
+    components = {f"{each['kind']}:{each['name']}": each for each in found["components"]}
+    settings = components["store:shelf"]["settings"]
+    assert settings == [
+        {
+            "name": "token",
+            "type": "str",
+            "required": True,
+            "default": None,
+            "secret": True,
+            "description": "What the vendor gave you.",
+        },
+        {
+            "name": "size",
+            "type": "int",
+            "required": False,
+            "default": "3",
+            "secret": False,
+            "description": "",
+        },
+        {
+            "name": "region",
+            "type": '"eu" | "us"',
+            "required": False,
+            "default": None,
+            "secret": False,
+            "description": "Where.",
+        },
+        {
+            "name": "key",
+            "type": "str",
+            "required": False,
+            "default": None,
+            "secret": True,
+            "description": "",
+        },
+    ]
+    assert [each["name"] for each in components["channel:coop"]["settings"]] == ["provider"]
+    assert "Nothing" in components["sms:lost"]["settings_error"]
+    people = roomkit("plugins", "info", "shelf").out
+    assert "    token  str  (required, secret)\n        What the vendor gave you.\n" in people
+    assert "    size  int  (default 3)\n" in people
+    assert "hidden" not in people
+
+
+def test_a_sample_is_a_configuration(roomkit):
+    """A part is shown in a channel that takes it; the references are the only thing to fill in."""
+    roomkit.install("shelf", SETTINGS)
+    found = json.loads(roomkit("plugins", "info", "shelf", "--json").out)
+    samples = {f"{each['kind']}:{each['name']}": each["sample"] for each in found["components"]}
+    assert (
+        samples["store:shelf"]
+        == '[store]\nplugin = "shelf"\ntoken = "env:SHELF_TOKEN"\nkey = "env:SHELF_KEY"'
+    )
+    assert tomllib.loads(samples["sms:pigeon"]) == {
+        "channels": {
+            "front": {
+                "plugin": "coop",
+                "provider": {"plugin": "pigeon", "token": "env:PIGEON_TOKEN", "key": "env:PIGEON_KEY"},
+            }
+        }
+    }
+
+
+def test_the_schema_is_that_of_the_installed_plugins(roomkit, tmp_path):
+    """On standard output, or in a file for an editor."""
+    roomkit.install("shelf", SETTINGS)
+    shown = roomkit("plugins", "schema")
+    file = tmp_path / "schema.json"
+    written = roomkit("plugins", "schema", "--output", str(file))
+    assert (shown.code, shown.err, written.code, written.out) == (0, "", 0, "")
+    assert file.read_text() == shown.out
+    schema = json.loads(shown.out)
+    assert {"$ref": "#/$defs/store:shelf"} in schema["properties"]["store"]["oneOf"]
+    refused = roomkit("plugins", "schema", "--output", str(tmp_path / "none" / "x.json"), "--json")
+    assert (refused.code, json.loads(refused.err)["code"]) == (1, "output_failed")

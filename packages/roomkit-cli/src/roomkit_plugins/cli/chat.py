@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roomkit.kernel.kit import RoomKit
@@ -17,6 +18,7 @@ from roomkit.plugins import default_manager
 from roomkit_plugins.cli.assistant import ASSISTANT, add_options, find_assistant
 from roomkit_plugins.cli.lines import lines
 from roomkit_plugins.cli.main import FAILED, OK
+from roomkit_plugins.cli.stores import DEFAULT_FILE
 from roomkit_plugins.cli.terminal import CommandError, Terminal, complain
 from roomkit_plugins.cli.timeline import Timeline
 
@@ -36,7 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "into a pipe it writes the answers alone. Exit code 1 if an answer failed."
     )
     parser.add_argument("message", metavar="MESSAGE", nargs="?", help="say this one thing, and end")
-    parser.add_argument("--config", metavar="FILE", help="build the kit from this roomkit.toml")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"build the kit from this file (default: {DEFAULT_FILE}, if there is one)",
+    )
     parser.add_argument("--agent", metavar="ID", help="talk to this agent of the file (default: to all)")
     parser.add_argument("--room", metavar="ID", default="chat", help="the room (default: chat)")
     parser.add_argument("--as", dest="person", metavar="NAME", default="you", help="who you are")
@@ -53,9 +59,11 @@ def run(options: argparse.Namespace) -> int:
             next_step="leave one out",
             code="wrong_usage",
         )
+    if not (options.config or options.model or options.scripted) and Path(DEFAULT_FILE).is_file():
+        options.config = DEFAULT_FILE
     if options.agent and not options.config:
         raise CommandError(
-            "--agent names an agent of a configuration file",
+            f"--agent names an agent of a configuration file, and there is no {DEFAULT_FILE} here",
             next_step="add --config FILE",
             code="wrong_usage",
         )
@@ -96,7 +104,8 @@ async def _configured(options: argparse.Namespace) -> tuple[RoomKit, dict[str, d
         await kit.close()
         raise CommandError(
             f"{options.config} has no agent{f' {options.agent!r}' if options.agent else ''}{there}",
-            next_step=f"add a table [agents.{options.agent or ASSISTANT}] with plugin = ... to it",
+            next_step=f"add a table [agents.{options.agent or ASSISTANT}] with plugin = ... to it, "
+            "or talk to the script with --scripted",
             code="no_agent",
         )
     return kit, agents, f"{', '.join(agents)} of {options.config}"

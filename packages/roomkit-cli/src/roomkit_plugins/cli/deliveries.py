@@ -12,6 +12,7 @@ from roomkit.models.enums import DeliveryState
 from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
 from roomkit_plugins.cli.main import FAILED, OK
 from roomkit_plugins.cli.progress import Progress
+from roomkit_plugins.cli.refusals import spoken
 from roomkit_plugins.cli.stores import ChosenStore, add_store_options, choose_store
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
@@ -33,7 +34,7 @@ _SHOWN = 10
 
 def configure_list(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit deliveries list`."""
-    parser.description = "Shows rows of the ledger in order of commit. `--state failed` is the dead letters."
+    parser.description = "Shows rows of the ledger, the newest first. `--state failed` is the dead letters."
     parser.add_argument("--state", choices=[str(each) for each in DeliveryState])
     parser.add_argument("--room", metavar="ID")
     parser.add_argument("--channel", metavar="ID")
@@ -99,6 +100,7 @@ def run_list(options: argparse.Namespace) -> int:
                 organization_id=options.organization,
                 limit=options.limit + 1,
                 after=options.after,
+                newest_first=True,
             )
             return rows, await store.count_unclaimed()
 
@@ -111,7 +113,7 @@ def run_list(options: argparse.Namespace) -> int:
         return OK
     terminal.line(counted(len(rows), "delivery", "deliveries") + (", and more" if after else ""))
     for row in rows:
-        terminal.line(f"  {_state(terminal, row)}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.id}")
+        terminal.line(f"  {_state(terminal, row)}  {row.created_at:%Y-%m-%d %H:%M:%S} UTC  {row.id}")
         place = f"room {row.room_id}, channel {row.channel_id}"
         terminal.line(f"           {place}{_why(row)}")
     if after:
@@ -215,7 +217,8 @@ def _change(
                         await change(store, row_id)
                         changed.append(row_id)
                     except RoomKitError as error:
-                        refused.append({"id": row_id, "code": error.code, "message": str(error)})
+                        message = ": ".join(filter(None, spoken(error)))
+                        refused.append({"id": row_id, "code": error.code, "message": message})
                     progress.step()
 
     asyncio.run(work())

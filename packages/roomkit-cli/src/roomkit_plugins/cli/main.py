@@ -1,22 +1,28 @@
 """The entry of the `roomkit` command.
 
-Exit codes: 0 it went well, 1 it failed, 2 it was called wrongly, 130 it was interrupted (Ctrl-C).
+Exit codes: 0 it went well, 1 it failed, 2 it was called wrongly, 130 it was interrupted (Ctrl-C), 143 it was
+terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, override
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from roomkit.plugins.commands import Command
 
-__all__ = ["FAILED", "INTERRUPTED", "OK", "WRONG_USAGE", "main"]
+__all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "WRONG_USAGE", "main"]
 
-OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _USAGE = "usage: roomkit COMMAND [options]\n       roomkit --version"
 
@@ -24,20 +30,42 @@ _USAGE = "usage: roomkit COMMAND [options]\n       roomkit --version"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. Raises SystemExit where argparse does."""
     words = list(sys.argv[1:] if argv is None else argv)
+    terminated: list[int] = []  # bound: the signals that one command gets
     try:
-        code = _main(words)
-        sys.stdout.flush()
+        with _ended_by_sigterm(terminated):
+            code = _main(words)
+            sys.stdout.flush()
     except (ImportError, AttributeError) as error:
         if (mixed := _mixture()) is None:
             raise
         raise SystemExit(f"roomkit: {mixed}") from error
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough. Else Python complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+@contextmanager
+def _ended_by_sigterm(seen: list[int]) -> Iterator[None]:
+    """Have SIGTERM end the command as Ctrl-C does, with everything closed, and note it in `seen`."""
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours there
+        yield
+        return
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        interrupt = signal.getsignal(signal.SIGINT)
+        # That of a running loop cancels what it runs. A background job ignores SIGINT, and is to end too.
+        (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _main(words: list[str]) -> int:
@@ -100,7 +128,7 @@ def _run(command: Command, arguments: list[str]) -> int:
             report_traceback(error)
         else:
             report_error(error, as_json="--json" in arguments)
-        return FAILED
+        return WRONG_USAGE if error.code == "wrong_usage" else FAILED
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:  # noqa: BLE001  # a command may fail anyhow; the user is told in one line

@@ -31,12 +31,17 @@ def roomkit_commands(cli: Commands) -> None:
     cli.add(
         "plugins info",
         "roomkit_plugins.cli.plugins:configure_info",
-        summary="Show one plugin, or one component.",
+        summary="Show one plugin with the settings of what it brings, and a sample.",
     )
     cli.add(
         "plugins doctor",
         "roomkit_plugins.cli.plugins:configure_doctor",
         summary="Check that plugins can work on this machine.",
+    )
+    cli.add(
+        "plugins schema",
+        "roomkit_plugins.cli.plugins:configure_schema",
+        summary="Write the JSON Schema of roomkit.toml, for editors.",
     )
     for name, target, summary in _OPERATORS:
         cli.add(name, f"roomkit_plugins.cli.{target}", summary=summary)

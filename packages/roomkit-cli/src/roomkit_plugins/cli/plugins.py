@@ -1,19 +1,30 @@
-"""`roomkit plugins list|info|doctor`: what is installed, what became of it, and whether it can work."""
+"""`roomkit plugins list|info|doctor|schema`: what is installed, what it can be told, whether it can work."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from roomkit._names import nearest
-from roomkit.plugins import ComponentState, DoctorReport, PluginError, PluginManager, default_manager
+from roomkit.plugins import (
+    ComponentKind,
+    ComponentState,
+    DoctorReport,
+    PluginError,
+    PluginManager,
+    default_manager,
+    json_schema,
+)
 from roomkit.plugins.components import Component, Plugin
 from roomkit.plugins.doctor import Verdict
 from roomkit_plugins.cli.main import FAILED, OK
+from roomkit_plugins.cli.settings import sample_of, settings_of
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
-__all__ = ["configure_doctor", "configure_info", "configure_list"]
+__all__ = ["configure_doctor", "configure_info", "configure_list", "configure_schema"]
 
 _STATE_STYLES = {
     ComponentState.LOADED: "green",
@@ -37,6 +48,16 @@ def configure_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a plugin, its distribution, or a component (kind:name)")
     parser.add_argument("--json", action="store_true", help="write one JSON document: the plugin")
     parser.set_defaults(run=run_info)
+
+
+def configure_schema(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit plugins schema`."""
+    parser.description = (
+        "Writes the JSON Schema of roomkit.toml for the installed plugins: editors check a file against it."
+    )
+    parser.add_argument("--output", metavar="FILE", help="write it there; a file that is there is replaced")
+    parser.add_argument("--json", action="store_true", help="changes nothing: the schema is JSON")
+    parser.set_defaults(run=run_schema)
 
 
 def configure_doctor(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +100,12 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_info(options: argparse.Namespace) -> int:
-    """Show one plugin, or the plugin of one component."""
+    """Show one plugin, or the plugin of one component, with the settings of what it brings."""
     manager, terminal = default_manager(), Terminal(as_json=options.json)
     plugin = _named(manager, options.name)
     if options.json:
-        terminal.document(_plugin(plugin))
+        described = [_described(manager, component) for component in plugin.components]
+        terminal.document({**_plugin(plugin), "components": described})
         return OK
     terminal.line(f"{terminal.style(plugin.name, 'bold')}  {_state(terminal, plugin.state)}")
     if plugin.reason:
@@ -92,16 +114,69 @@ def run_info(options: argparse.Namespace) -> int:
     terminal.line(f"  module        {plugin.module}")
     for component in plugin.components:
         terminal.line()
-        terminal.line(f"  {terminal.style(str(component), 'bold')}  {_state(terminal, component.state)}")
-        for label, value in (
-            ("", component.summary),
-            ("why ", component.reason),
-            ("class ", component.target),
-            ("settings ", component.config or "none"),
-            ("also called ", ", ".join(component.aliases)),
-        ):
-            if value:
-                terminal.line(f"    {label}{value}")
+        _show_component(terminal, manager, component)
+    return OK
+
+
+def _show_component(terminal: Terminal, manager: PluginManager, component: Component) -> None:
+    terminal.line(f"  {terminal.style(str(component), 'bold')}  {_state(terminal, component.state)}")
+    described = _described(manager, component)
+    for label, value in (
+        ("", component.summary),
+        ("why ", component.reason),
+        ("class ", component.target),
+        ("also called ", ", ".join(component.aliases)),
+        ("settings cannot be read: ", described["settings_error"]),
+    ):
+        if value:
+            terminal.line(f"    {label}{value}")
+    if not described["settings"] and not described["settings_error"]:
+        terminal.line("    settings none")
+    for setting in described["settings"]:
+        _show_setting(terminal, setting)
+    if described["sample"]:
+        terminal.line()
+        for line in described["sample"].splitlines():
+            terminal.line(f"    {terminal.style(line, 'dim')}")
+
+
+def _show_setting(terminal: Terminal, setting: Mapping[str, Any]) -> None:
+    notes = ["required" if setting["required"] else "", "secret" if setting["secret"] else ""]
+    if setting["default"] is not None:
+        notes.append(f"default {setting['default']}")
+    noted = f"  ({', '.join(filter(None, notes))})" if any(notes) else ""
+    terminal.line(f"    {terminal.style(setting['name'], 'cyan')}  {setting['type']}{noted}")
+    if setting["description"]:
+        terminal.line(f"        {setting['description']}")
+
+
+def _described(manager: PluginManager, component: Component) -> dict[str, Any]:
+    """Return a component with its settings; what is broken is described by its reason."""
+    document = {**_component(component), "settings": [], "settings_error": "", "sample": None}
+    if component.state not in (ComponentState.DECLARED, ComponentState.LOADED):
+        return document
+    try:
+        settings = settings_of(component)
+    except PluginError as error:
+        return {**document, "settings_error": str(error)}
+    sample = sample_of(component, settings, manager.components(ComponentKind.CHANNEL))
+    return {**document, "settings": [each.document() for each in settings], "sample": sample}
+
+
+def run_schema(options: argparse.Namespace) -> int:
+    """Write the schema, on standard output or to a file."""
+    text = json.dumps(json_schema(default_manager()), indent=2)
+    if options.output is None:
+        Terminal(as_json=True).lines(text)
+        return OK
+    try:
+        Path(options.output).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(
+            f"{options.output!r} cannot be written: {error.strerror or error}",
+            next_step="choose a file in a folder that is there",
+            code="output_failed",
+        ) from error
     return OK
 
 

@@ -18,6 +18,7 @@ from roomkit.plugins.construction import config_model
 from roomkit_plugins.cli.terminal import CommandError
 
 __all__ = [
+    "DEFAULT_FILE",
     "ChosenStore",
     "MigrationPlan",
     "SupportsBackup",
@@ -26,7 +27,8 @@ __all__ = [
     "choose_store",
 ]
 
-_DEFAULT_FILE = "roomkit.toml"
+DEFAULT_FILE = "roomkit.toml"
+"""The configuration that a command finds by itself: in the folder where it is called."""
 
 
 class MigrationPlan(Protocol):
@@ -115,7 +117,7 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--config",
         metavar="FILE",
-        help=f"take the [store] of this configuration file (default: {_DEFAULT_FILE})",
+        help=f"take the [store] of this configuration file (default: {DEFAULT_FILE})",
     )
 
 
@@ -125,10 +127,10 @@ def choose_store(options: argparse.Namespace) -> ChosenStore:
     if options.store:
         plan = load_config({"store": _table(manager, options.store)})
     else:
-        file = Path(options.config or _DEFAULT_FILE)
+        file = Path(options.config or DEFAULT_FILE)
         if not options.config and not file.is_file():
             raise CommandError(
-                f"there is no {_DEFAULT_FILE} here to say which store is meant",
+                f"there is no {DEFAULT_FILE} here to say which store is meant",
                 next_step="add --store sqlite:FILE, or --config FILE",
                 code="no_store",
             )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from roomkit.models.escaping import printable
+from roomkit_plugins.cli.refusals import spoken
 
 __all__ = ["CommandError", "Terminal", "complain", "json_line", "report_error", "report_traceback"]
 
@@ -34,8 +35,8 @@ def complain(text: str, *, end: str = "\n") -> None:
 def report_error(error: Exception, *, as_json: bool) -> None:
     """Say on standard error what went wrong, and what to do about it."""
     code = getattr(error, "code", "internal_error")
-    message = str(error) if hasattr(error, "code") else f"{type(error).__name__}: {error}"
-    next_step = getattr(error, "next_step", None)
+    message, next_step = spoken(error)
+    message = message if hasattr(error, "code") else f"{type(error).__name__}: {message}"
     if next_step is None and not hasattr(error, "code"):
         next_step = "run it again with --verbose, and report what it shows"
     if as_json:

@@ -1,0 +1,189 @@
+"""What a component can be told: its settings, read from its config model, and a sample for `roomkit.toml`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import textwrap
+import types
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from itertools import pairwise
+from pathlib import PurePath
+from typing import Literal, TypeAliasType, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from roomkit.plugins.components import Component, ComponentKind
+from roomkit.plugins.config import SINGLE_TABLES
+from roomkit.plugins.construction import config_model
+
+__all__ = ["Setting", "sample_of", "settings_of", "settings_of_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of a component's table."""
+
+    name: str
+    type: str
+    """For people: `str`, `int`, `"low" | "high"`, `table`, `ai component`."""
+    required: bool
+    default: str | None
+    """As it is written in TOML; None where there is none, or none that TOML can say."""
+    secret: bool
+    """Give it as a reference: `env:NAME` or `file:PATH`."""
+    description: str
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+def settings_of(component: Component) -> list[Setting]:
+    """Read a component's settings, its parts among them, the required ones first.
+
+    Imports its config model. Raises PluginBrokenError.
+    """
+    model = config_model(component)
+    own = [] if model is None else settings_of_model(model)
+    parts = [
+        Setting(name, f"{kind} component", False, None, False, "A name, or a table with `plugin`.")
+        for name, kind in component.parts.items()
+    ]
+    return sorted([*own, *parts], key=lambda setting: not setting.required)
+
+
+def settings_of_model(model: type[BaseModel]) -> list[Setting]:
+    """Read the settings of one model, in its order."""
+    written = _docstrings(model)
+    return [_setting(name, field, written.get(name, "")) for name, field in model.model_fields.items()]
+
+
+def sample_of(component: Component, settings: Sequence[Setting], channels: Sequence[Component]) -> str | None:
+    """Return the smallest table of `roomkit.toml` for a component; None where the file has no place for one.
+
+    It has the required settings, and the secret ones as references. What is a part of one of the `channels`
+    is shown as such.
+    """
+    keys = {each.name: _example(component, each) for each in settings if each.required or each.secret}
+    pairs = {"plugin": json.dumps(component.name), **keys}
+    if (header := _header(component)) is not None:
+        parts = {name: '{ plugin = "..." }' for name in component.parts if name == "provider"}
+        return _table(header, {**pairs, **parts})
+    for channel in channels:
+        for part, kind in channel.parts.items():
+            if kind is component.kind and (header := _header(channel)) is not None:
+                inline = ", ".join(f"{key} = {value}" for key, value in pairs.items())
+                return _table(header, {"plugin": json.dumps(channel.name), part: f"{{ {inline} }}"})
+    return None
+
+
+def _table(header: str, pairs: Mapping[str, str]) -> str:
+    return "\n".join([f"[{header}]", *(f"{key} = {value}" for key, value in pairs.items())])
+
+
+def _header(component: Component) -> str | None:
+    if component.kind is ComponentKind.CHANNEL:
+        return "agents.front" if "memory" in component.parts else "channels.front"
+    return component.kind.value if component.kind.value in SINGLE_TABLES else None
+
+
+def _example(component: Component, setting: Setting) -> str:
+    if setting.secret:
+        variable = f"{component.name}_{setting.name}".upper().replace("-", "_")
+        return json.dumps(f"env:{variable}")
+    first = setting.type.split(" | ")[0]
+    return first if first.startswith('"') else _EXAMPLES.get(first, '"..."')
+
+
+_EXAMPLES = {"int": "1", "float": "1.0", "bool": "true", "list": "[]", "table": "{}"}
+
+
+def _setting(name: str, field: FieldInfo, written: str) -> Setting:
+    kinds = list(_alternatives(field.annotation))
+    default = None if field.is_required() else _as_toml(field.get_default(call_default_factory=False))
+    return Setting(
+        name=name,
+        type=" | ".join(dict.fromkeys(map(_kind, kinds))),
+        required=field.is_required(),
+        default=default,
+        secret=SecretStr in kinds,
+        description=" ".join((field.description or written).split()),
+    )
+
+
+def _alternatives(annotation: object) -> Iterator[object]:
+    """Yield what a value may be, without None: TOML has none."""
+    if isinstance(annotation, TypeAliasType):
+        yield from _alternatives(annotation.__value__)
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for each in get_args(annotation):
+            yield from _alternatives(each)
+    elif hasattr(annotation, "__metadata__"):
+        yield from _alternatives(get_args(annotation)[0])
+    elif annotation is not type(None):
+        yield annotation
+
+
+def _kind(annotation: object) -> str:
+    origin = get_origin(annotation) or annotation
+    if origin is Literal:
+        return " | ".join(map(json.dumps, get_args(annotation)))
+    if not isinstance(origin, type):
+        return "any"
+    if issubclass(origin, Enum):
+        return " | ".join(json.dumps(member.value) for member in origin)
+    for bases, name in _KINDS:
+        if issubclass(origin, bases):
+            return name
+    return "str"
+
+
+_KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((bool,), "bool"),
+    ((int,), "int"),
+    ((float,), "float"),
+    ((str, SecretStr), "str"),
+    ((Mapping, BaseModel), "table"),
+    ((Collection,), "list"),
+)
+
+
+def _as_toml(value: object) -> str | None:
+    match value:
+        case bool() | int() | float() | str():
+            return json.dumps(value, ensure_ascii=False)
+        case Enum():
+            return json.dumps(value.value)
+        case PurePath():
+            return json.dumps(str(value))
+        case tuple() | list() if not value:
+            return "[]"
+    return None
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Read the docstrings under the fields, of the bases too: where most models describe them."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            found |= _docstrings_in(base)
+    return found
+
+
+def _docstrings_in(model: type[BaseModel]) -> dict[str, str]:
+    try:
+        source = inspect.getsource(model)
+    except (OSError, TypeError):  # made at run time, or shipped without its source
+        return {}
+    (made,) = ast.parse(textwrap.dedent(source)).body
+    found: dict[str, str] = {}
+    for before, after in pairwise(made.body if isinstance(made, ast.ClassDef) else ()):
+        match before, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found
