@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.tree.rules import ALL, Rule, imports, naming, packages, public, testing
-from tests.tree.rules.code import collections_are_bounded, logs_are_discreet, tasks_are_supervised
+from tests.tree.rules.code import (
+    collections_are_bounded,
+    contracts_have_no_logic,
+    logs_are_discreet,
+    tasks_are_supervised,
+)
 from tools.exports import generate
 from tools.source import Tree
 
@@ -381,6 +386,20 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         tasks_are_supervised,
         {f"{CODE}/channel.py": "from asyncio import create_task\n"},
         "create_task outside",
+    ),
+    (
+        contracts_have_no_logic,
+        {
+            "packages/roomkit-core/src/roomkit/abc/source.py": (
+                "class Source(ABC): ...\nclass NamedSource(Source):\n    name = 'x'\n"
+            )
+        },
+        "source.py:2: NamedSource implements a contract",
+    ),
+    (
+        contracts_have_no_logic,
+        {"packages/roomkit-core/src/roomkit/abc/retry.py": "import asyncio\n"},
+        "retry.py:1 imports asyncio",
     ),
     (collections_are_bounded, {f"{CODE}/channel.py": "waiting = deque()\n"}, "deque has no bound"),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tools.source import Tree
+from tools.source import Module, Tree
 
 STARTERS = ("create_task", "ensure_future")
 OUTSIDE_A_KIT = ("roomkit.kernel.runtime.supervisor", "roomkit_plugins.testing")
@@ -15,6 +15,14 @@ OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")
 """Where the loggers are made, and what only tests run."""
 LOGGERS = ("_log", "log", "logger")
 LOG_CALLS = ("debug", "info", "warning", "error", "critical", "exception", "log")
+
+RUNNING = ("asyncio", "random", "threading", "time")
+DEFAULTS_OF_CONTRACTS = {
+    "roomkit.abc.clock.SystemClock": "the clock of every kit that is given none",
+    "roomkit.abc.channel._Pieces": "plain strings as a TextStream, for the default of deliver_stream",
+}
+"""What `roomkit.abc` implements itself, each with its reason."""
+_MOVE = "move it to roomkit.authoring, or list it in DEFAULTS_OF_CONTRACTS with the reason"
 
 
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
@@ -38,6 +46,34 @@ def collections_are_bounded(tree: Tree) -> Iterator[str]:
                 if not any("# bound:" in line for line in lines):
                     place = tree.place(module, node.lineno)
                     yield f"{place}: {what} has no bound; give it one, or say `# bound: why`"
+
+
+def contracts_have_no_logic(tree: Tree) -> Iterator[str]:
+    """`roomkit.abc` declares: it implements none of its contracts, starts nothing and waits for nothing."""
+    modules = [module for module in tree.core if module.name.startswith("roomkit.abc.")]
+    classes = {node: module for module in modules for node in _classes(module)}
+    contracts = {node.name for node in classes if _is_contract(node)}
+    for node, module in classes.items():
+        is_default = f"{module.name}.{node.name}" in DEFAULTS_OF_CONTRACTS
+        if contracts & _bases(node) and not _is_contract(node) and not is_default:
+            yield f"{tree.place(module, node.lineno)}: {node.name} implements a contract; {_MOVE}"
+    defaults = {name.rpartition(".")[0] for name in DEFAULTS_OF_CONTRACTS}
+    for module in modules:
+        for used in module.imports:
+            if used.module in RUNNING and module.name not in defaults:
+                yield f"{tree.place(module, used.line)} imports {used.module}; {_MOVE}"
+
+
+def _classes(module: Module) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(module.syntax) if isinstance(node, ast.ClassDef)]
+
+
+def _is_contract(node: ast.ClassDef) -> bool:
+    return "ABC" in _bases(node) or any("@abstractmethod" in ast.unparse(method) for method in node.body)
+
+
+def _bases(node: ast.ClassDef) -> set[str]:
+    return {base.id for base in node.bases if isinstance(base, ast.Name)}
 
 
 def logs_are_discreet(tree: Tree) -> Iterator[str]:

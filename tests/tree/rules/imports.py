@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tests.tree.plan import arrows, circles
 from tools.source import Tree, owner
 
-FLOORS = ("models", "abc", "memory", "plugins", "kernel")
+FLOORS = ("models", "abc", "authoring", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
 
 ROOMS = ("flow", "runtime", "commit", "delivery", "rooms", "inbound", "privacy", "cluster")

@@ -64,18 +64,16 @@ if TYPE_CHECKING:
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
+    from roomkit.abc.provider import SendsToAddress as SendsToAddress
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
-    from roomkit.abc.retry import pause_before as pause_before
-    from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Excerpt as Excerpt
     from roomkit.abc.services import GateOutcome as GateOutcome
     from roomkit.abc.sms import SMSProvider as SMSProvider
-    from roomkit.abc.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import Amend as Amend
@@ -91,12 +89,14 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
-    from roomkit.abc.transport import SendsToAddress as SendsToAddress
-    from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
+    from roomkit.authoring.retry import pause_before as pause_before
+    from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
+    from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
+    from roomkit.authoring.transport import TransportChannel as TransportChannel
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
     from roomkit.kernel.commit.hooks import HookRegistration as HookRegistration
     from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
@@ -379,7 +379,7 @@ HOMES = {
     "BackgroundTaskDeliveryStrategy": "roomkit_plugins.agents",
     "BargeInCallback": "roomkit_plugins.voice",
     "BargeInEvent": "roomkit_plugins.voice",
-    "BaseSourceProvider": "roomkit.abc.source",
+    "BaseSourceProvider": "roomkit.authoring.source",
     "BindingFields": "roomkit.models.channel",
     "BotFrameworkTeamsProvider": "roomkit_plugins.teams",
     "BridgeAudioEvent": "roomkit_plugins.voice",
@@ -664,7 +664,7 @@ HOMES = {
     "SelfCancelledError": "roomkit.abc.errors",
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
-    "SendsToAddress": "roomkit.abc.transport",
+    "SendsToAddress": "roomkit.abc.provider",
     "SessionStartedEvent": "roomkit.models.session_event",
     "SharedStore": "roomkit_plugins.testing",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",
@@ -751,7 +751,7 @@ HOMES = {
     "ToolUse": "roomkit.models.tool",
     "TranscriptionEvent": "roomkit_plugins.voice",
     "TranscriptionResult": "roomkit_plugins.voice",
-    "TransportChannel": "roomkit.abc.transport",
+    "TransportChannel": "roomkit.authoring.transport",
     "TurnDetector": "roomkit_plugins.voice",
     "TurnTimeoutError": "roomkit_plugins.ai",
     "TwilioConfig": "roomkit_plugins.twilio",
@@ -847,9 +847,9 @@ HOMES = {
     "parse_twilio_webhook": "roomkit_plugins.twilio",
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
-    "pause_before": "roomkit.abc.retry",
+    "pause_before": "roomkit.authoring.retry",
     "printable": "roomkit.models.escaping",
-    "retry_with_backoff": "roomkit.abc.retry",
+    "retry_with_backoff": "roomkit.authoring.retry",
     "run_virtual": "roomkit_plugins.testing",
     "seconds_of": "roomkit.abc.duration",
     "sees": "roomkit.models.visibility",

@@ -11,8 +11,8 @@ import pytest
 
 from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.router import InboundRoomRouter
-from roomkit.abc.source import BaseSourceProvider
 from roomkit.abc.transcoder import ContentTranscoder
+from roomkit.authoring.source import BaseSourceProvider
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.models.channel import ChannelOutput, RetryPolicy
 from roomkit.models.content import MediaContent, TextContent, text_of

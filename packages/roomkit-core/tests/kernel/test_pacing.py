@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
-from roomkit.abc.transport import TransportChannel
+from roomkit.authoring.transport import TransportChannel
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.abc.retry import pause_before
+from roomkit.authoring.retry import pause_before
 from roomkit.models.ai import AIImagePart, AIMessage, AIThinkingPart, AIToolCallPart
 from roomkit.models.base import EMPTY
 from roomkit_plugins.ai.overflow import shortened

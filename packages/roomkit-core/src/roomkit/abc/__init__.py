@@ -67,18 +67,16 @@ if TYPE_CHECKING:
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
+    from roomkit.abc.provider import SendsToAddress as SendsToAddress
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
-    from roomkit.abc.retry import pause_before as pause_before
-    from roomkit.abc.retry import retry_with_backoff as retry_with_backoff
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Excerpt as Excerpt
     from roomkit.abc.services import GateOutcome as GateOutcome
     from roomkit.abc.sms import SMSProvider as SMSProvider
-    from roomkit.abc.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import Amend as Amend
@@ -94,9 +92,11 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
-    from roomkit.abc.transport import SendsToAddress as SendsToAddress
-    from roomkit.abc.transport import TransportChannel as TransportChannel
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit.authoring.retry import pause_before as pause_before
+    from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
+    from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
+    from roomkit.authoring.transport import TransportChannel as TransportChannel
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from roomkit.models.delivery import DeliveryStatus, InboundMessage
+    from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
+    from roomkit.models.event import RoomEvent
     from roomkit.models.webhook import WebhookRequest
 
-__all__ = ["Provider", "ReceivesWebhooks"]
+__all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress"]
 
 
 class Provider(ABC):
@@ -28,6 +29,20 @@ class Provider(ABC):
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
+
+
+class SendsToAddress(Protocol):
+    """What every provider role of a transport has in common; roles add keywords of their own."""
+
+    @property
+    def name(self) -> str:
+        """The provider's component name."""
+
+    async def send(self, event: RoomEvent, to: str, **options: Any) -> ProviderResult:
+        """Send the event to an address; takes `idempotency_key` besides the role's own keywords."""
+
+    async def close(self) -> None:
+        """Release connections."""
 
 
 @runtime_checkable

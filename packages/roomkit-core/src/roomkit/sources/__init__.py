@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    from roomkit.abc.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
+    from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.models.enums import SourceStatus as SourceStatus
     from roomkit.models.source import SourceHealth as SourceHealth
 else:

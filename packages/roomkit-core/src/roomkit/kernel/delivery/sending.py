@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.abc.retry import pause_before
+from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.runtime.deadline import PASSED_ON, Cause, cause_of

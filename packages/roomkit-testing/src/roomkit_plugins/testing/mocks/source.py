@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from roomkit.abc.source import BaseSourceProvider, EmitCallback
+from roomkit.abc.source import EmitCallback
+from roomkit.authoring.source import BaseSourceProvider
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
 

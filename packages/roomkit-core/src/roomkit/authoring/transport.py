@@ -1,9 +1,9 @@
-"""The channel behind which any provider that sends to an address can stand."""
+"""A channel over any provider that sends to an address."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, override
+from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -12,26 +12,13 @@ from roomkit.models.content import CompositeContent, EventContent, MediaContent
 from roomkit.models.enums import ChannelType
 
 if TYPE_CHECKING:
+    from roomkit.abc.provider import SendsToAddress
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
-    from roomkit.models.delivery import InboundMessage, ProviderResult
+    from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
 
-__all__ = ["SendsToAddress", "TransportChannel"]
-
-
-class SendsToAddress(Protocol):
-    """What every provider role of a transport has in common; roles add keywords of their own."""
-
-    @property
-    def name(self) -> str:
-        """The provider's component name."""
-
-    async def send(self, event: RoomEvent, to: str, **options: Any) -> ProviderResult:
-        """Send the event to an address; takes `idempotency_key` besides the role's own keywords."""
-
-    async def close(self) -> None:
-        """Release connections."""
+__all__ = ["TransportChannel"]
 
 
 class TransportChannel(Channel):
