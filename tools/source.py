@@ -27,6 +27,11 @@ class Import:
     names: tuple[str, ...] = ()
     """What `from module import` takes, which may be modules."""
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The module, and each name taken from it, as the module that it may be."""
+        return (self.module, *(f"{self.module}.{name}" for name in self.names))
+
 
 @dataclass(frozen=True)
 class Module:

@@ -130,6 +130,11 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     (imports.star, {f"{CODE}/channel.py": "from roomkit_plugins.testing import x\n"}, "channel.py:1 imports"),
     (
         imports.star,
+        {f"{CODE}/channel.py": "from roomkit_plugins import testing\n"},
+        "of roomkit-testing; put",
+    ),
+    (
+        imports.star,
         {f"{CODE}/channel.py": "def f():\n    import roomkit_plugins.testing.x\n"},
         "channel.py:2 imports",
     ),
@@ -166,6 +171,21 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         imports.floors,
         {"packages/roomkit-core/src/roomkit/models/room.py": "def f():\n    from ..kernel import kit\n"},
         "room.py:2",
+    ),
+    (
+        imports.floors,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "from roomkit import kernel\n"},
+        "room.py:1 imports roomkit, from a floor above",
+    ),
+    (
+        imports.kernel_rooms,
+        {"packages/roomkit-core/src/roomkit/kernel/flow/job.py": "from roomkit.kernel import commit\n"},
+        "job.py:1 imports roomkit.kernel, from a room above",
+    ),
+    (
+        imports.plugins_stay_before_the_contract,
+        {f"{CODE}/__init__.py": "from roomkit import kernel\n"},
+        "__init__.py:1 imports roomkit, which is behind the contract",
     ),
     (
         imports.kernel_rooms,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.tree.plan import arrows, circles
-from tools.source import Tree, owner
+from tools.source import Import, Tree, owner
 
 FLOORS = ("models", "abc", "authoring", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
@@ -46,6 +46,7 @@ CIRCLES = (
 )
 """The circles of imports that are left; no other is added."""
 
+KERNEL = FLOORS.index("kernel")
 KERNEL_FOR_PLUGINS = {
     "roomkit.kernel.flow.timers": "the trees of roomkit-testing look for the kernel's own timers",
     "roomkit.kernel.kit": "programs and tools hold a RoomKit, which is public as `roomkit.RoomKit`",
@@ -62,10 +63,10 @@ def star(tree: Tree) -> Iterator[str]:
             yield f"packages/{plugin.name}/pyproject.toml requires {name}; plugins meet only in the core"
         for module in plugin.modules:
             for used in module.imports:
-                if (other := owner(used.module)) and other not in may:
+                for other in _owners(used) - may:
                     yield (
-                        f"{tree.place(module, used.line)} imports {used.module}; put what both need in "
-                        f"roomkit.abc, or add {other} to [allowed] in catalogue.toml"
+                        f"{tree.place(module, used.line)} imports {used.module} of {other}; put what both "
+                        f"need in roomkit.abc, or add {other} to [allowed] in catalogue.toml"
                     )
 
 
@@ -74,7 +75,8 @@ def plugins_stay_before_the_contract(tree: Tree) -> Iterator[str]:
     for plugin in tree.plugins:
         for module in plugin.modules:
             for used in module.imports:
-                if _floor(used.module) == FLOORS.index("kernel") and used.module not in KERNEL_FOR_PLUGINS:
+                is_of_kernel = KERNEL in map(_floor, used.targets)
+                if is_of_kernel and used.module not in KERNEL_FOR_PLUGINS:
                     yield (
                         f"{tree.place(module, used.line)} imports {used.module}, which is behind the "
                         "contract; use roomkit.abc and roomkit.models, or move what plugins need there"
@@ -85,7 +87,7 @@ def core_imports_no_plugin(tree: Tree) -> Iterator[str]:
     """The core knows plugins by their entry points; only generated tables of names name their modules."""
     for module in tree.core:
         for used in module.imports:
-            if owner(used.module) and not module.generated:
+            if _owners(used) and not module.generated:
                 yield f"{tree.place(module, used.line)} imports {used.module}; ask the plugin manager by name"
 
 
@@ -96,9 +98,9 @@ def package_tests_stay_at_home(tree: Tree) -> Iterator[str]:
         for module in tree.tests:
             if one.folder in module.path.parents:
                 for used in module.imports:
-                    if (other := owner(used.module)) and other not in may:
+                    for other in _owners(used) - may:
                         place = tree.place(module, used.line)
-                        yield f"{place} imports {used.module}; move the test to tests/"
+                        yield f"{place} imports {used.module} of {other}; move the test to tests/"
 
 
 def floors(tree: Tree) -> Iterator[str]:
@@ -106,7 +108,7 @@ def floors(tree: Tree) -> Iterator[str]:
     for module in tree.core:
         floor = _floor(module.name)
         for used in module.imports:
-            upward = _floor(used.module) > floor >= 0 and not module.generated
+            upward = max(map(_floor, used.targets)) > floor >= 0 and not module.generated
             if upward and (module.name, used.module) not in UPWARD_IMPORTS:
                 yield (
                     f"{tree.place(module, used.line)} imports {used.module}, from a floor above "
@@ -119,7 +121,7 @@ def kernel_rooms(tree: Tree) -> Iterator[str]:
     for module in tree.core:
         room = _room(module.name)
         for used in module.imports:
-            if _room(used.module) > room >= 0:
+            if max(map(_room, used.targets)) > room >= 0:
                 yield (
                     f"{tree.place(module, used.line)} imports {used.module}, from a room above "
                     f"({' < '.join(ROOMS)}); pass it in, or move what both need down"
@@ -139,6 +141,11 @@ def upward_imports_are_needed(tree: Tree) -> Iterator[str]:
     found = {(module.name, used.module) for module in tree.core for used in module.imports}
     for importer, imported in UPWARD_IMPORTS.keys() - found:
         yield f"UPWARD_IMPORTS lists {importer} -> {imported}, which is not there any more; remove it"
+
+
+def _owners(used: Import) -> set[str]:
+    """Return the plugin distributions that an import takes from, also by `from roomkit_plugins import x`."""
+    return {found for target in used.targets if (found := owner(target))}
 
 
 def _floor(module: str) -> int:
