@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,15 +14,22 @@ import pytest
 from pydantic import ValidationError
 
 from roomkit import RoomKit
-from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
+from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, RoomKitError
 from roomkit.abc.store import ConversationStore
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelBinding, ChannelOutput
-from roomkit.models.content import TextContent
+from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult, ProviderResult
-from roomkit.models.enums import DeliveryState, HookTrigger, ReceiptState
-from roomkit.models.event import RoomEvent
+from roomkit.models.enums import (
+    ChannelCategory,
+    ChannelType,
+    DeliveryState,
+    HookExecution,
+    HookTrigger,
+    ReceiptState,
+)
+from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.models.hook import HookResult
 from roomkit.plugins import PluginManager
@@ -300,6 +308,95 @@ async def test_a_block_can_be_recorded_whatever_its_reason(open_store: Opener, r
         assert result.blocked
         assert result.event is not None
         assert result.event.block_reason == reason.replace("\ud83d", "\ufffd").replace("\0", "\ufffd")
+    finally:
+        await kit.close()
+
+
+UNSTORABLE: dict[str, Any] = {
+    "half a character": {"metadata_updates": {"k": "\ud83d"}},
+    "a time": {"metadata_updates": {"k": datetime(2026, 1, 1, tzinfo=UTC)}},
+    "no number": {"metadata_updates": {"k": float("nan")}},
+    "a list": {"metadata_updates": ["k"]},
+    "a dict for a task": {"tasks": [{"title": "call back"}]},
+    "one task": {"tasks": 7},
+    "text for an observation": {"observations": ["angry"]},
+}
+
+
+class Clumsy(RecordingChannel):
+    """An agent that leaves behind what no store can hold."""
+
+    channel_type = ChannelType.AI
+    category = ChannelCategory.INTELLIGENCE
+
+    def __init__(self, left: dict[str, Any], *, streams: bool) -> None:
+        super().__init__("agent")
+        self._left = left
+        self._streams = streams
+
+    async def on_event(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        if self._streams:
+            return ChannelOutput(responded=True, response_stream=_words(), **self._left)
+        source = EventSource(channel_id="agent", channel_type=ChannelType.AI)
+        answer = RoomEvent(room_id=event.room_id, source=source, content=TextContent(body="Done."))
+        return ChannelOutput(responded=True, response_events=[answer], **self._left)
+
+
+async def _words() -> AsyncIterator[str]:
+    yield "Done."
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+async def test_what_an_agent_leaves_behind_harms_no_other_room(open_store: Opener, streams: bool) -> None:
+    """Its words are kept, its turn has failed with a typed error, and a delivery elsewhere is made once."""
+    carrier = Carrier()
+    kit = await opened(open_store(), carrier, "victim", "evil")
+    try:
+        carrier.free.clear()
+        paying = asyncio.create_task(say(kit, "victim", message("pay 5 EUR")))
+        await carrier.called.wait()
+        for left in UNSTORABLE.values():
+            kit.register_channel(Clumsy(left, streams=streams))
+            await kit.attach_channel("evil", "agent")
+            result = await say(kit, "evil")
+            assert isinstance(result.error, InvalidInputError), left
+            assert result.delivery_results["agent"].state is DeliveryState.FAILED
+            await kit.detach_channel("evil", "agent")
+            await kit.unregister_channel("agent")
+        carrier.free.set()
+        assert (await paying).delivery_results["sms"].success
+        assert carrier.calls["victim"] == 1
+        said = [text_of(each.content) for each in await kit.get_timeline("evil", limit=100)]
+        assert said.count("Done.") == len(UNSTORABLE)
+    finally:
+        await kit.close()
+
+
+@pytest.mark.parametrize("field", ["tasks", "observations", "injected_events"])
+async def test_a_gate_that_leaves_behind_what_cannot_be_stored_has_failed(
+    open_store: Opener, field: str
+) -> None:
+    """It blocks, as with an answer of another type, and a delivery elsewhere is made once."""
+    carrier = Carrier()
+    kit = await opened(open_store(), carrier, "victim", "evil")
+    try:
+        carrier.free.clear()
+        paying = asyncio.create_task(say(kit, "victim", message("pay 5 EUR")))
+        await carrier.called.wait()
+        for wrong in (["x"], [{"title": "x"}], 7):
+
+            async def leave(_event: RoomEvent, _context: RoomContext, wrong: object = wrong) -> HookResult:
+                return HookResult("allow", **{field: wrong})
+
+            kit.add_room_hook("evil", HookTrigger.BEFORE_BROADCAST, HookExecution.SYNC, leave, name="leave")
+            result = await say(kit, "evil")
+            assert (result.blocked, result.reason) == (True, "hook_failed")
+            kit.remove_room_hook("evil", "leave")
+        carrier.free.set()
+        assert (await paying).delivery_results["sms"].success
+        assert carrier.calls["victim"] == 1
     finally:
         await kit.close()
 

@@ -12,6 +12,7 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     IdentityNotFoundError,
+    InvalidInputError,
     LockLostError,
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
@@ -93,7 +94,7 @@ class InMemoryStore(ConversationStore):
     async def commit(self, commit: Commit) -> Committed:
         record = self._record(commit.room_id)
         self._check(record, commit)
-        metadata = freeze(commit.metadata or EMPTY)  # refused, if it must be, before anything is written
+        metadata = _checked_metadata(commit) if commit.metadata else EMPTY
         at, worker_id = commit.at, commit.worker_id
         if commit.fence is not None:
             record.fence = commit.fence
@@ -182,7 +183,8 @@ class InMemoryStore(ConversationStore):
         if commit.redact:
             for event_id in commit.redact:
                 self._own_event(record, event_id, "redact")
-        if commit.tasks:
+        if commit.tasks or commit.observations:
+            _check_kinds(commit)
             for task in commit.tasks:
                 self._check_task(task)
         if commit.alarms:
@@ -849,6 +851,25 @@ def _bound(record: StoredRoom, channel_id: str) -> ChannelBinding:
         raise ChannelNotFoundError(
             f"channel {channel_id!r} is not attached to room {record.room_id!r}: attach_channel first"
         ) from None
+
+
+def _checked_metadata(commit: Commit) -> Mapping[str, Any]:
+    try:
+        return dict(freeze(commit.metadata))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"metadata of room {commit.room_id!r} cannot be stored: {error}; nothing was stored"
+        ) from error
+
+
+def _check_kinds(commit: Commit) -> None:
+    for given, kind in ((commit.tasks, Task), (commit.observations, Observation)):
+        for each in given:
+            if not isinstance(each, kind):
+                raise InvalidInputError(
+                    f"a commit to room {commit.room_id!r} has {type(each).__name__} in place of "
+                    f"{kind.__name__}; nothing was stored"
+                )
 
 
 def _check_distinct(commit: Commit) -> None:

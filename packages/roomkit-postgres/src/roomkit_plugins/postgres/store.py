@@ -63,6 +63,7 @@ from roomkit_plugins.postgres.writing import (
     counters_of,
     message_key,
     no_room,
+    prepared_commit,
     value_row,
 )
 
@@ -185,7 +186,7 @@ class PostgresStore(ConversationStore):
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        prepared = PreparedCommit(commit)
+        prepared = prepared_commit(commit)
         answer, change = await self._commit(prepared)
         ends = prepared.ends.completed(answer.get("completed"))
         return Committed(change.stored, prepared.elsewhere(answer), ends)

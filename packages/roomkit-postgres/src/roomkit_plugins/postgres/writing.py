@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from roomkit.abc.errors import (
     ChannelNotFoundError,
     EventNotFoundError,
+    InvalidInputError,
     LockLostError,
     ParticipantNotFoundError,
+    RoomKitError,
     RoomNotFoundError,
     StaleRoomError,
     StoreError,
@@ -29,6 +31,7 @@ from roomkit.models.enums import DeliveryState, EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.value import Value, encoded_key
+from roomkit.models.values import error_text
 from roomkit_plugins.postgres.rows import (
     ALARMS,
     BINDINGS,
@@ -50,6 +53,7 @@ __all__ = [
     "message_key",
     "moment",
     "no_room",
+    "prepared_commit",
     "value_row",
 ]
 
@@ -60,6 +64,18 @@ class Basis:
 
     room: Room
     events: Mapping[str, RoomEvent] = field(default_factory=dict)
+
+
+def prepared_commit(given: Commit) -> PreparedCommit:
+    """Return a commit made ready for the database. Raises InvalidInputError for what it cannot hold."""
+    try:
+        return PreparedCommit(given)
+    except RoomKitError:
+        raise
+    except Exception as error:  # whatever a wrong value raises, nothing was written
+        raise InvalidInputError(
+            f"a commit to room {given.room_id!r} cannot be stored: {error_text(error)}; nothing was stored"
+        ) from error
 
 
 class PreparedCommit:
@@ -81,7 +97,7 @@ class PreparedCommit:
         self._at = given.at
         self._amend = given.amend
         self._redact = tuple(given.redact)
-        self._metadata = freeze(given.metadata or EMPTY)
+        self._metadata = freeze(dict(given.metadata)) if given.metadata else EMPTY
         self._unset = frozenset(unset)
         self._room_changes = dict(given.room_changes) if given.room_changes else None
         self._bindings = tuple(given.bindings)

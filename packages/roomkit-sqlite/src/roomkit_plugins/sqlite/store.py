@@ -161,7 +161,7 @@ class SQLiteStore(ConversationStore):
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        return await self._commit(writing.PreparedCommit(commit))
+        return await self._commit(writing.prepared(commit))
 
     async def _commit(self, prepared: writing.PreparedCommit) -> Committed:
         def done(written: writing.Written) -> None:

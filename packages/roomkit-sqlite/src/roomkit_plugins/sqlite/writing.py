@@ -17,9 +17,11 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     IdentityNotFoundError,
+    InvalidInputError,
     LockLostError,
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
+    RoomKitError,
     RoomNotFoundError,
     StaleRoomError,
     StoreError,
@@ -34,6 +36,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
+from roomkit.models.values import error_text
 from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepare_alarm, put_alarm
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of, place_of_absent
@@ -64,6 +67,7 @@ __all__ = [
     "link_address",
     "mark_read",
     "patch_room",
+    "prepared",
     "prune_events",
     "remove_binding",
     "set_alarm",
@@ -116,6 +120,18 @@ class _Entry:
     targets: tuple[str, ...]
 
 
+def prepared(given: Commit) -> PreparedCommit:
+    """Return a commit made ready for the file. Raises InvalidInputError for what no file can hold."""
+    try:
+        return PreparedCommit(given)
+    except RoomKitError:
+        raise
+    except Exception as error:  # whatever a wrong value raises, nothing was written
+        raise InvalidInputError(
+            f"a commit to room {given.room_id!r} cannot be stored: {error_text(error)}; nothing was stored"
+        ) from error
+
+
 class PreparedCommit:
     """A commit with everything encoded and nothing that its caller could still change.
 
@@ -132,7 +148,7 @@ class PreparedCommit:
         self.fence = given.fence
         self.worker = given.worker_id
         self.absent = frozenset(given.absent)
-        self.metadata = freeze(given.metadata or EMPTY)
+        self.metadata = freeze(dict(given.metadata)) if given.metadata else EMPTY
         self.room_changes = dict(given.room_changes) if given.room_changes else None
         self.amend: Amend | None = given.amend
         self.redact = tuple(given.redact)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.runtime.deadline import PASSED_ON, Cause, Deadline, cause_of
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.supervisor import Overdue
@@ -323,6 +324,8 @@ class HookEngine:
                 f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
                 ".modify(...) or .block(...)",
             )
+        if result.injected_events or result.tasks or result.observations:
+            return _checked_effects(hook, result)
         return result, None
 
     def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
@@ -410,6 +413,24 @@ def _ordered(
 
 def _room_of(context: RoomContext) -> str | None:
     return context.room_id
+
+
+def _checked_effects(
+    hook: HookRegistration, result: HookResult
+) -> tuple[HookResult | None, HookFailure | None]:
+    wrong = wrong_effect(result.tasks, result.observations) or _wrong_injection(result.injected_events)
+    if wrong is None:
+        return result, None
+    return None, HookFailure(hook.name, hook.trigger, f"the HookResult cannot be stored: its {wrong}")
+
+
+def _wrong_injection(given: object) -> str | None:
+    if not isinstance(given, list | tuple):
+        return f"injected_events are {type(given).__name__}, not a list"
+    for each in given:
+        if not isinstance(each, InjectedEvent) or not isinstance(each.event, RoomEvent):
+            return f"injected_events have {type(each).__name__}, not only InjectedEvent of a RoomEvent"
+    return None
 
 
 def _kind(payload: Any) -> type:

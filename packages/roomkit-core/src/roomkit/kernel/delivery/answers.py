@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from roomkit.abc.errors import RoomNotFoundError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.draft import Draft, Written
+from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of
 from roomkit.kernel.flow.recipients import recipients
 from roomkit.kernel.flow.voices import VOICE_LOST, voice_lost
@@ -94,7 +95,8 @@ class Answers:
         """Commit the intelligence's answer to the job's event.
 
         Returns why it was cut off or refused, if the agent lost its voice, or its room, in the turn. Raises
-        the error of a generation that failed, after what recipients saw of it is committed.
+        the error of a generation that failed, after what recipients saw of it is committed; and
+        InvalidInputError for effects that cannot be stored, after its words are committed without them.
         """
         lost: str | None = None
         effects: dict[str, Any] = {
@@ -102,6 +104,9 @@ class Answers:
             "observations": output.observations,
             "metadata": output.metadata_updates,
         }
+        refused = refusal_of(effects, binding) if any(effects.values()) else None
+        if refused is not None:
+            effects = {}
         for number, answer in enumerate(output.response_events):
             # Words of an agent that was muted since are stored as blocked by the writer.
             event = self._answer_to(job, binding, answer, number)
@@ -114,9 +119,11 @@ class Answers:
             if written.event is not None:
                 effects = {}
         if output.response_stream is not None:
-            return await self._stream(output.response_stream, job, binding, record, lane, effects)
-        if any(effects.values()):
+            lost = await self._stream(output.response_stream, job, binding, record, lane, effects)
+        elif any(effects.values()):
             await self.keep(effects, job, record)
+        if refused is not None:
+            raise refused
         return lost
 
     async def keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
@@ -268,6 +275,8 @@ class _StreamedTurn:
         self._shared = self._lease.worker_id is not None
         self._looked_at = asyncio.get_running_loop().time()
         self._lost: str | None = None
+        self._refused: InvalidInputError | None = None
+        """The error for effects that cannot be stored."""
         self.unrecorded: DeliveryError | None = None
         """What people saw of the answer, if its room has no entry for it."""
         self._effects: dict[str, Any] = {}
@@ -294,6 +303,8 @@ class _StreamedTurn:
         await self._finish(withheld, failure)
         if failure is not None:
             raise failure
+        if self._refused is not None:
+            raise self._refused
         return self._lost
 
     def narrow(self, visibility: str) -> None:
@@ -570,6 +581,8 @@ class _StreamedTurn:
         Only now: an agent may add to its lists until its stream has ended.
         """
         effects, self._effects = self._effects, {}
+        if any(effects.values()) and (refused := refusal_of(effects, self._binding)) is not None:
+            self._refused, effects = refused, {}
         effects["tasks"] = (*(effects.get("tasks") or ()), *self._gate_tasks)
         effects["observations"] = (*(effects.get("observations") or ()), *self._gate_observations)
         if self._gate_injected:
@@ -602,6 +615,17 @@ class _StreamedTurn:
 def answer_key(delivery_id: str, number: int) -> str:
     """Return the idempotency key of an answer: stable over every worker that has the turn."""
     return f"answer:{delivery_id}:{number}"
+
+
+def refusal_of(effects: Mapping[str, Any], binding: ChannelBinding) -> InvalidInputError | None:
+    """Return the error for a turn's effects that no store can hold, None if there are none."""
+    wrong = wrong_effect(effects.get("tasks"), effects.get("observations"), effects.get("metadata"))
+    if wrong is None:
+        return None
+    return InvalidInputError(
+        f"what agent {binding.channel_id!r} returned beside its words in room {binding.room_id!r} was not "
+        f"stored: {wrong}; return JSON values, Tasks and Observations"
+    )
 
 
 def voice_lost_by(refused: Written) -> str | None:

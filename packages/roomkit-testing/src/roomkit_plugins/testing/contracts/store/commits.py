@@ -12,6 +12,7 @@ from hypothesis import given
 from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
+    InvalidInputError,
     RoomKitError,
     StaleRoomError,
     StoreError,
@@ -246,11 +247,15 @@ class CommitContract(StoreSuite):
     async def test_a_commit_with_what_json_cannot_carry_writes_nothing(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Metadata is checked before anything is written."""
+        """It is refused by a typed error, so that the caller knows it: a lease may depend on it."""
         before = await snapshot(store, room.id)
-        for value in (object(), float("inf"), {1: "key"}):
-            with pytest.raises(ValueError, match=r"."):
-                await commit(store, room.id, event(room.id), targets=["sms"], metadata={"bad": value})
+        values: tuple[object, ...] = (object(), float("inf"), {1: "key"}, "\ud83d", 10**4300, NOW)
+        wrong: list[dict[str, Any]] = [{"metadata": {"bad": value}} for value in values]
+        wrong += [{"metadata": value} for value in (7, "text", ["a"])]
+        wrong += [{name: [value]} for name in ("tasks", "observations") for value in (*values, None)]
+        for fields in wrong:
+            with pytest.raises(InvalidInputError, match=r"nothing was stored"):
+                await commit(store, room.id, event(room.id), targets=["sms"], **fields)
             assert (await snapshot(store, room.id)).differences(before) == {}
 
     @PROPERTY
