@@ -103,14 +103,16 @@ class TestLateResults:
 
         assert (await stage.say()).reason == "hook_timeout"
 
-    @pytest.mark.parametrize("where", ["handle_inbound", "router"])
+    @pytest.mark.parametrize("where", ["handle_inbound", "route", "router"])
     async def test_what_swallows_the_whole_deadline_commits_nothing(self, staging, where):
         """The message is refused as late, though its event came in the end."""
-        options = {} if where == "handle_inbound" else {"inbound_router": _Router(swallowing("r1"))}
+        options = {"inbound_router": _Router(swallowing("r1"))} if where == "router" else {}
         async with staging(process_timeout=1, **options) as stage:
             alice = await stage.socket("alice")
             if where == "handle_inbound":
                 alice.handle_inbound = swallowing(stage.event("late", channel="alice"))
+            if where == "route":
+                alice.route = swallowing("r1")
             result = await stage.say(room="r1" if where == "handle_inbound" else None)
             assert (result.blocked, result.reason) == (True, "process_timeout")
             assert await stage.texts() == []

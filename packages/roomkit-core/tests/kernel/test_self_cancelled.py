@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import RoomKitError, SelfCancelledError
+from roomkit.models.channel import RateLimit
 from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, EventStatus, HookTrigger
 from roomkit_plugins.testing import MockIdentityResolver, RecordingChannel
@@ -44,6 +45,43 @@ async def test_handle_inbound(stage, cancelled):
     with pytest.raises(SelfCancelledError, match="handle_inbound of channel alice"):
         await stage.say("hello")
     assert is_undisturbed()
+
+
+@each_way
+async def test_route(stage, cancelled):
+    """As handle_inbound."""
+    alice = await stage.socket("alice")
+    alice.route = cancelled
+    with pytest.raises(SelfCancelledError, match="route of channel alice"):
+        await stage.say("hello", room=None)
+    assert is_undisturbed()
+
+
+@pytest.mark.parametrize("code", ["pace_key", "rate_limit", "provider_name"])
+async def test_a_plain_method_or_property_of_a_channel(stage, code):
+    """The delivery has failed, and the next message is delivered."""
+
+    def cancelled(*_arguments):
+        raise asyncio.CancelledError
+
+    await stage.socket("alice")
+    bob = await stage.socket("bob")
+    bob.rate_limit = RateLimit(max_per_second=100)
+    await stage.say("before")
+    kind = type(bob)
+    cancelling = type(
+        kind.__name__, (kind,), {code: cancelled if code == "pace_key" else property(cancelled)}
+    )
+    bob.__class__ = cancelling
+    await stage.say("hello")
+    bob.__class__ = kind
+    await stage.say("after")
+    rows = {row.event_index: row.state for row in await stage.kit.list_deliveries("r1", channel_id="bob")}
+    assert [rows[index] for index in sorted(rows)][-3:] == [
+        DeliveryState.SENT,
+        DeliveryState.FAILED,
+        DeliveryState.SENT,
+    ]
 
 
 @each_way

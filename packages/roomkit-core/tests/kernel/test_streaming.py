@@ -428,6 +428,26 @@ class TestBreakingOff:
         assert "the socket is gone" in rows["dave"].error.message
         assert result.error is None
 
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("no"), asyncio.CancelledError()], ids=["error", "cancelled"]
+    )
+    @pytest.mark.parametrize("code", ["can_stream", "deliver_stream"])
+    async def test_a_socket_that_fails_before_it_streams_gets_the_whole(self, room, code, error):
+        """The others see the answer grow."""
+        dave = await room.join(Reader("dave"))
+
+        def failing(*_arguments):
+            raise error
+
+        setattr(dave, code, failing)
+        await room.join(Speaker("bot", "one ", 1, "two"))
+        result = await room.say()
+        assert room.bob.streams == [["one ", "two"]]
+        assert dave.texts()[-1] == "one two"
+        rows = await room.ledger((await room.timeline())[-1])
+        assert (rows["dave"].state, rows["bob"].state) == (DeliveryState.SENT, DeliveryState.SENT)
+        assert result.error is None
+
     async def test_a_socket_that_hangs_at_the_end_is_given_up(self, staging):
         """Within the time of a delivery; its lane goes on."""
         async with staging(delivery_timeout=5) as stage:

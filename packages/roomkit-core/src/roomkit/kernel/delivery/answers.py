@@ -334,9 +334,16 @@ class _StreamedTurn:
             self._settings.agent_response_policy,
             answerable=False,
         )
-        targets = [
-            each for each in targets if each.channel is not None and each.channel.can_stream(each.binding)
-        ]
+        streaming: list[Target] = []  # bound: the targets
+        for each in targets:
+            try:
+                if each.channel is not None and each.channel.can_stream(each.binding):
+                    streaming.append(each)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # a channel may raise anything: it gets the whole
+                self._shown_whole(each, error)
+        targets = streaming
         if not targets:
             return
         hooks = self._engine.select(HookTrigger.BEFORE_BROADCAST, self._event.room_id, self._event.source)
@@ -349,7 +356,16 @@ class _StreamedTurn:
             targets = [target for target in targets if not target.binding.judge_streams]
         self._hooks = hooks
         for target in targets:
-            self._recipients[target.binding.channel_id] = self._show_to(target)
+            try:
+                self._recipients[target.binding.channel_id] = self._show_to(target)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # likewise: it made no coroutine
+                self._shown_whole(target, error)
+
+    def _shown_whole(self, target: Target, error: BaseException) -> None:
+        """Report a channel that fails before it streams: it is sent the committed answer."""
+        self._supervisor.report(f"streaming to channel {target.binding.channel_id}", error)
 
     def _show_to(self, target: Target) -> Recipient:
         assert target.channel is not None

@@ -111,6 +111,10 @@ class LaneExecutor(Executor):
                 outcome = await self._finish_stream(job, lane)
             else:
                 outcome = await self._deliverer.deliver(job, lane.deadline)
+        except asyncio.CancelledError as cancelled:
+            if cause_of(cancelled, lane.deadline) is not Cause.FAILED:
+                raise
+            outcome = Outcome().failed(error_of(as_provider_error(cancelled)))
         except PASSED_ON:
             raise
         except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger

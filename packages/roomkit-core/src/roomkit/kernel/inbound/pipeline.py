@@ -255,7 +255,14 @@ class Inbound:
 
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""
-        room_id = await channel.route(message)
+        name = f"route of channel {channel.channel_id}"
+        if getattr(channel.route, "__code__", None) in PROMPT or not may_wait(channel.route):
+            try:
+                room_id = await channel.route(message)
+            except asyncio.CancelledError as error:
+                raise _cancelled_itself(name, "return None for a room that is not known") from error
+        else:
+            room_id = await self._supervisor.call(channel.route(message), name)
         if room_id is None or self._organization_id is None:
             return room_id
         room = await self._store.get_room(room_id, organization_id=self._organization_id)
@@ -326,9 +333,9 @@ class Inbound:
             try:
                 event = _parsed(await made, message, key, home)
             except asyncio.CancelledError as error:  # it never waits, so nothing else can have sent it
-                raise SelfCancelledError(
-                    f"handle_inbound of channel {channel.channel_id} raised CancelledError although nothing "
-                    "cancelled it: raise InvalidInputError for a message that makes no event"
+                raise _cancelled_itself(
+                    f"handle_inbound of channel {channel.channel_id}",
+                    "raise InvalidInputError for a message that makes no event",
                 ) from error
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
@@ -523,6 +530,10 @@ class Inbound:
             await self._ledger.flush()
         rows = await self._store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+
+
+def _cancelled_itself(name: str, advice: str) -> SelfCancelledError:
+    return SelfCancelledError(f"{name} raised CancelledError although nothing cancelled it: {advice}")
 
 
 def _check_address(
