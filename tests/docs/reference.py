@@ -19,6 +19,7 @@ from roomkit.abc.errors import ErrorCode, RoomKitError
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
+from tests.docs.configuration import configuration
 from tools.source import Tree
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,7 @@ def generate() -> dict[Path, str]:
         "framework-events.md": _framework_events(),
         "errors.md": _errors(),
         "inbound-results.md": _reasons(),
+        "configuration.md": configuration(),
     }
     return {FOLDER / name: f"{NOTE}\n\n" + "\n".join(lines) + "\n" for name, lines in pages.items()}
 

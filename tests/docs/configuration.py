@@ -1,0 +1,110 @@
+"""The reference page of `roomkit.toml`, made from the models that check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from roomkit.models.options import KitOptions
+from roomkit.plugins import PluginManager, default_manager
+from roomkit.plugins.components import Component, ComponentKind
+from roomkit.plugins.config import SINGLE_TABLES
+from roomkit_plugins.cli.settings import Setting, sample_of, settings_of, settings_of_model
+from tools.source import Tree
+
+_NOT_HERE = ("testing",)
+"""Distributions whose components are for tests of programs, and take no settings."""
+_TABLES: dict[str, str] = {
+    "store": "where rooms, timelines and deliveries are kept; in memory without it",
+    "locks": "what keeps two workers out of one room; those of the store without it",
+    "realtime": "what carries typing, presence and wake-ups between workers; that of the store without it",
+    "telemetry": "where spans and metrics go; nowhere without it",
+    "identity": "what says who a sender is; no sender is resolved without it",
+}
+
+
+_INTRODUCTION = """\
+`RoomKit.from_config("roomkit.toml")` builds a kit from a file; the `roomkit` command takes it from
+`--config`, or from the folder where it is called. An unknown key, a value of the wrong type and a reference
+that cannot be read are refused before anything is built, all problems together. `roomkit plugins schema`
+writes the JSON Schema for your editor; `roomkit plugins info NAME` shows what this page says, of the plugins
+you installed.
+"""
+_RULES = """\
+Each but `[kit]` names its component by `plugin = "..."`; the other keys are the component's settings. A
+setting that is a component itself, such as a channel's `provider`, is a name or a table with `plugin`.
+
+## References
+
+`"env:NAME"` stands for the environment variable of that name, `"file:PATH"` for the content of a file,
+relative to the configuration file and without its last newline. Give secrets that way; any setting may be
+given so.
+
+"""
+
+
+def configuration() -> Iterator[str]:
+    """Yield the lines of the page."""
+    manager = default_manager()
+    components = _first_party(manager)
+    channels = manager.components(ComponentKind.CHANNEL)
+    yield "# The configuration file"
+    yield ""
+    yield from _INTRODUCTION.splitlines()
+    yield ""
+    yield "## Tables"
+    yield ""
+    yield "| table | what for |"
+    yield "|---|---|"
+    yield "| `[kit]` | the options of the kit |"
+    for table in SINGLE_TABLES:
+        yield f"| `[{table}]` | {_TABLES[table]} |"
+    yield "| `[channels.ID]` | a channel, registered under that id |"
+    yield "| `[agents.ID]` | an agent, which is a channel too; `roomkit chat --agent ID` talks to it |"
+    yield ""
+    yield from _RULES.splitlines()
+    yield "## `[kit]`"
+    yield ""
+    yield from _settings(settings_of_model(KitOptions))
+    for component in sorted(components, key=_order):
+        yield ""
+        yield f"## `{component}`"
+        yield ""
+        yield component.summary
+        settings = settings_of(component)
+        if (sample := sample_of(component, settings, channels)) is not None:
+            yield ""
+            yield "```toml"
+            yield sample
+            yield "```"
+        if settings:
+            yield ""
+            yield from _settings(settings)
+
+
+def _first_party(manager: PluginManager) -> list[Component]:
+    ours = {one.short for one in Tree().plugins} - {*_NOT_HERE}
+    plugins = {"builtin", "core", *ours}
+    return [
+        each
+        for each in manager.components()
+        if each.plugin in plugins and each.kind is not ComponentKind.ROUTER
+    ]
+
+
+def _order(component: Component) -> tuple[int, str, str]:
+    kinds = [*SINGLE_TABLES, "channel"]
+    kind = component.kind.value
+    return (kinds.index(kind) if kind in kinds else len(kinds), kind, component.name)
+
+
+def _settings(settings: Sequence[Setting]) -> Iterator[str]:
+    yield "| key | type | default | |"
+    yield "|---|---|---|---|"
+    for each in settings:
+        default = "required" if each.required else f"`{each.default}`" if each.default is not None else ""
+        secret = " Secret." if each.secret else ""
+        yield f"| `{each.name}` | {_cell(each.type)} | {default} | {_cell(each.description)}{secret} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
