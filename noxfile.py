@@ -74,6 +74,13 @@ def exports(session: nox.Session) -> None:
     _run(session, "python", "-m", "tools.exports", *session.posargs)
 
 
+@nox.session(python=PYTHONS[0], default=False)
+def site(session: nox.Session) -> None:
+    """Build the documentation with the reference of everything public as a web site in build/site/html."""
+    session.install("mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1.0,<2")
+    session.run("python", "-m", "tools.site", "build/site")
+
+
 @nox.session(venv_backend="none", default=False)
 def cost(session: nox.Session) -> None:
     """Count what a message costs; `-- --write` stores the counts as the new limits."""
