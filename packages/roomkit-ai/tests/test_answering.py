@@ -227,7 +227,7 @@ def test_an_agent_tells_its_provider_and_model():
         ({"max_context_events": -1}, "max_events is -1"),
         ({"tool_loop_timeout_seconds": -1}, "tool_loop_timeout_seconds=-1"),
         ({"tool_timeout_seconds": -1}, "tool_timeout_seconds=-1"),
-        ({"tools": ["look"]}, "'look' is no tool"),
+        ({"tools": ["look"]}, "'look' is not a tool"),
     ],
 )
 def test_settings_no_turn_could_use_are_refused(options, message):

@@ -263,7 +263,7 @@ async def test_a_tool_without_a_handler_is_answered_with_an_error(stage, script,
     """The model learns it, and so does the operator."""
     provider = stage.provider(script.calls("look"), script.says("Hm."))
     await stage.ask(stage.agent(provider, tools=[script.tool("look")]), "Go")
-    assert "nobody answers the tool 'look'" in script.results(provider.calls[1])[0].result
+    assert "no handler answers the tool 'look'" in script.results(provider.calls[1])[0].result
     assert "set tool_handler" in caplog.text
 
 
@@ -504,4 +504,4 @@ async def test_an_unknown_tool_error_reaches_the_model_as_a_result(stage, script
     handler = compose_tool_handlers(known, last)
     agent = stage.agent(provider, tools=[script.tool("look")], tool_handler=handler)
     await stage.ask(agent, "Go")
-    assert "nobody answers the tool 'look'" in script.results(provider.calls[1])[0].result
+    assert "no handler answers the tool 'look'" in script.results(provider.calls[1])[0].result

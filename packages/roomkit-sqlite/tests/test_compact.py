@@ -66,7 +66,7 @@ async def test_who_reads_old_contents_keeps_them_in_the_log(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchall()
         await hasty.commit(Commit(room_id=room.id, entries=(), at=NOW, redact=[told.id]))
-        with pytest.raises(StoreLockedError, match=r"rooms\.db' is compact, but somebody reads"):
+        with pytest.raises(StoreLockedError, match=r"rooms\.db' is compact, but a reader"):
             await hasty.compact()
         reader.execute("ROLLBACK")
     await hasty.compact()

@@ -133,7 +133,7 @@ async def test_a_damaged_file_is_named(opener: Opener, path: Path) -> None:
 async def test_a_file_that_is_no_database_is_not_touched(opener: Opener, path: Path, contents: bytes) -> None:
     """It is named, and stays what it is."""
     path.write_bytes(contents)
-    with pytest.raises(StoreSchemaError, match="no SQLite database"):
+    with pytest.raises(StoreSchemaError, match="not a SQLite database"):
         await opener().open()
     assert path.read_bytes() == contents
 

@@ -132,7 +132,7 @@ async def test_what_is_not_there_is_named(stage: Any) -> None:
         await stage.kit.resolve_participant("r1", "+1", "x")
     with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
         await stage.kit.remove_participant("r9", "+2", banned=True)
-    with pytest.raises(ParticipantNotFoundError, match="nobody with the id '\\+2' in room 'r1'"):
+    with pytest.raises(ParticipantNotFoundError, match="participant '\\+2' not found in room 'r1'"):
         await stage.kit.resolve_participant("r1", "+2", "bob")
     assert await stage.timeline(messages=False) == []
 

@@ -54,7 +54,7 @@ def test_a_length_is_a_number_and_its_unit(text, seconds):
 @pytest.mark.parametrize("wrong", [*AMBIGUOUS, *WRONG], ids=repr)
 async def test_every_way_to_give_one_refuses_what_is_not_clear(wrong):
     """Nothing is created, and the error says how to write it."""
-    expected = "minutes or months: say '.*min' for minutes" if wrong in AMBIGUOUS else "no length of time"
+    expected = "minutes or months: say '.*min' for minutes" if wrong in AMBIGUOUS else "not a length of time"
     with pytest.raises(ValueError, match=expected):
         length_in_seconds(wrong)
     with pytest.raises(InvalidInputError, match=expected):

@@ -173,7 +173,7 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
         return Outcome(cut(_text(result), MAX_RESULT_CHARS))
     except UnknownToolError as failure:
         error = type(failure).__name__
-        return Outcome(refused(f"nobody answers the tool {use.name!r}"), is_error=True)
+        return Outcome(refused(f"no handler answers the tool {use.name!r}"), is_error=True)
     except asyncio.CancelledError:
         if run.task.cancelling():
             raise
@@ -200,7 +200,7 @@ def _text(result: object) -> str:
 def _unreadable(call: Call) -> str | None:
     if call.invalid is None:
         return None
-    return f"the arguments are no JSON object ({call.invalid}); call again with one"
+    return f"the arguments are not a JSON object ({call.invalid}); call again with one"
 
 
 def _repeated(turn: Turn, call: Call) -> str | None:

@@ -97,7 +97,7 @@ def _validator(schema: dict[str, Any]) -> Validator:
     except jsonschema_rs.ValidationError as error:
         if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
             raise _Inapplicable(error.message) from error
-        raise ValueError(f"its parameters are no JSON Schema: {error.message}") from error
+        raise ValueError(f"its parameters are not a JSON Schema: {error.message}") from error
 
 
 def _refuse(uri: str) -> None:

@@ -92,7 +92,7 @@ def runnable(tool: ToolLike) -> RunnableTool:
     if isinstance(described, AITool):
         return RunnableTool(described, getattr(tool, "handler", None), getattr(tool, "timeout", None))
     raise InvalidInputError(
-        f"{tool!r} is no tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
+        f"{tool!r} is not a tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
     )
 
 
@@ -151,7 +151,7 @@ class Toolbox:
         handler = self._tools[name].handler or self._fallback
         if handler is None:
             logger.warning(
-                "the tool %r was called but nobody answers it: set tool_handler, or pass the tool "
+                "the tool %r was called but has no handler: set tool_handler, or pass the tool "
                 "with its handler in tools=",
                 name,
             )

@@ -43,7 +43,7 @@ def configure_list(parser: argparse.ArgumentParser) -> None:
         "--limit", type=_positive, default=100, metavar="N", help="at most so many (default: 100)"
     )
     parser.add_argument(
-        "--after", metavar="DELIVERY", help="go on after this one, the last of the page before"
+        "--after", metavar="DELIVERY", help="continue after this one, the last of the page before"
     )
     add_store_options(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON document: deliveries, after")

@@ -294,7 +294,7 @@ class Demo:
         if line.startswith("/as ") or line == "/as":
             _, name, text = [*line.split(maxsplit=2), "", ""][:3]
             if name not in self.people:
-                self._wrong(line, f"nobody is called {name!r} here; there are {' and '.join(PEOPLE)}")
+                self._wrong(line, f"no participant is called {name!r} here; there are {' and '.join(PEOPLE)}")
             elif text:
                 await self._say(name, text)
             else:

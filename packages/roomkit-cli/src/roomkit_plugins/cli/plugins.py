@@ -245,7 +245,7 @@ def _load(manager: PluginManager, plugin: Plugin, report: DoctorReport) -> None:
                 f"{component} cannot be loaded: {type(cause).__name__}: {cause}",
                 next_step=f"install the package that brings the module {missing}"
                 if missing
-                else "tell its author",
+                else "report it to its author",
                 error=cause,
             )
         else:

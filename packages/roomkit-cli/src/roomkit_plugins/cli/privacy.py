@@ -73,7 +73,7 @@ def _of_whom(parser: argparse.ArgumentParser) -> None:
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--room", metavar="ID", help="a room, with everything in it")
     whom.add_argument("--person", metavar="ID", help="a person: the id of an identity, else of a participant")
-    parser.add_argument("--organization", metavar="ID", help="nothing but what is this organization's")
+    parser.add_argument("--organization", metavar="ID", help="only this organization's data")
 
 
 def run_export(options: argparse.Namespace) -> int:

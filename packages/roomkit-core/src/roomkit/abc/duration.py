@@ -13,8 +13,8 @@ __all__ = ["seconds_of"]
 def seconds_of(value: str | float | timedelta) -> float:
     """Return a length of time in seconds: seconds, a timedelta, or text as "180d", "36h", "90min", "6mo".
 
-    A month is 30 days and a year 365. Raises InvalidInputError for what is no length of time, is not positive
-    or longer than 1000 years, and for the unit `m`, which may be minutes or months.
+    A month is 30 days and a year 365. Raises InvalidInputError for anything else, for a length that is not
+    positive or is longer than 1000 years, and for the unit `m`, which may be minutes or months.
     """
     try:
         return length_in_seconds(value)

@@ -178,7 +178,7 @@ class VoiceBackendNotConfiguredError(RoomKitError):
 
 
 class StoreError(RoomKitError):
-    """The store could not do what was asked; nothing was acknowledged."""
+    """The store could not carry out the request; nothing was acknowledged."""
 
     code = "store_error"
 

@@ -104,7 +104,7 @@ class RoomOperations(ConversationOperations):
 
         Older ones are removed in the background, a few minutes late at most after they were due. For a
         closed room, too: how long a conversation is kept may be decided once it is over. Raises
-        RoomNotFoundError, and InvalidInputError for what is no length of time.
+        RoomNotFoundError, and InvalidInputError for what is not a length of time.
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)

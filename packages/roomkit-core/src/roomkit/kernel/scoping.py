@@ -75,7 +75,7 @@ class Scoped(ABC):
     async def _check_cursor(self, delivery_id: str | None) -> None:
         """Check that the last delivery of the page before is in scope. Raises StoreError."""
         if delivery_id is not None and not await self._has_delivery(delivery_id):
-            raise StoreError(f"there is no delivery {delivery_id!r} to go on after: begin again")
+            raise StoreError(f"cursor delivery {delivery_id!r} no longer exists: restart from the first page")
 
     async def _has_delivery(self, delivery_id: str) -> bool:
         own = self._organization_id

@@ -97,7 +97,7 @@ class Tenant(RoomOperations):
         """Return a page of the organization's rooms; see `ConversationStore.find_rooms`."""
         status = None if status is None else chosen(RoomStatus, status, "status")
         if after is not None and not await self._sees(after):
-            raise StoreError(f"there is no room {after!r} to go on after: begin again")
+            raise StoreError(f"cursor room {after!r} no longer exists: restart from the first page")
         return await self._store.find_rooms(
             self._id, status, metadata_filter, limit=limit, offset=offset, after=after
         )

@@ -304,7 +304,9 @@ class InMemoryStore(ConversationStore):
             for record in records:
                 if record.room_id == room_id:
                     return records
-            raise StoreError(f"no room {room_id!r} to go on after: begin again with after=None")
+            raise StoreError(
+                f"cursor room {room_id!r} no longer exists: restart from the first page with after=None"
+            )
         return records
 
     @override
@@ -489,7 +491,7 @@ class InMemoryStore(ConversationStore):
         record = self._record(participant.room_id)
         if participant.id not in record.participants:
             raise ParticipantNotFoundError(
-                f"nobody with the id {participant.id!r} in room {participant.room_id!r}: "
+                f"participant {participant.id!r} not found in room {participant.room_id!r}: "
                 "ensure_participant adds them"
             )
         self._directory.put_participant(record, participant)
@@ -695,7 +697,9 @@ class InMemoryStore(ConversationStore):
         if newest_first:
             rows = iter([*rows][::-1])
         if after is not None and not any(row.id == after for row in rows):
-            raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
+            raise StoreError(
+                f"cursor delivery {after!r} no longer exists: restart from the first page with after=None"
+            )
         found = (
             row
             for row in rows

@@ -27,7 +27,7 @@ def length_in_seconds(value: str | float | timedelta) -> float:
     if not 0 < seconds <= LONGEST:
         shown = f"a number of {value.bit_length()} bits" if isinstance(value, int) else repr(value)
         raise ValueError(
-            f"{shown} is no length of time: give seconds, a timedelta, or text like '180d', '36h', "
+            f"{shown} is not a length of time: give seconds, a timedelta, or text like '180d', '36h', "
             "'90min' or '6mo'; at most 1000 years"
         )
     return seconds

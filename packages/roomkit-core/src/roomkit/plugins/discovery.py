@@ -106,7 +106,7 @@ def _misfit(core: str, requirements: tuple[str, ...]) -> str | None:
         if satisfies(core, specifiers):
             return None
     except ValueError as error:
-        return f"asks for a roomkit-core that cannot be read: {error}; tell its author"
+        return f"asks for a roomkit-core that cannot be read: {error}; report it to its author"
     return (
         f"needs roomkit-core {specifiers}, and this is {core}; "
         "install the version of the plugin that was made for it"

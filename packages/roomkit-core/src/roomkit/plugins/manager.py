@@ -214,7 +214,7 @@ class PluginManager:
                 report.warn(plugin.name, plugin.reason, next_step=remedy(plugin))
             else:
                 broken = plugin.state is ComponentState.BROKEN
-                next_step = "tell its author" if broken else remedy(plugin)
+                next_step = "report it to its author" if broken else remedy(plugin)
                 report.fail(plugin.name, plugin.reason, next_step=next_step, error=plugin.cause)
         for clash in self._clashes:
             report.enter(clash.loser)
@@ -227,7 +227,7 @@ class PluginManager:
             report.fail(
                 failure.plugin,
                 f"its check failed: {describe(failure.error)}",
-                next_step="tell its author",
+                next_step="report it to its author",
                 error=failure.error,
             )
         return failures

@@ -59,7 +59,7 @@ _REFUSED: _Meaning = (
 )
 _SCHEMA: _Meaning = (
     StoreSchemaError,
-    "what is there is not what this version works with: check database and schema_name, and migrate",
+    "the schema there is not one this version works with: check database and schema_name, and migrate",
 )
 _DAMAGED: _Meaning = (
     StoreCorruptError,
@@ -78,7 +78,7 @@ _BY_STATE: Mapping[str, _Meaning] = {
         "it is out of memory or of locks: raise its max_locks_per_transaction, or hold fewer rooms at once",
     ),
     "54000": (StoreBusyError, "one of its queues is full, or one of its limits is reached: look at its log"),
-    "55P03": (StoreLockedError, "somebody else keeps it locked: try again, or end that transaction"),
+    "55P03": (StoreLockedError, "another transaction keeps it locked: try again, or end that transaction"),
     "40P01": (StoreLockedError, "two transactions waited for each other: try again"),
     "40001": (StoreLockedError, "another transaction was faster: try again"),
     "57014": _SLOW,
@@ -126,7 +126,7 @@ def translated(error: BaseException, where: str) -> StoreError:
         said = f" ({error.args[0]})"
     elif isinstance(error, OSError) and error.strerror:
         said = f" ({error.strerror})"
-    return kind(f"PostgreSQL at {where} could not do what was asked: {advice}{said}")
+    return kind(f"PostgreSQL at {where} could not carry out the request: {advice}{said}")
 
 
 def _meaning(error: BaseException) -> _Meaning:

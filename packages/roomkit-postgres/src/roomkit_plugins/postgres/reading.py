@@ -154,7 +154,9 @@ async def find_rooms(database: Database, query: RoomQuery) -> list[Room]:
             query.organization_id,
         )
         if row is None:
-            raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
+            raise StoreError(
+                f"cursor room {query.after!r} no longer exists: restart from the first page with after=None"
+            )
         place = row[0]
     found: list[Room] = []  # bound: the page
     skip, wanted = _clamp(query.offset), _clamp(query.limit)
@@ -517,7 +519,9 @@ async def list_deliveries(
     if after is not None:
         found = await get_delivery(database, after, organization_id)
         if found is None or room_id not in (None, found[0].room_id):
-            raise StoreError(f"no delivery {after!r} to go on after: begin again with after=None")
+            raise StoreError(
+                f"cursor delivery {after!r} no longer exists: restart from the first page with after=None"
+            )
         delivery, seq = found
         if room_id is None:
             where.all(f"d.seq {further} {{}}", seq)

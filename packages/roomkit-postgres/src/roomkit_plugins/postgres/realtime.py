@@ -304,7 +304,7 @@ class _Server:
             event = None if text is None else EphemeralEvent.from_stored(text)
         except (ValueError, ValidationError):  # its words are not for the log
             self.unreadable += 1
-            logger.warning("A notification of session %d on %s is no event that can be read", pid, channel)
+            logger.warning("A notification of session %d on %s cannot be read as an event", pid, channel)
             return
         topic = self._topics.get(channel)
         if event is not None and topic is not None:

@@ -277,7 +277,7 @@ class PreparedCommit:
                 )
             case "no_participant":
                 return ParticipantNotFoundError(
-                    f"nobody with the id {self._participant!r} in room {room_id!r}: "
+                    f"participant {self._participant!r} not found in room {room_id!r}: "
                     "ensure_participant adds them"
                 )
             case "foreign_task":

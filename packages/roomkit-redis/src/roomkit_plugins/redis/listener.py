@@ -113,7 +113,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         if self._trouble is None:
             logger.warning(
-                "%s; it is tried again, and what others publish meanwhile is missed",
+                "%s; it is tried again, and signals published until then are missed",
                 self._server.explain(error),
             )
         self._trouble = error

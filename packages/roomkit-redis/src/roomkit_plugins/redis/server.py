@@ -41,7 +41,7 @@ class Unusable(RedisError):
 
 
 _TLS = "whether it wants TLS (rediss://) or has none (redis://)"
-_NO_REDIS = f"what answers there is no Redis: correct host and port, and see {_TLS}"
+_NO_REDIS = f"the server there is not Redis: correct host and port, and see {_TLS}"
 
 TROUBLE = (RedisError, OSError)
 """What a connection raises when it breaks or cannot be made; the built-in TimeoutError is an OSError."""
@@ -199,4 +199,4 @@ def _advice(error: BaseException) -> str:
             cause = str(error) or type(error).__name__
             return f"cannot be reached: see that it runs, that its url is right and {_TLS} ({cause})"
         case _:
-            return f"could not do what was asked ({error})"
+            return f"could not carry out the request ({error})"

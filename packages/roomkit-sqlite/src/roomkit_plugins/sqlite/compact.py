@@ -17,6 +17,6 @@ def compact(connection: sqlite3.Connection, path: Path) -> None:
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint (TRUNCATE)").fetchone()
     if busy:
         raise StoreLockedError(
-            f"{str(path)!r} is compact, but somebody reads it as it was, so its log still has what was "
-            "removed: compact it again when they are done, or raise busy_timeout"
+            f"{str(path)!r} is compact, but a reader still uses its former state, so its log still holds "
+            "removed data: compact it again when readers are done, or raise busy_timeout"
         )

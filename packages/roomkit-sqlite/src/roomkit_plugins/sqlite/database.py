@@ -196,7 +196,7 @@ class Database:
 
     def _raise_if_closed(self, error: ValueError) -> None:
         if self._closing is not None and self._writer is None:
-            raise StoreClosedError(f"the store {str(self._config.path)!r} was closed meanwhile") from error
+            raise StoreClosedError(f"the store {str(self._config.path)!r} was closed in between") from error
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class Database:
     def _translated(self, error: sqlite3.Error | UnicodeEncodeError) -> RoomKitError:
         if isinstance(error, sqlite3.Error):
             return translated(error, self._config.path)
-        return InvalidInputError(f"an id or a text is no valid Unicode: {error.reason}; nothing was stored")
+        return InvalidInputError(f"an id or a text is not valid Unicode: {error.reason}; nothing was stored")
 
 
 def _resolve(future: asyncio.Future[Any], result: object) -> None:

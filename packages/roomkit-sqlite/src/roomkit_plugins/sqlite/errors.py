@@ -36,7 +36,7 @@ _BY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
         StoreCorruptError,
         "it is damaged: restore a backup, or save what can be read with `sqlite3 FILE .recover`",
     ),
-    sqlite3.SQLITE_NOTADB: (StoreSchemaError, "it is no SQLite database: choose another path"),
+    sqlite3.SQLITE_NOTADB: (StoreSchemaError, "it is not a SQLite database: choose another path"),
     sqlite3.SQLITE_CANTOPEN: (
         StoreUnavailableError,
         "it cannot be opened: check that its folder exists and that this process may use it",
@@ -50,4 +50,4 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """Return the store's error for one of SQLite's, to be raised from it."""
     code = getattr(error, "sqlite_errorcode", None)
     kind, advice = _BY_CODE.get((code or 0) & 0xFF, (StoreError, "see the cause"))
-    return kind(f"the store {str(path)!r} could not do what was asked: {advice} ({error})")
+    return kind(f"the store {str(path)!r} could not carry out the request: {advice} ({error})")

@@ -111,7 +111,9 @@ def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> lis
 def _place_after(connection: sqlite3.Connection, delivery_id: str, query: DeliveryQuery) -> int:
     row = _found(connection, "d.seq, r.id, r.organization_id", delivery_id)
     if row is None or query.room_id not in (None, row[1]) or query.organization_id not in (None, row[2]):
-        raise StoreError(f"no delivery {delivery_id!r} to go on after: begin again with after=None")
+        raise StoreError(
+            f"cursor delivery {delivery_id!r} no longer exists: restart from the first page with after=None"
+        )
     return int(row[0])
 
 

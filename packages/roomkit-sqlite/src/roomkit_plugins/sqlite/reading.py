@@ -164,7 +164,9 @@ def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     if query.after is not None:
         place = one(connection, "SELECT seq, organization_id FROM rooms WHERE id = ?", (query.after,))
         if place is None or query.organization_id not in (None, place[1]):
-            raise StoreError(f"no room {query.after!r} to go on after: begin again with after=None")
+            raise StoreError(
+                f"cursor room {query.after!r} no longer exists: restart from the first page with after=None"
+            )
         conditions.all("r.seq > ?", place[0])
     for key, value in query.metadata.items():
         _narrow(conditions, key, value)

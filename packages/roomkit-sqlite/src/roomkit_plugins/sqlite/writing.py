@@ -302,7 +302,7 @@ def _require(connection: sqlite3.Connection, room: int, prepared: PreparedCommit
         )
         if there is None:
             raise ParticipantNotFoundError(
-                f"nobody with the id {prepared.participant!r} in room {prepared.room_id!r}: "
+                f"participant {prepared.participant!r} not found in room {prepared.room_id!r}: "
                 "ensure_participant adds them"
             )
 

@@ -21,7 +21,7 @@ def check_base_url(url: str | None) -> str | None:
     try:
         parts = urlsplit(url or "")
     except ValueError:
-        raise ValueError("base_url is no URL; write it as https://host/path") from None
+        raise ValueError("base_url is not a URL; write it as https://host/path") from None
     if "?" in (url or "") or "#" in (url or ""):
         raise ValueError(
             "base_url holds a query or a fragment, which would show in logs and is lost where a path is "

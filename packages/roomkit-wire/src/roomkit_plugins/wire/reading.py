@@ -87,7 +87,7 @@ def json_value(data: str | bytes, *, strict: bool = False) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def count(holder: object, name: str) -> int | None:

@@ -350,7 +350,7 @@ def message_ids_of(result: ProviderResult) -> tuple[str, ...]:
     if _TEXT.issuperset(map(type, found)):
         return found
     repaired = tuple(_as_text(each) for each in found)
-    _log.warning("a provider's result has ids that are no text, which were repaired: %s", repaired)
+    _log.warning("a provider's result has ids that are not text, which were repaired: %s", repaired)
     return repaired
 
 

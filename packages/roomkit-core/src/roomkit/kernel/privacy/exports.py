@@ -227,5 +227,7 @@ def _fields(collected: dict[str, list[Any]]) -> dict[str, tuple[Any, ...]]:
 
 def _unknown(person: Person) -> Exception:
     if person.participant_id is not None:
-        return ParticipantNotFoundError(f"nobody with the id {person.participant_id!r} in any room")
-    return IdentityNotFoundError(f"no identity {person.identity_id!r}, and nobody who was it")
+        return ParticipantNotFoundError(f"participant {person.participant_id!r} not found in any room")
+    return IdentityNotFoundError(
+        f"identity {person.identity_id!r} not found, and no participant refers to it"
+    )

@@ -286,5 +286,5 @@ def _person(record: RoomRecord, room_id: str, participant_id: str) -> Participan
         return record.participants[participant_id]
     except KeyError:
         raise ParticipantNotFoundError(
-            f"nobody with the id {participant_id!r} in room {room_id!r}: ensure_participant adds them"
+            f"participant {participant_id!r} not found in room {room_id!r}: ensure_participant adds them"
         ) from None

@@ -253,7 +253,7 @@ class Rooms:
                 room_id,
                 EventType.SYSTEM,
                 code,
-                f"nobody wrote for {elapsed:.0f} s",
+                f"no message for {elapsed:.0f} s",
                 elapsed_seconds=elapsed,
                 threshold=threshold,
             )

@@ -106,7 +106,7 @@ class MockAIProvider(AIProvider):
             if number and self._chunk_delay:
                 await asyncio.sleep(self._chunk_delay)
             if number == self._fail_after_chunks:
-                raise self._stream_error or ConnectionError("the mock's stream broke, as it was told to")
+                raise self._stream_error or ConnectionError("the mock's stream broke, as scripted")
             yield StreamTextDelta(text)
         for call in response.tool_calls:
             yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
