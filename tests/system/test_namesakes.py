@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit
+from roomkit.abc.errors import InvalidInputError
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
@@ -304,6 +305,35 @@ async def test_an_erasure_by_identity_finds_a_namesake_by_the_address(workers: W
     await second.privacy.erase_person(identity_id="ann")
     timeline = await first.store.list_events("r", types=[EventType.MESSAGE])
     assert [text_of(each.content) for each in timeline] == ["typed", ""]
+
+
+async def test_an_address_of_two_kinds_is_named_with_its_kind(workers: Workers) -> None:
+    """In one room the plain id is the web user's, in another the telephone's: an address alone is refused."""
+    first, second = workers
+    await first.create_room("r2")
+    await first.attach_channel("r2", "sms")
+    await say(first, "web", "typed")
+    await say(second, "sms", "texted")
+    await second.process_inbound(
+        InboundMessage(channel_id="sms", sender_id=NAME, content=TextContent(body="texted too")), room_id="r2"
+    )
+    for asked in (first.export_person(participant_id=NAME), first.erase_person(participant_id=NAME)):
+        with pytest.raises(InvalidInputError, match=f"'phone:\\{NAME}' or 'websocket:\\{NAME}'"):
+            await asked
+    export = await second.export_person(participant_id=f"phone:{NAME}")
+    assert {each.room_id for each in export.events} == {"r", "r2"}
+    await second.erase_person(participant_id=f"phone:{NAME}")
+    texts = {
+        room_id: [
+            text_of(each.content)
+            for each in await first.store.list_events(room_id, types=[EventType.MESSAGE])
+        ]
+        for room_id in ("r", "r2")
+    }
+    assert texts == {"r": ["typed", ""], "r2": [""]}
+    await first.erase_person(participant_id=f"websocket:{NAME}")
+    (typed, _) = await second.store.list_events("r", types=[EventType.MESSAGE])
+    assert text_of(typed.content) == ""
 
 
 class Badges(RecordingChannel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,10 @@ class Person:
     def _is(self, participant: Participant) -> bool:
         if self.identity_id is not None and participant.identity_id == self.identity_id:
             return True
-        return participant.id == self.participant_id
+        if participant.id == self.participant_id:
+            return True
+        kind = participant.address_type
+        return kind is not None and namesake_id(kind, participant.id) == self.participant_id
 
     @property
     def _addresses(self) -> frozenset[tuple[str, str]]:
@@ -234,8 +237,9 @@ async def find_person(
 ) -> Person:
     """Return a person with all rooms where they take part; an unknown one has none.
 
-    A participant id that leads to an identity leads to all of that person. Raises InvalidInputError
-    for one that is several people's, and unless exactly one id is given.
+    A participant id that leads to an identity leads to all of that person. `kind:address`, as `namesake_id`
+    makes it, names the sender with an address of that kind in every room, also where the address alone is
+    their id. Raises InvalidInputError for an id that is several people's, and unless exactly one id is given.
     """
     if (identity_id is None) == (participant_id is None):
         raise InvalidInputError("name the person by identity_id or by participant_id: exactly one of them")
@@ -246,7 +250,7 @@ async def find_person(
         organization_id=organization_id,
     )
     if participant_id is not None:
-        asked = [each async for each in _pages(person, participant_id=participant_id)]
+        asked = [each async for each in _named(person, participant_id)]
         person.linking = list(dict.fromkeys(each.room_id for each in asked))
         await _check_organization(person)
         identities = {each.identity_id for each in asked} - {None}
@@ -256,12 +260,36 @@ async def find_person(
                 "name the one that is meant by identity_id"
             )
         person.identity_id = next(iter(identities), None)
+        if person.identity_id is None:
+            _check_kind(participant_id, asked)
     if person.identity_id is not None:
         person.identity = await store.get_identity(person.identity_id, organization_id=organization_id)
         rooms = [each.room_id async for each in _pages(person, identity_id=person.identity_id)]
         rooms += [room_id async for room_id in _rooms_of_addresses(person)]
         person.others = [each for each in dict.fromkeys(rooms) if each not in person.linking]
     return person
+
+
+async def _named(person: Person, participant_id: str) -> AsyncIterator[Participant]:
+    """Yield the participants of that id, and those who have the address it names as their id."""
+    async for each in _pages(person, participant_id=participant_id):
+        yield each
+    kind, separator, address = participant_id.partition(":")
+    if separator and address:
+        async for each in _pages(person, participant_id=address):
+            if each.address_type == kind:
+                yield each
+
+
+def _check_kind(participant_id: str, asked: Sequence[Participant]) -> None:
+    """Refuse an address that is several people's: of one kind in some rooms, of another kind in others."""
+    kinds = {each.address_type for each in asked if each.id == participant_id} - {None}
+    if len(kinds) > 1:
+        names = " or ".join(repr(namesake_id(kind, participant_id)) for kind in sorted(filter(None, kinds)))
+        raise InvalidInputError(
+            f"participant id {participant_id!r} is used by senders with addresses of {len(kinds)} kinds: "
+            f"name the one that is meant as {names}"
+        )
 
 
 async def _pages(
