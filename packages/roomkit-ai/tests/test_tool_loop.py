@@ -208,7 +208,7 @@ def test_a_tool_with_a_broken_schema_is_refused_at_construction(new_stage, scrip
     """A vendor would refuse the whole request."""
     stage = new_stage()
     tool = AITool(name="look", parameters={"type": "object", "properties": {"a": {"type": "strnig"}}})
-    with pytest.raises(InvalidInputError, match="'look' cannot be offered: its parameters are no JSON"):
+    with pytest.raises(InvalidInputError, match="'look' cannot be offered: its parameters are not a JSON"):
         stage.agent(stage.provider(), tools=[tool])
     with pytest.raises(InvalidInputError, match="they must be an object"):
         stage.agent(stage.provider(), tools=[AITool(name="look", parameters={"type": "array"})])

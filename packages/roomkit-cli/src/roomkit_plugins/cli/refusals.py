@@ -12,7 +12,7 @@ _ADVICE = {
 }
 """What to do instead of the call that the end of the message advises, by the error's code."""
 
-_RESTART = "begin again with after=None"
+_RESTART = "restart from the first page with after=None"
 
 
 def spoken(error: BaseException) -> tuple[str, str | None]:
