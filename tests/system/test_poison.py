@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -32,6 +32,7 @@ from roomkit.models.enums import (
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.models.hook import HookResult
+from roomkit.models.room import RoomTimers
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -308,6 +309,48 @@ async def test_a_block_can_be_recorded_whatever_its_reason(open_store: Opener, r
         assert result.blocked
         assert result.event is not None
         assert result.event.block_reason == reason.replace("\ud83d", "\ufffd").replace("\0", "\ufffd")
+    finally:
+        await kit.close()
+
+
+async def test_a_write_whose_result_is_not_understood_fails_alone(
+    open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller gets the error and does not wait; those that were written together with it are answered."""
+    store = open_store()
+    caches = [each for name in ("_records", "_rooms") if hasattr(each := getattr(store, name, None), "apply")]
+    kit = RoomKit(store=store, plugins=PLUGINS, single_process=True)
+    try:
+        for room_id in ("good", "evil"):
+            await kit.create_room(room_id)
+
+        def refuse(room_id: str, change: object) -> None:
+            if room_id == "evil":
+                raise OverflowError("date value out of range")
+
+        for cache in caches:
+            monkeypatch.setattr(type(cache), "apply", lambda _self, room_id, change: refuse(room_id, change))
+        async with asyncio.timeout(10):
+            writes = (kit.update_room_metadata(each, {"a": 1}) for each in ("good", "evil", "good"))
+            done = await asyncio.gather(*writes, return_exceptions=True)
+        assert [isinstance(each, OverflowError) for each in done] == [False, bool(caches), False]
+    finally:
+        monkeypatch.undo()
+        await kit.close()
+
+
+@pytest.mark.parametrize("zone", [14, -12])
+async def test_a_time_that_no_calendar_has_in_utc_is_refused(open_store: Opener, zone: int) -> None:
+    """The room goes on."""
+    kit = await opened(open_store(), Carrier(), "r")
+    end = datetime.min if zone > 0 else datetime.max
+    timers = RoomTimers(
+        closed_after_seconds=60, last_activity_at=end.replace(tzinfo=timezone(timedelta(hours=zone)))
+    )
+    try:
+        with pytest.raises(InvalidInputError, match="no calendar has in UTC"):
+            await kit.set_room_timers("r", timers)
+        assert not (await say(kit, "r")).blocked
     finally:
         await kit.close()
 

@@ -123,7 +123,11 @@ class Batches:
             if answer.get("error") == "busy":
                 apart.append(job)
                 continue
-            job.done(answer)
+            try:
+                job.done(answer)
+            except Exception as error:  # noqa: BLE001  # written, but not understood: its caller gets it alone
+                if not job.outcome.done():
+                    job.outcome.set_exception(error)
             if not job.outcome.done():
                 job.outcome.set_result(answer)
         return apart

@@ -258,8 +258,11 @@ class Database:
             if isinstance(result, _Failed):
                 self._fail(job.outcome, result.error)
             else:
-                if job.done is not None:
-                    job.done(result)
+                try:
+                    if job.done is not None:
+                        job.done(result)
+                except Exception as error:  # noqa: BLE001  # written, but not understood: its caller gets it alone
+                    self._fail(job.outcome, error)
                 _resolve(job.outcome, result)
 
     def _fail(self, outcome: asyncio.Future[Any], error: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,18 @@ def _check_timers(timers: RoomTimers) -> None:
         raise InvalidInputError(
             f"timers.last_activity_at {moved.isoformat()} has no time zone: use datetime.now(UTC)"
         )
+    if moved is not None and not _is_in_calendar(moved):
+        raise InvalidInputError(
+            f"timers.last_activity_at {moved} is a time that no calendar has in UTC: use datetime.now(UTC)"
+        )
+
+
+def _is_in_calendar(at: datetime) -> bool:
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 _NO_TIMERS = RoomTimers()
