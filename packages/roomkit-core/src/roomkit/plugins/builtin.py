@@ -80,7 +80,7 @@ async def sweep_every(kit: RoomKit, seconds: float) -> None:
         try:
             await kit.sweep_room_timers()
         except Exception:  # whatever went wrong, the next sweep may do better
-            logger.exception("the sweep of room timers failed; the next is in %s s", seconds)
+            logger.exception("the sweep of room timers failed; the next is in %g s", seconds)
 
 
 @hookimpl
