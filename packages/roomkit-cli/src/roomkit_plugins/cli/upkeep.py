@@ -58,7 +58,7 @@ def run_backup(options: argparse.Namespace) -> int:
     async def work() -> None:
         async with chosen.opened() as store:
             if not isinstance(store, SupportsBackup):
-                raise _cannot(chosen, "copy itself", "use the database's own tools")
+                raise _cannot(chosen, "copy itself", "use the database's own tools, such as pg_dump")
             await store.backup(target)
 
     asyncio.run(work())
