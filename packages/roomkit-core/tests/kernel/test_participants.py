@@ -249,3 +249,22 @@ async def test_a_ban_of_a_namesake_does_not_hold_against_another_kind_of_address
 
         assert (await stage.say(channel="web", by="+1")).reason == "participant_banned"
         assert not (await stage.say(channel="sms", by="+1")).blocked
+
+
+async def test_a_channel_that_fails_at_a_ban_keeps_it_from_no_other(stage):
+    """The caller gets the error once all channels are notified."""
+    await stage.socket("alice")
+    failing, bob = await stage.socket("failing"), await stage.socket("bob")
+    told = []
+
+    async def fail(_room_id, _participant):
+        raise RuntimeError("no")
+
+    async def hear(_room_id, participant):
+        told.append(participant.id)
+
+    failing.update_participant, bob.update_participant = fail, hear
+    await stage.say("hello", by="mallory")
+    with pytest.raises(RuntimeError, match="no"):
+        await stage.kit.remove_participant("r1", "mallory", banned=True)
+    assert told == ["mallory"]

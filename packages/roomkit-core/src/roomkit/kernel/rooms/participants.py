@@ -183,10 +183,16 @@ class Participants:
             gone = await self._writer.exclusively(room_id, depart)
         for each in gone if banned else ():  # an answer on their behalf is not said
             self._lanes.end_turns(room_id, "interrupted", for_whom=each.id)
+        self._rights_signals.announce(room_id)
+        failure: Exception | None = None
         for channel_id in (await self._load(room_id)).bindings:
             for each in gone:
-                await self._notify(channel_id, room_id, each)
-        self._rights_signals.announce(room_id)
+                try:
+                    await self._notify(channel_id, room_id, each)
+                except Exception as error:  # noqa: BLE001  # raised once the other channels are notified
+                    failure = failure or error
+        if failure is not None:
+            raise failure
         return gone[0]
 
     async def _depart_without_note(
