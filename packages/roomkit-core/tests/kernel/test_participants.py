@@ -268,3 +268,43 @@ async def test_a_channel_that_fails_at_a_ban_keeps_it_from_no_other(stage):
     with pytest.raises(RuntimeError, match="no"):
         await stage.kit.remove_participant("r1", "mallory", banned=True)
     assert told == ["mallory"]
+
+
+async def test_a_channel_that_hangs_at_a_ban_keeps_it_from_no_other(staging):
+    """It is left behind after the time of a delivery, and reported."""
+    async with staging(delivery_timeout=5.0) as stage:
+        await stage.socket("alice")
+        hanging, bob = await stage.socket("hanging"), await stage.socket("bob")
+        told = []
+
+        async def hang(_room_id, _participant):
+            await asyncio.Event().wait()
+
+        async def hear(_room_id, participant):
+            told.append(participant.id)
+
+        hanging.update_participant, bob.update_participant = hang, hear
+        await stage.say("hello", by="mallory")
+        started = asyncio.get_running_loop().time()
+        await stage.kit.remove_participant("r1", "mallory", banned=True)
+        assert asyncio.get_running_loop().time() - started == 5.0
+        assert told == ["mallory"]
+        assert "background_error" in stage.kinds()
+
+
+async def test_a_channel_that_fails_at_a_close_keeps_it_from_no_other(stage):
+    """The caller gets the error once all channels are notified."""
+    await stage.socket("alice")
+    failing, bob = await stage.socket("failing"), await stage.socket("bob")
+    told = []
+
+    async def fail(_room_id, _binding):
+        raise RuntimeError("no")
+
+    async def hear(room_id, binding):
+        told.append((room_id, binding.can_read))
+
+    failing.update_binding, bob.update_binding = fail, hear
+    with pytest.raises(RuntimeError, match="no"):
+        await stage.kit.close_room("r1")
+    assert told == [("r1", False)]

@@ -37,6 +37,7 @@ from roomkit.kernel.inbound.signals import Signals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
+from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
@@ -102,6 +103,7 @@ class Kernel:
     pause_signals: PauseSignals
     lanes: Lanes
     writer: Writer
+    channel_notices: ChannelNotices
     rights_signals: RightsSignals
     rooms: Rooms
     participants: Participants
@@ -228,11 +230,12 @@ def assemble(
         supervisor=supervisor,
         channels=channels,
     )
+    channel_notices = ChannelNotices(settings=settings, supervisor=supervisor, observers=observers)
     rooms = Rooms(
         settings=settings,
         store=store,
         clock=clock,
-        supervisor=supervisor,
+        notices=channel_notices,
         hooks=hooks,
         events=events,
         channels=channels,
@@ -245,6 +248,7 @@ def assemble(
         store=store,
         clock=clock,
         channels=channels,
+        notices=channel_notices,
         writer=writer,
         observers=observers,
         lanes=lanes,
@@ -376,6 +380,7 @@ def assemble(
         pause_signals=pause_signals,
         lanes=lanes,
         writer=writer,
+        channel_notices=channel_notices,
         rights_signals=rights_signals,
         rooms=rooms,
         participants=participants,

@@ -166,7 +166,7 @@ class Tenants:
             settings=kernel.settings,
             store=kernel.store,
             clock=kernel.clock,
-            supervisor=kernel.supervisor,
+            notices=kernel.channel_notices,
             hooks=kernel.hooks,
             events=kernel.events,
             channels=kernel.channels,

@@ -26,11 +26,13 @@ from roomkit.models.participant import Participant, departed_senders
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.lanes import Lanes
+    from roomkit.kernel.rooms.notices import ChannelNotices, Notice
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.models.event import RoomEvent
@@ -50,6 +52,7 @@ class Participants:
         clock: Clock,
         rights_signals: RightsSignals,
         channels: Channels,
+        notices: ChannelNotices,
         writer: Writer,
         observers: Observers,
         lanes: Lanes,
@@ -58,6 +61,7 @@ class Participants:
         self._clock = clock
         self._rights_signals = rights_signals
         self._channels = channels
+        self._notices = notices
         self._writer = writer
         self._observers = observers
         self._lanes = lanes
@@ -184,15 +188,10 @@ class Participants:
         for each in gone if banned else ():  # an answer on their behalf is not said
             self._lanes.end_turns(room_id, "interrupted", for_whom=each.id)
         self._rights_signals.announce(room_id)
-        failure: Exception | None = None
-        for channel_id in (await self._load(room_id)).bindings:
-            for each in gone:
-                try:
-                    await self._notify(channel_id, room_id, each)
-                except Exception as error:  # noqa: BLE001  # raised once the other channels are notified
-                    failure = failure or error
-        if failure is not None:
-            raise failure
+        found = [self._channels.get(channel_id) for channel_id in (await self._load(room_id)).bindings]
+        await self._notices.send(
+            [_notice(channel, room_id, each) for channel in found if channel is not None for each in gone]
+        )
         return gone[0]
 
     async def _depart_without_note(
@@ -269,12 +268,6 @@ class Participants:
             raise ParticipantRemovedError(f"{cannot}: removed while connecting; let them connect again")
         raise ParticipantBannedError(f"{cannot}: they are banned from it; close the socket")
 
-    async def _notify(self, channel_id: str, room_id: str, participant: Participant) -> None:
-        channel = self._channels.get(channel_id)
-        if channel is not None:
-            notify = partial(channel.update_participant, room_id, participant)
-            await self._observers.afterwards(notify, f"participant of {channel_id}")
-
     async def _load(self, room_id: str) -> RoomRecord:
         record = await self._store.load(room_id, recent=0)
         if record is None:
@@ -285,6 +278,11 @@ class Participants:
 def _address_type(record: RoomRecord, channel_id: str) -> str | None:
     """Return the kind of addresses that a channel has in the room, None where it is not attached."""
     return address_type_of(record.bindings, channel_id) if channel_id in record.bindings else None
+
+
+def _notice(channel: Channel, room_id: str, participant: Participant) -> Notice:
+    update = partial(channel.update_participant, room_id, participant)
+    return f"update_participant of channel {channel.channel_id}", update
 
 
 def _person(record: RoomRecord, room_id: str, participant_id: str) -> Participant:

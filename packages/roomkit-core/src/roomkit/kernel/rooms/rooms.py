@@ -23,7 +23,6 @@ from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.timers import RETENTION, ROOM_TIMERS, Answer, room_alarms, timers_alarm, timers_id
 from roomkit.kernel.runtime.scope import working_for
-from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding, default_address_type
 from roomkit.models.content import SystemContent
@@ -41,10 +40,10 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.lanes import Lanes
+    from roomkit.kernel.rooms.notices import ChannelNotices, Notice
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.alarm import Alarm
     from roomkit.models.options import KitOptions
 
@@ -136,7 +135,7 @@ class Rooms:
         settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
-        supervisor: Supervisor,
+        notices: ChannelNotices,
         hooks: HookEngine,
         events: FrameworkEvents,
         channels: Channels,
@@ -148,7 +147,7 @@ class Rooms:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._supervisor = supervisor
+        self._notices = notices
         self._hooks = hooks
         self._events = events
         self._channels = channels
@@ -630,24 +629,18 @@ class Rooms:
 
     async def _notify(self, channel: Channel, binding: ChannelBinding) -> None:
         """Notify a channel of its binding."""
-        name = f"update_binding of channel {channel.channel_id}"
-
-        async def notify() -> None:
-            seconds = self._settings.delivery_timeout
-            work = channel.update_binding(binding.room_id, binding)
-            try:
-                await self._supervisor.call(work, name, seconds)
-            except Overdue as late:  # the change is committed, whatever the channel makes of it
-                self._supervisor.report(name, late)
-
-        await self._observers.afterwards(notify, name)
+        await self._notices.send([_notice(channel, binding)])
 
     async def _release(self, bindings: Sequence[ChannelBinding]) -> None:
         """Notify the channels of a room that has ended."""
-        for binding in bindings:
-            channel = self._channels.get(binding.channel_id)
-            if channel is not None:
-                await self._notify(channel, binding.replace(access=Access.NONE))
+        found = [(self._channels.get(binding.channel_id), binding) for binding in bindings]
+        await self._notices.send(
+            [
+                _notice(channel, binding.replace(access=Access.NONE))
+                for channel, binding in found
+                if channel is not None
+            ]
+        )
 
     async def _observe(self, trigger: HookTrigger, event: RoomEvent, *, last: bool = False) -> None:
         """Show a note to its observers; `last`, forget the room's own hooks then."""
@@ -665,6 +658,11 @@ class Rooms:
         finally:
             if last:
                 self._hooks.forget_room(event.room_id)
+
+
+def _notice(channel: Channel, binding: ChannelBinding) -> Notice:
+    update = partial(channel.update_binding, binding.room_id, binding)
+    return f"update_binding of channel {channel.channel_id}", update
 
 
 def _noted(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
