@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         capture_output=True,
         text=True,
         cwd=folder,
+        env={**os.environ, "ROOMKIT_PATIENCE": "2.0"},
         check=False,
     )
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]

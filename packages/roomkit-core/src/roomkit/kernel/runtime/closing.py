@@ -39,7 +39,7 @@ class Closing:
         if not task.done():
             task.cancel()
             await asyncio.wait((task,), timeout=_MOMENT)
-            self.failures.append(TimeoutError(f"{what} did not end within the rest of {self._seconds} s"))
+            self.failures.append(TimeoutError(f"{what} did not end within the rest of {self._seconds:g} s"))
         elif task.cancelled():
             self.failures.append(RuntimeError(f"{what} raised a CancelledError without being cancelled"))
         elif isinstance(error := task.exception(), Exception):
