@@ -82,7 +82,12 @@ async def unregister(kit: RoomKit) -> None:
     await kit.unregister_channel("bot")
 
 
+async def ban(kit: RoomKit) -> None:
+    await kit.remove_participant(ROOM, "ann", banned=True)
+
+
 CHANGES = {
+    ban: "interrupted",
     mute: "muted",
     read_only: "muted",
     no_access: "muted",

@@ -156,7 +156,7 @@ class TestAmending:
             (lambda t: TextContent(body="x"), "edit", "content_type_mismatch"),
             (lambda t: DeleteContent(target_event_id=t["blocked"]), "delete", "target_event_not_found"),
             (lambda t: DeleteContent(target_event_id=t["deleted"]), "delete", "target_not_amendable"),
-            (lambda t: DeleteContent(target_event_id=t["note"]), "delete", "target_not_amendable"),
+            (lambda t: DeleteContent(target_event_id=t["note"]), "delete", "target_event_not_found"),
             (lambda t: DeleteContent(target_event_id=t["host"]), "delete", "identity_required_for_edit"),
         ],
         ids=[
@@ -333,3 +333,27 @@ async def test_a_name_is_one_person_where_addresses_are_of_one_kind(staging, fir
         assert ("two" in people[0].connected_via) is is_one
         own = EditContent(target_event_id=said.id, new_content=TextContent(body="I owe you 6"))
         assert not (await say("one", own, EventType.EDIT)).blocked
+
+
+@pytest.mark.parametrize(
+    "delete_type", [None, DeleteType.SENDER, DeleteType.ADMIN], ids=["edit", "own", "admin"]
+)
+@pytest.mark.parametrize("was_deleted", [False, True], ids=["there", "deleted"])
+async def test_a_hidden_event_is_answered_as_one_that_does_not_exist(stage, delete_type, was_deleted):
+    """Its id tells a channel that may not see it nothing, not even that it was deleted."""
+    await stage.socket("alice")
+    await stage.socket("bob")
+    hidden = await stage.kit.send_event("r1", "alice", TextContent(body="psst"), visibility="alice")
+    if was_deleted:
+        await stage.kit.delete_event("r1", hidden.id)
+    reasons = set()
+    for event_id in (hidden.id, "no-such-event"):
+        if delete_type is None:
+            content, kind = (
+                EditContent(target_event_id=event_id, new_content=TextContent(body="x")),
+                EventType.EDIT,
+            )
+        else:
+            content, kind = DeleteContent(target_event_id=event_id, delete_type=delete_type), EventType.DELETE
+        reasons.add((await stage.say(content, channel="bob", event_type=kind)).reason)
+    assert reasons == {"target_event_not_found"}

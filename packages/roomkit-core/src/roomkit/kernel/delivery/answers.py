@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "answer_key", "close_stream"]
 
-_NO_ENTRY = {"channel_detached": "detached", "channel_not_attached": "detached"}
+_NO_ENTRY = {
+    "channel_detached": "detached",
+    "channel_not_attached": "detached",
+    "participant_banned": "interrupted",
+}
 """Why an answer has no entry at all, where the writer has another word for it."""
 _OVERLAP = 200
 _LOOK_EVERY = 1.0
@@ -259,6 +263,7 @@ class _StreamedTurn:
         self._binding = binding
         self._record = record
         self._job = job
+        self._question = job.run.event.source
         self._lane = lane
         self._deadline = lane.deadline
         self._cascade = job.run.cascade
@@ -416,7 +421,7 @@ class _StreamedTurn:
         self._looked_at = now
         record = await self._store.load(self._event.room_id)
         channel_id = self._binding.channel_id
-        lost = "room_deleted" if record is None else voice_lost(record, channel_id)
+        lost = "room_deleted" if record is None else voice_lost(record, channel_id, self._question)
         if lost is not None:
             raise _VoiceLost(lost)
         if record is not None:
@@ -584,7 +589,7 @@ class _StreamedTurn:
     def _plan(self, draft: Draft, record: RoomRecord) -> Draft:
         """Say in the entry that the agent lost its voice, if it did so while people read the answer."""
         generation = draft.event.generation or self._generation
-        lost = voice_lost(record, self._binding.channel_id)
+        lost = voice_lost(record, self._binding.channel_id, self._question)
         if lost is None or generation.finish_reason in VOICE_LOST:
             return draft
         self._lost = lost
@@ -651,7 +656,11 @@ def voice_lost_by(refused: Written) -> str | None:
         return _NO_ENTRY.get(refused.reason or "", refused.reason)
     if event.blocked_by not in ("source_muted", "source_read_only"):
         return None
-    return "muted" if refused.run is None else voice_lost(refused.run.record, event.source.channel_id)
+    return (
+        "muted"
+        if refused.run is None
+        else voice_lost(refused.run.record, event.source.channel_id, event.source)
+    )
 
 
 async def close_stream(stream: AsyncIterator[str | StreamEvent]) -> None:

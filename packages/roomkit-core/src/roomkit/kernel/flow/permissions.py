@@ -16,6 +16,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID
 from roomkit.models.participant import Participant, namesake_id
+from roomkit.models.visibility import admits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ __all__ = [
     "address_type_of",
     "amends",
     "are_joined",
+    "is_banned",
     "may_amend",
     "may_speak",
     "may_write",
@@ -43,7 +45,8 @@ _AMENDING = frozenset({EventType.EDIT, EventType.DELETE})
 def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
     """Return why the source has no place in the room: not attached, detached, or banned from it.
 
-    A connection of a participant who was removed has none either, until they connect again.
+    A connection of a participant who was removed has none either, until they connect again, nor has an agent
+    that answers for a banned one.
     """
     source = event.source
     if source.channel_id != SYSTEM_CHANNEL_ID and source.channel_id not in record.bindings:
@@ -58,7 +61,17 @@ def may_speak(record: RoomRecord, event: RoomEvent) -> str | None:
             return "participant_banned"
         if status is ParticipantStatus.LEFT and source.connection_id is not None:
             return "participant_removed"
+    if source.on_behalf_of is not None:
+        asker = record.participants.get(source.on_behalf_of)
+        if asker is not None and asker.status is ParticipantStatus.BANNED:
+            return "participant_banned"
     return None
+
+
+def is_banned(record: RoomRecord, participant_id: str | None) -> bool:
+    """Return whether a participant is banned from the room."""
+    person = record.participants.get(participant_id or "")
+    return person is not None and person.status is ParticipantStatus.BANNED
 
 
 def are_joined(one: Participant, other: Participant) -> bool:
@@ -141,8 +154,24 @@ def may_amend(record: RoomRecord, event: RoomEvent, target: RoomEvent | None) ->
 
     Authors may amend what they wrote, known by the participant the channel verified; owners of the
     room may delete anything; the framework may do both. What the content claims about itself
-    (`edit_source`, ADMIN, SYSTEM) can only narrow that, never widen it.
+    (`edit_source`, ADMIN, SYSTEM) can only narrow that, never widen it. If the source may not see the
+    target, it is answered as for an id that does not exist.
     """
+    reason = _amendment_refusal(record, event, target)
+    if reason is not None and target is not None and _is_hidden(record, event.source.channel_id, target):
+        return "target_event_not_found"
+    return reason
+
+
+def _is_hidden(record: RoomRecord, channel_id: str, target: RoomEvent) -> bool:
+    """Return whether a channel was never shown an event."""
+    binding = record.bindings.get(channel_id)
+    if binding is None or target.source.channel_id == channel_id:
+        return False
+    return not (binding.can_read and admits(target.visibility, channel_id, binding.category))
+
+
+def _amendment_refusal(record: RoomRecord, event: RoomEvent, target: RoomEvent | None) -> str | None:
     content = event.content
     if not (
         (event.type is EventType.EDIT and isinstance(content, EditContent))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.flow.permissions import is_banned
 from roomkit.models.enums import Access, ChannelDirection
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import EventSource
 
 __all__ = ["VOICE_LOST", "may_answer", "voice_lost"]
 
@@ -37,11 +39,14 @@ def may_answer(binding: ChannelBinding) -> str | None:
     return "invisible" if binding.visibility == "none" else None
 
 
-def voice_lost(record: RoomRecord, channel_id: str) -> str | None:
-    """Return why an answer of the intelligence that is under way ends."""
+def voice_lost(record: RoomRecord, channel_id: str, question: EventSource) -> str | None:
+    """Return why an answer of the intelligence to a question that is under way ends."""
     if not record.status.is_open:
         return f"room_{record.status}"
     binding = record.bindings.get(channel_id)
     if binding is None:
         return "detached"
-    return None if may_answer(binding) is None else binding.mute_reason or "muted"
+    if may_answer(binding) is not None:
+        return binding.mute_reason or "muted"
+    asked_by = (question.participant_id, question.on_behalf_of)
+    return "interrupted" if any(is_banned(record, each) for each in asked_by) else None
