@@ -177,7 +177,7 @@ async def written(kit: RoomKit, room_id: str) -> object:
     store = kit.store
     return (
         await store.get_room(room_id),
-        await store.list_alarms(room_id),
+        await store.list_timers(room_id),
         await store.find_rooms(after=room_id),
     )
 

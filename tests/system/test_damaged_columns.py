@@ -17,7 +17,6 @@ from roomkit import RoomKit
 from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
 from roomkit.abc.store import Commit, ConversationStore, Entry
 from roomkit.memory import damaged
-from roomkit.models.alarm import Alarm
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage
@@ -27,6 +26,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
@@ -70,8 +70,8 @@ def said(room_id: str, name: str) -> RoomEvent:
 
 async def fill(store: ConversationStore, room_id: str) -> None:
     """Make a room with a record in every table: a delivery that is pending, one that is sent in two parts."""
-    alarm = Alarm(id=f"a:{room_id}", room_id=room_id, kind="k", due_at=datetime(2100, 1, 1, tzinfo=UTC))
-    await store.create_room(Room(id=room_id, organization_id="org", metadata={"k": "v"}), alarms=[alarm])
+    timer = Timer(id=f"a:{room_id}", room_id=room_id, kind="k", due_at=datetime(2100, 1, 1, tzinfo=UTC))
+    await store.create_room(Room(id=room_id, organization_id="org", metadata={"k": "v"}), timers=[timer])
     kept = Value(
         namespace="n", key=(room_id,), subject=f"s:{room_id}", room_id=room_id, organization_id="org"
     )
@@ -278,7 +278,7 @@ def reads(store: ConversationStore, room_id: str) -> dict[str, Callable[[], Awai
         "get_delivery": lambda: store.get_delivery(f"sent:{room_id}:sms"),
         "list_deliveries": lambda: store.list_deliveries(room_id),
         "record_receipt": lambda: store.record_receipt(receipt(f"2:{room_id}"), ReceiptState.DELIVERED),
-        "list_alarms": lambda: store.list_alarms(room_id),
+        "list_timers": lambda: store.list_timers(room_id),
         "find_latest_room": lambda: store.find_latest_room("ann"),
         "find_sender_room_ids": lambda: store.find_sender_room_ids("web", "ann"),
         "find_room_ids_by_channel": lambda: store.find_room_ids_by_channel("sms"),
@@ -373,8 +373,8 @@ async def test_damaged_rows_shorten_no_page_and_hold_up_no_claim(
         if room_id in GOOD:
             assert [status for _, status in completed.receipts] == [receipt(f"early:{room_id}")]
     assert await store.count_unclaimed() == {}
-    alarms = await store.claim_alarms(worker, datetime(2101, 1, 1, tzinfo=UTC), limit=1000)
-    assert {each.room_id for each in alarms} >= set(GOOD)
+    timers = await store.claim_timers(worker, datetime(2101, 1, 1, tzinfo=UTC), limit=1000)
+    assert {each.room_id for each in timers} >= set(GOOD)
 
 
 async def test_a_kit_serves_every_room_beside_damaged_ones(database: Database) -> None:

@@ -15,7 +15,6 @@ from roomkit import RoomKit
 from roomkit.abc.errors import StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.memory import damaged
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent, UnknownContent, text_of
@@ -23,6 +22,7 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.participant import Participant, banned_senders
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -136,7 +136,7 @@ RECORDS: dict[type[Record], str] = {
     Participant: "participants",
     Task: "tasks",
     Observation: "observations",
-    Alarm: "alarms",
+    Timer: "alarms",
 }
 IN_PLACE: dict[str, dict[type[Record], str]] = {
     "sqlite": {
@@ -148,14 +148,14 @@ IN_PLACE: dict[str, dict[type[Record], str]] = {
         Participant: "data = json_set(data, '$.joined_at', 'soon')",
         Task: "data = json_set(data, '$.title', 5)",
         Observation: "data = json_set(data, '$.confidence', 5)",
-        Alarm: "data = json_set(data, '$.due_at', 'soon')",
+        Timer: "data = json_set(data, '$.due_at', 'soon')",
     },
     "postgres": {
         ChannelBinding: "access = 'NO WORD'",
         Participant: "status = 'NO WORD'",
         Task: "status = 'NO WORD'",
         Observation: "confidence = 5",
-        Alarm: f"data = '{{\"n\": {LONG}}}'",
+        Timer: f"data = '{{\"n\": {LONG}}}'",
     },
 }
 
@@ -202,7 +202,7 @@ async def test_a_damaged_record_does_not_take_its_room_with_it(
     assert [each.id for each in await store.list_participants("r")] == ["ann"]
     await store.add_task(Task(id="t", room_id="r", title="call"))
     await store.add_observation(Observation(id="o", room_id="r", channel_id="web", content="angry"))
-    await store.set_alarm(Alarm(id="a", room_id="r", kind="k", due_at=datetime(2100, 1, 1, tzinfo=UTC)))
+    await store.set_timer(Timer(id="a", room_id="r", kind="k", due_at=datetime(2100, 1, 1, tzinfo=UTC)))
     await kit.close()
     await damage(RECORDS[model])
     damaged._reported.clear()
@@ -223,7 +223,7 @@ async def test_a_damaged_record_does_not_take_its_room_with_it(
             assert [each.id for each in await store.list_tasks("r")] == ["t"]
             assert await store.get_task("t") is not None
             assert [each.id for each in await store.list_observations("r")] == ["o"]
-            assert ("a" in [each.id for each in await store.list_alarms("r")]) == (model is not Alarm)
+            assert ("a" in [each.id for each in await store.list_timers("r")]) == (model is not Timer)
             await kit.export_room("r")
             assert [line async for line in kit.export_room_lines("r")]
             await kit.close_room("r")

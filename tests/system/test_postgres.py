@@ -88,7 +88,7 @@ async def test_an_idle_worker_asks_once_a_second_at_most(postgres_dsn: str) -> N
         await asyncio.sleep(1)  # other processes
         before = proxy.requests
         await asyncio.sleep(3)  # other processes
-        # The lease, deliveries and alarms, each once a second; some connections have yet to prepare them.
+        # The lease, deliveries and timers, each once a second; some connections have yet to prepare them.
         assert 3 <= proxy.requests - before <= 3 * 8
         await kit.close()
 

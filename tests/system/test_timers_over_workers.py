@@ -15,11 +15,11 @@ from roomkit import RoomKit
 from roomkit.abc.clock import SystemClock
 from roomkit.abc.errors import StoreError, StoreUnavailableError
 from roomkit.abc.store import ConversationStore
-from roomkit.kernel.flow.timers import Answer
+from roomkit.kernel.flow.timers import TimerOutcome
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.enums import RoomStatus
 from roomkit.models.room import RoomTimers
+from roomkit.models.timer import Timer
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -86,17 +86,17 @@ async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
 ) -> None:
     """Whichever worker set it."""
 
-    async def fail(_alarm: Alarm) -> Answer:
+    async def fail(_timer: Timer) -> TimerOutcome:
         raise ValueError("not today")
 
     for kit in slow_and_fast:
         await kit.create_room(f"room of {id(kit)}")
         kit._kernel.timers.register("k", fail)
-        await kit.store.set_alarm(
-            Alarm(id=f"{id(kit)}", room_id=f"room of {id(kit)}", kind="k", due_at=LONG_AGO)
+        await kit.store.set_timer(
+            Timer(id=f"{id(kit)}", room_id=f"room of {id(kit)}", kind="k", due_at=LONG_AGO)
         )
         await kit.sweep_room_timers()
-        (again,) = await kit.store.list_alarms(f"room of {id(kit)}")
+        (again,) = await kit.store.list_timers(f"room of {id(kit)}")
         now = await kit.store.now()
         assert now is not None
         assert timedelta(seconds=50) < again.due_at - now < timedelta(seconds=70)
@@ -121,7 +121,7 @@ STORES: dict[str, type[ConversationStore]] = {
     "sqlite": SQLiteStore,
     "postgres": PostgresStore,
 }
-FAILURES = ("get_room", "complete", "set_alarm", "claim_alarms")
+FAILURES = ("get_room", "complete", "set_timer", "claim_timers")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ FAILURES = ("get_room", "complete", "set_alarm", "claim_alarms")
         (kind, method)
         for kind in STORES
         for method in FAILURES
-        if (kind, method) != ("memory", "claim_alarms")  # no answer is lost within a process
+        if (kind, method) != ("memory", "claim_timers")  # no answer is lost within a process
     ],
 )
 async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
@@ -151,15 +151,15 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
     await kit.start()
     fired: list[str] = []
 
-    async def fire(alarm: Alarm) -> Answer:
-        await store.get_room(alarm.room_id)
-        fired.append(alarm.id)
-        return Answer(datetime(2100, 1, 1, tzinfo=UTC) if alarm.id == "again" else None)
+    async def fire(timer: Timer) -> TimerOutcome:
+        await store.get_room(timer.room_id)
+        fired.append(timer.id)
+        return TimerOutcome(datetime(2100, 1, 1, tzinfo=UTC) if timer.id == "again" else None)
 
     kit._kernel.timers.register("k", fire)
     await kit.create_room("r")
     for name in ("one", "two", "again"):
-        await store.set_alarm(Alarm(id=name, room_id="r", kind="k", due_at=LONG_AGO))
+        await store.set_timer(Timer(id=name, room_id="r", kind="k", due_at=LONG_AGO))
     real, begun = getattr(store, method), asyncio.Event()
     listen = kit._kernel.wakeups.listen
     assert listen is not None
@@ -171,7 +171,7 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
     kit._kernel.wakeups.listen = note
 
     async def fails(*arguments: Any, **options: Any) -> Any:
-        if method == "claim_alarms":
+        if method == "claim_timers":
             await real(*arguments, **options)  # the answer is lost on its way
         raise StoreUnavailableError("the store is away")
 
@@ -179,11 +179,11 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
         patch.setattr(store, method, fails)
         with suppress(StoreError):
             await kit.sweep_room_timers()
-    if method == "claim_alarms":  # what was claimed is not known, so the lease begins again
+    if method == "claim_timers":  # what was claimed is not known, so the lease begins again
         async with asyncio.timeout(30):
             await begun.wait()
     await kit.sweep_room_timers()
-    waiting = {alarm.id: alarm.due_at for alarm in await store.list_alarms("r")}
+    waiting = {timer.id: timer.due_at for timer in await store.list_timers("r")}
     assert {"one", "two", "again"} <= {*fired, *waiting}
     assert all(due_at > datetime.now(UTC) for due_at in waiting.values()), waiting
     await kit.close()

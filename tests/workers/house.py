@@ -395,7 +395,7 @@ class House:
                 await asyncio.sleep(0.005)  # other processes
 
     async def settle(self) -> None:
-        """Have everybody stop talking, and wait until no delivery and no alarm is open."""
+        """Have everybody stop talking, and wait until no delivery and no timer is open."""
         self._enough.set()
         async with asyncio.timeout(_ANSWER_SECONDS * 3):
             await asyncio.gather(*self._talking)
@@ -409,8 +409,8 @@ class House:
             for worker in self.workers:
                 worker.signal(signal.SIGUSR1)
             await asyncio.sleep(0.5)  # other processes
-            alarms = [alarm for room_id in self.rooms for alarm in await store.list_alarms(room_id)]
-            raise AssertionError(f"still open: {rows} and {alarms[:5]}") from None
+            timers = [timer for room_id in self.rooms for timer in await store.list_timers(room_id)]
+            raise AssertionError(f"still open: {rows} and {timers[:5]}") from None
         finally:
             await store.close()
             for part in parts.values():
@@ -420,8 +420,8 @@ class House:
     async def _nothing_open(self, store: Any) -> bool:
         if await store.list_deliveries(state=DeliveryState.PENDING, limit=1):
             return False
-        alarms = [await store.list_alarms(room_id) for room_id in self.rooms]
-        return not any(alarms)
+        timers = [await store.list_timers(room_id) for room_id in self.rooms]
+        return not any(timers)
 
     # -- the verdict --------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from pathlib import Path
 
 from roomkit.abc.errors import DuplicateEventError
 from roomkit.abc.store import Commit, Committed, Completed, Entry
-from roomkit.models.alarm import Alarm
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -33,6 +32,7 @@ from roomkit.models.enums import ChannelType, DeliveryState, ReceiptState
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.task import Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
 
 ROOMS = ("one", "two", "three")
@@ -49,8 +49,8 @@ def message(room_id: str, key: str) -> RoomEvent:
     return RoomEvent(room_id=room_id, source=source, content=TextContent(body=key), idempotency_key=key)
 
 
-def alarm(room_id: str, key: str, at: datetime) -> Alarm:
-    return Alarm(id=f"{room_id}-{key}", room_id=room_id, kind="look", due_at=at)
+def timer(room_id: str, key: str, at: datetime) -> Timer:
+    return Timer(id=f"{room_id}-{key}", room_id=room_id, kind="look", due_at=at)
 
 
 def sent(row: Delivery) -> Delivery:
@@ -69,7 +69,7 @@ async def commit(
     key: str,
     worker: str | None = None,
     completed: Sequence[Delivery] = (),
-    alarms_done: Sequence[str] = (),
+    timers_done: Sequence[str] = (),
 ) -> Committed:
     """Commit a message with everything that a commit can write."""
     at = datetime.now(UTC)
@@ -82,9 +82,9 @@ async def commit(
             bindings=[ChannelBinding(room_id=room_id, channel_id="sms", channel_type=ChannelType.SMS)],
             metadata={"last": key},
             tasks=[Task(id=f"{room_id}-{key}", room_id=room_id, title=key)],
-            alarms=[alarm(room_id, key, at - timedelta(seconds=1))],
+            timers=[timer(room_id, key, at - timedelta(seconds=1))],
             completed=completed,
-            alarms_done=alarms_done,
+            timers_done=timers_done,
         )
     )
 
@@ -118,13 +118,13 @@ class Worker:
     async def write(self, room_id: str, first: int) -> None:
         """Commit one message after the other, each with the ends of the one before."""
         rows: list[Delivery] = []
-        alarms_done: list[str] = []
+        timers_done: list[str] = []
         for number in count(first):
             key = str(number)
-            committed = await commit(self.store, room_id, key, self.id, rows, alarms_done)
+            committed = await commit(self.store, room_id, key, self.id, rows, timers_done)
             self.tell("message", room_id, key)
             self.tell_ended(rows, committed.completed)
-            alarms_done = [f"{room_id}-{key}"]
+            timers_done = [f"{room_id}-{key}"]
             (event,) = committed.events
             planned = [Delivery.planned(event, channel_id) for channel_id in TARGETS]
             rows = [sent(row) for row in planned if row.id not in committed.elsewhere]
@@ -212,7 +212,7 @@ class Witness:
             for room_id in ROOMS:
                 newest = max(newest, await self._check_room(store, room_id))
                 await self._overtake(store, room_id, worker, last=last)
-            await self._check_alarms(store, worker)
+            await self._check_timers(store, worker)
         self.first = newest + 1
 
     async def _check_room(self, store: SQLiteStore, room_id: str) -> int:
@@ -264,19 +264,19 @@ class Witness:
         matched = {row.id for row, _ in completed.receipts}
         assert {row.id for row in ending} & self.receipts <= matched, "a receipt was lost"
 
-    async def _check_alarms(self, store: SQLiteStore, worker: str) -> None:
-        """Take and answer the alarm of each room's newest message; the others were answered."""
+    async def _check_timers(self, store: SQLiteStore, worker: str) -> None:
+        """Take and answer the timer of each room's newest message; the others were answered."""
         found: list[str] = []
         for room_id in ROOMS:
-            alarms = [each.id for each in await store.list_alarms(room_id)]
+            timers = [each.id for each in await store.list_timers(room_id)]
             events = await store.list_events(room_id, limit=1, newest_first=True)
             newest = int(events[0].idempotency_key or "") if events else -1
-            assert alarms == ([f"{room_id}-{newest}"] if newest >= self.first else [])
-            found += alarms
-        claimed = await store.claim_alarms(worker, datetime.now(UTC))
+            assert timers == ([f"{room_id}-{newest}"] if newest >= self.first else [])
+            found += timers
+        claimed = await store.claim_timers(worker, datetime.now(UTC))
         assert sorted(each.id for each in claimed) == sorted(found)
         assert all(each.claims == 1 for each in claimed)
-        await store.complete((), worker_id=worker, alarms_done=found)
+        await store.complete((), worker_id=worker, timers_done=found)
 
 
 async def prepare(path: Path) -> None:

@@ -98,7 +98,7 @@ async def test_a_worker_that_cannot_write_hears_why_and_keeps_what_it_holds(
             store.renew_lease(worker, 60),
             store.open_lease(60),
             store.claim(room.id, worker),
-            store.claim_alarms(worker, NOW),
+            store.claim_timers(worker, NOW),
             store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker),
             store.close_lease(worker),
         ):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from roomkit.models.alarm import Alarm
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing.contracts.base import NOW
 
@@ -47,14 +47,14 @@ async def test_a_clock_that_jumps_ends_leases_and_keeps_nobody_waiting(
     clock = WallClock(store, other)
     worker = await store.open_lease(30)
     (planned,) = (await plan_sms(store, room.id, worker)).events
-    await store.set_alarm(Alarm(id="a", room_id=room.id, kind="look", due_at=NOW))
-    assert len(await store.claim_alarms(worker, NOW)) == 1
+    await store.set_timer(Timer(id="a", room_id=room.id, kind="look", due_at=NOW))
+    assert len(await store.claim_timers(worker, NOW)) == 1
     clock.ahead = jump
     successor = await other.open_lease(30)
     assert await other.find_claimable(successor) == [room.id]
     (claimed,) = await other.claim(room.id, successor)
     assert (claimed.event.id, claimed.delivery.claims) == (planned.id, 1)
-    assert [each.claims for each in await other.claim_alarms(successor, NOW)] == [1]
+    assert [each.claims for each in await other.claim_timers(successor, NOW)] == [1]
     clock.ahead = 0.0
     assert not await store.renew_lease(worker, 30)
     assert await store.claim(room.id, worker) == []
@@ -105,12 +105,12 @@ async def test_leases_that_ran_out_do_not_pile_up(store: SQLiteStore, room: Room
 
 
 async def test_what_waits_survives_a_restart(store: SQLiteStore, opener: Opener, room: Room) -> None:
-    """Early receipts, alarms and who holds what are in the file, not in the process."""
+    """Early receipts, timers and who holds what are in the file, not in the process."""
     worker = await store.open_lease(HOUR)
     (planned,) = (await plan_sms(store, room.id, worker)).events
     early = DeliveryStatus(provider="acme", message_id="m", status="delivered")
     assert await store.record_receipt(early, ReceiptState.DELIVERED) is None
-    await store.set_alarm(Alarm(id="a", room_id=room.id, kind="look", due_at=NOW))
+    await store.set_timer(Timer(id="a", room_id=room.id, kind="look", due_at=NOW))
     await store.close()
     again = opener()
     (row,) = await again.list_deliveries(room.id)
@@ -121,7 +121,7 @@ async def test_what_waits_survives_a_restart(store: SQLiteStore, opener: Opener,
     assert [(after.event_id, after.receipt, status) for after, status in completed.receipts] == [
         (planned.id, ReceiptState.DELIVERED, early)
     ]
-    assert [each.id for each in await again.claim_alarms(worker, NOW)] == ["a"]
+    assert [each.id for each in await again.claim_timers(worker, NOW)] == ["a"]
 
 
 async def test_old_early_receipts_go_and_the_newest_stay(store: SQLiteStore, room: Room) -> None:

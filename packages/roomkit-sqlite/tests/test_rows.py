@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -18,12 +17,13 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
-from roomkit_plugins.sqlite.rows import delivery_of, dump, load, micros, moment, readable_alarms
+from roomkit.models.timer import Timer
+from roomkit_plugins.sqlite.rows import delivery_of, dump, load, micros, moment, readable_timers
 from roomkit_plugins.testing.contracts.base import NOW
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
 
 STORED: list[type[Record]] = [
-    Alarm,
+    Timer,
     ChannelBinding,
     Delivery,
     DeliveryStatus,
@@ -103,10 +103,10 @@ def test_a_delivery_that_nothing_became_of_follows_from_its_event(given: Deliver
 
 
 @PROPERTY
-@given(records(Alarm))
-def test_an_alarm_is_what_it_was(alarm: Alarm) -> None:
+@given(records(Timer))
+def test_a_timer_is_what_it_was(timer: Timer) -> None:
     """Its claims are in a column."""
-    assert readable_alarms([(alarm.id, dump(alarm), alarm.claims)]) == [alarm]
+    assert readable_timers([(timer.id, dump(timer), timer.claims)]) == [timer]
 
 
 def test_times_keep_their_microseconds() -> None:

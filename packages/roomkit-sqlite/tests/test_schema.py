@@ -15,11 +15,11 @@ import pytest
 
 from roomkit.abc.errors import LockLostError, StoreSchemaError, StoreUnavailableError
 from roomkit.abc.store import Commit
-from roomkit.models.alarm import Alarm
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.room import Room, RoomTimers
+from roomkit.models.timer import Timer
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
@@ -106,13 +106,13 @@ async def test_a_file_of_every_version_opens_and_is_whole(opener: Opener, path: 
 
 
 async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None:
-    """Holders, alarms, early receipts and the fence of a file of that version."""
+    """Holders, timers, early receipts and the fence of a file of that version."""
     _exhibit(2, path)
     store = opener()
-    alarms = {each.id: each for each in await store.list_alarms("museum")}
-    assert list(alarms) == ["after:e2", "timers:museum"]
-    assert alarms["after:e2"].data == {"event_id": "e2"}
-    assert alarms["timers:museum"].due_at == NOW + timedelta(hours=1)
+    timers = {each.id: each for each in await store.list_timers("museum")}
+    assert list(timers) == ["after:e2", "timers:museum"]
+    assert timers["after:e2"].data == {"event_id": "e2"}
+    assert timers["timers:museum"].due_at == NOW + timedelta(hours=1)
     (row,) = await store.list_deliveries("museum", state=DeliveryState.PENDING)
     assert row.holder == "worker"
     late = Commit(room_id="museum", entries=(), at=NOW, fence=6)
@@ -126,7 +126,7 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     )
     ((after, status),) = (await store.complete([ended], worker_id=worker)).receipts
     assert (after.receipt, status.message_id) == (ReceiptState.DELIVERED, "vendor-2")
-    taken = await store.claim_alarms(worker, NOW + timedelta(hours=2))
+    taken = await store.claim_timers(worker, NOW + timedelta(hours=2))
     assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}
 
 
@@ -141,7 +141,7 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     ],
     ids=["active", "paused", "for ever", "no timers"],
 )
-async def test_timers_of_a_version_1_file_become_alarms(
+async def test_room_timers_of_a_version_1_file_become_timers(
     opener: Opener, path: Path, status: RoomStatus, timers: RoomTimers, was_spoken_in: bool
 ) -> None:
     """Due when the room says so; no later than a time can be."""
@@ -170,14 +170,14 @@ async def test_timers_of_a_version_1_file_become_alarms(
     store = opener()
     stored = await store.get_room("idle")
     assert stored is not None
-    alarms = await store.list_alarms("idle")
+    found = await store.list_timers("idle")
     if timers.closed_after_seconds == 1e300:
-        assert [each.due_at.year for each in alarms] == [9999]
+        assert [each.due_at.year for each in found] == [9999]
     elif not due_after:
-        assert alarms == []
+        assert found == []
     else:
         assert stored.next_due is not None
-        assert alarms == [Alarm(id="timers:idle", room_id="idle", kind="room_timers", due_at=stored.next_due)]
+        assert found == [Timer(id="timers:idle", room_id="idle", kind="room_timers", due_at=stored.next_due)]
 
 
 def test_a_step_brings_a_file_forward_once(path: Path) -> None:

@@ -108,8 +108,8 @@ if TYPE_CHECKING:
     from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
-    from roomkit.memory.leases import Alarms as Alarms
     from roomkit.memory.leases import Leases as Leases
+    from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
@@ -140,7 +140,6 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
     from roomkit.models.ai import StreamThinkingDelta as StreamThinkingDelta
     from roomkit.models.ai import StreamToolCall as StreamToolCall
-    from roomkit.models.alarm import Alarm as Alarm
     from roomkit.models.base import EMPTY as EMPTY
     from roomkit.models.base import FrozenDict as FrozenDict
     from roomkit.models.base import FrozenList as FrozenList
@@ -245,6 +244,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import Attr as Attr
     from roomkit.models.telemetry import Span as Span
     from roomkit.models.telemetry import SpanKind as SpanKind
+    from roomkit.models.timer import Timer as Timer
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
     from roomkit.models.value import Value as Value
@@ -354,8 +354,6 @@ HOMES = {
     "Agent": "roomkit_plugins.agents",
     "AgentResponsePolicy": "roomkit.models.enums",
     "AgentsTeamsProvider": "roomkit_plugins.teams",
-    "Alarm": "roomkit.models.alarm",
-    "Alarms": "roomkit.memory.leases",
     "Amend": "roomkit.abc.store",
     "Amendment": "roomkit.models.event",
     "AnswerTooLongError": "roomkit_plugins.ai",
@@ -744,6 +742,8 @@ HOMES = {
     "TemplateContent": "roomkit.models.content",
     "TextContent": "roomkit.models.content",
     "TextStream": "roomkit.abc.channel",
+    "Timer": "roomkit.models.timer",
+    "TimerTable": "roomkit.memory.leases",
     "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
     "ToolHandler": "roomkit.abc.ai",
     "ToolLoopError": "roomkit_plugins.ai",

@@ -205,11 +205,11 @@ async def test_work_under_way_may_write_while_the_kit_closes(bare_stage, who):
     await saying
     store = shared["store"]
     assert [text_of(event.content) for event in await store.list_events("r2")] == ["the result"]
-    assert not await store.list_alarms("r1")
+    assert not await store.list_timers("r1")
 
 
 async def test_an_observer_that_the_close_cuts_short_runs_again(bare_stage):
-    """Its work was refused, so the alarm that has it run stays."""
+    """Its work was refused, so the timer that has it run stays."""
     shared = {"store": SharedStore(), "lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
     stage = await bare_stage(**shared, single_process=True, close_timeout=4).open()
     await stage.socket("alice")
@@ -226,7 +226,7 @@ async def test_an_observer_that_the_close_cuts_short_runs_again(bare_stage):
     await asyncio.sleep(0.5)
     await stage.kit.close()
     assert not (await saying).blocked
-    assert [alarm.kind for alarm in await shared["store"].list_alarms("r1")] == ["after_broadcast"]
+    assert [timer.kind for timer in await shared["store"].list_timers("r1")] == ["after_broadcast"]
 
 
 @pytest.mark.parametrize("count", [2, 3])

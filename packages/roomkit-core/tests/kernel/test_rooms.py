@@ -560,7 +560,7 @@ class TestTimers:
         await asyncio.sleep(1)
         assert [room.id for room in await stage.kit.sweep_room_timers()] == ["r1"]
         await stage.kit.set_room_timers("r1", RoomTimers())
-        assert await stage.kit.store.list_alarms("r1") == []
+        assert await stage.kit.store.list_timers("r1") == []
         await asyncio.sleep(86_400)
         assert await stage.kit.sweep_room_timers() == []
 
@@ -622,11 +622,11 @@ class TestTimers:
         class Flaky(InMemoryStore):
             failures = 2
 
-            async def claim_alarms(self, worker_id: str, now: Any, *, limit: int = 100) -> Any:
+            async def claim_timers(self, worker_id: str, now: Any, *, limit: int = 100) -> Any:
                 if self.failures:
                     self.failures -= 1
                     raise StoreError("away")
-                return await super().claim_alarms(worker_id, now, limit=limit)
+                return await super().claim_timers(worker_id, now, limit=limit)
 
         async with staging(sweep_interval=30, store=Flaky()) as stage:
             await stage.open("idle", timers=TIMERS)

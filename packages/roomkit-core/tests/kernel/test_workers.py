@@ -105,7 +105,7 @@ class House:
         """End a worker as SIGKILL would: nothing is said, written or given back."""
         supervisor = stage.kit._kernel.supervisor
         stage.kit._kernel.ledger._rows.clear()
-        stage.kit._kernel.ledger._alarms.clear()
+        stage.kit._kernel.ledger._timers.clear()
         supervisor.start = supervisor.serve = lambda work, *args, **options: work.close()
         for task in [*supervisor._services, *supervisor._tasks]:
             task.cancel()
@@ -533,11 +533,11 @@ async def test_observers_run_once_whoever_is_killed(house: House, two: Any) -> N
     await house.kill(first)
     await asyncio.sleep(LEASE * 3)
     assert [len(each) for each in seen] == [0, 1]
-    assert await house.store.list_alarms("r1") == []
+    assert await house.store.list_timers("r1") == []
     await second.say("two")
     await asyncio.sleep(LEASE * 3)
     assert [len(each) for each in seen] == [0, 2]
-    assert await house.store.list_alarms("r1") == []
+    assert await house.store.list_timers("r1") == []
 
 
 async def test_observers_wait_for_deliveries_that_are_handed_over(house: House, two: Any) -> None:
@@ -571,7 +571,7 @@ async def test_a_workers_clock_delays_no_observers_that_it_leaves(
     await house.kill(second)
     await asyncio.sleep(LEASE * 3)
     assert [text_of(event.content) for event in seen] == ["one"]
-    assert await house.store.list_alarms("r1") == []
+    assert await house.store.list_timers("r1") == []
 
 
 @pytest.mark.parametrize("ahead", [300.0, -300.0, 86400.0])
@@ -589,7 +589,7 @@ async def test_a_workers_clock_delays_no_observers_that_wait_for_deliveries(
     await house.kill(second)
     await asyncio.sleep(40 - seconds + LEASE * 3)
     assert [text_of(event.content) for event in seen] == ["one", "two"]
-    assert await house.store.list_alarms("r1") == []
+    assert await house.store.list_timers("r1") == []
 
 
 async def test_timers_that_are_due_again_at_once_end_no_sweep_late(house: House, two: Any) -> None:
@@ -601,7 +601,7 @@ async def test_timers_that_are_due_again_at_once_end_no_sweep_late(house: House,
     await second.kit.create_room("r2", timers=RoomTimers(inactive_after_seconds=20))
     await asyncio.sleep(20 + LEASE)
     assert (await second.kit.get_room("r2")).status is RoomStatus.PAUSED
-    waiting = await house.store.list_alarms("r1")
+    waiting = await house.store.list_timers("r1")
     assert len(waiting) == 120
     assert seen == [[], []]
 
@@ -622,11 +622,11 @@ async def test_room_timers_survive_their_worker(house: House) -> None:
     await asyncio.sleep(600)
     assert (await second.kit.get_room("r1")).status is RoomStatus.CLOSED
     assert len(closed) == 1
-    assert await house.store.list_alarms("r1") == []
+    assert await house.store.list_timers("r1") == []
 
 
 async def test_a_room_that_is_used_again_is_paused_again(house: House) -> None:
-    """Its alarm stands for its close by then, and is set anew."""
+    """Its timer stands for its close by then, and is set again."""
     stage = house.worker()
     timers = RoomTimers(inactive_after_seconds=60, closed_after_seconds=6000)
     await stage.kit.create_room("r1", timers=timers)

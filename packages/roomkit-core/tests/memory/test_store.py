@@ -11,13 +11,13 @@ import pytest
 
 from roomkit.abc.store import Commit, Committed, Entry
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import binding, event
 from roomkit_plugins.testing.contracts.store.base import jump, reported
 
@@ -37,7 +37,7 @@ async def say(store: InMemoryStore, room_id: str, *targets: str, **fields: Any) 
 
 async def furnish(store: InMemoryStore, room_id: str, worker: str) -> list[Delivery]:
     """Put something of everything into a room; return its deliveries."""
-    await store.create_room(Room(id=room_id), alarms=[Alarm(id="a1", room_id=room_id, kind="k", due_at=NOW)])
+    await store.create_room(Room(id=room_id), timers=[Timer(id="a1", room_id=room_id, kind="k", due_at=NOW)])
     person = Participant(id="ann", room_id=room_id, channel_id="sms", identity_id="i")
     await say(
         store,
@@ -51,7 +51,7 @@ async def furnish(store: InMemoryStore, room_id: str, worker: str) -> list[Deliv
         participants=[person],
         tasks=[Task(id="t", room_id=room_id, title="t")],
         observations=[Observation(id="o", room_id=room_id, channel_id="sms", content="o")],
-        alarms=[Alarm(id="a2", room_id=room_id, kind="k", due_at=NOW)],
+        timers=[Timer(id="a2", room_id=room_id, kind="k", due_at=NOW)],
     )
     await say(store, room_id, "sms")
     await say(store, room_id, "push", worker_id=worker)
@@ -61,7 +61,7 @@ async def furnish(store: InMemoryStore, room_id: str, worker: str) -> list[Deliv
     await store.complete([rows[0].replace(**again), rows[1].replace(state=DeliveryState.FAILED)])
     await store.reopen_delivery(rows[1].id)
     await store.mark_all_read(room_id, "sms")
-    await store.claim_alarms(worker, NOW, limit=1)
+    await store.claim_timers(worker, NOW, limit=1)
     return rows
 
 
@@ -88,7 +88,7 @@ async def test_a_deleted_room_leaves_nothing_behind(store: InMemoryStore) -> Non
     await store.delete_room("r")
     late = [row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id="m3") for row in rows]
     for worker_id in (worker, None):
-        result = await store.complete(late, worker_id=worker_id, alarms_done=["a1", "a2"])
+        result = await store.complete(late, worker_id=worker_id, timers_done=["a1", "a2"])
         assert list(result.refused) == [row.id for row in rows]
     await store.close_lease(worker)
     assert [each for each in contents(store) if each not in before] == []
@@ -203,22 +203,22 @@ async def test_receipts_wait_for_a_day(store: InMemoryStore) -> None:
     assert store._ledger._waiting._by_key == {}
 
 
-async def test_alarms_that_are_not_due_cost_nothing_to_ask_for(store: InMemoryStore) -> None:
-    """Nothing is looked through while nothing is due and every holder is there; a set alarm is noticed."""
+async def test_timers_that_are_not_due_cost_nothing_to_ask_for(store: InMemoryStore) -> None:
+    """Nothing is looked through while nothing is due and every holder is there; a set timer is noticed."""
     worker, rival = await store.open_lease(60), await store.open_lease(120)
     await store.create_room(Room(id="r"))
-    alarms = [Alarm(id=str(n), room_id="r", kind="k", due_at=NOW + timedelta(minutes=n)) for n in range(3)]
-    for alarm in alarms:
-        await store.set_alarm(alarm)
-    assert await store.claim_alarms(worker, NOW) == alarms[:1]
-    assert store._alarms._earliest == alarms[1].due_at
-    await store.set_alarm(alarms[2].replace(due_at=NOW))
-    assert await store.claim_alarms(rival, NOW) == [alarms[2].replace(due_at=NOW)]
+    timers = [Timer(id=str(n), room_id="r", kind="k", due_at=NOW + timedelta(minutes=n)) for n in range(3)]
+    for timer in timers:
+        await store.set_timer(timer)
+    assert await store.claim_timers(worker, NOW) == timers[:1]
+    assert store._timers._earliest == timers[1].due_at
+    await store.set_timer(timers[2].replace(due_at=NOW))
+    assert await store.claim_timers(rival, NOW) == [timers[2].replace(due_at=NOW)]
     jump(61)
-    assert await store.claim_alarms(rival, NOW) == [alarms[0].replace(claims=1)]
+    assert await store.claim_timers(rival, NOW) == [timers[0].replace(claims=1)]
     await store.close_lease(rival)
     last = await store.open_lease(60)
-    assert {alarm.id for alarm in await store.claim_alarms(last, NOW)} == {"0", "2"}
+    assert {timer.id for timer in await store.claim_timers(last, NOW)} == {"0", "2"}
 
 
 async def test_a_store_outlives_the_loop_it_was_used_on(store: InMemoryStore) -> None:

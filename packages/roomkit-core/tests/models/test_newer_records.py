@@ -18,7 +18,6 @@ from roomkit.abc.errors import HookRegistrationError
 from roomkit.kernel.commit.hooks import HookRegistration
 from roomkit.models import (
     Access,
-    Alarm,
     ChannelBinding,
     ChannelType,
     CompositeContent,
@@ -42,6 +41,7 @@ from roomkit.models import (
     RoomStatus,
     Task,
     TextContent,
+    Timer,
     UnknownContent,
     text_of,
     vocabulary,
@@ -60,7 +60,7 @@ STORED: list[type[Record]] = [
     Observation,
     Delivery,
     DeliveryStatus,
-    Alarm,
+    Timer,
     EphemeralEvent,
 ]
 CLOSED = [each for each in Vocabulary.__subclasses__() if each is not OpenVocabulary]

@@ -10,7 +10,6 @@ from hypothesis import given
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from roomkit.models.alarm import Alarm
 from roomkit.models.content import SystemContent, TextContent
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import (
@@ -25,6 +24,7 @@ from roomkit.models.event import Amendment, ChannelData, EventSource, RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, contents, records
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
@@ -72,22 +72,22 @@ def test_a_delivery_has_each_of_its_message_ids_once(
 
 
 def test_claims_are_counted_from_nothing() -> None:
-    """Of deliveries and of alarms."""
+    """Of deliveries and of timers."""
     row = Delivery.planned(said(), "sms")
-    alarm = Alarm(id="a", room_id="r", kind="k", due_at=NOW)
-    assert (row.claims, row.holder, alarm.claims) == (0, None, 0)
-    for record in (row, alarm):
+    timer = Timer(id="a", room_id="r", kind="k", due_at=NOW)
+    assert (row.claims, row.holder, timer.claims) == (0, None, 0)
+    for record in (row, timer):
         with pytest.raises(ValidationError, match="claims"):
             record.model_copy(update={"claims": -1})
 
 
-def test_an_alarm_needs_an_id_and_carries_json() -> None:
+def test_a_timer_needs_an_id_and_carries_json() -> None:
     """What it carries is frozen with it."""
     with pytest.raises(ValidationError, match="id"):
-        Alarm(id="", room_id="r", kind="k", due_at=NOW)
-    alarm = Alarm(id="a", room_id="r", kind="k", due_at=NOW, data={"list": [1]})
+        Timer(id="", room_id="r", kind="k", due_at=NOW)
+    timer = Timer(id="a", room_id="r", kind="k", due_at=NOW, data={"list": [1]})
     with pytest.raises(TypeError, match="read-only"):
-        alarm.data["list"].append(2)
+        timer.data["list"].append(2)
 
 
 # -- events ---------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ async def test_a_database_of_every_version_opens_and_is_whole(
     assert [each.id for each in before.participants] == ["ann"]
     assert [each.id for each in before.tasks] == ["t"]
     assert [each.id for each in before.observations] == ["o"]
-    assert [each.id for each in before.alarms] == ["a"]
+    assert [each.id for each in before.timers] == ["a"]
     assert before.marks == {"sms": 1}
     assert [each.state for each in before.deliveries] == [DeliveryState.SENT, DeliveryState.PENDING]
     identity = await store.resolve_identity("sms", "+1", organization_id="acme")

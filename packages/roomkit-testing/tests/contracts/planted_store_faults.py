@@ -18,7 +18,6 @@ from planting import planted
 from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitError, StaleValueError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -28,6 +27,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit_plugins.testing.contracts import ConversationStoreContract
 from roomkit_plugins.testing.contracts.store.tenants import LOOKUPS
@@ -68,8 +68,8 @@ class ForgetsAFieldOfTasks(InMemoryStore):
 
 @found_by("test_every_field_of_a_room_is_kept", "test_an_update_replaces_all_but_what_the_store_owns")
 class ForgetsAFieldOfRooms(InMemoryStore):
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
-        return await super().create_room(room.replace(agent_response_policy=None), alarms=alarms)
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
+        return await super().create_room(room.replace(agent_response_policy=None), timers=timers)
 
     async def update_room(self, room: Room) -> Room:
         return await super().update_room(room.replace(closed_at=None))
@@ -81,10 +81,10 @@ class ForgetsAFieldOfRows(InMemoryStore):
         return super()._complete([row.replace(duration_ms=None) for row in deliveries], *rest)
 
 
-@found_by("test_every_field_of_an_alarm_is_kept")
-class ForgetsAFieldOfAlarms(InMemoryStore):
-    async def set_alarm(self, alarm: Alarm) -> None:
-        await super().set_alarm(alarm.replace(data=EMPTY))
+@found_by("test_every_field_of_a_timer_is_kept")
+class ForgetsAFieldOfTimers(InMemoryStore):
+    async def set_timer(self, timer: Timer) -> None:
+        await super().set_timer(timer.replace(data=EMPTY))
 
 
 @found_by("test_every_field_of_a_waiting_receipt_is_kept")
@@ -369,9 +369,9 @@ class CountsEverybodysPages(InMemoryStore):
 
 @found_by("test_a_room_that_changes_hands_takes_all_along")
 class RemembersTheFirstOwner(InMemoryStore):
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
         self.owner = room.organization_id
-        return await super().create_room(room, alarms=alarms)
+        return await super().create_room(room, timers=timers)
 
     def _owns(self, organization_id: str | None, room_id: str) -> bool:
         return organization_id in (None, self.owner)
@@ -456,24 +456,24 @@ class ReopensWhatWasSent(InMemoryStore):
 )
 class CompletesBeforeItCommits(InMemoryStore):
     async def commit(self, commit: Commit) -> Committed:
-        done = self._complete(commit.completed, commit.worker_id, commit.alarms_done)
-        return replace(await super().commit(replace(commit, completed=(), alarms_done=())), completed=done)
+        done = self._complete(commit.completed, commit.worker_id, commit.timers_done)
+        return replace(await super().commit(replace(commit, completed=(), timers_done=())), completed=done)
 
 
-@found_by("test_what_a_commit_completes_is_completed", "test_an_alarm_that_was_answered_is_gone")
+@found_by("test_what_a_commit_completes_is_completed", "test_a_completed_timer_is_gone")
 class ForgetsWhatRidesAlong(InMemoryStore):
     async def commit(self, commit: Commit) -> Committed:
-        return await super().commit(replace(commit, completed=(), alarms_done=()))
+        return await super().commit(replace(commit, completed=(), timers_done=()))
 
 
 @found_by(
     "test_what_a_commit_completes_makes_way_for_its_own",
-    "test_an_alarm_can_be_answered_and_set_anew_at_once",
+    "test_a_timer_can_be_completed_and_set_again_at_once",
 )
 class CompletesAfterItCommitted(InMemoryStore):
     async def commit(self, commit: Commit) -> Committed:
-        result = await super().commit(replace(commit, completed=(), alarms_done=()))
-        done = self._complete(commit.completed, commit.worker_id, commit.alarms_done)
+        result = await super().commit(replace(commit, completed=(), timers_done=()))
+        done = self._complete(commit.completed, commit.worker_id, commit.timers_done)
         return replace(result, completed=done)
 
 
@@ -719,13 +719,11 @@ class TrustsEveryLease(InMemoryStore):
         self._ledger._leases = _Trusting(self._leases)  # type: ignore[assignment]
 
 
-@found_by(
-    "test_an_alarm_of_a_lost_worker_is_taken_over", "test_what_nobody_in_force_commits_is_held_by_nobody"
-)
-class TrustsEveryLeaseWithAlarms(InMemoryStore):
+@found_by("test_a_timer_of_a_lost_worker_is_reclaimed", "test_what_nobody_in_force_commits_is_held_by_nobody")
+class TrustsEveryLeaseWithTimers(InMemoryStore):
     def __init__(self) -> None:
         super().__init__()
-        self._leases = self._alarms._leases = _Trusting(self._leases)  # type: ignore[assignment]
+        self._leases = self._timers._leases = _Trusting(self._leases)  # type: ignore[assignment]
 
 
 @found_by("test_each_channel_of_each_room_is_a_lane")
@@ -817,7 +815,7 @@ class CountsNoLosses(InMemoryStore):
         return [replace(each, delivery=each.delivery.replace(claims=0)) for each in claimed]
 
 
-@found_by("test_what_a_worker_gave_back_is_not_lost", "test_an_alarm_of_a_worker_that_left_is_free")
+@found_by("test_what_a_worker_gave_back_is_not_lost", "test_a_timer_of_a_worker_that_left_is_free")
 class CountsWhatWasGivenBack(InMemoryStore):
     async def close_lease(self, worker_id: str) -> None:
         self._leases.close(worker_id)
@@ -977,27 +975,27 @@ class FindsTheOldestEvent(InMemoryStore):
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")
 class AsksForNoHolder(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, alarms_done: Sequence[str]
+        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        return super()._complete(deliveries, None, alarms_done)
+        return super()._complete(deliveries, None, timers_done)
 
 
 @found_by("test_a_takeover_and_a_late_end_at_once_are_one_or_the_other")
 class AsksForTheHolderTooEarly(InMemoryStore):
     async def complete(
-        self, deliveries: Sequence[Delivery], *, worker_id: str | None = None, alarms_done: Sequence[str] = ()
+        self, deliveries: Sequence[Delivery], *, worker_id: str | None = None, timers_done: Sequence[str] = ()
     ) -> Completed:
         mine = [row for row in deliveries if self._ledger._rows[row.id].holder == worker_id]
         await asyncio.sleep(0)
-        return await super().complete(mine if worker_id else deliveries, alarms_done=alarms_done)
+        return await super().complete(mine if worker_id else deliveries, timers_done=timers_done)
 
 
 @found_by("test_what_is_completed_without_a_worker_may_be_anybodys")
 class RefusesWhoIsNoWorker(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, alarms_done: Sequence[str]
+        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        return super()._complete(deliveries, worker_id or "nobody", alarms_done)
+        return super()._complete(deliveries, worker_id or "nobody", timers_done)
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")
@@ -1089,110 +1087,110 @@ class HasOneFenceForAll(InMemoryStore):
         return await super().commit(commit)
 
 
-# -- alarms ---------------------------------------------------------------------------------------
+# -- timers ---------------------------------------------------------------------------------------
 
 
-@found_by("test_an_alarm_goes_off_when_it_is_due")
+@found_by("test_a_timer_fires_when_it_is_due")
 class RingsEarly(InMemoryStore):
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        return await super().claim_alarms(worker_id, now + timedelta(seconds=1), limit=limit)
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        return await super().claim_timers(worker_id, now + timedelta(seconds=1), limit=limit)
 
 
-@found_by("test_an_alarm_goes_off_when_it_is_due")
+@found_by("test_a_timer_fires_when_it_is_due")
 class RingsTheNewestFirst(InMemoryStore):
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        for alarm in sorted(self._alarms._alarms.values(), key=lambda alarm: alarm.due_at, reverse=True):
-            if alarm.due_at <= now and alarm.id not in self._alarms._held and limit == 1:
-                return [self._alarms._take(alarm, worker_id)]
-        return await super().claim_alarms(worker_id, now, limit=limit)
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        for timer in sorted(self._timers._timers.values(), key=lambda timer: timer.due_at, reverse=True):
+            if timer.due_at <= now and timer.id not in self._timers._held and limit == 1:
+                return [self._timers._take(timer, worker_id)]
+        return await super().claim_timers(worker_id, now, limit=limit)
 
 
 @found_by(
-    "test_an_alarm_that_was_taken_goes_off_for_nobody_else",
+    "test_a_claimed_timer_fires_for_no_other_worker",
     "test_of_what_several_claim_at_once_each_gets_its_own",
 )
 class RingsForEverybody(InMemoryStore):
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        return [alarm for alarm in self._alarms._alarms.values() if alarm.due_at <= now][:limit]
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        return [timer for timer in self._timers._timers.values() if timer.due_at <= now][:limit]
 
 
-@found_by("test_an_alarm_of_a_lost_worker_is_taken_over")
-class NeverTakesAlarmsOver(InMemoryStore):
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        taken = await super().claim_alarms(worker_id, now, limit=limit)
-        return [alarm for alarm in taken if not alarm.claims]
+@found_by("test_a_timer_of_a_lost_worker_is_reclaimed")
+class NeverTakesTimersOver(InMemoryStore):
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        taken = await super().claim_timers(worker_id, now, limit=limit)
+        return [timer for timer in taken if not timer.claims]
 
 
-@found_by("test_setting_an_alarm_again_frees_it")
-class KeepsWhoHeldTheAlarm(InMemoryStore):
-    async def set_alarm(self, alarm: Alarm) -> None:
-        holder = self._alarms._held.get(alarm.id)
-        await super().set_alarm(alarm)
+@found_by("test_setting_a_timer_again_frees_it")
+class KeepsWhoHeldTheTimer(InMemoryStore):
+    async def set_timer(self, timer: Timer) -> None:
+        holder = self._timers._held.get(timer.id)
+        await super().set_timer(timer)
         if holder is not None:
-            self._alarms._held[alarm.id] = holder
+            self._timers._held[timer.id] = holder
 
 
 @found_by("test_what_a_commit_makes_due_is_the_committing_workers")
-class LeavesDueAlarmsToAll(InMemoryStore):
+class LeavesDueTimersToAll(InMemoryStore):
     async def commit(self, commit: Commit) -> Committed:
-        result = await super().commit(replace(commit, alarms=()))
-        for alarm in commit.alarms:
-            await self.set_alarm(alarm)
+        result = await super().commit(replace(commit, timers=()))
+        for timer in commit.timers:
+            await self.set_timer(timer)
         return result
 
 
 @found_by("test_what_a_commit_makes_due_is_the_committing_workers")
-class HoldsLaterAlarmsToo(InMemoryStore):
+class HoldsLaterTimersToo(InMemoryStore):
     async def commit(self, commit: Commit) -> Committed:
         result = await super().commit(commit)
-        for alarm in commit.alarms:
-            self._alarms.set(alarm, commit.worker_id)
+        for timer in commit.timers:
+            self._timers.set(timer, commit.worker_id)
         return result
 
 
-@found_by("test_an_alarm_that_is_always_due_is_its_committers_whatever_the_clocks_show")
+@found_by("test_a_timer_that_is_always_due_is_its_committers_whatever_the_clocks_show")
 class TrustsTheCommittersClock(InMemoryStore):
     """What is due at once is kept under the commit's time, which another worker has not reached."""
 
     async def commit(self, commit: Commit) -> Committed:
         result = await super().commit(commit)
-        for alarm in commit.alarms:
-            if alarm.id in self._alarms._held:
-                self._alarms.set(
-                    alarm.replace(due_at=max(alarm.due_at, commit.at)), self._alarms._held[alarm.id]
+        for timer in commit.timers:
+            if timer.id in self._timers._held:
+                self._timers.set(
+                    timer.replace(due_at=max(timer.due_at, commit.at)), self._timers._held[timer.id]
                 )
         return result
 
 
-@found_by("test_only_who_holds_an_alarm_answers_it_as_a_worker")
+@found_by("test_only_its_holder_completes_a_timer_as_a_worker")
 class LetsAnybodyAnswer(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, alarms_done: Sequence[str]
+        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        self._alarms.remove(alarms_done)
+        self._timers.remove(timers_done)
         return self._ledger.complete(deliveries, worker_id)
 
 
-@found_by("test_the_alarms_of_a_room_are_listed_by_their_time")
-class ListsAlarmsAsTheyCame(InMemoryStore):
-    async def list_alarms(self, room_id: str) -> list[Alarm]:
-        return [alarm for alarm in self._alarms._alarms.values() if alarm.room_id == room_id]
+@found_by("test_the_timers_of_a_room_are_listed_by_their_time")
+class ListsTimersAsTheyCame(InMemoryStore):
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        return [timer for timer in self._timers._timers.values() if timer.room_id == room_id]
 
 
-@found_by("test_alarms_go_with_their_room", "test_deleting_a_room_removes_all_that_belongs_to_it")
-class LeavesAlarmsBehind(InMemoryStore):
+@found_by("test_timers_go_with_their_room", "test_deleting_a_room_removes_all_that_belongs_to_it")
+class LeavesTimersBehind(InMemoryStore):
     async def delete_room(self, room_id: str) -> bool:
-        alarms = self._alarms.of(room_id)
+        timers = self._timers.of(room_id)
         deleted = await super().delete_room(room_id)
-        for alarm in alarms:
-            self._alarms.set(alarm)
+        for timer in timers:
+            self._timers.set(timer)
         return deleted
 
 
-@found_by("test_an_alarm_needs_a_room")
-class SetsAlarmsForNoRoom(InMemoryStore):
-    async def set_alarm(self, alarm: Alarm) -> None:
-        self._alarms.set(alarm)
+@found_by("test_a_timer_needs_a_room")
+class SetsTimersForNoRoom(InMemoryStore):
+    async def set_timer(self, timer: Timer) -> None:
+        self._timers.set(timer)
 
 
 # -- erasure --------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.realtime import RealtimeBackend
-    from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
 __all__ = [
@@ -76,8 +76,8 @@ class Commit:
     entries are to be carried out; both may be None. `room_changes` are fields of the room to set
     (`updated_at` is `at` unless it is one of them), `metadata` a shallow merge into its metadata.
     `redact` names events to be replaced by what `RoomEvent.redacted` leaves of them,
-    `remove_participants` participants to be removed for good. `alarms` are set, each in place of
-    the one of its id. `completed` and `alarms_done` are what `complete` takes, of any room: they
+    `remove_participants` participants to be removed for good. `timers` are set, each in place of
+    the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
     ride along. `absent` are those channels of the targets that are not registered with the worker.
     `values` are put whatever there is under their keys.
     """
@@ -98,9 +98,9 @@ class Commit:
     redact: Sequence[str] = ()
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
-    alarms: Sequence[Alarm] = ()
+    timers: Sequence[Timer] = ()
     completed: Sequence[Delivery] = ()
-    alarms_done: Sequence[str] = ()
+    timers_done: Sequence[str] = ()
     absent: Collection[str] = ()
     values: Sequence[Value] = ()
     activity: bool = True
@@ -260,7 +260,7 @@ class ConversationStore(ABC):
         that holds the lane, or held by nobody when none does, and is in `Committed.elsewhere`. A
         commit without a worker leaves its rows in the same way, and reports nothing. A row of a channel
         in `commit.absent` whose lane is free is handed over to a worker in force that announces the
-        channel, and held by nobody when none does. An alarm that is due at `commit.at` is held by the
+        channel, and held by nobody when none does. A timer that is due at `commit.at` is held by the
         committing worker.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
@@ -273,8 +273,8 @@ class ConversationStore(ABC):
     # -- rooms --------------------------------------------------------------------------------
 
     @abstractmethod
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
-        """Add a room, with its first alarms. Raises RoomAlreadyExistsError."""
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
+        """Add a room, with its first timers. Raises RoomAlreadyExistsError."""
 
     @abstractmethod
     async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
@@ -609,12 +609,12 @@ class ConversationStore(ABC):
         deliveries: Sequence[Delivery],
         *,
         worker_id: str | None = None,
-        alarms_done: Sequence[str] = (),
+        timers_done: Sequence[str] = (),
     ) -> Completed:
-        """Write how deliveries ended, or stand, and remove the alarms that were answered.
+        """Write how deliveries ended, or stand, and remove the timers that were handled.
 
         A row that has ended is not changed again. With a `worker_id`, nor is one that this worker does
-        not hold, nor is such an alarm removed; without one, the holder is not asked for. `holder` and
+        not hold, nor is such a timer removed; without one, the holder is not asked for. `holder` and
         `claims` of a row are the store's own; a row that has ended has no holder.
 
         The vendor's message ids written here are what receipts are matched by, also those that came
@@ -715,23 +715,23 @@ class ConversationStore(ABC):
         Only channels that no lease in force announces, and deliveries that no lease in force holds.
         """
 
-    # -- alarms -------------------------------------------------------------------------------
+    # -- timers -------------------------------------------------------------------------------
 
     @abstractmethod
-    async def set_alarm(self, alarm: Alarm) -> None:
-        """Set an alarm, held by nobody, in place of the one of its id. Raises RoomNotFoundError."""
+    async def set_timer(self, timer: Timer) -> None:
+        """Set a timer that no worker holds, in place of the one of its id. Raises RoomNotFoundError."""
 
     @abstractmethod
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        """Take alarms that are due at `now` and that no lease in force holds, those due longest first.
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        """Take timers that are due at `now` and that no lease in force holds, those due longest first.
 
         One taken from a worker whose lease ran out counts one more in `claims`. Nothing for a worker
         whose own lease has run out.
         """
 
     @abstractmethod
-    async def list_alarms(self, room_id: str) -> list[Alarm]:
-        """Return the alarms of a room, by the time they are due."""
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        """Return the timers of a room, by the time they are due."""
 
     async def close(self) -> None:
         """Release what the store holds. Idempotent."""

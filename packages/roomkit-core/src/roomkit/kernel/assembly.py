@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.cluster.keeper import LeaseKeeper
 from roomkit.kernel.cluster.reclaim import Reclaim
-from roomkit.kernel.cluster.timers import Timers
+from roomkit.kernel.cluster.timers import TimerRunner
 from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.hooks import HookEngine
 from roomkit.kernel.commit.ledger import Ledger
@@ -113,7 +113,7 @@ class Kernel:
     receipts: Receipts
     sources: Sources
     traces: ProtocolTraces
-    timers: Timers
+    timers: TimerRunner
     wakeups: Wakeups
     keeper: LeaseKeeper
     reclaim: Reclaim
@@ -305,7 +305,7 @@ def assemble(
     )
 
     # Work shared with other workers.
-    timers = Timers(
+    timers = TimerRunner(
         kinds={
             ROOM_TIMERS: rooms.fire_timers,
             RETENTION: rooms.fire_retention,

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
-    from roomkit.memory.leases import Alarms as Alarms
     from roomkit.memory.leases import Leases as Leases
+    from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
@@ -30,7 +30,6 @@ else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
-            "Alarms",
             "CachedRoom",
             "CachedRooms",
             "Change",
@@ -48,6 +47,7 @@ else:
             "NoopTelemetryProvider",
             "Reading",
             "StoredRoom",
+            "TimerTable",
             "Values",
             "damaged_event",
         ],

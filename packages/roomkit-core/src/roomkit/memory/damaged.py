@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from roomkit.abc.log import get_logger
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -24,6 +23,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 
 __all__ = ["damaged_event"]
@@ -147,10 +147,10 @@ def stored_receipt(word: str) -> ReceiptState:
         return ReceiptState.UNKNOWN
 
 
-def report_alarm(known: Mapping[str, Any]) -> None:
-    """Say in the log, once, that an alarm cannot be read and will not fire."""
+def report_timer(known: Mapping[str, Any]) -> None:
+    """Say in the log, once, that a timer cannot be read and will not fire."""
     named = {field: known[field] for field in ("id", "room_id", "kind") if field in known}
-    _report(Alarm, named, "will not fire: restore it from a backup, or set it again")
+    _report(Timer, named, "will not fire: restore it from a backup, or set it again")
 
 
 def _report(model: type[Record], known: Mapping[str, Any], consequence: str) -> None:

@@ -1,4 +1,4 @@
-"""The leases of the workers that share an in-memory store, and the alarms they answer."""
+"""The leases of the workers that share an in-memory store, and the timers they hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
+from roomkit.models.timer import Timer
 
-__all__ = ["Alarms", "Leases"]
+__all__ = ["Leases", "TimerTable"]
 
 _JUMP = 1.0
 """By how many seconds the clock may go back before leases given later than now are over."""
@@ -32,7 +32,7 @@ class Leases:
         return worker_id
 
     def renew(self, worker_id: str, seconds: float, channels: Collection[str] | None) -> bool:
-        """Begin a lease anew that has not run out yet."""
+        """Renew a lease that has not run out yet."""
         if not self.in_force(worker_id):
             return False
         self._leases[worker_id] = (_now(), seconds)
@@ -68,49 +68,49 @@ class Leases:
         return renewed_at <= now + _JUMP and now < renewed_at + seconds
 
 
-class Alarms:
-    """What waits for its time, and which worker is at it."""
+class TimerTable:
+    """The timers of all rooms, and which worker holds each."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
-        self._alarms: dict[str, Alarm] = {}  # bound: those set and not answered, gone with their rooms
-        self._of_room: dict[str, dict[str, None]] = {}  # bound: the rooms that have alarms
-        self._held: dict[str, str] = {}  # bound: the alarms
+        self._timers: dict[str, Timer] = {}  # bound: those not fired yet; they go with their rooms
+        self._of_room: dict[str, dict[str, None]] = {}  # bound: the rooms that have timers
+        self._held: dict[str, str] = {}  # bound: the timers
         self._earliest: datetime | None = None
-        """No alarm that nobody holds is due before."""
+        """No free timer is due earlier."""
 
-    def set(self, alarm: Alarm, holder: str | None = None) -> None:
-        """Put an alarm in place of the one of its id."""
-        self.remove([alarm.id])
-        self._alarms[alarm.id] = alarm
-        self._of_room.setdefault(alarm.room_id, {})[alarm.id] = None
+    def set(self, timer: Timer, holder: str | None = None) -> None:
+        """Put a timer in place of the one of its id."""
+        self.remove([timer.id])
+        self._timers[timer.id] = timer
+        self._of_room.setdefault(timer.room_id, {})[timer.id] = None
         if holder is not None:
-            self._held[alarm.id] = holder
+            self._held[timer.id] = holder
         else:
-            self._free(alarm)
+            self._free(timer)
 
-    def remove(self, alarm_ids: Iterable[str]) -> None:
-        """Forget alarms, those that are there."""
-        for alarm_id in alarm_ids:
-            alarm = self._alarms.pop(alarm_id, None)
-            if alarm is not None:
-                self._held.pop(alarm_id, None)
-                of_room = self._of_room[alarm.room_id]
-                del of_room[alarm_id]
+    def remove(self, timer_ids: Iterable[str]) -> None:
+        """Forget timers, those that are there."""
+        for timer_id in timer_ids:
+            timer = self._timers.pop(timer_id, None)
+            if timer is not None:
+                self._held.pop(timer_id, None)
+                of_room = self._of_room[timer.room_id]
+                del of_room[timer_id]
                 if not of_room:
-                    del self._of_room[alarm.room_id]
+                    del self._of_room[timer.room_id]
 
-    def answer(self, alarm_ids: Iterable[str], worker_id: str | None) -> None:
-        """Forget alarms that the worker holds, or whoever does when it is None."""
+    def complete(self, timer_ids: Iterable[str], worker_id: str | None) -> None:
+        """Remove timers that the worker holds, or that any worker holds when it is None."""
         held = self._held
-        self.remove(each for each in alarm_ids if worker_id is None or held.get(each) == worker_id)
+        self.remove(each for each in timer_ids if worker_id is None or held.get(each) == worker_id)
 
-    def of(self, room_id: str) -> list[Alarm]:
-        """Return the alarms of a room, by the time they are due."""
-        alarms = [self._alarms[alarm_id] for alarm_id in self._of_room.get(room_id, ())]
-        return sorted(alarms, key=_due_at)
+    def of(self, room_id: str) -> list[Timer]:
+        """Return the timers of a room, by the time they are due."""
+        timers = [self._timers[timer_id] for timer_id in self._of_room.get(room_id, ())]
+        return sorted(timers, key=_due_at)
 
-    def claim(self, worker_id: str, now: datetime, limit: int) -> list[Alarm]:
+    def claim(self, worker_id: str, now: datetime, limit: int) -> list[Timer]:
         """Give a worker those that are due and that nobody in force holds."""
         in_force = self._leases.in_force
         if not in_force(worker_id):
@@ -118,33 +118,33 @@ class Alarms:
         holders = {holder: in_force(holder) for holder in self._held.values()}
         if (self._earliest is None or now < self._earliest) and all(holders.values()):
             return []  # as nearly always: nothing is due, and nobody was lost
-        free = [each for each in self._alarms.values() if not holders.get(self._held.get(each.id, ""))]
-        due = sorted((alarm for alarm in free if alarm.due_at <= now), key=_due_at)[:limit]
-        taken = [self._take(alarm, worker_id) for alarm in due]
+        free = [each for each in self._timers.values() if not holders.get(self._held.get(each.id, ""))]
+        due = sorted((timer for timer in free if timer.due_at <= now), key=_due_at)[:limit]
+        taken = [self._take(timer, worker_id) for timer in due]
         self._earliest = min(
-            (alarm.due_at for alarm in self._alarms.values() if alarm.id not in self._held), default=None
+            (timer.due_at for timer in self._timers.values() if timer.id not in self._held), default=None
         )
         return taken
 
     def release(self, worker_id: str) -> None:
         """Have nobody hold what a worker held."""
-        for alarm_id in [each for each, holder in self._held.items() if holder == worker_id]:
-            del self._held[alarm_id]
-            self._free(self._alarms[alarm_id])
+        for timer_id in [each for each, holder in self._held.items() if holder == worker_id]:
+            del self._held[timer_id]
+            self._free(self._timers[timer_id])
 
-    def _take(self, alarm: Alarm, worker_id: str) -> Alarm:
-        if alarm.id in self._held:
-            alarm = self._alarms[alarm.id] = alarm.replace(claims=alarm.claims + 1)
-        self._held[alarm.id] = worker_id
-        return alarm
+    def _take(self, timer: Timer, worker_id: str) -> Timer:
+        if timer.id in self._held:
+            timer = self._timers[timer.id] = timer.replace(claims=timer.claims + 1)
+        self._held[timer.id] = worker_id
+        return timer
 
-    def _free(self, alarm: Alarm) -> None:
-        if self._earliest is None or alarm.due_at < self._earliest:
-            self._earliest = alarm.due_at
+    def _free(self, timer: Timer) -> None:
+        if self._earliest is None or timer.due_at < self._earliest:
+            self._earliest = timer.due_at
 
 
-def _due_at(alarm: Alarm) -> datetime:
-    return alarm.due_at
+def _due_at(timer: Timer) -> datetime:
+    return timer.due_at
 
 
 def _now() -> float:

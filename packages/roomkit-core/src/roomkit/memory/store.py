@@ -30,11 +30,10 @@ from roomkit.abc.store import (
     Entry,
 )
 from roomkit.memory.directory import Directory, Identities
-from roomkit.memory.leases import Alarms, Leases
+from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import NOWHERE, Ledger
 from roomkit.memory.rooms import StoredRoom
 from roomkit.memory.values import Values
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -52,6 +51,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.models.visibility import sees
 
@@ -75,7 +75,7 @@ class InMemoryStore(ConversationStore):
         self._directory = Directory()
         self._identities = Identities()
         self._leases = Leases()
-        self._alarms = Alarms(self._leases)
+        self._timers = TimerTable(self._leases)
         self._ledger = Ledger(self._rooms, self._events, self._leases)
         self._values = Values()
 
@@ -99,8 +99,8 @@ class InMemoryStore(ConversationStore):
         if commit.fence is not None:
             record.fence = commit.fence
         completed = NOTHING_COMPLETED
-        if commit.completed or commit.alarms_done:
-            completed = self._complete(commit.completed, worker_id, commit.alarms_done)
+        if commit.completed or commit.timers_done:
+            completed = self._complete(commit.completed, worker_id, commit.timers_done)
         places = self._ledger.keeps_lanes or worker_id is not None
         if places:
             self._ledger.keep_lanes()
@@ -112,7 +112,7 @@ class InMemoryStore(ConversationStore):
             self._move_people(record, commit)
         if commit.amend is not None or commit.redact:
             self._rewrite(commit)
-        if commit.tasks or commit.observations or commit.alarms or commit.values:
+        if commit.tasks or commit.observations or commit.timers or commit.values:
             self._put_work(record, commit)
         if commit.activity:
             record.last_activity = at
@@ -148,9 +148,9 @@ class InMemoryStore(ConversationStore):
             self._put_observation(record, observation)
         for value in commit.values:
             self._values.put(value, None)
-        for alarm in commit.alarms:
-            is_theirs = alarm.due_at <= commit.at and self._leases.in_force(commit.worker_id)
-            self._alarms.set(alarm, commit.worker_id if is_theirs else None)
+        for timer in commit.timers:
+            is_theirs = timer.due_at <= commit.at and self._leases.in_force(commit.worker_id)
+            self._timers.set(timer, commit.worker_id if is_theirs else None)
 
     def _check(self, record: StoredRoom, commit: Commit) -> None:
         """Raise what makes the commit impossible; after this, nothing does."""
@@ -187,9 +187,9 @@ class InMemoryStore(ConversationStore):
             _check_kinds(commit)
             for task in commit.tasks:
                 self._check_task(task)
-        if commit.alarms:
-            for alarm in commit.alarms:
-                self._record(alarm.room_id)
+        if commit.timers:
+            for timer in commit.timers:
+                self._record(timer.room_id)
 
     def _check_wide_key(self, record: StoredRoom, key: str) -> None:
         first = self._events.get(self._wide_keys.get((record.organization_id, key), ""))
@@ -224,15 +224,15 @@ class InMemoryStore(ConversationStore):
     # -- rooms --------------------------------------------------------------------------------
 
     @override
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
         if room.id in self._rooms:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
         room = room.replace(event_count=0, latest_index=-1, version=0).kept()
         room.timers.forget_given()
         self._created += 1
         self._rooms[room.id] = StoredRoom(room, self._created, self._keys)
-        for alarm in alarms:
-            self._alarms.set(alarm)
+        for timer in timers:
+            self._timers.set(timer)
         return room
 
     @override
@@ -272,7 +272,7 @@ class InMemoryStore(ConversationStore):
             self._forget_event(record, event)
         for task_id in record.tasks or ():
             self._tasks.pop(task_id, None)
-        self._alarms.remove([alarm.id for alarm in self._alarms.of(room_id)])
+        self._timers.remove([timer.id for timer in self._timers.of(room_id)])
         self._directory.forget(record)
         self._values.delete_room(room_id)
         del self._rooms[room_id]
@@ -664,15 +664,15 @@ class InMemoryStore(ConversationStore):
         deliveries: Sequence[Delivery],
         *,
         worker_id: str | None = None,
-        alarms_done: Sequence[str] = (),
+        timers_done: Sequence[str] = (),
     ) -> Completed:
-        return self._complete(deliveries, worker_id, alarms_done)
+        return self._complete(deliveries, worker_id, timers_done)
 
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: str | None, alarms_done: Sequence[str]
+        self, deliveries: Sequence[Delivery], worker_id: str | None, timers_done: Sequence[str]
     ) -> Completed:
-        if alarms_done:
-            self._alarms.answer(alarms_done, worker_id)
+        if timers_done:
+            self._timers.complete(timers_done, worker_id)
         return self._ledger.complete(deliveries, worker_id)
 
     @override
@@ -787,7 +787,7 @@ class InMemoryStore(ConversationStore):
     async def close_lease(self, worker_id: str) -> None:
         self._leases.close(worker_id)
         self._ledger.release(worker_id)
-        self._alarms.release(worker_id)
+        self._timers.release(worker_id)
 
     @override
     async def find_claimable(
@@ -806,20 +806,20 @@ class InMemoryStore(ConversationStore):
     async def count_unclaimed(self) -> dict[str, int]:
         return self._ledger.unclaimed()
 
-    # -- alarms -------------------------------------------------------------------------------
+    # -- timers -------------------------------------------------------------------------------
 
     @override
-    async def set_alarm(self, alarm: Alarm) -> None:
-        self._record(alarm.room_id)
-        self._alarms.set(alarm)
+    async def set_timer(self, timer: Timer) -> None:
+        self._record(timer.room_id)
+        self._timers.set(timer)
 
     @override
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        return self._alarms.claim(worker_id, now, limit)
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        return self._timers.claim(worker_id, now, limit)
 
     @override
-    async def list_alarms(self, room_id: str) -> list[Alarm]:
-        return self._alarms.of(room_id)
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        return self._timers.of(room_id)
 
     # -- which room ---------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamTextDelta as StreamTextDelta
     from roomkit.models.ai import StreamThinkingDelta as StreamThinkingDelta
     from roomkit.models.ai import StreamToolCall as StreamToolCall
-    from roomkit.models.alarm import Alarm as Alarm
     from roomkit.models.base import EMPTY as EMPTY
     from roomkit.models.base import FrozenDict as FrozenDict
     from roomkit.models.base import FrozenList as FrozenList
@@ -126,6 +125,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import Attr as Attr
     from roomkit.models.telemetry import Span as Span
     from roomkit.models.telemetry import SpanKind as SpanKind
+    from roomkit.models.timer import Timer as Timer
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
     from roomkit.models.value import Value as Value
@@ -154,7 +154,6 @@ else:
             "AIToolResultPart",
             "Access",
             "AgentResponsePolicy",
-            "Alarm",
             "Amendment",
             "Attr",
             "AudioContent",
@@ -249,6 +248,7 @@ else:
             "TaskStatus",
             "TemplateContent",
             "TextContent",
+            "Timer",
             "ToolUse",
             "UnknownContent",
             "UpdateSystemPrompt",

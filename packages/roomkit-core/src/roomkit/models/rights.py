@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record, new_id
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
@@ -16,6 +15,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 
 __all__ = ["Erased", "ErasureReceipt", "ExportLine", "PersonExport", "ReadMark", "Retained", "RoomExport"]
@@ -39,7 +39,7 @@ type ExportRecord = (
     | Task
     | Observation
     | ReadMark
-    | Alarm
+    | Timer
     | Value
 )
 
@@ -53,7 +53,7 @@ type ExportKind = Literal[
     "task",
     "observation",
     "read_mark",
-    "alarm",
+    "timer",
     "value",
 ]
 
@@ -80,7 +80,7 @@ class RoomExport(Record):
     tasks: tuple[Task, ...] = ()
     observations: tuple[Observation, ...] = ()
     read_marks: tuple[ReadMark, ...] = ()
-    alarms: tuple[Alarm, ...] = ()
+    timers: tuple[Timer, ...] = ()
     values: tuple[Value, ...] = ()
 
 

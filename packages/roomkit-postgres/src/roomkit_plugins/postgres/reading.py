@@ -11,7 +11,6 @@ from typing import Any
 from roomkit.abc.errors import ChannelNotFoundError, StoreError
 from roomkit.abc.store import Claimed
 from roomkit.memory.damaged import stored_value
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
@@ -21,12 +20,12 @@ from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.visibility import sees
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.functions.parts import ALIVE
 from roomkit_plugins.postgres.rows import (
-    ALARMS,
     BINDINGS,
     DELIVERIES,
     EVENTS,
@@ -36,14 +35,15 @@ from roomkit_plugins.postgres.rows import (
     IS_HELD,
     PARTICIPANTS,
     ROOMS,
+    TIMERS,
     Table,
     facet,
-    load_alarms,
     load_delivery,
     load_event,
     load_identity,
     load_record,
     load_room,
+    load_timers,
     readable_room,
 )
 from roomkit_plugins.postgres.writing import Basis, no_room
@@ -52,8 +52,6 @@ __all__ = [
     "CLAIMABLE",
     "EventQuery",
     "RoomQuery",
-    "alarms_by_seq",
-    "alarms_of_room",
     "claimable_rooms",
     "claimed",
     "count_unread",
@@ -77,6 +75,8 @@ __all__ = [
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
+    "timers_by_seq",
+    "timers_of_room",
     "unclaimed",
     "walk_back",
 ]
@@ -678,24 +678,24 @@ async def unclaimed(database: Database) -> dict[str, int]:
     return dict(map(tuple, await database.fetch(UNCLAIMED)))
 
 
-async def alarms_by_seq(database: Database, numbers: Sequence[int]) -> list[Alarm]:
-    """Return alarms of some numbers, those due longest first."""
+async def timers_by_seq(database: Database, numbers: Sequence[int]) -> list[Timer]:
+    """Return timers of some numbers, those due longest first."""
     rows = await database.fetch(
-        f"SELECT {ALARMS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
+        f"SELECT {TIMERS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
         "WHERE a.seq = ANY($1::bigint[]) ORDER BY a.due_at, a.seq",
         numbers,
     )
-    return load_alarms(rows)
+    return load_timers(rows)
 
 
-async def alarms_of_room(database: Database, room_id: str) -> list[Alarm]:
-    """Return the alarms of a room, those due longest first."""
+async def timers_of_room(database: Database, room_id: str) -> list[Timer]:
+    """Return the timers of a room, those due longest first."""
     rows = await database.fetch(
-        f"SELECT {ALARMS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
+        f"SELECT {TIMERS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
         "WHERE r.id = $1 ORDER BY a.due_at, a.seq",
         room_id,
     )
-    return load_alarms(rows)
+    return load_timers(rows)
 
 
 # -- SQL ----------------------------------------------------------------------------------------

@@ -22,10 +22,9 @@ from roomkit.memory.damaged import (
     damaged_event,
     damaged_record,
     readable_fields,
-    report_alarm,
     report_room,
+    report_timer,
 )
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
@@ -34,9 +33,9 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 
 __all__ = [
-    "ALARMS",
     "BINDINGS",
     "DELIVERIES",
     "EVENTS",
@@ -48,6 +47,7 @@ __all__ = [
     "PARTICIPANTS",
     "ROOMS",
     "TASKS",
+    "TIMERS",
     "Column",
     "Table",
     "dump_event",
@@ -55,12 +55,12 @@ __all__ = [
     "encoded",
     "facet",
     "facets",
-    "load_alarms",
     "load_delivery",
     "load_event",
     "load_identity",
     "load_record",
     "load_room",
+    "load_timers",
     "readable_room",
 ]
 
@@ -78,7 +78,7 @@ _ELSEWHERE: Mapping[type[Record], frozenset[str]] = {
     Participant: frozenset({"room_id"}),
     Task: frozenset({"room_id"}),
     Observation: frozenset({"room_id"}),
-    Alarm: frozenset({"room_id"}),
+    Timer: frozenset({"room_id"}),
     Delivery: frozenset({"id", "room_id", "event_id", "event_index"}),
 }
 """Fields that follow from where a row is, or have columns in another table."""
@@ -362,8 +362,8 @@ IN_LANE = "d.state = 'pending' AND d.room >= 0"
 """What says of a row d of the ledger that it is pending, when it is looked for by its lane."""
 IS_HELD = "d.state = 'pending' AND d.claims >= 0"
 """The same, when it is looked for by who holds it."""
-ALARMS = Table(
-    "roomkit_alarms", Alarm, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
+TIMERS = Table(
+    "roomkit_alarms", Timer, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
 )
 
 
@@ -376,15 +376,15 @@ def load_record[R: Record](table: Table[R], row: Row, room_id: str) -> R:
         return damaged_record(table.model, table.readable(row), known)
 
 
-def load_alarms(rows: Iterable[Row]) -> list[Alarm]:
-    """Return the alarms of rows of `ALARMS.select` and a room id, without those that cannot be read."""
-    alarms: list[Alarm] = []  # bound: the rows
+def load_timers(rows: Iterable[Row]) -> list[Timer]:
+    """Return the timers of rows of `TIMERS.select` and a room id, without those that cannot be read."""
+    timers: list[Timer] = []  # bound: the rows
     for row in rows:
         try:
-            alarms.append(ALARMS.load(row, room_id=_quote(row[-1])))
+            timers.append(TIMERS.load(row, room_id=_quote(row[-1])))
         except StoreError:
-            report_alarm({"id": row[0], "room_id": row[-1], "kind": row[1]})
-    return alarms
+            report_timer({"id": row[0], "room_id": row[-1], "kind": row[1]})
+    return timers
 
 
 # -- rooms --------------------------------------------------------------------------------------

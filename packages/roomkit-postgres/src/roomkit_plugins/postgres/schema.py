@@ -9,7 +9,6 @@ from typing import Any
 from roomkit.abc.errors import StoreSchemaError
 from roomkit_plugins.postgres.functions import FUNCTIONS
 from roomkit_plugins.postgres.rows import (
-    ALARMS,
     BINDINGS,
     DELIVERIES,
     EVENTS,
@@ -20,6 +19,7 @@ from roomkit_plugins.postgres.rows import (
     PARTICIPANTS,
     ROOMS,
     TASKS,
+    TIMERS,
 )
 
 __all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan"]
@@ -182,11 +182,11 @@ _FIRST = (
     renewed_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL
 ) WITH (fillfactor = 50)""",
-    f"""CREATE TABLE {ALARMS.name} (
+    f"""CREATE TABLE {TIMERS.name} (
     {_SEQ},
     {_ROOM},
     holder {_ID},
-    {ALARMS.definitions},
+    {TIMERS.definitions},
     UNIQUE (id)
 )""",
     "CREATE INDEX roomkit_alarms_by_time ON roomkit_alarms (due_at, seq)",
@@ -236,7 +236,7 @@ _FIFTH = (
 )
 
 STEPS = (
-    Step(1, "rooms, timelines, people, work, leases, alarms and the ledger", _FIRST),
+    Step(1, "rooms, timelines, people, work, leases, timers and the ledger", _FIRST),
     Step(2, "the channels of each worker", _SECOND),
     Step(3, "receipts of the parts of a message", _THIRD),
     Step(4, "values, and events by their keys over all rooms", _FOURTH),

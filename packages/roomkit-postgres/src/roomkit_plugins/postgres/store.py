@@ -23,7 +23,6 @@ from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
 from roomkit.memory.records import CachedRoom, Change, Known
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -33,6 +32,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
 from roomkit_plugins.postgres import reading, searching
@@ -59,11 +59,11 @@ from roomkit_plugins.postgres.writing import (
     Basis,
     PreparedCommit,
     PreparedEnds,
-    alarm_rows,
     counters_of,
     message_key,
     no_room,
     prepared_commit,
+    timer_rows,
     value_row,
 )
 
@@ -238,11 +238,11 @@ class PostgresStore(ConversationStore):
     # -- rooms --------------------------------------------------------------------------------
 
     @override
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
         room = room.replace(event_count=0, latest_index=-1, version=0)
         row = {**dump_room(room), "last_activity": room.timers.last_activity_at}
         answer = await self._database.write(
-            "roomkit_create_room($3, $4)", encoded(row), encoded(alarm_rows(alarms))
+            "roomkit_create_room($3, $4)", encoded(row), encoded(timer_rows(timers))
         )
         if "error" in answer:
             raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
@@ -592,16 +592,16 @@ class PostgresStore(ConversationStore):
         deliveries: Sequence[Delivery],
         *,
         worker_id: str | None = None,
-        alarms_done: Sequence[str] = (),
+        timers_done: Sequence[str] = (),
     ) -> Completed:
-        if not deliveries and not alarms_done:
+        if not deliveries and not timers_done:
             return Completed()
         ends = PreparedEnds(deliveries)
         operation: dict[str, Any] = {"worker": worker_id}
         if ends.rows:
             operation |= {"completed": ends.rows, "keys": ends.keys}
-        if alarms_done:
-            operation["alarms_done"] = tuple(alarms_done)
+        if timers_done:
+            operation["alarms_done"] = tuple(timers_done)
         answer = await self._batches.write(None, encoded(operation), lambda answer: None)
         return ends.completed(answer.get("completed"))
 
@@ -769,26 +769,26 @@ class PostgresStore(ConversationStore):
     async def count_unclaimed(self) -> dict[str, int]:
         return await reading.unclaimed(self._database)
 
-    # -- alarms -------------------------------------------------------------------------------
+    # -- timers -------------------------------------------------------------------------------
 
     @override
-    async def set_alarm(self, alarm: Alarm) -> None:
+    async def set_timer(self, timer: Timer) -> None:
         answer = await self._database.write(
-            "roomkit_set_alarm($3, $4)", alarm.room_id, encoded(alarm_rows([alarm]))
+            "roomkit_set_alarm($3, $4)", timer.room_id, encoded(timer_rows([timer]))
         )
         if "error" in answer:
-            raise no_room(alarm.room_id)
+            raise no_room(timer.room_id)
 
     @override
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
         numbers = await self._database.write(
             "roomkit_claim_alarms($3, $4, $5)", worker_id, now, max(limit, 0)
         )
-        return await reading.alarms_by_seq(self._database, numbers) if numbers else []
+        return await reading.timers_by_seq(self._database, numbers) if numbers else []
 
     @override
-    async def list_alarms(self, room_id: str) -> list[Alarm]:
-        return await reading.alarms_of_room(self._database, room_id)
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        return await reading.timers_of_room(self._database, room_id)
 
 
 def _duplicate(first: RoomEvent, *, by_key: bool) -> DuplicateEventError:

@@ -24,21 +24,21 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Commit, Completed
 from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.memory.records import Change, Counters
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import error_text
 from roomkit_plugins.postgres.rows import (
-    ALARMS,
     BINDINGS,
     DELIVERIES,
     OBSERVATIONS,
     PARTICIPANTS,
     TASKS,
+    TIMERS,
     dump_event,
     dump_room,
     encoded,
@@ -48,12 +48,12 @@ __all__ = [
     "Basis",
     "PreparedCommit",
     "PreparedEnds",
-    "alarm_rows",
     "counters_of",
     "message_key",
     "moment",
     "no_room",
     "prepared_commit",
+    "timer_rows",
     "value_row",
 ]
 
@@ -161,10 +161,10 @@ class PreparedCommit:
             "removed": self._removed,
             "tasks": [TASKS.dump(each) for each in given.tasks],
             "observations": [OBSERVATIONS.dump(each) for each in given.observations],
-            "alarms": alarm_rows(given.alarms),
+            "alarms": timer_rows(given.timers),
             "completed": self.ends.rows,
             "keys": self.ends.keys,
-            "alarms_done": tuple(given.alarms_done),
+            "alarms_done": tuple(given.timers_done),
             "absent": tuple(given.absent),
             "kept": [value_row(each) for each in {_place_of(each): each for each in given.values}.values()],
         }
@@ -381,9 +381,9 @@ def message_key(provider: str, message_id: str) -> int:
     return crc32(f"{provider} {message_id}".encode(errors="replace")) - 2**31
 
 
-def alarm_rows(alarms: Sequence[Alarm]) -> list[dict[str, Any]]:
-    """Return alarms as rows, of several with one id the last."""
-    return [ALARMS.dump(each) for each in {each.id: each for each in alarms}.values()]
+def timer_rows(timers: Sequence[Timer]) -> list[dict[str, Any]]:
+    """Return timers as rows, of several with one id the last."""
+    return [TIMERS.dump(each) for each in {each.id: each for each in timers}.values()]
 
 
 def counters_of(row: Sequence[Any]) -> Counters:

@@ -15,10 +15,10 @@ from roomkit.abc.store import Claimed, Completed
 from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
-from roomkit_plugins.sqlite.alarms import remove_alarms
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
 from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of
 from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
+from roomkit_plugins.sqlite.timers import remove_timers
 
 __all__ = [
     "DeliveryQuery",
@@ -275,7 +275,7 @@ def finished(delivery: Delivery) -> Finished:
 
 
 def complete(
-    connection: sqlite3.Connection, rows: Sequence[Finished], worker: str | None, alarms_done: Sequence[str]
+    connection: sqlite3.Connection, rows: Sequence[Finished], worker: str | None, timers_done: Sequence[str]
 ) -> Completed:
     """Write how deliveries ended, or stand; see `ConversationStore.complete`."""
     refused: list[str] = []  # bound: the rows
@@ -286,8 +286,8 @@ def complete(
             refused.append(row.delivery.id)
         else:
             receipts += matched
-    if alarms_done:
-        remove_alarms(connection, alarms_done, worker)
+    if timers_done:
+        remove_timers(connection, timers_done, worker)
     return Completed(refused, receipts)
 
 

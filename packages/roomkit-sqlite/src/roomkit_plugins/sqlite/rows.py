@@ -20,17 +20,17 @@ from roomkit.memory.damaged import (
     damaged_event,
     damaged_record,
     readable_fields,
-    report_alarm,
     report_room,
+    report_timer,
 )
 from roomkit.memory.records import Counters
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record
 from roomkit.models.content import text_of
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 
 __all__ = [
     "COUNTERS",
@@ -44,8 +44,8 @@ __all__ = [
     "load",
     "micros",
     "moment",
-    "readable_alarms",
     "readable_room",
+    "readable_timers",
     "record_of",
     "room_of",
     "searchable",
@@ -66,7 +66,7 @@ _IN_COLUMNS: dict[type[Record], Any] = {
     RoomEvent: {"id", "room_id", "index"},
     Room: {"event_count": True, "latest_index": True, "version": True, "timers": {"last_activity_at"}},
     Delivery: {"holder", "claims"},
-    Alarm: {"claims"},
+    Timer: {"claims"},
 }
 _NOT_SEARCHED = frozenset({EventType.EDIT, EventType.DELETE})
 
@@ -194,12 +194,12 @@ def delivery_of(row: tuple[Any, ...]) -> Delivery:
         return damaged_record(Delivery, fields, known).replace(holder=holder, claims=claims)
 
 
-def readable_alarms(rows: Iterable[tuple[str, str, int]]) -> list[Alarm]:
-    """Return the alarms of rows of id, data and claims, without those that cannot be read."""
-    alarms: list[Alarm] = []  # bound: the rows
+def readable_timers(rows: Iterable[tuple[str, str, int]]) -> list[Timer]:
+    """Return the timers of rows of id, data and claims, without those that cannot be read."""
+    timers: list[Timer] = []  # bound: the rows
     for own_id, data, claims in rows:
         try:
-            alarms.append(Alarm.from_stored(data).replace(claims=claims))
+            timers.append(Timer.from_stored(data).replace(claims=claims))
         except ValidationError:
-            report_alarm({**readable_fields(data), "id": own_id})
-    return alarms
+            report_timer({**readable_fields(data), "id": own_id})
+    return timers

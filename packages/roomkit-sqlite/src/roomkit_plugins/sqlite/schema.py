@@ -216,7 +216,7 @@ _SECOND = (
     "ALTER TABLE rooms ADD COLUMN fence INTEGER",
     """CREATE INDEX participants_by_identity ON participants (json_extract(data, '$.identity_id'), room)
         WHERE json_extract(data, '$.identity_id') IS NOT NULL""",
-    # The timers of rooms become alarms; `due_after` is no longer used.
+    # `RoomTimers` of rooms become stored timers; `due_after` is no longer used.
     f"""INSERT INTO alarms (id, room, due_at, data)
         SELECT 'timers:' || id, seq, due, json_object('id', 'timers:' || id, 'room_id', id, 'kind',
             'room_timers', 'due_at', strftime('%Y-%m-%dT%H:%M:%S', due / 1000000, 'unixepoch')
@@ -260,7 +260,7 @@ _SIXTH = (
 
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
-    Step(2, "leases, lanes, alarms, early receipts, tenants", _SECOND),
+    Step(2, "leases, lanes, timers, early receipts, tenants", _SECOND),
     Step(3, "the channels of each worker", _THIRD),
     Step(4, "receipts of the parts of a message", _FOURTH),
     Step(5, "values, and events by their keys over all rooms", _FIFTH),

@@ -17,7 +17,6 @@ from typing import Any, Self, override
 from roomkit.abc.errors import InvalidInputError, StoreUnavailableError
 from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
 from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -27,10 +26,10 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.models.values import findable
 from roomkit_plugins.sqlite import backup, leases, ledger, reading, values, writing
-from roomkit_plugins.sqlite.alarms import claim_alarms, list_alarms, prepare_alarm
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
@@ -39,6 +38,7 @@ from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
+from roomkit_plugins.sqlite.timers import claim_timers, list_timers, prepare_timer
 
 __all__ = ["SQLiteStore"]
 
@@ -206,9 +206,9 @@ class SQLiteStore(ConversationStore):
     # -- rooms --------------------------------------------------------------------------------
 
     @override
-    async def create_room(self, room: Room, *, alarms: Sequence[Alarm] = ()) -> Room:
+    async def create_room(self, room: Room, *, timers: Sequence[Timer] = ()) -> Room:
         room = room.replace(event_count=0, latest_index=-1, version=0)
-        await self._write(writing.create_room, room, dump(room), [prepare_alarm(each) for each in alarms])
+        await self._write(writing.create_room, room, dump(room), [prepare_timer(each) for each in timers])
         return room
 
     @override
@@ -482,10 +482,10 @@ class SQLiteStore(ConversationStore):
         deliveries: Sequence[Delivery],
         *,
         worker_id: str | None = None,
-        alarms_done: Sequence[str] = (),
+        timers_done: Sequence[str] = (),
     ) -> Completed:
         rows = [ledger.finished(each) for each in deliveries]
-        return await self._write(ledger.complete, rows, worker_id, tuple(alarms_done))
+        return await self._write(ledger.complete, rows, worker_id, tuple(timers_done))
 
     @override
     async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
@@ -603,19 +603,19 @@ class SQLiteStore(ConversationStore):
     async def count_unclaimed(self) -> dict[str, int]:
         return await self._read(ledger.count_unclaimed, self._now)
 
-    # -- alarms -------------------------------------------------------------------------------
+    # -- timers -------------------------------------------------------------------------------
 
     @override
-    async def set_alarm(self, alarm: Alarm) -> None:
-        await self._write(writing.set_alarm, prepare_alarm(alarm))
+    async def set_timer(self, timer: Timer) -> None:
+        await self._write(writing.set_timer, prepare_timer(timer))
 
     @override
-    async def claim_alarms(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Alarm]:
-        return await self._write(claim_alarms, worker_id, micros(now), limit, self._now)
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        return await self._write(claim_timers, worker_id, micros(now), limit, self._now)
 
     @override
-    async def list_alarms(self, room_id: str) -> list[Alarm]:
-        return await self._read(list_alarms, room_id)
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        return await self._read(list_timers, room_id)
 
 
 def _plan(path: Path) -> MigrationPlan:

@@ -37,7 +37,6 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit.models.values import error_text
-from roomkit_plugins.sqlite.alarms import PreparedAlarm, prepare_alarm, put_alarm
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of, place_of_absent
 from roomkit_plugins.sqlite.rows import (
@@ -53,6 +52,7 @@ from roomkit_plugins.sqlite.rows import (
     searchable,
 )
 from roomkit_plugins.sqlite.sql import Row, clamp, one
+from roomkit_plugins.sqlite.timers import PreparedTimer, prepare_timer, put_timer
 from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put_value
 
 __all__ = [
@@ -70,7 +70,7 @@ __all__ = [
     "prepared",
     "prune_events",
     "remove_binding",
-    "set_alarm",
+    "set_timer",
     "update_room",
     "update_task",
 ]
@@ -160,10 +160,10 @@ class PreparedCommit:
         self.unbind = tuple(given.unbind)
         self.tasks = [(each.id, each.status.value, dump(each)) for each in given.tasks]
         self.observations = [(each.id, dump(each)) for each in given.observations]
-        self.alarms = [prepare_alarm(each) for each in given.alarms]
+        self.timers = [prepare_timer(each) for each in given.timers]
         self.values = [prepare_value(each) for each in given.values]
         self.completed = [finished(each) for each in given.completed]
-        self.alarms_done = tuple(given.alarms_done)
+        self.timers_done = tuple(given.timers_done)
         self.binding = binding
         self.participant = participant
 
@@ -182,7 +182,7 @@ class PreparedCommit:
     @property
     def asks_who_is_alive(self) -> bool:
         """Whether there is anything that a worker may hold."""
-        return bool(self.alarms) or any(entry.targets for entry in self.entries)
+        return bool(self.timers) or any(entry.targets for entry in self.entries)
 
     def _entry(self, given: Entry) -> _Entry:
         event = given.event
@@ -215,8 +215,8 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
     room, first = counters.seq, counters.next_index - len(prepared.entries)
     _require(connection, room, prepared)
     completed = NOTHING_COMPLETED
-    if prepared.completed or prepared.alarms_done:
-        completed = complete(connection, prepared.completed, prepared.worker, prepared.alarms_done)
+    if prepared.completed or prepared.timers_done:
+        completed = complete(connection, prepared.completed, prepared.worker, prepared.timers_done)
     living = still_alive(connection, now) if prepared.asks_who_is_alive else frozenset()
     stored, elsewhere = _append(connection, room, first, prepared, living)
     _write_members(connection, room, prepared)
@@ -228,9 +228,9 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
     for value in prepared.values:
         put_value(connection, value, None)
     worker = prepared.worker if prepared.worker in living else None
-    for alarm in prepared.alarms:
-        of_room = room if alarm.room_id == prepared.room_id else _seq_of(connection, alarm.room_id)
-        put_alarm(connection, of_room, alarm, worker if alarm.due_at <= prepared.due else None)
+    for timer in prepared.timers:
+        of_room = room if timer.room_id == prepared.room_id else _seq_of(connection, timer.room_id)
+        put_timer(connection, of_room, timer, worker if timer.due_at <= prepared.due else None)
     change = Change(
         counters,
         room=_set_fields(connection, prepared) if prepared.changes_room else None,
@@ -477,9 +477,9 @@ def prune_events(connection: sqlite3.Connection, room_id: str, before: datetime,
 
 
 def create_room(
-    connection: sqlite3.Connection, room: Room, data: str, alarms: Sequence[PreparedAlarm]
+    connection: sqlite3.Connection, room: Room, data: str, timers: Sequence[PreparedTimer]
 ) -> None:
-    """Add a room, with its first alarms."""
+    """Add a room, with its first timers."""
     last = room.timers.last_activity_at
     try:
         seq = connection.execute(
@@ -499,14 +499,14 @@ def create_room(
             f"room {room.id!r} exists already: use get_room, or another id"
         ) from error
     assert seq is not None
-    for alarm in alarms:
-        of_room = seq if alarm.room_id == room.id else _seq_of(connection, alarm.room_id)
-        put_alarm(connection, of_room, alarm, None)
+    for timer in timers:
+        of_room = seq if timer.room_id == room.id else _seq_of(connection, timer.room_id)
+        put_timer(connection, of_room, timer, None)
 
 
-def set_alarm(connection: sqlite3.Connection, alarm: PreparedAlarm) -> None:
-    """Set an alarm, held by nobody."""
-    put_alarm(connection, _seq_of(connection, alarm.room_id), alarm, None)
+def set_timer(connection: sqlite3.Connection, timer: PreparedTimer) -> None:
+    """Set a timer that no worker holds."""
+    put_timer(connection, _seq_of(connection, timer.room_id), timer, None)
 
 
 def patch_room(

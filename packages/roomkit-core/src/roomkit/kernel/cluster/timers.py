@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from roomkit.abc.errors import RoomNotFoundError, StoreUnavailableError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.flow.poison import Handling, handling_of
-from roomkit.kernel.flow.timers import DUE_AT_ONCE, AnswerAlarm
+from roomkit.kernel.flow.timers import DUE_AT_ONCE, TimerHandler
 from roomkit.kernel.runtime.store_clock import follow_store
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import FrozenDict
+from roomkit.models.timer import Timer
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.options import KitOptions
 
-__all__ = ["Timers"]
+__all__ = ["TimerRunner"]
 
 _log = get_logger("roomkit.kernel")
 _BEGUN = "begun"
@@ -32,12 +32,12 @@ _RETRY_SECONDS = 60.0
 class _Left(NamedTuple):
     """A timer that this worker holds and could not finish, and when it is retried (loop time)."""
 
-    alarm: Alarm
+    timer: Timer
     worker_id: str
     not_before: float
 
 
-class Timers:
+class TimerRunner:
     """Fires timers by their kind.
 
     A timer whose handler failed is retried after a minute, and one claimed while the store failed by the next
@@ -47,7 +47,7 @@ class Timers:
     def __init__(
         self,
         *,
-        kinds: Mapping[str, AnswerAlarm],
+        kinds: Mapping[str, TimerHandler],
         settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
@@ -62,7 +62,7 @@ class Timers:
         self._kinds = dict(kinds)
         self._left: list[_Left] = []  # bound: timers claimed while the store failed
 
-    def register(self, kind: str, fire: AnswerAlarm) -> None:
+    def register(self, kind: str, fire: TimerHandler) -> None:
         """Have `fire` called for timers of a kind."""
         self._kinds[kind] = fire
 
@@ -78,116 +78,116 @@ class Timers:
                 _log.warning("due timers could not be claimed; it is tried again", exc_info=True)
             await asyncio.sleep(period)
 
-    async def sweep(self) -> list[Alarm]:
+    async def sweep(self) -> list[Timer]:
         """Fire every timer that is due; return those that changed anything. Raises StoreError."""
         await follow_store(self._clock, self._store)
         worker_id = await self._lease.any_worker()
-        changed: list[Alarm] = []  # bound: what is due now
-        waiting: list[Alarm] = []  # bound: what is due now
+        changed: list[Timer] = []  # bound: what is due now
+        waiting: list[Timer] = []  # bound: what is due now
         try:
             changed += await self._fire_all(self._take_left(worker_id), worker_id, waiting)
             while due := await self._claim(worker_id):
                 changed += await self._fire_all(due, worker_id, waiting)
         finally:
-            for alarm in waiting:
-                await self._set_again(alarm, worker_id)
+            for timer in waiting:
+                await self._set_again(timer, worker_id)
         return changed
 
-    async def _claim(self, worker_id: str) -> list[Alarm]:
+    async def _claim(self, worker_id: str) -> list[Timer]:
         try:
-            return await self._store.claim_alarms(worker_id, self._clock.now())
+            return await self._store.claim_timers(worker_id, self._clock.now())
         except BaseException as error:  # timers may have been claimed without anyone here knowing
             self._lease.check_write(error)
             raise
 
-    def _take_left(self, worker_id: str) -> list[Alarm]:
+    def _take_left(self, worker_id: str) -> list[Timer]:
         """Take the timers left by earlier sweeps; those claimed under a former lease are not ours."""
         now = asyncio.get_running_loop().time()
         held = [each for each in self._left if each.worker_id == worker_id]
         self._left = [each for each in held if each.not_before > now]
-        return [each.alarm for each in held if each.not_before <= now]
+        return [each.timer for each in held if each.not_before <= now]
 
-    def _leave(self, alarm: Alarm, worker_id: str, seconds: float = 0.0) -> None:
+    def _leave(self, timer: Timer, worker_id: str, seconds: float = 0.0) -> None:
         not_before = asyncio.get_running_loop().time() + seconds
-        self._left.append(_Left(alarm, worker_id, not_before))
+        self._left.append(_Left(timer, worker_id, not_before))
 
-    async def _fire_all(self, due: list[Alarm], worker_id: str, waiting: list[Alarm]) -> list[Alarm]:
+    async def _fire_all(self, due: list[Timer], worker_id: str, waiting: list[Timer]) -> list[Timer]:
         """Fire timers; return those that changed anything. Those not reached are left to the next sweep."""
-        changed: list[Alarm] = []  # bound: what is due now
+        changed: list[Timer] = []  # bound: what is due now
         done = 0
         try:
-            for alarm in due:
-                if await self._fire_of_many(alarm, worker_id, waiting):
-                    changed.append(alarm)
+            for timer in due:
+                if await self._fire_of_many(timer, worker_id, waiting):
+                    changed.append(timer)
                 done += 1
         finally:
-            for alarm in due[done:]:
-                self._leave(alarm, worker_id)
+            for timer in due[done:]:
+                self._leave(timer, worker_id)
         return changed
 
-    async def _fire_of_many(self, alarm: Alarm, worker_id: str, waiting: list[Alarm]) -> bool:
+    async def _fire_of_many(self, timer: Timer, worker_id: str, waiting: list[Timer]) -> bool:
         """Fire one of several timers; if its outcome cannot be written, the others still get their turn."""
         try:
-            return await self._fire(alarm, waiting)
+            return await self._fire(timer, waiting)
         except StoreUnavailableError:  # of them all
             raise
         except Exception:  # noqa: BLE001  # it stays claimed, and a later sweep tries it again
             _log.warning(
-                "the outcome of timer %s of room %s was not written", alarm.id, alarm.room_id, exc_info=True
+                "the outcome of timer %s of room %s was not written", timer.id, timer.room_id, exc_info=True
             )
-            self._leave(alarm, worker_id, _RETRY_SECONDS)
+            self._leave(timer, worker_id, _RETRY_SECONDS)
             return False
 
-    async def _fire(self, alarm: Alarm, waiting: list[Alarm]) -> bool:
-        fire = self._kinds.get(alarm.kind)
-        starts = int(alarm.data.get(_BEGUN, 0))
-        handling = handling_of(alarm.claims, starts, self._settings.max_claims)
+    async def _fire(self, timer: Timer, waiting: list[Timer]) -> bool:
+        fire = self._kinds.get(timer.kind)
+        starts = int(timer.data.get(_BEGUN, 0))
+        handling = handling_of(timer.claims, starts, self._settings.max_claims)
         if fire is None or handling is Handling.QUARANTINE:
-            why = "no handler for its kind" if fire is None else f"{alarm.claims} workers died with it"
-            _log.error("timer %s of room %s (%s) is dropped: %s", alarm.id, alarm.room_id, alarm.kind, why)
-            await self._done(alarm)
+            why = "no handler for its kind" if fire is None else f"{timer.claims} workers died with it"
+            _log.error("timer %s of room %s (%s) is dropped: %s", timer.id, timer.room_id, timer.kind, why)
+            await self._done(timer)
             return False
         try:
             if handling is Handling.RECORD_START:
-                alarm = await self._record_start(alarm, starts + 1)
-            again, changed = await fire(alarm)
+                timer = await self._record_start(timer, starts + 1)
+            again, changed = await fire(timer)
         except RoomNotFoundError:  # deleted in between, and the timer with it
             return False
         except Exception:  # noqa: BLE001  # a handler may raise anything: it is retried
-            _log.warning("timer %s of room %s failed; it is retried", alarm.id, alarm.room_id, exc_info=True)
+            _log.warning("timer %s of room %s failed; it is retried", timer.id, timer.room_id, exc_info=True)
             again, changed = self._clock.now() + timedelta(seconds=_RETRY_SECONDS), False
         if again is None:
-            await self._done(alarm)
+            await self._done(timer)
             return changed
-        data = FrozenDict({name: value for name, value in alarm.data.items() if name != _BEGUN})
-        alarm = alarm.replace(due_at=again, claims=0, data=data)
+        data = FrozenDict({name: value for name, value in timer.data.items() if name != _BEGUN})
+        timer = timer.replace(due_at=again, claims=0, data=data)
         if again == DUE_AT_ONCE:
-            waiting.append(alarm)
+            waiting.append(timer)
             return changed
         try:
-            await self._store.set_alarm(alarm)
+            await self._store.set_timer(timer)
         except RoomNotFoundError:
             return False
         return changed
 
-    async def _set_again(self, alarm: Alarm, worker_id: str) -> None:
+    async def _set_again(self, timer: Timer, worker_id: str) -> None:
         """Set a timer for the next sweep; if it cannot be set, the others still are."""
         try:
-            await self._store.set_alarm(alarm)
+            await self._store.set_timer(timer)
         except RoomNotFoundError:  # deleted during the sweep, and the timer with it
             return
         except Exception:  # noqa: BLE001  # it stays claimed, and the next sweep fires it
-            _log.warning("timer %s of room %s was not set again", alarm.id, alarm.room_id, exc_info=True)
-            self._leave(alarm, worker_id)
+            _log.warning("timer %s of room %s was not set again", timer.id, timer.room_id, exc_info=True)
+            self._leave(timer, worker_id)
 
-    async def _record_start(self, alarm: Alarm, times: int) -> Alarm:
+    async def _record_start(self, timer: Timer, times: int) -> Timer:
         """Store that a timer is about to be fired; no other worker fires it for a while."""
         due_at = self._clock.now() + timedelta(seconds=_RETRY_SECONDS)
-        alarm = alarm.replace(data=FrozenDict({**alarm.data, _BEGUN: times}), due_at=due_at)
-        await self._store.set_alarm(alarm)
-        return alarm
+        timer = timer.replace(data=FrozenDict({**timer.data, _BEGUN: times}), due_at=due_at)
+        await self._store.set_timer(timer)
+        return timer
 
-    async def _done(self, alarm: Alarm) -> None:
+    async def _done(self, timer: Timer) -> None:
         # One with a recorded start has no holder.
-        worker_id = None if _BEGUN in alarm.data else await self._lease.any_worker()
-        await self._store.complete((), worker_id=worker_id, alarms_done=(alarm.id,))
+        worker_id = None if _BEGUN in timer.data else await self._lease.any_worker()
+        await self._store.complete((), worker_id=worker_id, timers_done=(timer.id,))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import Amend, Commit, Entry
 from roomkit.kernel.flow.permissions import may_write, newcomer
-from roomkit.kernel.flow.timers import after_broadcast_alarm, timers_alarm
+from roomkit.kernel.flow.timers import after_broadcast_timer, room_timer
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import ChannelCategory, EventStatus, RoomStatus
 from roomkit.models.task import Observation
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import GateVerdict
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.flow.recipients import Target
-    from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
+    from roomkit.models.timer import Timer
 
 __all__ = ["TOO_DEEP", "Attempt", "Block", "assemble", "block_of", "injected_entry"]
 
@@ -106,11 +106,11 @@ def assemble(
         observations = (*observations, *attempt.verdict.observations)
     if block is not None and block.by == TOO_DEEP:
         observations = (*observations, _too_deep(event, at, max_chain_depth))
-    room_changes, alarms = draft.room_changes, draft.alarms
+    room_changes, timers = draft.room_changes, draft.timers
     is_activity = block is None and draft.activity and not draft.lifecycle
     if record.status is RoomStatus.PAUSED and is_activity:
         room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
-        alarms = (*alarms, *_resumed_timers(record, at))
+        timers = (*timers, *_resumed_timers(record, at))
     absent: Sequence[str] = ()
     if worker_id is not None:
         absent = [
@@ -118,14 +118,14 @@ def assemble(
         ]
         if observed:
             broadcast = [entry.event for entry in entries if _is_broadcast(entry.event)]
-            alarms = (*alarms, *(after_broadcast_alarm(each) for each in broadcast))
+            timers = (*timers, *(after_broadcast_timer(each) for each in broadcast))
     return Commit(
         room_id=event.room_id,
         entries=entries,
         at=at,
         expected_version=attempt.version,
         worker_id=worker_id,
-        alarms=alarms,
+        timers=timers,
         participants=participants,
         bindings=draft.bindings,
         unbind=draft.unbind,
@@ -188,9 +188,9 @@ def _is_broadcast(event: RoomEvent) -> bool:
     return event.status is not EventStatus.BLOCKED and event.visibility != "internal"
 
 
-def _resumed_timers(record: RoomRecord, at: datetime) -> Sequence[Alarm]:
+def _resumed_timers(record: RoomRecord, at: datetime) -> Sequence[Timer]:
     """Return the timer of a paused room that a message makes active: it may be idle again before long."""
     room = record.room
     active = room.replace(status=RoomStatus.ACTIVE, timers=room.timers.replace(last_activity_at=at))
-    alarm = timers_alarm(room, active.next_due)
-    return () if alarm is None else (alarm,)
+    timer = room_timer(room, active.next_due)
+    return () if timer is None else (timer,)

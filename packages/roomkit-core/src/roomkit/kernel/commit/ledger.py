@@ -52,7 +52,7 @@ class Ledger:
         self._lease = lease
         self._notices = notices
         self._rows: list[Delivery] = []  # bound: what ends within write_delay, or while the store is gone
-        self._alarms: list[str] = []  # bound: likewise
+        self._timers: list[str] = []  # bound: likewise
         self._writing = asyncio.Lock()
         self._waiting = False
         self._apart = False
@@ -63,12 +63,12 @@ class Ledger:
         """How many outcomes came too late: another worker had reclaimed the delivery."""
 
     def __bool__(self) -> bool:
-        return bool(self._rows or self._alarms)
+        return bool(self._rows or self._timers)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    async def ended(self, rows: Sequence[Delivery], alarms_done: Sequence[str] = ()) -> None:
+    async def ended(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
         """Write delivery outcomes, or have them written soon, as the store asks for.
 
         Raises StoreError only where writing was to be at once.
@@ -77,15 +77,15 @@ class Ledger:
         if not store.write_delay:
             worker_id = self._lease.worker_id
             try:
-                completed = await store.complete(rows, worker_id=worker_id, alarms_done=alarms_done)
+                completed = await store.complete(rows, worker_id=worker_id, timers_done=timers_done)
             except InvalidInputError as error:
-                completed = await self._one_by_one(rows, alarms_done, error)
+                completed = await self._one_by_one(rows, timers_done, error)
             self.written(completed)
             return
         if not self:
             self._since = asyncio.get_running_loop().time()
         self._rows += rows
-        self._alarms += alarms_done
+        self._timers += timers_done
         self._write_later()
 
     def _write_later(self) -> None:
@@ -95,25 +95,25 @@ class Ledger:
 
     def ride(self, commit: Commit) -> None:
         """Let a commit carry the waiting outcomes."""
-        if (self._rows or self._alarms) and not self._apart:
-            commit.completed, commit.alarms_done = self._take()
+        if (self._rows or self._timers) and not self._apart:
+            commit.completed, commit.timers_done = self._take()
 
     def _take(self) -> tuple[list[Delivery], list[str]]:
         """Take the outcomes of one write."""
-        if len(self._rows) <= _MOST_AT_ONCE and len(self._alarms) <= _MOST_AT_ONCE:
-            rows, alarms = self._rows, self._alarms
-            self._rows, self._alarms = [], []  # bound: as at first
-            return rows, alarms
+        if len(self._rows) <= _MOST_AT_ONCE and len(self._timers) <= _MOST_AT_ONCE:
+            rows, timers = self._rows, self._timers
+            self._rows, self._timers = [], []  # bound: as at first
+            return rows, timers
         rows, self._rows = self._rows[:_MOST_AT_ONCE], self._rows[_MOST_AT_ONCE:]
-        alarms, self._alarms = self._alarms[:_MOST_AT_ONCE], self._alarms[_MOST_AT_ONCE:]
-        return rows, alarms
+        timers, self._timers = self._timers[:_MOST_AT_ONCE], self._timers[_MOST_AT_ONCE:]
+        return rows, timers
 
     def put_back(self, commit: Commit) -> None:
         """Keep the outcomes that a failed commit carried."""
-        if commit.completed or commit.alarms_done:
+        if commit.completed or commit.timers_done:
             self._rows[:0] = commit.completed
-            self._alarms[:0] = commit.alarms_done
-            commit.completed = commit.alarms_done = ()
+            self._timers[:0] = commit.timers_done
+            commit.completed = commit.timers_done = ()
             self._write_later()
 
     def let_off(self, commit: Commit) -> bool:
@@ -121,7 +121,7 @@ class Ledger:
 
         One of these may be why: until they are written, each by itself, nothing rides.
         """
-        has_riders = bool(commit.completed or commit.alarms_done)
+        has_riders = bool(commit.completed or commit.timers_done)
         self._apart |= has_riders
         self.put_back(commit)
         return has_riders
@@ -141,26 +141,26 @@ class Ledger:
 
     async def flush(self) -> None:
         """Write all outcomes that wait now. Raises StoreError, and keeps those not written."""
-        waiting = max(len(self._rows), len(self._alarms))
+        waiting = max(len(self._rows), len(self._timers))
         async with self._writing:
             for _ in range(0, waiting, _MOST_AT_ONCE):
                 await self._write_some()
             self._apart = False
 
     async def _write_some(self) -> None:
-        rows, alarms = self._take()
-        if not rows and not alarms:
+        rows, timers = self._take()
+        if not rows and not timers:
             return
         complete = self._supervisor.complete
-        work = self._store.complete(rows, worker_id=self._lease.worker_id, alarms_done=alarms)
+        work = self._store.complete(rows, worker_id=self._lease.worker_id, timers_done=timers)
         try:
             try:
                 completed = await complete(work, "ledger")
             except InvalidInputError as error:
-                completed = await complete(self._one_by_one(rows, alarms, error), "ledger")
+                completed = await complete(self._one_by_one(rows, timers, error), "ledger")
         except StoreError:
             self._rows[:0] = rows
-            self._alarms[:0] = alarms
+            self._timers[:0] = timers
             raise
         except Interrupted as interrupted:
             self.written(interrupted.result)
@@ -168,14 +168,14 @@ class Ledger:
         self.written(completed)
 
     async def _one_by_one(
-        self, rows: Sequence[Delivery], alarms: Sequence[str], error: InvalidInputError
+        self, rows: Sequence[Delivery], timers: Sequence[str], error: InvalidInputError
     ) -> Completed:
         """Write each outcome by itself, after the store refused them together."""
         if not rows:
             raise error
         written = [await self._complete_one(row, error) for row in rows]
-        if alarms:
-            written.append(await self._store.complete((), alarms_done=alarms))
+        if timers:
+            written.append(await self._store.complete((), timers_done=timers))
         return Completed(
             [one for each in written for one in each.refused],
             [one for each in written for one in each.receipts],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.errors import KitClosedError
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.timers import DUE_AT_ONCE, Answer
+from roomkit.kernel.flow.timers import DUE_AT_ONCE, TimerOutcome
 from roomkit.kernel.runtime.scope import Work, innermost_gate
 from roomkit.kernel.runtime.tracing import under
 from roomkit.models.content import SystemContent
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.runtime.supervisor import Supervisor
-    from roomkit.models.alarm import Alarm
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
 
 __all__ = ["Observers"]
 
@@ -130,19 +130,19 @@ class Observers:
             )
             self.show(HookTrigger.ON_OBSERVATION, payload, record, cascade, event.source)
 
-    async def fire_after_broadcast(self, alarm: Alarm) -> Answer:
+    async def fire_after_broadcast(self, timer: Timer) -> TimerOutcome:
         """Run the observers of an event whose worker died before them, once its deliveries are completed."""
         store = self._store
-        event = await store.get_event(str(alarm.data.get("event_id")))
-        if event is None or event.room_id != alarm.room_id:
-            return Answer(None)
+        event = await store.get_event(str(timer.data.get("event_id")))
+        if event is None or event.room_id != timer.room_id:
+            return TimerOutcome(None)
         if await store.list_deliveries(
             event.room_id, event_id=event.id, state=DeliveryState.PENDING, limit=1
         ):
-            return Answer(DUE_AT_ONCE)
+            return TimerOutcome(DUE_AT_ONCE)
         record = await store.load(event.room_id, recent=RECENT_EVENTS)
         if record is not None and self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
             shown = event.without_former_contents()
             with under(event.trace_parent):
                 await self.observe(HookTrigger.AFTER_BROADCAST, shown, record, Cascade(), event.source)
-        return Answer(None, changed=True)
+        return TimerOutcome(None, changed=True)

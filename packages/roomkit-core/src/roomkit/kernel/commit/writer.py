@@ -421,7 +421,7 @@ class Writer:
         if committed.elsewhere:
             claimers = _claimers(committed, commit.absent)
             after.append(partial(self._dispatcher.wake, record.room_id, claimers))
-        if commit.completed or commit.alarms_done:
+        if commit.completed or commit.timers_done:
             after.append(partial(self._ledger.written, committed.completed))
         reason = None if block is None else block.reason
         written = Written(run.event, block is not None, reason, run=run, draft=draft)
@@ -449,8 +449,8 @@ class Writer:
             self.write,
         )
         run.elsewhere = len(here) < len(targets)
-        if commit.alarms and any(alarm.id == after_broadcast_id(event.id) for alarm in commit.alarms):
-            run.alarm_id = after_broadcast_id(event.id)
+        if commit.timers and any(timer.id == after_broadcast_id(event.id) for timer in commit.timers):
+            run.timer_id = after_broadcast_id(event.id)
         jobs: list[Job] = []  # bound: the targets
         for target in here:
             job = Job(run, target, streamed.get(target.binding.channel_id) if streamed else None)

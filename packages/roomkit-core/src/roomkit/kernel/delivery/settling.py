@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roomkit.kernel.flow.timers import after_broadcast_alarm
+from roomkit.kernel.flow.timers import after_broadcast_timer
 from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import (
     DeliveryState,
@@ -136,17 +136,17 @@ class Settling:
             if event.status is EventStatus.BLOCKED or event.visibility == "internal":
                 return  # not broadcast
             if run.abandoned or run.resumed:
-                return  # not yet: the alarm that was set with the event has its observers run
-            if run.elsewhere and run.alarm_id is not None:
+                return  # not yet: the timer that was set with the event has its observers run
+            if run.elsewhere and run.timer_id is not None:
                 # Others have still to end: the next sweep of any worker looks again.
-                await self._store.set_alarm(after_broadcast_alarm(event))
+                await self._store.set_timer(after_broadcast_timer(event))
                 return
             done = True
             if self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
                 trigger = HookTrigger.AFTER_BROADCAST
                 done = await self._observers.observe(trigger, event, run.record, run.cascade, event.source)
-            if run.alarm_id is not None and done:
-                await self._ledger.ended((), (run.alarm_id,))
+            if run.timer_id is not None and done:
+                await self._ledger.ended((), (run.timer_id,))
             if "broadcast_partial_failure" in self._events.wanted:
                 self._tell_failures(run)
             if "event_processed" in self._events.wanted:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.flow.cascade import Cascade
     from roomkit.kernel.flow.live_answer import Recipient
-    from roomkit.models.alarm import Alarm
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.participant import Participant
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
 
 __all__ = ["Draft", "Run", "Written", "repeated"]
 
@@ -65,7 +65,7 @@ class Draft:
     metadata: Mapping[str, Any] | None = None
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
-    alarms: Sequence[Alarm] = ()
+    timers: Sequence[Timer] = ()
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, Recipient] | None = None
     visible_to: str = "all"
@@ -82,7 +82,6 @@ class Run:
 
     __slots__ = (
         "abandoned",
-        "alarm_id",
         "cascade",
         "elsewhere",
         "event",
@@ -93,6 +92,7 @@ class Run:
         "resumed",
         "span",
         "targets",
+        "timer_id",
         "unrecorded",
         "write",
     )
@@ -120,7 +120,7 @@ class Run:
         """Whether its deliveries were reclaimed; the event's observers are then run by its timer."""
         self.span: str | None = None
         """The span of its broadcast, which ends with it; None on a worker that did not commit it."""
-        self.alarm_id: str | None = None
+        self.timer_id: str | None = None
         """The timer that runs the observers if this worker dies before them."""
         self.finished: list[Delivery] = []  # bound: the event's targets
         self.unrecorded: list[Delivery] = []  # bound: the event's targets

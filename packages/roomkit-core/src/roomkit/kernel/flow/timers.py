@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from roomkit.models.alarm import Alarm
+from roomkit.models.timer import Timer
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
@@ -17,13 +17,13 @@ __all__ = [
     "DUE_AT_ONCE",
     "RETENTION",
     "ROOM_TIMERS",
-    "Answer",
-    "AnswerAlarm",
-    "after_broadcast_alarm",
+    "TimerHandler",
+    "TimerOutcome",
     "after_broadcast_id",
-    "room_alarms",
-    "timers_alarm",
-    "timers_id",
+    "after_broadcast_timer",
+    "room_timer",
+    "room_timer_id",
+    "timers_of",
 ]
 
 ROOM_TIMERS = "room_timers"
@@ -34,43 +34,43 @@ DUE_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Due whatever a worker's clock shows: the clock of the worker that set the timer may be fast."""
 
 
-class Answer(NamedTuple):
-    """What became of an alarm: when it is due again (None: done with), and whether anything changed.
+class TimerOutcome(NamedTuple):
+    """The outcome of a fired timer: when it is due again (None: done), and whether anything changed.
 
-    One that is due again at once is set at the end of the sweep, for the next one of any worker.
+    One that is due again at once is set at the end of the sweep, for the next sweep of any worker.
     """
 
     again: datetime | None
     changed: bool = False
 
 
-type AnswerAlarm = Callable[[Alarm], Awaitable[Answer]]
-"""Does what an alarm is for."""
+type TimerHandler = Callable[[Timer], Awaitable[TimerOutcome]]
+"""Handles fired timers of one kind."""
 
 
-def room_alarms(room: Room) -> list[Alarm]:
-    """Return the alarms a room needs as it is: for its timers, and for what it keeps only for a time."""
-    alarms: list[Alarm] = []  # bound: two
-    timers = timers_alarm(room, room.next_due)
-    if timers is not None:
-        alarms.append(timers)
+def timers_of(room: Room) -> list[Timer]:
+    """Return the timers that a room needs now: for its `RoomTimers`, and for its retention."""
+    timers: list[Timer] = []  # bound: two
+    due = room_timer(room, room.next_due)
+    if due is not None:
+        timers.append(due)
     if room.retention_seconds is not None:
         due_at = room.created_at + timedelta(seconds=room.retention_seconds)
-        alarms.append(Alarm(id=f"retention:{room.id}", room_id=room.id, kind=RETENTION, due_at=due_at))
-    return alarms
+        timers.append(Timer(id=f"retention:{room.id}", room_id=room.id, kind=RETENTION, due_at=due_at))
+    return timers
 
 
 def after_broadcast_id(event_id: str) -> str:
-    """Return the id of an event's `after_broadcast_alarm`."""
+    """Return the id of an event's `after_broadcast_timer`."""
     return f"after:{event_id}"
 
 
-def after_broadcast_alarm(event: RoomEvent) -> Alarm:
-    """Return the alarm that has an event's observers run even if its worker is killed before.
+def after_broadcast_timer(event: RoomEvent) -> Timer:
+    """Return the timer that runs an event's observers if its worker is killed before they ran.
 
     Its worker holds it from the commit on; for others it is due as soon as that worker's lease has ended.
     """
-    return Alarm(
+    return Timer(
         id=after_broadcast_id(event.id),
         room_id=event.room_id,
         kind=AFTER_BROADCAST,
@@ -79,13 +79,13 @@ def after_broadcast_alarm(event: RoomEvent) -> Alarm:
     )
 
 
-def timers_id(room_id: str) -> str:
-    """Return the id of a room's `timers_alarm`."""
+def room_timer_id(room_id: str) -> str:
+    """Return the id of a room's `room_timer`."""
     return f"timers:{room_id}"
 
 
-def timers_alarm(room: Room, due_at: datetime | None) -> Alarm | None:
-    """Return the alarm for a room's timers, None when they ask for nothing."""
+def room_timer(room: Room, due_at: datetime | None) -> Timer | None:
+    """Return the timer of a room's `RoomTimers`, None when nothing is due."""
     if due_at is None:
         return None
-    return Alarm(id=timers_id(room.id), room_id=room.id, kind=ROOM_TIMERS, due_at=due_at)
+    return Timer(id=room_timer_id(room.id), room_id=room.id, kind=ROOM_TIMERS, due_at=due_at)

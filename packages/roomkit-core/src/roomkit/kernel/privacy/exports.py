@@ -33,7 +33,7 @@ _FIELD_OF = {
     "task": "tasks",
     "observation": "observations",
     "read_mark": "read_marks",
-    "alarm": "alarms",
+    "timer": "timers",
     "value": "values",
 }
 
@@ -92,8 +92,8 @@ class Exports:
         for channel_id, index in (await store.list_read_marks(room_id)).items():
             mark = ReadMark(room_id=room_id, channel_id=channel_id, index=index)
             yield ExportLine(kind="read_mark", record=mark)
-        for alarm in await store.list_alarms(room_id):
-            yield ExportLine(kind="alarm", record=alarm)
+        for timer in await store.list_timers(room_id):
+            yield ExportLine(kind="timer", record=timer)
         async for value in room_values_of(store, room_id):
             yield ExportLine(kind="value", record=value)
 

@@ -143,7 +143,7 @@ class DataSubjectRequests:
             "task": len(await store.list_tasks(room_id)),
             "observation": len(await store.list_observations(room_id)),
             "read_mark": len(await store.list_read_marks(room_id)),
-            "alarm": len(await store.list_alarms(room_id)),
+            "timer": len(await store.list_timers(room_id)),
             "value": await _number(room_values_of(store, room_id)),
         }
 

@@ -21,7 +21,14 @@ from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.notes import note
-from roomkit.kernel.flow.timers import RETENTION, ROOM_TIMERS, Answer, room_alarms, timers_alarm, timers_id
+from roomkit.kernel.flow.timers import (
+    RETENTION,
+    ROOM_TIMERS,
+    TimerOutcome,
+    room_timer,
+    room_timer_id,
+    timers_of,
+)
 from roomkit.kernel.runtime.scope import working_for
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.channel import ChannelBinding, default_address_type
@@ -44,8 +51,8 @@ if TYPE_CHECKING:
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
-    from roomkit.models.alarm import Alarm
     from roomkit.models.options import KitOptions
+    from roomkit.models.timer import Timer
 
 __all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name"]
 
@@ -185,7 +192,7 @@ class Rooms:
             timers=timers or _NO_TIMERS,
             **fields,
         )
-        room = await self._store.create_room(room, alarms=room_alarms(room))
+        room = await self._store.create_room(room, timers=timers_of(room))
         self._events.emit("room_created", room_id=room.id)
         if self._hooks.has_hooks(HookTrigger.ON_ROOM_CREATED, room.id):
             await self._observe(
@@ -280,22 +287,22 @@ class Rooms:
             await self._observe(HookTrigger.ON_ROOM_PAUSED, written.event)
         return await self.get(room_id), True
 
-    async def changed_by(self, timers: Sequence[Alarm]) -> list[Room]:
+    async def changed_by(self, timers: Sequence[Timer]) -> list[Room]:
         """Return the rooms that these timers paused or closed, as they are now."""
-        room_ids = dict.fromkeys(alarm.room_id for alarm in timers if alarm.kind == ROOM_TIMERS)
+        room_ids = dict.fromkeys(timer.room_id for timer in timers if timer.kind == ROOM_TIMERS)
         rooms = [await self._store.get_room(room_id) for room_id in room_ids]
         return [room for room in rooms if room is not None]
 
-    async def fire_timers(self, alarm: Alarm) -> Answer:
-        """Pause or close the room an alarm is for, if its time has come."""
-        room, changed = await self.check_timers(alarm.room_id)
-        return Answer(room.next_due, changed)
+    async def fire_timers(self, timer: Timer) -> TimerOutcome:
+        """Pause or close the room a timer is for, if its time has come."""
+        room, changed = await self.check_timers(timer.room_id)
+        return TimerOutcome(room.next_due, changed)
 
-    async def fire_retention(self, alarm: Alarm) -> Answer:
+    async def fire_retention(self, timer: Timer) -> TimerOutcome:
         """Remove what a room keeps no longer."""
-        room = await self.get(alarm.room_id)
+        room = await self.get(timer.room_id)
         if room.retention_seconds is None:
-            return Answer(None)
+            return TimerOutcome(None)
         store, now = self._store, self._clock.now()
         kept_for = timedelta(seconds=room.retention_seconds)
         removed = 0
@@ -305,27 +312,27 @@ class Rooms:
             self._events.emit("events_pruned", room_id=room.id, count=removed)
         oldest = await store.list_events(room.id, limit=1)
         due_at = (oldest[0].created_at if oldest else now) + kept_for
-        return Answer(max(due_at, now + _RETENTION_PAUSE), removed > 0)
+        return TimerOutcome(max(due_at, now + _RETENTION_PAUSE), removed > 0)
 
     async def set_retention(self, room_id: str, seconds: float | None) -> Room:
         """Keep the room's events for so long from now on."""
         room = await self.get(room_id)
         changed = room.replace(retention_seconds=seconds)
-        alarms = [alarm for alarm in room_alarms(changed) if alarm.kind == RETENTION]
+        timers = [timer for timer in timers_of(changed) if timer.kind == RETENTION]
         commit = Commit(
             room_id=room_id,
             entries=(),
             at=self._clock.now(),
             room_changes={"retention_seconds": seconds},
-            alarms=alarms,
-            alarms_done=() if alarms else (f"{RETENTION}:{room_id}",),
+            timers=timers,
+            timers_done=() if timers else (f"{RETENTION}:{room_id}",),
             activity=False,
         )
         await self._store.commit(commit)
         return await self.get(room_id)
 
     async def set_timers(self, room_id: str, timers: RoomTimers) -> Room:
-        """Replace a room's timers, and reschedule the alarm for them in the same transaction."""
+        """Replace a room's timers, and reschedule the timer for them in the same transaction."""
         _check_timers(timers)
         for _ in range(_TRIES):
             room = await self.get(room_id)
@@ -343,7 +350,7 @@ class Rooms:
         now, moved = self._clock.now(), timers.last_activity_at
         kept = timers if moved is not None else timers.replace(last_activity_at=room.timers.last_activity_at)
         changed = room.replace(timers=kept)
-        alarm = timers_alarm(changed, changed.next_due)
+        timer = room_timer(changed, changed.next_due)
         return Commit(
             room_id=room.id,
             entries=(),
@@ -351,8 +358,8 @@ class Rooms:
             activity=moved is not None,
             expected_version=room.version,
             room_changes={"timers": kept, "updated_at": now},
-            alarms=() if alarm is None else (alarm,),
-            alarms_done=(timers_id(room.id),) if alarm is None else (),
+            timers=() if timer is None else (timer,),
+            timers_done=(room_timer_id(room.id),) if timer is None else (),
         )
 
     def _with_status(self, draft: Draft, status: RoomStatus) -> Draft:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from roomkit_plugins.postgres.functions.parts import (
     MESSAGE_LOCKS,
     ROW_OF_EVENT,
-    SET_ALARMS,
+    SET_TIMERS,
     assignments,
     function,
 )
@@ -168,7 +168,7 @@ BEGIN
     IF c.observations IS NOT NULL THEN{_put(OBSERVATIONS, "(room, id)", "c.observations")}
     END IF;
     IF c.alarms IS NOT NULL THEN{
-        SET_ALARMS
+        SET_TIMERS
         % ("head.room", "CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END", "c.alarms")
     }
     END IF;

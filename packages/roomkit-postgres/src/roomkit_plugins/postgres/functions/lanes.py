@@ -1,4 +1,4 @@
-"""Leases, lanes and alarms: who carries what out."""
+"""Leases, lanes and timers: who carries what out."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ BEGIN
 END""",
 )
 
-_CLAIM_ALARMS = function(
+_CLAIM_TIMERS = function(
     "roomkit_claim_alarms(worker text, until timestamptz, at_most bigint)",
     "json",
     """
@@ -220,5 +220,5 @@ LANES: Final = (
     _LANE_OF_ABSENT,
     _TAKE,
     _CLAIM,
-    _CLAIM_ALARMS,
+    _CLAIM_TIMERS,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from roomkit_plugins.postgres.rows import ALARMS, Table
+from roomkit_plugins.postgres.rows import TIMERS, Table
 
-__all__ = ["ALIVE", "LOCK_MESSAGES", "MESSAGE_LOCKS", "ROW_OF_EVENT", "SET_ALARMS", "assignments", "function"]
+__all__ = ["ALIVE", "LOCK_MESSAGES", "MESSAGE_LOCKS", "ROW_OF_EVENT", "SET_TIMERS", "assignments", "function"]
 
 MESSAGE_LOCKS = 0x526F6F6D  # the class of our locks on vendors' message ids, apart from all room locks
 
@@ -37,9 +37,9 @@ ROW_OF_EVENT = """LATERAL (
         WHERE d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id OFFSET 0
     ) AS d"""
 
-SET_ALARMS = f"""
-        INSERT INTO roomkit_alarms (room, holder, {ALARMS.names})
-        SELECT %s, %s, {ALARMS.values("g")} FROM json_to_recordset(%s) AS g ({ALARMS.given})
+SET_TIMERS = f"""
+        INSERT INTO roomkit_alarms (room, holder, {TIMERS.names})
+        SELECT %s, %s, {TIMERS.values("g")} FROM json_to_recordset(%s) AS g ({TIMERS.given})
         ORDER BY g.id
         ON CONFLICT (id) DO UPDATE SET room = excluded.room, holder = excluded.holder,
-            {assignments(ALARMS, "id")};"""
+            {assignments(TIMERS, "id")};"""

@@ -1,10 +1,10 @@
-"""Rooms and their alarms, beside the one write path."""
+"""Rooms and their timers, beside the one write path."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from roomkit_plugins.postgres.functions.parts import SET_ALARMS, function
+from roomkit_plugins.postgres.functions.parts import SET_TIMERS, function
 from roomkit_plugins.postgres.rows import IN_LANE, ROOMS
 
 __all__ = ["ROOM_FUNCTIONS"]
@@ -22,7 +22,7 @@ BEGIN
         RETURN '{{"error": "exists"}}';
     END IF;
     INSERT INTO roomkit_heads (room, last_activity) VALUES (made, (given->>'last_activity')::timestamptz);
-    {SET_ALARMS % ("made", "NULL", "alarms")}
+    {SET_TIMERS % ("made", "NULL", "alarms")}
     RETURN '{{}}';
 END""",
     "    made bigint;",
@@ -77,7 +77,7 @@ END""",
     "    head record;\n    bound bigint;\n    count bigint;\n    counters json;",
 )
 
-_SET_ALARM = function(
+_SET_TIMER = function(
     "roomkit_set_alarm(room_id text, given json)",
     "json",
     f"""
@@ -87,7 +87,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN '{{"error": "no_room"}}';
     END IF;
-    {SET_ALARMS % ("of_room", "NULL", "given")}
+    {SET_TIMERS % ("of_room", "NULL", "given")}
     RETURN '{{}}';
 END""",
     "    of_room bigint;",
@@ -97,5 +97,5 @@ ROOM_FUNCTIONS: Final = (
     _CREATE_ROOM,
     _DELETE_ROOM,
     _PRUNE,
-    _SET_ALARM,
+    _SET_TIMER,
 )

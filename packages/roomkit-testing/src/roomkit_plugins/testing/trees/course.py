@@ -86,6 +86,6 @@ async def _is_busy(store: ConversationStore, room_ids: Collection[str]) -> bool:
     for room_id in room_ids:
         if await store.list_deliveries(room_id, state=DeliveryState.PENDING, limit=1):
             return True
-        if any(alarm.kind == AFTER_BROADCAST for alarm in await store.list_alarms(room_id)):
+        if any(timer.kind == AFTER_BROADCAST for timer in await store.list_timers(room_id)):
             return True
     return False

@@ -132,7 +132,7 @@ async def _remains(store: ConversationStore, room_id: str, deleted: bool) -> lis
         *await store.list_events(room_id, limit=1),
         *await store.list_bindings(room_id),
         *await store.list_deliveries(room_id, limit=1),
-        *await store.list_alarms(room_id),
+        *await store.list_timers(room_id),
     ]
     return [Violation("remains", "", "", f"of room {room_id}, which was deleted: {each!r}") for each in left]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from roomkit_plugins.testing.contracts.store.alarms import AlarmsContract
 from roomkit_plugins.testing.contracts.store.announcing import AnnouncingContract
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
@@ -17,6 +16,7 @@ from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
 from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
 from roomkit_plugins.testing.contracts.store.timeline import TimelineContract
+from roomkit_plugins.testing.contracts.store.timers import TimersContract
 from roomkit_plugins.testing.contracts.store.trees import TreesContract
 from roomkit_plugins.testing.contracts.store.values import ValuesContract
 from roomkit_plugins.testing.contracts.store.work import WorkContract
@@ -35,7 +35,7 @@ class ConversationStoreContract(
     ReceiptsContract,
     LanesContract,
     AnnouncingContract,
-    AlarmsContract,
+    TimersContract,
     ErasureContract,
     KeyedValuesContract,
     NewerVersionContract,

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from roomkit.abc.store import Commit, Committed, Completed, ConversationStore, Entry
-from roomkit.models.alarm import Alarm
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState
@@ -20,6 +19,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, ContractSuite, close, event, make
 
 __all__ = [
@@ -197,7 +197,7 @@ class Snapshot:
     observations: list[Observation]
     marks: dict[str, int]
     deliveries: list[Delivery]
-    alarms: list[Alarm]
+    timers: list[Timer]
 
     def differences(self, other: Snapshot) -> dict[str, tuple[Any, Any]]:
         """Return what is not the same in another snapshot, {} when all is."""
@@ -216,5 +216,5 @@ async def snapshot(store: ConversationStore, room_id: str) -> Snapshot:
         observations=await store.list_observations(room_id),
         marks=await store.list_read_marks(room_id),
         deliveries=await store.list_deliveries(room_id, limit=EVERYTHING),
-        alarms=await store.list_alarms(room_id),
+        timers=await store.list_timers(room_id),
     )

@@ -12,7 +12,6 @@ import pytest
 
 from roomkit.abc.errors import DuplicateEventError, RoomAlreadyExistsError, RoomKitError, StaleRoomError
 from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
@@ -22,6 +21,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, binding, event
 from roomkit_plugins.testing.contracts.store.base import (
     LEASE,
@@ -168,11 +168,11 @@ class ConcurrencyContract(StoreSuite):
     async def test_of_what_several_claim_at_once_each_gets_its_own(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """No row and no alarm is two workers', and none is nobody's."""
+        """No row and no timer is two workers', and none is nobody's."""
         rooms = [(await store.create_room(Room())).id for _ in range(5)]
         for room_id in rooms:
             await commit(store, room_id, event(room_id), event(room_id), targets=["sms", "email"])
-            await store.set_alarm(Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
+            await store.set_timer(Timer(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
         stores = [store, other] * 2
         workers = [await each.open_lease(LEASE) for each in stores]
         claims = [
@@ -180,12 +180,12 @@ class ConcurrencyContract(StoreSuite):
             for room_id in rooms
             for each, worker in zip(stores, workers, strict=True)
         ]
-        rings = [each.claim_alarms(worker, NOW) for each, worker in zip(stores, workers, strict=True)]
+        rings = [each.claim_timers(worker, NOW) for each, worker in zip(stores, workers, strict=True)]
         claimed, rung = await asyncio.gather(asyncio.gather(*claims), asyncio.gather(*rings))
         taken = [one.delivery.id for lot in claimed for one in lot]
         assert sorted(taken) == sorted(row.id for row in await store.list_deliveries())
         assert all(len({one.delivery.holder for one in lot}) <= 1 for lot in claimed)
-        assert sorted(alarm.room_id for lot in rung for alarm in lot) == sorted(rooms)
+        assert sorted(timer.room_id for lot in rung for timer in lot) == sorted(rooms)
 
     async def test_lanes_stay_in_order_while_several_workers_commit_and_claim(
         self, store: ConversationStore, other: ConversationStore, room: Room
@@ -285,7 +285,7 @@ class Stage:
     sent: Delivery
     identity: Identity
     channel: str
-    alarm: Alarm
+    timer: Timer
     person: Participant
     doomed: RoomEvent
 
@@ -299,11 +299,11 @@ class Stage:
         assert row is not None
         row = await send(store, row, new_id())
         identity = await store.create_identity(Identity(id=new_id()))
-        alarm = Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW)
-        await store.set_alarm(alarm)
+        timer = Timer(id=new_id(), room_id=room_id, kind="k", due_at=NOW)
+        await store.set_timer(timer)
         person = await store.add_participant(Participant(id=new_id(), room_id=room_id, channel_id=channel))
         (doomed,) = await commit(store, room_id, event(room_id))
-        return cls(store, room_id, stored, row, identity, channel, alarm, person, doomed)
+        return cls(store, room_id, stored, row, identity, channel, timer, person, doomed)
 
     def changes(self) -> list[Change]:
         """Return one change of every kind, each with ids that no other change has."""
@@ -321,7 +321,7 @@ class Stage:
             self._receipt(),
             self._link(),
             self._amend(),
-            self._alarm(),
+            self._timer(),
             self._answer(),
             self._remove(),
             self._redact(),
@@ -450,19 +450,19 @@ class Stage:
             lambda: commit(self.store, self.room_id, amend=Amend(self.event.id, content, "alice")), seen
         )
 
-    def _alarm(self) -> Change:
-        alarm = Alarm(id=new_id(), room_id=self.room_id, kind="k", due_at=NOW)
+    def _timer(self) -> Change:
+        timer = Timer(id=new_id(), room_id=self.room_id, kind="k", due_at=NOW)
 
         async def seen() -> bool:
-            return alarm in await self.store.list_alarms(self.room_id)
+            return timer in await self.store.list_timers(self.room_id)
 
-        return Change(lambda: self.store.set_alarm(alarm), seen)
+        return Change(lambda: self.store.set_timer(timer), seen)
 
     def _answer(self) -> Change:
         async def seen() -> bool:
-            return self.alarm not in await self.store.list_alarms(self.room_id)
+            return self.timer not in await self.store.list_timers(self.room_id)
 
-        return Change(lambda: self.store.complete([], alarms_done=[self.alarm.id]), seen)
+        return Change(lambda: self.store.complete([], timers_done=[self.timer.id]), seen)
 
     def _remove(self) -> Change:
         async def seen() -> bool:

@@ -22,7 +22,6 @@ from hypothesis.stateful import (
 from roomkit.abc.errors import DuplicateEventError, RoomKitError
 from roomkit.abc.store import Commit, Committed, ConversationStore, Entry
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
@@ -34,6 +33,7 @@ from roomkit.models.enums import (
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, binding, event
 from roomkit_plugins.testing.contracts.store.base import (
     LEASE,
@@ -86,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._now = NOW
         self._events: list[RoomEvent] = []
         self._rows: list[str] = []
-        self._alarms: list[str] = []
+        self._timers: list[str] = []
         self._workers: dict[int, tuple[str, str]] = {}
         self._names: dict[str, str] = {}
 
@@ -233,15 +233,15 @@ class StoreMachine(RuleBasedStateMachine):
     def _row(self, place: int) -> str:
         return self._rows[place % len(self._rows)]
 
-    def _alarm(self, room_id: str, offset: int, again: int | None = None) -> Alarm:
-        """Build an alarm due so many minutes from now, no two at one time; or an earlier one anew."""
-        if again is not None and again < len(self._alarms):
-            alarm_id = self._alarms[again]
+    def _timer(self, room_id: str, offset: int, again: int | None = None) -> Timer:
+        """Build a timer due so many minutes from now, no two at one time; or an earlier one anew."""
+        if again is not None and again < len(self._timers):
+            timer_id = self._timers[again]
         else:
-            alarm_id = new_id()
-            self._alarms.append(alarm_id)
+            timer_id = new_id()
+            self._timers.append(timer_id)
         due_at = self._tick() + timedelta(minutes=offset)
-        return Alarm(id=alarm_id, room_id=room_id, kind="k", due_at=due_at, data={"offset": offset})
+        return Timer(id=timer_id, room_id=room_id, kind="k", due_at=due_at, data={"offset": offset})
 
     def _tick(self) -> datetime:
         self._now += timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""Drives a store by random calls: deliveries, receipts, workers and alarms, while time passes."""
+"""Drives a store by random calls: deliveries, receipts, workers and timers, while time passes."""
 
 # ruff: noqa: D102  # the name of a rule says what it does
 
@@ -74,7 +74,7 @@ class LedgerMachine(StoreMachine):
         place=PLACES,
         state=st.sampled_from(DeliveryState),
         fence=st.none() | st.integers(0, 5),
-        alarm=st.none() | st.integers(-1, 1),
+        timer=st.none() | st.integers(-1, 1),
         done=st.none() | PLACES,
         number_of_key=st.none() | st.integers(0, 4),
     )
@@ -85,16 +85,16 @@ class LedgerMachine(StoreMachine):
         place: int,
         state: DeliveryState,
         fence: int | None,
-        alarm: int | None,
+        timer: int | None,
         done: int | None,
         number_of_key: int | None,
     ) -> None:
-        """Ends and alarms that ride along with a message, which may fail."""
+        """Ends and timers that ride along with a message, which may fail."""
         room_id, row, at = self._room(number), self._row(place), self._tick()
         key = None if number_of_key is None or fence is not None else f"key {number_of_key}"
         said = event(room_id, channel_id="ai", idempotency_key=key)  # one reason to fail is enough
-        alarms = [] if alarm is None else [self._alarm(room_id, alarm)]
-        answered = [] if done is None else self._alarms[done : done + 1]
+        timers = [] if timer is None else [self._timer(room_id, timer)]
+        completed = [] if done is None else self._timers[done : done + 1]
 
         async def commit(store: ConversationStore) -> Any:
             ended = await _ended(store, row, state)
@@ -105,9 +105,9 @@ class LedgerMachine(StoreMachine):
                     at=at,
                     fence=fence,
                     worker_id=self._who(worker, store),
-                    alarms=alarms,
+                    timers=timers,
                     completed=ended,
-                    alarms_done=answered,
+                    timers_done=completed,
                 )
             )
 
@@ -150,7 +150,7 @@ class LedgerMachine(StoreMachine):
         row = self._row(place)
         self._same(lambda store: store.reopen_delivery(row) if again else store.drop_delivery(row, "no"))
 
-    # -- workers and alarms -------------------------------------------------------------------
+    # -- workers and timers -------------------------------------------------------------------
 
     @rule()
     def let_time_pass(self) -> None:
@@ -184,14 +184,14 @@ class LedgerMachine(StoreMachine):
         self._same(lambda store: store.renew_lease(self._id(worker, store), LEASE, channels=channels))
 
     @rule(number=NUMBERS, offset=st.integers(-2, 2), again=st.none() | PLACES)
-    def set_alarm(self, number: int, offset: int, again: int | None) -> None:
-        alarm = self._alarm(self._room(number), offset, again)
-        self._same(lambda store: store.set_alarm(alarm))
+    def set_timer(self, number: int, offset: int, again: int | None) -> None:
+        timer = self._timer(self._room(number), offset, again)
+        self._same(lambda store: store.set_timer(timer))
 
     @rule(worker=WORKERS, offset=st.integers(-2, 2), limit=st.sampled_from([1, 100]))
-    def claim_alarms(self, worker: int, offset: int, limit: int) -> None:
+    def claim_timers(self, worker: int, offset: int, limit: int) -> None:
         now = self._now + timedelta(minutes=offset)
-        self._same(lambda store: store.claim_alarms(self._id(worker, store), now, limit=limit))
+        self._same(lambda store: store.claim_timers(self._id(worker, store), now, limit=limit))
 
     @precondition(lambda self: self._rows)
     @rule(place=PLACES, organization=st.sampled_from(["a", "b"]), limit=st.integers(1, 9))

@@ -9,12 +9,12 @@ import pytest
 
 from roomkit.abc.errors import DuplicateEventError, LockLostError
 from roomkit.abc.store import Amend, Committed, ConversationStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import (
     LEASE,
@@ -465,8 +465,8 @@ class LanesContract(StoreSuite):
     ) -> None:
         """Whoever has seen a newer lock of the room refuses an older one, with all that rides along."""
         row = await pending(store, room.id)
-        alarm = Alarm(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
-        await store.set_alarm(alarm)
+        timer = Timer(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
+        await store.set_timer(timer)
         await commit(store, room.id, event(room.id), fence=7)
         before = await snapshot(store, room.id)
         with pytest.raises(LockLostError, match=room.id):
@@ -477,9 +477,9 @@ class LanesContract(StoreSuite):
                 targets=["sms"],
                 fence=6,
                 metadata={"a": 1},
-                alarms=[alarm.replace(id=new_id())],
+                timers=[timer.replace(id=new_id())],
                 completed=[row.replace(state=DeliveryState.SENT)],
-                alarms_done=[alarm.id],
+                timers_done=[timer.id],
             )
         assert (await snapshot(store, room.id)).differences(before) == {}
         for fence in (7, 7, None, 8, 2**40, None):

@@ -17,11 +17,11 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.store import Amend, ConversationStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import (
     StoreSuite,
@@ -291,7 +291,7 @@ class LedgerContract(StoreSuite):
     # -- riding along with a commit ---------------------------------------------------------------
 
     async def test_what_a_commit_completes_is_completed(self, store: ConversationStore, room: Room) -> None:
-        """Rows and alarms of any room, with the answer that `complete` would give."""
+        """Rows and timers of any room, with the answer that `complete` would give."""
         elsewhere = await store.create_room(Room())
         row, theirs, ended = (
             await pending(store, room.id),
@@ -299,8 +299,8 @@ class LedgerContract(StoreSuite):
             await pending(store, elsewhere.id),
         )
         await complete_one(store, ended)
-        await store.set_alarm(Alarm(id=new_id(), room_id=elsewhere.id, kind="k", due_at=NOW))
-        (alarm,) = await store.list_alarms(elsewhere.id)
+        await store.set_timer(Timer(id=new_id(), room_id=elsewhere.id, kind="k", due_at=NOW))
+        (timer,) = await store.list_timers(elsewhere.id)
         early = reported(new_id())
         assert await store.record_receipt(early, ReceiptState.READ) is None
         sent = theirs.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=early.message_id)
@@ -309,13 +309,13 @@ class LedgerContract(StoreSuite):
             room.id,
             event(room.id),
             completed=[row.replace(state=DeliveryState.SENT), sent, ended],
-            alarms_done=[alarm.id, new_id()],
+            timers_done=[timer.id, new_id()],
         )
         assert list(result.completed.refused) == [ended.id]
         assert list(result.completed.receipts) == [(sent.replace(receipt=ReceiptState.READ), early)]
         assert (await row_of(store, row.id)).state is DeliveryState.SENT
         assert await row_of(store, theirs.id) == sent.replace(receipt=ReceiptState.READ)
-        assert await store.list_alarms(elsewhere.id) == []
+        assert await store.list_timers(elsewhere.id) == []
         quiet = await committed(store, room.id, event(room.id))
         assert (list(quiet.completed.refused), list(quiet.completed.receipts)) == ([], [])
 
@@ -325,8 +325,8 @@ class LedgerContract(StoreSuite):
         """Whatever the commit fails of; a receipt that waits goes on waiting."""
         row = await pending(store, room.id)
         (first,) = await commit(store, room.id, event(room.id, idempotency_key="key"))
-        alarm = Alarm(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
-        await store.set_alarm(alarm)
+        timer = Timer(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
+        await store.set_timer(timer)
         early = reported(new_id())
         await store.record_receipt(early, ReceiptState.READ)
         sent = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=early.message_id)
@@ -342,7 +342,7 @@ class LedgerContract(StoreSuite):
         for error, fields in failing:
             said = event(room.id, idempotency_key=None if fields else "key")
             with pytest.raises(error):
-                await committed(store, room.id, said, completed=[sent], alarms_done=[alarm.id], **fields)
+                await committed(store, room.id, said, completed=[sent], timers_done=[timer.id], **fields)
             assert (await snapshot(store, room.id)).differences(before) == {}
         result = await store.complete([sent])
         assert [status for _, status in result.receipts] == [early]

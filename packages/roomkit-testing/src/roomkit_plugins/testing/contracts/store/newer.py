@@ -7,7 +7,6 @@ import re
 import pytest
 
 from roomkit.abc.store import Amend, Commit, ConversationStore, Entry
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import EMPTY, Record, new_id
 from roomkit.models.channel import ChannelCapabilities, RateLimit, RetryPolicy
 from roomkit.models.content import CompositeContent, EventContent, TextContent, UnknownContent, text_of
@@ -18,6 +17,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, binding, event
 from roomkit_plugins.testing.contracts.newer import NEWS, POLL, newer, news_of
 from roomkit_plugins.testing.contracts.store.base import (
@@ -168,21 +168,21 @@ class NewerVersionContract(StoreSuite):
     async def test_work_of_a_newer_version_is_read_and_changed(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Tasks, observations and alarms."""
+        """Tasks, observations and timers."""
         task = newer(Task(id=new_id(), room_id=room.id, title="call back"), status="snoozed")
         seen = newer(Observation(id=new_id(), room_id=room.id, channel_id="ai", content="is angry"))
-        alarm = newer(Alarm(id=new_id(), room_id=room.id, kind="retention", due_at=NOW))
+        timer = newer(Timer(id=new_id(), room_id=room.id, kind="retention", due_at=NOW))
         await store.add_task(task)
         await store.add_observation(seen)
-        await store.set_alarm(alarm)
+        await store.set_timer(timer)
         await other.update_task(task.replace(assigned_to="bob"))
         read = await store.get_task(task.id)
         assert read == task.replace(assigned_to="bob")
         assert read is not None
         assert (_levels(read), read.status.value) == ({""}, "snoozed")
         assert await other.list_observations(room.id) == [seen]
-        assert await other.list_alarms(room.id) == [alarm]
-        assert _levels(seen) == _levels(alarm) == {""}
+        assert await other.list_timers(room.id) == [timer]
+        assert _levels(seen) == _levels(timer) == {""}
 
     async def test_a_delivery_of_a_newer_version_is_read_and_changed(
         self, store: ConversationStore, other: ConversationStore, room: Room

@@ -11,13 +11,13 @@ from hypothesis import given
 
 from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StaleRoomError, StoreError
 from roomkit.abc.store import ConversationStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import new_id
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, binding, event
 from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit, reported, say, snapshot
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, unique_ids
@@ -59,7 +59,7 @@ class RoomsContract(StoreSuite):
         assert await store.list_observations(nowhere) == []
         assert await store.list_read_marks(nowhere) == {}
         assert await store.list_deliveries(nowhere) == []
-        assert await store.list_alarms(nowhere) == []
+        assert await store.list_timers(nowhere) == []
         assert await store.get_event_count(nowhere) == 0
 
     async def test_changing_a_room_that_is_not_there_is_an_error(self, store: ConversationStore) -> None:
@@ -74,7 +74,7 @@ class RoomsContract(StoreSuite):
             store.add_participant(person),
             store.add_task(Task(id=new_id(), room_id=nowhere, title="t")),
             store.add_observation(Observation(id=new_id(), room_id=nowhere, channel_id="c", content="o")),
-            store.set_alarm(Alarm(id=new_id(), room_id=nowhere, kind="k", due_at=NOW)),
+            store.set_timer(Timer(id=new_id(), room_id=nowhere, kind="k", due_at=NOW)),
             store.prune_events(nowhere, NOW),
         ]
         for change in changes:
@@ -244,7 +244,7 @@ class RoomsContract(StoreSuite):
         assert not any([gone.events, gone.bindings, gone.participants, gone.tasks, gone.observations])
         assert not gone.marks
         assert not gone.deliveries
-        assert not gone.alarms
+        assert not gone.timers
         event_id, task_id, message_id, delivery_id = ids[doomed.id]
         assert await store.get_event(event_id) is None
         assert await store.get_task(task_id) is None
@@ -289,7 +289,7 @@ class RoomsContract(StoreSuite):
         assert row is not None
         message_id = new_id()
         await store.complete([row.replace(provider="acme", provider_message_id=message_id)])
-        await store.set_alarm(Alarm(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
+        await store.set_timer(Timer(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
         return stored.id, task.id, message_id, row.id
 
     # -- finding ------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
 )
 from roomkit.abc.store import ConversationStore
-from roomkit.models.alarm import Alarm
 from roomkit.models.base import Record, new_id
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import (
@@ -39,6 +38,7 @@ from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import (
     StoreSuite,
@@ -159,18 +159,18 @@ class ValuesContract(StoreSuite):
 
         await _try_all(store, DeliveryStatus(provider="acme", message_id="m", status="delivered"), keep)
 
-    async def test_hard_values_of_alarms_are_kept_or_refused(
+    async def test_hard_values_of_timers_are_kept_or_refused(
         self, store: ConversationStore, room: Room
     ) -> None:
         """Their data is a plugin's."""
 
-        async def keep(store: ConversationStore, alarm: Record) -> Record | None:
-            assert isinstance(alarm, Alarm)
-            await store.set_alarm(alarm)
-            found = [each for each in await store.list_alarms(alarm.room_id) if each.id == alarm.id]
+        async def keep(store: ConversationStore, timer: Record) -> Record | None:
+            assert isinstance(timer, Timer)
+            await store.set_timer(timer)
+            found = [each for each in await store.list_timers(timer.room_id) if each.id == timer.id]
             return found[0] if found else None
 
-        await _try_all(store, Alarm(id=new_id(), room_id=room.id, kind="k", due_at=NOW), keep)
+        await _try_all(store, Timer(id=new_id(), room_id=room.id, kind="k", due_at=NOW), keep)
 
     @pytest.mark.parametrize("nowhere", ["\0", "a\0b", "\ud83d", "x" * 10_000, ""])
     async def test_an_id_that_cannot_be_finds_nothing(

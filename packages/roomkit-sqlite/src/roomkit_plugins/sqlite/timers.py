@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from roomkit.models.alarm import Alarm
+from roomkit.models.timer import Timer
 from roomkit_plugins.sqlite.leases import Clock, still_alive
-from roomkit_plugins.sqlite.rows import dump, micros, readable_alarms
+from roomkit_plugins.sqlite.rows import dump, micros, readable_timers
 from roomkit_plugins.sqlite.sql import clamp, marks
 
-__all__ = ["PreparedAlarm", "claim_alarms", "list_alarms", "prepare_alarm", "put_alarm", "remove_alarms"]
+__all__ = ["PreparedTimer", "claim_timers", "list_timers", "prepare_timer", "put_timer", "remove_timers"]
 
 _PUT = """
 INSERT INTO alarms (id, room, due_at, holder, claims, data) VALUES (?, ?, ?, ?, ?, ?)
@@ -20,8 +20,8 @@ ON CONFLICT (id) DO UPDATE SET room = excluded.room, due_at = excluded.due_at, h
 """
 
 
-class PreparedAlarm(NamedTuple):
-    """An alarm with everything encoded."""
+class PreparedTimer(NamedTuple):
+    """A timer with everything encoded."""
 
     id: str
     room_id: str
@@ -30,28 +30,28 @@ class PreparedAlarm(NamedTuple):
     data: str
 
 
-def prepare_alarm(alarm: Alarm) -> PreparedAlarm:
-    """Return an alarm as it is to be kept. Raises ValueError for what JSON cannot carry."""
-    return PreparedAlarm(alarm.id, alarm.room_id, micros(alarm.due_at), alarm.claims, dump(alarm))
+def prepare_timer(timer: Timer) -> PreparedTimer:
+    """Return a timer as it is to be kept. Raises ValueError for what JSON cannot carry."""
+    return PreparedTimer(timer.id, timer.room_id, micros(timer.due_at), timer.claims, dump(timer))
 
 
-def put_alarm(connection: sqlite3.Connection, room: int, alarm: PreparedAlarm, holder: str | None) -> None:
-    """Set an alarm of a room, in place of the one of its id."""
-    connection.execute(_PUT, (alarm.id, room, alarm.due_at, holder, alarm.claims, alarm.data))
+def put_timer(connection: sqlite3.Connection, room: int, timer: PreparedTimer, holder: str | None) -> None:
+    """Set a timer of a room, in place of the one of its id."""
+    connection.execute(_PUT, (timer.id, room, timer.due_at, holder, timer.claims, timer.data))
 
 
-def remove_alarms(connection: sqlite3.Connection, ids: Sequence[str], worker: str | None) -> None:
-    """Remove alarms that were answered; those that another worker holds by now stay its own."""
+def remove_timers(connection: sqlite3.Connection, ids: Sequence[str], worker: str | None) -> None:
+    """Remove completed timers, except those that another worker holds by now."""
     connection.executemany(
         "DELETE FROM alarms WHERE id = ? AND (? IS NULL OR holder = ?)",
         [(each, worker, worker) for each in ids],
     )
 
 
-def claim_alarms(
+def claim_timers(
     connection: sqlite3.Connection, worker: str, due: int, limit: int, now: Clock
-) -> list[Alarm]:
-    """Take alarms that are due and that nobody alive holds."""
+) -> list[Timer]:
+    """Claim timers that are due and that no living worker holds."""
     alive = still_alive(connection, now)
     if worker not in alive:
         return []
@@ -62,16 +62,16 @@ def claim_alarms(
     ).fetchall()
     taken = [(worker, claims + (holder is not None), seq) for seq, holder, _, claims, _ in rows]
     connection.executemany("UPDATE alarms SET holder = ?, claims = ? WHERE seq = ?", taken)
-    return readable_alarms(
+    return readable_timers(
         (own_id, data, claims) for (_, _, data, _, own_id), (_, claims, _) in zip(rows, taken, strict=True)
     )
 
 
-def list_alarms(connection: sqlite3.Connection, room_id: str) -> list[Alarm]:
-    """Return the alarms of a room, by the time they are due."""
+def list_timers(connection: sqlite3.Connection, room_id: str) -> list[Timer]:
+    """Return the timers of a room, by the time they are due."""
     rows = connection.execute(
         "SELECT id, data, claims FROM alarms WHERE room = (SELECT seq FROM rooms WHERE id = ?) "
         "ORDER BY due_at, seq",
         (room_id,),
     ).fetchall()
-    return readable_alarms(rows)
+    return readable_timers(rows)
