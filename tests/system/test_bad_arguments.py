@@ -96,6 +96,7 @@ NOT_CALLED = {
     "start": "it takes nothing",
     "close": "it takes nothing",
     "spawn": "it takes a coroutine",
+    "push_async_callback": "it takes a function",
     "register_channel": "it takes a channel",
     "process_webhook": "it takes a request",
     "process_delivery_status": "it takes a checked record",

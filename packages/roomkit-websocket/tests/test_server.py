@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import InvalidInputError, KitClosedError
 from roomkit.kernel.kit import RoomKit
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
@@ -534,3 +534,23 @@ async def test_a_server_that_was_left_open_is_closed_with_its_kit():
             await connect(f"ws://127.0.0.1:{spared.port}/elsewhere")
         await server.close()
     await others.close()
+
+
+async def test_a_server_is_not_started_on_a_closed_kit():
+    """It would outlive what it serves."""
+    kit = RoomKit()
+    kit.register_channel(WebSocketChannel("ws"))
+    await kit.close()
+    with pytest.raises(KitClosedError):
+        await WebSocketServer(kit, "ws").start()
+
+
+async def test_servers_that_come_and_go_leave_nothing_with_their_kit():
+    """Neither one that was closed nor one that could not listen is kept until the kit closes."""
+    async with RoomKit() as kit:
+        kit.register_channel(WebSocketChannel("ws"))
+        for _ in range(3):
+            async with WebSocketServer(kit, "ws") as server:
+                with pytest.raises(OSError, match="in use"):
+                    await WebSocketServer(kit, "ws", port=server.port).start()
+        assert len(kit._pushed) == 0

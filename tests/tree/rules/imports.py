@@ -37,12 +37,6 @@ CIRCLES = (
         "roomkit.plugins.manager",
         "roomkit.plugins.schema",
     },
-    {
-        "roomkit_plugins.websocket.channel",
-        "roomkit_plugins.websocket.running",
-        "roomkit_plugins.websocket.serve",
-        "roomkit_plugins.websocket.session",
-    },
 )
 """The circles of imports that are left; no other is added."""
 

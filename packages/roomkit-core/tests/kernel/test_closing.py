@@ -275,6 +275,122 @@ class TestReport:
         assert bob.closed
 
 
+class TestPushedCallbacks:
+    async def test_they_run_last_first_with_their_arguments_between_channels_and_store(self, closing):
+        """As AsyncExitStack does."""
+        stage = await closing()
+        order = []
+
+        class Noted(RecordingChannel):
+            async def close(self):
+                order.append("channel")
+
+        await stage.join(Noted("noted"))
+        store_close = stage.kit.store.close
+
+        async def close_store():
+            order.append("store")
+            await store_close()
+
+        async def note(name, *, suffix=""):
+            order.append(name + suffix)
+
+        stage.kit.store.close = close_store
+        stage.kit.push_async_callback(note, "first")
+        stage.kit.push_async_callback(note, "second", suffix="!")
+        await stage.kit.close()
+        assert order == ["channel", "second!", "first", "store"]
+
+    async def test_every_failure_is_collected_and_stops_no_other(self, closing):
+        """A CancelledError of its own counts as one; a note names the callback."""
+        stage = await closing()
+        ran = []
+
+        async def fail(name, error):
+            ran.append(name)
+            raise error
+
+        stage.kit.push_async_callback(fail, "first", OSError("socket in use"))
+        stage.kit.push_async_callback(fail, "second", asyncio.CancelledError())
+        stage.kit.push_async_callback(fail, "third", ValueError("no such file"))
+        with pytest.raises(CloseError) as caught:
+            await stage.kit.close()
+        assert ran == ["third", "second", "first"]
+        third, second, first = caught.value.exceptions
+        assert (str(third), str(first)) == ("no such file", "socket in use")
+        assert "raised a CancelledError without being cancelled" in str(second)
+        assert "fail" in third.__notes__[0]
+
+    async def test_one_that_hangs_is_cancelled_within_close_timeout(self, closing):
+        """The ones below it are still called."""
+        stage = await closing(close_timeout=5)
+        hang, ran = Hang(), []
+
+        async def note():
+            ran.append("first")
+
+        stage.kit.push_async_callback(note)
+        stage.kit.push_async_callback(hang.wait)
+        with pytest.raises(CloseError) as caught:
+            await stage.kit.close()
+        (late,) = caught.value.exceptions
+        assert "callback Hang.wait did not end" in str(late)
+        assert hang.cancelled == 1
+        assert ran == ["first"]
+        assert now() <= 5.2
+        assert others() == []
+
+    async def test_one_that_was_withdrawn_is_not_called_and_the_same_one_pushed_twice_is_called_twice(
+        self, closing
+    ):
+        """Withdrawing twice is harmless."""
+        stage = await closing()
+        ran = []
+
+        async def note(name):
+            ran.append(name)
+
+        withdraw = stage.kit.push_async_callback(note, "a")
+        stage.kit.push_async_callback(note, "a")
+        stage.kit.push_async_callback(note, "b")
+        withdraw()
+        withdraw()
+        await stage.kit.close()
+        assert ran == ["b", "a"]
+
+    async def test_one_may_withdraw_itself_or_another_while_the_kit_closes(self, closing):
+        """Whatever was withdrawn is not called."""
+        stage = await closing()
+        ran, withdrawals = [], []
+
+        async def note(name):
+            ran.append(name)
+            for withdraw in withdrawals:
+                withdraw()
+
+        withdrawals.append(stage.kit.push_async_callback(note, "first"))
+        stage.kit.push_async_callback(note, "second")
+        withdrawals.append(stage.kit.push_async_callback(note, "third"))
+        await stage.kit.close()
+        assert ran == ["third", "second"]
+
+    async def test_a_closed_kit_and_one_that_closes_refuse_them(self, closing):
+        """With KitClosedError."""
+        stage = await closing()
+        refused = []
+
+        async def note():
+            with pytest.raises(KitClosedError):
+                stage.kit.push_async_callback(note)
+            refused.append("closing")
+
+        stage.kit.push_async_callback(note)
+        await stage.kit.close()
+        with pytest.raises(KitClosedError):
+            stage.kit.push_async_callback(note)
+        assert refused == ["closing"]
+
+
 class TestTraffic:
     async def test_closing_during_traffic_loses_nothing_that_was_acknowledged(self, closing):
         """Each message was refused or is in the timeline, and each of its rows says how it stands."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, override
 
@@ -177,6 +177,7 @@ class RoomKit(RoomOperations):
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
         self._drained = False
+        self._pushed: dict[object, partial[Awaitable[object]]] = {}  # bound: not yet withdrawn
 
     # -- life of the kit ----------------------------------------------------------------------
 
@@ -306,6 +307,10 @@ class RoomKit(RoomOperations):
         await closing.step("ledger", kernel.ledger.flush)
         for channel in kernel.channels.values():
             await closing.step(f"channel {channel.channel_id}", channel.close)
+        while self._pushed:
+            _, callback = self._pushed.popitem()
+            name = getattr(callback.func, "__qualname__", type(callback.func).__name__)
+            await closing.step(f"callback {name}", callback)
         if self._configured:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
         await closing.step("wake-ups", kernel.wakeups.end)
@@ -324,6 +329,32 @@ class RoomKit(RoomOperations):
         framework event `background_error`.
         """
         self._kernel.supervisor.serve(work, name)
+
+    def push_async_callback[**P](
+        self, callback: Callable[P, Awaitable[object]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[], None]:
+        """Have `close()` await `callback(*args, **kwargs)`; return a function that withdraws it.
+
+        For what is built on the kit and must not outlive it: a server, a client, a connection. As with
+        `contextlib.AsyncExitStack`, the last one pushed is called first; unlike there, a failure stops no
+        other. They run one after the other once the kit's work has ended and its channels are closed, while
+        plugins, realtime backend, locks and store are still open, and share what is left of `close_timeout`:
+        one that does not end in time is cancelled. Failures are among those of CloseError. Withdraw what was
+        closed before the kit, so that it is not kept; withdrawing twice is harmless. Raises KitClosedError
+        once the kit closes.
+        """
+        self._check_open()
+        if not callable(callback):
+            raise InvalidInputError(
+                f"{type(callback).__name__} cannot be called when the kit closes: push an async function"
+            )
+        key = object()
+        self._pushed[key] = partial(callback, *args, **kwargs)
+
+        def withdraw() -> None:
+            self._pushed.pop(key, None)
+
+        return withdraw
 
     def _check_open(self) -> None:
         # What is under way may still write while it ends.

@@ -64,7 +64,8 @@ def roomkit_shutdown(kit: RoomKit) -> Awaitable[None] | None:
     """Release what the plugin holds for `kit`; return an awaitable, or `None`.
 
     Called by `await kit.close()` in the reverse order of start-up, each with a deadline, even if
-    start-up failed or never ran. All failures are reported together.
+    start-up failed or never ran. All failures are reported together. For one object, such as a server
+    that a program starts, use `kit.push_async_callback` instead: no list of kits is needed to find it.
     """
 
 

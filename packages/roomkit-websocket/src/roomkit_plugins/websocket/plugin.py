@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 from roomkit.plugins import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from roomkit.kernel.kit import RoomKit
     from roomkit.plugins import DoctorReport, Registry
 
 
@@ -24,14 +21,6 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.websocket:WebSocketChannelConfig",
         summary="People on live connections: events, answers while they are generated, resume.",
     )
-
-
-@hookimpl
-def roomkit_shutdown(kit: RoomKit) -> Awaitable[None]:
-    """Close the socket servers of the kit that are still listening."""
-    from roomkit_plugins.websocket.running import close_servers_of
-
-    return close_servers_of(kit)
 
 
 @hookimpl

@@ -21,7 +21,6 @@ from roomkit.models.participant import banned_senders
 from roomkit.models.values import is_key
 from roomkit_plugins.websocket.allowance import Allowance, Allowances, Limits
 from roomkit_plugins.websocket.protocol import encode
-from roomkit_plugins.websocket.running import note_closed, note_started
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
@@ -158,6 +157,7 @@ class WebSocketServer:
         self._participants = Allowances(*_share(*_twice(self._pace), kit.settings.inbound_rate_limit))
         self._max_refused = max_refused
         self._server: Server | None = None
+        self._withdraw: Callable[[], None] = _nothing
         self._sockets: WeakSet[ServerConnection] = WeakSet()
         self._serving: set[asyncio.Task[None]] = set()  # bound: open connections
         self._last: tuple[Frame, bytes] | None = None
@@ -182,9 +182,20 @@ class WebSocketServer:
         return f"{path}?{query}" if query else path
 
     async def start(self) -> None:
-        """Listen. Once; raises OSError when the address cannot be had."""
+        """Listen, until `close()` or the end of the kit. Once.
+
+        Raises OSError when the address cannot be used, KitClosedError when the kit is closed.
+        """
         if self._server is not None:
             return
+        self._withdraw = self._kit.push_async_callback(self.close)
+        try:
+            self._server = await self._listen()
+        except BaseException:  # raised again: a server that does not listen is not the kit's to close
+            self._withdraw()
+            raise
+
+    async def _listen(self) -> Server:
         from websockets.asyncio.server import serve
 
         from roomkit_plugins.websocket.intake import ClientSocket
@@ -194,7 +205,7 @@ class WebSocketServer:
             self._sockets.add(socket)
             return socket
 
-        self._server = await serve(
+        return await serve(
             self._serve,
             self._host,
             self._port,
@@ -208,14 +219,13 @@ class WebSocketServer:
             server_header=None,
             logger=_log,
         )
-        note_started(self._kit, self)
 
     async def close(self) -> None:
         """Say goodbye to every client (code 1001) and stop listening, within `close_timeout`. Idempotent."""
         server, self._server = self._server, None
-        note_closed(self._kit, self)
         if server is None:
             return
+        self._withdraw()
         server.close()
         self._cut(opening_only=True)
         try:
@@ -364,6 +374,10 @@ _FAREWELL = 0.8
 """The part of `close_timeout` that clients have to say goodbye."""
 _PORTS = {"http": 80, "https": 443}
 _INDEX = re.compile(r"-1|[0-9]{1,18}")
+
+
+def _nothing() -> None:
+    """Withdraw nothing: a server that was never started is not pushed onto its kit."""
 
 
 def _request(target: str, headers: Mapping[str, str]) -> SocketRequest:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
@@ -21,7 +21,6 @@ from roomkit.abc.errors import (
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import departed_senders
-from roomkit_plugins.websocket.channel import WebSocketChannel
 from roomkit_plugins.websocket.feed import may_show
 from roomkit_plugins.websocket.protocol import (
     FrameError,
@@ -76,6 +75,13 @@ _POLICY_VIOLATION = 1008
 _TURN = 4
 """Frames of one client that are taken in before others have their turn."""
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
+
+
+@runtime_checkable
+class _Listening(Protocol):
+    """A channel whose connections see what other workers commit, as `WebSocketChannel` does."""
+
+    async def listening(self, room_id: str) -> None: ...
 
 
 class _Lost(Exception):
@@ -168,8 +174,8 @@ class Session:
             room_id=room_id,
             participant_id=self._participant_id,
         )
-        channel = kit.get_channel(channel_id)
-        if isinstance(channel, WebSocketChannel):
+        channel: object = kit.get_channel(channel_id)
+        if isinstance(channel, _Listening):
             await channel.listening(room_id)
 
     def _channel_now(self) -> Channel | None:
