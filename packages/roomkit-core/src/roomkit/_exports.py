@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
+    from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
@@ -473,6 +474,7 @@ HOMES = {
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",
+    "ForeignCodeError": "roomkit.abc.errors",
     "FrameError": "roomkit_plugins.websocket",
     "FrameworkEvent": "roomkit.models.framework_event",
     "FrozenDict": "roomkit.models.base",

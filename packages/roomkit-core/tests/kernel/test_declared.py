@@ -443,6 +443,12 @@ async def scene_sources(stage, sight):
     kit.get_channel("alice").handle_inbound = cancels_itself
     await sight.trying(kit.process_inbound(message))
 
+    async def closes_itself(message, context):
+        raise GeneratorExit
+
+    kit.get_channel("alice").handle_inbound = closes_itself
+    await sight.trying(kit.process_inbound(message))
+
 
 class Socket(RecordingChannel):
     """A channel of connections."""

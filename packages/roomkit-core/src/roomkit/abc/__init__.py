@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
+    from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
@@ -126,6 +127,7 @@ else:
             "ErrorCode",
             "EventNotFoundError",
             "Excerpt",
+            "ForeignCodeError",
             "GateOutcome",
             "HTTPProvider",
             "HookRegistrationError",

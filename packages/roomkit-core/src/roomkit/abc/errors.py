@@ -22,6 +22,7 @@ __all__ = [
     "DuplicateEventError",
     "ErrorCode",
     "EventNotFoundError",
+    "ForeignCodeError",
     "HookRegistrationError",
     "IdentityNotFoundError",
     "InvalidInputError",
@@ -285,6 +286,16 @@ class SelfCancelledError(RoomKitError):
     """Code that the kit called raised CancelledError although nothing was cancelled: it has failed."""
 
     code = "self_cancelled"
+
+
+class ForeignCodeError(RoomKitError):
+    """Code that the kit called broke its contract; `__cause__` is its exception, if it raised one.
+
+    It raised something that is no `Exception`, a property or plain method of a plugin raised anything at all,
+    or what it returned has another type than its contract says.
+    """
+
+    code = "foreign_code_failed"
 
 
 class LockLostError(RoomKitError):

@@ -11,6 +11,7 @@ from roomkit.abc.errors import RoomNotFoundError, StoreUnavailableError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.flow.poison import Handling, handling_of
 from roomkit.kernel.flow.timers import DUE_AT_ONCE, TimerHandler
+from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.kernel.runtime.store_clock import follow_store
 from roomkit.models.base import FrozenDict
 from roomkit.models.timer import Timer
@@ -153,7 +154,9 @@ class TimerRunner:
             again, changed = await fire(timer)
         except RoomNotFoundError:  # deleted in between, and the timer with it
             return False
-        except Exception:  # noqa: BLE001  # a handler may raise anything: it is retried
+        except BaseException as error:  # a handler may raise anything: it is retried
+            if ends_task(error):
+                raise
             _log.warning("timer %s of room %s failed; it is retried", timer.id, timer.room_id, exc_info=True)
             again, changed = self._clock.now() + timedelta(seconds=_RETRY_SECONDS), False
         if again is None:

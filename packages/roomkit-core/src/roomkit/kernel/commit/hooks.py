@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.log import get_logger
 from roomkit.kernel.flow.effects import wrong_effect
-from roomkit.kernel.runtime.deadline import PASSED_ON, Cause, Deadline, cause_of
+from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
@@ -305,9 +305,9 @@ class HookEngine:
                 case Cause.STOPPED:
                     raise
             late = True
-        except PASSED_ON:
-            raise
-        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+        except BaseException as error:  # a hook may raise anything: it becomes a HookFailure
+            if ends_task(error):
+                raise
             return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
         finally:
             late = deadline.leave(outer) or late
@@ -386,9 +386,9 @@ class HookEngine:
         except Overdue as error:
             detail = f"not done within {hook.timeout} s"
             return HookFailure(hook.name, hook.trigger, detail, timed_out=True, cause=error)
-        except PASSED_ON:
-            raise
-        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+        except BaseException as error:  # a hook may raise anything: it becomes a HookFailure
+            if ends_task(error):
+                raise
             return HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
         return None
 

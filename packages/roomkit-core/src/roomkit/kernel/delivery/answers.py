@@ -15,7 +15,7 @@ from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of
 from roomkit.kernel.flow.recipients import recipients
 from roomkit.kernel.flow.voices import VOICE_LOST, voice_lost
-from roomkit.kernel.runtime.deadline import Abandoned, Deadline
+from roomkit.kernel.runtime.deadline import Abandoned, Deadline, ends_task
 from roomkit.models.ai import StreamDone, StreamTextDelta
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelOutput
@@ -301,7 +301,9 @@ class _StreamedTurn:
             withheld = stop
         except _VoiceLost as lost:  # by another worker; a change here cancels the turn
             self._lost = str(lost)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again once the text so far is committed
+        except BaseException as error:  # raised again once the text so far is committed
+            if ends_task(error) and not isinstance(error, asyncio.CancelledError):
+                raise
             failure = error
         if self._deadline.abandoned:
             raise Abandoned

@@ -32,7 +32,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.job import Undone
 from roomkit.kernel.flow.poison import Handling, handling_of
 from roomkit.kernel.flow.voices import may_answer
-from roomkit.kernel.runtime.deadline import PASSED_ON, Abandoned, Cause, cause_of
+from roomkit.kernel.runtime.deadline import Abandoned, Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
@@ -115,9 +115,9 @@ class LaneExecutor(Executor):
             if cause_of(cancelled, lane.deadline) is not Cause.FAILED:
                 raise
             outcome = Outcome().failed(error_of(as_provider_error(cancelled)))
-        except PASSED_ON:
-            raise
-        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+        except BaseException as error:  # any failure is an outcome in the ledger
+            if ends_task(error):
+                raise
             # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
             outcome = Outcome().failed(_unexpected(error))
         self._end(job, outcome, started)
@@ -151,9 +151,9 @@ class LaneExecutor(Executor):
                     retryable=False,
                 )
             )
-        except PASSED_ON:
-            raise
-        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+        except BaseException as error:  # any failure is an outcome in the ledger
+            if ends_task(error):
+                raise
             # The answer broke off: the recipient saw the text that was committed.
             return (
                 outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
@@ -199,9 +199,9 @@ class LaneExecutor(Executor):
                 # Not the agent's fault: the turn is re-run when the store, or the lock, is available again.
                 self._lease.found_expired()
                 raise Undone from error
-        except PASSED_ON:
-            raise
-        except BaseException as error:  # noqa: BLE001  # any failure is an outcome in the ledger
+        except BaseException as error:  # any failure is an outcome in the ledger
+            if ends_task(error):
+                raise
             failure = error if isinstance(error, Exception) else as_provider_error(error)
         finally:
             lane.answering = False

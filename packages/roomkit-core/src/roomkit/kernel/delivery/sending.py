@@ -15,7 +15,7 @@ from roomkit.abc.log import get_logger
 from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.runtime.deadline import PASSED_ON, Cause, cause_of
+from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
@@ -222,9 +222,9 @@ class Deliverer:
                             error = _late(channel, settings.delivery_timeout)
                         case Cause.STOPPED:
                             raise
-                except PASSED_ON:
-                    raise
-                except BaseException as raised:  # noqa: BLE001  # a channel may raise anything
+                except BaseException as raised:  # a channel may raise anything
+                    if ends_task(raised):
+                        raise
                     error = as_provider_error(raised)
                 else:
                     went_well = True

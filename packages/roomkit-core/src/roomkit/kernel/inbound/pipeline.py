@@ -12,6 +12,7 @@ from roomkit.abc.errors import (
     InvalidInputError,
     ProcessTimeoutError,
     RoomAlreadyExistsError,
+    RoomKitError,
     RoomNotFoundError,
     SelfCancelledError,
 )
@@ -29,7 +30,7 @@ from roomkit.kernel.rooms.rooms import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.foreign import PROMPT, may_wait
 from roomkit.kernel.runtime.scope import working_for
-from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import FrozenDict, new_id
 from roomkit.models.context import RoomContext
@@ -259,8 +260,10 @@ class Inbound:
         if getattr(channel.route, "__code__", None) in PROMPT or not may_wait(channel.route):
             try:
                 room_id = await channel.route(message)
-            except asyncio.CancelledError as error:
-                raise _cancelled_itself(name, "return None for a room that is not known") from error
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                raise _broken(name, error, "return None for a room that is not known") from error
         else:
             room_id = await self._supervisor.call(channel.route(message), name)
         if room_id is None or self._organization_id is None:
@@ -332,11 +335,12 @@ class Inbound:
         else:
             try:
                 event = _parsed(await made, message, key, home)
-            except asyncio.CancelledError as error:  # it never waits, so nothing else can have sent it
-                raise _cancelled_itself(
-                    f"handle_inbound of channel {channel.channel_id}",
-                    "raise InvalidInputError for a message that makes no event",
-                ) from error
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                name = f"handle_inbound of channel {channel.channel_id}"
+                advice = "raise InvalidInputError for a message that makes no event"
+                raise _broken(name, error, advice) from error
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
@@ -532,7 +536,10 @@ class Inbound:
         return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
 
 
-def _cancelled_itself(name: str, advice: str) -> SelfCancelledError:
+def _broken(name: str, error: BaseException, advice: str) -> RoomKitError:
+    """Return the failure of code that never waits, so that a CancelledError is its own."""
+    if not isinstance(error, asyncio.CancelledError):
+        return panicked(name, error)
     return SelfCancelledError(f"{name} raised CancelledError although nothing cancelled it: {advice}")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
 from roomkit.models.values import error_text
@@ -146,7 +147,9 @@ class Sources:
             received = attached.received
             try:
                 await attached.source.start(lambda message: self._emit(channel_id, attached, message))
-            except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+            except BaseException as error:  # a source may raise anything: it is reported
+                if ends_task(error):
+                    raise
                 if attached.received > received:
                     # It was up and bringing messages: this is a new trouble, not the old one going on.
                     delay, attached.attempts = attached.restart_delay, 0

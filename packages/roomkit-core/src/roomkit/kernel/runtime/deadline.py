@@ -8,7 +8,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-__all__ = ["PASSED_ON", "Abandoned", "Cause", "Deadline", "cause_of"]
+__all__ = ["Abandoned", "Cause", "Deadline", "cause_of", "ends_task"]
 
 
 class Cause(Enum):
@@ -42,9 +42,22 @@ class Abandoned(BaseException):
     """The running task was abandoned: what it was for goes on without it, and it must end."""
 
 
-PASSED_ON = (asyncio.CancelledError, Abandoned, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""Exceptions that end the running task. Any other one of foreign code is its failure, also if its class
-derives from BaseException alone, as the panics of extensions do."""
+_ENDS_TASK = (asyncio.CancelledError, Abandoned, KeyboardInterrupt, SystemExit)
+
+
+def ends_task(error: BaseException) -> bool:
+    """Return whether an exception has to be raised again because it ends the running task.
+
+    Any other one of foreign code is its failure, also if its class derives from BaseException alone, as the
+    panics of extensions do. A GeneratorExit ends the task only if its coroutine is closed from outside,
+    which no running task does: the supervisor holds every task until it is done or the loop has ended.
+    """
+    if isinstance(error, GeneratorExit):
+        try:
+            return asyncio.current_task() is None
+        except RuntimeError:  # no loop is running: a task that outlived it is collected
+            return True
+    return isinstance(error, _ENDS_TASK)
 
 
 class Deadline:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, override
 from pydantic import ValidationError
 
 from roomkit.abc.log import get_logger
+from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.kernel.runtime.scope import innermost_gate, outside
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.models.values import error_text, repaired
@@ -99,7 +100,9 @@ class _Subscription:
                 event = self.backlog.popleft()
                 try:
                     await self.handler(event)
-                except Exception:  # noqa: BLE001  # a handler may raise anything: it is logged
+                except BaseException as error:  # a handler may raise anything: it is logged
+                    if ends_task(error):
+                        raise
                     # Not reported as an event: the handler might be listening to that one too.
                     _log.exception("framework event handler %s failed on %s", self.name, event.type)
                 if self.dropped and not self.backlog:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
-from roomkit.abc.errors import KitClosedError, SelfCancelledError
+from roomkit.abc.errors import ForeignCodeError, KitClosedError, SelfCancelledError
 from roomkit.abc.log import get_logger
+from roomkit.models.values import error_text
 
-__all__ = ["Interrupted", "Overdue", "Supervisor", "SupervisorListener"]
+__all__ = ["Interrupted", "Overdue", "Supervisor", "SupervisorListener", "panicked"]
 
 _log = get_logger("roomkit.kernel")
 
@@ -100,16 +101,21 @@ class Supervisor:
     async def call[T](self, work: Awaitable[T], name: str, seconds: float | None = None) -> T:
         """Await foreign `work` for at most `seconds`, in a task of its own; return its result.
 
-        Raises Overdue when it is late, and SelfCancelledError for a CancelledError of its own. Late work, and
-        that of a cancelled caller, is cancelled; if it does not end within `abandon_after`, it is abandoned,
-        and whatever it returns is ignored.
+        Raises Overdue when it is late, SelfCancelledError for a CancelledError of its own, and
+        ForeignCodeError for what it raises that is no Exception. Late work, and that of a cancelled caller,
+        is cancelled; if it does not end within `abandon_after`, it is abandoned, and its result is ignored.
         """
         coroutine: Coroutine[Any, Any, T] = work if inspect.iscoroutine(work) else _waited(work)
         task: asyncio.Task[T] = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
         if task.done():
             if task.cancelled():
                 raise self._cancelled(name)
-            return task.result()
+            try:
+                return task.result()
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as panic:
+                raise panicked(name, panic) from panic
         task.set_name(name)
         self._tasks.add(task)
         task.add_done_callback(self._taken)
@@ -125,7 +131,12 @@ class Supervisor:
         if task.done():
             if task.cancelled():
                 raise self._cancelled(task.get_name())
-            return task.result()
+            try:
+                return task.result()
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as panic:
+                raise panicked(task.get_name(), panic) from panic
         await self._end(task)
         raise Overdue(f"{task.get_name()} did not end within {seconds} s")
 
@@ -233,6 +244,11 @@ class Supervisor:
         if others:
             await asyncio.wait(others, timeout=seconds)
         return sorted(task.get_name() for task in others if not task.done())
+
+
+def panicked(name: str, error: BaseException) -> ForeignCodeError:
+    """Return the failure of foreign code that raised what is no `Exception`."""
+    return ForeignCodeError(f"{name} raised {error_text(error)}: let it raise subclasses of Exception")
 
 
 async def _waited[T](work: Awaitable[T]) -> T:
