@@ -22,17 +22,23 @@ from types import CodeType, ModuleType
 from roomkit_plugins.testing import VirtualTimeLoop
 
 ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = (
     ROOT / "README.md",
     ROOT / "AGENTS.md",
     ROOT / "llms.txt",
     ROOT / "packages/roomkit-core/README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    *DOCS,
 )
 _FENCE = re.compile(
     r"^```(?P<language>\w*)(?P<options>[^\n]*)\n(?P<code>.*?)^```$(?:\n\n?^```text\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
+
+
+def in_checkout(page: Path) -> str:
+    """Name a page by its path, for the ids of tests."""
+    return str(page.relative_to(ROOT))
 
 
 @dataclass(frozen=True, slots=True)

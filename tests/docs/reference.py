@@ -19,11 +19,14 @@ from roomkit.abc.errors import ErrorCode, RoomKitError
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
+from tests.docs.api import api
 from tests.docs.configuration import configuration
+from tests.docs.features import features
 from tools.source import Tree
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs/reference"
+API = ROOT / "docs/api"
 DECLARING = ("roomkit.models", "roomkit.abc")
 NOTE = "<!-- Made by `python -m tests.docs.reference` from the code; do not edit. -->"
 
@@ -114,13 +117,15 @@ REASONS: dict[str, str] = {
 def generate() -> dict[Path, str]:
     """Make the text of every page."""
     pages = {
-        "hooks.md": _hooks(),
-        "framework-events.md": _framework_events(),
-        "errors.md": _errors(),
-        "inbound-results.md": _reasons(),
-        "configuration.md": configuration(),
+        FOLDER / "hooks.md": _hooks(),
+        FOLDER / "framework-events.md": _framework_events(),
+        FOLDER / "errors.md": _errors(),
+        FOLDER / "inbound-results.md": _reasons(),
+        FOLDER / "configuration.md": configuration(),
+        ROOT / "docs/features.md": features(),
+        **{API / name: lines for name, lines in api().items()},
     }
-    return {FOLDER / name: f"{NOTE}\n\n" + "\n".join(lines) + "\n" for name, lines in pages.items()}
+    return {path: f"{NOTE}\n\n" + "\n".join(lines) + "\n" for path, lines in pages.items()}
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:

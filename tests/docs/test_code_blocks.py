@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import pytest
 
 from tests.docs import blocks
-from tests.docs.blocks import PAGES, ROOT, pages_with_blocks
-
-LINK = re.compile(r"\]\((?!https?://|mailto:)(?P<path>[^)#\s]+)(?:#[\w-]*)?\)")
+from tests.docs.blocks import in_checkout, pages_with_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +25,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", only_here)
 
 
-@pytest.mark.parametrize("page", pages_with_blocks(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", pages_with_blocks(), ids=in_checkout)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, as one program; what they should print is what they print."""
     monkeypatch.chdir(tmp_path)
@@ -45,17 +42,3 @@ def test_a_wrong_block_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page.write_text("```python\nawait no_such_name()\n```\n")
     with pytest.raises(NameError, match="no_such_name"):
         blocks.run(page)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
-    """Within the repository."""
-    for link in LINK.finditer(page.read_text(encoding="utf-8")):
-        assert (page.parent / link["path"]).exists(), link["path"]
-
-
-def test_every_page_is_reached_from_the_readme() -> None:
-    """A page nobody finds is no page."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").rglob("*.md"):
-        assert f"]({page.relative_to(ROOT)})" in readme, page

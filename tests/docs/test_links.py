@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT
+from tests.docs.blocks import DOCS, ROOT, in_checkout
 from tools.source import Module
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=in_checkout)
 def test_links_lead_to_files(page: Path) -> None:
     """Relative links, as a reader of the checkout follows them."""
     targets = LINK.findall(page.read_text(encoding="utf-8"))
@@ -47,10 +47,25 @@ def test_what_a_newcomer_looks_for_is_there(name: str) -> None:
     assert path.read_text(encoding="utf-8").strip()
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+def _linked(page: Path) -> set[Path]:
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    return {(page.parent / target).resolve() for target in targets}
+
+
+REACHED = _linked(ROOT / "README.md") | _linked(ROOT / "docs/api/index.md")
+LISTED = _linked(ROOT / "llms.txt")
+
+
+@pytest.mark.parametrize("page", DOCS, ids=in_checkout)
 def test_every_page_is_reached_from_the_readme(page: Path) -> None:
-    """By its table, or by a link in the text."""
-    assert str(page.relative_to(ROOT)) in LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    """By its table, by a link in the text, or by the list of the API's pages."""
+    assert page in REACHED
+
+
+@pytest.mark.parametrize("page", DOCS, ids=in_checkout)
+def test_every_page_is_listed_for_coding_assistants(page: Path) -> None:
+    """In `llms.txt`, which is all that some of them read."""
+    assert page in LISTED or page.match("docs/api/index.md")
 
 
 def test_make_all_runs_the_sessions_of_nox() -> None:

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from roomkit._exports import HOMES
 from roomkit.abc.errors import RoomKitError
+from roomkit.kernel.kit import RoomKit
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models import HookTrigger
+from tests.docs.api import PAGES as API_PAGES
+from tests.docs.blocks import in_checkout
+from tests.docs.features import undescribed
 from tests.docs.reference import REASONS, TRIGGERS, error_classes, generate, reasons_in_code
 
 PAGES = generate()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=in_checkout)
 def test_a_page_is_current(page: Path) -> None:
     """If not: `python -m tests.docs.reference`."""
     assert page.read_text(encoding="utf-8") == PAGES[page]
@@ -41,3 +46,28 @@ def test_every_framework_event_is_on_its_page() -> None:
     """The table is made of the code's own list."""
     (page,) = (text for path, text in PAGES.items() if path.name == "framework-events.md")
     assert all(f"| `{kind}` |" in page for kind in FRAMEWORK_EVENTS)
+
+
+@pytest.mark.parametrize("page", API_PAGES)
+def test_a_page_of_the_api_lists_public_names_only(page: str) -> None:
+    """Built or not."""
+    assert set(API_PAGES[page]["names"]) <= set(HOMES)
+
+
+def test_every_channel_and_kind_of_vendor_is_on_the_page_of_features() -> None:
+    """So that a new one is not forgotten."""
+    assert undescribed() == set()
+
+
+def test_what_is_not_built_is_not_promised() -> None:
+    """Its entry names the distribution that will bring it, and says that it is not there."""
+    (page,) = (text for path, text in PAGES.items() if path.name == "providers-sms.md")
+    assert "## TwilioSMSProvider\n\nNot available yet. It comes with `roomkit-twilio`." in page
+    assert "## SMSProvider\n\n`from roomkit import SMSProvider`" in page
+
+
+def test_every_public_method_of_the_kit_is_on_its_page() -> None:
+    """Those that it inherits too."""
+    (page,) = (text for path, text in PAGES.items() if path.name == "roomkit.md")
+    methods = [name for name in dir(RoomKit) if not name.startswith("_")]
+    assert [name for name in methods if f"### RoomKit.{name}\n" not in page] == []

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT
+from tests.docs.blocks import DOCS, ROOT, in_checkout
 from tools.exports import built_names
 from tools.site import configuration, reference, sources, stage
 from tools.source import Tree
 
+SOURCES = sources()
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+
+@pytest.mark.parametrize("page", DOCS, ids=in_checkout)
 def test_every_page_is_in_the_site(page: Path) -> None:
     """Mkdocs makes its navigation of what is there, so each is reached."""
-    assert page in sources()
+    assert page in SOURCES
 
 
 def test_what_a_page_links_to_is_in_the_site(tmp_path: Path) -> None:
@@ -25,7 +27,7 @@ def test_what_a_page_links_to_is_in_the_site(tmp_path: Path) -> None:
     staged = {
         path.relative_to(tmp_path / "pages") for path in (tmp_path / "pages").rglob("*") if path.is_file()
     }
-    assert {path.relative_to(ROOT) for path in sources()} <= staged
+    assert {path.relative_to(ROOT) for path in SOURCES} <= staged
     assert Path("packages/roomkit-websocket/src/roomkit_plugins/websocket/protocol.py") in staged
 
 

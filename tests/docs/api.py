@@ -1,0 +1,57 @@
+"""The pages of docs/api: each shows the public names that `api.toml` lists for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import roomkit
+from roomkit._exports import HOMES
+from tests.docs.entries import entry, wrapped
+from tools.exports import built_names
+from tools.source import Tree, owner
+
+PAGES: Mapping[str, Mapping[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("api.toml").read_text(encoding="utf-8")
+)
+
+
+def api() -> dict[str, Iterator[str]]:
+    """Make the lines of every page, by the name of its file."""
+    built = dict(built_names(Tree()))
+    pages = {f"{page}.md": _page(about, built) for page, about in PAGES.items()}
+    return {"index.md": _index(built), **pages}
+
+
+def _index(built: Mapping[str, str]) -> Iterator[str]:
+    yield "# The API by subject"
+    yield ""
+    yield "Every name is imported from `roomkit`. Names in italics are not available yet."
+    yield ""
+    yield "| page | names |"
+    yield "|---|---|"
+    for page, about in PAGES.items():
+        names = ", ".join(f"`{name}`" if name in built else f"*{name}*" for name in about["names"])
+        yield f"| [{about['title']}]({page}.md) | {names} |"
+
+
+def _page(about: Mapping[str, Any], built: Mapping[str, str]) -> Iterator[str]:
+    yield f"# {about['title']}"
+    yield ""
+    yield from wrapped(about["about"])
+    for name in about["names"]:
+        yield ""
+        yield f"## {name}"
+        yield ""
+        if name in built:
+            yield from _built(name, built[name])
+        else:
+            yield f"Not available yet. It comes with `{owner(HOMES[name])}`."
+
+
+def _built(name: str, home: str) -> Iterator[str]:
+    yield f"`from roomkit import {name}`, of `{owner(home) or 'roomkit-core'}`."
+    yield ""
+    yield from entry(name, getattr(roomkit, name))
