@@ -11,12 +11,14 @@ from roomkit.models import (
     ChannelCategory,
     ChannelType,
     EventSource,
+    EventStatus,
     Participant,
     Room,
     RoomContext,
     RoomEvent,
     TextContent,
 )
+from roomkit.models.visibility import sees
 
 
 def binding(channel_id: str, **fields: Any) -> ChannelBinding:
@@ -72,6 +74,16 @@ def test_a_reader_is_shown_only_what_it_may_see(form: Any) -> None:
 
     assert [event.visibility for event in context.recent_events] == ["all", "intelligence"]
     assert [event.visibility for event in context.recent_events] == ["all", "intelligence"]
+
+
+def test_what_a_reader_said_and_was_blocked_is_no_history_of_it() -> None:
+    """A channel sees its own blocked events, but not among the recent ones."""
+    own = EVENTS[0].source.replace(channel_id=AGENT.channel_id)
+    blocked = EVENTS[0].replace(source=own, status=EventStatus.BLOCKED)
+    context = RoomContext(Room(id="r"), recent_events=[blocked, EVENTS[0]], reader=AGENT)
+
+    assert sees(AGENT, blocked)
+    assert context.recent_events == (EVENTS[0],)
 
 
 def test_without_a_reader_everything_is_shown() -> None:

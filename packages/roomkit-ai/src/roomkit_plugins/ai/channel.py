@@ -32,13 +32,13 @@ from roomkit_plugins.ai.context import (
 )
 from roomkit_plugins.ai.errors import TurnTimeoutError
 from roomkit_plugins.ai.generation import streams
+from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
-from roomkit_plugins.ai.transcript import presentable
 from roomkit_plugins.ai.turn import Turn, TurnLimits
 from roomkit_plugins.ai.underway import Abandoned
 

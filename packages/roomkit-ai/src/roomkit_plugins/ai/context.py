@@ -12,9 +12,10 @@ from roomkit.models.ai import AIMessage
 from roomkit.models.context import RoomContext
 from roomkit.models.generation import AIContext
 from roomkit.models.room import AIConfig
+from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.limits import audience, common_capabilities, limits_line
 from roomkit_plugins.ai.shape import well_formed
-from roomkit_plugins.ai.transcript import Transcript, history_of
+from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryResult
@@ -74,15 +75,15 @@ def conversation(
 ) -> list[AIMessage]:
     """Return what a turn begins with, message by message: what is remembered, then `event`.
 
-    Empty when the event says nothing a model could answer. Every message is from an event that
-    the agent may see, or from its memory.
+    Empty when the event, which the agent may see, says nothing a model could answer. Every other message is
+    from an event that the agent may see, or from its memory.
     """
-    transcript = Transcript(binding, room, [*history_of(event, memory.events), event], vision=vision)
-    if event not in transcript.shown[-1:] or (current := transcript.message(event)) is None:
+    history = history_of(memory.events, event, binding)
+    transcript = Transcript(binding, room, (*history, event), vision=vision)
+    if (current := transcript.message(event)) is None:
         return []
-    history = map(transcript.message, transcript.shown[:-1])
     remembered = (message for message in memory.messages if message.role != "system")
-    return [*remembered, *filter(None, history), current]
+    return [*remembered, *filter(None, map(transcript.message, history)), current]
 
 
 def first_request(

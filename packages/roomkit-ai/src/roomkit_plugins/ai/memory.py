@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit_plugins.ai.history import history_of, window_of
 from roomkit_plugins.ai.tokens import of_event, of_messages
-from roomkit_plugins.ai.transcript import history_of
 
 if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
@@ -39,8 +39,8 @@ class SlidingWindowMemory(MemoryProvider):
         """Return the window."""
         if not self.max_events:
             return MemoryResult()
-        history = history_of(current_event, await context.history(self.max_events + 1))
-        return MemoryResult(events=history[-self.max_events :])
+        shown = window_of(await context.history(self.max_events + 1), current_event, context)
+        return MemoryResult(events=shown[-self.max_events :])
 
 
 class BudgetAwareMemory(MemoryProvider):
@@ -74,9 +74,9 @@ class BudgetAwareMemory(MemoryProvider):
     ) -> MemoryResult:
         """Return what fits of the inner memory."""
         found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
+        history = history_of(found.events, current_event, context.reader)
         left = self.budget - of_messages(found.messages) - of_event(current_event)
-        events = newest_that_fit(found.events, left, at_least=self.min_events)
-        return MemoryResult(found.messages, events)
+        return MemoryResult(found.messages, newest_that_fit(history, left, at_least=self.min_events))
 
     async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
         """Pass it on."""

@@ -16,9 +16,10 @@ from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelCategory, ChannelType
 from roomkit.models.generation import AIContext
+from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
 from roomkit_plugins.ai.tokens import of_event, of_messages
-from roomkit_plugins.ai.transcript import Transcript, presentable
+from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
@@ -90,19 +91,22 @@ class CompactingMemory(MemoryProvider):
     ) -> MemoryResult:
         """Return a summary, when one is needed, and the events it does not cover."""
         found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
+        reader = context.reader or _reader(room_id, channel_id)
+        events = history_of(found.events, current_event, reader)
         budget = self.budget - of_messages(found.messages) - of_event(current_event)
         key = (room_id, channel_id)
-        summary = self._valid(key, found.events)
-        start = _overlap(summary, found.events) if summary else 0
-        cost = sum(map(of_event, found.events[start:])) + (self.summary_tokens if summary else 0)
+        summary = self._valid(key, events)
+        start = _overlap(summary, events) if summary else 0
+        cost = sum(map(of_event, events[start:])) + (self.summary_tokens if summary else 0)
         if cost > budget:
-            cut = self._cut(found.events, start, budget)
+            cut = self._cut(events, start, budget)
             if cut > start:
-                summary = await self._summarise(summary, found.events, (start, cut), context, channel_id)
+                lines = _lines(events[start:cut], context, reader)
+                summary = await self._summarise(summary, lines, events[:cut])
                 self._remember(key, summary)
             start = cut
         said = [AIMessage(role="user", content=summary.text)] if summary else []
-        return MemoryResult([*found.messages, *said], found.events[start:])
+        return MemoryResult([*found.messages, *said], events[start:])
 
     async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
         """Pass it on."""
@@ -141,28 +145,22 @@ class CompactingMemory(MemoryProvider):
         return len(events) - len(newest_that_fit(events[start:], left, at_least=self.min_events))
 
     async def _summarise(
-        self,
-        before: Summary | None,
-        events: Sequence[RoomEvent],
-        span: tuple[int, int],
-        context: RoomContext,
-        channel_id: str | None,
+        self, before: Summary | None, lines: Sequence[str], covered: Sequence[RoomEvent]
     ) -> Summary:
-        start, cut = span
+        """Return a summary of what `before` says and of `lines`, which covers the events `covered`."""
         known = [before.text] if before else []
-        lines = [*known, *_lines(events[start:cut], context, channel_id)]
         request = AIContext(
-            messages=[AIMessage(role="user", content="\n".join(lines))],
+            messages=[AIMessage(role="user", content="\n".join([*known, *lines]))],
             system_prompt=INSTRUCTIONS,
             max_tokens=self.summary_tokens,
         )
-        covers = tuple(map(_mark, events[:cut]))
+        covers = tuple(map(_mark, covered))
         try:
             response = await self.provider.generate(request)
         except Exception as error:  # noqa: BLE001 - a note that messages are missing is better than no answer
             reason = error.error_code if isinstance(error, ProviderError) else type(error).__name__
             logger.warning("no summary from %s: %s", self.provider.name, reason)
-            return Summary(f"[{cut} earlier messages are not shown.]", covers, 0)
+            return Summary(f"[{len(covers)} earlier messages are not shown.]", covers, 0)
         expires = before.expires if before else asyncio.get_running_loop().time() + self.ttl
         return Summary(f"[Summary of the conversation so far]\n{response.content}", covers, expires)
 
@@ -188,13 +186,16 @@ def _still_true(summary: Summary, events: Sequence[RoomEvent]) -> bool:
     return expected == tuple(map(_mark, events[: len(expected)]))
 
 
-def _lines(events: Sequence[RoomEvent], context: RoomContext, channel_id: str | None) -> list[str]:
-    reader = context.reader or ChannelBinding(
+def _reader(room_id: str, channel_id: str | None) -> ChannelBinding:
+    """Return who a memory is asked for when the context does not say so."""
+    return ChannelBinding(
         channel_id=channel_id or "",
-        room_id=context.room.id,
+        room_id=room_id,
         channel_type=ChannelType.AI,
         category=ChannelCategory.INTELLIGENCE,
     )
-    transcript = Transcript(reader, context, filter(presentable, events), vision=False)
-    messages = filter(None, map(transcript.message, transcript.shown))
+
+
+def _lines(events: Sequence[RoomEvent], context: RoomContext, reader: ChannelBinding) -> list[str]:
+    messages = filter(None, map(Transcript(reader, context, events, vision=False).message, events))
     return [f"{one.name or one.role}: {one.content}" for one in messages if isinstance(one.content, str)]

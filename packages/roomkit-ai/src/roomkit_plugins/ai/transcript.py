@@ -18,8 +18,7 @@ from roomkit.models.content import (
     VideoContent,
     text_of,
 )
-from roomkit.models.enums import ChannelCategory, ChannelType, EventStatus
-from roomkit.models.visibility import sees
+from roomkit.models.enums import ChannelCategory, ChannelType
 
 if TYPE_CHECKING:
     from roomkit.models.ai import AIPart
@@ -29,34 +28,19 @@ if TYPE_CHECKING:
     from roomkit.models.event import EventSource, RoomEvent
     from roomkit.models.participant import Participant
 
-__all__ = ["Transcript", "history_of", "parts_of", "presentable"]
+__all__ = ["Transcript", "parts_of"]
 
 MAX_LABEL = 64
 
 
-def presentable(event: RoomEvent) -> bool:
-    """Return whether an event may be put to a model at all: not blocked and not deleted."""
-    return event.status is not EventStatus.BLOCKED and not event.deleted
-
-
-def history_of(current: RoomEvent, events: Iterable[RoomEvent]) -> list[RoomEvent]:
-    """Return what goes before `current`: each event once, and never `current` itself."""
-    history: dict[str, RoomEvent] = {}
-    for event in events:
-        if event.id != current.id and presentable(event):
-            history.setdefault(event.id, event)
-    return list(history.values())
-
-
 class Transcript:
-    """Turns the events of one room into messages, as one agent (its `binding`) sees them.
+    """Turns events of one room into messages, as one agent (its `binding`) sees them.
 
-    `shown` are those of `events`, which are `presentable`, that the agent may see. People without a
-    display name are told apart by their ids when several speak in them; who said nothing that it
-    may see does not count.
+    `events` are all that it is shown, and what it may see. People without a display name are told apart by
+    their ids when several speak in them.
     """
 
-    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision", "shown")
+    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision")
 
     def __init__(
         self,
@@ -68,20 +52,19 @@ class Transcript:
     ) -> None:
         self._binding = binding
         self._vision = vision
-        self.shown = [event for event in events if sees(binding, event)]
         self._people: Mapping[str, Participant] = {one.id: one for one in context.participants}
         self._agents = {
             one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
         }
         speakers = {
             (source.channel_id, source.channel_type, source.participant_id)
-            for source in [event.source for event in self.shown]
+            for source in [event.source for event in events]
         }
         self._crowd = len(set(filter(None, map(self._person, speakers)))) > 1
         self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the room's speakers
 
     def message(self, event: RoomEvent) -> AIMessage | None:
-        """Return one of the events that are shown as a message, None when it says nothing."""
+        """Return one of the events as a message, None when it says nothing."""
         own = event.source.channel_id == self._binding.channel_id
         content = _content(event.content, vision=self._vision and not own)
         if not content:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.models.enums import EventStatus
 from roomkit.models.visibility import sees
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class RoomContext:
             events = recent() if callable(recent) else recent
             reader = self.reader
             if reader is not None:
-                events = [event.without_former_contents() for event in events if sees(reader, event)]
+                events = [event.without_former_contents() for event in events if _shown_to(reader, event)]
             recent = self._recent = tuple(events)
         return recent
 
@@ -115,3 +116,8 @@ class RoomContext:
 
     def __repr__(self) -> str:
         return f"<RoomContext room={self.room_id!r}>"
+
+
+def _shown_to(reader: ChannelBinding, event: RoomEvent) -> bool:
+    """Whether an event is history for `reader`: what it said itself and was blocked is not."""
+    return event.status is not EventStatus.BLOCKED and sees(reader, event)
