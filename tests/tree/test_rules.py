@@ -451,9 +451,9 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         )
     ),
     (
-        testing.tests_are_told,
+        testing.tests_say_what_they_show,
         {f"{SMS}/tests/test_sms.py": "def test_it(): ...\n"},
-        "needs a one-line docstring",
+        "test_it says too little",
     ),
     (
         testing.tests_do_not_sleep,

@@ -82,11 +82,16 @@ def logs_are_discreet(tree: Tree) -> Iterator[str]:
         if module.name.startswith(OWN_LOGGERS):
             continue
         for node in ast.walk(module.syntax):
-            place = tree.place(module, getattr(node, "lineno", 1))
-            if call := _logs_raw(node):
-                yield f"{place}: {call} writes raw text from outside; use roomkit.abc.log.get_logger"
-            elif isinstance(node, ast.Call) and _formats_for_the_log(node):
-                yield f"{place}: a log call formats by itself; pass values and errors as arguments"
+            if problem := _indiscreet(node):
+                yield f"{tree.place(module, getattr(node, 'lineno', 1))}: {problem}"
+
+
+def _indiscreet(node: ast.AST) -> str | None:
+    if call := _logs_raw(node):
+        return f"{call} writes raw text from outside; use roomkit.abc.log.get_logger"
+    if isinstance(node, ast.Call) and _formats_for_the_log(node):
+        return "a log call formats by itself; pass values and errors as arguments"
+    return None
 
 
 def _logs_raw(node: ast.AST) -> str | None:

@@ -8,13 +8,22 @@ from typing import TypeGuard
 
 from tools.source import Tree
 
+SENTENCE = 5
+"""From how many words on a test's name says what the test shows."""
 
-def tests_are_told(tree: Tree) -> Iterator[str]:
-    """Each test says in one line what it shows."""
+
+def tests_say_what_they_show(tree: Tree) -> Iterator[str]:
+    """A test's name is a sentence; where it is short, a docstring says the behaviour."""
     for module in tree.tests:
         for node in ast.walk(module.syntax):
-            if _is_test(node) and ast.get_docstring(node) is None:
-                yield f"{tree.place(module, node.lineno)}: {node.name} needs a one-line docstring"
+            if _is_test(node) and not _says_what_it_shows(node):
+                place = tree.place(module, node.lineno)
+                yield f"{place}: {node.name} says too little: make it a sentence, or add a docstring"
+
+
+def _says_what_it_shows(test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    words = test.name.removeprefix("test_").split("_")
+    return len(words) >= SENTENCE or ast.get_docstring(test) is not None
 
 
 def tests_do_not_sleep(tree: Tree) -> Iterator[str]:
