@@ -222,11 +222,11 @@ def test_an_agent_tells_its_provider_and_model():
     [
         ({"temperature": -1}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tool_rounds": -1}, "max_tool_rounds=-1"),
-        ({"max_identical_calls": 0}, "max_identical_calls=0"),
-        ({"max_context_events": -1}, "max_events is -1"),
-        ({"tool_loop_timeout_seconds": -1}, "tool_loop_timeout_seconds=-1"),
-        ({"tool_timeout_seconds": -1}, "tool_timeout_seconds=-1"),
+        ({"max_tool_rounds": -1}, "max_tool_rounds cannot be -1"),
+        ({"max_identical_calls": 0}, "max_identical_calls cannot be 0"),
+        ({"max_context_events": -1}, "max_context_events cannot be -1"),
+        ({"tool_loop_timeout_seconds": -1}, "tool_loop_timeout_seconds cannot be -1"),
+        ({"tool_timeout_seconds": -1}, "tool_timeout_seconds cannot be -1"),
         ({"tools": ["look"]}, "'look' is not a tool"),
     ],
 )

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
+    from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
@@ -813,6 +814,7 @@ HOMES = {
     "build_handoff_tool": "roomkit_plugins.agents",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
+    "checked_options": "roomkit.authoring.options",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",

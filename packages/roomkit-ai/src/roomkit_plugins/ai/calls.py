@@ -43,7 +43,7 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
     end when it is cancelled: it is abandoned. Raises `Stopped` when the turn is to end: every call
     is cancelled first.
     """
-    left = turn.limits.max_tool_calls - turn.calls
+    left = turn.options.max_tool_calls - turn.calls
     repeated = [
         _repeated(turn, call) if number < left else "all the tool calls of this turn are made"
         for number, call in enumerate(calls)
@@ -162,7 +162,7 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
     error: str | None = "Cancelled"
     running_call.set(use)  # the call has a task, and so a context, of its own
     try:
-        run.begin_step(turn.limits.tool_seconds if own is None else own)
+        run.begin_step(turn.options.tool_timeout_seconds if own is None else own)
         try:
             result = await turn.toolbox.handler(use.name)(use.name, thawed(use.arguments))
         finally:
@@ -205,7 +205,7 @@ def _unreadable(call: Call) -> str | None:
 
 def _repeated(turn: Turn, call: Call) -> str | None:
     _, times = turn.repeats.get(_key(call), ("", 0))
-    if times < turn.limits.max_identical_calls:
+    if times < turn.options.max_identical_calls:
         return None
     return (
         f"this call was made {times} times with the same arguments and the same result; "

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import CloseError, InvalidInputError
+from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
@@ -23,6 +22,7 @@ from roomkit.models.enums import (
 from roomkit.models.event import EventSource, Generation, RoomEvent
 from roomkit.models.room import AIConfig
 from roomkit.models.visibility import sees
+from roomkit_plugins.ai.config import AIChannelConfig
 from roomkit_plugins.ai.context import (
     conversation,
     first_request,
@@ -39,7 +39,7 @@ from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
-from roomkit_plugins.ai.turn import Turn, TurnLimits
+from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import Abandoned
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
 
 __all__ = ["AIChannel"]
+
+_DEFAULTS = AIChannelConfig()
+_OPTIONS = AIChannelConfig.model_fields.keys() - {"tools"}  # the constructor takes tools with handlers too
+_SETTINGS = ("system_prompt", "temperature", "max_tokens", "thinking_budget")
 
 
 class AIChannel(Channel):
@@ -90,29 +94,32 @@ class AIChannel(Channel):
         self,
         channel_id: str,
         provider: AIProvider,
-        system_prompt: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        max_context_events: int = 50,
+        system_prompt: str | None = _DEFAULTS.system_prompt,
+        temperature: float | None = _DEFAULTS.temperature,
+        max_tokens: int | None = _DEFAULTS.max_tokens,
+        max_context_events: int = _DEFAULTS.max_context_events,
         tool_handler: ToolHandler | None = None,
-        max_tool_rounds: int = 200,
-        tool_loop_timeout_seconds: float | None = 300.0,
-        tool_loop_warn_after: int = 50,
-        retry_policy: RetryPolicy | None = None,
+        max_tool_rounds: int = _DEFAULTS.max_tool_rounds,
+        tool_loop_timeout_seconds: float | None = _DEFAULTS.tool_loop_timeout_seconds,
+        tool_loop_warn_after: int = _DEFAULTS.tool_loop_warn_after,
+        retry_policy: RetryPolicy | None = _DEFAULTS.retry_policy,
         fallback_provider: AIProvider | None = None,
         *,
         memory: MemoryProvider | None = None,
-        tool_policy: ToolPolicy | None = None,
-        thinking_budget: int | None = None,
+        tool_policy: ToolPolicy | None = _DEFAULTS.tool_policy,
+        thinking_budget: int | None = _DEFAULTS.thinking_budget,
         tools: Iterable[ToolLike] = (),
-        tool_timeout_seconds: float | None = 60.0,
-        max_identical_calls: int = 3,
-        max_tool_calls: int = 500,
-        max_answer_chars: int = 200_000,
-        answer_idle_seconds: float | None = 120.0,
-        error_reply: str | None = None,
+        tool_timeout_seconds: float | None = _DEFAULTS.tool_timeout_seconds,
+        max_identical_calls: int = _DEFAULTS.max_identical_calls,
+        max_tool_calls: int = _DEFAULTS.max_tool_calls,
+        max_answer_chars: int = _DEFAULTS.max_answer_chars,
+        answer_idle_seconds: float | None = _DEFAULTS.answer_idle_seconds,
+        error_reply: str | None = _DEFAULTS.error_reply,
     ) -> None:
+        given = locals()
         super().__init__(channel_id)
+        self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
+        self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
         self.provider = provider
         self.fallback_provider = fallback_provider
         self.memory = memory or SlidingWindowMemory(max_context_events)
@@ -122,22 +129,6 @@ class AIChannel(Channel):
         self.error_reply = error_reply
         self.extra_tools: list[ToolLike] = []
         self._tools = [_checked_tool(tool) for tool in tools]
-        self._defaults = _settings(
-            system_prompt=system_prompt,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            thinking_budget=thinking_budget,
-        )
-        self._limits = TurnLimits(
-            max_tool_rounds=max_tool_rounds,
-            warn_after_rounds=tool_loop_warn_after,
-            turn_seconds=tool_loop_timeout_seconds,
-            tool_seconds=tool_timeout_seconds,
-            max_identical_calls=max_identical_calls,
-            max_tool_calls=max_tool_calls,
-            max_answer_chars=max_answer_chars,
-            idle_seconds=answer_idle_seconds,
-        )
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
         self._abandoned = Abandoned()
 
@@ -301,19 +292,19 @@ class AIChannel(Channel):
             fallback=self.fallback_provider,
             retry=self.retry_policy,
             toolbox=toolbox,
-            limits=self._limits,
+            options=self._options,
             services=services,
             signals=Signals(services, room_id=room_id, channel_id=self.channel_id, loop_id=loop_id),
             error_reply=self.error_reply,
         )
 
     def _toolbox(self, tools: Iterable[RunnableTool], role: str | None) -> Toolbox:
-        offered = [*tools, *map(runnable, self.extra_tools)] if self._limits.max_tool_rounds else ()
+        offered = [*tools, *map(runnable, self.extra_tools)] if self._options.max_tool_rounds else ()
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 
     async def _recall(self, event: RoomEvent, view: RoomContext) -> MemoryResult:
-        seconds = self._limits.turn_seconds or None
+        seconds = self._options.tool_loop_timeout_seconds or None
         deadline = asyncio.timeout(seconds)
         room_id = view.room.id
         try:
@@ -394,14 +385,6 @@ async def _failed(
         yield piece
     yield done
     raise error
-
-
-def _settings(**values: Any) -> AIConfig:
-    try:
-        return AIConfig(**values)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}") from error
 
 
 def _checked_tool(tool: ToolLike) -> RunnableTool:

@@ -158,7 +158,7 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
     """Make one request; yield what of its text is new."""
     loop = asyncio.get_running_loop()
     begun, signals, error = loop.time(), turn.signals, "Cancelled"
-    idle = turn.limits.idle_seconds
+    idle = turn.options.answer_idle_seconds
     live = streams(turn.provider, tools=bool(turn.request.tools))
     span = signals.generation_started(turn.provider, tools=len(turn.request.tools), streaming=live)
     stream = _open(turn)
@@ -176,7 +176,7 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
                     turn.stop.after_silence(idle, lambda: _stalled(turn))
             if isinstance(item, StreamTextDelta):
                 turn.answered += len(item.text) or 1
-                if turn.answered > turn.limits.max_answer_chars:
+                if turn.answered > turn.options.max_answer_chars:
                     raise _too_long(turn)
                 await _end_thinking(turn, answer)
                 answer.add_text(item.text)
@@ -204,7 +204,7 @@ async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
     match item:
         case StreamThinkingDelta():
             turn.answered += len(item.thinking) or 1
-            if turn.answered > turn.limits.max_answer_chars:
+            if turn.answered > turn.options.max_answer_chars:
                 raise _too_long(turn)
             await _think(turn, answer, item)
         case StreamToolCall():
@@ -218,14 +218,14 @@ async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
 def _too_long(turn: Turn) -> AnswerTooLongError:
     return AnswerTooLongError(
         f"the answer of {turn.provider.name} in a turn of {turn.channel_id} has more than "
-        f"{turn.limits.max_answer_chars} characters: lower max_tokens, or raise max_answer_chars"
+        f"{turn.options.max_answer_chars} characters: lower max_tokens, or raise max_answer_chars"
     )
 
 
 def _stalled(turn: Turn) -> StalledAnswerError:
     return StalledAnswerError(
         f"{turn.provider.name} began an answer for {turn.channel_id} and then said nothing for "
-        f"{turn.limits.idle_seconds:g} s"
+        f"{turn.options.answer_idle_seconds:g} s"
     )
 
 

@@ -100,11 +100,11 @@ async def _continue(turn: Turn, this: Round) -> bool:
 
 
 def _bound(turn: Turn, stuck: bool) -> None:
-    if turn.rounds == turn.limits.warn_after_rounds:
+    if turn.rounds == turn.options.tool_loop_warn_after:
         logger.warning("%s is in tool round %d of one turn", turn.channel_id, turn.rounds)
-    if turn.rounds >= turn.limits.max_tool_rounds:
+    if turn.rounds >= turn.options.max_tool_rounds:
         turn.ask_for_answer("You have used all the tool rounds of this turn.")
-    elif turn.calls >= turn.limits.max_tool_calls:
+    elif turn.calls >= turn.options.max_tool_calls:
         turn.ask_for_answer("You have made all the tool calls of this turn.")
     elif stuck:
         turn.ask_for_answer("You keep making the same calls.")
@@ -117,7 +117,7 @@ def _account(turn: Turn, this: Round) -> None:
 
 
 def _start_clock(turn: Turn) -> None:
-    seconds = turn.limits.turn_seconds
+    seconds = turn.options.tool_loop_timeout_seconds
     if seconds:
         error = TurnTimeoutError(f"{turn.channel_id} gave no whole answer in {seconds:g} s")
         turn.stop.at_deadline(seconds, error)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError
 from roomkit.models.ai import AIMessage
 from roomkit.models.generation import AIContext
 from roomkit.models.steering import Cancel, InjectMessage, UpdateSystemPrompt
@@ -20,49 +19,15 @@ if TYPE_CHECKING:
     from roomkit.models.enums import ParticipantRole
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.task import Observation, Task
+    from roomkit_plugins.ai.config import AIChannelConfig
     from roomkit_plugins.ai.signals import Signals
     from roomkit_plugins.ai.tools import Toolbox
     from roomkit_plugins.ai.underway import Abandoned
 
-__all__ = ["MAX_INBOX", "Turn", "TurnLimits"]
+__all__ = ["MAX_INBOX", "Turn"]
 
 MAX_INBOX = 100
 """How many directions may wait for the next round."""
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class TurnLimits:
-    """How long a turn may go on; seconds, None for no deadline.
-
-    Raises InvalidInputError for a limit that would let nothing happen.
-    """
-
-    max_tool_rounds: int = 200
-    max_tool_calls: int = 500
-    max_answer_chars: int = 200_000
-    idle_seconds: float | None = 120.0
-    warn_after_rounds: int = 50
-    turn_seconds: float | None = 300.0
-    tool_seconds: float | None = 60.0
-    max_identical_calls: int = 3
-
-    def __post_init__(self) -> None:
-        if self.max_tool_rounds < 0 or self.max_identical_calls < 1:
-            raise InvalidInputError(
-                f"max_tool_rounds={self.max_tool_rounds} and max_identical_calls="
-                f"{self.max_identical_calls}: the first may not be negative, the second is at least 1"
-            )
-        if self.max_tool_calls < 1 or self.max_answer_chars < 1:
-            raise InvalidInputError(
-                f"max_tool_calls={self.max_tool_calls} and max_answer_chars={self.max_answer_chars}: "
-                "each is at least 1"
-            )
-        if min(self.turn_seconds or 0, self.tool_seconds or 0, self.idle_seconds or 0) < 0:
-            raise InvalidInputError(
-                f"tool_loop_timeout_seconds={self.turn_seconds}, tool_timeout_seconds={self.tool_seconds} "
-                f"and answer_idle_seconds={self.idle_seconds}: a deadline may not be negative; 0 or None "
-                "means none"
-            )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -83,7 +48,7 @@ class Turn:
     fallback: AIProvider | None
     retry: RetryPolicy | None
     toolbox: Toolbox
-    limits: TurnLimits
+    options: AIChannelConfig
     signals: Signals
     services: ChannelServices | None
     abandoned: Abandoned

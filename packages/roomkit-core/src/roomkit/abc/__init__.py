@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
@@ -189,6 +190,7 @@ else:
             "VoiceNotConfiguredError",
             "WebhookRejected",
             "WhatsAppProvider",
+            "checked_options",
             "get_logger",
             "pause_before",
             "retry_with_backoff",

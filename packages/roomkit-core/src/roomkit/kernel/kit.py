@@ -38,7 +38,7 @@ from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
 from roomkit.kernel.runtime.scope import inside
-from roomkit.kernel.runtime.settings import checked_options
+from roomkit.kernel.runtime.settings import kit_options
 from roomkit.kernel.runtime.store_clock import StoreClock, follow_store
 from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.memory.locks import InMemoryLockManager
@@ -142,7 +142,7 @@ class RoomKit(RoomOperations):
         `single_process` says that there is only one.
         """
         given = locals()
-        settings = checked_options({name: given[name] for name in KitOptions.model_fields})
+        settings = kit_options({name: given[name] for name in KitOptions.model_fields})
         store = store or InMemoryStore()
         locks = lock_manager or (None if single_process else store.make_lock_manager())
         locks = locks or InMemoryLockManager()
