@@ -42,25 +42,26 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run all tests in one environment that holds every package."""
+    """Run tests in one environment that holds every package.
+
+    The first Python runs all of them. On the second, the session `plugin` runs the packages' own tests, and
+    the rules on the tree's text would say the same again: the rest of `tests/` is left to this session.
+    """
     _sync(session, *EVERYTHING)
-    session.run("pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs)
+    rest = ["tests", "--ignore=tests/tree"] if session.python != PYTHONS[0] and not session.posargs else []
+    session.run("pytest", *BOTH_CORES, "--ignore=tests/install", *rest, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def plugin(session: nox.Session) -> None:
-    """Test each distribution alone, from its wheel, and import it on both Pythons.
+    """Import each distribution alone, from its wheel, and run its tests on the second Python.
 
-    All of them are tested on one Python in turn; those named after `--` on both. Unless some are named, the
-    installations that pages describe are tested too, on the first Python.
+    Those named after `--` are tested on both. Unless some are named, the installations that pages describe
+    are tested too, on the first Python.
     """
-    failed = [
-        name
-        for place, name in enumerate(session.posargs or DISTRIBUTIONS)
-        if not _stands_alone(
-            session, name, tested=bool(session.posargs) or PYTHONS[place % len(PYTHONS)] == session.python
-        )
-    ]
+    tested = bool(session.posargs) or session.python != PYTHONS[0]
+    names = session.posargs or DISTRIBUTIONS
+    failed = [name for name in names if not _stands_alone(session, name, tested=tested)]
     if failed:
         session.error(f"failed alone: {', '.join(failed)}")
     if not session.posargs and session.python == PYTHONS[0]:
