@@ -25,11 +25,12 @@ MUSEUM = Path(__file__).parent / "museum"
 MOODS = "ALTER TABLE roomkit_rooms ADD COLUMN mood text NOT NULL DEFAULT 'calm'"
 NEXT = Step(STEPS[-1].version + 1, "moods", (MOODS,))
 BROKEN = Step(NEXT.version, "a mistake", (*NEXT.statements, "CREATE TABLE roomkit_rooms (id text)"))
-SHAPE = """
+SHAPE = r"""
 SELECT 'column ' || table_name || '.' || column_name, data_type || is_nullable || coalesce(collation_name, '')
     || coalesce(column_default, '') FROM information_schema.columns WHERE table_schema = 'public'
 UNION ALL SELECT 'index ' || indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
-UNION ALL SELECT 'function ' || proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'function ' || proname, regexp_replace(prosrc, '\s+', '', 'g') FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace
 UNION ALL SELECT 'constraint ' || conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace
 """

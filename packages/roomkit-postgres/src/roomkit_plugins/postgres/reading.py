@@ -24,7 +24,6 @@ from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.visibility import sees
 from roomkit_plugins.postgres.database import Database
-from roomkit_plugins.postgres.functions.parts import ALIVE
 from roomkit_plugins.postgres.rows import (
     BINDINGS,
     DELIVERIES,
@@ -84,6 +83,7 @@ __all__ = [
 _LARGEST = 2**62
 _VALUE = "v.data, v.revision, v.organization_id, v.namespace, v.key, v.subject, v.room_id, v.expires_at"
 _CHUNK = 200
+_ALIVE = "l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at"
 _OPEN = [status.value for status in RoomStatus if status.is_open]
 _EVENT = f"{EVENTS.select('e')}, e.idx"
 _ROOM = f"{ROOMS.select('r')}, {HEAD}"
@@ -668,7 +668,7 @@ WITH RECURSIVE {_HOLDERS}, waiting (channel_id) AS (
 )
 SELECT c.channel_id, c.deliveries FROM counts c WHERE NOT EXISTS (
     SELECT FROM roomkit_leases l
-    WHERE {ALIVE} AND (l.channels IS NULL OR c.channel_id = ANY(l.channels))
+    WHERE {_ALIVE} AND (l.channels IS NULL OR c.channel_id = ANY(l.channels))
 ) ORDER BY c.channel_id
 """
 

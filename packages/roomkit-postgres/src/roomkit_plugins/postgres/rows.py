@@ -93,11 +93,6 @@ class Column:
     required: bool
 
     @property
-    def given_type(self) -> str:
-        """The type in which a value comes: JSON in JSON comes as text, which may then hold `\\u0000`."""
-        return "text" if self.type == "json" else self.type
-
-    @property
     def definition(self) -> str:
         """The column's part of CREATE TABLE. Ids compare as Python's strings do."""
         collation = ' COLLATE "C"' if self.type == "text" else ""
@@ -131,29 +126,13 @@ class Table[R: Record]:
         return len(self.columns)
 
     @property
-    def names(self) -> str:
-        """The columns, for INSERT."""
-        return ", ".join(column.name for column in self.columns)
-
-    @property
     def definitions(self) -> str:
         """The columns, for CREATE TABLE."""
         return ",\n    ".join(column.definition for column in self.columns)
 
-    @property
-    def given(self) -> str:
-        """The columns as a row of `json_to_recordset`."""
-        return ", ".join(f"{column.name} {column.given_type}" for column in self.columns)
-
     def select(self, alias: str) -> str:
         """The columns, for SELECT from an alias of the table."""
         return ", ".join(f"{alias}.{column.name}" for column in self.columns)
-
-    def values(self, alias: str) -> str:
-        """The columns of a row of `given`, as the table takes them."""
-        return ", ".join(
-            f"{alias}.{column.name}{'::json' if column.type == 'json' else ''}" for column in self.columns
-        )
 
     def dump(self, record: R) -> dict[str, Any]:
         """Return the columns of a record, without those that are NULL.

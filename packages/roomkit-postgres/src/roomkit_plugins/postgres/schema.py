@@ -288,8 +288,8 @@ async def migrate(connection: Any, where: str, steps: Sequence[Step] = STEPS) ->
                 for statement in step.statements:
                     await connection.execute(statement)
                 await connection.execute("INSERT INTO roomkit_schema (version) VALUES ($1)", step.version)
-        for statement in FUNCTIONS:
-            await connection.execute(statement)
+        for script in FUNCTIONS:
+            await connection.execute(script)
 
 
 async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> MigrationPlan:

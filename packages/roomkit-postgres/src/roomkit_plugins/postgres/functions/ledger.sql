@@ -1,49 +1,53 @@
-"""How deliveries end, and what vendors say of them later."""
+-- Outcomes of deliveries, and vendors' receipts for them.
+--
+-- Advisory locks of class 1383034733 ('Room' as ASCII) stand for the ids of vendors' messages; no lock of a
+-- room has that class.
 
-from __future__ import annotations
-
-from typing import Final
-
-from roomkit_plugins.postgres.functions.parts import LOCK_MESSAGES, MESSAGE_LOCKS, ROW_OF_EVENT, function
-from roomkit_plugins.postgres.rows import DELIVERIES
-
-__all__ = ["LEDGER"]
-
-_STEPS = "ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read']"
-_OUTCOMES = "ARRAY['failed', 'undelivered', 'expired', 'canceled']"
-
-# `ReceiptState.follows`, which says why. A word of a newer version stands where 'unknown' does.
-_FOLLOWS = f"""
-CREATE OR REPLACE FUNCTION roomkit_follows(later text, before text) RETURNS boolean
-IMMUTABLE LANGUAGE sql AS $$
+-- `ReceiptState.follows`, which says why. A word of a newer version counts as 'unknown'.
+CREATE OR REPLACE FUNCTION roomkit_follows(later text, before text)
+RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
     SELECT CASE
         WHEN later IS NULL THEN false
         WHEN before IS NULL THEN true
-        WHEN later = ANY({_OUTCOMES}) THEN before <> ALL({_OUTCOMES}) AND before <> 'read'
-        WHEN before = ANY({_OUTCOMES})
+        WHEN later = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])
+            THEN before <> ALL(ARRAY['failed', 'undelivered', 'expired', 'canceled']) AND before <> 'read'
+        WHEN before = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])
             THEN later IN ('delivered', 'read') AND before IN ('undelivered', 'expired')
-        ELSE coalesce(array_position({_STEPS}, later), 1) > coalesce(array_position({_STEPS}, before), 1)
+        ELSE
+            coalesce(array_position(
+                ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'], later
+            ), 1)
+            > coalesce(array_position(
+                ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'], before
+            ), 1)
     END
-$$"""
+$$;
 
-# `ReceiptState.of_parts`; a part without a receipt is NULL.
-_OF_PARTS = f"""
-CREATE OR REPLACE FUNCTION roomkit_of_parts(states text[]) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+-- `ReceiptState.of_parts`; a part without a receipt is NULL.
+CREATE OR REPLACE FUNCTION roomkit_of_parts(states text[])
+RETURNS text IMMUTABLE LANGUAGE sql AS $$
     SELECT CASE
-        WHEN count(*) FILTER (WHERE s = ANY({_OUTCOMES})) = count(*)
-            THEN ({_OUTCOMES})[min(array_position({_OUTCOMES}, s))]
-        WHEN count(*) FILTER (WHERE s = ANY({_OUTCOMES})) > 0 THEN 'partial'
+        WHEN count(*) FILTER (WHERE s = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])) = count(*)
+            THEN (ARRAY['failed', 'undelivered', 'expired', 'canceled'])[min(array_position(
+                ARRAY['failed', 'undelivered', 'expired', 'canceled'], s
+            ))]
+        WHEN count(*) FILTER (WHERE s = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])) > 0
+            THEN 'partial'
         WHEN count(s) < count(*) THEN NULL
-        ELSE ({_STEPS})[min(coalesce(array_position({_STEPS}, s), 1))]
+        ELSE (ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'])[
+            min(coalesce(array_position(
+                ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'], s
+            ), 1))
+        ]
     END
     FROM unnest(states) AS s
-$$"""
+$$;
 
-# Moves the receipt of a row forward, or that of one part of its message.
-_MOVE = function(
-    "roomkit_move_receipt(row_of bigint, of_provider text, of_message text, what text)",
-    "void",
-    """
+-- Moves the receipt of a row forward, or that of one part of its message.
+CREATE OR REPLACE FUNCTION roomkit_move_receipt(row_of bigint, of_provider text, of_message text, what text)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ids record;
 BEGIN
     SELECT d.provider_message_id AS first,
         CASE WHEN json_typeof(d.parts) = 'array' THEN d.parts END AS parts INTO ids
@@ -64,50 +68,60 @@ BEGIN
         LEFT JOIN roomkit_messages m ON m.provider = d.provider AND m.message_id = part.id
             AND m.delivery = row_of
     )), d.receipt) WHERE d.seq = row_of;
-END""",
-    "    ids record;",
-)
+END
+$$;
 
-# `given` has for each row its columns, `n` (its place), `event` (its id) and `others` (ids of its message but
-# the first); `keys` stand for the ids of all messages, in order. The state is compared in a way no index
-# offers: the index of what is pending is not the way to one row.
-_MINE = "d.state || '' = 'pending' AND (worker IS NULL OR d.holder = worker)"
-
-_COMPLETED = ", ".join(
-    f"{column.name} = {'g.' + column.name}{'::json' if column.type == 'json' else ''}"
-    for column in DELIVERIES.columns
-    if column.name not in ("channel_id", "holder", "claims", "receipt")
-)
-
-_COMPLETE = function(
-    "roomkit_complete(given json, keys json, worker text)",
-    "json",
-    f"""
+-- `given` has for each row its columns, `n` (its position), `event` (its id) and `others` (the ids of its
+-- message but the first); `keys` are the locks of all messages' ids, in order. The state is compared as
+-- `state || ''`, which no index offers: the planner must not find one row through the index of pending rows.
+CREATE OR REPLACE FUNCTION roomkit_complete(given json, keys json, worker text)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    numbers bigint[];
+    rows bigint[];
+    was_sent boolean;
+    written json;
+    in_parts json;
+    receipts json;
 BEGIN
-    {LOCK_MESSAGES % "keys"}
+    PERFORM pg_advisory_xact_lock(1383034733, key::int) FROM json_array_elements_text(keys) AS key;
     SELECT array_agg(g.n), array_agg(d.seq), bool_or(d.provider_message_id IS NOT NULL)
     INTO numbers, rows, was_sent
-    FROM json_to_recordset(given) AS g (n bigint, event text, channel_id text), {ROW_OF_EVENT};
+    FROM json_to_recordset(given) AS g (n bigint, event text, channel_id text), LATERAL (
+        SELECT e.room, e.idx FROM roomkit_events e WHERE e.id = g.event OFFSET 0
+    ) AS e, LATERAL (
+        SELECT d.seq, d.state, d.provider_message_id FROM roomkit_deliveries d
+        WHERE d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id OFFSET 0
+    ) AS d;
     IF was_sent OR cardinality(rows) > 1 THEN
         PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
     END IF;
     IF was_sent THEN
         INSERT INTO roomkit_messages (provider, message_id, delivery)
         SELECT d.provider, d.provider_message_id, d.seq FROM roomkit_deliveries d
-        WHERE d.seq = ANY(rows) AND {_MINE} AND d.provider IS NOT NULL AND d.provider_message_id IS NOT NULL
+        WHERE d.seq = ANY(rows) AND d.state || '' = 'pending' AND (worker IS NULL OR d.holder = worker)
+            AND d.provider IS NOT NULL AND d.provider_message_id IS NOT NULL
         ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery,
             receipt = CASE WHEN roomkit_messages.delivery = excluded.delivery
                 THEN roomkit_messages.receipt END;
     END IF;
     WITH changed AS (
-        UPDATE roomkit_deliveries d SET {_COMPLETED},
+        UPDATE roomkit_deliveries d SET
+            state = g.state, attempts = g.attempts, provider = g.provider,
+            provider_message_id = g.provider_message_id, parts = g.parts::json, error = g.error::json,
+            reason = g.reason, created_at = g.created_at, finished_at = g.finished_at,
+            duration_ms = g.duration_ms, more = g.more::json,
             receipt = CASE WHEN d.receipt IS NULL OR roomkit_follows(g.receipt, d.receipt)
                 THEN g.receipt ELSE d.receipt END,
             holder = CASE WHEN g.state = 'pending' THEN d.holder END,
             handed = g.state = 'pending' AND d.handed
         FROM unnest(numbers, rows) AS r (n, seq)
-        JOIN json_to_recordset(given) AS g (n bigint, others json, {DELIVERIES.given}) ON g.n = r.n
-        WHERE d.seq = r.seq AND {_MINE}
+        JOIN json_to_recordset(given) AS g (
+            n bigint, others json, channel_id text, state text, attempts bigint, provider text,
+            provider_message_id text, parts text, error text, reason text, receipt text, holder text,
+            claims bigint, created_at timestamptz, finished_at timestamptz, duration_ms float8, more text
+        ) ON g.n = r.n
+        WHERE d.seq = r.seq AND d.state || '' = 'pending' AND (worker IS NULL OR d.holder = worker)
         RETURNING g.n, d.seq, d.provider, g.others
     )
     SELECT coalesce(json_agg(n), '[]'), json_agg(changed) FILTER (WHERE others IS NOT NULL)
@@ -125,20 +139,16 @@ BEGIN
         receipts := roomkit_match(given, written);
     END IF;
     RETURN json_build_object('written', written, 'receipts', receipts);
-END""",
-    """    numbers bigint[];
-    rows bigint[];
-    was_sent boolean;
-    written json;
-    in_parts json;
-    receipts json;""",
-)
+END
+$$;
 
-# The receipts that came before the messages they are of, in order of arrival.
-_MATCH = function(
-    "roomkit_match(given json, written json)",
-    "json",
-    f"""
+-- The receipts that arrived before the messages they are for, in order of arrival.
+CREATE OR REPLACE FUNCTION roomkit_match(given json, written json)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    early record;
+    after record;
+    matched json[] := '{}';
 BEGIN
     FOR early IN
         WITH ids AS (
@@ -156,7 +166,12 @@ BEGIN
             RETURNING r.seq, r.provider, r.message_id, r.receipt, r.status, ids.n, ids.event, ids.channel_id
         )
         SELECT g.provider, g.message_id, g.receipt, g.status, g.n, d.seq AS delivery
-        FROM taken g, {ROW_OF_EVENT} ORDER BY g.seq
+        FROM taken g, LATERAL (
+            SELECT e.room, e.idx FROM roomkit_events e WHERE e.id = g.event OFFSET 0
+        ) AS e, LATERAL (
+            SELECT d.seq, d.state, d.provider_message_id FROM roomkit_deliveries d
+            WHERE d.room = e.room AND d.idx = e.idx AND d.channel_id = g.channel_id OFFSET 0
+        ) AS d ORDER BY g.seq
     LOOP
         PERFORM roomkit_move_receipt(early.delivery, early.provider, early.message_id, early.receipt);
         SELECT d.receipt, d.holder, d.claims INTO after FROM roomkit_deliveries d
@@ -167,27 +182,28 @@ BEGIN
         );
     END LOOP;
     RETURN array_to_json(matched);
-END""",
-    "    early record;\n    after record;\n    matched json[] := '{}';",
-)
+END
+$$;
 
-_KNOWN_MESSAGE = """
+CREATE OR REPLACE FUNCTION roomkit_receipt(of_provider text, of_message text, key int, what text, said text)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    known bigint;
+BEGIN
     SELECT coalesce(
         (SELECT max(d.seq) FROM roomkit_deliveries d
             WHERE d.provider = of_provider AND d.provider_message_id = of_message),
         (SELECT m.delivery FROM roomkit_messages m
             WHERE m.provider = of_provider AND m.message_id = of_message)
-    ) INTO known;"""
-
-_RECEIPT = function(
-    "roomkit_receipt(of_provider text, of_message text, key int, what text, said text)",
-    "json",
-    f"""
-BEGIN
-    {_KNOWN_MESSAGE}
+    ) INTO known;
     IF known IS NULL THEN
-        PERFORM pg_advisory_xact_lock({MESSAGE_LOCKS}, key);
-        {_KNOWN_MESSAGE}
+        PERFORM pg_advisory_xact_lock(1383034733, key);
+        SELECT coalesce(
+            (SELECT max(d.seq) FROM roomkit_deliveries d
+                WHERE d.provider = of_provider AND d.provider_message_id = of_message),
+            (SELECT m.delivery FROM roomkit_messages m
+                WHERE m.provider = of_provider AND m.message_id = of_message)
+        ) INTO known;
     END IF;
     IF known IS NULL THEN
         DELETE FROM roomkit_receipts WHERE seq = ANY(ARRAY(
@@ -207,15 +223,16 @@ BEGIN
     END IF;
     PERFORM roomkit_move_receipt(known, of_provider, of_message, what);
     RETURN to_json(known);
-END""",
-    "    known bigint;",
-)
+END
+$$;
 
-# Both take a row that has failed: one back into its lane, the other out of the world.
-_REOPEN = function(
-    "roomkit_reopen(event_id text, of_channel text)",
-    "json",
-    """
+-- A failed row: back into its lane (reopen), or settled without another attempt (drop).
+CREATE OR REPLACE FUNCTION roomkit_reopen(event_id text, of_channel text)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    place record;
+    target record;
+    lane record;
 BEGIN
     SELECT e.room, e.idx INTO place FROM roomkit_events e WHERE e.id = event_id;
     IF NOT FOUND THEN
@@ -234,14 +251,14 @@ BEGIN
         duration_ms = NULL, holder = lane.new_holder, handed = lane.new_handed
     WHERE seq = target.seq;
     RETURN json_build_object('delivery', target.seq);
-END""",
-    "    place record;\n    target record;\n    lane record;",
-)
+END
+$$;
 
-_DROP = function(
-    "roomkit_drop(event_id text, of_channel text, why text)",
-    "json",
-    """
+CREATE OR REPLACE FUNCTION roomkit_drop(event_id text, of_channel text, why text)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    place record;
+    target record;
 BEGIN
     SELECT e.room, e.idx INTO place FROM roomkit_events e WHERE e.id = event_id;
     IF NOT FOUND THEN
@@ -256,17 +273,5 @@ BEGIN
     END IF;
     UPDATE roomkit_deliveries SET state = 'skipped', reason = why WHERE seq = target.seq;
     RETURN json_build_object('delivery', target.seq);
-END""",
-    "    place record;\n    target record;",
-)
-
-LEDGER: Final = (
-    _FOLLOWS,
-    _OF_PARTS,
-    _MOVE,
-    _COMPLETE,
-    _MATCH,
-    _RECEIPT,
-    _REOPEN,
-    _DROP,
-)
+END
+$$;
