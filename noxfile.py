@@ -3,12 +3,15 @@
 Packages are found in `packages/`; a new folder needs nothing here.
 """
 
+import subprocess
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
 PYTHONS = ["3.12", "3.13"]
+NEWEST = "3.14"
+"""Tested where an interpreter of it is found: not every machine has one yet."""
 EVERYTHING = ["--all-packages", "--all-groups"]
 """What sessions in the shared environment need: the README's first command goes without most of it."""
 BOTH_CORES = ["--numprocesses=2", "--dist=worksteal"]
@@ -21,7 +24,7 @@ MODULES = {
 
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests", "plugin"]
+nox.options.sessions = ["lint", "types", "tests", "newest", "plugin"]
 
 
 @nox.session(venv_backend="none")
@@ -50,6 +53,21 @@ def tests(session: nox.Session) -> None:
     _sync(session, *EVERYTHING)
     rest = ["tests", "--ignore=tests/tree"] if session.python != PYTHONS[0] and not session.posargs else []
     session.run("pytest", *BOTH_CORES, "--ignore=tests/install", *rest, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def newest(session: nox.Session) -> None:
+    """Run all tests on Python 3.14 too, if this machine has it."""
+    find = ["uv", "python", "find", "--no-project", "--no-python-downloads", NEWEST]
+    found = subprocess.run(find, capture_output=True, text=True, check=False)
+    if found.returncode:
+        session.skip(f"there is no Python {NEWEST} here, so {' and '.join(PYTHONS)} were tested only")
+    location = str(Path(session.create_tmp(), "environment").resolve())
+    session.run_install("uv", "venv", "--quiet", "--clear", f"--python={found.stdout.strip()}", location)
+    environment = {"UV_PROJECT_ENVIRONMENT": location, "VIRTUAL_ENV": location}
+    session.run_install("uv", "sync", "--quiet", "--locked", *EVERYTHING, env=environment)
+    tests = ["pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]
+    session.run("uv", "run", "--quiet", "--no-sync", *tests, env=environment)
 
 
 @nox.session(python=PYTHONS)
@@ -86,6 +104,18 @@ def site(session: nox.Session) -> None:
 def cost(session: nox.Session) -> None:
     """Count what a message costs; `-- --write` stores the counts as the new limits."""
     _run(session, "python", "-m", "tests.tree.cost", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure which lines the tests run, in the processes that they start too: 90 % of each package or more."""
+    Path("build/coverage").mkdir(parents=True, exist_ok=True)
+    _run(session, "coverage", "erase")
+    tests = ["-m", "pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]
+    _run(session, "coverage", "run", *tests)
+    _run(session, "coverage", "combine", "--quiet")
+    for name in MODULES:
+        _run(session, "coverage", "report", f"--include=packages/{name}/*")
 
 
 @nox.session(venv_backend="none", default=False)
