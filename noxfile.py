@@ -108,7 +108,7 @@ def cost(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def coverage(session: nox.Session) -> None:
-    """Measure which lines the tests run, in the processes that they start too: 90 % of each package or more."""
+    """Measure which lines the tests run, in processes that they start too: 90 % of each package or more."""
     Path("build/coverage").mkdir(parents=True, exist_ok=True)
     _run(session, "coverage", "erase")
     tests = ["-m", "pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]

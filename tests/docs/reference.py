@@ -165,7 +165,7 @@ def _hooks() -> Iterator[str]:
     yield "returns a `HookResult`. Where the payload is a `RoomEvent` of the framework's own, its content is"
     yield "a `SystemContent` with a stable `code`."
     yield ""
-    yield f"## Fired now: {len(now)}"
+    yield f"## Triggers that fire now: {len(now)}"
     yield ""
     yield from _table(
         ("trigger", "kind", "payload", "when", "fired by"),
@@ -180,7 +180,7 @@ def _hooks() -> Iterator[str]:
         ),
     )
     yield ""
-    yield f"## Declared for packages that are not built yet: {len(later)}"
+    yield f"## Triggers of packages that are not built yet: {len(later)}"
     yield ""
     yield "They can be registered, so that a program is ready for them; nothing fires them today."
     yield ""
@@ -232,7 +232,7 @@ def _errors() -> Iterator[str]:
         ),
     )
     yield ""
-    yield "## Why a provider failed"
+    yield "## Error codes of providers"
     yield ""
     yield "`ProviderError.error_code`, and `Delivery.error.code` in the ledger. What is *retryable* is tried"
     yield "again by the binding's retry policy; what is *the provider's fault* counts towards its breaker."
@@ -308,7 +308,7 @@ def _constants(tree: ast.AST) -> Iterator[str]:
 
 
 def _reasons() -> Iterator[str]:
-    yield "# Why a message was refused"
+    yield "# Why was a message refused?"
     yield ""
     yield "`InboundResult.reason`, when `blocked` is true. A gate's `HookResult.block(reason)` and an"
     yield "identity hook's `reject(reason)` give their own words instead; these are the framework's."

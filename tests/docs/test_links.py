@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import DOCS, ROOT, in_checkout
+from tests.docs.headings import headings_of, slug
 from tools.source import Module
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+ANCHOR = re.compile(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -19,6 +21,17 @@ def test_links_lead_to_files(page: Path) -> None:
     """Relative links, as a reader of the checkout follows them."""
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=in_checkout)
+def test_links_lead_to_headings(page: Path) -> None:
+    """A link to a part of a page names a heading that is there."""
+    missing = []
+    for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        path = page.parent / target if target else page
+        if path.suffix == ".md" and anchor not in {slug(heading) for heading in headings_of(path)}:
+            missing.append(f"{target}#{anchor}")
+    assert missing == []
 
 
 @pytest.mark.parametrize(

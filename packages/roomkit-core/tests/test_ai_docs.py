@@ -11,7 +11,7 @@ from roomkit import get_agents_md, get_ai_context, get_llms_txt
 def test_both_texts_are_there() -> None:
     """And as one."""
     assert get_llms_txt().startswith("# RoomKit\n")
-    assert get_agents_md().startswith("# How to write code that uses RoomKit\n")
+    assert get_agents_md().startswith("# Code that uses RoomKit\n")
     assert get_ai_context() == f"{get_llms_txt()}\n---\n\n{get_agents_md()}"
 
 
