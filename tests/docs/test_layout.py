@@ -11,7 +11,7 @@ from tests.docs.blocks import DOCS, ROOT, in_checkout
 from tests.docs.headings import headings_of, prose_of
 
 WIDTH = 120
-PAGES = [*ROOT.glob("*.md"), *DOCS, *ROOT.glob("packages/*/*.md"), *ROOT.glob("examples/*.md")]
+PAGES = [*ROOT.glob("*.md"), *DOCS, *ROOT.glob("packages/*/README.md"), *ROOT.glob("examples/*.md")]
 QUESTION = ("what", "when", "why", "which", "who", "how", "where", "whatever", "whoever")
 RUNS_ON = {"it", "they", "them", "this", "you", "we", "nobody", "somebody"}
 IMPERATIVE = frozenset(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import ROOT
+from tests.tree.plan import sizes as core_sizes
+from tools.source import Tree
 
 README_PATH = ROOT / "README.md"
 README = README_PATH.read_text(encoding="utf-8")
@@ -49,3 +51,12 @@ def test_no_page_tells_to_install_the_other_project(page: Path) -> None:
 def test_every_package_says_how_to_install_it_from_a_checkout(readme: Path) -> None:
     """Until it is published that is the only way."""
     assert "docs/how-to/install.md" in readme.read_text(encoding="utf-8")
+
+
+def test_the_size_of_the_core_is_what_it_says() -> None:
+    """To about a hundred lines; `python -m tests.tree.plan` prints the exact figures."""
+    said = re.findall(r"has ([\d,]+) lines of code on a message's path and ([\d,]+) beside it", README)
+    path, beside = (int(figure.replace(",", "")) for figure in said[0])
+    sizes = core_sizes(Tree())
+    assert abs(path - sizes["path"]) <= 150, sizes
+    assert abs(beside - sizes["beside"]) <= 50, sizes
