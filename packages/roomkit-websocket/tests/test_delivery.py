@@ -249,5 +249,6 @@ async def test_a_thousand_comings_and_goings_leave_nothing(stage):
         await stage.turns(3)
 
     await assert_nothing_leaks(cycle, cycles=1000)
-    assert not any((channel._connections, channel._members, channel._followers, channel._audiences))
-    assert not any((channel._live, channel._unsupervised))
+    known = channel._connections
+    assert not any((known.by_id, known._members, known._followers, known._audiences))
+    assert not any((channel._live, known._background))

@@ -233,7 +233,7 @@ async def test_no_room_is_ever_seen_from_another(steps):
             channel.register_connection(connection, send, room_id=room_id, participant_id=f"p{who}")
         elif step == "leave":
             channel.unregister_connection(connection)
-        elif connection in channel._connections:
+        elif connection in channel._connections.by_id:
             if step == "subscribe":
                 allowed[connection].add(room_id)
                 channel.subscribe(connection, room_id)
