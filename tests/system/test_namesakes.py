@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,23 @@ import pytest
 
 from roomkit import RoomKit
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.identity import IdentityResolver
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import DeleteContent, EditContent, EventContent, TextContent, text_of
+from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
-from roomkit.models.enums import ChannelType, EventType, ParticipantStatus
+from roomkit.models.enums import (
+    ChannelType,
+    EventType,
+    HookTrigger,
+    IdentificationStatus,
+    ParticipantStatus,
+)
 from roomkit.models.event import RoomEvent
-from roomkit.models.identity import Identity
+from roomkit.models.hook import HookResult
+from roomkit.models.identity import Identity, IdentityResult
 from roomkit.models.participant import Participant, namesake_id
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.plugins import PluginManager
@@ -47,28 +57,65 @@ class SharedStore(InMemoryStore):
         return False
 
 
-def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
+class Doorman(IdentityResolver):
+    """Knows who is in its list, and is unsure of all others."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Identity] = {}
+
+    async def resolve(self, message: InboundMessage, context: RoomContext) -> IdentityResult:
+        identity = self.known.get(message.sender_id)
+        status = IdentificationStatus.PENDING if identity is None else IdentificationStatus.IDENTIFIED
+        return IdentityResult(status=status, identity=identity)
+
+
+def in_memory(_: Any, __: Any) -> Callable[..., RoomKit]:
     parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
     store = SharedStore()
-    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
+    return lambda **more: RoomKit(store, single_process=True, plugins=PLUGINS, **parts, **more)
 
 
-def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
-    locks = InMemoryLockManager()
+def on_sqlite(folder: Path, _: Any) -> Callable[..., RoomKit]:
+    parts: Any = {"lock_manager": InMemoryLockManager(), "single_process": True, "plugins": PLUGINS}
     path = folder / "rooms.db"
-    return lambda: RoomKit(SQLiteStore(path), lock_manager=locks, single_process=True, plugins=PLUGINS)
+    return lambda **more: RoomKit(SQLiteStore(path), **parts, **more)
 
 
-def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
+def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[..., RoomKit]:
     url = dsn()
-    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
+    return lambda **more: RoomKit(PostgresStore(url), plugins=PLUGINS, **more)
 
 
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
-async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
+def make_kit(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., RoomKit]:
+    """Makes a kit on the one store of the test."""
+    made: Callable[..., RoomKit] = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    return made
+
+
+@pytest.fixture
+async def workers(make_kit: Callable[..., RoomKit]) -> AsyncIterator[Workers]:
     """Two started workers on one store, with four channels of two kinds of addresses, all in room "r"."""
-    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
-    kits = make(), make()
+    async with started(make_kit(), make_kit()) as kits:
+        yield kits
+
+
+@pytest.fixture
+def doorman() -> Doorman:
+    """The resolver of both workers of `guarded`."""
+    return Doorman()
+
+
+@pytest.fixture
+async def guarded(make_kit: Callable[..., RoomKit], doorman: Doorman) -> AsyncIterator[Workers]:
+    """The same two workers, which ask a resolver who their senders are."""
+    first, second = (make_kit(identity_resolver=doorman) for _ in range(2))
+    async with started(first, second) as kits:
+        yield kits
+
+
+@asynccontextmanager
+async def started(*kits: RoomKit) -> AsyncIterator[Workers]:
     for kit in kits:
         for name, kind in TYPES.items():
             kit.register_channel(RecordingChannel(name, channel_type=kind))
@@ -76,7 +123,8 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     await kits[0].create_room("r")
     for name in TYPES:
         await kits[0].attach_channel("r", name)
-    yield kits
+    first, second = kits
+    yield first, second
     for kit in kits:
         await kit.close()
 
@@ -129,6 +177,45 @@ async def test_namesakes_who_arrive_together_are_two(workers: Workers) -> None:
         )
         assert {who(each) for each in pair} in ({name, f"phone:{name}"}, {f"websocket:{name}", name})
     assert len(await ids(workers[0])) == 12
+
+
+@pytest.mark.parametrize("gated", [False, True], ids=["free", "gated"])
+async def test_unidentified_namesakes_who_arrive_together_are_two(guarded: Workers, gated: bool) -> None:
+    """Each is written with the record of his own, also when a gate looks at the message first."""
+    if gated:
+        for kit in guarded:
+            kit.hook(HookTrigger.BEFORE_BROADCAST)(_allow)
+    for number in range(6):
+        name = f"+{number}"
+        pair = await asyncio.gather(
+            *(say(kit, way, sender=name) for kit, way in zip(guarded, ("web", "sms"), strict=True))
+        )
+        assert {who(each) for each in pair} in ({name, f"phone:{name}"}, {f"websocket:{name}", name})
+        people = {each.id: each for each in await guarded[0].list_participants("r")}
+        for result, way in zip(pair, ("web", "sms"), strict=True):
+            person = people[who(result) or ""]
+            assert (person.channel_id, person.connected_via) == (way, (way,))
+            assert person.identification is IdentificationStatus.PENDING
+    assert len(await ids(guarded[0])) == 12
+
+
+async def test_one_identity_that_arrives_by_two_channels_keeps_both(
+    guarded: Workers, doorman: Doorman
+) -> None:
+    """The second to commit adds its channel to the record that the first wrote."""
+    for number in range(6):
+        ann = Identity(id=f"ann{number}", display_name="Ann")
+        doorman.known |= {f"+{number}": ann, f"web{number}": ann}
+        pair = await asyncio.gather(
+            say(guarded[0], "web", sender=f"web{number}"), say(guarded[1], "sms", sender=f"+{number}")
+        )
+        assert [who(each) for each in pair] == [ann.id, ann.id]
+        (person,) = (each for each in await guarded[0].list_participants("r") if each.id == ann.id)
+        assert set(person.connected_via) == {"web", "sms"}
+
+
+async def _allow(event: RoomEvent, context: RoomContext) -> HookResult:
+    return HookResult.allow()
 
 
 async def test_a_name_made_of_a_kind_and_an_address_is_nobody_else(workers: Workers) -> None:

@@ -261,7 +261,7 @@ class Writer:
             return Written(blocked=True, reason=f"room_{record.status}")
         event, people = draft.event, record.participants
         source = event.source
-        if people and source.participant_id is not None:
+        if people and source.participant_id is not None and draft.plan is None:
             name = draft.address or source.participant_id
             person = people.get(name)
             if (

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import participant_of
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.enums import (
     ChannelDirection,
     ChannelType,
+    EventType,
     HookTrigger,
     IdentificationStatus,
 )
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
     from roomkit.abc.identity import IdentityResolver
+    from roomkit.abc.store import RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
@@ -36,13 +41,19 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.options import KitOptions
 
-__all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict"]
+__all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict", "seated"]
 
 _log = get_logger("roomkit.identity")
 
 type IdentityHookFn = Callable[
     ["RoomEvent", "RoomContext", IdentityResult], Awaitable[IdentityHookResult | None]
 ]
+
+type Seat = Callable[["RoomRecord"], tuple[str, Participant | None]]
+"""Returns the sender's participant id in the room as it is, and their record where it is to be written.
+
+It is asked under the room's lock, each time a commit is prepared: another sender may have come by then.
+"""
 
 _TRIGGERS = {
     IdentificationStatus.AMBIGUOUS: HookTrigger.ON_IDENTITY_AMBIGUOUS,
@@ -96,15 +107,14 @@ class IdentityHookRegistration:
 class Verdict:
     """What is known of a sender.
 
-    `reason` refuses the message; `inject` is then the reply to the sender. Otherwise `event` goes
-    on, and `participant` is to be written with it; `identity` is set for one newly identified.
+    `reason` refuses the message; `inject` is then the reply to the sender. Otherwise `event` goes on.
+    `seat` says which participant the sender is, and what to write of them.
     """
 
     event: RoomEvent
     reason: str | None = None
     inject: InjectedEvent | None = None
-    participant: Participant | None = None
-    identity: Identity | None = None
+    seat: Seat | None = None
 
 
 class IdentityDesk:
@@ -144,16 +154,16 @@ class IdentityDesk:
         decision = await self._decide(result, event, context)
         status = decision.status
         if status is IdentificationStatus.IDENTIFIED and decision.identity is not None:
-            return self._identified(message, event, context, decision.identity)
+            return Verdict(event, seat=partial(self._identified, message, decision.identity))
         if status is IdentificationStatus.REJECTED:
             return Verdict(event, reason=decision.reason or "identity_rejected")
         if status is IdentificationStatus.CHALLENGE_SENT:
             # Remembered, so that the room of the question is the sender's own from here on.
-            pending = self._pending(message, event, context, decision)
-            return replace(pending, reason="identity_challenge_sent", inject=decision.inject)
+            seat = partial(self._pending, message, event, decision)
+            return Verdict(event, "identity_challenge_sent", decision.inject, seat)
         if status is IdentificationStatus.UNKNOWN:
             return Verdict(event)
-        return self._pending(message, event, context, decision)
+        return Verdict(event, seat=partial(self._pending, message, event, decision))
 
     async def _resolve(
         self, message: InboundMessage, event: RoomEvent, context: RoomContext
@@ -242,13 +252,13 @@ class IdentityDesk:
         return None
 
     def _identified(
-        self, message: InboundMessage, event: RoomEvent, context: RoomContext, identity: Identity
-    ) -> Verdict:
+        self, message: InboundMessage, identity: Identity, record: RoomRecord
+    ) -> tuple[str, Participant]:
         now = self._clock.now()
-        known = context.get_participant(identity.id)
+        known = record.participants.get(identity.id)
         channel_id = message.channel_id
         via = known.connected_via if known is not None else ()
-        newcomer = Participant(id=identity.id, room_id=event.room_id, channel_id=channel_id, joined_at=now)
+        newcomer = Participant(id=identity.id, room_id=record.room_id, channel_id=channel_id, joined_at=now)
         person = (known or newcomer).replace(
             identification=IdentificationStatus.IDENTIFIED,
             identity_id=identity.id,
@@ -259,21 +269,17 @@ class IdentityDesk:
             resolved_at=now,
             resolved_by="resolver",
         )
-        return Verdict(_said_by(event, identity.id), participant=person, identity=identity)
+        return identity.id, person
 
     def _pending(
-        self,
-        message: InboundMessage,
-        event: RoomEvent,
-        context: RoomContext,
-        decision: IdentityHookResult,
-    ) -> Verdict:
+        self, message: InboundMessage, event: RoomEvent, decision: IdentityHookResult, record: RoomRecord
+    ) -> tuple[str, Participant | None]:
         address = event.source.participant_id
-        participant_id = _own_id(event, context) or f"pending-{event.id[:8]}"
-        known = context.get_participant(participant_id)
+        participant_id = _own_id(address, message.channel_id, record) or f"pending-{event.id[:8]}"
+        known = record.participants.get(participant_id)
         candidates = tuple(identity.id for identity in decision.candidates or ())
         if known is not None and known.candidates == (candidates or None):
-            return Verdict(_said_by(event, participant_id))
+            return participant_id, None
         person = known or Participant(
             id=participant_id,
             room_id=event.room_id,
@@ -288,7 +294,7 @@ class IdentityDesk:
             display_name=decision.display_name or person.display_name,
             identification=IdentificationStatus.PENDING,
         )
-        return Verdict(_said_by(event, participant_id), participant=person)
+        return participant_id, person
 
 
 def _check_organization(answer: IdentityResult | IdentityHookResult, context: RoomContext, by: str) -> None:
@@ -302,28 +308,43 @@ def _check_organization(answer: IdentityResult | IdentityHookResult, context: Ro
             )
 
 
-def joined_code(person: Participant) -> str:
+def _joined_code(person: Participant) -> str:
     """Return the code of the note on a new participant."""
     identified = person.identification is IdentificationStatus.IDENTIFIED
     return "participant_joined_identified" if identified else "participant_joined_pending"
+
+
+def seated(seat: Seat, draft: Draft, record: RoomRecord) -> Draft:
+    """Return the draft as said by the participant who the sender is in the room as it is."""
+    participant_id, person = seat(record)
+    before: tuple[RoomEvent, ...] = ()
+    if person is not None and person.id not in record.participants:
+        before = (
+            note(
+                record.room_id,
+                EventType.PARTICIPANT_JOINED,
+                _joined_code(person),
+                f"{person.display_name or person.id} joined",
+                participant_id=person.id,
+                status=person.identification,
+            ),
+        )
+    return replace(draft, event=_said_by(draft.event, participant_id), participant=person, before=before)
 
 
 def _said_by(event: RoomEvent, participant_id: str) -> RoomEvent:
     return event.replace(source=event.source.replace(participant_id=participant_id))
 
 
-def _own_id(event: RoomEvent, context: RoomContext) -> str | None:
+def _own_id(address: str | None, channel_id: str, record: RoomRecord) -> str | None:
     """Return the id of the sender as a participant of the room.
 
     An unidentified address must not speak with the rights of a verified identity of that
     name, nor for the same address of another kind.
     """
-    address = event.source.participant_id
-    if address is None or not context.participants:
-        return address
-    people = {person.id: person for person in context.participants}
-    bindings = {binding.channel_id: binding for binding in context.bindings}
-    return participant_of(people, bindings, event.source.channel_id, address, is_address=True)
+    if address is None:
+        return None
+    return participant_of(record.participants, record.bindings, channel_id, address, is_address=True)
 
 
 def _known(context: RoomContext, message: InboundMessage) -> Participant | None:

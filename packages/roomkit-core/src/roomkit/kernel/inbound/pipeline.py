@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,7 @@ from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
 from roomkit.kernel.inbound.claims import Home
-from roomkit.kernel.inbound.identity import IdentityDesk, Verdict, joined_code
+from roomkit.kernel.inbound.identity import IdentityDesk, Verdict, seated
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
@@ -231,8 +232,8 @@ class Inbound:
             deadline.close()
             if fresh:
                 self._session_started(message, channel, draft)
-            if draft.participant is not None and not written.blocked and not written.duplicate:
-                self._joined(draft)
+            if written.draft is not None and written.draft.participant is not None and not written.blocked:
+                self._joined(written.draft)
             return await self._result(written, cascade, message, channel, wait, key)
         except RoomNotFoundError as deleted:
             if routed:
@@ -355,24 +356,10 @@ class Inbound:
         if verdict.reason is not None:
             await self._challenge(verdict, message, cascade)
             raise _Refused(verdict.reason)
-        person = verdict.participant
-        before: tuple[RoomEvent, ...] = ()
-        if person is not None and (record is None or person.id not in record.participants):
-            before = (
-                note(
-                    home,
-                    EventType.PARTICIPANT_JOINED,
-                    joined_code(person),
-                    f"{person.display_name or person.id} joined",
-                    participant_id=person.id,
-                    status=person.identification,
-                ),
-            )
         draft = Draft(
             event=verdict.event,
             cascade=cascade,
-            participant=person,
-            before=before,
+            plan=None if verdict.seat is None else partial(seated, verdict.seat),
             record=None if settled_in else record,
             channel_key=key,
             address=event.source.participant_id if verdict.event.source is event.source else None,
@@ -415,8 +402,9 @@ class Inbound:
 
     async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:
         """Ask the sender who they are; their message is held back."""
-        inject = verdict.inject
+        inject, seat = verdict.inject, verdict.seat
         assert inject is not None
+        assert seat is not None
         if inject.event.room_id != verdict.event.room_id:
             raise InvalidInputError(
                 "an identity challenge goes to the room it was asked for: use context.room.id"
@@ -428,7 +416,7 @@ class Inbound:
                 cascade=cascade,
                 gated=False,
                 lifecycle=True,
-                participant=verdict.participant,
+                plan=lambda draft, record: replace(draft, participant=seat(record)[1]),
                 targets=[message.channel_id] if wanted is None else list(wanted),
             )
         )
