@@ -1231,6 +1231,15 @@ class RedactsOneCopyOnly(Leaving):
     left = staticmethod(lambda before, after: after)
 
 
+@found_by("test_a_row_of_a_redacted_event_keeps_the_code_of_its_failure_alone")
+class LeavesWordsOfFailures(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        rows = [row for event_id in commit.redact for row in self._ledger.of_event(self._events[event_id])]
+        result = await super().commit(commit)
+        self._ledger._rows.update((row.id, row) for row in rows if row.id in self._ledger._rows)
+        return result
+
+
 class Searching(ConversationStoreContract):
     """The contract of a store with a search of its own."""
 

@@ -75,7 +75,8 @@ class Commit:
     `fence` is the token of the room's lock, `worker_id` the lease under which the deliveries of the
     entries are to be carried out; both may be None. `room_changes` are fields of the room to set
     (`updated_at` is `at` unless it is one of them), `metadata` a shallow merge into its metadata.
-    `redact` names events to be replaced by what `RoomEvent.redacted` leaves of them,
+    `redact` names events to be replaced by what `RoomEvent.redacted` leaves of them, and the rows of the
+    ledger that they have had written by `complete` by what `Delivery.redacted` leaves,
     `remove_participants` participants to be removed for good. `timers` are set, each in place of
     the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
     ride along. `absent` are those channels of the targets that are not registered with the worker.

@@ -325,7 +325,8 @@ class RoomOperations(ConversationOperations):
 
         In each room, under its lock: their words and the answers to them are redacted, which keeps the
         timeline's order; the participants are removed; channels that were there to reach them are detached;
-        tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`).
+        tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`),
+        and of those that failed the code is left. The receipt counts a delivery's row with its event.
         Then the identity with its addresses is deleted. Asking again finishes what was interrupted, and
         else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
         raises.

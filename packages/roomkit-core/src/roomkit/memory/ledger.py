@@ -250,6 +250,12 @@ class Ledger:
             )
         return row
 
+    def redact(self, event: RoomEvent) -> None:
+        """Forget what the rows of a redacted event say of their failures."""
+        for row in self.of_event(event):
+            if row.id in self._rows:
+                self._rows[row.id] = row.redacted()
+
     def is_settled(self, event: RoomEvent) -> bool:
         """Whether no delivery of an event is pending."""
         return all(row.state is not DeliveryState.PENDING for row in self.of_event(event))

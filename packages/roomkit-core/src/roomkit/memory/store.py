@@ -140,6 +140,7 @@ class InMemoryStore(ConversationStore):
             self._put_event(before.amended(amend.content, amend.amended_by, commit.at))
         for event_id in commit.redact:
             self._put_event(self._events[event_id].redacted(commit.at))
+            self._ledger.redact(self._events[event_id])
 
     def _put_work(self, record: StoredRoom, commit: Commit) -> None:
         for task in commit.tasks:

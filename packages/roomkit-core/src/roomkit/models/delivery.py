@@ -129,6 +129,15 @@ class Delivery(Record):
             created_at=event.created_at,
         )
 
+    def redacted(self) -> Self:
+        """Return what is left of the row of an event that was redacted: of a failure its code alone.
+
+        The message of an error may quote what was said, or an answer to it. Unknown fields of a newer
+        version go too.
+        """
+        error = self.error and DeliveryError(code=self.error.code, message="erased")
+        return self.replace(error=error).without_unknown()
+
     @property
     def message_ids(self) -> tuple[str, ...]:
         """Every id the vendor gave the message and its parts, each once."""

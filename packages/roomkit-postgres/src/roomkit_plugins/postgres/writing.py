@@ -151,6 +151,7 @@ class PreparedCommit:
             "bump": int(self._raises_version),
             "binding": self._binding,
             "participant": self._participant,
+            "redacted": self._redact,
             "events": events,
             "targets": [{"i": place, "id": channel_id} for place, channel_id in targets],
             "bindings": [BINDINGS.dump(each) for each in self._bindings],

@@ -324,6 +324,18 @@ def _finish(
     return matched
 
 
+def redact_deliveries(connection: sqlite3.Connection, event: int) -> None:
+    """Forget what the rows of a redacted event say of their failures."""
+    rows = connection.execute(
+        f"SELECT d.seq, {DELIVERY} FROM deliveries d JOIN events e ON e.seq = d.event "
+        "JOIN rooms r ON r.seq = d.room WHERE d.event = ? AND d.data IS NOT NULL",
+        (event,),
+    ).fetchall()
+    for seq, *row in rows:
+        data = dump(delivery_of(tuple(row)).redacted())
+        connection.execute("UPDATE deliveries SET data = ? WHERE seq = ?", (data, seq))
+
+
 def _receipt_in(data: str) -> ReceiptState | None:
     word = readable_fields(data).get("receipt")
     return stored_receipt(word) if isinstance(word, str) else None

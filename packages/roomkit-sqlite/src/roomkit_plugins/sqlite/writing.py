@@ -38,7 +38,14 @@ from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit.models.values import error_text
 from roomkit_plugins.sqlite.leases import Clock, still_alive
-from roomkit_plugins.sqlite.ledger import Place, complete, finished, place_of, place_of_absent
+from roomkit_plugins.sqlite.ledger import (
+    Place,
+    complete,
+    finished,
+    place_of,
+    place_of_absent,
+    redact_deliveries,
+)
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
     EVENT,
@@ -381,6 +388,7 @@ def _amend(
         seq, before = _earlier(connection, room, first, prepared.room_id, event_id, "redact")
         after.append(before.redacted(prepared.at))
         _put_event(connection, room, seq, after[-1])
+        redact_deliveries(connection, seq)
     return after
 
 

@@ -18,7 +18,7 @@ BEGIN
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[], kept json
+        absent text[], kept json, redacted json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
@@ -198,6 +198,15 @@ BEGIN
             more text
         )
         WHERE e.id = g.id AND e.room = head.room;
+    END IF;
+    IF c.redacted IS NOT NULL THEN
+        UPDATE roomkit_deliveries d SET more = NULL, error = CASE WHEN d.error IS NOT NULL THEN
+            json_build_object('code', d.error ->> 'code', 'message', 'erased') END
+        WHERE d.seq = ANY(ARRAY(
+            SELECT o.seq FROM roomkit_events e JOIN roomkit_deliveries o ON o.room = e.room AND o.idx = e.idx
+            WHERE e.room = head.room AND e.id = ANY(ARRAY(SELECT json_array_elements_text(c.redacted)))
+            ORDER BY o.seq FOR UPDATE OF o
+        ));
     END IF;
     IF c.tasks IS NOT NULL THEN
         INSERT INTO roomkit_tasks (room, id, title, description, assigned_to, status, created_at, metadata,

@@ -18,6 +18,7 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Amend, ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent
+from roomkit.models.delivery import DeliveryError
 from roomkit.models.enums import ChannelType, DeliveryState, EventStatus, ReceiptState
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
 from roomkit.models.participant import Participant
@@ -86,6 +87,31 @@ class ErasureContract(StoreSuite):
         (claimed,) = await store.claim(room.id, worker)
         assert claimed.event.id == told.id
         assert secret not in to_json(claimed.event).decode()
+        assert list(await self.find_traces(store, secret)) == []
+
+    async def test_a_row_of_a_redacted_event_keeps_the_code_of_its_failure_alone(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """An error may quote what was said, or an answer to it; state, attempts and vendor's ids stay."""
+        secret = f"secret{new_id()}"
+        told, kept = await commit(
+            store, room.id, event(room.id, "one"), event(room.id, "two"), targets=["sms", "email"]
+        )
+        error = DeliveryError(code="room_closed", message=f"cut off: {secret}", vendor_code=secret)
+        rows = [
+            (await row_of(store, f"{each.id}:email")).replace(
+                state=DeliveryState.FAILED, error=error, attempts=2, provider="p", finished_at=NOW
+            )
+            for each in (told, kept)
+        ]
+        await store.complete(rows)
+        await commit(store, room.id, redact=[told.id])
+        left, whole = [await row_of(other, row.id) for row in rows]
+        assert left == rows[0].replace(error=DeliveryError(code="room_closed", message="erased"))
+        assert whole == rows[1]
+        (pending,) = await store.list_deliveries(room.id, event_id=told.id, channel_id="sms")
+        assert pending.state is DeliveryState.PENDING
+        await commit(store, room.id, redact=[kept.id])
         assert list(await self.find_traces(store, secret)) == []
 
     async def _tell(self, store: ConversationStore, room_id: str, secret: str) -> RoomEvent:
