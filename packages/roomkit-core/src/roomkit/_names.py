@@ -44,7 +44,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Lookup, Listing,
 def reexport(module: str, names: Iterable[str]) -> tuple[Lookup, Listing]:
     """Make the package `module` a documented home of public names: `roomkit` itself, and its second homes.
 
-    Its `__all__` is what is installed and can be imported, so that a star import always works.
+    Its `__all__` lists the names that can be imported, so that a star import always works.
     """
     known = frozenset(names)
 
@@ -223,7 +223,7 @@ def _installed(names: Iterable[str]) -> list[str]:
 def _offered(plugin: str) -> Collection[str]:
     try:
         return dir(import_module(plugin))
-    except Exception:  # noqa: BLE001 - what cannot be imported offers nothing; who asks for it reads why
+    except Exception:  # noqa: BLE001 - a module that cannot be imported offers no names; its own import says why
         return ()
 
 
@@ -234,6 +234,6 @@ def _loadable(names: Iterable[str]) -> list[str]:
 def _is_there(name: str) -> bool:
     try:
         public_name(name)
-    except Exception:  # noqa: BLE001 - nobody asked for this one by name
+    except Exception:  # noqa: BLE001 - this one was not asked for by name
         return False
     return True

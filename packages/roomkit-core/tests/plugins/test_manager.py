@@ -206,8 +206,8 @@ def test_blocking_the_winner_gives_the_name_to_the_other(make: Any) -> None:
 @pytest.mark.parametrize(
     ("hook", "message"),
     [
-        ("roomkit_regster", "there is no hook 'roomkit_regster'; did you mean 'roomkit_register'"),
-        ("roomkit_xyzzy_quux", "there is no hook 'roomkit_xyzzy_quux'; the hooks are"),
+        ("roomkit_regster", "unknown hook 'roomkit_regster'; did you mean 'roomkit_register'"),
+        ("roomkit_xyzzy_quux", "unknown hook 'roomkit_xyzzy_quux'; the hooks are"),
     ],
 )
 def test_an_unknown_hook_breaks_its_plugin_alone(make: Any, hook: str, message: str) -> None:
@@ -281,7 +281,7 @@ def test_a_slip_is_answered_with_the_name_that_was_meant(make: Any) -> None:
 
     with pytest.raises(ComponentNotFoundError, match=r"no store 'memry'\. Did you mean 'memory'\?"):
         manager.get("store", "memry")
-    with pytest.raises(ComponentNotFoundError, match="no component kind 'stor'; did you mean 'store'"):
+    with pytest.raises(ComponentNotFoundError, match="unknown component kind 'stor'; did you mean 'store'"):
         manager.get("stor", "memory")
 
 

@@ -28,7 +28,7 @@ def test_a_component_is_declared_by_strings_alone(plugin: Plugin) -> None:
 
 def test_an_unknown_kind_names_the_nearest(plugin: Plugin) -> None:
     """A slip in the kind is answered with the kind that was meant."""
-    with pytest.raises(RegistrationError, match=r"no component kind 'smss'; did you mean 'sms'\?"):
+    with pytest.raises(RegistrationError, match=r"unknown component kind 'smss'; did you mean 'sms'\?"):
         Registry(plugin).add("smss", "acme", "acme:SMS")
 
 

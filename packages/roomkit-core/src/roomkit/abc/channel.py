@@ -104,7 +104,7 @@ class Channel(ABC):
     """Anything that takes part in rooms: a transport carries events outside, an intelligence answers.
 
     One object serves every room it is attached to, with calls running concurrently for different
-    rooms (for one room and one kind of call, one at a time and in order): what is known of a room
+    rooms (for one room and one kind of call, one at a time and in order): the caches about a room
     is passed in, or kept under the room's id. No method is called under a room's lock.
     """
 
@@ -180,7 +180,7 @@ class Channel(ABC):
     def event_of(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Return the event of `message`, with everything that the message says.
 
-        For `handle_inbound`; what is special about a channel is replaced in the result.
+        For `handle_inbound`; a channel replaces fields of the result that it knows better.
         """
         provider = self.provider_name
         return _EVENT.replace(
@@ -217,7 +217,7 @@ class Channel(ABC):
         """Carry `event` to the recipient of `binding`.
 
         `event` is already transcoded and no longer than `max_length`. `context.delivery.id` is the
-        stable idempotency key. Returns `ChannelOutput.skipped(reason)` when there is nobody to send
+        stable idempotency key. Returns `ChannelOutput.skipped(reason)` when there is no recipient to send
         to. Raises ProviderError for a failure; any other exception counts as a permanent one.
         Called in commit order per binding; retried only after a retryable failure. It may be
         cancelled at any await, when its deadline passes.

@@ -77,7 +77,7 @@ class KitClosedError(RoomKitError):
 
 
 class CloseError(RoomKitError, ExceptionGroup[Exception]):
-    """What went wrong while closing, all of it; every step was taken all the same."""
+    """Collects every failure raised while closing; all other steps still ran."""
 
     code = "close_failed"
 
@@ -125,7 +125,7 @@ class ChannelAlreadyRegisteredError(RoomKitError):
 
 
 class ParticipantNotFoundError(RoomKitError):
-    """Nobody of that id in the room."""
+    """The room has no participant of that id."""
 
     code = "participant_not_found"
 
@@ -185,7 +185,7 @@ class StoreError(RoomKitError):
 
 
 class StoreFullError(StoreError):
-    """There is no room for what was to be written; nothing of it was, and what was stored before stays."""
+    """The storage is full. The write was rolled back; existing data is intact."""
 
     code = "store_full"
 
@@ -197,19 +197,19 @@ class StoreReadOnlyError(StoreError):
 
 
 class StoreLockedError(StoreError):
-    """Somebody else kept what was to be written locked for longer than the store may wait."""
+    """Another connection held a lock for longer than the store may wait."""
 
     code = "store_locked"
 
 
 class StoreCorruptError(StoreError):
-    """What is stored is damaged."""
+    """The stored data is damaged."""
 
     code = "store_corrupt"
 
 
 class StoreUnavailableError(StoreError):
-    """The storage cannot be reached or opened, or it failed meanwhile.
+    """The storage cannot be reached or opened, or it failed during the operation.
 
     When the connection broke during a write, it may or may not have been made: an event is safe to
     commit again under the same id or idempotency key.
@@ -225,7 +225,7 @@ class StoreAccessError(StoreError):
 
 
 class StoreSchemaError(StoreError):
-    """What is there is not RoomKit's, or of a version this one does not work with; it was not touched."""
+    """The database holds a foreign or unsupported schema; it was left unchanged."""
 
     code = "store_schema"
 
@@ -261,7 +261,7 @@ class StaleValueError(StoreError):
 
     @classmethod
     def at(cls, namespace: str, key: Sequence[str], revision: int) -> Self:
-        """Return the error of a put or delete that expected a revision; 0 is no value."""
+        """Return the error of a put or delete that expected a revision; 0 means that there is no value."""
         expected = f"of revision {revision}" if revision else "absent"
         return cls(f"the value {list(key)!r} of {namespace!r} is not {expected}: read it and decide again")
 
@@ -277,7 +277,7 @@ class DuplicateEventError(StoreError):
 
 
 class ProcessTimeoutError(RoomKitError, TimeoutError):
-    """What leads up to the commit took longer than `process_timeout`; nothing was stored."""
+    """A message was not committed within `process_timeout`; nothing was stored."""
 
     code = "process_timeout"
 
@@ -391,7 +391,7 @@ class ProviderError(RoomKitError):
     """A provider's failure.
 
     `error_code` classifies it; `retryable` follows from it unless given; `retry_after` is in
-    seconds, a day at most, and None if what the vendor said is no time to wait (negative, not a
+    seconds, a day at most, and None if the vendor gave no usable time to wait (negative, not a
     number). The message may quote the vendor, so it is for operators, never for end users.
     """
 

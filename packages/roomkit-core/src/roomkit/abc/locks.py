@@ -16,7 +16,7 @@ class RoomLockManager(ABC):
     each other's way; the store's commit is what guards the timeline.
 
     A lock that others hold over a network can be lost while it is held: the connection breaks, or the
-    holder is paused for too long. Its holder is not told in the middle of its work. What tells the
+    holder is paused for too long. Its holder is not notified in the middle of its work. What tells the
     two apart is the fencing token: the store refuses a commit whose token is lower than one it has
     seen for that room.
     """
@@ -42,7 +42,7 @@ class RoomLockManager(ABC):
         the lock service loses its data; None from a manager whose locks cannot be lost. Waiters of
         one process are served in order of arrival. Cancelling the wait leaves the lock as it was.
         Raises LockLostError when the lock service cannot be reached, before anything is held. Leaving
-        raises nothing: a lock that was lost meanwhile is counted and logged.
+        raises nothing: a lock that was lost before is counted and logged.
         """
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Loggers that text from outside cannot forge lines in, and that tell nothing of what people said."""
+"""Loggers in which text from outside cannot forge lines, and which do not repeat people's messages."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def traceback_lines(error: BaseException, *, texts: bool) -> Iterator[str]:
 
 
 def _link(error: BaseException) -> tuple[BaseException, str] | None:
-    """Return what came before `error`, and how the two are joined."""
+    """Return the cause or context of `error`, and the words that join the two."""
     if error.__cause__ is not None:
         return error.__cause__, "\nwhich was the direct cause of:\n"
     if error.__context__ is not None and not error.__suppress_context__:

@@ -17,7 +17,7 @@ __all__ = ["MemoryProvider", "MemoryResult"]
 
 @dataclass(slots=True, frozen=True)
 class MemoryResult:
-    """What is put before the current event: ready `messages` first, then `events`, oldest first."""
+    """The history put before the current event: ready `messages` first, then `events`, oldest first."""
 
     messages: Sequence[AIMessage] = ()
     events: Sequence[RoomEvent] = ()

@@ -55,5 +55,5 @@ class ReceivesWebhooks(Protocol):
         """Verify the request's signature first, then return what it says, in its order.
 
         Raises WebhookRejected when it cannot be verified or is not what the vendor sends. Nothing
-        the vendor sent is dropped: what is not understood becomes a message or status that says so.
+        the vendor sent is dropped: an item that is not understood becomes a message or status that says so.
         """

@@ -19,15 +19,15 @@ class RealtimeBackend(ABC):
     """Publish and subscribe by topic.
 
     Each subscription sees a topic's events in the order published by one publisher, one at a time.
-    A slow subscriber delays nobody: beyond its bound the oldest are dropped, and counted.
+    A slow subscriber delays no other: beyond its bound the oldest are dropped, and counted.
     Callback failures are logged and end nothing.
     """
 
     @property
     def is_process_local(self) -> bool:
-        """Whether other processes cannot hear what is published here.
+        """Whether other processes cannot receive messages published here.
 
-        True unless a backend says otherwise: only what is declared is relied on. One that carries
+        True unless a backend says otherwise: the kit relies on declared properties only. One that carries
         signals between processes returns False, and then events reach the sockets of other workers.
         """
         return True

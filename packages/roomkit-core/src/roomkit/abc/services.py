@@ -58,7 +58,7 @@ class ChannelServices(ABC):
     realtime: RealtimeBackend
     telemetry: TelemetryProvider
     has_other_workers: bool = False
-    """Whether other processes may serve the same rooms, and hear what is published on `realtime`."""
+    """Whether other processes may serve the same rooms, and receive messages published on `realtime`."""
 
     @abstractmethod
     async def run_gate[P](
@@ -78,7 +78,7 @@ class ChannelServices(ABC):
     ) -> Excerpt | None:
         """Return up to `limit` events after `after_index` as the store has them now; without it none.
 
-        None when there is no such room, or the channel is not attached to it. Every event of an
+        None when the room does not exist, or the channel is not attached to it. Every event of an
         index up to `latest_index` is committed: fewer than `limit` events leave none of them out.
         Events say what they say now: former contents of edits are not in them.
         """

@@ -128,9 +128,9 @@ NOTHING_COMPLETED = Completed()
 class Committed:
     """What became of a commit: its events as stored, in their order.
 
-    `elsewhere` names, by delivery id, the planned deliveries that whoever committed is not to carry
+    `elsewhere` names, by delivery id, the planned deliveries that the committing worker is not to carry
     out right away: the lane is another worker's, whose id it gives; or it has deliveries that have to be
-    claimed first, by anybody (None) or by the committing worker itself (its own id).
+    claimed first, by any worker (None) or by the committing worker itself (its own id).
     """
 
     events: Sequence[RoomEvent]
@@ -140,7 +140,7 @@ class Committed:
 
 @dataclass(slots=True, frozen=True)
 class Claimed:
-    """A pending delivery that was taken over, with its event as it is now."""
+    """A reclaimed pending delivery, with its event as it is now."""
 
     delivery: Delivery
     event: RoomEvent
@@ -186,18 +186,18 @@ class RoomRecord(Protocol):
 class ConversationStore(ABC):
     """Rooms, timelines, bindings, participants, identities, tasks, observations and the ledger.
 
-    Records are frozen and may be shared: what is handed out and what is taken in is never changed.
+    Records are frozen and may be shared: neither stores nor callers change one.
     An id that is not there gives None or False from `get_*` and `delete_*`, and the matching
     not-found error from everything that changes it. Methods may be called concurrently. Lists are
     ordered: rooms by creation, events by index, the rest by insertion. A failing call has changed
     nothing; failures of the storage itself raise StoreError, or one of its kinds that says more.
 
     What looks beyond one room takes an `organization_id`: given, only that organization's rooms and
-    what belongs to them are there, and everything else is not, as if it did not exist.
+    their contents exist; everything else is treated as missing.
 
     The ledger has a *lane* for each (room, channel). A worker, that is a kit, has a *lease* on the store
     and holds lanes under it; a lane is one worker's for as long as it has pending deliveries.
-    When a lease runs out, by the store's clock, whoever claims the lanes has them: the worker that
+    When a lease runs out, by the store's clock, any worker may claim its lanes: the worker that
     overslept finds its writes to the ledger refused. With its lease a worker announces the channels that
     are registered with it: deliveries of other channels are left to the workers that announce them.
     """
@@ -205,13 +205,13 @@ class ConversationStore(ABC):
     write_delay: float = 0.0
     """For how many seconds the end of a delivery may wait to be written with the next commit.
 
-    0 where a write costs nothing. What is not written yet when the process is killed is delivered
+    0 where a write costs nothing. Outcomes not yet written when the process is killed are delivered
     again, under the same idempotency key.
     """
 
     @property
     def is_process_local(self) -> bool:
-        """Whether what is stored here ends with this process, and no other one sees it."""
+        """Whether the data ends with this process and no other process sees it."""
         return False
 
     async def now(self) -> datetime | None:
@@ -258,10 +258,10 @@ class ConversationStore(ABC):
         For each target a ledger row `<event id>:<channel id>` is created, PENDING. Its holder is
         `commit.worker_id`, if that lease is in force and the lane is free, or held by it with nothing
         handed over and not yet claimed. Else the row joins its lane: it is handed over to the worker
-        that holds the lane, or held by nobody when none does, and is in `Committed.elsewhere`. A
+        that holds the lane, or by no worker when none does, and is in `Committed.elsewhere`. A
         commit without a worker leaves its rows in the same way, and reports nothing. A row of a channel
         in `commit.absent` whose lane is free is handed over to a worker in force that announces the
-        channel, and held by nobody when none does. A timer that is due at `commit.at` is held by the
+        channel, and by no worker when none does. A timer that is due at `commit.at` is held by the
         committing worker.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;
@@ -664,7 +664,7 @@ class ConversationStore(ABC):
         """Move the receipt of the delivery with that provider and message id forward; return the row.
 
         None if there is none yet: the receipt is then kept for a day at least, and matched when the
-        delivery is completed, by whichever worker. `ReceiptState.follows` says which state follows which.
+        delivery is completed, by any worker. `ReceiptState.follows` says which state follows which.
         If the delivery has several message ids, the receipt moves the part with that id, and the row's
         receipt is `ReceiptState.of_parts` of them all; while that is None, it stays as it is.
         """
@@ -689,7 +689,7 @@ class ConversationStore(ABC):
 
     @abstractmethod
     async def close_lease(self, worker_id: str) -> None:
-        """End a lease: what the worker held is held by nobody. Not an error when it has run out."""
+        """End a lease, which releases everything the worker held. Not an error when it has run out."""
 
     @abstractmethod
     async def find_claimable(
@@ -701,9 +701,9 @@ class ConversationStore(ABC):
     async def claim(
         self, room_id: str, worker_id: str, *, channels: Collection[str] | None = None
     ) -> list[Claimed]:
-        """Take the room's pending deliveries that were handed over to this worker, or that nobody holds.
+        """Take the room's pending deliveries that were handed over to this worker, or that no worker holds.
 
-        Nor is a lease that has run out a hold. Of what nobody holds, only deliveries of `channels` are
+        Nor is a lease that has run out a hold. Of free deliveries, only those of `channels` are
         taken; None takes those of every channel. In order of the events' indexes. A row taken from a
         worker whose lease ran out counts one more in `claims`. Nothing for a worker whose own lease
         has run out.

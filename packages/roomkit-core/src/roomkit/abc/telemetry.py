@@ -77,13 +77,13 @@ class TelemetryProvider(ABC):
         self.end_span(span_id)
 
     async def flush(self) -> None:
-        """Send what is buffered."""
+        """Send buffered spans and metrics."""
 
     async def close(self) -> None:
         """Flush and release. Idempotent."""
 
     def reset(self) -> None:
-        """Forget what was recorded, where the provider keeps it."""
+        """Forget recorded spans and metrics, where the provider keeps them."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -270,7 +270,7 @@ def assemble(
         rights_signals=rights_signals,
     )
 
-    # What comes in.
+    # Inbound.
     signals = Signals(store=store, realtime=realtime, clock=clock)
     desk = IdentityDesk(
         settings=settings,

@@ -48,7 +48,7 @@ def not_attached(room_id: str, channel_id: str) -> ChannelNotFoundError:
 
 @checks_arguments(but=("process_inbound",))
 class ConversationOperations(Scoped):
-    """Reads and writes timelines, and what follows from them."""
+    """Reads and writes timelines and their deliveries."""
 
     async def get_timeline(
         self,
@@ -109,7 +109,7 @@ class ConversationOperations(Scoped):
         Returns when the whole cascade
         has settled (deliveries, answers, observers), or with `wait="committed"` right after the
         commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
-        What is refused comes back as `blocked` with a `reason`; nothing is dropped in silence.
+        A refused message comes back as `blocked` with a `reason`; nothing is dropped in silence.
         Raises ChannelNotRegisteredError, InvalidInputError, KitClosedError, and what the store raises.
         """
         if not self._entered:
@@ -264,10 +264,10 @@ class ConversationOperations(Scoped):
         )
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
-        """Deliver again what has failed, under its own idempotency key; return the row as it ends.
+        """Retry a failed delivery under its own idempotency key; return its row with the outcome.
 
         As it stands, when another worker has the lane, or in a call from inside the room's own work.
-        In a closed room a transport still sends what was said before; an intelligence is not asked. Raises
+        In a closed room a transport still sends earlier messages; an intelligence is not asked. Raises
         DeliveryNotFoundError, and StoreError when it has not failed.
         """
         await self._enter()
@@ -285,7 +285,7 @@ class ConversationOperations(Scoped):
         return await self._kernel.store.get_delivery(delivery_id) or row
 
     async def drop_delivery(self, delivery_id: str, reason: str = "dropped") -> Delivery:
-        """Give up what has failed, and say why; return the row, now skipped.
+        """Skip a failed delivery for good, and say why; return its row.
 
         Raises DeliveryNotFoundError, and StoreError when it has not failed.
         """
@@ -295,7 +295,7 @@ class ConversationOperations(Scoped):
         return await self._kernel.store.drop_delivery(delivery_id, reason)
 
     async def _written_down(self) -> None:
-        """Have the ledger say what has ended so far."""
+        """Flush pending delivery outcomes, so that reads see them."""
         if self._kernel.ledger:
             await self._kernel.ledger.flush()
 

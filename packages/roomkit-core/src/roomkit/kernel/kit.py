@@ -84,7 +84,7 @@ class RoomKit(RoomOperations):
     """Holds conversations over many channels.
 
     Build one per process, register channels, create rooms and attach channels to them; then hand
-    in what comes from outside with `process_inbound`. `RoomKit()` works at once, with everything in
+    in messages from outside with `process_inbound`. `RoomKit()` works at once, with everything in
     memory. Times are in seconds. All methods may be called concurrently, and from hooks, tools and
     channels: a call about a room from inside that room's own work returns at the commit.
 
@@ -219,7 +219,7 @@ class RoomKit(RoomOperations):
     async def start(self) -> None:
         """Find the installed plugins and start them for this kit. Once; later calls wait for the first.
 
-        On a store that outlives the process, open a lease and take up what is left. A plugin that
+        On a store that outlives the process, open a lease and reclaim pending work. A plugin that
         fails to start is reported in the log and never stops the kit. Raises a RoomKitError that names what
         is wrong when store, locks or realtime backend cannot be used; a later call tries again.
         """
@@ -242,7 +242,7 @@ class RoomKit(RoomOperations):
         self._entered = not self._closed
 
     async def _begin_work(self) -> None:
-        """Take up what is left from before, once the plugins had their chance to register channels."""
+        """Reclaim pending work, once the plugins had their chance to register channels."""
         kernel, settings = self._kernel, self._kernel.settings
         await kernel.locks.open()
         await kernel.realtime.open()
@@ -278,7 +278,7 @@ class RoomKit(RoomOperations):
         await self.close()
 
     async def close(self) -> None:
-        """Take no new work, let what is under way end, and release everything, within `close_timeout`.
+        """Refuse new work, finish running work, and release everything, within `close_timeout`.
 
         What does not end in time is cancelled; its deliveries stay pending in the ledger. Every step
         is taken whatever the others do. Raises CloseError with all that went wrong. Idempotent:
@@ -338,7 +338,7 @@ class RoomKit(RoomOperations):
         For what is built on the kit and must not outlive it: a server, a client, a connection. As with
         `contextlib.AsyncExitStack`, the last one pushed is called first; unlike there, a failure stops no
         other. They run one after the other once the kit's work has ended and its channels are closed, while
-        plugins, realtime backend, locks and store are still open, and share what is left of `close_timeout`:
+        plugins, realtime backend, locks and store are still open, and share the rest of `close_timeout`:
         one that does not end in time is cancelled. Failures are among those of CloseError. Withdraw what was
         closed before the kit, so that it is not kept; withdrawing twice is harmless. Raises KitClosedError
         once the kit closes.
@@ -357,7 +357,7 @@ class RoomKit(RoomOperations):
         return withdraw
 
     def _check_open(self) -> None:
-        # What is under way may still write while it ends.
+        # Running work may still write until it ends.
         if self._closed and (self._drained or not inside()):
             raise KitClosedError("the kit is closed, or closing, and takes no new work: build another")
 
@@ -569,18 +569,18 @@ class RoomKit(RoomOperations):
     async def publish_typing(
         self, room_id: str, user_id: str, is_typing: bool = True, data: Mapping[str, Any] | None = None
     ) -> None:
-        """Show that somebody types, or stopped."""
+        """Show that a participant is typing, or stopped."""
         await self._enter()
         kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
         await self._kernel.signals.publish(room_id, kind, user_id, data)
 
     async def publish_presence(self, room_id: str, user_id: str, status: str) -> None:
-        """Show that somebody is `online`, `away` or `offline`; any other status is a CUSTOM event."""
+        """Show that a participant is `online`, `away` or `offline`; any other status is a CUSTOM event."""
         await self._enter()
         await self._kernel.signals.presence(room_id, user_id, status)
 
     async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
-        """Show that somebody read an event; `mark_read` also moves the mark."""
+        """Show that a participant read an event; `mark_read` also moves the mark."""
         await self._enter()
         await self._kernel.signals.publish(
             room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id}
@@ -712,7 +712,7 @@ class RoomKit(RoomOperations):
     ) -> None:
         """Run a source for a channel, and restart it when it breaks.
 
-        The delay doubles from `restart_delay` to `max_restart_delay`, and begins anew, as the count
+        The delay doubles from `restart_delay` to `max_restart_delay`, and starts over, as the count
         of attempts does, once the source has brought messages again. Raises SourceAlreadyAttachedError.
         """
         await self._enter()
@@ -767,11 +767,11 @@ class RoomKit(RoomOperations):
         sentence or line, at most 600 characters) before it leaves, then the whole before it is committed.
         The content of a segment begins with the last 200 characters that were released before it, also in
         `generation.preceding`. So what a gate finds in the content, and is no longer than 201 characters, is
-        never seen, wherever segments end; what is longer may be seen before the whole is refused. If a gate
-        rewrites a segment, what follows the unchanged beginning is released; if it changes the beginning,
+        never seen, wherever segments end; a longer one may be seen before the whole is refused. If a gate
+        rewrites a segment, the text after the unchanged beginning is released; if it changes the beginning,
         readers get no more until the whole, as rewritten, is committed. Tasks, observations and injected
         events are those of the verdict on the whole, and of one that refuses a segment. With
-        `streams="whole"` a gate sees only the whole, and nobody sees the answer before.
+        `streams="whole"` a gate sees only the whole, and no reader sees the answer before.
         """
 
         def register(fn: F) -> F:
@@ -872,7 +872,7 @@ class RoomKit(RoomOperations):
     def on(self, event_type: str) -> Callable[[FrameworkHandler], FrameworkHandler]:
         """Register the decorated `async def (event)` for framework events of a type, or for `"*"`.
 
-        A handler sees its events in order; it delays nobody, and at most 1,000 wait for it.
+        A handler sees its events in order; it delays no one else, and at most 1,000 wait for it.
         """
 
         def register(fn: FrameworkHandler) -> FrameworkHandler:

@@ -104,7 +104,7 @@ class RoomOperations(ConversationOperations):
 
         Older ones are removed in the background, a few minutes late at most after they were due. For a
         closed room, too: how long a conversation is kept may be decided once it is over. Raises
-        RoomNotFoundError, and InvalidInputError for what is not a length of time.
+        RoomNotFoundError, and InvalidInputError for a value that is no duration.
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)
@@ -113,9 +113,9 @@ class RoomOperations(ConversationOperations):
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
         """Replace the timers of an existing room; they count from its last activity. Return the room.
 
-        `timers.last_activity_at` moves the last activity; None leaves it. What is due already is done by the
-        next sweep, and a paused room stays paused until the next message. Raises RoomNotFoundError,
-        RoomClosedError, and StaleRoomError for a room that others change all the time.
+        `timers.last_activity_at` moves the last activity; None leaves it. An action that is already due is
+        done by the next sweep, and a paused room stays paused until the next message. Raises
+        RoomNotFoundError, RoomClosedError, and StaleRoomError for a room that others change all the time.
         """
         await self._enter(room_id)
         return await self._kernel.rooms.set_timers(room_id, timers)
@@ -178,7 +178,7 @@ class RoomOperations(ConversationOperations):
     async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
         """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
 
-        They are asked from the next message on, and read what was said meanwhile in the timeline.
+        They are asked from the next message on, and read the messages in between in the timeline.
         """
         await self._enter(room_id)
         return await self._kernel.rooms.give_back(room_id, participant_id)
@@ -242,7 +242,7 @@ class RoomOperations(ConversationOperations):
         message: an id that the room does not know yet gets a record with that status. Participants whom one
         identity joins are one person; a namesake by an address of another kind has an id of its own (see
         `Participant`). In a closed room it is recorded without a note in the timeline, because connections
-        may read there. Raises RoomNotFoundError; InvalidInputError for what cannot be an id.
+        may read there. Raises RoomNotFoundError; InvalidInputError for a text that cannot be an id.
         """
         await self._enter(room_id)
         return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
@@ -262,7 +262,7 @@ class RoomOperations(ConversationOperations):
     async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
         """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
 
-        Read in pages: what is written meanwhile may be part of it or not. Raises RoomNotFoundError.
+        Read in pages: concurrent writes may be part of it or not. Raises RoomNotFoundError.
         """
         await self._check_room(room_id)
         async for line in self._kernel.privacy.exports.room_lines(room_id):
@@ -275,10 +275,10 @@ class RoomOperations(ConversationOperations):
         participant_id: str | None = None,
         organization_id: str | None = None,
     ) -> PersonExport:
-        """Return what is kept of a person over all their rooms, by one of the two ids.
+        """Return all stored data of a person over all their rooms, by one of the two ids.
 
         What they said and what they could see of others' words, deliveries to them, tasks and observations
-        that name them or can be about nobody else, and values about them. A participant id that is tied to
+        that name them or can only be about them, and values about them. A participant id that is tied to
         an identity leads to all of that person. Raises IdentityNotFoundError, ParticipantNotFoundError, and
         InvalidInputError for an id that is several people's.
         """
@@ -306,7 +306,7 @@ class RoomOperations(ConversationOperations):
             yield line.model_dump_json()
 
     async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
-        """Remove a room, also a closed one, and all of it; return what was removed, and what is elsewhere.
+        """Remove a room, also a closed one, and all of it; return a receipt of removed and remaining data.
 
         An unknown room, or one erased before, gives a receipt that says `found_nothing`.
         """
@@ -321,13 +321,13 @@ class RoomOperations(ConversationOperations):
         participant_id: str | None = None,
         organization_id: str | None = None,
     ) -> ErasureReceipt:
-        """Erase a person, by one of the two ids; return what was done, and what was kept and why.
+        """Erase a person, by one of the two ids; return a receipt that also says what was kept, and why.
 
         In each room, under its lock: their words and the answers to them are redacted, which keeps the
         timeline's order; the participants are removed; channels that were there to reach them are detached;
         tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`),
         and of those that failed the code is left. The receipt counts a delivery's row with its event.
-        Then the identity with its addresses is deleted. Asking again finishes what was interrupted, and
+        Then the identity with its addresses is deleted. A second call finishes an interrupted one, and
         else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
         raises.
         """

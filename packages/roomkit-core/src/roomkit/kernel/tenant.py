@@ -1,4 +1,4 @@
-"""One organization's view of a kit: its own rooms and people, and nothing that tells of any other's."""
+"""One organization's view of a kit: its own rooms and people, without a trace of any other's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Tenant", "Tenants"]
 
 @checks_arguments()
 class Tenant(RoomOperations):
-    """The kit's operations on what belongs to one organization. Made by `RoomKit.for_organization`.
+    """The kit's operations on the rooms and people of one organization. Made by `RoomKit.for_organization`.
 
     A record of another organization is answered as an unknown id is: by the same error with the same words,
     the same None, False or empty list. So ids of rooms and identities are made up here: whether one is
@@ -149,7 +149,7 @@ class Tenants:
         self._views: WeakValueDictionary[str, Tenant] = WeakValueDictionary()
 
     def of(self, organization_id: str) -> Tenant:
-        """Return the view of an organization, the same for as long as anybody has it."""
+        """Return the view of an organization, the same object while it is referenced."""
         view = self._views.get(check_id(organization_id, "organization"))
         if view is None:
             view = self._views[organization_id] = self._make(organization_id)

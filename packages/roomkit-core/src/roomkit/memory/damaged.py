@@ -56,7 +56,7 @@ _STAND_INS: Mapping[type[Record], Mapping[str, Any]] = {
     Identity: {},
     Value: {},
 }
-"""What is not known counts as not permitted: a ban must not be lifted by a damaged row.
+"""An unknown permission counts as refused: a ban must not be lifted by a damaged row.
 
 A delivery counts as failed, which is final until an operator retries it.
 """
@@ -65,7 +65,7 @@ _CLOSED: Mapping[str, Any] = {"access": "none", "muted": True, "visibility": "no
 
 
 def readable_fields(text: str) -> Mapping[str, Any]:
-    """Return what can be read of a JSON object; a number that is too long becomes text."""
+    """Return the readable part of a JSON object; a number that is too long becomes text."""
     try:
         fields = json.loads(text, parse_int=_number)
     except (ValueError, RecursionError):
@@ -93,9 +93,9 @@ def damaged_event(fields: Mapping[str, Any], *, event_id: str, room_id: str, ind
 def damaged_record[R: Record](model: type[R], fields: Mapping[str, Any], known: Mapping[str, Any]) -> R:
     """Return a record that cannot be read, as far as its `fields` can; the log says it once.
 
-    `known` is what follows from where it is stored: its own id, its `room_id`. A binding neither reads nor
-    writes; a participant whose status cannot be read counts as banned, one whose role cannot as an observer;
-    a delivery whose state cannot be read counts as failed. Nothing is written.
+    `known` are the fields that follow from where it is stored: its own id, its `room_id`. A binding neither
+    reads nor writes; a participant whose status cannot be read counts as banned, one whose role cannot as an
+    observer; a delivery whose state cannot be read counts as failed. Nothing is written.
     """
     named = {field: known[field] for field in _NAMES if field in known}
     _report(model, named, _SHOWN.get(model, _RESTRICTED))
@@ -140,7 +140,7 @@ def _parts_of(key: str) -> list[str]:
 
 
 def stored_receipt(word: str) -> ReceiptState:
-    """Return the state that a store wrote; UNKNOWN for what is no word."""
+    """Return the state that a store wrote; UNKNOWN for a value that is not one."""
     try:
         return ReceiptState.from_stored(word)
     except ValueError:
@@ -158,8 +158,8 @@ def _report(model: type[Record], known: Mapping[str, Any], consequence: str) -> 
     if name in _reported or len(_reported) >= _MOST_REPORTED:
         return
     _reported.add(name)
-    told = ", ".join(f"{field} {value!r}" for field, value in known.items())
-    _log.error("a stored %s (%s) cannot be read and %s", model.__name__, told, consequence)
+    shown = ", ".join(f"{field} {value!r}" for field, value in known.items())
+    _log.error("a stored %s (%s) cannot be read and %s", model.__name__, shown, consequence)
 
 
 def _number(digits: str) -> int | str:

@@ -26,7 +26,7 @@ class Directory:
         return self._by_channel.get(channel_id)
 
     def with_sender(self, channel_id: str, sender_id: str) -> Iterable[StoredRoom]:
-        """Return rooms where somebody came by a channel, attached or not, under that address."""
+        """Return rooms with a participant of that channel and address, attached or not."""
         return self._by_sender.get((channel_id, sender_id))
 
     def with_person(self, participant_id: str) -> Iterable[StoredRoom]:
@@ -65,7 +65,7 @@ class Directory:
     # -- participants -------------------------------------------------------------------------
 
     def put_participant(self, record: StoredRoom, participant: Participant) -> None:
-        """Add somebody, or replace the participant of that id."""
+        """Add a participant, or replace the one of that id."""
         before = record.participants.get(participant.id)
         record.participants[participant.id] = participant.kept()
         self._by_person.add(participant.id, record)
@@ -78,7 +78,7 @@ class Directory:
         record.version += 1
 
     def drop_participant(self, record: StoredRoom, participant_id: str) -> bool:
-        """Remove somebody; False when nobody has that id."""
+        """Remove a participant; False when there is none of that id."""
         participant = record.participants.pop(participant_id, None)
         if participant is None:
             return False
@@ -87,7 +87,7 @@ class Directory:
         return True
 
     def _unindex_participant(self, record: StoredRoom, before: Participant) -> None:
-        """Forget what somebody was found by before they were replaced or removed."""
+        """Remove a participant's former index entries, after a replacement or removal."""
         now = record.participants.get(before.id)
         if now is None or now.senders != before.senders:
             for channel_id, who in before.senders:
@@ -100,7 +100,7 @@ class Directory:
             self._by_identity.discard(identity, record)
 
     def _unindex_person(self, record: StoredRoom, channel_id: str, who: str | None) -> None:
-        """Forget that somebody is in a room and came by a channel, unless there is another sign of it."""
+        """Remove a participant's channel from the index of a room, unless another participant needs it."""
         if who is None:
             return
         bindings, participants = record.bindings, record.participants
@@ -128,7 +128,7 @@ class Identities:
         self._addresses: dict[tuple[str, str, str], str] = {}  # bound: the addresses of the identities
 
     def put(self, identity: Identity) -> None:
-        """Add an identity, or replace the one of that id; its addresses lead to nobody else any more."""
+        """Add an identity, or replace the one of that id; its addresses no longer lead to any other."""
         self.remove(identity.id)
         self._identities[identity.id] = identity
         for address in identity.addresses:
@@ -160,7 +160,7 @@ class _RoomIndex[K]:
     __slots__ = ("_rooms",)
 
     def __init__(self) -> None:
-        self._rooms: dict[K, dict[str, StoredRoom]] = {}  # bound: what is in the rooms that are there
+        self._rooms: dict[K, dict[str, StoredRoom]] = {}  # bound: the contents of existing rooms
 
     def add(self, key: K, record: StoredRoom) -> None:
         rooms = self._rooms.setdefault(key, {})

@@ -111,13 +111,13 @@ class TimerTable:
         return sorted(timers, key=_due_at)
 
     def claim(self, worker_id: str, now: datetime, limit: int) -> list[Timer]:
-        """Give a worker those that are due and that nobody in force holds."""
+        """Give a worker the timers that are due and that no living worker holds."""
         in_force = self._leases.in_force
         if not in_force(worker_id):
             return []
         holders = {holder: in_force(holder) for holder in self._held.values()}
         if (self._earliest is None or now < self._earliest) and all(holders.values()):
-            return []  # as nearly always: nothing is due, and nobody was lost
+            return []  # as nearly always: nothing is due, and no worker was lost
         free = [each for each in self._timers.values() if not holders.get(self._held.get(each.id, ""))]
         due = sorted((timer for timer in free if timer.due_at <= now), key=_due_at)[:limit]
         taken = [self._take(timer, worker_id) for timer in due]
@@ -127,7 +127,7 @@ class TimerTable:
         return taken
 
     def release(self, worker_id: str) -> None:
-        """Have nobody hold what a worker held."""
+        """Release everything that a worker holds."""
         for timer_id in [each for each, holder in self._held.items() if holder == worker_id]:
             del self._held[timer_id]
             self._free(self._timers[timer_id])

@@ -28,7 +28,7 @@ class Ledger:
     """What became of each delivery.
 
     A row is implied by the room's list of targets until something becomes of it. Lanes are kept from the
-    moment when somebody asks for them: a single kit in its own process never does.
+    moment when they are asked for: a single kit in its own process never does.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class Ledger:
     # -- what becomes of them -------------------------------------------------------------------
 
     def complete(self, deliveries: Iterable[Delivery], worker_id: str | None) -> Completed:
-        """Write the rows that have not ended and are held by the worker, or by anybody when it is None."""
+        """Write the pending rows that the worker holds, or any worker when it is None."""
         refused: list[str] = []  # bound: `deliveries`
-        receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: what was waiting for them
+        receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: the receipts that came early
         for delivery in deliveries:
             before = self._rows.get(delivery.id)
             if before is None:
@@ -193,7 +193,7 @@ class Ledger:
             self._lanes.leave(row)
 
     def receive(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
-        """Move a row's receipt forward; keep the receipt when there is no such message yet."""
+        """Move a row's receipt forward; keep the receipt when the message is not known yet."""
         delivery_id = self._by_message_id.get((status.provider, status.message_id))
         if delivery_id is None:
             self._waiting.keep(status, receipt)
@@ -292,7 +292,7 @@ class Ledger:
         return [room_id for _, room_id in waiting[:limit]]
 
     def claim(self, record: StoredRoom, worker_id: str, channels: Collection[str] | None) -> list[Claimed]:
-        """Take what was handed over to the worker or is held by nobody in force."""
+        """Claim rows that were handed over to the worker, or that no living worker holds."""
         taken: list[Claimed] = []  # bound: the pending rows of the room
         if not self._leases.in_force(worker_id):
             return taken
@@ -331,7 +331,7 @@ class Ledger:
         return claimed.event.index, self._targets(claimed.event).index(claimed.delivery.channel_id)
 
     def release(self, worker_id: str) -> None:
-        """Have nobody hold what a worker held."""
+        """Release everything that a worker holds."""
         if self._lanes is None:
             return
         for lane in self._lanes:
@@ -358,7 +358,7 @@ class _Lane:
     """The pending rows of one channel in one room, with their events' indexes.
 
     `holder` is the worker that last took them: as long as it is in force, all rows are its own, and
-    `handed` are those that it has not claimed yet. Otherwise each is held by it or by nobody.
+    `handed` are those that it has not claimed yet. Otherwise each is held by it or free.
     """
 
     rows: dict[str, int] = field(default_factory=dict)  # bound: the pending rows of the lane
@@ -435,12 +435,12 @@ class _WaitingReceipts:
     def _purge(self, before: float) -> None:
         for key in list(self._by_key):
             if self._by_key[key][-1].at >= before:
-                return  # those that came first come first; one that had more meanwhile is seen to later
+                return  # those that came first come first; one with newer receipts is handled later
             del self._by_key[key]
 
 
 def _after(delivery: Delivery, before: Delivery | None) -> Delivery:
-    """Return a row as it is written: what is the store's own stays, and its receipt does not go back."""
+    """Return a row as it is written: the store's own fields stay, and its receipt does not go back."""
     holder, claims, receipt = (
         (None, 0, None) if before is None else (before.holder, before.claims, before.receipt)
     )

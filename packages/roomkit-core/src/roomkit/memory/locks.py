@@ -62,7 +62,7 @@ class InMemoryLockManager(RoomLockManager):
 
 
 class _RoomLock:
-    """Whether a room's lock is held, and who waits for it; nobody waits for a free one."""
+    """Whether a room's lock is held, and who waits for it; a free one has no waiters."""
 
     __slots__ = ("held", "waiters")
 
@@ -98,7 +98,7 @@ class _Hold:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                manager._release(room_id, lock)  # the turn had come, but nobody is left to take it
+                manager._release(room_id, lock)  # the lock was handed to a waiter that is gone
             elif turn in lock.waiters:
                 lock.waiters.remove(turn)
             raise

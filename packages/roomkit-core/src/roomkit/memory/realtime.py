@@ -99,7 +99,7 @@ class _Subscription:
         self.channel = channel
         self.dropped = 0
         self._callback = callback
-        self._context = copy_context()  # the subscriber's, not that of whoever publishes
+        self._context = copy_context()  # the subscriber's, not the publisher's
         self._limit = limit
         self._queue: dict[str, EphemeralEvent] = {}  # bound: limit; the oldest is dropped, counted
         self._task: asyncio.Task[None] | None = None
@@ -115,7 +115,7 @@ class _Subscription:
             self._task = asyncio.Task(self._drain(), name=f"realtime:{self.channel}", context=self._context)
 
     def cancel(self) -> asyncio.Task[None] | None:
-        """Drop what is queued; return the task to wait for, if it is at work and not the caller."""
+        """Drop the queue; return the task to wait for, if it is at work and not the caller."""
         self._queue.clear()
         task = self._task
         if task is None or task is asyncio.current_task():
@@ -145,5 +145,5 @@ class _Subscription:
 async def _end(subscriptions: Iterable[_Subscription]) -> None:
     tasks = [task for subscription in subscriptions if (task := subscription.cancel())]
     if tasks:
-        # wait, and not await: how these tasks end is no news, and our own cancellation is not theirs.
+        # wait, and not await: their outcome is already reported, and our own cancellation is not theirs.
         await asyncio.wait(tasks)

@@ -1,7 +1,7 @@
 """What a store keeps in memory of the rooms in use, and how that stays what the storage says.
 
 For stores whose storage is elsewhere. Each room there has an `edition` that rises with every write to
-it: what is known at one edition need not be read again at the same one.
+it: data read at one edition need not be read again at the same one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Counters(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is in memory of a room when it is read anew."""
+    """The cached state of a room when it is read again."""
 
     seq: int = -1
     edition: int = -1
@@ -62,7 +62,7 @@ class Change:
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of a room: its counters, and of the rest what was not known.
+    """The result of a read: the room's counters, and the rest as far as it was not cached.
 
     `keyed` is the event with the idempotency key that was asked for.
     """
@@ -197,13 +197,13 @@ class CachedRoom:
         self.tail = []
 
     def follow(self, reading: Reading) -> None:
-        """Become what was read, which is newer."""
+        """Replace the cached state with a newer read."""
         if reading.room is not None:
             self._room, self.status = reading.room, reading.room.status
             self.bindings, self.participants = dict(reading.bindings), dict(reading.participants)
         self.counters = reading.counters
         self.tail, self.tail_size = reading.tail or [], reading.tail_size
-        self._keyed.clear()  # somebody else may have amended or removed them
+        self._keyed.clear()  # another process may have changed or removed them
 
 
 class CachedRooms:
@@ -217,7 +217,7 @@ class CachedRooms:
         return len(self._records)
 
     def known(self, room_id: str) -> Known:
-        """Return what is known of a room; nothing, if it is not here."""
+        """Return the cached state of a room; None if there is none."""
         record = self._records.get(room_id)
         return Known() if record is None else record.known
 
@@ -228,7 +228,7 @@ class CachedRooms:
             del self._records[room_id]
 
     def apply(self, room_id: str, change: Change) -> None:
-        """Follow a write of this process, if nothing else was written between what is known and it."""
+        """Follow a write of this process, if nothing else was written between the cached state and it."""
         record = self._records.get(room_id)
         if record is not None:
             before, after = record.counters, change.counters

@@ -127,7 +127,7 @@ class StoredRoom:
         return None if index is None else self.at(index)
 
     def abandon(self) -> None:
-        """Be empty for whoever still holds the record of a room that was deleted."""
+        """Empty the record of a deleted room, for those who still hold it."""
         self.keys = {}
         self.bindings.clear()
         self.participants.clear()

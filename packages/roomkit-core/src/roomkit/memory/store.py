@@ -154,7 +154,7 @@ class InMemoryStore(ConversationStore):
             self._timers.set(timer, commit.worker_id if is_theirs else None)
 
     def _check(self, record: StoredRoom, commit: Commit) -> None:
-        """Raise what makes the commit impossible; after this, nothing does."""
+        """Raise every error that the commit can have; after this, it cannot fail."""
         expected, fence = commit.expected_version, commit.fence
         if expected is not None and expected != record.version:
             raise StaleRoomError(
@@ -436,7 +436,7 @@ class InMemoryStore(ConversationStore):
         self._rooms[event.room_id].put(event)
 
     def _forget_event(self, record: StoredRoom, event: RoomEvent) -> None:
-        """Remove what is kept of an event outside the timeline itself."""
+        """Remove an event's data outside the timeline itself."""
         self._ledger.forget(event)
         if record.ledger is not None:
             record.ledger.pop(event.index, None)
@@ -831,7 +831,7 @@ class InMemoryStore(ConversationStore):
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first") from None
 
     def _owns(self, organization_id: str | None, room_id: str) -> bool:
-        """Whether a room that is there is the organization's; anybody's when None is asked for."""
+        """Whether an existing room belongs to the organization; always true for None."""
         return organization_id is None or self._rooms[room_id].organization_id == organization_id
 
 

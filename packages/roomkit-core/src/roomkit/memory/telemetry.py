@@ -20,7 +20,7 @@ logger = get_logger("roomkit.telemetry")
 MAX_OPEN_SPANS = 10_000
 _PRIVATE = frozenset({Attr.STT_TEXT, Attr.DELIVERY_RECIPIENT, Attr.DELIVERY_ERROR})
 _SHOWN_TEXTS = frozenset(value for name, value in vars(Attr).items() if not name.startswith("_")) - _PRIVATE
-"""The attributes whose text is an identifier or a code, never what somebody said."""
+"""The attributes whose text is an identifier or a code, never a person's words."""
 
 
 class NoopTelemetryProvider(TelemetryProvider):
@@ -65,7 +65,7 @@ class ConsoleTelemetryProvider(TelemetryProvider):
     """Logs each span when it ends, and each metric, on the logger `roomkit.telemetry`.
 
     Numbers are shown, and the texts of the well-known attributes that are identifiers or codes. Of
-    any other text only the length is: it may be what somebody said, an address or a secret.
+    any other text only the length is: it may be a person's words, an address or a secret.
     """
 
     def __init__(self, *, level: int = logging.INFO) -> None:

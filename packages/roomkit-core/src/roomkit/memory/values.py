@@ -19,7 +19,7 @@ class Values:
     """Values by organization, namespace and key."""
 
     def __init__(self) -> None:
-        self._values: dict[_Place, Value] = {}  # bound: what was put, until deleted or expired
+        self._values: dict[_Place, Value] = {}  # bound: values put, until deleted or expired
         self._revisions = count(1)
 
     def get(self, namespace: str, key: Sequence[str], organization_id: str | None) -> Value | None:
@@ -51,11 +51,11 @@ class Values:
             raise StaleValueError.at(place[1], place[2], if_revision)
 
     def delete_room(self, room_id: str) -> None:
-        """Remove what goes with a room."""
+        """Remove the values of a room."""
         self._delete_where(lambda value: value.room_id == room_id)
 
     def of_subject(self, subject: str, organization_id: str | None, after: int, limit: int) -> list[Value]:
-        """Return a page of what is about a person, in order of revision."""
+        """Return a page of the values about a person, in order of revision."""
         return self._page(
             lambda value: value.subject == subject and organization_id in (None, value.organization_id),
             after,
@@ -63,7 +63,7 @@ class Values:
         )
 
     def of_room(self, room_id: str, after: int, limit: int) -> list[Value]:
-        """Return a page of what goes with a room, in order of revision."""
+        """Return a page of the values of a room, in order of revision."""
         return self._page(lambda value: value.room_id == room_id, after, limit)
 
     def _page(self, condition: Callable[[Value], bool], after: int, limit: int) -> list[Value]:
@@ -71,13 +71,13 @@ class Values:
         return sorted(found, key=attrgetter("revision"))[: max(limit, 0)]
 
     def delete_subject(self, subject: str, organization_id: str | None) -> int:
-        """Remove what is about a person."""
+        """Remove the values about a person."""
         return self._delete_where(
             lambda value: value.subject == subject and organization_id in (None, value.organization_id)
         )
 
     def purge(self, before: datetime, limit: int) -> int:
-        """Remove what has expired, in order of expiry."""
+        """Remove expired values, in order of expiry."""
         expiries = [
             (value.expires_at, place)
             for place, value in self._values.items()

@@ -213,7 +213,7 @@ class StreamToolCall:
 class StreamDone(str):
     """The end of a structured stream: exactly one, and last.
 
-    It is an empty string too, so that an agent's stream is one of strings for whoever only joins them.
+    It is an empty string too, so that a reader that only joins the pieces gets strings.
     """
 
     finish_reason: str | None = None

@@ -141,7 +141,7 @@ def _json_schema(_source: Any, _handler: Any) -> core_schema.CoreSchema:
 
 
 type Json = Annotated[Mapping[str, Any], GetPydanticSchema(_json_schema)]
-"""A JSON object, frozen on the way in: `freeze` says what is refused."""
+"""A JSON object, frozen on the way in: `freeze` says which values are refused."""
 
 
 _new = object.__new__
@@ -152,7 +152,7 @@ _put_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 _put_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
 _put_private = BaseModel.__dict__["__pydantic_private__"].__set__
 _ALL: set[str] = set()
-"""The fields set of trusted records: which of them were given is of no interest to anybody."""
+"""The fields set of trusted records: no caller asks which of them were given."""
 
 
 class Record(BaseModel):
@@ -179,7 +179,7 @@ class Record(BaseModel):
 
         What a newer version may have added is accepted and written back as it came: unknown fields at
         every level, unknown words of vocabularies, unknown contents (as `UnknownContent`). Raises
-        pydantic.ValidationError for what cannot be read even so. Reading what this version knows costs
+        pydantic.ValidationError for data that cannot be read even so. Reading what this version knows costs
         no more than `model_validate_json`.
         """
         try:
@@ -202,7 +202,7 @@ class Record(BaseModel):
     ) -> Self:
         """Return the record of a stored row that cannot be read, without the `fields` that are wrong.
 
-        `known` fields count whatever the row says. What is missing has a value of `stand_ins`, else its
+        `known` fields count whatever the row says. A missing field has a value of `stand_ins`, else its
         default.
         """
         kept = {name: value for name, value in fields.items() if name in cls.model_fields}
@@ -263,7 +263,7 @@ class Record(BaseModel):
     def forget_given(self) -> Self:
         """Return this very record without its list of the fields that were given.
 
-        That list is up to half of a record's memory, and nobody asks a stored record for it.
+        That list is up to half of a record's memory, and no caller asks a stored record for it.
         """
         _put_given(self, _ALL)
         return self

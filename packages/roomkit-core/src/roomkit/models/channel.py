@@ -132,8 +132,8 @@ class ChannelBinding(Record):
     what it receives (`can_read`): an INBOUND binding only brings events in. `visibility` caps who
     sees what the channel says. The recipient's address is in `metadata`, under the channel's
     recipient key. `double_text` and `fold_seconds` apply to intelligences. With `judge_streams`, the binding
-    is shown no answer before gates have judged the whole of it; on an intelligence's own binding, nobody is
-    shown its answers before. `address_type` is the channel's kind of addresses where that is not the usual
+    is shown no answer before gates have judged the whole of it; on an intelligence's own binding, no channel
+    is shown its answers before. `address_type` is the channel's kind of addresses where that is not the usual
     one of its type. `mute_reason` is `taken_over` on a binding that `take_over` muted.
 
     `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
@@ -203,7 +203,7 @@ class ChannelOutput:
     """What a channel made of an event.
 
     From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised,
-    or told by `provider_result.success` being false. From `on_event`: `response_events` (complete
+    or by a false `provider_result.success`. From `on_event`: `response_events` (complete
     answers) or `response_stream` (an answer being generated: text deltas or stream events), with
     tasks, observations and shallow `metadata_updates` to the room.
     """

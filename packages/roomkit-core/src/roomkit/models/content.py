@@ -251,9 +251,9 @@ def _known() -> list[str]:
 
 
 def readable_content(stored: Any) -> Any:
-    """Return the content of a stored JSON value, `UnknownContent` in place of what cannot be read.
+    """Return the content of a stored JSON value, `UnknownContent` in place of unreadable parts.
 
-    For `Record.from_stored`. What is no JSON object is returned as it is.
+    For `Record.from_stored`. Other values than JSON objects are returned as they are.
     """
     if not isinstance(stored, Mapping):
         return stored
@@ -269,7 +269,7 @@ def readable_content(stored: Any) -> Any:
 
 
 def _check_no_act(content: Any) -> Any:
-    # Permission is asked for what stands at the top: inside another content it would go unasked.
+    # Permission is asked for the top-level content: a nested one would escape the check.
     if content.type in ("edit", "delete"):
         raise ValueError("content cannot hold an edit or a deletion: send each as an event of its own")
     return content

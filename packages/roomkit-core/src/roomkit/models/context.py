@@ -44,7 +44,7 @@ class RoomContext:
         self._room = room
         self._bindings = bindings
         self._participants = participants
-        # A tuple is what was read already, and the reader's view of events is still to be made.
+        # A tuple was read already; the reader's view of its events is still to be made.
         self._recent = list(recent_events) if isinstance(recent_events, tuple) else recent_events
         self.reader = reader
         self.delivery = delivery

@@ -1,4 +1,4 @@
-"""What comes in, what became of it, and the ledger of what went out."""
+"""Inbound messages and their results, and the ledger of outbound deliveries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProviderResult(Record):
     """What a provider says of one send.
 
     `error` is a stable code when `success` is false; `parts` are the vendor's ids of every segment
-    sent. Providers raise `ProviderError` for what can be classified; a false `success` is for a
+    sent. Providers raise `ProviderError` for failures that can be classified; a false `success` is for a
     refusal the vendor reports in a normal answer.
     """
 
@@ -95,7 +95,7 @@ class Delivery(Record):
 
     `id` is the stable idempotency key given to vendors that take one. `reason` is why it was
     skipped. `receipt` is what the vendor said later. While it is pending, `holder` is the worker that
-    is to carry it out; `claims` counts how often it was taken over from one that did not come back.
+    is to carry it out; `claims` counts how often it was reclaimed from a lost one.
     """
 
     id: Reference

@@ -22,7 +22,7 @@ SYSTEM_CHANNEL_ID = "system"
 
 
 # What a client is not shown: vendors' payloads and ids, other clients' connections and keys, who else may
-# see an event, the former words of what was edited, and what a model cost.
+# see an event, the former words of edited events, and the cost of a model.
 _PRIVATE_OF_SOURCE = {"raw_payload", "external_id", "provider_message_id", "connection_id"}
 _PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser leaves out
     "source": _PRIVATE_OF_SOURCE,
@@ -123,7 +123,7 @@ class RoomEvent(Record):
     `index` is -1 until the commit, then the event's place, which strictly rises per room.
     `visibility` says who may see it, `response_visibility` who may see the answers to it, both in
     the vocabulary of `Visibility`. `addressed_to` names the intelligences asked to act: None lets
-    the framework ask all that may see it, `()` asks nobody. `chain_depth` is 0 for what people
+    the framework ask all that may see it, `()` asks none. `chain_depth` is 0 for what people
     say and one more for each answer. `blocked_by` and `block_reason` are set when a gate refused it.
     `trace_parent` is its place in a trace (W3C Trace Context), set by the kernel where telemetry is on.
     """
@@ -152,7 +152,7 @@ class RoomEvent(Record):
     trace_parent: Label | None = None
 
     def client_view(self) -> dict[str, Any]:
-        """Return what a client may see of the event, as JSON values: what is sent to browsers and apps.
+        """Return what a client may see of the event, as JSON values, ready for browsers and apps.
 
         It lacks vendors' payloads and ids, connection ids, idempotency keys, visibility, the former
         contents of an edit, and which model answered at what cost. Fields that are None are absent.
@@ -190,7 +190,7 @@ class RoomEvent(Record):
     def from_damaged(cls, fields: Mapping[str, Any], *, event_id: str, room_id: str, index: int) -> Self:
         """Return the event of a stored row that cannot be read, without the fields that are wrong.
 
-        What is missing has a stand-in: content that is `UnknownContent` of kind "unreadable", the system
+        A missing field has a stand-in: content that is `UnknownContent` of kind "unreadable", the system
         as source, and "internal" visibility, because who may see it is not known.
         """
         known = {"id": event_id, "room_id": room_id, "index": index}
@@ -241,7 +241,7 @@ class RoomEvent(Record):
         return self.replace(amendment=amendment.replace(former_contents=()))
 
     def redacted(self, at: datetime) -> Self:
-        """Return what is left of an event whose contents and author are to be forgotten.
+        """Return the event without its contents and author, as it stays after an erasure.
 
         Its place in the timeline, its kind, the channel it came by and its idempotency key stay; it
         counts as deleted. Unknown fields of a newer version go too: what they hold is not known.

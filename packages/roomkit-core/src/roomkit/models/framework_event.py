@@ -1,4 +1,4 @@
-"""What the framework tells observers about itself."""
+"""Events about the framework itself."""
 
 from __future__ import annotations
 

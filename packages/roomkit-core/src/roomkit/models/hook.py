@@ -76,7 +76,7 @@ class HookResult:
         tasks: Sequence[Task] | None = None,
         observations: Sequence[Observation] | None = None,
     ) -> HookResult:
-        """Stop the payload; `reason` is shown to whoever sent it."""
+        """Stop the payload; `reason` is shown to its sender."""
         return cls(
             "block",
             reason=reason,

@@ -1,4 +1,4 @@
-"""Who somebody is across channels, and how that was found out."""
+"""Identities across channels, and how they were resolved."""
 
 from __future__ import annotations
 

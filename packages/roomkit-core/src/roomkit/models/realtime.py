@@ -38,6 +38,6 @@ class EphemeralEvent(Record):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Return the event of a JSON form; raises pydantic.ValidationError when it is none.
 
-        What comes from another worker is read by `from_stored`, which accepts what a newer one added.
+        Messages from another worker are read by `from_stored`, which accepts fields that a newer one added.
         """
         return cls.model_validate(data)

@@ -1,4 +1,4 @@
-"""What is handed out of a room or of a person, and what is left to say once it is erased."""
+"""Exports of a room or a person, and receipts of their erasure."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RoomExport(Record):
 
 
 class PersonExport(Record):
-    """What is kept of one person over all their rooms, room by room.
+    """All stored data of one person, room by room.
 
     `participants` are their participations, `bindings` those that reach them, `events` what they said
     and what they could see of the others' words, without what the others' messages carry beside the words.
@@ -105,7 +105,7 @@ class PersonExport(Record):
 
 
 class Erased(Record):
-    """What was done to records of one kind in one room (None: to what belongs to no room).
+    """The effect on records of one kind in one room (None: records outside any room).
 
     `ids` are given where the framework makes them; other ids may be addresses, and are only counted.
     """
@@ -118,7 +118,7 @@ class Erased(Record):
 
 
 class Retained(Record):
-    """What was left as it is: `reason` is a stable code, `why` its words; `count` where it is known."""
+    """Data that was kept: `reason` is a stable code, `why` its words; `count` where it is known."""
 
     kind: str
     reason: str

@@ -23,7 +23,7 @@ class RoomTimers(Record):
 
 
 class AIConfig(Record):
-    """What the agents of one room are told, over their own defaults; None leaves the default.
+    """Settings of one room's agents, over their own defaults; None leaves the default.
 
     Precedence, field by field: the binding's metadata, then this, then the channel's constructor.
     """
@@ -70,7 +70,7 @@ class Room(Record):
     def due(self, now: datetime) -> tuple[RoomStatus, float, float] | None:
         """Return the status the timers ask for at `now`, the seconds idle, and the seconds allowed.
 
-        None while nothing is due. A room that nobody has written to yet is idle since its creation.
+        None while nothing is due. A room without messages yet is idle since its creation.
         """
         if not self.status.is_open:
             return None
@@ -97,7 +97,7 @@ class Room(Record):
 
     @property
     def next_due(self) -> datetime | None:
-        """When the timers are to be looked at next, if nobody writes until then; None for never."""
+        """When the timers are next due if no message arrives until then; None for never."""
         if not self.status.is_open:
             return None
         timers = self.timers

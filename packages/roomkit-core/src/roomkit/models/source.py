@@ -12,7 +12,7 @@ __all__ = ["SourceHealth"]
 
 
 class SourceHealth(Record):
-    """A snapshot of a source: since when it is connected, what it brought, what went wrong last."""
+    """A snapshot of a source: since when it is connected, its counters and its last failure."""
 
     status: SourceStatus = SourceStatus.STOPPED
     connected_at: datetime | None = None

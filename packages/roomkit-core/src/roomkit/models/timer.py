@@ -13,7 +13,7 @@ __all__ = ["Timer"]
 
 
 class Timer(Record):
-    """A stored one-shot timer, fired once by whichever worker claims it.
+    """A stored one-shot timer, fired once, by the worker that claims it.
 
     `due_at` is by the clock of the worker that sets it. `kind` names the handler that `data` is for.
     `claims` counts how often it was reclaimed from a worker that was lost.

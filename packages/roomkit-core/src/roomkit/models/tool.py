@@ -11,8 +11,8 @@ __all__ = ["ToolUse"]
 class ToolUse(Record):
     """The payload of BEFORE_TOOL_USE and ON_TOOL_CALL.
 
-    A gate that modifies it changes what is run: exactly this payload executes. `participant_id`
-    and `role` are those of whoever the agent is answering. In ON_TOOL_CALL, `result` is what the
+    A gate that modifies it changes the call: exactly this payload executes. `participant_id`
+    and `role` are those of the participant whom the agent is answering. In ON_TOOL_CALL, `result` is what the
     tool answered and `is_error` whether it failed or was refused.
     """
 

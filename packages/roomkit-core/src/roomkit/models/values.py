@@ -39,7 +39,7 @@ LONGEST_SUMMARY = 4_000
 _DIGEST = 16
 _REPLACEMENT = "\ufffd"
 _NOWHERE = "\U0010fffe"
-"""A noncharacter of Unicode: valid, and nobody's id."""
+"""A noncharacter of Unicode: valid, and never an id."""
 _TOO_DEEP = f"(nested more than {MAX_DEPTH} levels deep)"
 
 
@@ -98,8 +98,8 @@ def vendor_json(value: Any) -> Any:
 
     The vendor has acted already, so its words cannot be refused. The same value gives the same JSON
     everywhere. In texts and keys, halves of one character are joined and lone ones become U+FFFD; keys that
-    become equal are told apart by a digest. Numbers of more than 4,300 digits, NaN and infinities become
-    text. Objects become what pydantic makes of them, or the name of their class; what is nested beyond 64
+    become equal are kept apart by a digest. Numbers of more than 4,300 digits, NaN and infinities become
+    text. Objects become pydantic's JSON form of them, or the name of their class; values nested beyond 64
     levels is replaced by a note.
     """
     try:
@@ -193,7 +193,7 @@ def _checked(longest: int | None, least: int = 0) -> GetPydanticSchema:
     def check(text: str) -> str:
         if reads_stored() or (len(text) >= least and is_key(text, longest=most)):
             return text
-        raise ValueError  # the union says what is wrong
+        raise ValueError  # the union reports the error
 
     bounds = f"of {least} to {longest} bytes of UTF-8" if longest is not None else "of valid Unicode"
     return _either(plain, check, f"should be a string {bounds}, without NUL and lone surrogates")

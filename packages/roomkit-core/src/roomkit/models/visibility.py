@@ -24,7 +24,7 @@ def _channel_ids(visibility: str) -> frozenset[str]:
 def admits(visibility: str, channel_id: str, category: ChannelCategory) -> bool:
     """Return whether something of that `visibility` may be shown to a channel.
 
-    `all` is everybody; `none` and `internal` nobody; `transport` and `intelligence` a category;
+    `all` is every channel; `none` and `internal` none; `transport` and `intelligence` a category;
     anything else is one channel id, or several separated by commas. Two of these joined by `&`
     admit whom both admit.
     """

@@ -38,7 +38,7 @@ class Vocabulary(StrEnum):
     """A closed set of words: an unknown one is an error, except in a stored record.
 
     There it becomes a member of its own, which is none of the declared ones and is written back as it
-    came. If the vocabulary has a member UNKNOWN, the word equals it, and only `value` tells the two apart.
+    came. If the vocabulary has a member UNKNOWN, the word equals it, and only `value` distinguishes the two.
     """
 
     @classmethod
@@ -50,7 +50,7 @@ class Vocabulary(StrEnum):
 
     @classmethod
     def from_stored(cls, word: str) -> Self:
-        """Return the member for a word that a store wrote; raises ValueError for what is no word."""
+        """Return the member for a word that a store wrote; raises ValueError for a text that is not one."""
         with as_stored():
             return cls(word)
 

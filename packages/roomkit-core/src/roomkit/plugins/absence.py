@@ -31,7 +31,7 @@ def absence(kind: str, name: str, plugins: Iterable[Plugin], known: Iterable[str
     if kind not in kinds:
         close = nearest(kind, kinds)
         hint = f"did you mean {close!r}?" if close else f"the kinds are {', '.join(kinds)}"
-        return ComponentNotFoundError(f"there is no component kind {str(kind)!r}; {hint}")
+        return ComponentNotFoundError(f"unknown component kind {str(kind)!r}; {hint}")
     distribution = COMPONENTS.get(f"{kind}:{name}")
     for plugin in plugins:
         if plugin.state in _REFUSALS and _would_bring(plugin, kind, name, distribution):

@@ -68,7 +68,7 @@ def roomkit_configure(kit: RoomKit) -> None:
 
 @hookimpl
 def roomkit_startup(kit: RoomKit) -> None:
-    """Sweep the rooms' timers in the background, if the kit was told how often."""
+    """Sweep the rooms' timers in the background, if the kit has a `sweep_interval`."""
     if kit.settings.sweep_interval is not None:
         kit.spawn(sweep_every(kit, kit.settings.sweep_interval), name="sweep of room timers")
 

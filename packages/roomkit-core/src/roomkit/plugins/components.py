@@ -103,7 +103,7 @@ class Plugin:
 
     @property
     def key(self) -> str:
-        """What tells it from another plugin of the same name."""
+        """Distinguishes it from another plugin of the same name."""
         return f"{self.name} ({self.distribution or self.module})"
 
     def __str__(self) -> str:

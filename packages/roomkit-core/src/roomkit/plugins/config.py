@@ -20,7 +20,7 @@
 
 A value `env:NAME` is the environment variable of that name, `file:PATH` the content of that file
 (relative to the configuration file, without its last newline). Both are read once, here, and travel
-as `SecretStr`; a setting that is no secret gets the plain text.
+as `SecretStr`; other settings get the plain text.
 
 What a plugin makes of its settings is checked when the plan is built, by the plugin's own model.
 """
@@ -89,7 +89,7 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPla
     """Read a configuration file, or a mapping of the same shape.
 
     Imports no plugin. Raises `ConfigError` with every problem found: a file or reference that cannot be
-    read, a key nobody reads (with the nearest one that exists), a value of the wrong type.
+    read, an unknown key (with the nearest one that exists), a value of the wrong type.
     """
     if isinstance(source, Mapping):
         return _read("configuration", Path(), source)
@@ -100,7 +100,7 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPla
     path = Path(source)
     try:
         text = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: what cannot be the name of a file
+    except (OSError, ValueError) as error:  # ValueError: not a possible name of a file
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(str(path), [f"it cannot be read: {reason}"]) from error
     try:
@@ -118,7 +118,7 @@ def _read(source: str, base: Path, tables: Mapping[str, object]) -> KitPlan:
 
 
 def unknown_key(where: str, key: str, known: Iterator[str] | list[str]) -> str:
-    """Say that nobody reads a key."""
+    """Report an unknown key."""
     names = sorted(known)
     close = nearest(key, names)
     hint = f"did you mean {close!r}?" if close else f"known here: {', '.join(names) or 'nothing'}"
@@ -134,7 +134,7 @@ def problems_of(error: ValidationError, where: str) -> list[str]:
 
 
 class _Reader:
-    """Reads one configuration and gathers what is wrong with it."""
+    """Reads one configuration and collects its problems."""
 
     def __init__(self, source: str, base: Path) -> None:
         self._source = source

@@ -52,7 +52,7 @@ class Blueprint:
 
 
 class Drawing:
-    """Draws blueprints, and gathers what is wrong with them. Imports: not for a running loop."""
+    """Draws blueprints, and collects their problems. Imports: not for a running loop."""
 
     def __init__(self, manager: PluginManager) -> None:
         self._manager = manager
@@ -245,7 +245,7 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def _validate(model: type[BaseModel], settings: Mapping[str, object]) -> BaseModel:
-    """Validate; where a reference stands for a setting that is no secret, validate its plain text."""
+    """Validate; where a reference stands for a plain setting, validate its text."""
     try:
         return model.model_validate(settings)
     except ValidationError as error:

@@ -49,7 +49,7 @@ class Candidate:
 
 
 def installed_entry_points() -> tuple[EntryPoint, ...]:
-    """Scan what is installed."""
+    """Scan the installed distributions."""
     import importlib_metadata  # here, because it costs more than `import roomkit` may
 
     return tuple(importlib_metadata.entry_points(group=GROUP))

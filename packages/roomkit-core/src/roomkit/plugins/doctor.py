@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from roomkit.abc.log import traceback_lines
 
 _LINES = 3
-"""Of a traceback: the file and line it was raised at, what is there, and the error."""
+"""Of a traceback: the file and line it was raised at, the source line, and the error."""
 
 
 class Verdict(StrEnum):

@@ -1,4 +1,4 @@
-"""What can go wrong with a plugin, a component or a configuration file.
+"""Errors of plugins, components and configuration files.
 
 Each message says what happened, to which object, and what to do next.
 """

@@ -1,4 +1,4 @@
-"""What went wrong, in the log: an observer of framework events like any other."""
+"""Logs failures: an observer of framework events like any other."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FAILURES = (
 """The framework events that are logged as warnings; hooks, sources and background work log themselves."""
 
 _QUOTING = ("error", "last_error")
-"""What may quote a message, or what a vendor answered about it. The ledger has it."""
+"""Fields that may quote a message, or a vendor's answer about it. The ledger has them."""
 
 
 def log_failures(kit: RoomKit) -> None:
-    """Log every failure of `kit` once: what, where and why, never what anybody said."""
+    """Log every failure of `kit` once: what, where and why, never the text of a message."""
     for kind in FAILURES:
         kit.subscribe_events(kind, _warn)
 

@@ -1,6 +1,6 @@
 """Runs the hooks of plugins, one plugin at a time. The only module that touches pluggy's manager.
 
-pluggy checks signatures and keeps what is registered. Calling is our own loop: pluggy's stops at the first
+pluggy checks signatures and keeps the registrations. Calling is our own loop: pluggy's stops at the first
 error, and one broken plugin must not stop the others.
 """
 
@@ -26,7 +26,7 @@ class Hooks:
     def __init__(self) -> None:
         self._pluggy = pluggy.PluginManager("roomkit")
         self._pluggy.add_hookspecs(hookspecs)
-        self._plugins: dict[str, Plugin] = {}  # bound: what is installed
+        self._plugins: dict[str, Plugin] = {}  # bound: the installed plugins
 
     def register(self, plugin: Plugin, module: object) -> None:
         """Take in a plugin's module. Raises, and takes in nothing, if a hook in it is not one of ours."""
@@ -107,7 +107,7 @@ class Hooks:
         for name in sorted(implemented - set(HOOKS)):
             close = nearest(name, HOOKS)
             hint = f"did you mean {close!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
-            raise InvalidPluginError(f"there is no hook {name!r}; {hint}")
+            raise InvalidPluginError(f"unknown hook {name!r}; {hint}")
         for name in HOOKS:
             if name not in implemented and callable(getattr(module, name, None)):
                 raise InvalidPluginError(f"{name} is not marked; decorate it with @hookimpl")

@@ -76,7 +76,7 @@ def roomkit_commands(cli: Commands) -> None:
 
 @hookspec
 def roomkit_doctor(report: DoctorReport) -> None:
-    """Check what the plugin needs from this machine, and say what to do about what is missing.
+    """Check what the plugin needs from this machine, and say how to install missing parts.
 
-    Called by `roomkit plugins doctor`. Look at what is installed and set; contact nobody.
+    Called by `roomkit plugins doctor`. Look at installed files and settings; make no connection.
     """

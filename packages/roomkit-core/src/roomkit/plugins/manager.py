@@ -1,7 +1,7 @@
 """Finds components by name, and runs the hooks of plugins.
 
-What is found but not asked for is never fatal; what the user names is, with its cause and a next
-step. Nobody else touches pluggy's own manager.
+A broken plugin is fatal only if the user names it, with its cause and a next
+step. No other module touches pluggy's own manager.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PluginManager:
     Nothing is scanned before it is needed; then once. All methods may be called from any thread.
 
     `block` names plugins (by entry point or by distribution) to leave out unimported, besides those
-    in `ROOMKIT_PLUGINS_BLOCK`. `entry_points` replaces the scan of what is installed.
+    in `ROOMKIT_PLUGINS_BLOCK`. `entry_points` replaces the scan of installed distributions.
     """
 
     def __init__(self, block: Iterable[str] = (), entry_points: Iterable[EntryPoint] | None = None) -> None:
@@ -63,7 +63,7 @@ class PluginManager:
         self._lock = threading.RLock()  # a plugin may ask for this manager while it is imported
         self._scanned = False
         self._scanning = False
-        self._plugins: dict[str, Plugin] = {}  # bound: what is installed, as the three below
+        self._plugins: dict[str, Plugin] = {}  # bound: the installed plugins, as the three below
         self._index: dict[tuple[str, str], Component] = {}
         self._loaded: dict[Component, Callable[..., Any]] = {}
         self._clashes: list[Clash] = []
@@ -328,7 +328,7 @@ _default: PluginManager | None = None
 
 
 def default_manager() -> PluginManager:
-    """Return the manager of this process: what is installed is scanned once, at its first use."""
+    """Return the manager of this process; distributions are scanned once, at its first use."""
     global _default
     with _default_lock:
         if _default is None:

@@ -75,7 +75,7 @@ def _kind(kind: ComponentKind | str) -> ComponentKind:
         known = [member.value for member in ComponentKind]
         close = nearest(str(kind), known)
         hint = f"did you mean {close!r}?" if close else f"choose one of {', '.join(known)}"
-        raise RegistrationError(f"there is no component kind {kind!r}; {hint}") from None
+        raise RegistrationError(f"unknown component kind {kind!r}; {hint}") from None
 
 
 def _name(name: object) -> str:

@@ -51,7 +51,7 @@ def core_specifiers(requirements: Iterable[str] | None) -> str | None:
 
 
 def satisfies(version: str, specifiers: str) -> bool:
-    """Tell whether `version` is inside `specifiers`, such as `">=0.1,<0.2"`.
+    """Return whether `version` is inside `specifiers`, such as `">=0.1,<0.2"`.
 
     Raises `ValueError` if either cannot be read.
     """

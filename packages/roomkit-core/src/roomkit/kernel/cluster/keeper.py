@@ -116,7 +116,7 @@ class LeaseKeeper:
         await self._release()
         async with asyncio.timeout(self._seconds / 3):
             await self._store.close_lease(worker_id)
-        # Until there is another id, the old one stands: no worker holds what is committed under it.
+        # Until there is another id, the old one stands: no worker holds commits made under it.
         await self._open()
 
     async def _release(self) -> None:

@@ -1,4 +1,4 @@
-"""Durable one-shot timers, fired by whichever worker claims them."""
+"""Durable one-shot timers, each fired by the worker that claims it."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class TimerRunner:
         """Fire every timer that is due; return those that changed anything. Raises StoreError."""
         await follow_store(self._clock, self._store)
         worker_id = await self._lease.any_worker()
-        changed: list[Timer] = []  # bound: what is due now
-        waiting: list[Timer] = []  # bound: what is due now
+        changed: list[Timer] = []  # bound: timers due now
+        waiting: list[Timer] = []  # bound: timers due now
         try:
             changed += await self._fire_all(self._take_left(worker_id), worker_id, waiting)
             while due := await self._claim(worker_id):
@@ -114,7 +114,7 @@ class TimerRunner:
 
     async def _fire_all(self, due: list[Timer], worker_id: str, waiting: list[Timer]) -> list[Timer]:
         """Fire timers; return those that changed anything. Those not reached are left to the next sweep."""
-        changed: list[Timer] = []  # bound: what is due now
+        changed: list[Timer] = []  # bound: timers due now
         done = 0
         try:
             for timer in due:

@@ -355,7 +355,7 @@ class HookEngine:
     async def observe(
         self, trigger: HookTrigger, payload: Any, context: RoomContext, source: EventSource | None = None
     ) -> list[HookFailure]:
-        """Show `payload` to every observer of `trigger`, concurrently; return what went wrong.
+        """Show `payload` to every observer of `trigger`, concurrently; return the failures.
 
         Returns when all have finished or run out of their time. Their answers are ignored.
         """

@@ -51,7 +51,7 @@ class Ledger:
         self._events = events
         self._lease = lease
         self._notices = notices
-        self._rows: list[Delivery] = []  # bound: what ends within write_delay, or while the store is gone
+        self._rows: list[Delivery] = []  # bound: outcomes within write_delay, or while the store is down
         self._timers: list[str] = []  # bound: likewise
         self._writing = asyncio.Lock()
         self._waiting = False

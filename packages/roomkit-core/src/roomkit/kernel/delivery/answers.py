@@ -453,7 +453,7 @@ class _StreamedTurn:
         """Put complete segments to the gates, and release what they let through.
 
         Each is judged with the end of the text released before it, as its readers see them: together. If the
-        verdict leaves that end as it is, what follows it is released. Else readers would have to see it
+        verdict leaves that end as it is, the text after it is released. Else readers would have to see it
         corrected, so they get nothing more until the whole is committed.
         """
         if not self._hooks:
@@ -474,7 +474,7 @@ class _StreamedTurn:
                     self._hooks, event, RecordContext(self._record), deadline
                 )
             self._check_at_work()
-            if not verdict.allowed:  # of what is allowed, the whole's verdict has what its gates leave behind
+            if not verdict.allowed:  # an allowed answer's effects come with the verdict on the whole
                 self._gate_tasks += verdict.tasks
                 self._gate_observations += verdict.observations
                 self._gate_injected += verdict.injected_events

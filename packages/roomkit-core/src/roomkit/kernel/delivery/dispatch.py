@@ -30,7 +30,7 @@ class LaneDispatcher(Dispatcher):
 
     @override
     def enqueue(self, run: Run, jobs: Sequence[Job], *, always: bool = False) -> Callable[[], None]:
-        """Put jobs into lanes; `always` also into full ones: what was claimed is in the ledger already."""
+        """Put jobs into lanes; `always` also into full ones: claimed rows are in the ledger already."""
         run.cascade.hold()
         enqueue = self._lanes.enqueue
         queued = [(job, enqueue(job, always=always)) for job in jobs]

@@ -22,7 +22,7 @@ __all__ = ["Pacing", "Turn"]
 _PROOF = 4
 """After a pause the number of sends at a time doubles once four times that number went well."""
 _WIDE_OPEN = 64
-"""From so many at a time on, there is no bound again."""
+"""From so many at a time on, the bound is lifted."""
 _MEMORY = 60.0
 """So many seconds after its end a pause no longer matters to a key that nothing waits for."""
 
@@ -226,7 +226,7 @@ class Line:
         self._serve()
 
     def _serve(self) -> None:
-        """Let out what may go now, and set the timer for the next."""
+        """Release the sends that may go now, and set the timer for the next."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None

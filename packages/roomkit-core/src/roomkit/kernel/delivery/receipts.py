@@ -21,7 +21,7 @@ class Receipts:
     """Matches receipts to deliveries by (provider, vendor's message id).
 
     A channel without a provider's name stands for its provider with its own id. The store keeps receipts that
-    come before the send they belong to was recorded, and matches them when it is, on whichever worker.
+    come before the send they belong to was recorded, and matches them when it is, on any worker.
     """
 
     def __init__(

@@ -249,7 +249,7 @@ def newcomer(
 ) -> Participant | None:
     """Return the participant record to write with a transport's event, None when nothing is new.
 
-    Whoever speaks becomes a participant; a second channel of theirs is added to `connected_via`. `address`
+    Each author becomes a participant; a second channel of theirs is added to `connected_via`. `address`
     is what the channel calls them, where that may not be the participant's id.
     """
     source = event.source

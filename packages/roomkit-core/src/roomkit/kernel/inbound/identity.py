@@ -105,7 +105,7 @@ class IdentityHookRegistration:
 
 @dataclass(slots=True)
 class Verdict:
-    """What is known of a sender.
+    """The state of a sender's identification.
 
     `reason` refuses the message; `inject` is then the reply to the sender. Otherwise `event` goes on.
     `seat` says which participant the sender is, and what to write of them.

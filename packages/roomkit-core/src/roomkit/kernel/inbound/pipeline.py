@@ -447,7 +447,7 @@ class Inbound:
             )
 
     def _joined(self, draft: Draft) -> None:
-        """Tell the observers that a sender was identified."""
+        """Notify the observers that a sender was identified."""
         person = draft.participant
         if person is None or person.identity_id is None or person.resolved_by != "resolver":
             return

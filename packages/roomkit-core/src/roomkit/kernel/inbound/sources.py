@@ -208,7 +208,7 @@ class Sources:
         self._events.emit(kind, channel_id=channel_id, source_name=attached.source.name, **data)
 
     async def close(self, seconds: float) -> list[Exception]:
-        """Detach every source, beside each other and within `seconds`; return what went wrong."""
+        """Detach every source, beside each other and within `seconds`; return the failures."""
         attached, self._attached = self._attached, {}
         stops = {
             self._supervisor.begin(self._close(channel_id, each, seconds / 2), f"end of {channel_id}")

@@ -146,4 +146,4 @@ class _Entry:
 
     def __init__(self) -> None:
         self.count = 0
-        self.ids: list[str] = []  # bound: what is erased
+        self.ids: list[str] = []  # bound: the erased records

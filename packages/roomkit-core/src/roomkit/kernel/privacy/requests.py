@@ -172,8 +172,8 @@ class DataSubjectRequests:
     ) -> ErasureReceipt:
         """Redact a person's words and remove the person, room by room.
 
-        What leads to the rest goes last, so that asking again finishes what was interrupted. `watch` is
-        called with the room's id after each page of events.
+        Records that lead to others are erased last, so that a second call finishes an interrupted one.
+        `watch` is called with the room's id after each page of events.
         """
         book = ReceiptBook("person", self._clock.now(), watch)
         person = await find_person(
@@ -312,7 +312,7 @@ class DataSubjectRequests:
             await self._commit(commit, walk, lanes, book)
 
     async def _add_last(self, commit: Commit, place: Place, walk: _Walk) -> None:
-        """Add to the last commit of a room what is the person's beside events.
+        """Add the person's other records, beside events, to the last commit of a room.
 
         A channel that was there to reach the person is unbound: one without a recipient would fail with
         every message. Agents stay, without the data they were given about the person.
@@ -369,9 +369,9 @@ class DataSubjectRequests:
         book.under_way(held, commit.room_id)
 
     def _call_back(self, commit: Commit, walk: _Walk, lanes: Iterable[Lane], book: ReceiptBook) -> None:
-        """Take from the lanes what is not to go out any more; under the lock still, so nothing is missed.
+        """Remove the erased deliveries from the lanes; still under the lock, so none is missed.
 
-        Whoever has yet to see one of the events sees what is left of it.
+        Recipients that have not seen one of the events yet get its redacted form.
         """
         book.note(commit)
         for lane in lanes:
@@ -429,7 +429,7 @@ class _Walk:
     """Events of others that carry the person's id as who edited or deleted them."""
     gone: set[str] = field(default_factory=set)  # bound: the erased events of the room
     redacted: dict[str, RoomEvent] = field(default_factory=dict)  # bound: one page
-    taken: list[Job] = field(default_factory=list)  # bound: what waits in the room's lanes
+    taken: list[Job] = field(default_factory=list)  # bound: jobs queued in the room's lanes
     detached: list[tuple[ChannelBinding, RoomEvent]] = field(default_factory=list)  # bound: the bindings
 
     def takes(self, place: Place, event: RoomEvent) -> bool:
@@ -452,7 +452,7 @@ class _Walk:
 
 
 def _once_free(work: Callable[[], None]) -> None:
-    """Do what may call observers: at once, or from inside a gate when the room's lock is free."""
+    """Run code that may call observers: at once, or from inside a gate when the room's lock is free."""
     gate = innermost_gate()
     if gate is not None and gate.after is not None:
         gate.after.append(work)

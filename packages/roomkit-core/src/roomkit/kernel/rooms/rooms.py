@@ -627,7 +627,7 @@ class Rooms:
     # -- shared -------------------------------------------------------------------------------
 
     async def _write(self, event: RoomEvent, plan: Callable[[Draft, RoomRecord], Draft | None]) -> Written:
-        """Commit a note as planned, and wait for what follows from it; no event if nothing was to be done."""
+        """Commit a note as planned, and wait for its cascade; no event if nothing was to be done."""
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         written = await self._writer.write(draft)
         if not working_for(event.room_id):

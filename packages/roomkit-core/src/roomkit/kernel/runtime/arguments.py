@@ -36,7 +36,7 @@ type _Checks = Mapping[str, tuple[str, tuple[type, ...]]]
 def checks_arguments[C: type](*, but: Collection[str] = ()) -> Callable[[C], C]:
     """Decorate a class so that its public methods refuse arguments that they cannot use.
 
-    What is of another type than a plain annotation says (text, numbers, lengths of time, mappings, sequences,
+    A value of another type than a plain annotation says (text, numbers, lengths of time, mappings, sequences,
     timers), a number beyond 64 bits, and a value that fits no record raise InvalidInputError.
     The methods in `but` are on the path of every message and check for themselves.
     """

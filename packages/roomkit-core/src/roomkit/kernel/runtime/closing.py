@@ -15,7 +15,7 @@ _MOMENT = 0.1
 
 
 class Closing:
-    """Takes steps one after the other and keeps what went wrong."""
+    """Runs steps one after the other and collects their failures."""
 
     def __init__(self, seconds: float, supervisor: Supervisor) -> None:
         self._seconds = seconds

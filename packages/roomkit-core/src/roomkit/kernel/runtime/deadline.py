@@ -25,8 +25,8 @@ class Cause(Enum):
 def cause_of(error: asyncio.CancelledError | TimeoutError, deadline: Deadline | None = None) -> Cause:
     """Return why a step ended, for the handler that has just caught `error`.
 
-    The one place that tells a deadline of ours from a cancellation of the caller's and from a failure of
-    the awaited code. Ask once per error: `LATE` takes the deadline's cancellation back.
+    The one place that distinguishes a deadline of ours from a cancellation of the caller's and from a failure
+    of the awaited code. Ask once per error: `LATE` takes the deadline's cancellation back.
     """
     if deadline is None:
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""What can be known of foreign code before it is called."""
+"""Facts about foreign code before it is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the framework tells about itself, and who listens."""
+"""Framework events and their subscribers."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class FrameworkEvents:
         }
         try:
             event = FrameworkEvent(**fields, data=data)
-        except ValidationError:  # an event tells what happened; it never fails what happened
+        except ValidationError:  # an event reports an operation and must not make it fail
             event = FrameworkEvent(**fields, data={name: repaired(repr(each)) for name, each in data.items()})
         self._hand_all(listeners, event)
 

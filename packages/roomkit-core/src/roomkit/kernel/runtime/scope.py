@@ -26,7 +26,7 @@ class Work:
     the work itself. Only the depth stays: what such a task writes is as deep as the work was, or a
     chain of answers could grow without end.
 
-    A gate also holds the room's lock, with its `fence`; what is called from inside it takes turns by
+    A gate also holds the room's lock, with its `fence`; calls from inside it take turns by
     `turn` in place of that lock, and what it sets going is kept in `after` until the lock is free.
     """
 
@@ -123,7 +123,7 @@ def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
     """Return the work that something for `room_id` is written by, and the cascade it belongs to.
 
     The work is the innermost that is about an event, also if it is over. The cascade is that work's,
-    unless the caller is part of the room's own work as well: what is written waits behind that, so
+    unless the caller is part of the room's own work as well: the write waits behind that, so
     nothing may wait for it that the room's work itself may be waiting for.
     """
     innermost: Work | None = None
@@ -140,7 +140,7 @@ def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
 
 
 def innermost_gate() -> Work | None:
-    """Return the innermost gate that the caller runs inside of, of whichever room."""
+    """Return the innermost gate that the caller runs inside, of any room."""
     work = _current.get()
     while work is not None and not (work.is_gate and work.active):
         work = work.parent

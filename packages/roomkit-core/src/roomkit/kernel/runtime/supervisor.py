@@ -247,7 +247,7 @@ class Supervisor:
 
 
 def panicked(name: str, error: BaseException) -> ForeignCodeError:
-    """Return the failure of foreign code that raised what is no `Exception`."""
+    """Return the failure of foreign code that raised something other than an `Exception`."""
     return ForeignCodeError(f"{name} raised {error_text(error)}: let it raise subclasses of Exception")
 
 

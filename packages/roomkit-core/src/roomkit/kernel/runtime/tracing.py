@@ -1,7 +1,7 @@
 """How the kit measures itself: one tree of spans for each message and all that follows from it.
 
 Where a span is put is kept in the context of the task, so that nesting in code is nesting in the
-tree. What goes on elsewhere (a lane, an observer, another worker) takes its place from the event it works
+tree. Work elsewhere (a lane, an observer, another worker) takes its place from the event it works
 for: `RoomEvent.trace_parent`, in the form of W3C Trace Context's `traceparent`.
 """
 
@@ -32,7 +32,7 @@ _SPAN_ID = re.compile(r"[0-9a-f]{16}")
 class Position:
     """A place in a trace: the span that whatever is done there is a child of.
 
-    `span_id` is empty where none was recorded. What is not `sampled` leaves no spans at all.
+    `span_id` is empty where none was recorded. A trace that is not `sampled` leaves no spans at all.
     """
 
     trace_id: str
