@@ -325,7 +325,8 @@ async def test_a_pace_key_that_cannot_be_told_fails_the_delivery(stage: Any) -> 
     await stage.socket("alice")
     await stage.join(sms, rate_limit=RateLimit(max_per_second=1))
     end = (await stage.say()).delivery_results["sms"]
-    assert (end.state, end.error.message) == (DeliveryState.FAILED, "KeyError: 'no number'")
+    assert (end.state, end.error.code) == (DeliveryState.FAILED, "foreign_code_failed")
+    assert "pace_key() of channel 'sms' raised KeyError: 'no number'" in end.error.message
 
 
 # -- several workers ------------------------------------------------------------------------------

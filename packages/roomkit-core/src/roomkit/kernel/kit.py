@@ -28,12 +28,13 @@ from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.handover import hand_over
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
+from roomkit.kernel.flow.contract import check_flags, check_store, owner_of, read, read_attribute
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
 from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.privacy.requests import DataSubjectRequests
-from roomkit.kernel.rooms.rooms import check_channel_id, check_provider_name
+from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
@@ -146,21 +147,25 @@ class RoomKit(RoomOperations):
         store = store or InMemoryStore()
         locks = lock_manager or (None if single_process else store.make_lock_manager())
         locks = locks or InMemoryLockManager()
+        check_flags(store, locks)
         if locks.is_process_local and not store.is_process_local and not single_process:
             raise InvalidInputError(
                 f"{type(store).__name__} is shared between processes but {type(locks).__name__} locks only "
                 "this one: pass a shared lock_manager, or single_process=True if there is only one process"
             )
         clock = clock or SystemClock()
+        check_store(store, clock)
         if clock.follows_store and not store.is_process_local:
             clock = StoreClock(clock)
+        realtime = realtime or store.make_realtime() or InMemoryRealtime()
+        check_flags(realtime)
         self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
         kernel = assemble(
             settings,
             Backends(
                 store=store,
                 locks=locks,
-                realtime=realtime or store.make_realtime() or InMemoryRealtime(),
+                realtime=realtime,
                 telemetry=telemetry,
                 transcoder=transcoder or DefaultContentTranscoder(),
                 clock=clock,
@@ -305,8 +310,8 @@ class RoomKit(RoomOperations):
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
         await closing.step("ledger", kernel.ledger.flush)
-        for channel in kernel.channels.values():
-            await closing.step(f"channel {channel.channel_id}", channel.close)
+        for channel_id, channel in kernel.channels.items():
+            await closing.step(f"channel {channel_id}", channel.close)
         while self._pushed:
             _, callback = self._pushed.popitem()
             name = getattr(callback.func, "__qualname__", type(callback.func).__name__)
@@ -423,11 +428,13 @@ class RoomKit(RoomOperations):
         """Make a channel known, once per process; rooms attach it by its id.
 
         Raises ChannelAlreadyRegisteredError when another channel has that id, InvalidInputError for
-        an id that means something else in `visibility`, and for a provider's name that no store can hold.
+        an id that means something else in `visibility` and for a provider's name that no store can hold, and
+        ForeignCodeError for a channel whose properties or plain methods fail or return other types.
         """
         self._check_open()
-        channel_id = check_channel_id(channel.channel_id)
-        check_provider_name(channel)
+        owner = f"channel of {type(channel).__name__}"
+        channel_id = check_channel_id(read_attribute(owner, channel, "channel_id", object))
+        check_registered(channel, channel_id)
         known = self._kernel.channels.get(channel_id)
         if known is channel:
             return
@@ -436,7 +443,7 @@ class RoomKit(RoomOperations):
                 f"a {type(known).__name__} is registered as {channel_id!r} already: "
                 "unregister_channel first, or use another id"
             )
-        channel.bind(self._kernel.services)
+        read(owner_of(channel_id), "bind()", partial(channel.bind, self._kernel.services), object)
         self._kernel.channels.add(channel_id, channel)
         self._kernel.reclaim.channels_changed()
         self._kernel.events.emit("channel_registered", channel_id=channel_id)

@@ -10,6 +10,7 @@ from roomkit.abc.store import Commit
 from roomkit.kernel.commit.attempt import injected_entry
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.contract import type_of
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.rooms.reading import as_read
@@ -72,7 +73,7 @@ class KitServices(ChannelServices):
         channel = self._channels[channel_id]
         return EventSource(
             channel_id=channel_id,
-            channel_type=channel.channel_type,
+            channel_type=type_of(channel, channel_id),
             direction=ChannelDirection.OUTBOUND,
         )
 

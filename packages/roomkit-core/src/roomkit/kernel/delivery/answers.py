@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.context import RecordContext
+from roomkit.kernel.flow.contract import RAISED, mistyped, owner_of, provider_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of
@@ -193,6 +194,13 @@ class Answers:
         effects: Mapping[str, Any],
     ) -> str | None:
         channel = job.target.channel
+        provider: object
+        try:
+            provider = None if channel is None else channel.provider_name
+        except RAISED as error:
+            provider = error
+        if provider is not None and type(provider) is not str:
+            provider = provider_of(channel, binding.channel_id)
         event_id = new_id()
         event = RoomEvent(
             id=event_id,
@@ -201,7 +209,7 @@ class Answers:
                 channel_id=binding.channel_id,
                 channel_type=binding.channel_type,
                 direction=ChannelDirection.OUTBOUND,
-                provider=channel.provider_name if channel is not None else None,
+                provider=provider,
             ),
             content=TextContent(body=""),
             generation=Generation(stream_id=event_id),
@@ -344,8 +352,12 @@ class _StreamedTurn:
         streaming: list[Target] = []  # bound: the targets
         for each in targets:
             try:
-                if each.channel is not None and each.channel.can_stream(each.binding):
-                    streaming.append(each)
+                if each.channel is not None:
+                    streams: object = each.channel.can_stream(each.binding)
+                    if not isinstance(streams, bool):
+                        raise mistyped(owner_of(each.binding.channel_id), "can_stream()", streams, bool)
+                    if streams:
+                        streaming.append(each)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001  # a channel may raise anything: it gets the whole

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.channel import SupportsSteering
 from roomkit.abc.errors import (
     ErrorCode,
+    ForeignCodeError,
     LockLostError,
     ProviderError,
     RoomKitError,
@@ -29,6 +30,7 @@ from roomkit.kernel.delivery.sending import (
     row,
 )
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.contract import RAISED, provider_of
 from roomkit.kernel.flow.job import Undone
 from roomkit.kernel.flow.poison import Handling, handling_of
 from roomkit.kernel.flow.voices import may_answer
@@ -106,6 +108,9 @@ class LaneExecutor(Executor):
             return
         if job.claimed is not None and await self._is_quarantined(job):
             return
+        if job.target.failure is not None:
+            self._end(job, Outcome().failed(_unexpected(job.target.failure)), None)
+            return
         try:
             if job.recipient is not None:
                 outcome = await self._finish_stream(job, lane)
@@ -128,10 +133,18 @@ class LaneExecutor(Executor):
         assert recipient is not None
         assert recipient.task is not None
         assert lane.deadline is not None
-        outcome.provider = job.target.channel.provider_name if job.target.channel is not None else None
+        channel = job.target.channel
         outcome.attempts = 1
         recipient.commit(job.run.event)
+        provider: object
         try:
+            try:
+                provider = None if channel is None else channel.provider_name
+            except RAISED as error:
+                provider = error
+            if provider is not None and type(provider) is not str:
+                provider = provider_of(channel, job.target.binding.channel_id)
+            outcome.provider = provider
             work = self._supervisor.finish(recipient.task, self._settings.delivery_timeout)
             if self._tracing is None:
                 output = await work
@@ -155,9 +168,7 @@ class LaneExecutor(Executor):
             if ends_task(error):
                 raise
             # The answer broke off: the recipient saw the text that was committed.
-            return (
-                outcome if recipient.broke_off(error) else outcome.failed(error_of(as_provider_error(error)))
-            )
+            return outcome if recipient.broke_off(error) else outcome.failed(_stream_failure(error))
         if output.skip_reason is not None:
             return outcome.skipped(output.skip_reason)
         if output.provider_result is not None:
@@ -234,6 +245,8 @@ class LaneExecutor(Executor):
 
     async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
         event, channel_id = job.run.event, job.target.binding.channel_id
+        if job.target.failure is not None:
+            raise job.target.failure
         channel = self._channels.get(channel_id)  # it may have been unregistered since, or replaced
         if channel is None:
             outcome.failed(
@@ -267,7 +280,14 @@ class LaneExecutor(Executor):
         )
         if context.fix():  # messages that arrive during the turn get turns of their own
             await context.fill()
-        outcome.provider = channel.provider_name
+        provider: object
+        try:
+            provider = channel.provider_name
+        except RAISED as error:
+            provider = error
+        if provider is not None and type(provider) is not str:
+            provider = provider_of(channel, channel_id)
+        outcome.provider = provider
         outcome.attempts = 1
         if self._tracing is None:
             output = await self._in_time(channel.on_event(event, binding, context), lane)
@@ -418,3 +438,9 @@ class LaneExecutor(Executor):
 def _unexpected(error: BaseException) -> DeliveryError:
     code = error.code if isinstance(error, RoomKitError) else ErrorCode.UNKNOWN
     return DeliveryError(code=code, message=error_text(error))
+
+
+def _stream_failure(error: BaseException) -> DeliveryError:
+    if isinstance(error, ForeignCodeError):
+        return _unexpected(error)
+    return error_of(as_provider_error(error))

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import LONGEST_PAUSE
+from roomkit.kernel.flow.contract import limit_of, owner_of, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,10 +102,11 @@ class Pacing:
             seconds = self._limiter.delay(to, recipient)
             if seconds > 0:
                 await asyncio.sleep(seconds)
-        limits = tuple(dict.fromkeys(each for each in (binding.rate_limit, channel.rate_limit) if each))
+        own = limit_of(channel, to[1])
+        limits = tuple(dict.fromkeys(each for each in (binding.rate_limit, own) if each))
         turn = None
         if limits or self.lines:
-            key = channel.pace_key(binding, event)
+            key = _key(channel, binding, event)
             line = self.lines.get(key)
             if line is None and limits:
                 line = Line(key, self._limiter, self.lines)
@@ -117,7 +119,7 @@ class Pacing:
 
     def throttled(self, channel: Channel, binding: ChannelBinding, event: RoomEvent, seconds: float) -> Line:
         """Pause the key of a delivery because the vendor asked for it; return its line."""
-        line = self.pause(channel.pace_key(binding, event), seconds)
+        line = self.pause(_key(channel, binding, event), seconds)
         if self._on_paused is not None:
             self._on_paused(line.key, seconds)
         return line
@@ -129,6 +131,14 @@ class Pacing:
             line = Line(key, self._limiter, self.lines)
         line.pause(min(seconds, LONGEST_PAUSE))
         return line
+
+
+def _key(channel: Channel, binding: ChannelBinding, event: RoomEvent) -> str:
+    """Return what the vendor counts a delivery against. Raises ForeignCodeError."""
+    found: str = read(
+        owner_of(binding.channel_id), "pace_key()", lambda: channel.pace_key(binding, event), str
+    )
+    return found
 
 
 class Turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.flow.contract import provider_of
 from roomkit.models.enums import ReceiptState
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Receipts:
         if channel_id is None or status.provider == channel_id:
             return status
         channel = self._channels.get(channel_id)
-        if status.provider and (channel is None or channel.provider_name is not None):
+        name = provider_of(channel, channel_id)
+        if status.provider and (channel is None or name is not None):
             return status
-        name = None if channel is None else channel.provider_name
         return status.replace(provider=name or channel_id)

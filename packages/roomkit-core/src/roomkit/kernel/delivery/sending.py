@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
+from roomkit.kernel.flow.contract import owner_of, provider_of, unreadable
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.content import RichContent, TextContent, text_of
@@ -112,11 +113,22 @@ class Deliverer:
         if channel is None:
             return outcome.failed(_not_registered(binding))
         event = job.run.event
-        outcome.provider = channel.provider_name
         record, target = job.run.record, binding.channel_id
+        read = "provider_name"
+        try:
+            outcome.provider = channel.provider_name
+            read = "rate_limit"
+            is_limited = channel.rate_limit is not None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a property may raise anything: the delivery fails
+            failure = unreadable(owner_of(target), read, error)
+            return outcome.failed(DeliveryError(code=failure.code, message=message_of(failure)))
+        if outcome.provider is not None and type(outcome.provider) is not str:
+            outcome.provider = provider_of(channel, target)
         context = RecordContext(record, reader=binding, event=event, target=target)
         if _fits(event.content, binding):
-            await self._send(event, channel, binding, context, deadline, outcome)
+            await self._send(event, channel, binding, context, deadline, outcome, is_limited)
             return outcome
         try:
             pieces = await self._pieces(event, job, binding)
@@ -126,7 +138,7 @@ class Deliverer:
             if part:  # each has a context of its own, which keeps its key
                 context = RecordContext(record, reader=binding, event=event, target=target)
                 context.part = part
-            await self._send(piece, channel, binding, context, deadline, outcome)
+            await self._send(piece, channel, binding, context, deadline, outcome, is_limited)
             if outcome.state is not DeliveryState.SENT:
                 break
         return outcome
@@ -136,9 +148,11 @@ class Deliverer:
         channel, outcome = job.target.channel, Outcome()
         outcome.attempts = 1
         assert channel is not None
-        outcome.provider = channel.provider_name
-        error = _late(channel, self._settings.delivery_timeout)
-        self._count(error, channel)
+        channel_id = job.target.binding.channel_id
+        with suppress(ForeignCodeError):  # its failure is that it is late
+            outcome.provider = provider_of(channel, channel_id)
+        error = _late(channel_id, self._settings.delivery_timeout)
+        self._count(error, channel_id)
         self._pacing.abandon(job.target.binding)
         return outcome.failed(error_of(error))
 
@@ -184,6 +198,7 @@ class Deliverer:
         context: RoomContext,
         deadline: Deadline,
         outcome: Outcome,
+        is_limited: bool,
     ) -> None:
         """Try until it is sent, skipped, or failed for good."""
         settings, pacing = self._settings, self._pacing
@@ -193,13 +208,13 @@ class Deliverer:
             if (
                 pacing.lines
                 or binding.rate_limit is not None
-                or channel.rate_limit is not None
+                or is_limited
                 or binding.recipient_rate_limit is not None
             ):
                 turn = await pacing.enter(channel, binding, event, turn)
-            breaker = self._breakers.get(channel.channel_id)
+            breaker = self._breakers.get(binding.channel_id)
             if breaker is not None and not breaker.allow_request():
-                error = _circuit_open(channel, breaker)
+                error = _circuit_open(binding.channel_id, breaker)
                 if turn is not None:
                     pacing.leave(turn, binding, went_well=False)
             else:
@@ -208,7 +223,9 @@ class Deliverer:
                 outer = deadline.enter(settings.delivery_timeout)
                 try:
                     if self._tracing is not None:
-                        output = await self._traced(self._tracing, event, channel, binding, context)
+                        output = await self._traced(
+                            self._tracing, event, channel, binding, context, outcome.provider
+                        )
                     else:
                         output = await channel.deliver(event, binding, context)
                     _take(output, outcome)
@@ -219,7 +236,7 @@ class Deliverer:
                         case Cause.FAILED:
                             error = as_provider_error(cancelled)
                         case Cause.LATE:
-                            error = _late(channel, settings.delivery_timeout)
+                            error = _late(binding.channel_id, settings.delivery_timeout)
                         case Cause.STOPPED:
                             raise
                 except BaseException as raised:  # a channel may raise anything
@@ -229,13 +246,13 @@ class Deliverer:
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
-                        self._events.emit("circuit_breaker_closed", channel_id=channel.channel_id)
+                        self._events.emit("circuit_breaker_closed", channel_id=binding.channel_id)
                     return
                 finally:
                     deadline.leave(outer)
                     if turn is not None:
                         pacing.leave(turn, binding, went_well=went_well)
-                self._count(error, channel)
+                self._count(error, binding.channel_id)
                 if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
                     before = others_sent
                     others_sent = self._throttle(event, channel, binding, error.retry_after)
@@ -255,8 +272,9 @@ class Deliverer:
         channel: Channel,
         binding: ChannelBinding,
         context: RoomContext,
+        provider: str | None,
     ) -> ChannelOutput:
-        with delivery_span(tracing, binding, channel.provider_name) as span:
+        with delivery_span(tracing, binding, provider) as span:
             output = await channel.deliver(event, binding, context)
             note_outcome(tracing, span, output)
             return output
@@ -264,16 +282,16 @@ class Deliverer:
     def _throttle(self, event: RoomEvent, channel: Channel, binding: ChannelBinding, seconds: float) -> int:
         """Have all sends under the pace key wait as long as the vendor asks; return how many went well."""
         line = self._pacing.throttled(channel, binding, event, seconds)
-        self._events.emit("sending_paused", channel_id=channel.channel_id, pace_key=line.key, seconds=seconds)
+        self._events.emit("sending_paused", channel_id=binding.channel_id, pace_key=line.key, seconds=seconds)
         return line.successes
 
-    def _count(self, error: ProviderError, channel: Channel) -> None:
+    def _count(self, error: ProviderError, channel_id: str) -> None:
         """Count a failure against the provider when it is the provider's."""
-        breaker = self._breakers.of(channel.channel_id)
+        breaker = self._breakers.of(channel_id)
         if not error.error_code.blames_provider:
             breaker.record_abandoned()
         elif breaker.record_failure():
-            self._events.emit("circuit_breaker_opened", channel_id=channel.channel_id)
+            self._events.emit("circuit_breaker_opened", channel_id=channel_id)
 
 
 @contextmanager
@@ -377,15 +395,15 @@ def as_provider_error(error: BaseException) -> ProviderError:
     return wrapped
 
 
-def _late(channel: Channel, seconds: float) -> ProviderError:
+def _late(channel_id: str, seconds: float) -> ProviderError:
     return ProviderError(
-        f"channel {channel.channel_id!r} did not deliver within {seconds} s", error_code=ErrorCode.TIMEOUT
+        f"channel {channel_id!r} did not deliver within {seconds} s", error_code=ErrorCode.TIMEOUT
     )
 
 
-def _circuit_open(channel: Channel, breaker: CircuitBreaker) -> ProviderError:
+def _circuit_open(channel_id: str, breaker: CircuitBreaker) -> ProviderError:
     return ProviderError(
-        f"the provider of channel {channel.channel_id!r} keeps failing and is left alone for "
+        f"the provider of channel {channel_id!r} keeps failing and is left alone for "
         f"{breaker.retry_after:.0f} s",
         error_code=ErrorCode.CIRCUIT_OPEN,
         retry_after=breaker.retry_after,

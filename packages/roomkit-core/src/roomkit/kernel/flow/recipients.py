@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.flow.contract import owner_of, unreadable
 from roomkit.models.enums import AgentResponsePolicy, ChannelCategory, EventType
 from roomkit.models.visibility import admits
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
+    from roomkit.abc.errors import ForeignCodeError
     from roomkit.abc.store import RoomRecord
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
@@ -20,11 +22,13 @@ __all__ = ["Target", "answers_to", "recipients"]
 class Target:
     """One binding an event goes to; `channel` is None when the kit does not know it."""
 
-    __slots__ = ("binding", "channel", "is_agent")
+    __slots__ = ("binding", "channel", "failure", "is_agent")
 
     def __init__(self, binding: ChannelBinding, channel: Channel | None) -> None:
         self.binding = binding
         self.channel = channel
+        self.failure: ForeignCodeError | None = None
+        """Why the channel could not say whether it takes the event: the delivery fails."""
         self.is_agent = binding.category is ChannelCategory.INTELLIGENCE
 
 
@@ -47,8 +51,15 @@ def recipients(
     found: list[Target] = []  # bound: the room's bindings
     for channel_id, binding in record.bindings.items():
         channel = channels.get(channel_id)
-        if channel_id == source_id and (channel is None or not channel.delivers_to_source):
-            continue
+        failure = None
+        if channel_id == source_id:
+            try:
+                if channel is None or not channel.delivers_to_source:
+                    continue
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # a property may raise anything: its delivery fails
+                failure = unreadable(owner_of(channel_id), "delivers_to_source", error)
         if not binding.can_read or (
             visibility != "all" and not admits(visibility, channel_id, binding.category)
         ):
@@ -56,6 +67,7 @@ def recipients(
         if event.type is EventType.REACTION and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)
+        target.failure = failure
         if target.is_agent and (
             not answerable or binding.muted or not answers_to(record, target, event, policy)
         ):
@@ -70,8 +82,13 @@ def answers_to(record: RoomRecord, target: Target, event: RoomEvent, policy: Age
     An addressed event is put to those it names. Any other is put to all, but another agent's
     answer only when the room's policy, else the kit's, lets agents go on among themselves.
     """
-    if target.channel is not None and event.type not in target.channel.responds_to:
-        return False
+    try:
+        if target.channel is not None and event.type not in target.channel.responds_to:
+            return False
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a property may raise anything: its delivery fails
+        target.failure = unreadable(owner_of(target.binding.channel_id), "responds_to", error)
     if event.addressed_to is not None:
         return target.binding.channel_id in event.addressed_to
     source = record.bindings.get(event.source.channel_id)

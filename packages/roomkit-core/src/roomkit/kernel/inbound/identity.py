@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.flow.contract import type_of
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import participant_of
 from roomkit.kernel.runtime.supervisor import Overdue
@@ -140,10 +141,10 @@ class IdentityDesk:
         self.resolver = resolver
         self.hooks: list[IdentityHookRegistration] = []  # bound: the program's own registrations
 
-    def applies(self, channel: Channel) -> bool:
+    def applies(self, channel: Channel, channel_id: str) -> bool:
         """Return whether senders of that channel are resolved at all."""
         types = self._settings.identity_channel_types
-        return self.resolver is not None and (types is None or channel.channel_type in types)
+        return self.resolver is not None and (types is None or type_of(channel, channel_id) in types)
 
     async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> Verdict:
         """Return who the sender is, or why the message is refused. Nothing is stored."""

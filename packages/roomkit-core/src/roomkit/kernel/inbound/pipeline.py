@@ -20,6 +20,7 @@ from roomkit.abc.errors import (
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.contract import owner_of, read_attribute, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
@@ -257,7 +258,7 @@ class Inbound:
 
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""
-        name = f"route of channel {channel.channel_id}"
+        name = f"route of channel {message.channel_id}"
         if getattr(channel.route, "__code__", None) in PROMPT or not may_wait(channel.route):
             try:
                 room_id = await channel.route(message)
@@ -274,7 +275,9 @@ class Inbound:
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
         router = self.router
-        routing = router.route(message.channel_id, channel.channel_type, message.sender_id, message=message)
+        routing = router.route(
+            message.channel_id, type_of(channel, message.channel_id), message.sender_id, message=message
+        )
         if type(router) is not DefaultInboundRoomRouter:
             routing = self._supervisor.call(routing, f"router {type(router).__name__}")
         if self._tracing is not None:
@@ -331,7 +334,7 @@ class Inbound:
         if getattr(channel.handle_inbound, "__code__", None) not in PROMPT and may_wait(
             channel.handle_inbound
         ):
-            name = f"handle_inbound of channel {channel.channel_id}"
+            name = f"handle_inbound of channel {message.channel_id}"
             event = _parsed(await self._supervisor.call(made, name), message, key, home)
         else:
             try:
@@ -339,7 +342,7 @@ class Inbound:
             except (Exception, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
-                name = f"handle_inbound of channel {channel.channel_id}"
+                name = f"handle_inbound of channel {message.channel_id}"
                 advice = "raise InvalidInputError for a message that makes no event"
                 raise _broken(name, error, advice) from error
         if event.type in EPHEMERAL:
@@ -347,7 +350,7 @@ class Inbound:
         if event.parent_event_id is not None:
             await self._check_parent(event, record, key)
         verdict = Verdict(event)
-        if self._desk.applies(channel):
+        if self._desk.applies(channel, message.channel_id):
             _check_address(message, channel, record, key)
             verdict = await self._desk.identify(message, event, context)
             if verdict.reason is not None and verdict.inject is None:
@@ -424,20 +427,21 @@ class Inbound:
     # -- afterwards ---------------------------------------------------------------------------
 
     def _session_started(self, message: InboundMessage, channel: Channel, draft: Draft) -> None:
-        if channel.channel_type in _VOICE:
+        channel_type = type_of(channel, message.channel_id)
+        if channel_type in _VOICE:
             return
         event = draft.event
         started = SessionStartedEvent(
             room_id=event.room_id,
             channel_id=message.channel_id,
-            channel_type=channel.channel_type,
+            channel_type=channel_type,
             participant_id=event.source.participant_id,
         )
         self._events.emit(
             "session_started",
             room_id=event.room_id,
             channel_id=message.channel_id,
-            channel_type=channel.channel_type,
+            channel_type=channel_type,
         )
         if self._hooks.has_hooks(HookTrigger.ON_SESSION_STARTED, event.room_id):
             draft.cascade.hold()
@@ -508,7 +512,7 @@ class Inbound:
         self, session: object, channel: Channel, binding: ChannelBinding, cascade: Cascade
     ) -> None:
         """Hand a live session to its channel. The message is committed, whatever comes of it."""
-        name = f"connect_session of channel {channel.channel_id}"
+        name = f"connect_session of channel {binding.channel_id}"
         seconds = self._settings.delivery_timeout
         try:
             work = channel.connect_session(session, binding.room_id, binding)
@@ -537,7 +541,9 @@ def _check_address(
     """Refuse a sender who was banned by their address, whatever their identity; not a redelivery."""
     if record is None or (key is not None and record.keyed(key) is not None):
         return
-    if message.sender_id in banned_senders(record.participants, channel.channel_id, channel.address_type):
+    channel_id = message.channel_id
+    kind = read_attribute(owner_of(channel_id), channel, "address_type", str)
+    if message.sender_id in banned_senders(record.participants, channel_id, kind):
         raise _Refused("participant_banned")
 
 

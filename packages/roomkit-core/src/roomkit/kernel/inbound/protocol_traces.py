@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import ForeignCodeError
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, read, type_of
 from roomkit.models.enums import ChannelDirection, HookTrigger
 from roomkit.models.event import EventSource
 
@@ -62,7 +65,12 @@ class ProtocolTraces:
         channel = self._channels.get(trace.channel_id)
         room_id = trace.room_id
         if room_id is None and channel is not None and trace.session_id is not None:
-            room_id = channel.resolve_trace_room(trace.session_id)
+            resolve = partial(channel.resolve_trace_room, trace.session_id)
+            try:
+                room_id = read(owner_of(trace.channel_id), "resolve_trace_room()", resolve, OPTIONAL_TEXT)
+            except ForeignCodeError as error:
+                self._supervisor.report("a protocol trace", error)
+                return
         if room_id is not None:
             trace = replace(trace, room_id=room_id)
             self._supervisor.start(self._show(trace, room_id), "observers of a protocol trace")
@@ -86,8 +94,8 @@ class ProtocolTraces:
         source = None
         if channel is not None:
             source = EventSource(
-                channel_id=channel.channel_id,
-                channel_type=channel.channel_type,
+                channel_id=trace.channel_id,
+                channel_type=type_of(channel, trace.channel_id),
                 direction=ChannelDirection.OUTBOUND,
             )
         await self._observers.observe(HookTrigger.ON_PROTOCOL_TRACE, trace, record, Cascade(), source)

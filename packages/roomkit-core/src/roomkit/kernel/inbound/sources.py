@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.errors import ForeignCodeError, RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
 from roomkit.abc.log import get_logger
+from roomkit.kernel.flow.contract import mistyped, read_attribute
 from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
+from roomkit.models.source import SourceHealth
 from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from roomkit.abc.source import SourceProvider
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
-    from roomkit.models.source import SourceHealth
 
 __all__ = ["Sources"]
 
@@ -30,6 +31,7 @@ _STOP_SECONDS = 10.0
 @dataclass(slots=True)
 class _Attached:
     source: SourceProvider
+    name: str
     auto_restart: bool
     restart_delay: float
     max_restart_delay: float
@@ -74,11 +76,13 @@ class Sources:
         """Start a source for a channel."""
         if channel_id in self._attached:
             raise SourceAlreadyAttachedError(
-                f"channel {channel_id!r} has the source {self._attached[channel_id].source.name!r} already: "
+                f"channel {channel_id!r} has the source {self._attached[channel_id].name!r} already: "
                 "detach_source first"
             )
+        name = read_attribute(f"source of channel {channel_id!r}", source, "name", str)
         attached = _Attached(
             source,
+            name,
             auto_restart,
             restart_delay,
             max_restart_delay,
@@ -100,7 +104,7 @@ class Sources:
         if attached is None:
             raise SourceNotFoundError(f"channel {channel_id!r} has no source: attach_source first")
         if not await self._stop(channel_id, attached, _STOP_SECONDS):
-            _log.warning("source %s did not stop within %s s", attached.source.name, _STOP_SECONDS)
+            _log.warning("source %s did not stop within %s s", attached.name, _STOP_SECONDS)
 
     async def _stop(self, channel_id: str, attached: _Attached, seconds: float) -> bool:
         """Stop a source, twice `seconds` at most; return whether it stopped."""
@@ -129,7 +133,9 @@ class Sources:
         attached = self._attached.get(channel_id)
         if attached is None:
             return None
-        health = await attached.source.healthcheck()
+        health: object = await attached.source.healthcheck()
+        if not isinstance(health, SourceHealth):
+            raise mistyped(f"source {attached.name}", "healthcheck()", health, SourceHealth)
         if attached.exhausted is not None:
             health = health.replace(status=SourceStatus.ERROR, error=attached.exhausted)
         return health
@@ -137,7 +143,9 @@ class Sources:
     def statuses(self) -> dict[str, SourceStatus]:
         """Return the status of every source."""
         return {
-            channel_id: SourceStatus.ERROR if attached.exhausted is not None else attached.source.status
+            channel_id: SourceStatus.ERROR
+            if attached.exhausted is not None
+            else _status(channel_id, attached)
             for channel_id, attached in self._attached.items()
         }
 
@@ -155,7 +163,7 @@ class Sources:
                     delay, attached.attempts = attached.restart_delay, 0
                 attached.attempts += 1
                 failure = error_text(error)
-                _log.warning("source %s broke: %s", attached.source.name, error)
+                _log.warning("source %s broke: %s", attached.name, error)
                 self._tell("source_error", channel_id, attached, error=failure, attempt=attached.attempts)
                 if self._exhausted(attached):
                     attached.exhausted = failure
@@ -205,7 +213,7 @@ class Sources:
             return InboundResult(blocked=True, reason="internal_error", error=error)
 
     def _tell(self, kind: str, channel_id: str, attached: _Attached, **data: Any) -> None:
-        self._events.emit(kind, channel_id=channel_id, source_name=attached.source.name, **data)
+        self._events.emit(kind, channel_id=channel_id, source_name=attached.name, **data)
 
     async def close(self, seconds: float) -> list[Exception]:
         """Detach every source, beside each other and within `seconds`; return the failures."""
@@ -222,8 +230,20 @@ class Sources:
         try:
             stopped = await self._stop(channel_id, attached, seconds)
         except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
-            error.add_note(f"while closing: source {attached.source.name}")
+            error.add_note(f"while closing: source {attached.name}")
             return error
         if stopped:
             return None
-        return TimeoutError(f"source {attached.source.name} did not stop within {seconds} s")
+        return TimeoutError(f"source {attached.name} did not stop within {seconds} s")
+
+
+def _status(channel_id: str, attached: _Attached) -> SourceStatus:
+    """Return a source's own status; ERROR if it cannot be read, so that the others' are."""
+    try:
+        status: SourceStatus = read_attribute(
+            f"source of channel {channel_id!r}", attached.source, "status", SourceStatus
+        )
+    except ForeignCodeError as error:
+        _log.warning("the status of source %s cannot be read: %s", attached.name, error)
+        return SourceStatus.ERROR
+    return status

@@ -19,6 +19,7 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
+from roomkit.kernel.flow.contract import check_channel
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.timers import (
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from roomkit.models.options import KitOptions
     from roomkit.models.timer import Timer
 
-__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_provider_name"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_registered"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
@@ -95,12 +96,16 @@ def check_open(room: Room, what: str) -> None:
         raise RoomClosedError(f"{what}: room {room.id!r} is {room.status}")
 
 
-def check_provider_name(channel: Channel) -> None:
-    """Check a name that every event and delivery of the channel holds. Raises InvalidInputError."""
-    name = channel.provider_name
+def check_registered(channel: Channel, channel_id: str) -> None:
+    """Check what a channel says of itself before it is registered.
+
+    Raises ForeignCodeError for a property that raises or has another type, and InvalidInputError for a
+    provider's name, which every event and delivery of the channel holds, that no store can hold.
+    """
+    name = check_channel(channel, channel_id)["provider_name"]
     if name is not None and not is_key(name):
         raise InvalidInputError(
-            f"channel {channel.channel_id!r} cannot be registered: its provider_name {name[:50]!r} cannot be "
+            f"channel {channel_id!r} cannot be registered: its provider_name {name[:50]!r} cannot be "
             f"stored; use valid Unicode without NUL, of at most {LONGEST_KEY} bytes in UTF-8"
         )
 
@@ -416,16 +421,17 @@ class Rooms:
         no decision about the channel or the room, not even a concurrent one.
         """
         channel = self.channel(channel_id)
-        fields.setdefault("direction", channel.direction)
+        said = check_channel(channel, channel_id)
+        fields.setdefault("direction", said["direction"])
         binding = ChannelBinding(
             channel_id=channel_id,
             room_id=room_id,
-            channel_type=channel_type or channel.channel_type,
-            address_type=_own_address_type(channel, channel_type or channel.channel_type),
-            category=category if category is not None else channel.category,
+            channel_type=channel_type or said["channel_type"],
+            address_type=_own_address_type(said["address_type"], channel_type or said["channel_type"]),
+            category=category if category is not None else said["category"],
             access=access,
             visibility=visibility,
-            capabilities=channel.capabilities(),
+            capabilities=said["capabilities"],
             attached_at=self._clock.now(),
             **fields,
         )
@@ -680,7 +686,6 @@ def _noted(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
     return noted
 
 
-def _own_address_type(channel: Channel, channel_type: ChannelType) -> str | None:
+def _own_address_type(found: str, channel_type: ChannelType) -> str | None:
     """Return the channel's kind of addresses, None where it is the usual one of the type."""
-    found = channel.address_type
     return None if found == default_address_type(channel_type) else found

@@ -1,0 +1,141 @@
+"""What plugins say of themselves in properties and plain methods: read under a guard, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container
+from functools import partial
+from types import UnionType
+from typing import TYPE_CHECKING, Any
+
+from roomkit.abc.errors import ForeignCodeError
+from roomkit.models.channel import ChannelCapabilities, RateLimit
+from roomkit.models.enums import ChannelCategory, ChannelDirection
+from roomkit.models.values import error_text
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.realtime import RealtimeBackend
+    from roomkit.abc.store import ConversationStore
+    from roomkit.models.enums import ChannelType
+
+__all__ = [
+    "OPTIONAL_TEXT",
+    "RAISED",
+    "check_channel",
+    "check_flags",
+    "check_store",
+    "limit_of",
+    "mistyped",
+    "owner_of",
+    "provider_of",
+    "read",
+    "read_attribute",
+    "type_of",
+    "unreadable",
+]
+
+OPTIONAL_TEXT = str | None
+_LIMIT = RateLimit | None
+RAISED = (Exception, asyncio.CancelledError, GeneratorExit)
+"""What a property may raise that is then read again by a function here, for its error."""
+_NUMBER = int | float
+_CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
+    ("channel_type", str),
+    ("category", str),
+    ("direction", str),
+    ("address_type", str),
+    ("provider_name", OPTIONAL_TEXT),
+    ("rate_limit", _LIMIT),
+    ("responds_to", Container),
+    ("delivers_to_source", bool),
+    ("supports_streaming_delivery", bool),
+)
+
+
+def unreadable(owner: str, name: str, error: BaseException) -> ForeignCodeError:
+    """Return the failure of a property or plain method that raised `error`."""
+    failure = ForeignCodeError(f"{name} of {owner} raised {error_text(error)}: let it return its value")
+    failure.__cause__ = error
+    return failure
+
+
+def mistyped(owner: str, name: str, found: object, kind: type | UnionType) -> ForeignCodeError:
+    """Return the failure of a property or plain method that returned what its contract does not allow."""
+    wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+    return ForeignCodeError(f"{name} of {owner} is {type(found).__name__}: it has to be {wanted}")
+
+
+def read(owner: str, name: str, get: Callable[[], Any], kind: type | UnionType) -> Any:
+    """Return what a plain method or property of a plugin gives. Raises ForeignCodeError.
+
+    It runs in the caller's step of the loop, so a CancelledError or GeneratorExit of it is its own.
+    """
+    try:
+        found = get()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise unreadable(owner, name, error) from error
+    if not isinstance(found, kind):
+        raise mistyped(owner, name, found, kind)
+    return found
+
+
+def read_attribute(owner: str, plugin: object, name: str, kind: type | UnionType) -> Any:
+    """Return an attribute of a plugin, as `read` does."""
+    return read(owner, name, partial(getattr, plugin, name), kind)
+
+
+def owner_of(channel_id: object) -> str:
+    """Return what errors call a channel."""
+    return f"channel {channel_id!r}"
+
+
+def provider_of(channel: Channel | None, channel_id: str) -> str | None:
+    """Return the name of a channel's provider. Raises ForeignCodeError."""
+    try:
+        found = None if channel is None else channel.provider_name
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise unreadable(owner_of(channel_id), "provider_name", error) from error
+    if found is not None and not isinstance(found, str):
+        raise mistyped(owner_of(channel_id), "provider_name", found, OPTIONAL_TEXT)
+    return found
+
+
+def type_of(channel: Channel, channel_id: str) -> ChannelType:
+    """Return a channel's type. Raises ForeignCodeError."""
+    found: ChannelType = read_attribute(owner_of(channel_id), channel, "channel_type", str)
+    return found
+
+
+def limit_of(channel: Channel, channel_id: str) -> RateLimit | None:
+    """Return a channel's own rate limit. Raises ForeignCodeError."""
+    found: RateLimit | None = read_attribute(owner_of(channel_id), channel, "rate_limit", _LIMIT)
+    return found
+
+
+def check_channel(channel: Channel, channel_id: str) -> dict[str, Any]:
+    """Return what a channel says of itself, by name; `capabilities` among it. Raises ForeignCodeError."""
+    owner = owner_of(channel_id)
+    found = {name: read_attribute(owner, channel, name, kind) for name, kind in _CHANNEL}
+    found["category"] = read(owner, "category", lambda: ChannelCategory(found["category"]), str)
+    found["direction"] = read(owner, "direction", lambda: ChannelDirection(found["direction"]), str)
+    found["capabilities"] = read(owner, "capabilities()", channel.capabilities, ChannelCapabilities)
+    return found
+
+
+def check_flags(*parts: RoomLockManager | RealtimeBackend | ConversationStore) -> None:
+    """Check that stores, locks and realtime say whom they serve. Raises ForeignCodeError."""
+    for part in parts:
+        read_attribute(type(part).__name__, part, "is_process_local", bool)
+
+
+def check_store(store: ConversationStore, clock: Clock) -> None:
+    """Check what a kit's store and clock say of themselves. Raises ForeignCodeError."""
+    read_attribute(type(store).__name__, store, "write_delay", _NUMBER)
+    read_attribute(type(clock).__name__, clock, "follows_store", bool)
