@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, override
 
 import pytest
@@ -78,7 +79,7 @@ async def test_a_refused_outcome_is_stored_without_what_was_refused(staging: Cal
 
 
 async def test_an_outcome_that_is_refused_in_any_form_is_reported(staging: Callable[..., Any]) -> None:
-    """Its row stays pending; the others are written."""
+    """Its row stays pending while the store refuses it; the others are written."""
     store = Choosy()
     store.refuses = lambda row: row.channel_id == "bad"  # type: ignore[method-assign]
     async with staging(store=store, single_process=True, lease_seconds=9) as stage:
@@ -87,6 +88,44 @@ async def test_an_outcome_that_is_refused_in_any_form_is_reported(staging: Calla
         assert states == {"good": DeliveryState.SENT, "bad": DeliveryState.PENDING}
         told = [each.event_id for each in stage.told if each.type == "delivery_outcome_refused"]
         assert len(set(told)) == 2
+
+
+@pytest.mark.parametrize("write_delay", [0.0, 0.5])
+async def test_an_outcome_that_was_refused_is_written_once_the_store_takes_it(
+    staging: Callable[..., Any], write_delay: float
+) -> None:
+    """With growing pauses, for that outcome alone; the delivery is not made again, and is reported once."""
+    store, refusals = Choosy(), []
+
+    def refuses(row: Delivery) -> bool:
+        if row.channel_id == "bad" and len(refusals) < 30:
+            refusals.append(asyncio.get_running_loop().time())
+            return True
+        return False
+
+    store.refuses = refuses  # type: ignore[method-assign]
+    store.write_delay = write_delay
+    async with staging(store=store, single_process=True, lease_seconds=9) as stage:
+        rows = await _say_in_two_rooms(stage)
+        assert {row.channel_id: row.state for row in rows}["bad"] is DeliveryState.PENDING
+        await asyncio.sleep(120)
+        rows = [*await stage.kit.list_deliveries("r1"), *await stage.kit.list_deliveries("r2")]
+        assert [row.state for row in rows] == [DeliveryState.SENT] * 5
+        assert len(stage.kit.channels["bad"].delivered) == 2
+        assert len([each for each in stage.told if each.type == "delivery_outcome_refused"]) == 2
+        pauses = sorted({round(b - a) for a, b in pairwise(refusals) if b - a >= 1})
+        assert pauses[:2] == [1, 2]
+
+
+async def test_outcomes_that_stay_refused_do_not_hold_up_closing(staging: Callable[..., Any]) -> None:
+    """The next worker reclaims the deliveries."""
+    store = Choosy()
+    store.refuses = lambda row: row.channel_id == "bad"  # type: ignore[method-assign]
+    async with staging(store=store, single_process=True, lease_seconds=9) as stage:
+        await _say_in_two_rooms(stage)
+        before = asyncio.get_running_loop().time()
+        await stage.kit.close()
+        assert asyncio.get_running_loop().time() - before < 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, StoreError
 from roomkit.abc.log import get_logger
-from roomkit.abc.store import Completed
+from roomkit.abc.store import NOTHING_COMPLETED, Completed
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.values import message_of
@@ -26,6 +26,7 @@ __all__ = ["Ledger"]
 
 _log = get_logger("roomkit.kernel")
 _PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
 _UNSTORABLE = "the outcome held a value that cannot be stored"
 _MOST_AT_ONCE = 200
 """How many outcomes go into one write: a reclaim may have very many, and others wait for it."""
@@ -34,7 +35,8 @@ _MOST_AT_ONCE = 200
 class Ledger:
     """Outcomes that are not written yet, at most for the store's `write_delay`.
 
-    A store that is out of reach is tried again every second; nothing is dropped.
+    A store that is out of reach is tried again every second; nothing is dropped. An outcome that the store
+    refuses in any form is retried after 1 s, 2 s, 4 s ... up to a minute, alone, until the kit closes.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Ledger:
         """Whether the store refused a commit that carried outcomes: they are then written without one."""
         self._since = 0.0
         """When the first waiting outcome was added, by the loop's clock."""
+        self._unwritten: dict[str, Delivery] = {}  # bound: outcomes that the store refuses in any form
         self.refused = 0
         """How many outcomes came too late: another worker had reclaimed the delivery."""
 
@@ -182,7 +185,21 @@ class Ledger:
         )
 
     async def _complete_one(self, row: Delivery, error: InvalidInputError) -> Completed:
-        """Write one outcome, without the values that the store refuses: the delivery was made."""
+        """Write one outcome; if the store refuses it in any form, report it and retry it later."""
+        try:
+            return await self._in_some_form(row, error)
+        except InvalidInputError as refusal:
+            self._report("delivery_outcome_refused", row, refusal)
+            self._unwritten[row.id] = row
+            if len(self._unwritten) == 1:
+                self._supervisor.serve(self._retry_refused(), "retries of refused outcomes")
+            return NOTHING_COMPLETED
+
+    async def _in_some_form(self, row: Delivery, error: InvalidInputError) -> Completed:
+        """Write one outcome, without the values that the store refuses: the delivery was made.
+
+        Raises InvalidInputError when it takes none of its forms.
+        """
         for attempt in (row, _repaired(row), _bare(row)):
             try:
                 completed = await self._store.complete([attempt], worker_id=self._lease.worker_id)
@@ -192,8 +209,29 @@ class Ledger:
             if attempt is not row:
                 self._report("delivery_outcome_repaired", row, error)
             return completed
-        self._report("delivery_outcome_refused", row, error)
-        return Completed([row.id])
+        raise error
+
+    async def _retry_refused(self) -> None:
+        """Retry the outcomes that the store refused, with growing pauses, until it takes them."""
+        pause = _PAUSE
+        while self._unwritten:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            for row in list(self._unwritten.values()):
+                await self._retry(row)
+
+    async def _retry(self, row: Delivery) -> None:
+        work = self._in_some_form(row, InvalidInputError(_UNSTORABLE))
+        try:
+            completed = await self._supervisor.complete(work, "ledger")
+        except (InvalidInputError, StoreError) as error:
+            _log.warning("the outcome of delivery %s was not written: %s", row.id, error)
+            return
+        except Interrupted:
+            del self._unwritten[row.id]
+            raise
+        del self._unwritten[row.id]
+        self.written(completed)
 
     def _report(self, kind: str, row: Delivery, error: InvalidInputError) -> None:
         _log.error("%s: delivery %s, %s: %s", kind, row.id, row.state.value, error)
