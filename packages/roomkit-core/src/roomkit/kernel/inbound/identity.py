@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
-from roomkit.kernel.flow.contract import type_of
+from roomkit.kernel.flow.contract import owner_of, read_attribute, type_of
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import participant_of
 from roomkit.kernel.runtime.supervisor import Overdue
@@ -287,7 +287,9 @@ class IdentityDesk:
             channel_id=message.channel_id,
             connected_via=(message.channel_id,),
             external_id=None if participant_id == address else address,
-            address_type=self._channels[message.channel_id].address_type,
+            address_type=read_attribute(
+                owner_of(message.channel_id), self._channels[message.channel_id], "address_type", str
+            ),
             joined_at=self._clock.now(),
         )
         person = person.replace(
