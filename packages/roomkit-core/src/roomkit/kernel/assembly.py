@@ -20,6 +20,7 @@ from roomkit.kernel.delivery.answers import Answers
 from roomkit.kernel.delivery.breaker import Breakers
 from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
+from roomkit.kernel.delivery.handover import HandOver
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
@@ -117,6 +118,7 @@ class Kernel:
     wakeups: Wakeups
     keeper: LeaseKeeper
     reclaim: Reclaim
+    hand_over: HandOver
     privacy: DataSubjectRequests
     services: KitServices
 
@@ -328,6 +330,9 @@ def assemble(
         wakeups=wakeups,
         seconds=settings.lease_seconds,
     )
+    hand_over = HandOver(
+        store=store, ledger=ledger, lease=lease, clock=clock, writer=writer, lanes=lanes, channels=channels
+    )
     reclaim = Reclaim(
         store=store,
         clock=clock,
@@ -343,6 +348,7 @@ def assemble(
         wakeups=wakeups,
         keeper=keeper,
         unclaimed=Unclaimed(settings=settings, store=store, events=events),
+        hand_over=hand_over,
     )
 
     services = KitServices(
@@ -394,6 +400,7 @@ def assemble(
         wakeups=wakeups,
         keeper=keeper,
         reclaim=reclaim,
+        hand_over=hand_over,
         privacy=privacy,
         services=services,
     )

@@ -26,7 +26,6 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
-from roomkit.kernel.delivery.handover import hand_over
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
 from roomkit.kernel.flow.contract import check_flags, check_store, owner_of, read, read_attribute
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
@@ -460,20 +459,14 @@ class RoomKit(RoomOperations):
         channel = kernel.rooms.channel(channel_id)
         del kernel.channels[channel_id]
         worker_id = kernel.lease.worker_id
-        waiting = [] if worker_id is None else kernel.lanes.take_waiting(channel_id)
+        if worker_id is not None:
+            kernel.channels.left.update(kernel.lanes.take_waiting(channel_id))
         await kernel.lanes.end_answers(None, "unregistered", of=channel_id)
         kernel.reclaim.channels_changed()
         kernel.breakers.pop(channel_id, None)
         kernel.events.emit("channel_unregistered", channel_id=channel_id)
         try:
-            if waiting:
-                await hand_over(
-                    waiting,
-                    store=kernel.store,
-                    ledger=kernel.ledger,
-                    lease=kernel.lease,
-                    clock=kernel.clock,
-                )
+            await kernel.hand_over.work()
             await kernel.sources.unregistered(channel_id)
         finally:
             await channel.close()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.ledger import Ledger
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.dispatch import LaneDispatcher
+    from roomkit.kernel.delivery.handover import HandOver
     from roomkit.kernel.delivery.lanes import Lanes
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.delivery.settling import Settling
@@ -69,6 +70,7 @@ class Reclaim:
         wakeups: Wakeups,
         keeper: LeaseKeeper,
         unclaimed: Unclaimed,
+        hand_over: HandOver,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -86,6 +88,7 @@ class Reclaim:
         self._under_way: set[Cascade] = set()
         self._progress = asyncio.Event()
         self._unclaimed = unclaimed
+        self._hand_over = hand_over
 
     def begin(self, period: float) -> None:
         """Look for abandoned deliveries now, and every `period` seconds."""
@@ -113,6 +116,7 @@ class Reclaim:
             self._wakeups.woken.clear()
             try:
                 await self._keeper.announce()
+                await self._hand_over.work()
                 await self.sweep()
                 await self._unclaimed.look()
                 await self._store.purge_values(self._clock.now())
@@ -231,6 +235,8 @@ class Reclaim:
         """Put claimed deliveries into their lanes, in order; return what starts them, event by event."""
         by_event: dict[str, list[Claimed]] = {}
         for each in claimed:
+            if self._is_left(each.delivery):
+                continue
             by_event.setdefault(each.event.id, []).append(each)
         launch: list[Callable[[], None]] = []  # bound: the events claimed
         for group in by_event.values():
@@ -252,6 +258,14 @@ class Reclaim:
             start = self._dispatcher.enqueue(run, jobs, always=True)
             launch.append(partial(self._launch, run, start, gone))
         return launch
+
+    def _is_left(self, row: Delivery) -> bool:
+        """Whether a row joined a lane of this worker's after its channel was unregistered; it is released."""
+        channel_id = row.channel_id
+        if self._claimable is None or channel_id in self._claimable:
+            return False
+        self._channels.left.add((row.room_id, channel_id))
+        return True
 
     def _launch(self, run: Run, start: Callable[[], None], gone: Iterable[Delivery]) -> None:
         now = self._clock.now()

@@ -210,6 +210,8 @@ class LaneExecutor(Executor):
                 # Not the agent's fault: the turn is re-run when the store, or the lock, is available again.
                 self._lease.found_expired()
                 raise Undone from error
+        except Undone:
+            raise
         except BaseException as error:  # any failure is an outcome in the ledger
             if ends_task(error):
                 raise
@@ -249,6 +251,10 @@ class LaneExecutor(Executor):
             raise job.target.failure
         channel = self._channels.get(channel_id)  # it may have been unregistered since, or replaced
         if channel is None:
+            if job.target.channel is not None and self._lease.worker_id is not None:
+                # Unregistered since it was planned: another worker may have it.
+                self._channels.left.add((event.room_id, channel_id))
+                raise Undone
             outcome.failed(
                 DeliveryError(
                     code="channel_not_registered",

@@ -353,6 +353,8 @@ class Lanes:
     async def end_answers(self, room_id: str | None, reason: str, *, of: str | None = None) -> None:
         """End turns under way as `end_turns` does, and wait until what people saw of them is committed.
 
+        Those `of` one intelligence are waited for in any case: its lanes are to be released.
+
         It waits for no turn that the caller is part of, for none inside a gate, which holds the lock that
         they need, and for an agent that ignores its cancellation no longer than until it is abandoned.
         """
@@ -363,22 +365,22 @@ class Lanes:
         try:
             async with asyncio.timeout(2 * self.supervisor.abandon_after):
                 for job in ending:
-                    if job.stream is not None:
+                    if job.stream is not None or of is not None:
                         job.settled = job.settled or asyncio.Event()
                         await job.settled.wait()
         except TimeoutError:
             return  # the ledger records the part that was seen
 
-    def take_waiting(self, channel_id: str) -> list[Job]:
-        """Take the turns that wait for one intelligence out of the lanes; their rows stay pending."""
-        waiting: list[Job] = []  # bound: the lanes of one channel
-        for lane in self._lanes.values():
-            if lane.key[1] == channel_id and lane.answering:
-                waiting += lane.queue
-                lane.queue.clear()
-        for job in waiting:
-            self.executor.abandon(job)
-        return waiting
+    def take_waiting(self, channel_id: str) -> list[tuple[str, str]]:
+        """Take the turns that wait for one intelligence out of its lanes; return the keys of these lanes.
+
+        Their rows stay pending.
+        """
+        lanes = [lane for lane in self._lanes.values() if lane.key[1] == channel_id and lane.answering]
+        for lane in lanes:
+            while lane.queue:
+                self.executor.abandon(lane.queue.popleft())
+        return [lane.key for lane in lanes]
 
     def narrow(self, binding: ChannelBinding) -> None:
         """Have the answer that an intelligence is giving shown to no more than its binding admits now."""

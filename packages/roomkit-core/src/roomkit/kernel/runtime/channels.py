@@ -17,6 +17,8 @@ class Channels(dict[str, Channel]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.left: set[tuple[str, str]] = set()  # bound: rooms with turns of an unregistered agent
+        """Bindings, by room and channel id, whose turns are to be released for other workers."""
         self._awaited: dict[str, asyncio.Event] = {}  # bound: channels of stored bindings
 
     def add(self, channel_id: str, channel: Channel) -> None:
