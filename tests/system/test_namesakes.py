@@ -218,6 +218,18 @@ async def _allow(event: RoomEvent, context: RoomContext) -> HookResult:
     return HookResult.allow()
 
 
+async def test_a_host_joins_two_kinds_of_addresses_by_naming_one_participant(workers: Workers) -> None:
+    """It names an id, which is its word that both are that participant; a namesake's own id stays apart."""
+    first, second = workers
+    await say(first, "web")
+    await second.ensure_participant("r", "sms", f"phone:{NAME}")
+    assert who(await say(second, "sms")) == f"phone:{NAME}"
+    await say(first, "web", sender="+2")
+    await second.ensure_participant("r", "sms", "+2")
+    assert who(await say(second, "sms", sender="+2")) == who(await say(first, "web", sender="+2")) == "+2"
+    assert await ids(first) == {NAME, f"phone:{NAME}", "+2"}
+
+
 async def test_a_name_made_of_a_kind_and_an_address_is_nobody_else(workers: Workers) -> None:
     """A web user who calls himself like a namesake's id has none of the namesake's rights."""
     first, second = workers

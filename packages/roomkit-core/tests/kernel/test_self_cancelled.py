@@ -9,6 +9,7 @@ import pytest
 from roomkit.abc.errors import RoomKitError, SelfCancelledError
 from roomkit.models.channel import RateLimit
 from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import DeliveryState, EventStatus, HookTrigger
 from roomkit_plugins.testing import MockIdentityResolver, RecordingChannel
 
@@ -104,6 +105,31 @@ async def test_an_identity_resolver(staging, cancelled):
         result = await stage.say("hello")
         assert is_undisturbed()
         assert not result.blocked
+
+
+@each_way
+async def test_an_identity_hook(staging, cancelled):
+    """The sender is refused, as by any hook that breaks."""
+    async with staging(identity_resolver=MockIdentityResolver({})) as stage:
+        await stage.socket("alice")
+        stage.kit.identity_hook(HookTrigger.ON_IDENTITY_UNKNOWN)(cancelled)
+        result = await stage.say("hello")
+        assert is_undisturbed()
+        assert (result.blocked, result.reason) == (True, "identity_hook_failed")
+
+
+@each_way
+async def test_connect_session(stage, cancelled):
+    """The message is committed all the same."""
+    alice = await stage.socket("alice")
+    alice.connect_session = cancelled
+    said = InboundMessage(
+        channel_id="alice", sender_id="alice", content=TextContent(body="hello"), session=object()
+    )
+    with pytest.raises(SelfCancelledError, match="connect_session of channel alice"):
+        await stage.kit.process_inbound(said, room_id="r1")
+    assert is_undisturbed()
+    assert (await stage.kit.get_timeline("r1"))[-1].content == said.content
 
 
 @each_way

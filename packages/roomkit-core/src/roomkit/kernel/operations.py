@@ -215,7 +215,10 @@ class RoomOperations(ConversationOperations):
     ) -> Participant:
         """Return a participant, added or brought up to date where needed; a removed one is active again.
 
-        Raises RoomNotFoundError, and RoomClosedError where that would change a closed room.
+        `participant_id` is the id that the room knows, not an address: naming the same id with a channel of
+        another kind of addresses joins the two, and senders with that address on either are one person. For
+        a namesake, give the id that `namesake_id` makes. Raises RoomNotFoundError, and RoomClosedError where
+        that would change a closed room.
         """
         await self._enter(room_id)
         return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
