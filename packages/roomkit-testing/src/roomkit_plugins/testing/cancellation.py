@@ -30,7 +30,7 @@ class CancelledAt(StrEnum):
 class Cancellation:
     """One run that was cancelled at await number `point` (from 1), which is `where` in the code.
 
-    `result` and `error` tell how it ended; neither is set when it ended cancelled, as it should
+    `result` and `error` give its outcome; neither is set when it was cancelled, as it should
     unless it was past its point of no return.
     """
 

@@ -19,9 +19,9 @@ __all__ = ["Recipient", "Sending", "Violation", "assert_history", "ledger_violat
 
 @dataclass(slots=True, frozen=True)
 class Recipient:
-    """One binding and what was handed to it, in order.
+    """One binding and the events handed to it, in order.
 
-    It should have seen what came `after_index` and before `before_index` (both exclusive) while it
+    It should have seen the events `after_index` and before `before_index` (both exclusive) while it
     was attached, by the permissions of `binding`; `wants` narrows that, to messages by default.
     """
 
@@ -84,7 +84,7 @@ def violations(timeline: Sequence[RoomEvent], recipients: Sequence[Recipient]) -
     """Return everything that is wrong with a history, [] when nothing is.
 
     Of the timeline: `not_rising` and `repeated_id`. Of a recipient: `out_of_order`, `twice`,
-    `lost`, `betrayed` (it saw what it may not see), `unknown` (what was never committed).
+    `lost`, `betrayed` (it saw an event that it may not see), `unknown` (an event never committed).
     """
     found = list(_of_timeline(timeline))
     for recipient in recipients:
@@ -166,7 +166,7 @@ def _of_timeline(timeline: Sequence[RoomEvent]) -> list[Violation]:
 def _of_recipient(timeline: Sequence[RoomEvent], recipient: Recipient) -> list[Violation]:
     channel_id = recipient.binding.channel_id
     committed = {event.id: event for event in timeline}
-    found: list[Violation] = []  # bound: what was seen
+    found: list[Violation] = []  # bound: the events seen
     counted: set[str] = set()
     newest = -1
     for shown in recipient.seen:

@@ -17,7 +17,7 @@ _DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path
 
 @dataclass(slots=True, frozen=True)
 class Holdings:
-    """What is held at one moment: the names of unfinished tasks and threads, the open descriptors."""
+    """Resources held at one moment: the names of unfinished tasks and threads, the open descriptors."""
 
     tasks: tuple[str, ...]
     threads: tuple[str, ...]
@@ -25,7 +25,7 @@ class Holdings:
 
     @classmethod
     def now(cls) -> Holdings:
-        """Count, after what is unreachable has been collected. Call it on the running loop."""
+        """Count, after a garbage collection. Call it on the running loop."""
         gc.collect()
         return cls(
             tasks=tuple(sorted(task.get_name() for task in asyncio.all_tasks())),
@@ -34,7 +34,7 @@ class Holdings:
         )
 
     def beyond(self, before: Holdings) -> str:
-        """Say what is held more than before, "" when nothing is."""
+        """Return which resources are held beyond those before, "" when none are."""
         more = {
             "tasks": (self.tasks, before.tasks),
             "threads": (self.threads, before.threads),

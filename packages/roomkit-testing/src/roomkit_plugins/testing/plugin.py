@@ -25,6 +25,6 @@ def roomkit_register(registry: Registry) -> None:
     registry.add("telegram", "mock", f"{package}:MockTelegramProvider", summary="Records Telegram messages.")
     registry.add("whatsapp", "mock", f"{package}:MockWhatsAppProvider", summary="Records WhatsApp messages.")
     registry.add("http", "mock", f"{package}:MockHTTPProvider", summary="Records HTTP deliveries.")
-    registry.add("identity", "mock", f"{package}:MockIdentityResolver", summary="Knows nobody.")
+    registry.add("identity", "mock", f"{package}:MockIdentityResolver", summary="Knows no sender.")
     registry.add("memory", "mock", f"{package}:MockMemoryProvider", summary="Remembers nothing.")
     registry.add("telemetry", "mock", f"{package}:MockTelemetryProvider", summary="Keeps spans and metrics.")

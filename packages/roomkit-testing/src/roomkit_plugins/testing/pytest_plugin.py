@@ -106,7 +106,7 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of an empty Redis database, which is emptied after the test.
 
-    `ROOMKIT_TEST_REDIS_URL` names another one; the test fails when that has keys, for they are somebody's.
+    `ROOMKIT_TEST_REDIS_URL` names another one; the test fails when that has keys, because they may be in use.
     """
     from roomkit_plugins.testing.services import RedisDatabase
 

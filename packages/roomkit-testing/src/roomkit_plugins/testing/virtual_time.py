@@ -8,7 +8,7 @@ Only the loop's clock is virtual: `asyncio.sleep`, timeouts and timers, and `Vir
 reads `time.time()` or `datetime.now()` sees the real one.
 
 **Real I/O.** Threads started by `asyncio.to_thread` are waited for. Sockets inside one process need
-nothing special: what was written to one end is seen at the other before time jumps. When the other
+nothing special: data written to one end is read at the other before time jumps. When the other
 end is a thread of its own or another process, give it `io_patience` real seconds before each jump.
 """
 
@@ -36,7 +36,7 @@ DAY = 86_400.0
 
 
 class DeadlockError(RoomKitError, RuntimeError):
-    """Nothing can happen any more, or nothing but timers: what is awaited will never come."""
+    """Nothing can happen any more, or only timers: the awaited result will never come."""
 
     code = "deadlock"
 

@@ -374,7 +374,7 @@ class AIProviderContract(ContractSuite):
             context.messages += answered(first, "12:00")
             assert (await generate(provider, context)).content == "Noon."
 
-    # What is asked
+    # Requests
 
     async def test_the_speaker_is_named(self, provider: AIProvider, simulator: AISimulator) -> None:
         """The model can tell two people in a room apart."""

@@ -32,7 +32,7 @@ class ContractSuite:
     coroutine function. The fixture cleans up what the objects need besides their own `close()`.
 
     A test of the suite cannot be replaced in silence: a subclass that must do so marks its own
-    with `@pytest.mark.overrides_contract("why")`. What is optional is a property to override.
+    with `@pytest.mark.overrides_contract("why")`. Optional parts are properties to override.
     """
 
     def __init_subclass__(cls) -> None:
@@ -87,7 +87,7 @@ class ContractSuite:
 
 
 def unsaid(suite: ContractSuite, name: str, what: str) -> NotImplementedError:
-    """Return the error of a suite that was not told what only its author knows."""
+    """Return the error of a suite that lacks a property that only its author knows."""
     return NotImplementedError(f"{type(suite).__name__} has to say {what}: override `{name}`")
 
 

@@ -58,7 +58,7 @@ class ChannelContract(ContractSuite):
 
     @property
     def needs_recipient(self) -> bool:
-        """Whether a binding without that metadata has nobody to send to."""
+        """Whether a binding without that metadata has no recipient."""
         return bool(self.recipient)
 
     async def sent_texts(self, channel: Any) -> Sequence[str]:
@@ -66,7 +66,7 @@ class ChannelContract(ContractSuite):
 
         Ask the other side: the provider's simulator, the socket, whatever the channel writes to.
         """
-        raise unsaid(self, "sent_texts", "what went out through the channel")
+        raise unsaid(self, "sent_texts", "the texts sent through the channel")
 
     def bound(self, channel: Channel, room_id: str | None = None, **fields: Any) -> ChannelBinding:
         """Return the binding of `channel` in a room, a fresh one unless it is named."""
@@ -194,7 +194,7 @@ class ChannelContract(ContractSuite):
     async def test_a_delivery_does_not_block_the_loop(self, channel: Channel) -> None:
         """Not for any time: all rooms of the process would wait."""
         bound = self.bound(channel)
-        await self.deliver(channel, bound)  # what is loaded at first use may take its time
+        await self.deliver(channel, bound)  # loading at first use may take long
         await assert_loop_stays_free(lambda: self.deliver(channel, bound))
 
     async def test_everything_claimed_is_carried(self, channel: Channel) -> None:

@@ -27,7 +27,7 @@ REASONS: dict[str, str] = {
 
 
 class Socket:
-    """The other end of a connection: what was written to it, and why it was closed."""
+    """The other end of a connection: the frames written to it, and why it was closed."""
 
     def __init__(self, connection_id: str) -> None:
         self.id = connection_id
@@ -74,7 +74,7 @@ class ConnectionsContract(ContractSuite):
         return socket
 
     async def show(self, channel: Channel, text: str, room_id: str = "room", *to: Socket) -> None:
-        """Deliver an event by somebody else, and wait until the sockets named have it."""
+        """Deliver another participant's event, and wait until the named sockets have it."""
         bound = binding(room_id, channel.channel_id, channel_type=channel.channel_type)
         await channel.deliver(event(room_id, text), bound, context(bound))
         async with asyncio.timeout(PATIENCE):

@@ -18,25 +18,25 @@ __all__ = ["IdentityResolverContract"]
 
 
 class IdentityResolverContract(ContractSuite):
-    """Says who somebody is when it knows, and never when it does not.
+    """Identifies a sender that it knows, and never one that it does not.
 
-    The factory's resolvers know the sender of `known`, whose identity is `known_id`, and nobody of
-    the sender of `unknown`.
+    The factory's resolvers know the sender of `known`, whose identity is `known_id`, and not the
+    sender of `unknown`.
     """
 
     @property
     def known(self) -> InboundMessage:
-        """A message of somebody it knows."""
+        """A message of a known sender."""
         return message(sender_id="known")
 
     @property
     def known_id(self) -> str:
-        """The id of that somebody's identity."""
+        """The id of the known sender's identity."""
         return "known-identity"
 
     @property
     def unknown(self) -> InboundMessage:
-        """A message of somebody it does not know."""
+        """A message of an unknown sender."""
         return message(sender_id=f"stranger-{new_id()}")
 
     @pytest.fixture

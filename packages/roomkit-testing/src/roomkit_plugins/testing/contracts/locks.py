@@ -24,7 +24,7 @@ SILENCE = 15.0
 
 
 class RoomLockManagerContract(ContractSuite):
-    """Mutual exclusion per room, in order of arrival, whatever is cancelled meanwhile.
+    """Mutual exclusion per room, in order of arrival, whatever is cancelled while it waits.
 
     The factory's managers need not exclude each other, unless `is_process_local` is false: then two
     of them guard the same rooms. Where a lock can be lost, override `break_connection`.
@@ -37,7 +37,7 @@ class RoomLockManagerContract(ContractSuite):
 
     @pytest.fixture
     def room(self) -> str:
-        """Return the id of a room nobody else has."""
+        """Return the id of a room of the test's own."""
         return new_id()
 
     async def test_one_at_a_time_per_room(self, locks: RoomLockManager, room: str) -> None:
@@ -330,7 +330,7 @@ class RoomLockManagerContract(ContractSuite):
             pytest.skip("there is nothing that could break")
 
     async def settle(self) -> None:
-        """Wait until what was asked of the lock has reached it; override where that takes I/O."""
+        """Wait until requests for the lock have reached it; override where that takes I/O."""
         for _ in range(5):
             await asyncio.sleep(0)
 

@@ -169,7 +169,7 @@ class ProviderContract(ContractSuite):
 
     async def test_sending_does_not_block_the_loop(self, provider: Provider) -> None:
         """Not for any time: all rooms of the process would wait."""
-        await self.send(provider, TextContent(body="first"))  # what is loaded at first use may take its time
+        await self.send(provider, TextContent(body="first"))  # loading at first use may take long
         await assert_loop_stays_free(lambda: self.send(provider, TextContent(body="hello")))
 
     async def test_a_webhook_is_under_contract(self, provider: Provider) -> None:

@@ -25,7 +25,7 @@ SILENCE = 15.0
 
 
 class RealtimeBackendContract(ContractSuite):
-    """Publish and subscribe: in order, to everybody, and nobody slows down anybody."""
+    """Publish and subscribe: in order, to all subscribers, none of which slows down another."""
 
     @pytest.fixture
     def backend(self, subject: RealtimeBackend) -> RealtimeBackend:
@@ -34,7 +34,7 @@ class RealtimeBackendContract(ContractSuite):
 
     @pytest.fixture
     def topic(self) -> str:
-        """Return a topic nobody else uses."""
+        """Return a topic of the test's own."""
         return new_id()
 
     @property
@@ -363,7 +363,7 @@ class RealtimeBackendContract(ContractSuite):
         return False
 
     async def settle(self) -> None:
-        """Wait until what was published has reached the callbacks; override where that takes I/O."""
+        """Wait until published messages have reached the callbacks; override where that takes I/O."""
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -390,7 +390,7 @@ class Ear:
             self._enough.set()
 
     async def heard_all(self) -> list[EphemeralEvent]:
-        """Wait for the expected number of events, and return what was heard."""
+        """Wait for the expected number of events, and return the events."""
         async with asyncio.timeout(PATIENCE):
             await self._enough.wait()
         return self.heard

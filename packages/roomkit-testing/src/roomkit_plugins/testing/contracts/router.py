@@ -20,7 +20,7 @@ __all__ = ["InboundRoomRouterContract"]
 
 
 class InboundRoomRouterContract(ContractSuite):
-    """A message reaches its sender's own conversation, or a new one; never somebody else's.
+    """A message reaches its sender's own conversation, or a new one; never another sender's.
 
     The fixture `factory` makes a router that reads `store`.
     """
@@ -44,7 +44,7 @@ class InboundRoomRouterContract(ContractSuite):
 
     @property
     def finds_senders(self) -> bool:
-        """Whether it leads somebody back to the room they came to before."""
+        """Whether it leads a sender back to their earlier room."""
         return True
 
     async def route(self, router: InboundRoomRouter, channel_id: str, sender: str) -> str | None:

@@ -21,7 +21,7 @@ PATIENCE = 30.0
 
 
 class SourceProviderContract(ContractSuite):
-    """A source brings in what comes, one after the other, and can be stopped and started again.
+    """A source emits messages in order, and can be stopped and started again.
 
     A subclass implements `bring`: how the outside gives the source something to say.
     """
@@ -160,7 +160,7 @@ class Inbox:
         return self._result
 
     async def all(self) -> list[InboundMessage]:
-        """Wait for the expected number of messages, and return what came."""
+        """Wait for the expected number of messages, and return them."""
         async with asyncio.timeout(PATIENCE):
             await self._enough.wait()
         return self._messages

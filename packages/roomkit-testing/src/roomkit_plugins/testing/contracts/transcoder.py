@@ -142,7 +142,7 @@ def carried(content: EventContent, capabilities: ChannelCapabilities) -> bool:
 
 
 def links_of(content: EventContent) -> list[str]:
-    """Return the addresses of the files in `content` that somebody could follow."""
+    """Return the addresses of the files in `content` that a reader could follow."""
     if isinstance(content, CompositeContent):
         return [link for part in content.parts for link in links_of(part)]
     url = getattr(content, "url", None)

@@ -71,11 +71,11 @@ class RecordingChannel(Channel):
         return self._capabilities
 
     def texts(self, room_id: str | None = None) -> list[str]:
-        """Return the words of what was delivered, to one room or to all."""
+        """Return the delivered texts, of one room or of all."""
         return [text_of(event.content) for event in self.events(room_id)]
 
     def events(self, room_id: str | None = None) -> list[RoomEvent]:
-        """Return what was delivered, to one room or to all."""
+        """Return the delivered events, of one room or of all."""
         events = (seen.event for seen in self.delivered)
         return [event for event in events if room_id is None or event.room_id == room_id]
 

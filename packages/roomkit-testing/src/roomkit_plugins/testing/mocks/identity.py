@@ -1,4 +1,4 @@
-"""A resolver that knows who it was told of."""
+"""A resolver that knows the identities given to it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class RetrieveCall:
 
 @dataclass(slots=True, frozen=True)
 class IngestCall:
-    """What `ingest` was told."""
+    """The calls of `ingest`."""
 
     room_id: str
     event: RoomEvent
@@ -33,7 +33,7 @@ class IngestCall:
 
 
 class MockMemoryProvider(MemoryProvider):
-    """Returns `messages` and `events`, whoever asks; records every call in the `*_calls` lists."""
+    """Returns `messages` and `events`, for every caller; records every call in the `*_calls` lists."""
 
     def __init__(
         self, messages: Sequence[AIMessage] | None = None, events: Sequence[RoomEvent] | None = None

@@ -109,7 +109,7 @@ class MockSMSProvider(MockProvider, SMSProvider):
 class MockRCSProvider(MockProvider, RCSProvider):
     """An RCS vendor; `sent` also has `fallback`, and `calls` is another name of `attempts`.
 
-    With `simulate_fallback` no phone has RCS: what may fall back goes as an SMS, the rest is
+    With `simulate_fallback` no phone has RCS: a message that may fall back goes as an SMS, any other is
     refused. With `simulate_failure` every send is refused.
     """
 
@@ -222,7 +222,7 @@ class MockHTTPProvider(MockProvider, HTTPProvider):
 
 
 class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
-    """A WhatsApp vendor; `templates` and `reactions` hold what was sent besides messages."""
+    """A WhatsApp vendor; `templates` and `reactions` hold sends that are not messages."""
 
     def __init__(
         self,

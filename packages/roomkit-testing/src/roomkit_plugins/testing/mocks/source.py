@@ -16,7 +16,7 @@ type Happening = InboundMessage | Exception
 
 
 class ScriptedSource(BaseSourceProvider):
-    """Brings in what it is told to, with `say` or in advance by `script`.
+    """Emits messages given with `say`, or in advance by `script`.
 
     A message is emitted, an exception ends `start` as a broken connection would. `results` keeps
     what became of each message; `starts` counts the connections.
@@ -41,7 +41,7 @@ class ScriptedSource(BaseSourceProvider):
         self._news.set()
 
     async def start(self, emit: EmitCallback) -> None:
-        """Emit what comes until stopped; raise what is told to break."""
+        """Emit given messages until stopped; raise a given failure."""
         self.starts += 1
         self._reset_stop()
         self._set_status(SourceStatus.CONNECTED)
@@ -60,7 +60,7 @@ class ScriptedSource(BaseSourceProvider):
             raise
 
     async def stop(self) -> None:
-        """Make `start` return; what was not emitted yet stays for the next start."""
+        """Make `start` return; messages not emitted yet stay for the next start."""
         await super().stop()
         self._news.set()
 

@@ -54,7 +54,7 @@ class PostgresDatabases:
     def create_database(self, template: str | None = None) -> str:
         """Make a database, a copy of the database `template` (a name or a URL) if given; return its URL.
 
-        Nobody may be connected to the template.
+        The template may have no connection.
         """
         name = f"roomkit_test_{new_id()}"
         copied = f' template "{_name(template)}"' if template else ""
@@ -62,7 +62,7 @@ class PostgresDatabases:
         return self.dsn(name)
 
     def drop_database(self, database: str) -> None:
-        """Drop a database (a name or a URL), and end whoever is connected to it."""
+        """Drop a database (a name or a URL), and end its connections."""
         self.execute(f'drop database if exists "{_name(database)}" with (force)')
 
     @contextmanager

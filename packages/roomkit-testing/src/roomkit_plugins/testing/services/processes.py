@@ -28,8 +28,8 @@ _PORTS = range(20_000, 32_000)
 _ATTEMPTS = 5
 _LOG_SHOWN = 4000
 
-# Ends the server and removes its folder when the tests were killed: then nobody holds the other end
-# of its standard input. It is told "done" otherwise.
+# Ends the server and removes its folder when the tests were killed: then the other end is closed
+# of its standard input. It reads "done" otherwise.
 _WATCH = """
 trap '' INT TERM HUP
 read -r word
@@ -68,7 +68,7 @@ class ServerProcess(ABC):
     patience = 20.0
     """Seconds a start or a stop may take."""
     stop_signal = signal.SIGTERM
-    """The signal that ends it in good order, whoever is connected."""
+    """The signal that ends it in good order, with any connection open."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -135,7 +135,7 @@ class ServerProcess(ABC):
                     self._launch()
                     break
                 except ServiceError:
-                    # Between finding a free port and taking it somebody else may have.
+                    # Between finding a free port and taking it another process may have.
                     if attempt + 1 == _ATTEMPTS or "in use" not in self.log:
                         raise
         except BaseException:
@@ -292,7 +292,7 @@ def _free_port() -> int:
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Return whom to become: nobody when we are root, else None."""
+    """Return the user to become: `nobody` for root, else None."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
@@ -333,7 +333,7 @@ def _parents() -> Iterator[tuple[int, int]]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = stat.read_text(errors="replace")
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has just ended
             continue
         yield (
             int(stat.parent.name),
@@ -342,7 +342,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _is_alive(pid: int) -> bool:
-    """Return whether a process is there and has not ended; nobody may ever collect one that has."""
+    """Return whether a process exists and has not ended; a zombie counts as ended."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         if Path("/proc/self/stat").exists():

@@ -20,7 +20,7 @@ _DEFAULT_PORTS = {"postgresql": 5432, "postgres": 5432, "redis": 6379, "http": 8
 
 
 class CutProxy:
-    """Forwards every connection to the server of a URL, until it is told to cut, hold, refuse or be slow.
+    """Forwards every connection to the server of a URL, until it is set to cut, hold, refuse or be slow.
 
     An asynchronous context manager; `url` is the server's URL through the proxy. It runs on the
     event loop of the test, and its commands take effect at once.
@@ -112,7 +112,7 @@ class CutProxy:
             link.flow()
 
     def release(self) -> None:
-        """Forward what was held, and go on."""
+        """Forward held data, and go on."""
         self.held = False
         for link in tuple(self._links):
             link.flow()
@@ -197,7 +197,7 @@ class _Link:
             self.client.write(data)
 
     def finished(self, side: _Side) -> None:
-        """One side says no more: tell the other, which may go on."""
+        """One side has ended its stream: pass that on; the other may go on."""
         other = self._other(side)
         other.write_eof()
         if other.is_finished:
@@ -228,7 +228,7 @@ class _Link:
         self.server.reset()
 
     def tear(self) -> None:
-        """Let the server have what was written, and then the end."""
+        """Forward the data written so far, then the end."""
         self.client.reset()
         self.server.close()
 

@@ -144,7 +144,7 @@ class Reply:
 
     @property
     def reason(self) -> Finish:
-        """Why the model stops: as scripted, or what follows from the answer."""
+        """Why the model stops: as scripted, or as follows from the answer."""
         return self.finish or ("tool_calls" if self.tool_calls else "stop")
 
     @property
@@ -175,7 +175,7 @@ class AISimulator(HTTPSimulator):
     """An AI vendor's API, scripted: each valid request takes the next reply.
 
     Requests are checked as strictly as the vendor checks them; a refused one takes no reply and is
-    answered with the vendor's error. `requests` holds everything that came. A reply that nobody
+    answered with the vendor's error. `requests` holds every request. A reply that no request
     asked for fails the test when the block ends, unless `allow_unused`.
     """
 
@@ -273,7 +273,7 @@ class AISimulator(HTTPSimulator):
         await self._play(request, self._next(request), exchange)
 
     async def handle_other(self, request: Request, exchange: Exchange) -> bool:
-        """Answer what is not a generation, such as the list of models; whether it was that."""
+        """Answer requests other than generations, such as the list of models; return whether it was one."""
         return False
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

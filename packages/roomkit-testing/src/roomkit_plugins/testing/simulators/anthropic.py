@@ -62,7 +62,7 @@ class AnthropicSimulator(AISimulator):
             client = anthropic.AsyncAnthropic(api_key=sim.api_key, base_url=sim.base_url)
 
     Signatures of thinking blocks are checked as the vendor does: only what this simulator gave out,
-    or was told of with `accept_thinking`, comes back unchanged.
+    or was given with `accept_thinking`, comes back unchanged.
     """
 
     vendor = "Anthropic"
@@ -277,7 +277,7 @@ _FAILURES = {
 
 
 def _first(error: ValidationError) -> str:
-    # Of what does not fit a union, the member that fitted furthest tells most.
+    # Of a union that does not fit, report the member that fitted furthest.
     first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     return f"{place}: {first['msg']}"
@@ -326,7 +326,7 @@ def _block_events(index: int, block: dict[str, Any], reply: Reply) -> Iterator[b
 def _parts(
     block: dict[str, Any], reply: Reply
 ) -> tuple[dict[str, Any], Iterable[dict[str, Any] | asyncio.Event]]:
-    """Split a block into how it starts and what follows."""
+    """Split a block into its start and its deltas."""
     match block["type"]:
         case "text":
             return {**block, "text": ""}, [

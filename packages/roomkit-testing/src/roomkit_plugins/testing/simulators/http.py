@@ -142,7 +142,7 @@ class HTTPSimulator(ABC):
         except asyncio.CancelledError:
             pass  # the simulator closes
         except (h11.RemoteProtocolError, ConnectionError):
-            pass  # the client broke off, or sent what is not HTTP
+            pass  # the client broke off, or did not send HTTP
         finally:
             self._connections.discard(task)
             writer.close()

@@ -53,7 +53,7 @@ class OpenAISimulator(AISimulator):
             sim.reply("Hello!")
             client = openai.AsyncOpenAI(api_key=sim.api_key, base_url=sim.base_url)
 
-    Reasoning items are checked as the vendor does: what comes back is what was given out.
+    Reasoning items are checked as the vendor does: an item comes back as it was given out.
     """
 
     vendor = "OpenAI"
@@ -444,7 +444,7 @@ def _unsupported(param: str, hint: str) -> _RefusedError:
 
 
 def _first(error: ValidationError) -> Failure:
-    # Of what does not fit a union, the member that fitted furthest tells most.
+    # Of a union that does not fit, report the member that fitted furthest.
     first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     if first["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""What is done to a kit: commands, and the commands that are given from inside of them."""
+"""Commands on a kit, and commands run from inside of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ type Inside = Literal["outside", "gate", "observer", "turn"]
 TALKERS = ("desk", "phone")
 """The channels that people write by."""
 CARRIER = "carrier"
-"""The channel under test: it carries outside what is said."""
+"""The channel under test: a transport."""
 AGENT = "agent"
 PEOPLE = ("ann", "bob")
 KEYED = frozenset({"say", "send", "edit", "erase"})
@@ -26,7 +26,7 @@ KEYED = frozenset({"say", "send", "edit", "erase"})
 
 @dataclass(slots=True, frozen=True, kw_only=True, repr=False)
 class Command:
-    """One thing that is done to a room, and what is done from inside of it.
+    """One command on a room, and the commands run from inside of it.
 
     `children` are given while the event of a `say` or `send` is judged (`gate`), while an agent is at work
     on it (`turn`), or when its deliveries have ended (`observer`): that is their `inside`. `target` picks
@@ -73,7 +73,7 @@ class Command:
             yield from child.walk()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON values; what is at its default is absent."""
+        """Return it as JSON values; defaults are left out."""
         values = {name: value for name, value in asdict(self).items() if value != _DEFAULTS.get(name)}
         if self.children:
             values["children"] = [child.as_json() for child in self.children]
@@ -133,7 +133,7 @@ class Tree:
 
 @dataclass(slots=True, frozen=True)
 class Outcome:
-    """What came of a command: the event that is stored, if any, or why it was refused.
+    """The result of a command: the stored event, if any, or why it was refused.
 
     `reason` is a stable code of the kit or the name of its error; empty when all went well. `done` says
     whether something was changed, where a command may find nothing to do.

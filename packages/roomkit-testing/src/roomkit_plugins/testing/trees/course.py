@@ -1,4 +1,4 @@
-"""Plays a tree: its branches at the same time, and what came of each command, in the order of the clock."""
+"""Plays a tree: its branches at the same time; records each command's result in the order of the clock."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree
 __all__ = ["Attempt", "Perform", "Story", "play", "settle"]
 
 type Perform = Callable[[int, Command], Awaitable[Outcome | None]]
-"""Carries out a command of a branch, on whichever kit; None when nothing is known of what came of it."""
+"""Runs a command of a branch, on any kit; None when its result is unknown."""
 
 _LOOK_AGAIN = 0.005
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One command, when it was begun and when it had ended; None for what was never heard of again."""
+    """One command, when it was begun and when it had ended; None for one without a known result."""
 
     command: Command
     started: int
@@ -33,7 +33,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Story:
-    """A tree that was played: its attempts, what was reported from inside, what its channels were sent."""
+    """A played tree: its attempts, the reports from inside, and the sends of its channels."""
 
     tree: Tree
     attempts: list[Attempt] = field(default_factory=list)

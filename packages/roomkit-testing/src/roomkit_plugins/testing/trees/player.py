@@ -54,7 +54,7 @@ def answer_to(label: str) -> str:
 
 
 class Player:
-    """Does to one kit what commands say, and reports what came of each, those inside of others included.
+    """Runs commands on one kit, and reports each one's result, nested ones included.
 
     The channels are registered by the caller, who may have an agent of its own: it runs `inside(event,
     "turn")`. Give `recipient` what the binding of the channel under test needs to know.
@@ -70,7 +70,7 @@ class Player:
         kit.hook(HookTrigger.AFTER_BROADCAST, name="trees: observer")(self._observe)
 
     async def perform(self, command: Command) -> Outcome:
-        """Carry out a command; return, and report, what came of it."""
+        """Run a command; return, and report, its result."""
         try:
             outcome = await _ACTS[command.kind](self, command)
         except RoomKitError as error:
@@ -81,7 +81,7 @@ class Player:
         return outcome
 
     async def inside(self, event: RoomEvent, place: Inside) -> None:
-        """Carry out what is to be done inside of an event."""
+        """Run the commands nested in an event."""
         command = command_of(event)
         for child in () if command is None else command.children:
             if child.inside == place:
@@ -95,7 +95,7 @@ class Player:
     async def _observe(self, event: RoomEvent, _context: RoomContext) -> None:
         await self.inside(event, "observer")
 
-    # -- what is done -------------------------------------------------------------------------
+    # -- commands -------------------------------------------------------------------------
 
     async def _open(self, command: Command) -> Outcome:
         room_id = command.room_id()
@@ -263,7 +263,7 @@ class TreeAgent(ScriptedIntelligence):
     """An agent that does what trees want done inside of its turns, and answers where they say so."""
 
     player: Player
-    """Whoever makes the agent sets it: a player needs a kit, and a kit its channels."""
+    """The maker of the agent sets it: a player needs a kit, and a kit its channels."""
 
     def __init__(self, channel_id: str = AGENT, *, streaming: bool = False) -> None:
         super().__init__(channel_id, iter(lambda: _answer, None), streaming=streaming, word_delay=_PAUSE)

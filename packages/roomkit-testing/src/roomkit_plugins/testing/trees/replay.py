@@ -42,7 +42,7 @@ class _Message:
 
 @dataclass(slots=True)
 class Replay:
-    """Walks a timeline; `found` is what was not allowed, `planned` who was to be sent each event.
+    """Walks a timeline; `found` are the violations, `planned` the recipients of each event.
 
     `planned` has the transports only: which agents are asked is for the kit to decide, within `askable`.
     """
@@ -101,7 +101,7 @@ class Replay:
             value = _changed(standing, code, content)
         self.notes.append((event.index, code, about, value))
 
-    # -- what is said -------------------------------------------------------------------------
+    # -- messages -------------------------------------------------------------------------
 
     def _judge_source(self, event: RoomEvent) -> None:
         source = event.source

@@ -1,4 +1,4 @@
-"""The verdict on a tree that was played: what the store holds against what was done."""
+"""The verdict on a played tree: the store's contents against the commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CODES = {
 
 @dataclass(slots=True)
 class _Room:
-    """Everything that a store shows of a room, and what was done to it."""
+    """A room's contents in the store, and the commands run on it."""
 
     room: Room
     timeline: Sequence[RoomEvent]
@@ -81,7 +81,7 @@ async def judge(
     `not_kept`, `not_deleted`, `remains`; of deliveries `unplanned`, `not_planned`, `twice`, `out_of_order`,
     `failed`, `skipped`, `fenced` and those of `ledger_violations`.
     """
-    found: list[Violation] = []  # bound: what is wrong
+    found: list[Violation] = []  # bound: the violations
     for number, room_id in enumerate(story.tree.room_ids):
         room = await store.get_room(room_id)
         commands = {each.label: each for each in story.tree.walk() if each.room == number}
@@ -127,7 +127,7 @@ async def _read(
 
 async def _remains(store: ConversationStore, room_id: str, deleted: bool) -> list[Violation]:
     if not deleted:
-        return [Violation("lost", "", "", f"room {room_id} is not there, and nobody deleted it")]
+        return [Violation("lost", "", "", f"room {room_id} is missing, and no command deleted it")]
     left = [
         *await store.list_events(room_id, limit=1),
         *await store.list_bindings(room_id),
@@ -170,12 +170,12 @@ def _judge_labels(facts: _Room) -> None:
 
 
 def _was_cut(event: RoomEvent) -> bool:
-    """Return whether an answer ended before its end: only what was seen of it is there."""
+    """Return whether an answer was cut: only the part that was seen is stored."""
     return event.generation is not None and event.generation.finish_reason not in (None, "stop")
 
 
 def _judge_acknowledged(facts: _Room) -> None:
-    """What was acknowledged is there."""
+    """Check that acknowledged events are stored."""
     for label in facts.commands:
         outcome = facts.outcomes.get(label)
         if outcome is not None and outcome.event_id is not None and outcome.event_id not in facts.by_id:
@@ -183,7 +183,7 @@ def _judge_acknowledged(facts: _Room) -> None:
 
 
 def _judge_order(facts: _Room) -> None:
-    """What was begun when another had ended comes after it; a gate's own writes come before its event."""
+    """Check that a command begun after another's end comes after it, and a gate's writes before its event."""
     stored = [(each, _index(facts, each.command.label)) for each in facts.attempts]
     for one, other in combinations([(each, index) for each, index in stored if index is not None], 2):
         for (first, before), (second, after) in ((one, other), (other, one)):
@@ -213,7 +213,7 @@ def _index(facts: _Room, label: str) -> int | None:
 
 
 def _judge_refusals(facts: _Room) -> None:
-    """What is not in the timeline was refused for a reason that there is."""
+    """Check that each missing event was refused for a valid reason."""
     for label, command in facts.commands.items():
         outcome = facts.outcomes.get(label)
         refused = outcome is not None and outcome.reason and outcome.event_id is None
@@ -253,7 +253,7 @@ def _judge_amendments(facts: _Room) -> None:
 
 
 def _judge_changes(facts: _Room) -> None:
-    """What was changed is noted before whatever began later; and it is what the store has."""
+    """Check that each change is noted before later commands, and is stored."""
     for attempt in facts.attempts:
         index = _index(facts, attempt.command.label)
         if index is not None:
@@ -280,7 +280,7 @@ def _judge_notes(facts: _Room, before: Attempt | None, index: int) -> None:
     noted = Counter((code, about, value) for at, code, about, value in facts.replay.notes if at < index)
     for note, number in (done - noted).items():
         if note[0] == _CODES["ban"] and facts.replay.status is RoomStatus.CLOSED:
-            continue  # a closed room's timeline grows no more, but nobody is readmitted
+            continue  # a closed room's timeline grows no more, but no one is readmitted
         facts.wrong("unnoted", "", f"{note} was done {number} times more than the timeline has it by {index}")
 
 

@@ -49,7 +49,7 @@ class ConversationStoreContract(
     The fixture `factory` makes a store that holds nothing yet. Within one test it may be called several
     times, and the property tests share one store between their examples, with ids of their own.
 
-    Three things are a store's to tell, each with a default that suits the reference:
+    A store declares three properties, each with a default that suits the reference:
 
     - The fixture `sibling`, where other processes can share the data: a function, which may be a coroutine
       function, that is given a store and returns a second object on the same data. The tests of several

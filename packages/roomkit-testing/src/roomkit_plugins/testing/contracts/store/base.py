@@ -47,7 +47,7 @@ type Sibling = Callable[[ConversationStore], ConversationStore | Awaitable[Conve
 
 
 class StoreSuite(ContractSuite):
-    """The fixtures of the store's contract, and what a store may tell of itself."""
+    """The fixtures of the store's contract, and the properties a store may declare."""
 
     @pytest.fixture
     def store(self, subject: ConversationStore) -> ConversationStore:
@@ -91,7 +91,7 @@ class StoreSuite(ContractSuite):
     async def find_traces(self, store: ConversationStore, text: str) -> Collection[str]:
         """Return where else than in its methods' answers the store still has a text: search, files, tables.
 
-        For what was redacted. As it is, nowhere; a store that can look deeper overrides this.
+        For redacted words. By default, nowhere; a store that can look deeper overrides this.
         """
         return ()
 
@@ -200,7 +200,7 @@ class Snapshot:
     timers: list[Timer]
 
     def differences(self, other: Snapshot) -> dict[str, tuple[Any, Any]]:
-        """Return what is not the same in another snapshot, {} when all is."""
+        """Return the differences from another snapshot, {} when there are none."""
         mine, theirs = asdict(self), asdict(other)
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
 

@@ -40,7 +40,7 @@ __all__ = ["ConcurrencyContract"]
 
 
 class ConcurrencyContract(StoreSuite):
-    """Whatever runs at the same time, nobody's change is lost and no index is given twice."""
+    """Whatever runs at the same time, no change is lost and no index is given twice."""
 
     async def test_concurrent_commits_get_indexes_of_their_own(
         self, store: ConversationStore, room: Room
@@ -65,7 +65,7 @@ class ConcurrencyContract(StoreSuite):
         assert (after.event_count, after.latest_index) == (80, 79)
 
     async def test_of_concurrent_duplicates_one_is_stored(self, store: ConversationStore, room: Room) -> None:
-        """The others are told which."""
+        """The others get an error that names it."""
 
         async def write(number: int) -> RoomEvent:
             try:
@@ -232,9 +232,9 @@ class ConcurrencyContract(StoreSuite):
             matched, result = await asyncio.gather(
                 other.record_receipt(status, ReceiptState.DELIVERED), store.complete([sent])
             )
-            told = [each for each, _ in result.receipts] + ([matched] if matched is not None else [])
-            assert told == [sent.replace(receipt=ReceiptState.DELIVERED)]
-            assert await store.get_delivery(row.id) == told[0]
+            moved = [each for each, _ in result.receipts] + ([matched] if matched is not None else [])
+            assert moved == [sent.replace(receipt=ReceiptState.DELIVERED)]
+            assert await store.get_delivery(row.id) == moved[0]
 
         await asyncio.gather(*map(race, rows))
 

@@ -64,7 +64,7 @@ PLACES = st.integers(0, 50)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Makes the same call on the store and on a fresh reference, and compares what comes of it.
+    """Makes the same call on the store and on a fresh reference, and compares the results.
 
     It runs in a thread; the calls run on the loop of the store, on one or the other of the objects that
     have its data. Ids start with a prefix of this sequence, so that all sequences can share one store; its
@@ -234,7 +234,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self._rows[place % len(self._rows)]
 
     def _timer(self, room_id: str, offset: int, again: int | None = None) -> Timer:
-        """Build a timer due so many minutes from now, no two at one time; or an earlier one anew."""
+        """Build a timer due so many minutes from now, no two at one time; or an earlier one again."""
         if again is not None and again < len(self._timers):
             timer_id = self._timers[again]
         else:

@@ -1,4 +1,4 @@
-"""The store's contract: what is to be forgotten is gone, and what stays stays in place."""
+"""The store's contract: erased data is gone, and all other data stays in place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LATER = NOW + timedelta(hours=1)
 
 
 class ErasureContract(StoreSuite):
-    """Redaction, the removal of people, and the pruning of what is old."""
+    """Redaction, the removal of people, and the pruning of old events."""
 
     # -- redaction ------------------------------------------------------------------------------
 

@@ -293,5 +293,5 @@ def made(name: str, **fields: Any) -> Value:
 
 
 async def read(store: ConversationStore, value: Value) -> Value | None:
-    """Return what is under the key of a value."""
+    """Return the value stored under the key of another."""
     return await store.get_value(value.namespace, value.key, organization_id=value.organization_id)

@@ -440,7 +440,7 @@ class LanesContract(StoreSuite):
         assert (await store.reopen_delivery(claimed.delivery.id)).claims == 0
         assert (await row_of(other, claimed.delivery.id)).claims == 0
 
-    # -- what is gone ---------------------------------------------------------------------------
+    # -- deleted rooms ---------------------------------------------------------------------------
 
     async def test_the_lanes_of_a_room_go_with_it(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str

@@ -41,7 +41,7 @@ ENDED = [DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.SKIPPED]
 
 
 class LedgerContract(StoreSuite):
-    """Each planned delivery has a row from the commit on, which ends once, and is found by what is asked."""
+    """Each planned delivery has a row from the commit on, with one outcome, found by every filter."""
 
     @pytest.fixture
     async def row(self, store: ConversationStore, room: Room) -> Delivery:

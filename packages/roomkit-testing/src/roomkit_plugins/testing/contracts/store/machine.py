@@ -27,7 +27,7 @@ class ModelContract(StoreSuite):
     async def test_any_sequence_of_calls_gives_what_the_reference_gives(
         self, store: ConversationStore, other: ConversationStore, kind: str
     ) -> None:
-        """A state machine tries sequences nobody would think of, and shrinks the one that differs."""
+        """A state machine tries sequences that no author would think of, and shrinks the one that differs."""
         loop = asyncio.get_running_loop()
 
         async def pass_time() -> None:

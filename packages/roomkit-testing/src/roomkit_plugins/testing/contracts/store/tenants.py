@@ -1,4 +1,4 @@
-"""The store's contract: what is another organization's is not there."""
+"""The store's contract: another organization's data does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store's contract: timers, what is to be done about a room at a time."""
+"""The store's contract: timers."""
 
 from __future__ import annotations
 

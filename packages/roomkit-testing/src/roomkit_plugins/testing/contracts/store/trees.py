@@ -76,7 +76,7 @@ class Stage:
                 ghosts.append(await Ghost.holding(self.store, tree.room_ids[0]))
 
         story = await play(tree, self._perform, self._reported, self._sendings, haunt)
-        await settle(self.store, tree.room_ids, self._patience)  # what is left open is in the verdict
+        await settle(self.store, tree.room_ids, self._patience)  # open deliveries are in the verdict
         for ghost in ghosts:
             await ghost.come_back()
         found = await judge(self.store, story)
@@ -112,7 +112,7 @@ class TreesContract(StoreSuite):
 
     @pytest.fixture
     def carrier(self) -> Callable[[str], Channel]:
-        """Return a function from an id to the channel that carries outside what is said."""
+        """Return a function from an id to the transport under test."""
         return RecordingChannel
 
     @pytest.fixture

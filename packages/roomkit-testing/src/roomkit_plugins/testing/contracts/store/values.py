@@ -1,4 +1,4 @@
-"""The store's contract: what a record accepts is kept as it is, and what is refused harms nothing."""
+"""The store's contract: accepted values are kept as they are, and refused ones change nothing."""
 
 from __future__ import annotations
 
