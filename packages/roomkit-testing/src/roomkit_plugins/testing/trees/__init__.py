@@ -1,7 +1,7 @@
 """Random trees of commands against a model: what a kit must be true to, whatever is done to it at once.
 
 `commands` and `growth` define trees of commands, `player` runs them on a kit, `course` plays a tree and
-settles it, `replay` and `verdict` say what must be true at the end. `roomkit.testing.contracts` has the suite.
+settles it, `replay` and `verdict` judge it at the end. The suite is in `roomkit.testing.contracts`.
 """
 
 from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree
