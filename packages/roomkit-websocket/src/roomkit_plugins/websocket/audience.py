@@ -79,6 +79,10 @@ class Connections:
             audience = self._audiences[room_id] = Audience(everyone)
         return audience
 
+    def are_in(self, room_id: str) -> bool:
+        """Return whether any connection sees a room."""
+        return bool(self.audience(room_id).everyone)
+
     # Coming
 
     def register(

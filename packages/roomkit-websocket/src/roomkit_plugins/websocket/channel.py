@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, override
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Unpack, override
 
 from roomkit.abc.channel import Channel, TextStream, text_stream_of
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
@@ -17,6 +17,7 @@ from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.display import Display
 from roomkit_plugins.websocket.live import LiveAnswers
 from roomkit_plugins.websocket.rights import Rights
+from roomkit_plugins.websocket.sessions import SessionOptions, Sessions
 from roomkit_plugins.websocket.streaming import Streaming
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant
     from roomkit_plugins.websocket.frames import CloseFn, SendFn, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
+    from roomkit_plugins.websocket.session import Session
     from roomkit_plugins.websocket.workers import Workers
 
 __all__ = ["WebSocketChannel"]
@@ -83,14 +85,8 @@ class WebSocketChannel(Channel):
         recheck_interval: float = 30.0,
     ) -> None:
         super().__init__(channel_id)
-        for name, value in (
-            ("send_timeout", send_timeout),
-            ("backlog", backlog),
-            ("max_failures", max_failures),
-            ("recheck_interval", recheck_interval),
-        ):
-            if not value > 0:
-                raise InvalidInputError(f"{name} is {value!r}; give it a positive number")
+        if not recheck_interval > 0:
+            raise InvalidInputError(f"recheck_interval is {recheck_interval!r}; give it a positive number")
         background = Background(self)
         self._connections = Connections(channel_id, background, self._joined, self._left)
         self._fan_out = FanOut(
@@ -104,6 +100,7 @@ class WebSocketChannel(Channel):
         self._display = Display(channel_id, self._connections, self._fan_out, self._live)
         self._streaming = Streaming(self._connections, self._display, None)
         self._rights = Rights(self, self._connections, self._display)
+        self._sessions = Sessions(self)
         self._workers: Workers | None = None
         self._recheck_interval = recheck_interval
 
@@ -150,6 +147,27 @@ class WebSocketChannel(Channel):
         from roomkit_plugins.websocket.serve import WebSocketServer
 
         return WebSocketServer(kit, self.channel_id, **options)
+
+    def session(
+        self,
+        kit: RoomKit,
+        room_id: str,
+        participant_id: str | None = None,
+        *,
+        send: Callable[[str], Awaitable[object]],
+        close: Callable[[int, str], Awaitable[object]],
+        after: int | str | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> AbstractAsyncContextManager[Session]:
+        """Serve one socket of your web framework: the protocol of `WebSocketServer`, and its resume.
+
+        Accept the socket, enter the session, and hand each frame to `await session.receive(text)` until the
+        socket ends. `send(text)` writes a text frame and is called once at a time; `close(code, reason)`
+        closes the socket. `participant_id` is who you verified the client to be; `after` is what the client
+        says it has seen. One without a right to the room is sent the reason and closed with 1008, on entering
+        or later. What a client does raises nothing; settings that cannot work raise InvalidInputError.
+        """
+        return self._sessions.open(kit, room_id, participant_id, send, close, after, **options)
 
     # Connections
 
@@ -229,15 +247,8 @@ class WebSocketChannel(Channel):
             self._display.catch_up(connection, room_id)
 
     def _left(self, room_ids: Sequence[str]) -> None:
-        """Listen no longer to rooms without connections here, unless one comes at once."""
         if self._workers is not None:
-            asyncio.get_running_loop().call_soon(self._unwatch, room_ids)
-
-    def _unwatch(self, room_ids: Sequence[str]) -> None:
-        assert self._workers is not None
-        for room_id in room_ids:
-            if not self._connections.audience(room_id).everyone:
-                self._workers.unwatch(room_id)
+            self._workers.unwatch_soon(room_ids, unless=self._connections.are_in)
 
     # Rights
 
@@ -339,7 +350,8 @@ class WebSocketChannel(Channel):
         return await self._streaming.run(text_stream_of(text_stream, event), event, binding.room_id)
 
     async def close(self) -> None:
-        """Forget every connection; the sockets are their owners' to close. Idempotent."""
+        """Close the sockets of sessions, and forget every connection: others close theirs. Idempotent."""
+        await self._sessions.close()
         self._connections.clear()
         if self._workers is not None:
             await self._workers.close()

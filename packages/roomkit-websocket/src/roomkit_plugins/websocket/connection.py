@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.websocket.frames import StreamChunk
@@ -124,7 +125,8 @@ class FanOut:
     the others nothing. What comes meanwhile waits in its bounded backlog, in order.
 
     A connection is evicted as `timeout` when a send takes longer than `send_timeout` seconds, as
-    `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row.
+    `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row. Raises
+    InvalidInputError for numbers that are not positive.
     """
 
     def __init__(
@@ -136,6 +138,13 @@ class FanOut:
         backlog: int,
         max_failures: int,
     ) -> None:
+        for name, value in (
+            ("send_timeout", send_timeout),
+            ("backlog", backlog),
+            ("max_failures", max_failures),
+        ):
+            if not value > 0:
+                raise InvalidInputError(f"{name} is {value!r}; give it a positive number")
         self._supervise = supervise
         self._evict = evict
         self._send_timeout = send_timeout

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrameError",
+    "LastFrame",
     "More",
     "ack_frame",
     "encode",
@@ -296,6 +297,19 @@ def encode(frame: Frame) -> bytes:
     if isinstance(frame, RoomEvent):
         return b'{"type":"event","event":' + frame.json_bytes + b"}"
     return frame.json_bytes
+
+
+class LastFrame:
+    """Encodes frames and keeps the last: the many clients of a room are sent the same one after the other."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Frame, bytes] | None = None
+
+    def __call__(self, frame: Frame) -> bytes:
+        """Return what `encode` does."""
+        if self._last is None or self._last[0] is not frame:
+            self._last = (frame, encode(frame))
+        return self._last[1]
 
 
 def ready_frame(*, room_id: str, participant_id: str | None, connection_id: str, index: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,18 +16,18 @@ from weakref import WeakSet
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
-from roomkit.models.participant import banned_senders
 from roomkit.models.values import is_key
-from roomkit_plugins.websocket.allowance import Allowance, Allowances, Limits
-from roomkit_plugins.websocket.protocol import encode
+from roomkit_plugins.websocket.admission import Lost, index_in, room_as_it_is
+from roomkit_plugins.websocket.allowance import ClientLimits
+from roomkit_plugins.websocket.protocol import LastFrame
+from roomkit_plugins.websocket.session import Session
+from roomkit_plugins.websocket.transport import TransportClosed
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request, Response
 
     from roomkit.kernel.kit import RoomKit
-    from roomkit.models.channel import ChannelBinding, RateLimit
-    from roomkit_plugins.websocket.frames import Frame
 
 __all__ = ["Authenticate", "SocketRequest", "WebSocketServer"]
 
@@ -50,7 +49,7 @@ type Authenticate = Callable[[SocketRequest, str], Awaitable[str | None]]
 
 @dataclass(slots=True, frozen=True)
 class _Admission:
-    binding: ChannelBinding
+    room_id: str
     participant_id: str | None
     after: int | None
 
@@ -131,17 +130,14 @@ class WebSocketServer:
             raise InvalidInputError(
                 f"max_replay is {max_replay}: a client that resumes gets at least one event"
             )
-        if not (frames_per_second > 0 and frame_burst >= 1 and max_refused >= 1):
-            raise InvalidInputError(
-                f"frames_per_second is {frames_per_second}, frame_burst {frame_burst} and max_refused "
-                f"{max_refused}: give positive numbers; float('inf') frames per second are no limit"
-            )
+        limits = ClientLimits(frames_per_second, frame_burst, max_refused, kit.settings.inbound_rate_limit)
         if authenticate is None and not _is_loopback(host):
             raise InvalidInputError(
                 f"{host!r} can be reached from other machines: pass authenticate=, which says who a client "
                 "is, or listen on 127.0.0.1"
             )
         self._kit = kit
+        self._limits = limits
         self._channel_id = channel_id
         self._host = host
         self._port = port
@@ -153,14 +149,11 @@ class WebSocketServer:
         self._close_timeout = close_timeout
         self._max_frame_bytes = max_frame_bytes
         self._max_replay = max_replay
-        self._pace = _share(frames_per_second, frame_burst, kit.settings.inbound_rate_limit)
-        self._participants = Allowances(*_share(*_twice(self._pace), kit.settings.inbound_rate_limit))
-        self._max_refused = max_refused
         self._server: Server | None = None
         self._withdraw: Callable[[], None] = _nothing
         self._sockets: WeakSet[ServerConnection] = WeakSet()
         self._serving: set[asyncio.Task[None]] = set()  # bound: open connections
-        self._last: tuple[Frame, bytes] | None = None
+        self._encode = LastFrame()
 
     @property
     def port(self) -> int:
@@ -279,7 +272,10 @@ class WebSocketServer:
         room_id = self._room_of(request)
         if room_id is None or not is_key(room_id):
             raise _Refusal(404, "connect to /rooms/ROOM?participant=NAME")
-        after = _after(request)
+        try:
+            after = index_in(request.query.get("after"))
+        except Lost:
+            raise _Refusal(400, "after= is the index of the last event seen, or -1") from None
         if self._authenticate is None:
             participant_id = self._participant_of(request)
         else:
@@ -288,7 +284,8 @@ class WebSocketServer:
                 raise _Refusal(401, "sign in first")
         if participant_id is not None:
             self._check_participant(participant_id)
-        return _Admission(await self._binding(room_id, participant_id), participant_id, after)
+        await self._check_room(room_id, participant_id)
+        return _Admission(room_id, participant_id, after)
 
     def _check_participant(self, participant_id: str) -> None:
         if len(participant_id) > _LONGEST_ID or not participant_id.isprintable():
@@ -296,23 +293,19 @@ class WebSocketServer:
                 400, f"a participant is a name of at most {_LONGEST_ID} characters that can be printed"
             )
         now = asyncio.get_running_loop().time()
-        if seconds := self._participants.of(participant_id, now).wait(now):
+        if seconds := self._limits.wait(participant_id, now):
             raise _Refusal(
                 429, f"rate_limited: try again in {seconds:.1f} s", {"Retry-After": f"{ceil(seconds)}"}
             )
 
-    async def _binding(self, room_id: str, participant_id: str | None) -> ChannelBinding:
-        """Return the channel's binding in a room that the participant may enter."""
+    async def _check_room(self, room_id: str, participant_id: str | None) -> None:
         channel = self._kit.get_channel(self._channel_id)
-        services = channel.services if channel is not None else None
-        excerpt = await services.read_timeline(room_id, self._channel_id) if services is not None else None
-        if excerpt is None:
-            raise _Refusal(404, "there is no such room here")
-        if participant_id in banned_senders(
-            excerpt.participants, self._channel_id, excerpt.binding.addresses
-        ):
-            raise _Refusal(403, "participant_banned: you are banned from this room")
-        return excerpt.binding
+        try:
+            await room_as_it_is(channel, room_id, participant_id, may_return=True)
+        except Lost as lost:
+            if str(lost) == "participant_banned":
+                raise _Refusal(403, "participant_banned: you are banned from this room") from None
+            raise _Refusal(404, "there is no such room here") from None
 
     def _check_origin(self, request: SocketRequest) -> None:
         origin = request.headers.get("origin")
@@ -333,39 +326,32 @@ class WebSocketServer:
             raise _Refusal(403, "this page may not connect; its origin is not in origins=")
 
     async def _serve(self, socket: ServerConnection) -> None:
-        from roomkit_plugins.websocket.session import Session
+        from websockets.exceptions import ConnectionClosed
 
         admission: _Admission = getattr(socket, _ADMISSION)
+        participant_id = admission.participant_id
         session = Session(
             self._kit,
-            admission.binding,
-            socket,
+            self._channel_id,
+            admission.room_id,
+            participant_id,
+            _ServerTransport(socket),
             new_id(),
-            admission.participant_id,
-            self._encoded,
-            self._max_replay,
-            self._limits(admission.participant_id),
+            after=admission.after,
+            encode=self._encode,
+            max_replay=self._max_replay,
+            limits=self._limits.of(participant_id, asyncio.get_running_loop().time()),
+            is_admitted=True,
         )
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
         try:
-            await session.run(admission.after)
+            async with session:
+                with suppress(ConnectionClosed):
+                    await _listen(session, socket)
         finally:
             self._serving.discard(task)
-
-    def _limits(self, participant_id: str | None) -> Limits:
-        now = asyncio.get_running_loop().time()
-        frames = [Allowance(*self._pace, now)]
-        if participant_id is not None:
-            frames.append(self._participants.of(participant_id, now))
-        return Limits(frames, Allowance(1.0, self._max_refused, now))
-
-    def _encoded(self, frame: Frame) -> bytes:
-        """Encode a frame; the many clients of a room are sent the same one, one after the other."""
-        if self._last is None or self._last[0] is not frame:
-            self._last = (frame, encode(frame))
-        return self._last[1]
 
 
 _ADMISSION = "roomkit_admission"
@@ -373,7 +359,6 @@ _LONGEST_ID = 512
 _FAREWELL = 0.8
 """The part of `close_timeout` that clients have to say goodbye."""
 _PORTS = {"http": 80, "https": 443}
-_INDEX = re.compile(r"-1|[0-9]{1,18}")
 
 
 def _nothing() -> None:
@@ -401,28 +386,39 @@ def _site(origin: str) -> _Site | None:
     return _Site(url.scheme, url.hostname, port or _PORTS[url.scheme])
 
 
-def _share(per_second: float, burst: float, whole: RateLimit | None) -> tuple[float, float]:
-    """Return what one client may send: its own limit, and half of what the whole channel may at most."""
-    if whole is None:
-        return per_second, burst
-    windows = ((whole.max_per_second, 1), (whole.max_per_minute, 60), (whole.max_per_hour, 3600))
-    rates = [most / seconds for most, seconds in windows if most is not None]
-    at_once = whole.burst or max(1.0, *rates) if rates else burst
-    return min([per_second, *(rate / 2 for rate in rates)]), max(1.0, min(burst, at_once / 2))
+async def _listen(session: Session, socket: ServerConnection) -> None:
+    async for data in socket:
+        await session.receive(data)
+        if session.is_over:  # what is still in the buffer is not read
+            return
 
 
-def _twice(pace: tuple[float, float]) -> tuple[float, float]:
-    return pace[0] * 2, pace[1] * 2
+class _ServerTransport:
+    """The socket of a client of this server."""
 
+    def __init__(self, socket: ServerConnection) -> None:
+        from websockets.exceptions import ConnectionClosed
+        from websockets.protocol import State
 
-def _after(request: SocketRequest) -> int | None:
-    after = request.query.get("after")
-    if after is None:
-        return None
-    index = int(after) if _INDEX.fullmatch(after) else -2
-    if index < -1:
-        raise _Refusal(400, "after= is the index of the last event seen, or -1")
-    return index
+        self._socket = socket
+        self._open = State.OPEN
+        self._gone = ConnectionClosed
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket.state is self._open
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._socket.send(data, text=True)
+        except self._gone as error:
+            raise TransportClosed from error
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code, reason)
+
+    def abort(self) -> None:
+        self._socket.transport.abort()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,16 +1,15 @@
-"""One client of `WebSocketServer`: what it missed, then what happens, and what it says."""
+"""One client of a channel: what it missed, then what happens, and what it says."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
+from math import inf
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from roomkit.abc.errors import (
     KitClosedError,
@@ -20,7 +19,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
-from roomkit.models.participant import departed_senders
+from roomkit_plugins.websocket.admission import CLOSED, LOST, Lost, index_in, room_as_it_is
 from roomkit_plugins.websocket.feed import may_show
 from roomkit_plugins.websocket.protocol import (
     FrameError,
@@ -32,10 +31,9 @@ from roomkit_plugins.websocket.protocol import (
     parse,
     ready_frame,
 )
+from roomkit_plugins.websocket.transport import TransportClosed
 
 if TYPE_CHECKING:
-    from websockets.asyncio.server import ServerConnection
-
     from roomkit.abc.channel import Channel
     from roomkit.abc.services import Excerpt
     from roomkit.kernel.kit import RoomKit
@@ -44,11 +42,11 @@ if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent
     from roomkit_plugins.websocket.allowance import Limits
     from roomkit_plugins.websocket.frames import Frame
+    from roomkit_plugins.websocket.transport import Transport
 
 __all__ = ["Session"]
 
 _log = get_logger("roomkit.websocket.server")
-_PAGE = 100
 _HELD = 1000
 _ANSWERS = 64
 _CODE = re.compile(r"[a-z][a-z_]*")
@@ -57,21 +55,9 @@ _NEXT_STEPS = {
     "process_timeout": "send it again with the same client_id",
     "internal_error": "send it again with the same client_id",
     "kit_closed": "connect again",
+    "invalid_index": "connect again with the index of the last event you have, or with -1",
 }
-_LOST = {
-    "room_not_found": "the room is not there any more",
-    "channel_not_attached": "the room is not served here any more",
-    "channel_detached": "the room is not served here any more",
-    "participant_banned": "you are banned from this room",
-    "participant_removed": "you were removed from this room",
-}
-"""Why a connection has no right to its room any more, in words for its client."""
-_CLOSED = {
-    **_LOST,
-    "rate_limited": "too many frames, again and again",
-    "unreadable_frames": "too many frames that cannot be read",
-}
-_POLICY_VIOLATION = 1008
+_GOING_AWAY, _POLICY_VIOLATION, _TOO_BIG = 1001, 1008, 1009
 _TURN = 4
 """Frames of one client that are taken in before others have their turn."""
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
@@ -84,86 +70,136 @@ class _Listening(Protocol):
     async def listening(self, room_id: str) -> None: ...
 
 
-class _Lost(Exception):
-    """The connection has no right to its room any more; the argument is the code of why."""
-
-
 class Session:
-    """Writes to one socket, and takes in what comes by it.
+    """Writes to one socket, and takes in what comes by it, for as long as it is entered.
 
-    Between the registration and the end of the replay live frames are held back, so that a client
-    that resumes sees every event once and in order. A client that missed more than `max_replay`
-    events is not registered until it has asked for the rest, part by part.
+    Entering sends `ready`, then missed events, then new ones. Between the registration and the end of the
+    replay live frames are held back, so that a client that resumes sees every event once and in order. A
+    client that missed more than `max_replay` events is not registered until it has asked for the rest, part
+    by part.
 
-    Each frame and each page of what was missed is judged by the room's record as it is then. A connection
-    that has no right to its room any more is told so and closed with 1008 and the code of why.
+    Each frame and each page of a replay is judged by the room's record at that time. A connection without a
+    right to its room is sent the reason and closed with 1008; `is_over` is true then, and further frames are
+    ignored. A client's errors are never raised.
     """
 
     def __init__(
         self,
         kit: RoomKit,
-        binding: ChannelBinding,
-        socket: ServerConnection,
-        connection_id: str,
+        channel_id: str,
+        room_id: str,
         participant_id: str | None,
+        transport: Transport,
+        connection_id: str,
+        *,
+        after: object,
         encode: Callable[[Frame], bytes],
         max_replay: int,
         limits: Limits,
+        max_frame_bytes: float = inf,
+        is_admitted: bool = False,
     ) -> None:
         self._kit = kit
-        self._binding = binding
-        self._socket = socket
-        self._connection_id = connection_id
+        self._channel_id = channel_id
+        self._room_id = room_id
         self._participant_id = participant_id
+        self._transport = transport
+        self._connection_id = connection_id
+        self._after = after
         self._encode = encode
         self._max_replay = max_replay
         self._limits = limits
-        self._channel = kit.get_channel(binding.channel_id)
+        self._max_frame_bytes = max_frame_bytes
+        self._is_admitted = is_admitted
+        self._channel = kit.get_channel(channel_id)
         self._is_over = False
+        self._taken = 0
+        self._subscription: str | None = None
         self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
         self._replayed = -1
         self._answers: deque[str] = deque(maxlen=_ANSWERS)
         """Ids of the last answers replayed: they are not shown again as streams that come late."""
         self._asks_for_more = False
 
-    async def run(self, after: int | None) -> None:
-        """Serve the client until it goes; `after` is the index of the last event it has seen."""
-        kit, room_id, channel_id = self._kit, self._binding.room_id, self._binding.channel_id
-        subscription: str | None = None
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection was closed from this side, or its client was found to be gone."""
+        return self._is_over
+
+    @property
+    def connection_id(self) -> str:
+        """The id of the connection, which its client is told too."""
+        return self._connection_id
+
+    async def __aenter__(self) -> Self:
         try:
-            await self._join()
-            latest = (await self._read()).latest_index
-            await self._greet(latest, after)
-            subscription = await kit.subscribe_room(room_id, self.signal, as_channel=channel_id)
-            await self._go_on(None if after is None or after > latest else after)
-            await self._listen()
-        except ConnectionClosed:
-            pass
+            await self._carefully(self._open())
+        except BaseException:  # raised again: what was entered in part is left
+            await self._leave()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._leave()
+
+    async def receive(self, data: str | bytes) -> None:
+        """Take in one frame of the client, and answer it: one after the other, in the order they came.
+
+        Other work gets its turn between frames, however many there are. Raises nothing for what a client
+        sends; after the end of the connection it does nothing.
+        """
+        if self._is_over:
+            return
+        await self._carefully(self._take(data))
+        self._taken += 1
+        if not self._taken % _TURN:
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Close the socket, because the server goes away: the client may connect again and resume."""
+        self._is_over = True
+        await self._transport.close(_GOING_AWAY, "the server is closing")
+
+    async def _carefully(self, step: Awaitable[None]) -> None:
+        """Take a step; whatever ends the connection in it ends it orderly."""
+        try:
+            await step
+        except TransportClosed:
+            self._is_over = True
         except KitClosedError:
-            await self._socket.close(1001, "the server is closing")
+            await self.end()
         except (ParticipantBannedError, ParticipantRemovedError) as departed:
             await self._dismiss(departed.code)
-        except _Lost as lost:
+        except Lost as lost:
             await self._dismiss(str(lost))
-        finally:
-            await kit.disconnect_websocket(channel_id, self._connection_id)
-            if subscription is not None:
-                await kit.unsubscribe_room(subscription)
 
-    async def _listen(self) -> None:
-        """Take frames in until the connection is over, and let others have their turn between them."""
-        taken = 0
-        async for data in self._socket:
-            await self._take(data)
-            if self._is_over:  # what is still in the buffer is nobody's any more
-                return
-            taken += 1
-            if not taken % _TURN:
-                await asyncio.sleep(0)
+    async def _open(self) -> None:
+        after = index_in(self._after)
+        if not self._is_admitted:
+            if self._limits.wait(asyncio.get_running_loop().time()):
+                raise Lost("rate_limited")  # connecting again gains a participant nothing
+            await room_as_it_is(self._channel_now(), self._room_id, self._participant_id, may_return=True)
+        await self._join()
+        latest = (await self._read()).latest_index
+        await self._greet(latest, after)
+        self._subscription = await self._kit.subscribe_room(
+            self._room_id, self.signal, as_channel=self._channel_id
+        )
+        await self._go_on(None if after is None or after > latest else after)
+
+    async def _leave(self) -> None:
+        await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
+        if self._subscription is not None:
+            await self._kit.unsubscribe_room(self._subscription)
 
     async def _join(self) -> None:
         """Have what happens sent here, from now on, and hold it back."""
-        kit, room_id, channel_id = self._kit, self._binding.room_id, self._binding.channel_id
+        kit, room_id, channel_id = self._kit, self._room_id, self._channel_id
         self._held = deque()  # bound: _HELD, kept by send
         await kit.connect_websocket(
             channel_id,
@@ -181,41 +217,36 @@ class Session:
     def _channel_now(self) -> Channel | None:
         """Return the channel the client connected to; None once it is unregistered, whatever has its id."""
         channel = self._channel
-        return channel if channel is self._kit.get_channel(self._binding.channel_id) else None
+        return channel if channel is self._kit.get_channel(self._channel_id) else None
 
     async def _read(self, after: int | None = None) -> Excerpt:
-        """Return the room and a page of its events as they are now. Raises _Lost."""
-        room_id, channel_id = self._binding.room_id, self._binding.channel_id
-        channel = self._channel_now()
-        services = channel.services if channel is not None else None
-        if services is None:
-            raise _Lost("channel_not_attached")
-        excerpt = await services.read_timeline(room_id, channel_id, after_index=after, limit=_PAGE)
-        if excerpt is None:
-            raise _Lost("room_not_found")
-        departed = departed_senders(excerpt.participants, channel_id, excerpt.binding.addresses)
-        if self._participant_id in departed:
-            raise _Lost(departed[self._participant_id])
-        return excerpt
+        """Return the room and a page of its events as they are now. Raises Lost."""
+        return await room_as_it_is(self._channel_now(), self._room_id, self._participant_id, after=after)
 
     # -- the end ------------------------------------------------------------------------------
 
     async def dropped(self, _connection_id: str, reason: str) -> None:
         """Close the socket of a connection that the channel dropped."""
-        if reason in _LOST:
+        if reason in LOST:
             await self._dismiss(reason)
         else:
-            self._socket.transport.abort()  # too slow to be told
+            self._abort()  # too slow to be told
 
     async def _dismiss(self, code: str) -> None:
         """Say why the connection has no right to its room any more, and close it."""
-        with suppress(ConnectionClosed):
-            await self._write(error_frame(code, _LOST[code], next_step="connect to a room you may enter"))
+        with suppress(TransportClosed):
+            next_step = _NEXT_STEPS.get(code, "connect to a room you may enter")
+            await self._write(error_frame(code, CLOSED[code], next_step=next_step))
             await self._shut(code)
+
+    def _abort(self) -> None:
+        """Cut off a client that does not read; it resumes from where it was."""
+        self._is_over = True
+        self._transport.abort()
 
     async def _shut(self, code: str) -> None:
         self._is_over = True
-        await self._socket.close(_POLICY_VIOLATION, f"{code}: {_CLOSED[code]}")
+        await self._transport.close(_POLICY_VIOLATION, f"{code}: {CLOSED[code]}")
 
     # -- to the client ------------------------------------------------------------------------
 
@@ -223,12 +254,12 @@ class Session:
         """Write a frame, or keep it until the client has what came before."""
         if self._held is not None:
             if len(self._held) >= _HELD:
-                self._socket.transport.abort()  # the client resumes from where it was
+                self._abort()  # the client resumes from where it was
                 raise ConnectionError("too much happened while the client was catching up")
             self._held.append(frame)
-        elif self._socket.state is not State.OPEN:
+        elif not self._transport.is_open:
             # Not a failed delivery: there is no connection, and the client resumes from where it was.
-            await self._kit.disconnect_websocket(self._binding.channel_id, self._connection_id)
+            await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
             raise ConnectionError("the client is gone")
         elif not self._was_replayed(frame):
             await self._write(self._encode(frame))
@@ -237,22 +268,22 @@ class Session:
         """Write another participant's signal; none while the connection waits to be asked for more."""
         if self._asks_for_more:  # it is not registered, so that a change of its rights does not reach it
             return
-        if event.user_id == self._participant_id and event.channel_id in (None, self._binding.channel_id):
+        if event.user_id == self._participant_id and event.channel_id in (None, self._channel_id):
             return
-        with suppress(ConnectionClosed):
+        with suppress(TransportClosed):
             await self._write(ephemeral_frame(event))
 
     async def _write(self, data: bytes) -> None:
         try:
-            await self._socket.send(data, text=True)
+            await self._transport.send(data)
         except asyncio.CancelledError:
-            self._socket.transport.abort()  # evicted: what was being written is broken off
+            self._abort()  # evicted: what was being written is broken off
             raise
 
     async def _greet(self, latest: int, after: int | None) -> None:
         await self._write(
             ready_frame(
-                room_id=self._binding.room_id,
+                room_id=self._room_id,
                 participant_id=self._participant_id,
                 connection_id=self._connection_id,
                 index=latest,
@@ -271,7 +302,7 @@ class Session:
         """Send what came after an index, then what was held back, then what happens."""
         if after is not None and not await self._replay(after):
             self._held = None
-            await self._kit.disconnect_websocket(self._binding.channel_id, self._connection_id)
+            await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
             self._asks_for_more = True
             latest = (await self._read()).latest_index
             await self._write(more_frame(after=self._replayed, index=latest))
@@ -321,6 +352,10 @@ class Session:
     # -- from the client ----------------------------------------------------------------------
 
     async def _take(self, data: str | bytes) -> None:
+        if len(data) > self._max_frame_bytes:
+            self._is_over = True
+            await self._transport.close(_TOO_BIG, f"frame_too_long: {CLOSED['frame_too_long']}")
+            return
         now = asyncio.get_running_loop().time()
         retry_after = self._limits.take(now)
         if retry_after and self._limits.refusals.take(now):
@@ -329,10 +364,10 @@ class Session:
         try:
             message = parse(
                 data,
-                channel_id=self._binding.channel_id,
+                channel_id=self._channel_id,
                 connection_id=self._connection_id,
                 participant_id=self._participant_id,
-                room_id=self._binding.room_id,
+                room_id=self._room_id,
             )
         except FrameError as error:
             await self._not_read(error, counted=bool(retry_after))
@@ -341,20 +376,20 @@ class Session:
             await self._limit(message, retry_after)
             return
         if self._channel_now() is None:
-            raise _Lost("channel_not_attached")
+            raise Lost("channel_not_attached")
         if isinstance(message, More):
             await self._more(message)
             return
         try:
             result = await self._kit.process_inbound(
-                message, room_id=self._binding.room_id, wait="committed", make_room=False
+                message, room_id=self._room_id, wait="committed", make_room=False
             )
         except KitClosedError:
             raise
         except RoomKitError as error:
             _log.info("a message by connection %s was refused: %s", self._connection_id, error)
             await self._refuse(message, error.code)
-            if error.code in _LOST:
+            if error.code in LOST:
                 await self._shut(error.code)
         except Exception:  # noqa: BLE001  # one message must not end the connection; the log has it
             _log.exception("a message by connection %s failed", self._connection_id)
@@ -406,8 +441,8 @@ class Session:
             reason = result.reason or "blocked"
             if reason == "rate_limited":
                 await self._limit(message, result.retry_after or 0.0)
-            elif reason in _LOST:
-                await self._refuse(message, reason, _LOST[reason])
+            elif reason in LOST:
+                await self._refuse(message, reason, LOST[reason])
                 await self._shut(reason)
             elif _CODE.fullmatch(reason):
                 await self._refuse(message, reason)

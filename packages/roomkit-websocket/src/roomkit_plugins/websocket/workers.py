@@ -133,6 +133,16 @@ class Workers:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
+    def unwatch_soon(self, room_ids: Sequence[str], *, unless: Callable[[str], bool]) -> None:
+        """Listen no longer to those of the rooms that nothing here sees, in the next step of the loop."""
+
+        def unwatch() -> None:
+            for room_id in room_ids:
+                if not unless(room_id):
+                    self.unwatch(room_id)
+
+        asyncio.get_running_loop().call_soon(unwatch)
+
     async def listening(self, room_id: str) -> None:
         """Wait until every event that is committed from now on will be shown here."""
         watch = self._watched.get(room_id)

@@ -1,0 +1,85 @@
+"""How a session writes to its client, whatever the web framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from roomkit.abc.log import get_logger
+
+if TYPE_CHECKING:
+    from roomkit.kernel.kit import RoomKit
+
+__all__ = ["FunctionTransport", "Transport", "TransportClosed"]
+
+_log = get_logger("roomkit.websocket.server")
+_TRY_AGAIN_LATER = 1013
+
+
+class TransportClosed(Exception):
+    """Nothing can be sent: the client is gone, or its socket was closed."""
+
+
+class Transport(Protocol):
+    """One client's socket."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still be sent."""
+
+    async def send(self, data: bytes) -> None:
+        """Write one text frame of UTF-8. Raises TransportClosed."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket with a close frame; never raises."""
+
+    def abort(self) -> None:
+        """Cut off a client that does not read; it resumes from where it was."""
+
+
+class FunctionTransport:
+    """A socket of a web framework, as the two functions that write to it and close it.
+
+    One frame is written at a time. A function that raises has met a client that is gone.
+    """
+
+    def __init__(
+        self,
+        kit: RoomKit,
+        send: Callable[[str], Awaitable[object]],
+        close: Callable[[int, str], Awaitable[object]],
+    ) -> None:
+        self._kit = kit
+        self._send = send
+        self._close = close
+        self._writing = asyncio.Lock()
+        self.is_open = True
+
+    async def send(self, data: bytes) -> None:
+        """Write one text frame of UTF-8. Raises TransportClosed."""
+        async with self._writing:
+            if not self.is_open:
+                raise TransportClosed
+            try:
+                await self._send(data.decode())
+            except Exception as error:  # frameworks raise errors of their own for a client that is gone
+                self.is_open = False
+                _log.info("a client is gone: %s", type(error).__name__)
+                raise TransportClosed from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket with a close frame; never raises."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        try:
+            await self._close(code, reason)
+        except Exception as error:  # noqa: BLE001  # as in send: then there is nothing to close
+            _log.info("a socket could not be closed: %s", type(error).__name__)
+
+    def abort(self) -> None:
+        """Close the socket in the background: the framework ends one whose client does not read."""
+        if self.is_open:
+            closing = self.close(_TRY_AGAIN_LATER, "too_slow: connect again and resume")
+            self._kit.spawn(closing, name="close a socket that is too slow")
