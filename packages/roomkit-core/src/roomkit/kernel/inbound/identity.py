@@ -161,7 +161,7 @@ class IdentityDesk:
         if status is IdentificationStatus.CHALLENGE_SENT:
             # Remembered, so that the room of the question is the sender's own from here on.
             seat = partial(self._pending, message, event, decision)
-            return Verdict(event, "identity_challenge_sent", decision.inject, seat)
+            return Verdict(event, reason="identity_challenge_sent", inject=decision.inject, seat=seat)
         if status is IdentificationStatus.UNKNOWN:
             return Verdict(event)
         return Verdict(event, seat=partial(self._pending, message, event, decision))
