@@ -194,6 +194,27 @@ def test_a_signal_ends_a_command_in_order(roomkit, number, words, code):
     assert (process.returncode, out, err) == (code, "closed\n", "")
 
 
+CLOSING = """
+import time
+
+async def closing():
+    print("closing", flush=True)
+    time.sleep(3600)
+"""
+
+
+def test_a_second_ctrl_c_ends_a_command_at_once(roomkit):
+    """Even if what is open takes an hour to close."""
+    roomkit.install("waiting", WAITING.replace("asyncio.sleep(0)", "closing()") + CLOSING)
+    with roomkit.started("wait") as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "closing\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
 def test_a_broken_plugin_stops_no_command(roomkit):
     """Neither one that cannot be imported, nor one whose commands are wrong."""
     roomkit.install("broken", "import sys; sys.exit(3)")

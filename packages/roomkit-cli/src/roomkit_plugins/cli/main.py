@@ -1,7 +1,7 @@
 """The entry of the `roomkit` command.
 
 Exit codes: 0 it went well, 1 it failed, 2 it was called wrongly, 130 it was interrupted (Ctrl-C), 143 it was
-terminated (SIGTERM).
+terminated (SIGTERM). A second Ctrl-C ends it at once.
 """
 
 from __future__ import annotations
@@ -10,21 +10,31 @@ import argparse
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn, override
 
-if TYPE_CHECKING:
-    from types import FrameType
+from roomkit_plugins.cli.signals import INTERRUPTED, TERMINATED, ended_by_signals
 
+if TYPE_CHECKING:
     from roomkit.plugins.commands import Command
 
-__all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "WRONG_USAGE", "main"]
+__all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "WRONG_USAGE", "command", "main"]
 
-OK, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+OK, FAILED, WRONG_USAGE = 0, 1, 2
 
 _USAGE = "usage: roomkit COMMAND [options]\n       roomkit --version"
+
+
+def command() -> int:
+    """Run the command line as the whole of the process: further signals do not disturb its end."""
+    try:
+        code = main()
+        if code in (INTERRUPTED, TERMINATED):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # the second Ctrl-C, while the first was handled
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = INTERRUPTED
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     terminated: list[int] = []  # bound: the signals that one command gets
     try:
-        with _ended_by_sigterm(terminated):
+        with ended_by_signals(terminated):
             code = _main(words)
             sys.stdout.flush()
     except (ImportError, AttributeError) as error:
@@ -46,26 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
-
-
-@contextmanager
-def _ended_by_sigterm(seen: list[int]) -> Iterator[None]:
-    """Have SIGTERM end the command as Ctrl-C does, with everything closed, and note it in `seen`."""
-    if threading.current_thread() is not threading.main_thread():  # signals are not ours there
-        yield
-        return
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        seen.append(signum)
-        interrupt = signal.getsignal(signal.SIGINT)
-        # That of a running loop cancels what it runs. A background job ignores SIGINT, and is to end too.
-        (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
-
-    former = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _main(words: list[str]) -> int:
