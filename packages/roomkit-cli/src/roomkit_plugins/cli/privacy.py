@@ -7,12 +7,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from roomkit.abc.duration import seconds_of
 from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
+from roomkit_plugins.cli.durations import in_words
 from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.progress import Progress
 from roomkit_plugins.cli.stores import ChosenStore, add_store_options, choose_store
@@ -149,7 +149,7 @@ def run_retain(options: argparse.Namespace) -> int:
     elif seconds is None:
         terminal.line(f"room {options.room} keeps its events for as long as it is there")
     else:
-        terminal.line(f"room {options.room} keeps its events for {timedelta(seconds=seconds)}")
+        terminal.line(f"room {options.room} keeps its events for {in_words(seconds)}")
         terminal.line(
             "a running worker removes the older ones; without one it is done by the next that starts"
         )
@@ -178,7 +178,7 @@ async def _term(chosen: ChosenStore, options: argparse.Namespace, seconds: float
         older, of = await kit.privacy.count_older(options.room, seconds)
     subject = f"the room {options.room!r}"
     goes = (
-        f"{subject} would keep its events for {timedelta(seconds=seconds)}: of {counted(of, 'event')} "
+        f"{subject} would keep its events for {in_words(seconds)}: of {counted(of, 'event')} "
         f"{older:,} are older and go now, the others when they are as old"
     )
     document = {"room_id": options.room, "retention_seconds": seconds, "removes": older, "events": of}
