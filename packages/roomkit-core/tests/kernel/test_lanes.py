@@ -627,3 +627,20 @@ async def test_a_reaction_goes_only_where_it_can_be_shown(stage):
     result = await stage.say("👍", event_type=EventType.REACTION)
     assert list(result.delivery_results) == ["lively"]
     assert (plain.texts(), lively.texts()) == ([], ["👍"])
+
+
+async def test_the_ledger_is_read_from_either_end(stage):
+    """Page by page, by the kit and by the view of an organization alike."""
+    kit = stage.kit
+    await kit.create_room("r2", organization_id="acme")
+    for channel_id in ("in", "out"):
+        kit.register_channel(RecordingChannel(channel_id))
+        await kit.attach_channel("r2", channel_id)
+    for text in ("a", "b", "c"):
+        await kit.send_event("r2", "in", TextContent(body=text))
+    oldest = [row.id for row in await kit.list_deliveries("r2")]
+    assert len(oldest) == 3
+    for reader in (kit, kit.for_organization("acme")):
+        first = await reader.list_deliveries("r2", newest_first=True, limit=2)
+        rest = await reader.list_deliveries("r2", newest_first=True, after=first[-1].id)
+        assert [row.id for row in (*first, *rest)] == oldest[::-1]

@@ -243,11 +243,12 @@ class ConversationOperations(Scoped):
         organization_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Delivery]:
-        """Return rows of the ledger in order of commit; each given filter must hold.
+        """Return rows of the ledger in order of commit, or against it; each given filter must hold.
 
-        `after` is the id of the last row of the page before. Raises StoreError when it is gone, and
-        InvalidInputError for a state that there is not.
+        `after` is the id of the last row of the page before, in the same order. Raises StoreError when it
+        is gone, and InvalidInputError for a state that there is not.
         """
         state = None if state is None else chosen(DeliveryState, state, "state")
         organization_id = self._organization(organization_id)
@@ -261,6 +262,7 @@ class ConversationOperations(Scoped):
             organization_id=organization_id,
             limit=limit,
             after=after,
+            newest_first=newest_first,
         )
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:

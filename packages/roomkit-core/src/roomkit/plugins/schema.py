@@ -66,13 +66,8 @@ def _table(manager: PluginManager, component: Component, definitions: Schema) ->
     try:
         settings = _settings(component)
     except (PluginBrokenError, PydanticUserError) as error:
-        description = f"Its settings cannot be described: {describe(error)}"
-        return {
-            "type": "object",
-            "description": description,
-            "properties": properties,
-            "required": ["plugin"],
-        }
+        about = f"Its settings cannot be described: {describe(error)}"
+        return {"type": "object", "description": about, "properties": properties, "required": ["plugin"]}
     for name, definition in settings.get("$defs", {}).items():
         definitions[f"{component}.{name}"] = definition
     properties |= {name: _or_reference(field) for name, field in settings.get("properties", {}).items()}
