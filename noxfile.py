@@ -109,13 +109,15 @@ def cost(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def coverage(session: nox.Session) -> None:
     """Measure which lines the tests run, in processes that they start too: 90 % of each package or more."""
-    Path("build/coverage").mkdir(parents=True, exist_ok=True)
-    _run(session, "coverage", "erase")
+    folder = Path("build/coverage").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = {"COVERAGE_FILE": str(folder / "data")}  # tests start processes in other folders
+    _run(session, "coverage", "erase", env=file)
     tests = ["-m", "pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]
-    _run(session, "coverage", "run", *tests)
-    _run(session, "coverage", "combine", "--quiet")
+    _run(session, "coverage", "run", *tests, env=file)
+    _run(session, "coverage", "combine", "--quiet", env=file)
     for name in MODULES:
-        _run(session, "coverage", "report", f"--include=packages/{name}/*")
+        _run(session, "coverage", "report", f"--include=packages/{name}/*", env=file)
 
 
 @nox.session(venv_backend="none", default=False)
