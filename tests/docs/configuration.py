@@ -7,21 +7,13 @@ from collections.abc import Iterator, Sequence
 from roomkit.models.options import KitOptions
 from roomkit.plugins import PluginManager, default_manager
 from roomkit.plugins.components import Component, ComponentKind
-from roomkit.plugins.config import SINGLE_TABLES
+from roomkit.plugins.config import NAMED_TABLES, SINGLE_TABLES
+from roomkit_plugins.cli.schema import TABLES
 from roomkit_plugins.cli.settings import Setting, sample_of, settings_of, settings_of_model
 from tools.source import Tree
 
 _NOT_HERE = ("testing",)
 """Distributions whose components are for tests of programs, and take no settings."""
-_TABLES: dict[str, str] = {
-    "store": "where rooms, timelines and deliveries are kept; in memory without it",
-    "locks": "what keeps two workers out of one room; those of the store without it",
-    "realtime": "what carries typing, presence and wake-ups between workers; that of the store without it",
-    "telemetry": "where spans and metrics go; nowhere without it",
-    "identity": "what says who a sender is; no sender is resolved without it",
-}
-
-
 _INTRODUCTION = """\
 `RoomKit.from_config("roomkit.toml")` builds a kit from a file; the `roomkit` command takes it from
 `--config`, or from the folder where it is called. An unknown key, a value of the wrong type and a reference
@@ -55,11 +47,8 @@ def configuration() -> Iterator[str]:
     yield ""
     yield "| table | what for |"
     yield "|---|---|"
-    yield "| `[kit]` | the options of the kit |"
-    for table in SINGLE_TABLES:
-        yield f"| `[{table}]` | {_TABLES[table]} |"
-    yield "| `[channels.ID]` | a channel, registered under that id |"
-    yield "| `[agents.ID]` | an agent, which is a channel too; `roomkit chat --agent ID` talks to it |"
+    for table, about in TABLES.items():
+        yield f"| `[{table}{'.ID' if table in NAMED_TABLES else ''}]` | {about} |"
     yield ""
     yield from _RULES.splitlines()
     yield "## `[kit]`"

@@ -7,6 +7,9 @@ import tomllib
 
 import pytest
 
+from roomkit.plugins import default_manager
+from roomkit_plugins.cli.schema import described_schema
+
 GOOD = """
 from roomkit.plugins import hookimpl
 
@@ -287,3 +290,20 @@ def test_the_schema_is_that_of_the_installed_plugins(roomkit, tmp_path):
     assert {"$ref": "#/$defs/store:shelf"} in schema["properties"]["store"]["oneOf"]
     refused = roomkit("plugins", "schema", "--output", str(tmp_path / "none" / "x.json"), "--json")
     assert (refused.code, json.loads(refused.err)["code"]) == (1, "output_failed")
+
+
+def keys_without_a_description(node, path=""):
+    """Yield the keys of a schema that say nothing of themselves."""
+    for name, field in node.get("properties", {}).items():
+        if not field.get("description"):
+            yield f"{path}.{name}"
+        yield from keys_without_a_description(field, f"{path}.{name}")
+    for name, definition in node.get("$defs", {}).items():
+        yield from keys_without_a_description(definition, name)
+
+
+def test_the_schema_describes_every_key_of_the_first_party_plugins():
+    """Those of nested tables too, such as a retry policy."""
+    schema = described_schema(default_manager())
+    assert schema["$defs"]["kit.RetryPolicy"]["properties"]["jitter"]["description"]
+    assert list(keys_without_a_description(schema)) == []

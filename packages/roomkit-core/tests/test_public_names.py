@@ -4,6 +4,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,12 @@ def test_only_what_is_published_is_to_be_installed_by_name(
 
 
 def test_a_typo_is_an_attribute_error_with_the_name_that_was_meant() -> None:
-    """And a from-import of one is Python's own error."""
+    """And a from-import of one is Python's own error, which names it where it is shown."""
     with pytest.raises(AttributeError, match=r"has no attribute 'RoomEvnt'. Did you mean 'RoomEvent'\?"):
         getattr(roomkit, "RoomEvnt")  # noqa: B009
-    with pytest.raises(ImportError, match="cannot import name 'RoomEvnt'"):
+    with pytest.raises(ImportError, match="cannot import name 'RoomEvnt'") as caught:
         exec("from roomkit import RoomEvnt")
+    assert "Did you mean: 'RoomEvent'?" in traceback.format_exception(caught.value)[-1]
 
 
 def test_dir_lists_what_is_installed() -> None:

@@ -47,21 +47,21 @@ class AIChannelConfig(_Config):
 class SlidingWindowMemoryConfig(_Config):
     """The settings of `SlidingWindowMemory`."""
 
-    max_events: int = Field(50, ge=0)
+    max_events: int = Field(50, ge=0, description="How many of the newest events are shown.")
 
 
 class BudgetAwareMemoryConfig(_Config):
     """The settings of `BudgetAwareMemory`, beside its part `inner`."""
 
-    max_context_tokens: int = Field(gt=0)
-    safety_margin_ratio: float = Field(0.15, ge=0, lt=1)
-    min_events: int = Field(3, ge=0)
-    reserve_tokens: int = Field(0, ge=0)
+    max_context_tokens: int = Field(gt=0, description="The model's context window.")
+    safety_margin_ratio: float = Field(0.15, ge=0, lt=1, description="The share of it that stays free.")
+    min_events: int = Field(3, ge=0, description="The newest events that are always shown.")
+    reserve_tokens: int = Field(0, ge=0, description="Tokens kept free for the answer.")
 
 
 class CompactingMemoryConfig(BudgetAwareMemoryConfig):
     """The settings of `CompactingMemory`, beside its parts `inner` and `provider`."""
 
-    min_events: int = Field(5, ge=0)
-    summary_ratio: float = Field(0.10, gt=0, lt=1)
-    summary_cache_ttl_seconds: float = Field(300.0, ge=0)
+    min_events: int = Field(5, ge=0, description="The newest events that are always shown.")
+    summary_ratio: float = Field(0.10, gt=0, lt=1, description="The share that a summary may have.")
+    summary_cache_ttl_seconds: float = Field(300.0, ge=0, description="How long a summary is used again.")

@@ -23,8 +23,11 @@ class RoleOverride(Record):
     """
 
     allow: Globs = ()
+    """Tools that may be used, as globs; all of them if empty."""
     deny: Globs = ()
+    """Tools that may not be used, as globs."""
     mode: Literal["restrict", "replace"] = "restrict"
+    """Whether these lists add to those of the policy, or replace them."""
 
 
 class ToolPolicy(Record):
@@ -36,9 +39,13 @@ class ToolPolicy(Record):
     """
 
     allow: Globs = ()
+    """Tools that may be used, as globs; all of them if empty."""
     deny: Globs = ()
+    """Tools that may not be used, as globs."""
     within: Globs = ()
+    """Tools that may be used of those that `allow` lets pass, as globs; all of them if empty."""
     role_overrides: Mapping[str, RoleOverride] = Field(default_factory=dict)
+    """How the policy changes for a role of participants, such as `observer`."""
 
     def resolve(self, role: str | None) -> ToolPolicy:
         """Return the policy for a sender of `role`.

@@ -16,11 +16,11 @@ from roomkit.plugins import (
     PluginError,
     PluginManager,
     default_manager,
-    json_schema,
 )
 from roomkit.plugins.components import Component, Plugin
 from roomkit.plugins.doctor import Verdict
 from roomkit_plugins.cli.main import FAILED, OK
+from roomkit_plugins.cli.schema import described_schema
 from roomkit_plugins.cli.settings import sample_of, settings_of
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
@@ -165,7 +165,7 @@ def _described(manager: PluginManager, component: Component) -> dict[str, Any]:
 
 def run_schema(options: argparse.Namespace) -> int:
     """Write the schema, on standard output or to a file."""
-    text = json.dumps(json_schema(default_manager()), indent=2)
+    text = json.dumps(described_schema(default_manager()), indent=2)
     if options.output is None:
         Terminal(as_json=True).lines(text)
         return OK

@@ -157,8 +157,11 @@ class AITool(Record):
     """A tool the model may call; `parameters` is a JSON Schema of type object."""
 
     name: Id
+    """The name by which the model calls it."""
     description: Text = ""
+    """When to use it, for the model."""
     parameters: Json = EMPTY
+    """The JSON Schema of its arguments, of type object."""
 
 
 class AIToolCall(Record):

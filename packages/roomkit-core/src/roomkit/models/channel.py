@@ -94,9 +94,13 @@ class RateLimit(Record):
     """
 
     max_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The most in a second; None for no such limit."""
     max_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The most in a minute; None for no such limit."""
     max_per_hour: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The most in an hour; None for no such limit."""
     burst: Int | None = Field(default=None, ge=1)
+    """How many may pass at once after a pause; None for one second's worth."""
 
 
 class RetryPolicy(Record):
@@ -108,10 +112,15 @@ class RetryPolicy(Record):
     """
 
     max_retries: Int = Field(default=3, ge=0)
+    """How many times a failure is retried after the first attempt."""
     base_delay_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """The wait before the first retry."""
     max_delay_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    """The longest wait before a retry."""
     exponential_base: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    """By how much each wait is longer than the one before."""
     jitter: float = Field(default=0.1, ge=0, le=1)
+    """The share of a wait by which it is spread at random, so that workers do not retry together."""
 
     def delay(self, retry: int, *, spread: float = 0.0) -> float:
         """Return the seconds to wait before retry number `retry` (from 0); `spread` is in [-1, 1]."""
