@@ -33,10 +33,10 @@ class Socket:
         self.writing += 1
         self.most_writing = max(self.most_writing, self.writing)
         try:
-            await self.open.wait()
-            await asyncio.sleep(0)  # virtual time
             if self.failing is not None:
                 raise self.failing
+            await self.open.wait()
+            await asyncio.sleep(0)  # virtual time
             assert self.closed is None, "a frame after the close"
             self.frames.append(json.loads(text))
         finally:
@@ -215,6 +215,15 @@ class TestRights:
         assert bob.closed is None
         assert bob.texts() == []
 
+    async def test_a_banned_client_that_does_not_read_is_closed_all_the_same(self, house):
+        async with house.client("mallory") as (mallory, session):
+            mallory.open.clear()
+            await house.ban("mallory")
+            await house.quiet()
+            assert session.is_over
+            await asyncio.sleep(6)  # virtual time
+        assert mallory.closed == (1013, "too_slow: connect again and resume")
+
     async def test_a_removed_participant_may_come_back(self, house):
         async with house.client("ann") as (_, session):
             await house.kit.remove_participant("room", "ann")
@@ -278,6 +287,16 @@ class TestEnds:
             await session.receive(message("hello"))
             assert session.is_over
             await house.tell("x")
+        deliveries = await house.kit.list_deliveries("room", channel_id="ws")
+        assert {delivery.state for delivery in deliveries} == {DeliveryState.SKIPPED}
+        assert socket.closed is None
+
+    async def test_a_delivery_that_finds_the_client_gone_is_skipped_and_ends_the_session(self, house):
+        async with house.client() as (socket, session):
+            socket.failing = RuntimeError('Cannot call "send" once a close message has been sent.')
+            await house.tell("x")
+            assert session.is_over
+            assert len(house.channel._connections) == 0
         deliveries = await house.kit.list_deliveries("room", channel_id="ws")
         assert {delivery.state for delivery in deliveries} == {DeliveryState.SKIPPED}
         assert socket.closed is None

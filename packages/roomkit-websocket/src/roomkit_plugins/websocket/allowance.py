@@ -59,7 +59,7 @@ class Limits:
 
     def take(self, now: float) -> float:
         """Take a token of each if all have one, and return 0; else the seconds until they have."""
-        seconds = self.wait(now)
+        seconds = max(allowance.wait(now) for allowance in self.frames)
         if not seconds:
             for allowance in self.frames:
                 allowance.take(now)

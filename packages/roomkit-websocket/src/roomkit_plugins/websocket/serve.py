@@ -404,11 +404,9 @@ class _ServerTransport:
         self._open = State.OPEN
         self._gone = ConnectionClosed
 
-    @property
-    def is_open(self) -> bool:
-        return self._socket.state is self._open
-
     async def send(self, data: bytes) -> None:
+        if self._socket.state is not self._open:  # the library would wait until it is closed
+            raise TransportClosed
         try:
             await self._socket.send(data, text=True)
         except self._gone as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from types import TracebackType
@@ -58,6 +58,10 @@ _NEXT_STEPS = {
     "invalid_index": "connect again with the index of the last event you have, or with -1",
 }
 _GOING_AWAY, _POLICY_VIOLATION, _TOO_BIG = 1001, 1008, 1009
+_PATIENCE = 5.0
+"""Seconds that a client has to read why it is closed."""
+_ENDS = (TransportClosed, KitClosedError, ParticipantBannedError, ParticipantRemovedError, Lost)
+"""What ends a connection orderly."""
 _TURN = 4
 """Frames of one client that are taken in before others have their turn."""
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
@@ -112,7 +116,8 @@ class Session:
         self._max_frame_bytes = max_frame_bytes
         self._is_admitted = is_admitted
         self._channel = kit.get_channel(channel_id)
-        self._is_over = False
+        self.is_over = False
+        """Whether the connection was closed from this side, or its client was found to be gone."""
         self._taken = 0
         self._subscription: str | None = None
         self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
@@ -122,22 +127,23 @@ class Session:
         self._asks_for_more = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether the connection was closed from this side, or its client was found to be gone."""
-        return self._is_over
-
-    @property
     def connection_id(self) -> str:
         """The id of the connection, which its client is told too."""
         return self._connection_id
 
     async def __aenter__(self) -> Self:
         try:
-            await self._carefully(self._open())
+            await self._enter()
         except BaseException:  # raised again: what was entered in part is left
             await self._leave()
             raise
         return self
+
+    async def _enter(self) -> None:
+        try:
+            await self._open()
+        except _ENDS as reason:
+            await self._conclude(reason)
 
     async def __aexit__(
         self,
@@ -153,30 +159,32 @@ class Session:
         Other work gets its turn between frames, however many there are. Raises nothing for what a client
         sends; after the end of the connection it does nothing.
         """
-        if self._is_over:
+        if self.is_over:
             return
-        await self._carefully(self._take(data))
+        try:
+            await self._take(data)
+        except _ENDS as reason:
+            await self._conclude(reason)
         self._taken += 1
         if not self._taken % _TURN:
             await asyncio.sleep(0)
 
     async def end(self) -> None:
         """Close the socket, because the server goes away: the client may connect again and resume."""
-        self._is_over = True
+        self.is_over = True
         await self._transport.close(_GOING_AWAY, "the server is closing")
 
-    async def _carefully(self, step: Awaitable[None]) -> None:
-        """Take a step; whatever ends the connection in it ends it orderly."""
-        try:
-            await step
-        except TransportClosed:
-            self._is_over = True
-        except KitClosedError:
-            await self.end()
-        except (ParticipantBannedError, ParticipantRemovedError) as departed:
-            await self._dismiss(departed.code)
-        except Lost as lost:
-            await self._dismiss(str(lost))
+    async def _conclude(self, reason: Exception) -> None:
+        """End the connection for one of `_ENDS`."""
+        match reason:
+            case KitClosedError():
+                await self.end()
+            case ParticipantBannedError() | ParticipantRemovedError():
+                await self._dismiss(reason.code)
+            case Lost():
+                await self._dismiss(str(reason))
+            case _:
+                self.is_over = True
 
     async def _open(self) -> None:
         after = index_in(self._after)
@@ -233,19 +241,21 @@ class Session:
             self._abort()  # too slow to be told
 
     async def _dismiss(self, code: str) -> None:
-        """Say why the connection has no right to its room any more, and close it."""
-        with suppress(TransportClosed):
-            next_step = _NEXT_STEPS.get(code, "connect to a room you may enter")
-            await self._write(error_frame(code, CLOSED[code], next_step=next_step))
-            await self._shut(code)
+        """Send why the connection has no right to its room, and close it; cut it off if it does not read."""
+        self.is_over = True
+        next_step = _NEXT_STEPS.get(code, "connect to a room you may enter")
+        with suppress(TransportClosed, TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._write(error_frame(code, CLOSED[code], next_step=next_step))
+                await self._shut(code)
 
     def _abort(self) -> None:
         """Cut off a client that does not read; it resumes from where it was."""
-        self._is_over = True
+        self.is_over = True
         self._transport.abort()
 
     async def _shut(self, code: str) -> None:
-        self._is_over = True
+        self.is_over = True
         await self._transport.close(_POLICY_VIOLATION, f"{code}: {CLOSED[code]}")
 
     # -- to the client ------------------------------------------------------------------------
@@ -257,12 +267,20 @@ class Session:
                 self._abort()  # the client resumes from where it was
                 raise ConnectionError("too much happened while the client was catching up")
             self._held.append(frame)
-        elif not self._transport.is_open:
-            # Not a failed delivery: there is no connection, and the client resumes from where it was.
-            await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
-            raise ConnectionError("the client is gone")
         elif not self._was_replayed(frame):
-            await self._write(self._encode(frame))
+            try:
+                await self._write(self._encode(frame))
+            except TransportClosed:
+                await self._gone()
+
+    async def _gone(self) -> None:
+        """Unregister the connection. Raises ConnectionError.
+
+        So it is no failed delivery: there is no connection, and the client resumes from where it was.
+        """
+        self.is_over = True
+        await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
+        raise ConnectionError("the client is gone")
 
     async def signal(self, event: EphemeralEvent) -> None:
         """Write another participant's signal; none while the connection waits to be asked for more."""
@@ -353,7 +371,7 @@ class Session:
 
     async def _take(self, data: str | bytes) -> None:
         if len(data) > self._max_frame_bytes:
-            self._is_over = True
+            self.is_over = True
             await self._transport.close(_TOO_BIG, f"frame_too_long: {CLOSED['frame_too_long']}")
             return
         now = asyncio.get_running_loop().time()

@@ -24,12 +24,8 @@ class TransportClosed(Exception):
 class Transport(Protocol):
     """One client's socket."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether anything can still be sent."""
-
     async def send(self, data: bytes) -> None:
-        """Write one text frame of UTF-8. Raises TransportClosed."""
+        """Write one text frame of UTF-8. Raises TransportClosed, at once where the socket is closing."""
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket with a close frame; never raises."""
@@ -54,25 +50,25 @@ class FunctionTransport:
         self._send = send
         self._close = close
         self._writing = asyncio.Lock()
-        self.is_open = True
+        self._is_open = True
 
     async def send(self, data: bytes) -> None:
         """Write one text frame of UTF-8. Raises TransportClosed."""
         async with self._writing:
-            if not self.is_open:
+            if not self._is_open:
                 raise TransportClosed
             try:
                 await self._send(data.decode())
             except Exception as error:  # frameworks raise errors of their own for a client that is gone
-                self.is_open = False
+                self._is_open = False
                 _log.info("a client is gone: %s", type(error).__name__)
                 raise TransportClosed from error
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket with a close frame; never raises."""
-        if not self.is_open:
+        if not self._is_open:
             return
-        self.is_open = False
+        self._is_open = False
         try:
             await self._close(code, reason)
         except Exception as error:  # noqa: BLE001  # as in send: then there is nothing to close
@@ -80,6 +76,6 @@ class FunctionTransport:
 
     def abort(self) -> None:
         """Close the socket in the background: the framework ends one whose client does not read."""
-        if self.is_open:
+        if self._is_open:
             closing = self.close(_TRY_AGAIN_LATER, "too_slow: connect again and resume")
             self._kit.spawn(closing, name="close a socket that is too slow")
