@@ -122,7 +122,7 @@ async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPar
         outcome = await _execute(turn, run)
     else:
         outcome = Outcome(refused(refusal), is_error=True)
-    if not run.stuck:  # else that is told already
+    if not run.stuck:  # else that is reported already
         took = (asyncio.get_running_loop().time() - began) * 1000
         await turn.signals.tool_ended(
             run.use.replace(result=outcome.result, is_error=outcome.is_error, duration_ms=took)

@@ -21,7 +21,7 @@ class _Config(BaseModel):
 
 
 class AIChannelConfig(_Config):
-    """What `AIChannel` can be told in a configuration file."""
+    """The options of `AIChannel`, with their defaults and bounds."""
 
     system_prompt: str | None = Field(None, description="The agent's instructions.")
     temperature: float | None = Field(None, ge=0, allow_inf_nan=False, description="None: the provider's.")
@@ -41,7 +41,7 @@ class AIChannelConfig(_Config):
     tool_loop_timeout_seconds: float | None = Field(300.0, ge=0, description="Deadline of a turn; 0: none.")
     tool_loop_warn_after: int = Field(50, ge=0, description="Log a warning at this round.")
     retry_policy: RetryPolicy | None = Field(None, description="None: a failure is not tried again.")
-    error_reply: str | None = Field(None, description="What is said when an answer failed.")
+    error_reply: str | None = Field(None, description="Text that is sent when an answer failed.")
 
 
 class SlidingWindowMemoryConfig(_Config):

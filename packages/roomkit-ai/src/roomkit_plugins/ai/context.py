@@ -1,4 +1,4 @@
-"""What the model is told at the start of a turn."""
+"""The model's request at the start of a turn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings_for(
 
     Field by field the binding's metadata comes first, then the room, then the agent's defaults.
     None leaves a field to the next; an empty text or list does not. Raises InvalidInputError for
-    metadata that is no setting.
+    metadata that does not fit a setting.
     """
     own = {key: binding.metadata[key] for key in FIELDS if binding.metadata.get(key) is not None}
     if not own and room is None:
@@ -73,7 +73,7 @@ def conversation(
     *,
     vision: bool,
 ) -> list[AIMessage]:
-    """Return what a turn begins with, message by message: what is remembered, then `event`.
+    """Return the first messages of a turn: the remembered history, then `event`.
 
     Empty when the event, which the agent may see, says nothing a model could answer. Every other message is
     from an event that the agent may see, or from its memory.

@@ -1,4 +1,4 @@
-"""What can go wrong with a turn beyond a provider's own failure."""
+"""Failures of a turn, beyond those of its provider."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Round:
 
 
 class Echo:
-    """Holds back the start of a round while it repeats, word for word, what was said before it.
+    """Holds back the start of a round while it repeats, word for word, the text before it.
 
     Some models begin the round after a tool call with the text they began the former one with.
     """
@@ -125,7 +125,7 @@ class Echo:
         return text
 
     def rest(self) -> str:
-        """Return what is still held back when the round ends: it was no repetition after all."""
+        """Return the text still held back when the round ends: it was no repetition after all."""
         held, self._held = self._held, ""
         return held
 

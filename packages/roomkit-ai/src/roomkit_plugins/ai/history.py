@@ -22,7 +22,7 @@ def presentable(event: RoomEvent) -> bool:
 
 
 class History(tuple["RoomEvent", ...]):
-    """What goes before `current` in one turn: each event once, and only what `reader` may see.
+    """The events before `current` in one turn: each once, and only what `reader` may see.
 
     A slice is one too. Any other sequence made of its events is not, and is filtered again: what another
     memory made, or kept from another turn, may hold anything.

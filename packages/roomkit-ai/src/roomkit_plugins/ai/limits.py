@@ -1,4 +1,4 @@
-"""What the channels an answer goes to can carry, and how the model is told."""
+"""The common limits of an answer's channels, and the line that informs the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["audience", "common_capabilities", "limits_line"]
 
 WORTH_SAYING = 4000
-"""A length limit above this many characters is no limit to an answer."""
+"""A length limit above this many characters is not worth mentioning."""
 
 
 def audience(

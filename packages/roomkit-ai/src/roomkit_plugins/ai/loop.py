@@ -29,7 +29,7 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
 
     Raises what the provider raised, or the error of a bound of the turn, after the text that was
     released. With an `error_reply` that, and a `StreamDone` with the finish reason `error`, comes
-    before. A turn that is told to cancel ends as if it were done, for the reason `cancelled`.
+    before. A cancelled turn ends like a complete one, for the reason `cancelled`.
     """
     _start_clock(turn)
     try:
@@ -124,7 +124,7 @@ def _start_clock(turn: Turn) -> None:
 
 
 def _apart(turn: Turn, piece: str) -> str:
-    """Return `piece` as the beginning of something new after what was said last."""
+    """Return `piece` as the start of a new paragraph after the text before."""
     last = turn.last_piece
     touching = last and not last[-1].isspace() and not piece[:1].isspace()
     return f"\n\n{piece}" if touching else piece

@@ -1,4 +1,4 @@
-"""What is left out when a model says that a request is longer than it can read."""
+"""Shortens a request that a model refused as too long."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def shortened(
 ) -> tuple[list[AIMessage], list[AIMessage]] | None:
     """Return a shorter conversation in the same two parts; None when nothing can go.
 
-    Of what was said before the turn the older half (in tokens) is replaced by one note of its
-    lines. What belongs to the turn stays whole; where it is the bigger part, long tool results in
+    Of the history before the turn, the older half (in tokens) is replaced by one note of its
+    lines. The turn's own messages stay whole; where it is the bigger part, long tool results in
     it are cut. A call is never parted from its result.
     """
     bulky = of_messages(earlier) < of_messages(own)

@@ -1,4 +1,4 @@
-"""What is done about a failed request, as long as nothing of its answer was seen."""
+"""Retries and fallbacks of a failed request, as long as nothing of its answer was seen."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ type Check = Callable[[Mapping[str, Any]], list[str]]
 
 
 def schema_problem(tool: AITool) -> str | None:
-    """Return why the tool's `parameters` are no usable JSON Schema, None when they are."""
+    """Return why the tool's `parameters` are not a usable JSON Schema, None when they are."""
     try:
         _check_for(tool)
     except ValueError as error:
@@ -42,7 +42,7 @@ def schema_problem(tool: AITool) -> str | None:
 
 
 def check_arguments(tool: AITool, arguments: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with `arguments`, in words a model can act on; empty when nothing is."""
+    """Return the problems of `arguments`, in words that a model can act on; empty when there are none."""
     return _check_for(tool)(arguments)
 
 
@@ -77,14 +77,14 @@ def _compiled(parameters: str) -> Check:
 
 
 class _Inapplicable(Exception):
-    """The schema refers to what is not in it."""
+    """The schema refers to a definition that it lacks."""
 
 
 def _validator(schema: dict[str, Any]) -> Validator:
     # Imported here: an agent without tools does not need it.
     import jsonschema_rs
 
-    # Patterns come from whoever wrote the tool, and what they are matched with from a model. This
+    # Patterns come from the tool's author, and the texts matched with them from a model. This
     # engine takes linear time, and for what it has to backtrack in (look-around, back references)
     # it gives up after so many steps.
     patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS)

@@ -112,7 +112,7 @@ def _paired(messages: Sequence[AIMessage]) -> list[AIMessage]:
 
 
 def _unpaid(owed: set[str]) -> Callable[[AIPart], bool]:
-    """Return a test that passes what is no tool part, and each owed tool part once."""
+    """Return a test that passes all other parts, and each owed tool part once."""
 
     def passes(part: AIPart) -> bool:
         match part:

@@ -1,4 +1,4 @@
-"""What others are told of a turn: observers, ephemeral events, spans. Nothing here can fail a turn.
+"""Reports of a turn: observers, ephemeral events, spans. Nothing here can fail a turn.
 
 Tool arguments, results and reasoning may hold what no end user may read. So the ephemeral events
 have the visibility `internal`: a subscriber that names a channel never gets them, an operator's
@@ -31,7 +31,7 @@ THINKING_PREVIEW = 1000
 
 
 class Signals:
-    """Tells of one turn of one agent in one room; tells nobody without services."""
+    """Reports one turn of one agent in one room; a no-op without services."""
 
     __slots__ = ("_channel_id", "_loop_id", "_request", "_room_id", "_services", "round")
 
@@ -46,12 +46,12 @@ class Signals:
         self.round = 0
 
     async def tool_started(self, use: ToolUse) -> None:
-        """Tell that a call which passed every gate begins to run."""
+        """Report that a call which passed every gate starts."""
         call = {"id": use.call_id, "name": use.name, "arguments": use.arguments}
         await self._publish(EphemeralEventType.TOOL_CALL_START, {"tool_calls": [call]})
 
     async def tool_ended(self, use: ToolUse) -> None:
-        """Tell what became of a call, run or refused."""
+        """Report the outcome of a call, run or refused."""
         if self._services is None:
             return
         result = {
@@ -66,11 +66,11 @@ class Signals:
         await self._observe(HookTrigger.ON_TOOL_CALL, use)
 
     async def thinking_started(self) -> None:
-        """Tell that the model begins to reason."""
+        """Report that the model starts to reason."""
         await self._publish(EphemeralEventType.THINKING_START, {})
 
     async def thinking_ended(self, thought: AIThinkingPart) -> None:
-        """Tell what the model reasoned; a redacted block has nothing to tell."""
+        """Report the model's reasoning; not for a redacted block, which has no text."""
         preview = thought.thinking[:THINKING_PREVIEW]
         details = {"thinking": preview, "thinking_length": len(thought.thinking)}
         await self._publish(EphemeralEventType.THINKING_END, details)

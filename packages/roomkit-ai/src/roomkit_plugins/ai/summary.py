@@ -45,7 +45,7 @@ type Mark = tuple[str, datetime | None]
 
 @dataclass(slots=True, frozen=True)
 class Summary:
-    """What was said up to and including the last event of `covers`."""
+    """A summary up to and including the last event of `covers`."""
 
     text: str
     covers: tuple[Mark, ...]

@@ -1,4 +1,4 @@
-"""The tools of an agent: what is offered to the model, and who answers a call."""
+"""The tools of an agent: those offered to the model, and their handlers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SupportsTool(Protocol):
 
     @property
     def definition(self) -> AITool:
-        """What the model is told of the tool."""
+        """The definition that the model is given."""
 
     @property
     def handler(self) -> ToolHandler | None:
@@ -79,7 +79,7 @@ type ToolLike = AITool | SupportsTool | tuple[AITool, ToolHandler]
 def runnable(tool: ToolLike) -> RunnableTool:
     """Return `tool` in the one form the loop works with.
 
-    Raises InvalidInputError for anything that is no tool.
+    Raises InvalidInputError for anything that is not a tool.
     """
     match tool:
         case RunnableTool():
@@ -106,7 +106,7 @@ def with_handlers(definitions: Iterable[AITool], known: Iterable[RunnableTool]) 
 
 
 class Toolbox:
-    """The tools of one turn, after policy: the one place that says what may be called.
+    """The tools of one turn, after policy: the one place that decides which calls may run.
 
     Of two tools with one name the first is kept. A tool whose schema no vendor would take is left
     out, with a warning, so that it does not spoil the request.
@@ -147,7 +147,7 @@ class Toolbox:
         return None
 
     def handler(self, name: str) -> ToolHandler:
-        """Return who answers calls of an offered tool. Raises UnknownToolError when nobody does."""
+        """Return the handler of an offered tool. Raises UnknownToolError when there is none."""
         handler = self._tools[name].handler or self._fallback
         if handler is None:
             logger.warning(
@@ -191,7 +191,7 @@ def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:
 
 
 def refused(reason: str) -> str:
-    """Return the result that tells a model why its call was not run."""
+    """Return the result that explains to the model why its call was not run."""
     return json.dumps({"error": reason}, ensure_ascii=False)
 
 

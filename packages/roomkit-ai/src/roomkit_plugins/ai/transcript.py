@@ -36,7 +36,7 @@ MAX_LABEL = 64
 class Transcript:
     """Turns events of one room into messages, as one agent (its `binding`) sees them.
 
-    `events` are all that it is shown, and what it may see. People without a display name are told apart by
+    `events` are all that it is shown, and may see. People without a display name are kept apart by
     their ids when several speak in them.
     """
 
@@ -167,5 +167,5 @@ def _content(content: EventContent, *, vision: bool) -> str | tuple[AIPart, ...]
 
 
 def _label(name: str) -> str:
-    """Return `name` on one line and without brackets, which mark what is no person."""
+    """Return `name` on one line and without brackets, which mark notes of ours."""
     return " ".join(name.translate({91: None, 93: None}).split())[:MAX_LABEL]

@@ -54,9 +54,9 @@ class Turn:
     abandoned: Abandoned
     call_ids: set[str]
     earlier: Sequence[AIMessage]
-    """What was said before the turn, message by message."""
+    """The messages before the turn."""
     own: list[AIMessage]
-    """What belongs to the turn: the message it answers, then everything since."""
+    """The turn's own messages: the one it answers, then everything since."""
     error_reply: str | None = None
 
     stop: Stop = field(default_factory=Stop)
@@ -68,12 +68,12 @@ class Turn:
     """How long the answer is so far, in characters, with the reasoning."""
     usage: dict[str, int] = field(default_factory=dict)
     last_piece: str = ""
-    """What was said last, "" while nothing was."""
+    """The last piece of text, "" before the first."""
     finish_reason: str | None = None
     compacted: bool = False
     last_round: bool = False
     over: bool = False
-    """Whether all is said; what remains is to hand it over."""
+    """Whether the answer is complete, and only to be handed over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Turn:
     def direct(self, directive: SteeringDirective) -> bool:
         """Take a direction from outside: at once to cancel, else before the next round.
 
-        False when there is no next round, or more directions wait than the turn will take.
+        False when there is no next round, or when its inbox is full.
         """
         if self.over:
             return False
@@ -94,7 +94,7 @@ class Turn:
         return True
 
     def take_directions(self) -> bool:
-        """Apply what is waiting; return whether the model is to be asked because of it."""
+        """Apply waiting directives; return whether the model is to be asked because of them."""
         asked = False
         for directive in self.inbox:
             match directive:
@@ -110,7 +110,7 @@ class Turn:
         return asked
 
     def add(self, *messages: AIMessage) -> None:
-        """Go on from `messages`, which follow what was said so far."""
+        """Go on from `messages`, which follow the text so far."""
         self.own += messages
         conversation = list(self.request.messages)
         for message in messages:

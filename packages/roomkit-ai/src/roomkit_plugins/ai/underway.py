@@ -72,7 +72,7 @@ class ToolRun:
         self.task.add_done_callback(self._release)
 
     def begin_step(self, seconds: float | None) -> None:
-        """Give what comes next so many seconds; None or 0: no deadline."""
+        """Give the next step so many seconds; None or 0: no deadline."""
         self.seconds = seconds
         if seconds:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time)

@@ -67,7 +67,7 @@ class Limits:
 
 
 class Allowances:
-    """The allowance of each participant, whichever connections they use; the longest unused is dropped.
+    """The allowance of each participant, over all their connections; the longest unused is dropped.
 
     They outlive connections, so that connecting again gains nothing.
     """

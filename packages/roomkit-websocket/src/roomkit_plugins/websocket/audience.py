@@ -161,7 +161,7 @@ class Connections:
         self._left((room_id,))
 
     def remove(self, connection: Connection) -> None:
-        """Send nothing more to a connection, and cut short what is being sent. Idempotent."""
+        """Send nothing more to a connection, and abort a send under way. Idempotent."""
         connection.drop()
         if self.by_id.get(connection.id) is not connection:
             return

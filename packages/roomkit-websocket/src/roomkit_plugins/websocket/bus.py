@@ -1,4 +1,4 @@
-"""What workers tell each other about a room's sockets, as signals on a topic of its own. No I/O.
+"""Messages between workers about a room's sockets, as signals on a topic of its own. No I/O.
 
 Each message is one `EphemeralEvent` of type `custom`; its `user_id` is the worker it comes from,
 which does not listen to itself. Nothing in a message says who may see what: the worker that hears it
@@ -74,7 +74,7 @@ class Broken:
 
 @dataclass(slots=True, frozen=True)
 class Rebound:
-    """The channel's binding in the room changed: what is known of it is to be read again."""
+    """The channel's binding in the room changed: it is to be read again."""
 
 
 type BusMessage = Committed | Growing | Broken | Rebound

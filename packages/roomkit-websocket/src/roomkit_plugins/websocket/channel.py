@@ -42,17 +42,17 @@ class WebSocketChannel(Channel):
     A connection is an id and the functions that write to it. It gets the events of the rooms it is
     subscribed to, and of no other: one registered without a room follows the channel as long as the
     channel is attached to exactly one, and after that sees nothing until it subscribes, or until a
-    message that came by it (`InboundMessage.connection_id`) names a room. That is told once, as the
+    message that came by it (`InboundMessage.connection_id`) names a room. That is reported once, as the
     framework event `connection_unrouted`.
 
-    What came by a connection is shown to the channel's other connections, but never to one that may
+    A message that came by a connection is shown to the channel's other connections, but never to one that may
     be its sender's: with a `connection_id` all others get it, without one those of another
     participant.
 
     Sends are concurrent between connections and in order for each. One that is not done at once
     goes on in the background for up to `send_timeout` seconds while at most `backlog` frames wait
-    behind it. What is late, overflows, or fails `max_failures` times in a row is evicted, which is
-    told as `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted
+    behind it. One that is late, overflows, or fails `max_failures` times in a row is evicted, which is
+    reported as `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted
     or unregistered cancels the send under way, so that its owner can close the socket.
 
     A connection has no more than its rights: when its room is deleted or the channel detached from it
@@ -190,7 +190,7 @@ class WebSocketChannel(Channel):
 
         A connection of the same id is replaced, and keeps nothing, if it is the same participant's; also
         where neither of the two names a participant or a room. Otherwise the id is another's: raises
-        InvalidInputError, as for an empty id or what cannot be called.
+        InvalidInputError, as for an empty id or a callback that cannot be called.
         """
         self._connections.register(connection_id, send_fn, stream_send_fn, close_fn, room_id, participant_id)
 
@@ -210,7 +210,7 @@ class WebSocketChannel(Channel):
         """Wait until the room's connections here are shown whatever any worker commits from now on.
 
         For who sends a connection what it missed: register it, wait for this, read the timeline up to
-        its end, and then let through what came for the connection meanwhile, if its index is beyond
+        its end, and then release the events held for the connection, if their index is beyond
         that. Without other workers, or connections in that room, there is nothing to wait for. It
         waits for the store; and for the realtime backend for two seconds at most.
         """
@@ -299,10 +299,10 @@ class WebSocketChannel(Channel):
         gets by resuming what it missed. Raises ProviderError when
         every one of them failed at once.
 
-        With other workers, they are told of it in the background, and a connection here gets it in
-        its place among theirs. What is said here is then of this worker alone: sent means that there
+        With other workers, they are notified in the background, and a connection here gets it in
+        its place among theirs. The result is then of this worker alone: sent means that there
         are connections here, which have it or will have it next; where there are none, it is
-        skipped as `no_connections_here`, whoever gets it elsewhere.
+        skipped as `no_connections_here`, also if others get it elsewhere.
         """
         connections: Sequence[Connection] = self._connections.audience(binding.room_id).everyone
         if event.source.channel_id == self.channel_id:
@@ -343,7 +343,7 @@ class WebSocketChannel(Channel):
     ) -> ChannelOutput:
         """Show an answer while it is generated: a start, the pieces, and one end or error, whatever comes.
 
-        Who joins meanwhile gets a start and the text so far. Connections without a `stream_send_fn`
+        Who joins during it gets a start and the text so far. Connections without a `stream_send_fn`
         get the committed event alone. It grows on the connections of other workers too, in larger
         pieces; a piece that is lost on the way is made up for within seconds, and by the event.
         """

@@ -8,7 +8,7 @@ __all__ = ["WebSocketChannelConfig"]
 
 
 class WebSocketChannelConfig(BaseModel):
-    """What `WebSocketChannel` can be told in a configuration file."""
+    """The options of `WebSocketChannel` in a configuration file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -20,17 +20,17 @@ __all__ = ["Connection", "Evict", "FanOut", "Supervise"]
 _log = get_logger("roomkit.websocket")
 
 type Supervise = Callable[[asyncio.Task[None], str], None]
-"""Takes over a task that did not end at once: whoever it is sees to its end."""
+"""Takes over a task that did not end at once, and waits for its end."""
 
 type Evict = Callable[["Connection", str], None]
 """Takes a connection out of the registry, for a reason."""
 
 
 class Connection:
-    """One live connection, and what is on its way to it.
+    """One live connection, and the frames on their way to it.
 
     `sending` is whether a send is under way; then frames wait in `backlog`. `task` is who carries
-    on with a send that did not complete at once, `timer` what ends it.
+    on with a send that did not complete at once, `timer` the deadline that ends it.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Connection:
         self.gone = False
 
     def drop(self) -> None:
-        """Send nothing more, and cut short what is being sent."""
+        """Send nothing more, and abort a send under way."""
         self.gone = True
         self.backlog.clear()
         if self.timer is not None:
@@ -122,7 +122,7 @@ class FanOut:
     A frame is carried from connection to connection by one task that starts at once. A send that
     does not complete in that step keeps its task, gets a deadline, and the round goes on with
     another task: so a connection that is quick costs a function call, and one that is slow costs
-    the others nothing. What comes meanwhile waits in its bounded backlog, in order.
+    the others nothing. Later frames wait in its bounded backlog, in order.
 
     A connection is evicted as `timeout` when a send takes longer than `send_timeout` seconds, as
     `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row. Raises
@@ -206,7 +206,7 @@ class FanOut:
             connection.sending = False
 
     async def _catch_up(self, connection: Connection) -> None:
-        """Send what came while a send took its time."""
+        """Send the frames queued during a slow send."""
         try:
             while connection.backlog:
                 frame = connection.backlog.popleft()

@@ -41,10 +41,10 @@ type Show = Callable[[RoomEvent], int]
 class RoomFeed:
     """The events of a room from three sides: delivered here, heard from other workers, read from the store.
 
-    `cursor` is the index of the newest event that was shown, or found to be nobody's here. What is not
-    beyond it is a repetition. What comes right after it is shown at once; anything further, and
-    whatever the binding as it was last read does not admit, is left to the store: it is read from the
-    cursor on, with the binding as it is then. Reading is tried until it succeeds.
+    `cursor` is the index of the newest event that was shown, or found to have no reader here. An event that
+    is not beyond it is a duplicate. The next one is shown at once. A later one, and one that the binding as
+    last read does not admit, is left to the store: events are read from the cursor on, with the binding as it
+    is then. Reading is retried until it succeeds.
     """
 
     def __init__(self, room_id: str, read: Read, show: Show, judge: Judge) -> None:
@@ -54,14 +54,14 @@ class RoomFeed:
         self.shown: deque[str] = deque(maxlen=_REMEMBERED)
         """Ids of the newest generated events that were shown: late words of those are too late."""
         self.quiet = False
-        """Whether nothing came since somebody set this."""
+        """Whether nothing came since this was set."""
         self._read = read
         self._show = show
         self._judge = judge
         self._room_created_at: datetime | None = None
         self._begun = False
         self._stale = False
-        """Whether what is being read may be older than a change of rights."""
+        """Whether a read under way may be older than a change of rights."""
         self._first: int | None = None
         self._target = -1
         self._filling: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class RoomFeed:
             self.fill()
 
     def renew(self) -> None:
-        """Read the binding again, and what came after the cursor; also if a read is under way."""
+        """Read the binding again, and the events after the cursor; also if a read is under way."""
         self.binding = None
         self._stale = True
         self.fill()
@@ -98,10 +98,10 @@ class RoomFeed:
             self._filling = asyncio.Task(self._fill(), name=name, context=Context())
 
     async def begin(self) -> None:
-        """Find out where the room is; what is committed from now on is shown. Tried until it succeeds."""
+        """Read the room's position; events committed from now on are shown. Retried until it succeeds."""
         excerpt = self._judged(await self._patiently(None))
         self.cursor = -1 if excerpt is None else excerpt.latest_index
-        if self._first is not None:  # it was delivered here meanwhile
+        if self._first is not None:  # it was delivered here in between
             self.cursor = min(self.cursor, self._first - 1)
         self.binding = None if excerpt is None else excerpt.binding
         self._begun = True
@@ -130,7 +130,7 @@ class RoomFeed:
             self._filling = None
 
     async def _page(self, wanted: int) -> bool:
-        """Show a page of what comes after the cursor; return whether there is another one."""
+        """Show a page of the events after the cursor; return whether there is another one."""
         excerpt = self._judged(await self._patiently(self.cursor))
         if excerpt is None:  # not attached any more, or the room is gone
             self.binding = None
@@ -155,7 +155,7 @@ class RoomFeed:
         return False
 
     def _judged(self, excerpt: Excerpt | None) -> Excerpt | None:
-        """Return what was read, once the connections without a right to it are dropped.
+        """Return the page that was read, once the connections without a right to it are dropped.
 
         A room that was deleted and made again under its id is not the one that was connected to: it is
         begun with at its newest event.

@@ -68,7 +68,7 @@ class StreamStart(_StreamFrame):
 
 @dataclass(slots=True, frozen=True)
 class StreamChunk(_StreamFrame):
-    """More text of an answer: what was added, never what was sent before."""
+    """More text of an answer: the added part, never earlier text."""
 
     delta: str
     type: Literal["stream_chunk"] = "stream_chunk"

@@ -63,7 +63,7 @@ class ClientSocket(ServerConnection):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Take in more, once what was taken in is read."""
+        """Accept more, once the accepted frames are read."""
         if self._unparsed:
             self._feed_soon()
         else:

@@ -13,9 +13,9 @@ __all__ = ["LiveAnswer", "LiveAnswers"]
 
 
 class LiveAnswer:
-    """An answer that is being shown, and its text so far, for those who join meanwhile.
+    """An answer that is being shown, and its text so far, for those who join during it.
 
-    `timer` is of another worker's answer: it ends what nobody speaks of any more; of our own it
+    `timer` is of another worker's answer: it ends one that is no longer announced; of our own it
     announces the answer again. `over` is set once its end was shown, `withheld` if that was because the
     channel may not see it any more.
     """
@@ -28,7 +28,7 @@ class LiveAnswer:
         self.is_ours = is_ours
         self.pieces: list[str] = []  # bound: the answer itself
         self.length = 0
-        """Characters that were told to other workers, or by them."""
+        """Characters that were announced to other workers, or by them."""
         self.over = False
         self.withheld = False
         self.timer: asyncio.TimerHandle | None = None

@@ -26,11 +26,11 @@ type Publish = Callable[[str, BusMessage], Awaitable[None]]
 
 
 class Outbox:
-    """What is to be published of one room, and the task that does it while there is something.
+    """The queue of one room's messages to other workers, and the task that publishes it.
 
     Text of an answer waits for more of it, up to `_BATCH` seconds; anything else goes at once, behind
-    what came before. When the backend fails, or more than `_MOST` messages wait, they are replaced by
-    the newest index: whoever hears that reads the rest from the store. Text is then lost until it
+    the earlier ones. When the backend fails, or more than `_MOST` messages wait, they are replaced by
+    the newest index: a worker that gets that reads the rest from the store. Text is then lost until it
     is announced again, or committed.
     """
 
@@ -53,11 +53,11 @@ class Outbox:
             self._hurry.set()
         if self.task is None:
             work = self._work()
-            # In a context of its own: it outlives whoever delivered first.
+            # In a context of its own: it outlives the first delivery.
             self.task = asyncio.Task(work, name=f"publish for room {self._room_id}", context=Context())
 
     def _shorten(self, last: BusMessage | None = None) -> None:
-        """Replace what waits by the newest index, and what else cannot be read from the store."""
+        """Replace the queue by the newest index, and by what cannot be read from the store."""
         everything = [*self._waiting] if last is None else [*self._waiting, last]
         self._waiting.clear()
         self._waiting.extend([one for one in everything if isinstance(one, Broken)][-_MOST // 10 :])
@@ -150,7 +150,7 @@ class Outboxes:
         )
 
     async def close(self, seconds: float) -> None:
-        """Publish what waits, for up to `seconds`, and stop. Idempotent."""
+        """Publish the queue, for up to `seconds`, and stop. Idempotent."""
         tasks = [box.task for box in self._boxes.values() if box.task is not None]
         if not tasks:
             return

@@ -21,24 +21,23 @@ The server sends:
 |---|---|
 | `ready` | `room_id`, `participant_id`, `connection_id`, `index` (of the newest event) |
 | `event` | `event` |
-| `more` | `after`, `index`: what was missed goes on after `after`; see below |
+| `more` | `after`, `index`: the missed events go on after `after`; see below |
 | `stream_start` | `room_id`, `stream_id`, `event_id`, `source` |
 | `stream_chunk` | `room_id`, `stream_id`, `delta` |
 | `stream_end` | `room_id`, `stream_id`, `event` |
 | `stream_error` | `room_id`, `stream_id`, `error` |
-| `ack` | `client_id`, `event_id`, `index`, `duplicate`: what was sent is in the timeline |
+| `ack` | `client_id`, `event_id`, `index`, `duplicate`: the message is in the timeline |
 | `ephemeral` | `event`: typing, presence, read marks, reactions |
-| `error` | `code`, `message`, `next_step`; `client_id` of what was refused; `retry_after`, in seconds |
+| `error` | `code`, `message`, `next_step`; `client_id` of the refused message; `retry_after`, in seconds |
 
 Resuming. A client that connects with an index gets every event after it that it may see, in order, then
-what happens, with nothing between missing or doubled, whichever worker it was and is connected to. A
-replay has a bound: beyond it the server sends `more`, and until the client answers with `more`
-it gets neither further events nor answers under way, only signals and acknowledgements. An index ahead
-of the room's newest event is answered with the error `index_ahead`, and the client is shown what
-happens from then on.
+live events, without gaps or duplicates, on any worker. A replay has a bound: beyond it the server sends
+`more`, and until the client answers with `more` it gets neither further events nor answers under way, only
+signals and acknowledgements. An index ahead of the room's newest event is answered with the error
+`index_ahead`, and the client is shown what happens from then on.
 
 Events are written as `RoomEvent.client_view` has them: without vendors' payloads and ids, other clients'
-connections and keys, former contents of what was edited, usage of models.
+connections and keys, former contents of edited events, usage of models.
 """
 
 from __future__ import annotations
@@ -326,12 +325,12 @@ def ready_frame(*, room_id: str, participant_id: str | None, connection_id: str,
 
 
 def more_frame(*, after: int, index: int) -> bytes:
-    """Return what tells a client that it has missed more than it is sent at once."""
+    """Return the frame for a client that has missed more than it is sent at once."""
     return to_json({"type": "more", "after": after, "index": index})
 
 
 def ack_frame(event: RoomEvent, *, client_id: str | None, duplicate: bool) -> bytes:
-    """Return what tells a client that its message is in the timeline."""
+    """Return the frame that acknowledges a message in the timeline."""
     return to_json(
         {
             "type": "ack",
@@ -356,7 +355,7 @@ def error_frame(
     client_id: str | None = None,
     retry_after: float | None = None,
 ) -> bytes:
-    """Return what tells a client that something was refused, and what to do about it."""
+    """Return the frame that says what was refused, and what to do about it."""
     frame: dict[str, object] = {"type": "error", "code": code, "message": message, "next_step": next_step}
     if client_id is not None:
         frame["client_id"] = client_id

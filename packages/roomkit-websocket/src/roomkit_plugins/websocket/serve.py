@@ -85,7 +85,7 @@ class WebSocketServer:
 
     A client connects to `/rooms/ROOM?participant=NAME`, to a room that the channel is attached to.
     With `&after=INDEX` it is first sent the events after that index (-1: all), without gaps or
-    doubles, and no more than `max_replay` at once: then it has to ask for the rest. `room_of` and
+    duplicates, and no more than `max_replay` at once: then it has to ask for the rest. `room_of` and
     `participant_of` read both from the request in another way.
 
     `authenticate` says who a client is, whatever it claims; without it the server listens on
@@ -94,16 +94,16 @@ class WebSocketServer:
 
     A connection may send `frames_per_second` frames on average and `frame_burst` at once; all connections
     of a participant together twice that. Of the kit's `inbound_rate_limit` one client gets half at most.
-    What is more is refused as `rate_limited`, with the seconds to wait as `retry_after`. So are frames that
-    cannot be read (no JSON, an unknown type, a wrong field), whatever their pace. A client that goes on, so
-    that more than `max_refused` frames are refused, and one a second besides, is closed with 1008
+    Messages beyond are refused as `rate_limited`, with the seconds to wait as `retry_after`. So are frames
+    that cannot be read (no JSON, an unknown type, a wrong field), whatever their pace. A client that goes
+    on, so that more than `max_refused` frames are refused, and one a second besides, is closed with 1008
     (`rate_limited`, `unreadable_frames`).
 
     `ping_interval` and `ping_timeout` find clients that are gone, in seconds; a frame of more than
-    `max_frame_bytes` ends its connection. `close_timeout` bounds the whole of a close: what is not done
-    by then is cut off. Start it with `start()` or
-    `async with`; closing it before the kit lets its clients say what they still have to, and one that
-    was left open is closed with the kit. Raises InvalidInputError for settings that are not safe.
+    `max_frame_bytes` ends its connection. `close_timeout` bounds the whole of a close: a step that is not
+    done by then is cut off. Start it with `start()` or `async with`; closing it before the kit lets its
+    clients say what they still have to, and one that was left open is closed with the kit. Raises
+    InvalidInputError for settings that are not safe.
     """
 
     def __init__(
@@ -305,7 +305,7 @@ class WebSocketServer:
         except Lost as lost:
             if str(lost) == "participant_banned":
                 raise _Refusal(403, "participant_banned: you are banned from this room") from None
-            raise _Refusal(404, "there is no such room here") from None
+            raise _Refusal(404, "no such room") from None
 
     def _check_origin(self, request: SocketRequest) -> None:
         origin = request.headers.get("origin")
@@ -375,7 +375,7 @@ def _request(target: str, headers: Mapping[str, str]) -> SocketRequest:
 
 
 def _site(origin: str) -> _Site | None:
-    """Return the site of an origin, its port filled in; None for what is none."""
+    """Return the site of an origin, its port filled in; None for a text that is not one."""
     try:
         url = urlsplit(origin)
         port = url.port

@@ -238,7 +238,7 @@ class Session:
         if reason in LOST:
             await self._dismiss(reason)
         else:
-            self._abort()  # too slow to be told
+            self._abort()  # too slow to read an error
 
     async def _dismiss(self, code: str) -> None:
         """Send why the connection has no right to its room, and close it; cut it off if it does not read."""
@@ -261,7 +261,7 @@ class Session:
     # -- to the client ------------------------------------------------------------------------
 
     async def send(self, _connection_id: str, frame: Frame) -> None:
-        """Write a frame, or keep it until the client has what came before."""
+        """Write a frame, or keep it until the client has the earlier events."""
         if self._held is not None:
             if len(self._held) >= _HELD:
                 self._abort()  # the client resumes from where it was
@@ -295,7 +295,7 @@ class Session:
         try:
             await self._transport.send(data)
         except asyncio.CancelledError:
-            self._abort()  # evicted: what was being written is broken off
+            self._abort()  # evicted: a write under way is aborted
             raise
 
     async def _greet(self, latest: int, after: int | None) -> None:
@@ -317,7 +317,7 @@ class Session:
             )
 
     async def _go_on(self, after: int | None) -> None:
-        """Send what came after an index, then what was held back, then what happens."""
+        """Send the events after an index, then those held back, then live ones."""
         if after is not None and not await self._replay(after):
             self._held = None
             await self._kit.disconnect_websocket(self._channel_id, self._connection_id)
@@ -332,7 +332,7 @@ class Session:
         self._held = None
 
     async def _replay(self, after: int) -> bool:
-        """Send what came after an index; False when that is more than is sent at once."""
+        """Send the events after an index; False when there are more than are sent at once."""
         self._replayed = after
         left = self._max_replay
         while (excerpt := await self._read(self._replayed)).events:
@@ -416,7 +416,7 @@ class Session:
             await self._answer(message, result)
 
     async def _not_read(self, error: FrameError, *, counted: bool) -> None:
-        """Say what is wrong with a frame; it counts as one that is refused, unless it was `counted` so."""
+        """Report a bad frame; it counts as one that is refused, unless it was `counted` so."""
         if not counted and self._limits.refusals.take(asyncio.get_running_loop().time()):
             await self._shut("unreadable_frames")
             return
@@ -449,7 +449,7 @@ class Session:
         self._asks_for_more = False
         await self._read()  # who was removed since then is not made active again by asking for more
         await self._join()
-        after = self._replayed  # never back: what was sent is not sent again
+        after = self._replayed  # never back: no event is sent twice
         if wish.after is not None and wish.after > after:
             after = min(wish.after, (await self._read()).latest_index)
         await self._go_on(after)
@@ -464,7 +464,7 @@ class Session:
                 await self._shut(reason)
             elif _CODE.fullmatch(reason):
                 await self._refuse(message, reason)
-            else:  # the words of a hook, for whoever sent the message
+            else:  # the words of a hook, for the sender
                 await self._refuse(message, "blocked", reason)
         elif result.event is not None and result.event.index >= 0:
             await self._write(

@@ -1,4 +1,4 @@
-"""The other workers, as a channel sees them: what it tells them, and what it hears."""
+"""The other workers, as a channel sees them: messages to them and from them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Watch:
 
 
 class Workers:
-    """Tells other workers what happens in rooms, and shows what they tell to the connections here.
+    """Announces events to other workers, and shows theirs to the connections here.
 
     A room is listened to while it has connections here, and no longer. Whatever gets lost, doubled
     or overtaken on the way is put right from the store: at the next event, or when the room has been quiet
@@ -94,7 +94,7 @@ class Workers:
 
     @property
     def unpublished(self) -> int:
-        """How many messages the other workers were not told as they were."""
+        """How many messages to other workers were replaced by the newest index."""
         return self._outboxes.unpublished
 
     # -- listening ----------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class Workers:
         watch = self._watched[room_id] = _Watch(
             RoomFeed(room_id, read, partial(self._show, room_id), partial(self._judge, room_id))
         )
-        # Contexts of their own: these outlive whoever connected first.
+        # Contexts of their own: these outlive the first connection.
         watch.task = asyncio.Task(
             self._listen(room_id, watch), name=f"listen to room {room_id}", context=Context()
         )
@@ -162,7 +162,7 @@ class Workers:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             if subscribed := await self._subscribe(room_id, watch):
-                watch.feed.fill()  # what was committed meanwhile
+                watch.feed.fill()  # events committed in between
 
     async def _subscribe(self, room_id: str, watch: _Watch) -> bool:
         realtime, hear = self._services.realtime, partial(self._hear, room_id)
@@ -187,7 +187,7 @@ class Workers:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._services.realtime.unsubscribe(watch.subscription)
-            except Exception as error:  # noqa: BLE001  # nobody is left who could do more about it
+            except Exception as error:  # noqa: BLE001  # no caller is left to handle it
                 _log.warning(
                     "a subscription to room %r did not end: %s", watch.feed.room_id, type(error).__name__
                 )
@@ -208,7 +208,7 @@ class Workers:
     # -- telling ------------------------------------------------------------------------------
 
     def tell(self, room_id: str, message: BusMessage) -> None:
-        """Publish `message` in the background, behind what was told of the room before."""
+        """Publish `message` in the background, behind earlier messages of the room."""
         if not self._closed:
             self._outboxes.put(room_id, message)
 
@@ -217,10 +217,10 @@ class Workers:
         await self._services.realtime.publish(self._bus.topic(room_id), signal)
 
     def offer(self, event: RoomEvent, *, whole: bool = True) -> int | None:
-        """Show an event that is delivered here, and tell the others of it.
+        """Show an event that is delivered here, and announce it to the others.
 
         Not `whole`, it is read from the store everywhere. Returns as `RoomFeed.offer`; None, too,
-        when there is nobody here.
+        when there is no connection here.
         """
         room_id = event.room_id
         watch = self._watched.get(room_id)
@@ -233,7 +233,7 @@ class Workers:
         return None
 
     def rebound(self, room_id: str) -> None:
-        """Tell the others that rights in a room changed, behind what was told before, and read them here."""
+        """Announce that rights in a room changed, behind earlier messages, and read them here."""
         self.tell(room_id, Rebound())
         self.renew(room_id)
 
@@ -243,7 +243,7 @@ class Workers:
             watch.feed.renew()
 
     def begin(self, live: LiveAnswer) -> None:
-        """Announce an answer of ours, now and from time to time: whoever missed a piece gets it so."""
+        """Announce an answer of ours, now and from time to time, for workers that missed a piece."""
         if self._closed:
             return
         room_id = live.start.room_id
@@ -255,7 +255,7 @@ class Workers:
         live.timer = asyncio.get_running_loop().call_later(delay, self.begin, live)
 
     def grow(self, live: LiveAnswer, text: str) -> None:
-        """Tell of more text of an answer of ours."""
+        """Announce more text of an answer of ours."""
         offset = live.length
         live.length += len(text)
         for start in range(0, len(text), LONGEST_TEXT):
@@ -265,13 +265,13 @@ class Workers:
     def finish(self, live: LiveAnswer, event: RoomEvent) -> None:
         """End an answer of ours with its event: here in its place, which may take a moment."""
         live.stop_timer()
-        live.is_ours = False  # so that nobody waits for its end for ever
+        live.is_ours = False  # so that no worker waits for its end for ever
         self.offer(event)
         if not live.over:
             self._expect_more(live)
 
     def break_off(self, live: LiveAnswer, error: StreamErrorCode) -> None:
-        """Tell that nothing came of an answer of ours."""
+        """Announce that an answer of ours failed."""
         self.tell(live.start.room_id, Broken(live.start.stream_id, error))
 
     # -- hearing ------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class Workers:
     # -- the end ------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Say what is still to be said, for a moment, and end every subscription. Idempotent."""
+        """Publish queued messages, for a moment, and end every subscription. Idempotent."""
         self._closed = True
         if self._rechecking is not None:
             self._rechecking.cancel()
@@ -360,7 +360,7 @@ class Workers:
 
 
 def _admitted(feed: RoomFeed, message: Growing) -> bool:
-    """Whether an answer under way may be shown, as far as it is known; its event is judged anew."""
+    """Whether an answer under way may be shown, as far as it is known; its event is judged again."""
     binding = feed.binding
     return (
         binding is not None
