@@ -260,7 +260,13 @@ class TestLimits:
                 turns += 1
                 await asyncio.sleep(0)  # virtual time
 
-        async with house.client() as (_, session):
+        quick = Socket()
+
+        async def send(text):
+            quick.frames.append(text)
+
+        quick.send = send  # it never waits, and so gives no other work a turn
+        async with house.client(socket=quick) as (_, session):
             working = asyncio.create_task(other())
             for _ in range(40):
                 await session.receive("no frame")
@@ -300,6 +306,18 @@ class TestEnds:
         deliveries = await house.kit.list_deliveries("room", channel_id="ws")
         assert {delivery.state for delivery in deliveries} == {DeliveryState.SKIPPED}
         assert socket.closed is None
+
+    async def test_a_failure_of_the_backend_on_entering_is_raised_and_leaves_no_connection(
+        self, house, monkeypatch
+    ):
+        async def fail(*_arguments, **_options):
+            raise OSError("the realtime backend is out of reach")
+
+        monkeypatch.setattr(house.kit, "subscribe_room", fail)
+        with pytest.raises(OSError, match="out of reach"):
+            async with house.client():
+                pass
+        assert len(house.channel._connections) == 0
 
     async def test_a_failure_of_the_program_is_its_own_and_ends_the_connection(self, house):
         with pytest.raises(ZeroDivisionError):

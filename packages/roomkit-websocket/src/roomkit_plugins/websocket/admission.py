@@ -42,7 +42,7 @@ def index_in(after: object) -> int | None:
     """Return the index that a client says it has seen, None of none. Raises Lost for what is no index."""
     if after is None:
         return None
-    if isinstance(after, bool) or not _INDEX.fullmatch(str(after)):
+    if not _INDEX.fullmatch(str(after)):
         raise Lost("invalid_index")
     return int(str(after))
 
