@@ -16,7 +16,7 @@ from roomkit.models.ai import (
     AIToolCallPart,
     AIToolResultPart,
 )
-from roomkit.models.content import TextContent
+from roomkit.models.content import CompositeContent, TextContent
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import Amendment
 from roomkit.models.generation import AIContext
@@ -27,6 +27,7 @@ from roomkit_plugins.ai import (
     estimate_context_tokens,
     estimate_tokens,
 )
+from roomkit_plugins.ai.tokens import of_event
 from roomkit_plugins.testing import MockAIProvider, MockMemoryProvider
 
 
@@ -97,6 +98,14 @@ def test_an_estimate_is_a_quarter_of_the_bytes():
     """English by letters; scripts that take a token a character cost more."""
     assert estimate_tokens("a" * 40) == 11
     assert estimate_tokens("好" * 40) == 31
+
+
+@given(st.text(max_size=200))
+def test_an_event_of_text_is_counted_as_the_part_it_becomes(new_stage, text):
+    """The shortcut for it is the same number."""
+    event = new_stage().event(TextContent(body=text))
+    whole = event.replace(content=CompositeContent(parts=(TextContent(body=text),)))
+    assert of_event(event) == of_event(whole)
 
 
 def test_a_request_is_counted_whole():

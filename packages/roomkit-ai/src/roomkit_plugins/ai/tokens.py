@@ -7,6 +7,7 @@ from json import dumps
 from typing import TYPE_CHECKING
 
 from roomkit.models.ai import AIImagePart, AIToolCallPart, AIToolResultPart
+from roomkit.models.content import TextContent
 from roomkit_plugins.ai.transcript import parts_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ def of_message(message: AIMessage) -> int:
 
 def of_event(event: RoomEvent) -> int:
     """Return about how many tokens an event will be in a request."""
-    return PER_MESSAGE + sum(map(_of_part, parts_of(event.content, vision=True)))
+    content = event.content
+    if isinstance(content, TextContent):  # nearly all: without a part that is made only to be counted
+        return PER_MESSAGE + (estimate_tokens(content.body) if content.body.strip() else 0)
+    return PER_MESSAGE + sum(map(_of_part, parts_of(content, vision=True)))
 
 
 def _of_part(part: AIPart) -> int:
