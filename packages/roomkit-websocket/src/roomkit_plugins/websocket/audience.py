@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
@@ -255,10 +255,19 @@ async def _closed(connection: Connection, close_fn: CloseFn, reason: str) -> Non
         _log.info("closing connection %s failed: %s", connection.id, type(error).__name__)
 
 
-def without_sender(connections: Sequence[Connection], source: EventSource) -> Sequence[Connection]:
-    """Return the connections that are known not to be where an event came from."""
+def without_sender(
+    connections: Sequence[Connection], source: EventSource, sender_names: Collection[str]
+) -> Sequence[Connection]:
+    """Return the connections that are known not to be where an event came from.
+
+    `sender_names` is what the channel calls the participant who sent it.
+    """
     if (sender := source.connection_id) is not None:
         return tuple(one for one in connections if one.id != sender)
-    if (person := source.participant_id) is None:
+    if source.participant_id is None:
         return ()
-    return tuple(one for one in connections if one.participant_id not in (None, person))
+    return tuple(
+        one
+        for one in connections
+        if one.participant_id is not None and one.participant_id not in sender_names
+    )

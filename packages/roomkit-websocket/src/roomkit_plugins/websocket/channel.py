@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, override
 
@@ -16,6 +16,7 @@ from roomkit_plugins.websocket.capabilities import CAPABILITIES
 from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.display import Display
 from roomkit_plugins.websocket.live import LiveAnswers
+from roomkit_plugins.websocket.namesakes import names_of_sender
 from roomkit_plugins.websocket.rights import Rights
 from roomkit_plugins.websocket.sessions import SessionOptions, Sessions
 from roomkit_plugins.websocket.streaming import Streaming
@@ -306,7 +307,10 @@ class WebSocketChannel(Channel):
         """
         connections: Sequence[Connection] = self._connections.audience(binding.room_id).everyone
         if event.source.channel_id == self.channel_id:
-            connections = without_sender(connections, event.source)
+            names: Collection[str] = ()
+            if event.source.connection_id is None:
+                names = names_of_sender(event.source, context.participants, binding.addresses)
+            connections = without_sender(connections, event.source, names)
         elsewhere = self._workers is not None and event.index >= 0
         if self._workers is not None and elsewhere:
             # A piece of a message that was split has the index of all of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.models.visibility import admits
@@ -28,15 +28,18 @@ class Display:
         self._fan_out = fan_out
         self._live = live
 
-    def show(self, room_id: str, event: RoomEvent) -> int:
-        """Send an event to the connections here that it is for; it ends the answer it was shown as."""
+    def show(self, room_id: str, event: RoomEvent, sender_names: Collection[str] = ()) -> int:
+        """Send an event to the connections here that it is for; it ends the answer it was shown as.
+
+        `sender_names` is what the channel calls its sender, where the connection it came by is unknown.
+        """
         audience = self._connections.audience(room_id)
         if self._live.end(room_id, event.id) is not None:
             taken = self._fan_out.send(audience.streaming, StreamEnd(room_id, event.id, event))
             return taken + self._fan_out.send(audience.plain, event)
         connections: Sequence[Connection] = audience.everyone
         if event.source.channel_id == self._channel_id:
-            connections = without_sender(connections, event.source)
+            connections = without_sender(connections, event.source, sender_names)
         return self._fan_out.send(connections, event)
 
     def show_frame(self, room_id: str, frame: StreamMessage) -> None:

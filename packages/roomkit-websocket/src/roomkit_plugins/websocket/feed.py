@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,14 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.services import Excerpt
 from roomkit.models.enums import EventStatus, EventType
 from roomkit.models.visibility import admits
+from roomkit_plugins.websocket.namesakes import names_of_sender
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
 
 __all__ = ["RoomFeed", "may_show"]
 
@@ -34,8 +36,8 @@ type Read = Callable[[int | None, int], Awaitable[Excerpt | None]]
 type Judge = Callable[[Excerpt | None], None]
 """Drops the connections without a right to the room, as it was just read; None: it is gone."""
 
-type Show = Callable[[RoomEvent], int]
-"""Hands an event to the connections; returns how many took it."""
+type Show = Callable[[RoomEvent, Collection[str]], int]
+"""`(event, sender_names)`: hands an event to the connections; returns how many took it."""
 
 
 class RoomFeed:
@@ -51,6 +53,7 @@ class RoomFeed:
         self.room_id = room_id
         self.cursor = -1
         self.binding: ChannelBinding | None = None
+        self.participants: Mapping[str, Participant] = {}
         self.shown: deque[str] = deque(maxlen=_REMEMBERED)
         """Ids of the newest generated events that were shown: late words of those are too late."""
         self.quiet = False
@@ -72,7 +75,7 @@ class RoomFeed:
         if self._filling is None and self._begun:
             if event.index <= self.cursor:
                 return None
-            if event.index == self.cursor + 1 and self.binding is not None and may_show(self.binding, event):
+            if event.index == self.cursor + 1 and self._may_put(event):
                 return self._put(event)
         self.reach(event.index)
         return None
@@ -103,7 +106,7 @@ class RoomFeed:
         self.cursor = -1 if excerpt is None else excerpt.latest_index
         if self._first is not None:  # it was delivered here in between
             self.cursor = min(self.cursor, self._first - 1)
-        self.binding = None if excerpt is None else excerpt.binding
+        self._learn(excerpt)
         self._begun = True
         if self._stale or self._target > self.cursor:
             self.fill()
@@ -114,11 +117,33 @@ class RoomFeed:
             self._filling.cancel()
             await asyncio.wait((self._filling,))
 
+    def _learn(self, excerpt: Excerpt | None) -> None:
+        self.binding = None if excerpt is None else excerpt.binding
+        self.participants = {} if excerpt is None else excerpt.participants
+
+    def _may_put(self, event: RoomEvent) -> bool:
+        """Whether the room as it was last read is enough to show an event.
+
+        It is not for the first event of a namesake: which of the connections sent it, their record says.
+        """
+        binding = self.binding
+        if binding is None or not may_show(binding, event):
+            return False
+        person = event.source.participant_id or ""
+        return person in self.participants or not person.startswith(f"{binding.addresses}:")
+
     def _put(self, event: RoomEvent) -> int:
         self.cursor = event.index
         if event.generation is not None:
             self.shown.append(event.id)
-        return self._show(event)
+        is_known = event.source.connection_id is not None
+        return self._show(event, () if is_known else self.sender_names(event))
+
+    def sender_names(self, event: RoomEvent) -> Collection[str]:
+        """Return what the room's channel calls the sender of an event, as the room was last read."""
+        if self.binding is None:
+            return ()
+        return names_of_sender(event.source, self.participants.values(), self.binding.addresses)
 
     async def _fill(self) -> None:
         try:
@@ -133,10 +158,10 @@ class RoomFeed:
         """Show a page of the events after the cursor; return whether there is another one."""
         excerpt = self._judged(await self._patiently(self.cursor))
         if excerpt is None:  # not attached any more, or the room is gone
-            self.binding = None
+            self._learn(None)
             self.cursor = max(self.cursor, wanted)
             return False
-        self.binding = excerpt.binding
+        self._learn(excerpt)
         for event in excerpt.events:
             if may_show(excerpt.binding, event):
                 self._put(event)

@@ -21,6 +21,7 @@ from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.websocket.admission import CLOSED, LOST, Lost, index_in, room_as_it_is
 from roomkit_plugins.websocket.feed import may_show
+from roomkit_plugins.websocket.namesakes import OwnIds
 from roomkit_plugins.websocket.protocol import (
     FrameError,
     More,
@@ -110,6 +111,7 @@ class Session:
         self._transport = transport
         self._connection_id = connection_id
         self._after = after
+        self._own_ids = OwnIds(participant_id or connection_id)
         self._encode = encode
         self._max_replay = max_replay
         self._limits = limits
@@ -229,7 +231,9 @@ class Session:
 
     async def _read(self, after: int | None = None) -> Excerpt:
         """Return the room and a page of its events as they are now. Raises Lost."""
-        return await room_as_it_is(self._channel_now(), self._room_id, self._participant_id, after=after)
+        excerpt = await room_as_it_is(self._channel_now(), self._room_id, self._participant_id, after=after)
+        self._own_ids.read(excerpt)
+        return excerpt
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class Session:
         """Write another participant's signal; none while the connection waits to be asked for more."""
         if self._asks_for_more:  # it is not registered, so that a change of its rights does not reach it
             return
-        if event.user_id == self._participant_id and event.channel_id in (None, self._channel_id):
+        if event.user_id in self._own_ids and event.channel_id in (None, self._channel_id):
             return
         with suppress(TransportClosed):
             await self._write(ephemeral_frame(event))
@@ -355,11 +359,7 @@ class Session:
         may not read.
         """
         source = event.source
-        mine = (
-            self._participant_id is not None
-            and source.participant_id == self._participant_id
-            and source.channel_id == binding.channel_id
-        )
+        mine = source.participant_id in self._own_ids and source.channel_id == binding.channel_id
         return may_show(binding, event.replace(visibility="all") if mine else event)
 
     def _was_replayed(self, frame: Frame) -> bool:
@@ -413,6 +413,8 @@ class Session:
             _log.exception("a message by connection %s failed", self._connection_id)
             await self._refuse(message, "internal_error")
         else:
+            if result.event is not None and not result.blocked:
+                self._own_ids.spoke(result.event)
             await self._answer(message, result)
 
     async def _not_read(self, error: FrameError, *, counted: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,8 +37,8 @@ _GRACE = 20.0
 _FAREWELL = 1.0
 _RECHECKS_PER_SECOND = 50
 
-type ShowEvent = Callable[[str, RoomEvent], int]
-"""Hands an event of a room to this worker's connections; returns how many took it."""
+type ShowEvent = Callable[[str, RoomEvent, Collection[str]], int]
+"""`(room_id, event, sender_names)`: hands an event to this worker's connections; returns how many took it."""
 
 type Judge = Callable[[str, Excerpt | None], None]
 """Drops the connections here that have no right to a room, as it was just read; None: it is gone."""
@@ -320,7 +320,7 @@ class Workers:
         live = self._live.get(feed.room_id, event.id)
         passed = event.index <= feed.cursor and feed.binding is not None and may_show(feed.binding, event)
         if live is not None and not live.is_ours and passed:
-            self._show(feed.room_id, event)
+            self._show(feed.room_id, event, feed.sender_names(event))
 
     def _expect_more(self, live: LiveAnswer) -> None:
         """Look for the end of an answer when nothing more of it comes, and then give it up."""
