@@ -77,14 +77,25 @@ if TYPE_CHECKING:
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
-    from roomkit.abc.store import Amend as Amend
-    from roomkit.abc.store import Claimed as Claimed
-    from roomkit.abc.store import Commit as Commit
-    from roomkit.abc.store import Committed as Committed
-    from roomkit.abc.store import Completed as Completed
     from roomkit.abc.store import ConversationStore as ConversationStore
-    from roomkit.abc.store import Entry as Entry
-    from roomkit.abc.store import RoomRecord as RoomRecord
+    from roomkit.abc.store.leases import LeaseStore as LeaseStore
+    from roomkit.abc.store.ledger import LedgerStore as LedgerStore
+    from roomkit.abc.store.people import PeopleStore as PeopleStore
+    from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
+    from roomkit.abc.store.queries import EventQuery as EventQuery
+    from roomkit.abc.store.queries import RoomQuery as RoomQuery
+    from roomkit.abc.store.records import Amend as Amend
+    from roomkit.abc.store.records import Claimed as Claimed
+    from roomkit.abc.store.records import Commit as Commit
+    from roomkit.abc.store.records import Committed as Committed
+    from roomkit.abc.store.records import Completed as Completed
+    from roomkit.abc.store.records import Entry as Entry
+    from roomkit.abc.store.records import RoomRecord as RoomRecord
+    from roomkit.abc.store.rooms import RoomStore as RoomStore
+    from roomkit.abc.store.timeline import TimelineStore as TimelineStore
+    from roomkit.abc.store.timers import TimerStore as TimerStore
+    from roomkit.abc.store.values import ValueStore as ValueStore
+    from roomkit.abc.store.work import WorkStore as WorkStore
     from roomkit.abc.teams import TeamsProvider as TeamsProvider
     from roomkit.abc.telegram import TelegramProvider as TelegramProvider
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
@@ -356,7 +367,7 @@ HOMES = {
     "Agent": "roomkit_plugins.agents",
     "AgentResponsePolicy": "roomkit.models.enums",
     "AgentsTeamsProvider": "roomkit_plugins.teams",
-    "Amend": "roomkit.abc.store",
+    "Amend": "roomkit.abc.store.records",
     "Amendment": "roomkit.models.event",
     "AnswerTooLongError": "roomkit_plugins.ai",
     "AnthropicAIProvider": "roomkit_plugins.anthropic",
@@ -406,14 +417,14 @@ HOMES = {
     "ChannelServices": "roomkit.abc.services",
     "ChannelType": "roomkit.models.enums",
     "CircuitBreaker": "roomkit.kernel.delivery.breaker",
-    "Claimed": "roomkit.abc.store",
+    "Claimed": "roomkit.abc.store.records",
     "Clock": "roomkit.abc.clock",
     "CloseError": "roomkit.abc.errors",
-    "Commit": "roomkit.abc.store",
-    "Committed": "roomkit.abc.store",
+    "Commit": "roomkit.abc.store.records",
+    "Committed": "roomkit.abc.store.records",
     "CompactingMemory": "roomkit_plugins.ai",
     "CompactingMemoryConfig": "roomkit_plugins.ai",
-    "Completed": "roomkit.abc.store",
+    "Completed": "roomkit.abc.store.records",
     "CompositeContent": "roomkit.models.content",
     "ConsoleTelemetryProvider": "roomkit.memory.telemetry",
     "ContentTranscoder": "roomkit.abc.transcoder",
@@ -440,6 +451,7 @@ HOMES = {
     "DeliveryError": "roomkit.models.delivery",
     "DeliveryMode": "roomkit.models.enums",
     "DeliveryNotFoundError": "roomkit.abc.errors",
+    "DeliveryQuery": "roomkit.abc.store.queries",
     "DeliveryResult": "roomkit.models.delivery",
     "DeliveryState": "roomkit.models.enums",
     "DeliveryStatus": "roomkit.models.delivery",
@@ -458,7 +470,7 @@ HOMES = {
     "EmailProvider": "roomkit.abc.email",
     "EmitCallback": "roomkit.abc.source",
     "EnergyVADProvider": "roomkit_plugins.vad_energy",
-    "Entry": "roomkit.abc.store",
+    "Entry": "roomkit.abc.store.records",
     "EphemeralCallback": "roomkit.abc.realtime",
     "EphemeralEvent": "roomkit.models.realtime",
     "EphemeralEventType": "roomkit.models.enums",
@@ -467,6 +479,7 @@ HOMES = {
     "ErrorCode": "roomkit.abc.errors",
     "EventContent": "roomkit.models.content",
     "EventNotFoundError": "roomkit.abc.errors",
+    "EventQuery": "roomkit.abc.store.queries",
     "EventSource": "roomkit.models.event",
     "EventStatus": "roomkit.models.enums",
     "EventType": "roomkit.models.enums",
@@ -530,8 +543,10 @@ HOMES = {
     "KitClosedError": "roomkit.abc.errors",
     "KitOptions": "roomkit.models.options",
     "Known": "roomkit.memory.records",
+    "LeaseStore": "roomkit.abc.store.leases",
     "Leases": "roomkit.memory.leases",
     "Ledger": "roomkit.memory.ledger",
+    "LedgerStore": "roomkit.abc.store.ledger",
     "LengthPolicy": "roomkit.models.enums",
     "LocalAudioBackend": "roomkit_plugins.local_audio",
     "LocationContent": "roomkit.models.content",
@@ -585,6 +600,7 @@ HOMES = {
     "ParticipantRemovedError": "roomkit.abc.errors",
     "ParticipantRole": "roomkit.models.enums",
     "ParticipantStatus": "roomkit.models.enums",
+    "PeopleStore": "roomkit.abc.store.people",
     "PersonExport": "roomkit.models.rights",
     "PhaseTransition": "roomkit_plugins.agents",
     "PipelineStage": "roomkit_plugins.agents",
@@ -643,8 +659,10 @@ HOMES = {
     "RoomKitError": "roomkit.abc.errors",
     "RoomLockManager": "roomkit.abc.locks",
     "RoomNotFoundError": "roomkit.abc.errors",
-    "RoomRecord": "roomkit.abc.store",
+    "RoomQuery": "roomkit.abc.store.queries",
+    "RoomRecord": "roomkit.abc.store.records",
     "RoomStatus": "roomkit.models.enums",
+    "RoomStore": "roomkit.abc.store.rooms",
     "RoomTimers": "roomkit.models.room",
     "RoutingConditions": "roomkit_plugins.agents",
     "RoutingRule": "roomkit_plugins.agents",
@@ -745,7 +763,9 @@ HOMES = {
     "TemplateContent": "roomkit.models.content",
     "TextContent": "roomkit.models.content",
     "TextStream": "roomkit.abc.channel",
+    "TimelineStore": "roomkit.abc.store.timeline",
     "Timer": "roomkit.models.timer",
+    "TimerStore": "roomkit.abc.store.timers",
     "TimerTable": "roomkit.memory.leases",
     "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
     "ToolHandler": "roomkit.abc.ai",
@@ -772,6 +792,7 @@ HOMES = {
     "VADSilenceEvent": "roomkit_plugins.voice",
     "VLLMConfig": "roomkit_plugins.openai",
     "Value": "roomkit.models.value",
+    "ValueStore": "roomkit.abc.store.values",
     "Values": "roomkit.memory.values",
     "VideoContent": "roomkit.models.content",
     "Violation": "roomkit_plugins.testing",
@@ -804,6 +825,7 @@ HOMES = {
     "WhatsAppPersonalProvider": "roomkit_plugins.neonize",
     "WhatsAppPersonalSourceProvider": "roomkit_plugins.neonize",
     "WhatsAppProvider": "roomkit.abc.whatsapp",
+    "WorkStore": "roomkit.abc.store.work",
     "admits": "roomkit.models.visibility",
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",

@@ -16,7 +16,7 @@ import pytest
 from planting import planted
 
 from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitError, StaleValueError
-from roomkit.abc.store import Claimed, Commit, Committed, Completed
+from roomkit.abc.store import Claimed, Commit, Committed, Completed, DeliveryQuery
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
@@ -354,17 +354,15 @@ for number, name in enumerate(LOOKUPS):
 
 @found_by("test_a_cursor_of_another_organization_is_not_there")
 class GoesOnAfterAnybodysRow(InMemoryStore):
-    async def list_deliveries(self, *args: Any, after: str | None = None, **filters: Any) -> list[Delivery]:
-        return await super().list_deliveries(*args, **filters)
+    async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        return await super().query_deliveries(replace(query, after=None))
 
 
 @found_by("test_pages_are_of_one_organization")
 class CountsEverybodysPages(InMemoryStore):
-    async def list_deliveries(
-        self, *args: Any, organization_id: str | None = None, **filters: Any
-    ) -> list[Delivery]:
-        rows = await super().list_deliveries(*args, **filters)
-        return [row for row in rows if self._owns(organization_id, row.room_id)]
+    async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        rows = await super().query_deliveries(replace(query, organization_id=None))
+        return [row for row in rows if self._owns(query.organization_id, row.room_id)]
 
 
 @found_by("test_a_room_that_changes_hands_takes_all_along")
@@ -381,8 +379,8 @@ class RemembersTheFirstOwner(InMemoryStore):
     "test_the_newest_rows_come_first_if_so_asked[True]", "test_the_newest_rows_come_first_if_so_asked[False]"
 )
 class ListsTheOldestRowsFirst(InMemoryStore):
-    async def list_deliveries(self, *args: Any, newest_first: bool = False, **filters: Any) -> list[Delivery]:
-        return await super().list_deliveries(*args, **filters)
+    async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        return await super().query_deliveries(replace(query, newest_first=False))
 
 
 # -- the ledger -----------------------------------------------------------------------------------

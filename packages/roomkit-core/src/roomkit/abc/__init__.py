@@ -80,14 +80,25 @@ if TYPE_CHECKING:
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
-    from roomkit.abc.store import Amend as Amend
-    from roomkit.abc.store import Claimed as Claimed
-    from roomkit.abc.store import Commit as Commit
-    from roomkit.abc.store import Committed as Committed
-    from roomkit.abc.store import Completed as Completed
     from roomkit.abc.store import ConversationStore as ConversationStore
-    from roomkit.abc.store import Entry as Entry
-    from roomkit.abc.store import RoomRecord as RoomRecord
+    from roomkit.abc.store.leases import LeaseStore as LeaseStore
+    from roomkit.abc.store.ledger import LedgerStore as LedgerStore
+    from roomkit.abc.store.people import PeopleStore as PeopleStore
+    from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
+    from roomkit.abc.store.queries import EventQuery as EventQuery
+    from roomkit.abc.store.queries import RoomQuery as RoomQuery
+    from roomkit.abc.store.records import Amend as Amend
+    from roomkit.abc.store.records import Claimed as Claimed
+    from roomkit.abc.store.records import Commit as Commit
+    from roomkit.abc.store.records import Committed as Committed
+    from roomkit.abc.store.records import Completed as Completed
+    from roomkit.abc.store.records import Entry as Entry
+    from roomkit.abc.store.records import RoomRecord as RoomRecord
+    from roomkit.abc.store.rooms import RoomStore as RoomStore
+    from roomkit.abc.store.timeline import TimelineStore as TimelineStore
+    from roomkit.abc.store.timers import TimerStore as TimerStore
+    from roomkit.abc.store.values import ValueStore as ValueStore
+    from roomkit.abc.store.work import WorkStore as WorkStore
     from roomkit.abc.teams import TeamsProvider as TeamsProvider
     from roomkit.abc.telegram import TelegramProvider as TelegramProvider
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
@@ -120,6 +131,7 @@ else:
             "ContentTranscoder",
             "ConversationStore",
             "DeliveryNotFoundError",
+            "DeliveryQuery",
             "DuplicateEventError",
             "EmailProvider",
             "EmitCallback",
@@ -127,6 +139,7 @@ else:
             "EphemeralCallback",
             "ErrorCode",
             "EventNotFoundError",
+            "EventQuery",
             "Excerpt",
             "ForeignCodeError",
             "GateOutcome",
@@ -137,6 +150,8 @@ else:
             "InboundRoomRouter",
             "InvalidInputError",
             "KitClosedError",
+            "LeaseStore",
+            "LedgerStore",
             "LockLostError",
             "MemoryProvider",
             "MemoryResult",
@@ -144,6 +159,7 @@ else:
             "ParticipantBannedError",
             "ParticipantNotFoundError",
             "ParticipantRemovedError",
+            "PeopleStore",
             "ProcessTimeoutError",
             "Provider",
             "ProviderError",
@@ -157,7 +173,9 @@ else:
             "RoomKitError",
             "RoomLockManager",
             "RoomNotFoundError",
+            "RoomQuery",
             "RoomRecord",
+            "RoomStore",
             "SMSProvider",
             "SelfCancelledError",
             "SendsToAddress",
@@ -184,12 +202,16 @@ else:
             "TelemetryConfig",
             "TelemetryProvider",
             "TextStream",
+            "TimelineStore",
+            "TimerStore",
             "ToolHandler",
             "TransportChannel",
+            "ValueStore",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",
             "WebhookRejected",
             "WhatsAppProvider",
+            "WorkStore",
             "checked_options",
             "get_logger",
             "pause_before",

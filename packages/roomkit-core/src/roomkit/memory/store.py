@@ -27,7 +27,10 @@ from roomkit.abc.store import (
     Committed,
     Completed,
     ConversationStore,
+    DeliveryQuery,
     Entry,
+    EventQuery,
+    RoomQuery,
 )
 from roomkit.memory.directory import Directory, Identities
 from roomkit.memory.leases import Leases, TimerTable
@@ -39,7 +42,6 @@ from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     ChannelType,
-    DeliveryState,
     EventStatus,
     EventType,
     ReceiptState,
@@ -281,23 +283,14 @@ class InMemoryStore(ConversationStore):
         return True
 
     @override
-    async def find_rooms(
-        self,
-        organization_id: str | None = None,
-        status: RoomStatus | str | None = None,
-        metadata_filter: Mapping[str, Any] | None = None,
-        *,
-        limit: int = 100,
-        offset: int = 0,
-        after: str | None = None,
-    ) -> list[Room]:
+    async def query_rooms(self, query: RoomQuery) -> list[Room]:
         found = (
             record.room
-            for record in self._after(after, organization_id)
-            if (status is None or record.status == status)
-            and (metadata_filter is None or _has(record.room, metadata_filter))
+            for record in self._after(query.after, query.organization_id)
+            if (query.status is None or record.status == query.status)
+            and (not query.metadata or _has(record.room, query.metadata))
         )
-        return _page(found, offset, limit)
+        return _page(found, query.offset, query.limit)
 
     def _after(self, room_id: str | None, organization_id: str | None) -> Iterator[StoredRoom]:
         records = (record for record in self._rooms.values() if _is_of(record, organization_id))
@@ -357,38 +350,28 @@ class InMemoryStore(ConversationStore):
         return event if event is not None and self._owns(organization_id, event.room_id) else None
 
     @override
-    async def list_events(
-        self,
-        room_id: str,
-        offset: int = 0,
-        limit: int = 50,
-        visibility_filter: str | None = None,
-        *,
-        after_index: int | None = None,
-        before_index: int | None = None,
-        types: Collection[EventType] | None = None,
-        reader: ChannelBinding | None = None,
-        newest_first: bool = False,
-    ) -> list[RoomEvent]:
-        record = self._rooms.get(room_id)
+    async def query_events(self, query: EventQuery) -> list[RoomEvent]:
+        record = self._rooms.get(query.room_id)
         if record is None:
             return []
+        after, before = query.after_index, query.before_index
         end = record.first + len(record.events)
-        start = record.first if after_index is None else max(after_index + 1, record.first)
-        stop = end if before_index is None else min(before_index, end)
+        start = record.first if after is None else max(after + 1, record.first)
+        stop = end if before is None else min(before, end)
         indexes: Iterable[int] = range(start, max(stop, start))
-        if newest_first:
+        if query.newest_first:
             indexes = reversed(range(start, max(stop, start)))
         events: Iterable[RoomEvent] = map(record.at, indexes)
-        if types is not None or visibility_filter is not None or reader is not None:
+        types, visibility, reader = query.types, query.visibility, query.reader
+        if types is not None or visibility is not None or reader is not None:
             events = (
                 event
                 for event in events
                 if (types is None or event.type in types)
-                and (visibility_filter is None or event.visibility == visibility_filter)
+                and (visibility is None or event.visibility == visibility)
                 and (reader is None or sees(reader, event))
             )
-        return _page(events, offset, limit)
+        return _page(events, query.offset, query.limit)
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
@@ -682,33 +665,23 @@ class InMemoryStore(ConversationStore):
         return row if row is not None and self._owns(organization_id, row.room_id) else None
 
     @override
-    async def list_deliveries(
-        self,
-        room_id: str | None = None,
-        *,
-        event_id: str | None = None,
-        channel_id: str | None = None,
-        state: DeliveryState | None = None,
-        organization_id: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-        newest_first: bool = False,
-    ) -> list[Delivery]:
-        rows = self._deliveries(room_id, organization_id)
-        if newest_first:
+    async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        rows = self._deliveries(query.room_id, query.organization_id)
+        if query.newest_first:
             rows = iter([*rows][::-1])
-        if after is not None and not any(row.id == after for row in rows):
+        if query.after is not None and not any(row.id == query.after for row in rows):
             raise StoreError(
-                f"cursor delivery {after!r} no longer exists: restart from the first page with after=None"
+                f"cursor delivery {query.after!r} no longer exists: restart from the first page "
+                "with after=None"
             )
         found = (
             row
             for row in rows
-            if (event_id is None or row.event_id == event_id)
-            and (channel_id is None or row.channel_id == channel_id)
-            and (state is None or row.state is state)
+            if (query.event_id is None or row.event_id == query.event_id)
+            and (query.channel_id is None or row.channel_id == query.channel_id)
+            and (query.state is None or row.state is query.state)
         )
-        return _page(found, 0, limit)
+        return _page(found, 0, query.limit)
 
     def _deliveries(self, room_id: str | None, organization_id: str | None) -> Iterator[Delivery]:
         if room_id is None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, StoreError
-from roomkit.abc.store import Claimed
+from roomkit.abc.store import Claimed, DeliveryQuery, EventQuery, RoomQuery
 from roomkit.memory.damaged import stored_value
 from roomkit.models.base import Record
-from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import ChannelType, DeliveryState, EventType, RoomStatus
@@ -49,8 +47,6 @@ from roomkit_plugins.postgres.writing import Basis, no_room
 
 __all__ = [
     "CLAIMABLE",
-    "EventQuery",
-    "RoomQuery",
     "claimable_rooms",
     "claimed",
     "count_unread",
@@ -60,17 +56,17 @@ __all__ = [
     "find_latest_room",
     "find_participants",
     "find_record",
-    "find_rooms",
     "get_basis",
     "get_delivery",
     "get_identity",
     "get_room",
     "get_value",
     "halves",
-    "list_deliveries",
-    "list_events",
     "list_room_values",
     "list_values_of",
+    "query_deliveries",
+    "query_events",
+    "query_rooms",
     "records_of_room",
     "room_ids_by_channel",
     "room_ids_by_sender",
@@ -127,19 +123,7 @@ async def get_basis(database: Database, room_id: str, event_ids: Sequence[str]) 
 # -- many rooms ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class RoomQuery:
-    """The filters of `ConversationStore.find_rooms`."""
-
-    organization_id: str | None
-    status: RoomStatus | str | None
-    metadata: Mapping[str, Any]
-    limit: int
-    offset: int
-    after: str | None
-
-
-async def find_rooms(database: Database, query: RoomQuery) -> list[Room]:
+async def query_rooms(database: Database, query: RoomQuery) -> list[Room]:
     """Return a page of rooms. Of metadata the facets narrow, and equality decides."""
     where = _Where()
     where.given("r.organization_id = {}", query.organization_id)
@@ -267,22 +251,7 @@ def _with_status(where: _Where, status: RoomStatus | str | None) -> None:
 # -- timelines ----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class EventQuery:
-    """The filters of `ConversationStore.list_events`."""
-
-    room_id: str
-    offset: int
-    limit: int
-    visibility: str | None
-    after_index: int | None
-    before_index: int | None
-    types: Collection[EventType] | None
-    reader: ChannelBinding | None
-    newest_first: bool
-
-
-async def list_events(database: Database, query: EventQuery) -> list[RoomEvent]:
+async def query_events(database: Database, query: EventQuery) -> list[RoomEvent]:
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
     skip, wanted = _clamp(query.offset), _clamp(query.limit)
     if query.reader is None:
@@ -313,8 +282,7 @@ async def _events(database: Database, query: EventQuery) -> AsyncIterator[RoomEv
 
 def walk_back(database: Database, room_id: str, types: Collection[EventType]) -> AsyncIterator[RoomEvent]:
     """Yield the events of a room that are of some types, the newest first, read as they are asked for."""
-    query = EventQuery(room_id, 0, 0, None, None, None, types, None, True)
-    return _events(database, query)
+    return _events(database, EventQuery(room_id=room_id, types=types, newest_first=True))
 
 
 async def _page(
@@ -493,45 +461,35 @@ def halves(delivery_id: str) -> Iterator[tuple[str, str]]:
         yield delivery_id[: colon.start()], delivery_id[colon.end() :]
 
 
-async def list_deliveries(
-    database: Database,
-    room_id: str | None,
-    event_id: str | None,
-    channel_id: str | None,
-    state: DeliveryState | None,
-    organization_id: str | None,
-    limit: int,
-    after: str | None,
-    *,
-    newest_first: bool,
-) -> list[Delivery]:
+async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Delivery]:
     """Return rows of the ledger in order of commit, or in the reverse of it."""
-    further, direction = ("<", "DESC") if newest_first else (">", "ASC")
+    further, direction = ("<", "DESC") if query.newest_first else (">", "ASC")
     where = _Where()
-    where.given("d.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
-    where.given("e.id = {}", event_id)
-    where.given("d.channel_id = {}", channel_id)
-    where.given("r.organization_id = {}", organization_id)
-    if state is DeliveryState.PENDING:
-        where.all(IS_HELD if room_id is None else IN_LANE)
-    elif state is not None:  # written out, so that the index of failed rows serves
-        where.all(f"d.state = '{DeliveryState(state).value}'")
-    if after is not None:
-        found = await get_delivery(database, after, organization_id)
-        if found is None or room_id not in (None, found[0].room_id):
+    where.given("d.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", query.room_id)
+    where.given("e.id = {}", query.event_id)
+    where.given("d.channel_id = {}", query.channel_id)
+    where.given("r.organization_id = {}", query.organization_id)
+    if query.state is DeliveryState.PENDING:
+        where.all(IS_HELD if query.room_id is None else IN_LANE)
+    elif query.state is not None:  # written out, so that the index of failed rows serves
+        where.all(f"d.state = '{DeliveryState(query.state).value}'")
+    if query.after is not None:
+        found = await get_delivery(database, query.after, query.organization_id)
+        if found is None or query.room_id not in (None, found[0].room_id):
             raise StoreError(
-                f"cursor delivery {after!r} no longer exists: restart from the first page with after=None"
+                f"cursor delivery {query.after!r} no longer exists: restart from the first page "
+                "with after=None"
             )
         delivery, seq = found
-        if room_id is None:
+        if query.room_id is None:
             where.all(f"d.seq {further} {{}}", seq)
         else:  # in a room the numbers rise with the indexes, by which there is an index
             where.all(f"(d.idx, d.seq) {further} ({where.value(delivery.event_index)}, {where.value(seq)})")
             where.all(f"d.idx {further}= {{}}", delivery.event_index)
-    order = f"d.seq {direction}" if room_id is None else f"d.idx {direction}, d.seq {direction}"
+    order = f"d.seq {direction}" if query.room_id is None else f"d.idx {direction}, d.seq {direction}"
+    limit = where.value(_clamp(query.limit))
     rows = await database.fetch(
-        f"SELECT {_DELIVERY} FROM {_LEDGER} {where} ORDER BY {order} LIMIT {where.value(_clamp(limit))}",
-        *where.values,
+        f"SELECT {_DELIVERY} FROM {_LEDGER} {where} ORDER BY {order} LIMIT {limit}", *where.values
     )
     return [load_delivery(row) for row in rows]
 

@@ -6,12 +6,11 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
-from roomkit.abc.store import Claimed, Completed
+from roomkit.abc.store import Claimed, Completed, DeliveryQuery
 from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
@@ -21,7 +20,6 @@ from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, on
 from roomkit_plugins.sqlite.timers import remove_timers
 
 __all__ = [
-    "DeliveryQuery",
     "Finished",
     "Place",
     "claim",
@@ -31,9 +29,9 @@ __all__ = [
     "find_claimable",
     "finished",
     "get_delivery",
-    "list_deliveries",
     "place_of",
     "place_of_absent",
+    "query_deliveries",
     "record_receipt",
     "reopen_delivery",
 ]
@@ -75,21 +73,7 @@ def get_delivery(
     return delivery_of(row[:-1])
 
 
-@dataclass(slots=True, frozen=True)
-class DeliveryQuery:
-    """The filters of `ConversationStore.list_deliveries`."""
-
-    room_id: str | None
-    event_id: str | None
-    channel_id: str | None
-    state: DeliveryState | None
-    organization_id: str | None
-    limit: int
-    after: str | None
-    newest_first: bool
-
-
-def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
+def query_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
     """Return rows in order of commit, or in the reverse of it."""
     further, order = ("<", "DESC") if query.newest_first else (">", "ASC")
     conditions = Conditions()

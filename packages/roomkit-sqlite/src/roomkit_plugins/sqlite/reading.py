@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
 from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
-from roomkit.abc.store import RECENT_SCAN
+from roomkit.abc.store import RECENT_SCAN, EventQuery, RoomQuery
 from roomkit.memory.records import Counters, Known, Reading
 from roomkit.models.base import Record as Model
 from roomkit.models.channel import ChannelBinding
@@ -38,21 +37,19 @@ from roomkit_plugins.sqlite.rows import (
 from roomkit_plugins.sqlite.sql import Conditions, clamp, column, marks, one, snapshot
 
 __all__ = [
-    "EventQuery",
-    "RoomQuery",
     "count_events",
     "count_unread",
     "find_event_by_key",
     "find_keyed_event",
     "find_latest_room",
     "find_participants",
-    "find_rooms",
     "get_event",
     "get_identity",
     "get_room",
     "get_task",
-    "list_events",
     "list_marks",
+    "query_events",
+    "query_rooms",
     "read_room",
     "record_of_room",
     "records_of_room",
@@ -144,19 +141,7 @@ def get_room(connection: sqlite3.Connection, room_id: str, organization_id: str 
 # -- many rooms ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class RoomQuery:
-    """The filters of `ConversationStore.find_rooms`."""
-
-    organization_id: str | None
-    status: RoomStatus | str | None
-    metadata: Mapping[str, Any]
-    limit: int
-    offset: int
-    after: str | None
-
-
-def find_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
+def query_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     """Return a page of rooms. Of metadata SQL narrows what it can, and equality decides."""
     conditions = Conditions()
     conditions.given("r.organization_id = ?", query.organization_id)
@@ -276,22 +261,7 @@ def _with_status(conditions: Conditions, status: RoomStatus | str | None) -> Non
 # -- timelines ----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class EventQuery:
-    """The filters of `ConversationStore.list_events`."""
-
-    room_id: str
-    offset: int
-    limit: int
-    visibility: str | None
-    after_index: int | None
-    before_index: int | None
-    types: Collection[EventType] | None
-    reader: ChannelBinding | None
-    newest_first: bool
-
-
-def list_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomEvent]:
+def query_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomEvent]:
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
     conditions = Conditions()
     conditions.all("e.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)

@@ -15,12 +15,22 @@ from types import TracebackType
 from typing import Any, Self, override
 
 from roomkit.abc.errors import InvalidInputError, StoreUnavailableError
-from roomkit.abc.store import Claimed, Commit, Committed, Completed, ConversationStore, RoomRecord
+from roomkit.abc.store import (
+    Claimed,
+    Commit,
+    Committed,
+    Completed,
+    ConversationStore,
+    DeliveryQuery,
+    EventQuery,
+    RoomQuery,
+    RoomRecord,
+)
 from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
 from roomkit.models.base import freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
-from roomkit.models.enums import ChannelType, DeliveryState, EventType, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -241,19 +251,8 @@ class SQLiteStore(ConversationStore):
         )
 
     @override
-    async def find_rooms(
-        self,
-        organization_id: str | None = None,
-        status: RoomStatus | str | None = None,
-        metadata_filter: Mapping[str, Any] | None = None,
-        *,
-        limit: int = 100,
-        offset: int = 0,
-        after: str | None = None,
-    ) -> list[Room]:
-        metadata = dict(metadata_filter or {})
-        query = reading.RoomQuery(organization_id, status, metadata, limit, offset, after)
-        return await self._read(reading.find_rooms, query)
+    async def query_rooms(self, query: RoomQuery) -> list[Room]:
+        return await self._read(reading.query_rooms, query)
 
     @override
     async def find_latest_room(
@@ -292,31 +291,8 @@ class SQLiteStore(ConversationStore):
         return await self._read(reading.get_event, event_id, organization_id)
 
     @override
-    async def list_events(
-        self,
-        room_id: str,
-        offset: int = 0,
-        limit: int = 50,
-        visibility_filter: str | None = None,
-        *,
-        after_index: int | None = None,
-        before_index: int | None = None,
-        types: Collection[EventType] | None = None,
-        reader: ChannelBinding | None = None,
-        newest_first: bool = False,
-    ) -> list[RoomEvent]:
-        query = reading.EventQuery(
-            room_id=room_id,
-            offset=offset,
-            limit=limit,
-            visibility=visibility_filter,
-            after_index=after_index,
-            before_index=before_index,
-            types=None if types is None else tuple(types),
-            reader=reader,
-            newest_first=newest_first,
-        )
-        return await self._read(reading.list_events, query)
+    async def query_events(self, query: EventQuery) -> list[RoomEvent]:
+        return await self._read(reading.query_events, query)
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
@@ -492,22 +468,8 @@ class SQLiteStore(ConversationStore):
         return await self._read(ledger.get_delivery, delivery_id, organization_id)
 
     @override
-    async def list_deliveries(
-        self,
-        room_id: str | None = None,
-        *,
-        event_id: str | None = None,
-        channel_id: str | None = None,
-        state: DeliveryState | None = None,
-        organization_id: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-        newest_first: bool = False,
-    ) -> list[Delivery]:
-        query = ledger.DeliveryQuery(
-            room_id, event_id, channel_id, state, organization_id, limit, after, newest_first
-        )
-        return await self._read(ledger.list_deliveries, query)
+    async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        return await self._read(ledger.query_deliveries, query)
 
     @override
     async def reopen_delivery(self, delivery_id: str) -> Delivery:

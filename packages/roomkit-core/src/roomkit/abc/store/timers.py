@@ -1,0 +1,32 @@
+"""Timers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roomkit.models.timer import Timer
+
+__all__ = ["TimerStore"]
+
+
+class TimerStore(ABC):
+    """Timers: stored, one-shot, claimed by one worker."""
+
+    @abstractmethod
+    async def set_timer(self, timer: Timer) -> None:
+        """Set a timer that no worker holds, in place of the one of its id. Raises RoomNotFoundError."""
+
+    @abstractmethod
+    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+        """Take timers that are due at `now` and that no lease in force holds, those due longest first.
+
+        One taken from a worker whose lease ran out counts one more in `claims`. Nothing for a worker
+        whose own lease has run out.
+        """
+
+    @abstractmethod
+    async def list_timers(self, room_id: str) -> list[Timer]:
+        """Return the timers of a room, by the time they are due."""
