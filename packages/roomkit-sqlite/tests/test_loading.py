@@ -178,11 +178,11 @@ async def test_what_is_kept_in_memory_is_bounded(opener: Opener) -> None:
     rooms = [await store.create_room(Room()) for _ in range(5)]
     for room in rooms:
         assert await store.load(room.id) is not None
-    assert len(store._records) == 3
+    assert len(store._rooms) == 3
     record = await store.load(rooms[0].id)
     assert record is not None
     assert record.room == rooms[0]
-    assert len(store._records) == 3
+    assert len(store._rooms) == 3
 
 
 async def test_cost_does_not_grow_with_the_room(store: SQLiteStore, room: Room) -> None:

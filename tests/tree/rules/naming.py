@@ -8,7 +8,10 @@ from tools.source import Tree
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
 
-LIBRARIES = {"roomkit-wire": "what vendors' plugins share"}
+LIBRARIES = {
+    "roomkit-sql": "what stores in SQL databases share",
+    "roomkit-wire": "what vendors' plugins share",
+}
 """Distributions that bring no component, each with what it is for; `[allowed]` says who may depend on one."""
 
 

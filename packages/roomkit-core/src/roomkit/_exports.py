@@ -118,7 +118,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.inbound.identity import IdentityHookRegistration as IdentityHookRegistration
     from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
     from roomkit.kernel.kit import RoomKit as RoomKit
-    from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.leases import Leases as Leases
@@ -127,12 +126,6 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
-    from roomkit.memory.records import CachedRoom as CachedRoom
-    from roomkit.memory.records import CachedRooms as CachedRooms
-    from roomkit.memory.records import Change as Change
-    from roomkit.memory.records import Counters as Counters
-    from roomkit.memory.records import Known as Known
-    from roomkit.memory.records import Reading as Reading
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
@@ -398,11 +391,8 @@ HOMES = {
     "BridgeFrameProcessor": "roomkit_plugins.voice",
     "BudgetAwareMemory": "roomkit_plugins.ai",
     "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
-    "CachedRoom": "roomkit.memory.records",
-    "CachedRooms": "roomkit.memory.records",
     "Cancel": "roomkit.models.steering",
     "Cancellation": "roomkit_plugins.testing",
-    "Change": "roomkit.memory.records",
     "Channel": "roomkit.abc.channel",
     "ChannelAlreadyRegisteredError": "roomkit.abc.errors",
     "ChannelBinding": "roomkit.models.channel",
@@ -435,7 +425,6 @@ HOMES = {
     "ConversationRouter": "roomkit_plugins.agents",
     "ConversationState": "roomkit_plugins.agents",
     "ConversationStore": "roomkit.abc.store",
-    "Counters": "roomkit.memory.records",
     "DELEGATE_TOOL": "roomkit_plugins.agents",
     "DTMFDetector": "roomkit_plugins.voice",
     "DeadlockError": "roomkit_plugins.testing",
@@ -542,7 +531,6 @@ HOMES = {
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
     "KitOptions": "roomkit.models.options",
-    "Known": "roomkit.memory.records",
     "LeaseStore": "roomkit.abc.store.leases",
     "Leases": "roomkit.memory.leases",
     "Ledger": "roomkit.memory.ledger",
@@ -629,7 +617,6 @@ HOMES = {
     "RTPVoiceBackend": "roomkit_plugins.rtp",
     "RateLimit": "roomkit.models.channel",
     "ReadMark": "roomkit.models.rights",
-    "Reading": "roomkit.memory.records",
     "RealtimeBackend": "roomkit.abc.realtime",
     "RealtimeErrorEvent": "roomkit_plugins.realtime_voice",
     "RealtimeSpeechEvent": "roomkit_plugins.realtime_voice",
@@ -841,7 +828,6 @@ HOMES = {
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
-    "damaged_event": "roomkit.memory.damaged",
     "default_address_type": "roomkit.models.channel",
     "departed_senders": "roomkit.models.participant",
     "error_text": "roomkit.models.values",
@@ -1014,6 +1000,7 @@ DISTRIBUTIONS = {
     "roomkit-smtp": "planned",
     "roomkit-sources": "planned",
     "roomkit-speex": "planned",
+    "roomkit-sql": "built",
     "roomkit-sqlite": "built",
     "roomkit-teams": "planned",
     "roomkit-telegram": "planned",

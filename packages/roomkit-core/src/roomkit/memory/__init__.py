@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    from roomkit.memory.damaged import damaged_event as damaged_event
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.leases import Leases as Leases
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
-    from roomkit.memory.records import CachedRoom as CachedRoom
-    from roomkit.memory.records import CachedRooms as CachedRooms
-    from roomkit.memory.records import Change as Change
-    from roomkit.memory.records import Counters as Counters
-    from roomkit.memory.records import Known as Known
-    from roomkit.memory.records import Reading as Reading
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
@@ -30,25 +23,18 @@ else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
-            "CachedRoom",
-            "CachedRooms",
-            "Change",
             "ConsoleTelemetryProvider",
-            "Counters",
             "Directory",
             "Identities",
             "InMemoryLockManager",
             "InMemoryRealtime",
             "InMemoryStore",
-            "Known",
             "Leases",
             "Ledger",
             "NOWHERE",
             "NoopTelemetryProvider",
-            "Reading",
             "StoredRoom",
             "TimerTable",
             "Values",
-            "damaged_event",
         ],
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roomkit.memory.records import CachedRoom, CachedRooms, Known
 from roomkit.models.event import RoomEvent
+from roomkit_plugins.sql.cached import CachedRoom, CachedRooms, Known
 
 __all__ = ["Rooms"]
 

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import RECENT_SCAN
-from roomkit.memory.records import Counters, Known, Reading
-from roomkit.models.event import RoomEvent
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.rows import (
     BINDINGS,
@@ -23,6 +21,7 @@ from roomkit_plugins.postgres.rows import (
     load_room,
 )
 from roomkit_plugins.postgres.turns import Turn, Turns
+from roomkit_plugins.sql.cached import Counters, Known, Reading
 
 __all__ = ["LOAD", "Loaded", "Loads"]
 
@@ -66,7 +65,6 @@ class Loaded:
 
     reading: Reading
     is_growth: bool
-    keyed: RoomEvent | None
 
 
 @dataclass(slots=True, eq=False)
@@ -144,5 +142,6 @@ def _loaded(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Load
     if tail is not None:
         reading.tail = [load_event(room_id, each) for each in reversed(tail)]
         reading.tail_size = max(wanted, known.tail)
-    found = load_event(room_id, keyed[0]) if keyed else None
-    return Loaded(reading, tail is not None and room is None and wanted <= known.tail, found)
+    if keyed:
+        reading.keyed = load_event(room_id, keyed[0])
+    return Loaded(reading, tail is not None and room is None and wanted <= known.tail)

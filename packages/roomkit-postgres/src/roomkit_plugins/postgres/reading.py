@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from itertools import count
 from typing import Any
 
-from roomkit.abc.errors import ChannelNotFoundError, StoreError
 from roomkit.abc.store import Claimed, DeliveryQuery, EventQuery, RoomQuery
-from roomkit.memory.damaged import stored_value
 from roomkit.models.base import Record
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
@@ -43,7 +41,9 @@ from roomkit_plugins.postgres.rows import (
     load_timers,
     readable_room,
 )
-from roomkit_plugins.postgres.writing import Basis, no_room
+from roomkit_plugins.postgres.writing import Basis
+from roomkit_plugins.sql.damaged import stored_value
+from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 
 __all__ = [
     "CLAIMABLE",
@@ -138,9 +138,7 @@ async def query_rooms(database: Database, query: RoomQuery) -> list[Room]:
             query.organization_id,
         )
         if row is None:
-            raise StoreError(
-                f"cursor room {query.after!r} no longer exists: restart from the first page with after=None"
-            )
+            raise no_cursor("room", query.after)
         place = row[0]
     found: list[Room] = []  # bound: the page
     skip, wanted = _clamp(query.offset), _clamp(query.limit)
@@ -349,9 +347,7 @@ async def count_unread(database: Database, room_id: str, channel_id: str) -> int
         raise no_room(room_id)
     bindings, groups = row
     if not bindings:
-        raise ChannelNotFoundError(
-            f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-        )
+        raise no_binding(room_id, channel_id)
     reader = load_record(BINDINGS, bindings[0], room_id)
     source = EventSource(channel_id=f"not {channel_id}", channel_type=ChannelType.SYSTEM)
     sample = RoomEvent(room_id=room_id, source=source, content=TextContent(body=""))
@@ -366,17 +362,16 @@ async def records_of_room[R: Record](
     table: Table[R],
     room_id: str,
     *,
-    one: tuple[str, str] | None = None,
+    own_id: str | None = None,
     status: str | None = None,
 ) -> list[R]:
     """Return the records of a table that belong to a room, in order of insertion.
 
-    `one` is a column and the value it must have.
+    With `own_id` only the one of that id, which is in the table's first column.
     """
     where = _Where()
     where.all("t.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
-    if one is not None:
-        where.all(f"t.{one[0]} = {{}}", one[1])
+    where.given(f"t.{table.columns[0].name} = {{}}", own_id)
     where.given("t.status = {}", status)
     rows = await database.fetch(
         f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY seq", *where.values
@@ -476,10 +471,7 @@ async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Del
     if query.after is not None:
         found = await get_delivery(database, query.after, query.organization_id)
         if found is None or query.room_id not in (None, found[0].room_id):
-            raise StoreError(
-                f"cursor delivery {query.after!r} no longer exists: restart from the first page "
-                "with after=None"
-            )
+            raise no_cursor("delivery", query.after)
         delivery, seq = found
         if query.room_id is None:
             where.all(f"d.seq {further} {{}}", seq)

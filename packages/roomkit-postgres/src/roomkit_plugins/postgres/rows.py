@@ -18,13 +18,6 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import (
-    damaged_event,
-    damaged_record,
-    readable_fields,
-    report_room,
-    report_timer,
-)
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery
@@ -34,6 +27,13 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
+from roomkit_plugins.sql.damaged import (
+    damaged_event,
+    damaged_record,
+    readable_fields,
+    report_room,
+    report_timer,
+)
 
 __all__ = [
     "BINDINGS",
@@ -62,6 +62,7 @@ __all__ = [
     "load_room",
     "load_timers",
     "readable_room",
+    "table_of",
 ]
 
 type Row = Sequence[Any]
@@ -344,6 +345,15 @@ IS_HELD = "d.state = 'pending' AND d.claims >= 0"
 TIMERS = Table(
     "roomkit_alarms", Timer, "id text!, kind text!, due_at timestamptz!, data json, claims bigint!"
 )
+
+_OF_ROOMS: Mapping[type[Record], Table[Any]] = {
+    each.model: each for each in (BINDINGS, PARTICIPANTS, TASKS, OBSERVATIONS)
+}
+
+
+def table_of[R: Record](model: type[R]) -> Table[R]:
+    """Return the table of records of a kind that belong to rooms; its first column is their id."""
+    return _OF_ROOMS[model]
 
 
 def load_record[R: Record](table: Table[R], row: Row, room_id: str) -> R:

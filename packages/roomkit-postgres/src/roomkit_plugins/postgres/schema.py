@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from roomkit.abc.errors import StoreSchemaError
@@ -21,41 +20,13 @@ from roomkit_plugins.postgres.rows import (
     TASKS,
     TIMERS,
 )
+from roomkit_plugins.sql.migrations import MigrationPlan, Step, check_version, planned
 
-__all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan"]
+__all__ = ["STEPS", "migrate", "plan"]
 
 _SEQ = "seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 _ROOM = "room bigint NOT NULL REFERENCES roomkit_rooms (seq) ON DELETE CASCADE"
 _ID = 'text COLLATE "C"'
-
-
-@dataclass(slots=True, frozen=True)
-class Step:
-    """What makes a database of the version before one of this version.
-
-    Steps only add: tables, columns with a default, indexes. After the last step the functions are
-    replaced by those of this version, which go on serving workers of the version before. What drops or
-    rewrites anything would be a command of its own.
-    """
-
-    version: int
-    summary: str
-    statements: Sequence[str]
-
-
-@dataclass(slots=True, frozen=True)
-class MigrationPlan:
-    """What opening a store would do to its database; making the plan does nothing.
-
-    `found` is the version that is there, 0 for none. `rows` estimates what the tables hold, by name:
-    all of it is there afterwards too.
-    """
-
-    where: str
-    found: int
-    wanted: int
-    steps: tuple[str, ...]
-    rows: dict[str, int]
 
 
 _FIRST = (
@@ -235,6 +206,8 @@ _FIFTH = (
     "WHERE key_scope IS NOT NULL",
 )
 
+# After the last step the functions are replaced by those of this version, which also serve workers of the
+# version before.
 STEPS = (
     Step(1, "rooms, timelines, people, work, leases, timers and the ledger", _FIRST),
     Step(2, "the channels of each worker", _SECOND),
@@ -267,13 +240,8 @@ async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
             )
         return 0
     found = await connection.fetchval("SELECT coalesce(max(version), 0) FROM roomkit_schema")
-    newest = steps[-1].version
-    if found > newest:
-        raise StoreSchemaError(
-            f"{where} has schema version {found}, and this roomkit-postgres knows up to {newest}; "
-            "nothing was changed: upgrade roomkit-postgres"
-        )
-    return int(found)
+    way_out = "nothing was changed: upgrade roomkit-postgres"
+    return check_version(where, int(found), steps, "roomkit-postgres", way_out)
 
 
 async def migrate(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> None:
@@ -297,8 +265,7 @@ async def plan(connection: Any, where: str, steps: Sequence[Step] = STEPS) -> Mi
     async with connection.transaction(readonly=True):
         found = await _version(connection, where, steps)
         rows = dict(map(tuple, await connection.fetch(_TABLES)))
-    waiting = tuple(f"{step.version}: {step.summary}" for step in steps if step.version > found)
-    return MigrationPlan(where, found, steps[-1].version, waiting, rows if found else {})
+    return planned(where, found, steps, rows if found else {})
 
 
 _NAMES = frozenset(statement.split()[2] for statement in _FIRST if statement.startswith("CREATE TABLE"))

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self, override
 
 from roomkit.abc.errors import (
-    ChannelNotFoundError,
     DeliveryNotFoundError,
-    DuplicateEventError,
-    EventNotFoundError,
-    IdentityNotFoundError,
-    RoomAlreadyExistsError,
     StaleValueError,
     StoreError,
     StoreLockedError,
@@ -26,14 +20,11 @@ from roomkit.abc.store import (
     Commit,
     Committed,
     Completed,
-    ConversationStore,
     DeliveryQuery,
     EventQuery,
     RoomQuery,
-    RoomRecord,
 )
-from roomkit.memory.records import CachedRoom, Change, Known
-from roomkit.models.base import new_id, utcnow
+from roomkit.models.base import Record, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
@@ -41,7 +32,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
-from roomkit.models.task import Observation, Task
+from roomkit.models.task import Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
@@ -55,15 +46,13 @@ from roomkit_plugins.postgres.loads import Loads
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.postgres.rows import (
-    BINDINGS,
     IDENTITIES,
-    OBSERVATIONS,
-    PARTICIPANTS,
     TASKS,
     dump_room,
     encoded,
+    table_of,
 )
-from roomkit_plugins.postgres.schema import MigrationPlan, plan
+from roomkit_plugins.postgres.schema import plan
 from roomkit_plugins.postgres.session import connect
 from roomkit_plugins.postgres.writing import (
     Basis,
@@ -71,11 +60,21 @@ from roomkit_plugins.postgres.writing import (
     PreparedEnds,
     counters_of,
     message_key,
-    no_room,
-    prepared_commit,
     timer_rows,
     value_row,
 )
+from roomkit_plugins.sql.cached import Change, Known, Reading
+from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.migrations import MigrationPlan
+from roomkit_plugins.sql.refusals import (
+    duplicate_event,
+    no_binding,
+    no_event,
+    no_identity,
+    no_room,
+    room_exists,
+)
+from roomkit_plugins.sql.store import SQLStore
 
 __all__ = ["PostgresStore"]
 
@@ -86,7 +85,7 @@ _LONG = 600.0
 """Seconds that removing much at once may take."""
 
 
-class PostgresStore(ConversationStore):
+class PostgresStore(SQLStore):
     """Keeps everything in PostgreSQL, for many workers at once; see `ConversationStore`.
 
     Give it a DSN, or a `PostgresConfig`. It opens at the first call, or at `open()`, making or migrating
@@ -95,6 +94,7 @@ class PostgresStore(ConversationStore):
     """
 
     write_delay = 0.02
+    _rooms: Rooms
 
     def __init__(self, config: PostgresConfig | str) -> None:
         self.config = PostgresConfig.of(config)
@@ -106,6 +106,7 @@ class PostgresStore(ConversationStore):
     def __repr__(self) -> str:
         return f"PostgresStore({self.config.where!r})"
 
+    @override
     async def open(self) -> Self:
         """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
         await self._database.open()
@@ -114,14 +115,6 @@ class PostgresStore(ConversationStore):
     @override
     async def close(self) -> None:
         await self._database.close()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @override
     async def now(self) -> datetime:
@@ -171,32 +164,20 @@ class PostgresStore(ConversationStore):
     # -- the one write path -------------------------------------------------------------------
 
     @override
-    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
-        recent = max(recent, 0)
-        known = self._rooms.known(room_id)
-        loaded = await self._loads.load(room_id, known, self._rooms.next_index(room_id), recent, key)
+    async def _read_room(self, room_id: str, known: Known, recent: int, key: str | None) -> Reading | None:
+        next_index = self._rooms.next_index(room_id) if known.seq >= 0 else 0
+        loaded = await self._loads.load(room_id, known, next_index, recent, key)
         if loaded is None:
-            self._rooms.forget(room_id)
             return None
+        read = loaded.reading
         if loaded.is_growth:
-            tail = self._rooms.grown(room_id, known, loaded.reading.tail or [])
-            loaded.reading.tail, loaded.reading.tail_size = tail, known.tail if tail is not None else 0
-        record = self._rooms.absorb(room_id, loaded.reading, recent)
-        if record is None:  # somebody wrote meanwhile: read it whole, and be content with that moment
-            loaded = await self._loads.load(room_id, Known(), 0, recent, key)
-            if loaded is None or loaded.reading.room is None:
-                self._rooms.forget(room_id)
-                return None
-            record = self._rooms.absorb(room_id, loaded.reading, recent)
-            if record is None:
-                record = CachedRoom(loaded.reading.room, loaded.reading)
-        if loaded.keyed is not None:
-            record.remember(loaded.keyed)
-        return record
+            read.tail = self._rooms.grown(room_id, known, read.tail or [])
+            read.tail_size = known.tail if read.tail is not None else 0
+        return read
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        prepared = prepared_commit(commit)
+        prepared = prepare(PreparedCommit, commit)
         answer, change = await self._commit(prepared)
         ends = prepared.ends.completed(answer.get("completed"))
         return Committed(change.stored, prepared.elsewhere(answer), ends)
@@ -219,31 +200,35 @@ class PostgresStore(ConversationStore):
             if answer["error"] == "duplicate":
                 first = await reading.find_event(self._database, event_id=answer["id"])
                 if first is not None:
-                    raise _duplicate(first, by_key=answer["key"])
+                    raise duplicate_event(first, first.idempotency_key if answer["key"] else None)
             elif answer["error"] != "moved":
                 raise prepared.refused(answer)
         raise StoreLockedError(f"others change room {room_id!r} all the time; nothing was stored: try again")
+
+    @override
+    async def _commit_given(
+        self, commit: Commit, binding: str | None, participant: str | None
+    ) -> Mapping[str, Any]:
+        prepared = PreparedCommit(commit, binding=binding, participant=participant)
+        return (await self._commit(prepared))[0]
+
+    @override
+    async def _records[R: Record](
+        self, kind: type[R], room_id: str, status: TaskStatus | None = None
+    ) -> list[R]:
+        wanted = None if status is None else str(status)
+        return await reading.records_of_room(self._database, table_of(kind), room_id, status=wanted)
+
+    @override
+    async def _record[R: Record](self, kind: type[R], room_id: str, own_id: str) -> R | None:
+        found = await reading.records_of_room(self._database, table_of(kind), room_id, own_id=own_id)
+        return found[0] if found else None
 
     async def _basis(self, prepared: PreparedCommit, *, anew: bool) -> Basis:
         record = self._rooms.get(prepared.room_id)
         if anew or prepared.wanted or record is None:
             return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
         return Basis(record.room)
-
-    async def _put(
-        self,
-        room_id: str,
-        *,
-        binding: str | None = None,
-        participant: str | None = None,
-        unset: Collection[str] = (),
-        **given: Any,
-    ) -> tuple[Mapping[str, Any], Change]:
-        """Commit something that is neither an event nor activity."""
-        commit = Commit(room_id=room_id, entries=(), **{"at": utcnow(), "activity": False, **given})
-        return await self._commit(
-            PreparedCommit(commit, binding=binding, participant=participant, unset=unset)
-        )
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -255,7 +240,7 @@ class PostgresStore(ConversationStore):
             "roomkit_create_room($3, $4)", encoded(row), encoded(timer_rows(timers))
         )
         if "error" in answer:
-            raise RoomAlreadyExistsError(f"room {room.id!r} exists already: use get_room, or another id")
+            raise room_exists(room.id)
         return room
 
     @override
@@ -267,7 +252,7 @@ class PostgresStore(ConversationStore):
         fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
         current = await self.get_room(room.id)
         moved = None if current is None else current.moved_activity(room)
-        given = {"room_changes": fields, "expected_version": room.version}
+        given: dict[str, Any] = {"room_changes": fields, "expected_version": room.version}
         if moved is not None:
             given |= {"at": moved, "activity": True}
         return await self._change_room(room.id, **given)
@@ -279,8 +264,9 @@ class PostgresStore(ConversationStore):
         changes = {"updated_at": utcnow()}
         return await self._change_room(room_id, room_changes=changes, metadata=patch, unset=frozenset(unset))
 
-    async def _change_room(self, room_id: str, **given: Any) -> Room:
-        _, change = await self._put(room_id, **given)
+    async def _change_room(self, room_id: str, *, unset: Collection[str] = (), **given: Any) -> Room:
+        commit = Commit(room_id=room_id, entries=(), **{"at": utcnow(), "activity": False, **given})
+        _, change = await self._commit(PreparedCommit(commit, unset=unset))
         assert change.room is not None
         return change.room
 
@@ -363,57 +349,15 @@ class PostgresStore(ConversationStore):
     # -- bindings -----------------------------------------------------------------------------
 
     @override
-    async def add_binding(self, binding: ChannelBinding) -> ChannelBinding:
-        await self._put(binding.room_id, bindings=[binding])
-        return binding
-
-    @override
-    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding | None:
-        found = await reading.records_of_room(
-            self._database, BINDINGS, room_id, one=("channel_id", channel_id)
-        )
-        return found[0] if found else None
-
-    @override
-    async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
-        await self._put(binding.room_id, binding=binding.channel_id, bindings=[binding])
-        return binding
-
-    @override
     async def remove_binding(self, room_id: str, channel_id: str) -> bool:
         if await self.get_binding(room_id, channel_id) is None:
             if await self.get_room(room_id) is None:
                 raise no_room(room_id)
             return False
-        answer, _ = await self._put(room_id, unbind=[channel_id])
-        return bool(answer["unbound"])
-
-    @override
-    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
-        return await reading.records_of_room(self._database, BINDINGS, room_id)
+        commit = Commit(room_id=room_id, entries=(), at=utcnow(), unbind=[channel_id], activity=False)
+        return bool((await self._commit_given(commit, None, None))["unbound"])
 
     # -- participants -------------------------------------------------------------------------
-
-    @override
-    async def add_participant(self, participant: Participant) -> Participant:
-        await self._put(participant.room_id, participants=[participant])
-        return participant
-
-    @override
-    async def get_participant(self, room_id: str, participant_id: str) -> Participant | None:
-        found = await reading.records_of_room(
-            self._database, PARTICIPANTS, room_id, one=("id", participant_id)
-        )
-        return found[0] if found else None
-
-    @override
-    async def update_participant(self, participant: Participant) -> Participant:
-        await self._put(participant.room_id, participant=participant.id, participants=[participant])
-        return participant
-
-    @override
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        return await reading.records_of_room(self._database, PARTICIPANTS, room_id)
 
     @override
     async def find_participants(
@@ -480,7 +424,7 @@ class PostgresStore(ConversationStore):
                 self._database, "i.id = $1", identity_id, load=IDENTITIES.load
             )
             if found is None:
-                raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
+                raise no_identity(identity_id)
             identity, revision = found
             known = identity.channel_addresses.get(channel_type, ())
             if address in known:
@@ -493,11 +437,6 @@ class PostgresStore(ConversationStore):
     # -- tasks and observations ---------------------------------------------------------------
 
     @override
-    async def add_task(self, task: Task) -> Task:
-        await self._put(task.room_id, tasks=[task])
-        return task
-
-    @override
     async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
         return await reading.find_record(self._database, TASKS, task_id, organization_id)
 
@@ -508,30 +447,9 @@ class PostgresStore(ConversationStore):
             raise StoreError(f"room {task.room_id!r} has no task {task.id!r}: add_task first")
         return task
 
-    @override
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        wanted = None if status is None else str(status)
-        return await reading.records_of_room(self._database, TASKS, room_id, status=wanted)
-
-    @override
-    async def add_observation(self, observation: Observation) -> Observation:
-        await self._put(observation.room_id, observations=[observation])
-        return observation
-
-    @override
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        return await reading.records_of_room(self._database, OBSERVATIONS, room_id)
-
     # -- read marks ---------------------------------------------------------------------------
 
     @override
-    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
-        return await self._mark(room_id, channel_id, event_id)
-
-    @override
-    async def mark_all_read(self, room_id: str, channel_id: str) -> int:
-        return await self._mark(room_id, channel_id, None)
-
     async def _mark(self, room_id: str, channel_id: str, event_id: str | None) -> int:
         answer = await self._database.write(
             "roomkit_mark_read($3, $4, $5)", findable(room_id), findable(channel_id), findable(event_id)
@@ -542,10 +460,8 @@ class PostgresStore(ConversationStore):
             case "no_room":
                 raise no_room(room_id)
             case "no_event":
-                raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to mark as read")
-        raise ChannelNotFoundError(
-            f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-        )
+                raise no_event(room_id, event_id or "", "mark as read")
+        raise no_binding(room_id, channel_id)
 
     @override
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
@@ -744,14 +660,6 @@ class PostgresStore(ConversationStore):
     @override
     async def list_timers(self, room_id: str) -> list[Timer]:
         return await reading.timers_of_room(self._database, room_id)
-
-
-def _duplicate(first: RoomEvent, *, by_key: bool) -> DuplicateEventError:
-    if by_key and first.idempotency_key is not None:
-        message = f"room {first.room_id!r} has the idempotency key {first.idempotency_key!r} already"
-    else:
-        message = f"event {first.id!r} exists already"
-    return DuplicateEventError(message, first)
 
 
 def _listed(channels: Collection[str] | None) -> list[str] | None:

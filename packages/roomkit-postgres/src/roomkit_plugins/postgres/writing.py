@@ -5,33 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, override
 from zlib import crc32
 
 from pydantic import ValidationError
 
-from roomkit.abc.errors import (
-    ChannelNotFoundError,
-    EventNotFoundError,
-    InvalidInputError,
-    LockLostError,
-    ParticipantNotFoundError,
-    RoomKitError,
-    RoomNotFoundError,
-    StaleRoomError,
-    StoreError,
-)
+from roomkit.abc.errors import StoreError
 from roomkit.abc.store import Commit, Completed
-from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
-from roomkit.memory.records import Change, Counters
-from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.delivery import Delivery, DeliveryStatus
-from roomkit.models.enums import DeliveryState, EventStatus
+from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
-from roomkit.models.values import error_text
 from roomkit_plugins.postgres.rows import (
     BINDINGS,
     DELIVERIES,
@@ -43,6 +29,19 @@ from roomkit_plugins.postgres.rows import (
     dump_room,
     encoded,
 )
+from roomkit_plugins.sql import commits as sql
+from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.damaged import damaged_record, readable_fields, stored_receipt
+from roomkit_plugins.sql.refusals import (
+    event_twice,
+    foreign_task,
+    lock_lost,
+    no_binding,
+    no_event,
+    no_participant,
+    no_room,
+    stale_room,
+)
 
 __all__ = [
     "Basis",
@@ -51,8 +50,6 @@ __all__ = [
     "counters_of",
     "message_key",
     "moment",
-    "no_room",
-    "prepared_commit",
     "timer_rows",
     "value_row",
 ]
@@ -66,23 +63,11 @@ class Basis:
     events: Mapping[str, RoomEvent] = field(default_factory=dict)
 
 
-def prepared_commit(given: Commit) -> PreparedCommit:
-    """Return a commit made ready for the database. Raises InvalidInputError for what it cannot hold."""
-    try:
-        return PreparedCommit(given)
-    except RoomKitError:
-        raise
-    except Exception as error:  # whatever a wrong value raises, nothing was written
-        raise InvalidInputError(
-            f"a commit to room {given.room_id!r} cannot be stored: {error_text(error)}; nothing was stored"
-        ) from error
+class PreparedCommit(sql.PreparedCommit):
+    """A commit as an operation for the database. Raises InvalidInputError for what JSON cannot carry.
 
-
-class PreparedCommit:
-    """A commit with everything encoded and nothing that its caller could still change.
-
-    Raises ValueError for what JSON cannot carry. `binding` and `participant` name one that must be there
-    already. When `needs_basis`, `on` says what the commit is made from.
+    `unset` are keys to remove from the room's metadata. When `needs_basis`, `on` says what the commit is
+    made from.
     """
 
     def __init__(
@@ -93,24 +78,11 @@ class PreparedCommit:
         participant: str | None = None,
         unset: Collection[str] = (),
     ) -> None:
-        self.room_id = given.room_id
-        self._at = given.at
-        self._amend = given.amend
-        self._redact = tuple(given.redact)
-        self._metadata = freeze(dict(given.metadata)) if given.metadata else EMPTY
+        super().__init__(given, binding=binding, participant=participant)
         self._unset = frozenset(unset)
-        self._room_changes = dict(given.room_changes) if given.room_changes else None
-        self._bindings = tuple(given.bindings)
-        self._unbind = tuple(given.unbind)
-        self._participants = tuple(given.participants)
-        self._removed = tuple(given.remove_participants)
-        self._expected = given.expected_version
-        self._binding, self._participant = binding, participant
-        self.events = [_stored(entry.event, given.at) for entry in given.entries]
         self.ends = PreparedEnds(given.completed)
         self._check_distinct()
         self._operation = self._encode(given)
-        self._basis: Basis | None = None
         self._replaced: list[RoomEvent] = []
         self._changed: Room | None = None
 
@@ -120,16 +92,13 @@ class PreparedCommit:
         ids = {event.id for event in self.events}
         keys = [event.idempotency_key for event in self.events if event.idempotency_key is not None]
         if len(ids) < len(self.events) or len(set(keys)) < len(keys):
-            raise StoreError(
-                f"a commit to room {self.room_id!r} has one event id or idempotency key twice: send it once"
-            )
+            raise event_twice(self.room_id)
 
     @property
-    def _raises_version(self) -> bool:
-        return bool(
-            self._bindings or self._unbind or self._participants or self._removed
-            or self._room_changes or self._metadata or self._amend or self._redact
-        )  # fmt: skip
+    @override
+    def raises_version(self) -> bool:
+        """Also when an event is replaced: while the version stands, a room's events are only added to."""
+        return super().raises_version or bool(self.amend or self.redact)
 
     def _encode(self, given: Commit) -> dict[str, Any]:
         events = [{**dump_event(event), "i": place} for place, event in enumerate(self.events)]
@@ -143,29 +112,29 @@ class PreparedCommit:
         ]
         operation: dict[str, Any] = {
             "room": self.room_id,
-            "expected": self._expected,
-            "fence": given.fence,
-            "worker": given.worker_id,
+            "expected": self.expected_version,
+            "fence": self.fence,
+            "worker": self.worker,
             "at": given.at,
             "activity": given.activity,
-            "bump": int(self._raises_version),
-            "binding": self._binding,
-            "participant": self._participant,
-            "redacted": self._redact,
+            "bump": int(self.raises_version),
+            "binding": self.binding,
+            "participant": self.participant,
+            "redacted": self.redact,
             "events": events,
             "targets": [{"i": place, "id": channel_id} for place, channel_id in targets],
-            "bindings": [BINDINGS.dump(each) for each in self._bindings],
-            "unbind": self._unbind,
+            "bindings": [BINDINGS.dump(each) for each in self.bindings],
+            "unbind": self.unbind,
             "participants": [
-                {**PARTICIPANTS.dump(each), "senders": sorted(each.senders)} for each in self._participants
+                {**PARTICIPANTS.dump(each), "senders": sorted(each.senders)} for each in self.participants
             ],
-            "removed": self._removed,
+            "removed": self.remove_participants,
             "tasks": [TASKS.dump(each) for each in given.tasks],
             "observations": [OBSERVATIONS.dump(each) for each in given.observations],
             "alarms": timer_rows(given.timers),
             "completed": self.ends.rows,
             "keys": self.ends.keys,
-            "alarms_done": tuple(given.timers_done),
+            "alarms_done": self.timers_done,
             "absent": tuple(given.absent),
             "kept": [value_row(each) for each in {_place_of(each): each for each in given.values}.values()],
         }
@@ -178,44 +147,34 @@ class PreparedCommit:
     @property
     def wanted(self) -> tuple[str, ...]:
         """The events that have to be known."""
-        return (*self._redact, *((self._amend.event_id,) if self._amend is not None else ()))
+        return (*self.redact, *((self.amend.event_id,) if self.amend is not None else ()))
 
     @property
     def needs_basis(self) -> bool:
         """Whether what is written depends on what is there."""
-        return bool(self._room_changes or self._metadata or self.wanted)
+        return bool(self.changes_room or self.wanted)
 
     def on(self, basis: Basis) -> None:
         """Make the commit one that changes exactly this."""
-        self._basis = basis
         self._operation["base"] = basis.room.version
         self._operation.pop("missing", None)
         self._replaced, self._changed = [], None
-        if self._room_changes or self._metadata:
-            self._change_room(basis.room)
+        if self.changes_room:
+            self._changed = self.changed_room(basis.room, self._unset)
+            self._operation["changed"] = dump_room(self._changed)
         for event_id in self.wanted:
             if event_id not in basis.events:
                 self._operation["missing"] = event_id
                 return
         events = dict(basis.events)
-        if self._amend is not None:
-            target = events[self._amend.event_id]
-            events[target.id] = target.amended(self._amend.content, self._amend.amended_by, self._at)
-        for event_id in self._redact:
-            events[event_id] = events[event_id].redacted(self._at)
+        if self.amend is not None:
+            target = events[self.amend.event_id]
+            events[target.id] = target.amended(self.amend.content, self.amend.amended_by, self.at)
+        for event_id in self.redact:
+            events[event_id] = events[event_id].redacted(self.at)
         self._replaced = [events[event_id] for event_id in dict.fromkeys(self.wanted)]
         if self._replaced:
             self._operation["replaced"] = [dump_event(event) for event in self._replaced]
-
-    def _change_room(self, before: Room) -> None:
-        changes = dict(self._room_changes or {})
-        if self._metadata or self._unset:
-            merged = {**before.metadata, **self._metadata}
-            changes["metadata"] = FrozenDict(
-                (key, value) for key, value in merged.items() if key not in self._unset
-            )
-        self._changed = before.replace(**{"updated_at": self._at, **changes})
-        self._operation["changed"] = dump_room(self._changed)
 
     def encoded(self) -> str:
         """Return the operation for the database."""
@@ -238,16 +197,7 @@ class PreparedCommit:
                 version=counters.version,
                 timers=room.timers.replace(last_activity_at=counters.last_activity),
             )
-        return Change(
-            counters,
-            room=room,
-            stored=stored,
-            amended=self._replaced,
-            bindings=self._bindings,
-            unbound=self._unbind,
-            participants=self._participants,
-            removed=self._removed,
-        )
+        return self.done(counters, room, stored, self._replaced)
 
     def elsewhere(self, answer: Mapping[str, Any]) -> dict[str, str | None]:
         """Return whom the deliveries belong to that are not the committer's to carry out."""
@@ -261,30 +211,17 @@ class PreparedCommit:
             case "no_room":
                 return no_room(room_id)
             case "stale":
-                return StaleRoomError(
-                    f"room {room_id!r} is at version {answer['version']}, not {self._expected}: plan again"
-                )
+                return stale_room(room_id, answer["version"], self.expected_version)
             case "lock_lost":
-                return LockLostError(
-                    f"room {room_id!r} was written to by a later holder of its lock "
-                    f"({answer['fence']}); nothing was committed: take the lock again"
-                )
+                return lock_lost(room_id, answer["fence"], self.fence)
             case "no_event":
-                missing = self._operation["missing"]
-                return EventNotFoundError(f"room {room_id!r} has no event {missing!r} to change")
+                return no_event(room_id, self._operation["missing"], "change")
             case "no_binding":
-                return ChannelNotFoundError(
-                    f"channel {self._binding!r} is not attached to room {room_id!r}: attach_channel first"
-                )
+                return no_binding(room_id, self.binding)
             case "no_participant":
-                return ParticipantNotFoundError(
-                    f"participant {self._participant!r} not found in room {room_id!r}: "
-                    "ensure_participant adds them"
-                )
+                return no_participant(room_id, self.participant)
             case "foreign_task":
-                return StoreError(
-                    f"task {answer['id']!r} is another room's, not {room_id!r}'s: use another id"
-                )
+                return foreign_task(room_id, answer["id"])
         return StoreError(f"the commit to room {room_id!r} was refused: {answer['error']}")
 
 
@@ -396,13 +333,3 @@ def counters_of(row: Sequence[Any]) -> Counters:
 def moment(text: str | None) -> datetime | None:
     """Return a time in an answer."""
     return None if text is None else datetime.fromisoformat(text)
-
-
-def no_room(room_id: str) -> RoomNotFoundError:
-    """Return the error of a room that is not there."""
-    return RoomNotFoundError(f"no room {room_id!r}: create_room first")
-
-
-def _stored(event: RoomEvent, at: datetime) -> RoomEvent:
-    status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
-    return event.replace(created_at=at, status=status)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import Claimed, Completed, DeliveryQuery
-from roomkit.memory.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
+from roomkit_plugins.sql.damaged import damaged_record, readable_fields, stored_receipt
+from roomkit_plugins.sql.refusals import no_cursor
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
 from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of
 from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
@@ -95,9 +96,7 @@ def query_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> li
 def _place_after(connection: sqlite3.Connection, delivery_id: str, query: DeliveryQuery) -> int:
     row = _found(connection, "d.seq, r.id, r.organization_id", delivery_id)
     if row is None or query.room_id not in (None, row[1]) or query.organization_id not in (None, row[2]):
-        raise StoreError(
-            f"cursor delivery {delivery_id!r} no longer exists: restart from the first page with after=None"
-        )
+        raise no_cursor("delivery", delivery_id)
     return int(row[0])
 
 

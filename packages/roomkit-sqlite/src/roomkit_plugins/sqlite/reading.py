@@ -12,9 +12,7 @@ from contextlib import closing
 from itertools import count, islice
 from typing import Any
 
-from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
 from roomkit.abc.store import RECENT_SCAN, EventQuery, RoomQuery
-from roomkit.memory.records import Counters, Known, Reading
 from roomkit.models.base import Record as Model
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelType, EventStatus, EventType, RoomStatus, TaskStatus
@@ -24,6 +22,8 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
+from roomkit_plugins.sql.cached import Counters, Known, Reading
+from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
     EVENT,
@@ -149,9 +149,7 @@ def query_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     if query.after is not None:
         place = one(connection, "SELECT seq, organization_id FROM rooms WHERE id = ?", (query.after,))
         if place is None or query.organization_id not in (None, place[1]):
-            raise StoreError(
-                f"cursor room {query.after!r} no longer exists: restart from the first page with after=None"
-            )
+            raise no_cursor("room", query.after)
         conditions.all("r.seq > ?", place[0])
     for key, value in query.metadata.items():
         _narrow(conditions, key, value)
@@ -330,12 +328,10 @@ def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) 
     """
     with snapshot(connection):
         if one(connection, "SELECT 1 FROM rooms WHERE id = ?", (room_id,)) is None:
-            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+            raise no_room(room_id)
         reader = record_of_room(connection, ChannelBinding, room_id, channel_id)
         if reader is None:
-            raise ChannelNotFoundError(
-                f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-            )
+            raise no_binding(room_id, channel_id)
         groups = connection.execute(
             f"SELECT {EVENT}, count(*) FROM events e JOIN rooms r ON r.seq = e.room WHERE r.id = ? "
             "AND e.idx > coalesce((SELECT idx FROM read_marks WHERE room = r.seq AND channel_id = ?), -1) "

@@ -16,14 +16,6 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import InvalidInputError, StoreError
-from roomkit.memory.damaged import (
-    damaged_event,
-    damaged_record,
-    readable_fields,
-    report_room,
-    report_timer,
-)
-from roomkit.memory.records import Counters
 from roomkit.models.base import Record
 from roomkit.models.content import text_of
 from roomkit.models.delivery import Delivery
@@ -31,6 +23,14 @@ from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.timer import Timer
+from roomkit_plugins.sql.cached import Counters
+from roomkit_plugins.sql.damaged import (
+    damaged_event,
+    damaged_record,
+    readable_fields,
+    report_room,
+    report_timer,
+)
 
 __all__ = [
     "COUNTERS",

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from roomkit.abc.errors import StoreSchemaError
 from roomkit.models.base import utcnow
+from roomkit_plugins.sql.migrations import MigrationPlan, Step, check_version, planned
 
-__all__ = ["STEPS", "MigrationPlan", "Step", "migrate", "plan", "version_of"]
+__all__ = ["STEPS", "migrate", "plan", "version_of"]
 
 APPLICATION_ID = 0x526F6F6D  # "Room", in the file's header
-
-
-@dataclass(slots=True, frozen=True)
-class Step:
-    """What makes a file of the version before one of this version.
-
-    Steps only add: tables, columns with a default, indexes, rows that follow from what is there. What
-    drops or rewrites anything would be a command of its own, never a step.
-    """
-
-    version: int
-    summary: str
-    statements: Sequence[str]
-
-
-@dataclass(slots=True, frozen=True)
-class MigrationPlan:
-    """What opening a file would do to it; making the plan does nothing.
-
-    `found` is the version of the file, 0 for one that is empty or not there yet. `rows` counts
-    what the file holds, by table: all of it is there afterwards too.
-    """
-
-    path: Path
-    found: int
-    wanted: int
-    steps: tuple[str, ...]
-    rows: dict[str, int]
 
 
 _FIRST = (
@@ -283,14 +255,9 @@ def version_of(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]
                 "choose another path"
             )
         return 0
-    found = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
-    newest = steps[-1].version
-    if found > newest:
-        raise StoreSchemaError(
-            f"{str(path)!r} has schema version {found}, and this roomkit-sqlite knows up to {newest}; "
-            "nothing was changed in it: upgrade roomkit-sqlite, or open a backup from before the upgrade"
-        )
-    return int(found)
+    (found,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    way_out = "nothing was changed in it: upgrade roomkit-sqlite, or open a backup from before the upgrade"
+    return check_version(repr(str(path)), found, steps, "roomkit-sqlite", way_out)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS) -> None:
@@ -323,10 +290,5 @@ def plan(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STE
             "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE 'search!_%' ESCAPE '!' ORDER BY name"
         )
     ]
-    return MigrationPlan(
-        path=path,
-        found=found,
-        wanted=steps[-1].version,
-        steps=tuple(f"{step.version}: {step.summary}" for step in steps if step.version > found),
-        rows={name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables},
-    )
+    rows = {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
+    return planned(str(path), found, steps, rows)

@@ -11,7 +11,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, override
 
 from roomkit.abc.errors import InvalidInputError, StoreUnavailableError
@@ -20,14 +19,11 @@ from roomkit.abc.store import (
     Commit,
     Committed,
     Completed,
-    ConversationStore,
     DeliveryQuery,
     EventQuery,
     RoomQuery,
-    RoomRecord,
 )
-from roomkit.memory.records import CachedRoom, CachedRooms, Change, Known
-from roomkit.models.base import freeze, new_id, utcnow
+from roomkit.models.base import Record, freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
@@ -35,10 +31,14 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
-from roomkit.models.task import Observation, Task
+from roomkit.models.task import Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.models.values import findable
+from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
+from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.migrations import MigrationPlan, planned
+from roomkit_plugins.sql.store import SQLStore
 from roomkit_plugins.sqlite import backup, leases, ledger, reading, values, writing
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
@@ -47,13 +47,13 @@ from roomkit_plugins.sqlite.database import Database
 from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.rows import dump, micros
-from roomkit_plugins.sqlite.schema import STEPS, MigrationPlan, plan
+from roomkit_plugins.sqlite.schema import STEPS, plan
 from roomkit_plugins.sqlite.timers import claim_timers, list_timers, prepare_timer
 
 __all__ = ["SQLiteStore"]
 
 
-class SQLiteStore(ConversationStore):
+class SQLiteStore(SQLStore):
     """Keeps everything in one SQLite file; see `ConversationStore`.
 
     Give it a path, or a `SQLiteConfig`. It opens at the first call, or at `open()`, making or
@@ -71,7 +71,7 @@ class SQLiteStore(ConversationStore):
     def __init__(self, config: SQLiteConfig | str | os.PathLike[str] = SQLiteConfig()) -> None:  # noqa: B008
         self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
         self._database = Database(self.config)
-        self._records = CachedRooms(self.config.cached_rooms)
+        self._rooms = CachedRooms(self.config.cached_rooms)
         self._presence = Presence(self.config.path)
         self._clock = time.time
 
@@ -83,6 +83,7 @@ class SQLiteStore(ConversationStore):
         """How many writes were refused because `max_waiting_writes` others waited."""
         return self._database.refused
 
+    @override
     async def open(self) -> Self:
         """Open the file now instead of at the first call. Raises a StoreError that says what is wrong."""
         await self._database.open()
@@ -92,14 +93,6 @@ class SQLiteStore(ConversationStore):
     async def close(self) -> None:
         await self._database.close()
         self._presence.close()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     # -- beyond the contract ------------------------------------------------------------------
 
@@ -155,42 +148,38 @@ class SQLiteStore(ConversationStore):
     # -- the one write path -------------------------------------------------------------------
 
     @override
-    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
-        recent = max(recent, 0)
-        read = await self._read(reading.read_room, room_id, self._records.known(room_id), recent, key)
-        if read is not None:
-            record = self._records.absorb(room_id, read, recent)
-            if record is not None:
-                return record
-            # Somebody wrote meanwhile: read it whole, and be content with that moment.
-            read = await self._read(reading.read_room, room_id, Known(), recent, key)
-            if read is not None and read.room is not None:
-                return self._records.absorb(room_id, read, recent) or CachedRoom(read.room, read)
-        self._records.forget(room_id)
-        return None
+    async def _read_room(self, room_id: str, known: Known, recent: int, key: str | None) -> Reading | None:
+        return await self._read(reading.read_room, room_id, known, recent, key)
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        return await self._commit(writing.prepared(commit))
+        return await self._commit(prepare(writing.PreparedCommit, commit))
 
     async def _commit(self, prepared: writing.PreparedCommit) -> Committed:
         def done(written: writing.Written) -> None:
-            self._records.apply(prepared.room_id, written.change)
+            self._rooms.apply(prepared.room_id, written.change)
 
         work = partial(writing.commit, prepared=prepared, now=self._now)
         return (await self._database.write(work, done)).committed
 
-    async def _put(
-        self, room_id: str, *, binding: str | None = None, participant: str | None = None, **given: Any
-    ) -> None:
-        """Commit something that is neither an event nor activity."""
-        commit = Commit(room_id=room_id, entries=(), at=utcnow(), activity=False, **given)
-        await self._commit(writing.PreparedCommit(commit, binding=binding, participant=participant))
+    @override
+    async def _commit_given(self, commit: Commit, binding: str | None, participant: str | None) -> Committed:
+        return await self._commit(writing.PreparedCommit(commit, binding=binding, participant=participant))
+
+    @override
+    async def _records[R: Record](
+        self, kind: type[R], room_id: str, status: TaskStatus | None = None
+    ) -> list[R]:
+        return await self._read(reading.records_of_room, kind, room_id, status)
+
+    @override
+    async def _record[R: Record](self, kind: type[R], room_id: str, own_id: str) -> R | None:
+        return await self._read(reading.record_of_room, kind, room_id, own_id)
 
     async def _change[C: Change | None](self, room_id: str, work: Callable[[sqlite3.Connection], C]) -> C:
         def done(change: C) -> None:
             if change is not None:
-                self._records.apply(room_id, change)
+                self._rooms.apply(room_id, change)
 
         return await self._database.write(work, done)
 
@@ -247,7 +236,7 @@ class SQLiteStore(ConversationStore):
     @override
     async def delete_room(self, room_id: str) -> bool:
         return await self._database.write(
-            partial(writing.delete_room, room_id=findable(room_id)), lambda _: self._records.forget(room_id)
+            partial(writing.delete_room, room_id=findable(room_id)), lambda _: self._rooms.forget(room_id)
         )
 
     @override
@@ -312,7 +301,7 @@ class SQLiteStore(ConversationStore):
     async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
         def done(pruned: writing.Pruned) -> None:
             if pruned.change is not None:
-                self._records.apply(room_id, pruned.change)
+                self._rooms.apply(room_id, pruned.change)
 
         work = partial(writing.prune_events, room_id=findable(room_id), before=before, limit=limit)
         return (await self._database.write(work, done)).count
@@ -320,47 +309,11 @@ class SQLiteStore(ConversationStore):
     # -- bindings -----------------------------------------------------------------------------
 
     @override
-    async def add_binding(self, binding: ChannelBinding) -> ChannelBinding:
-        await self._put(binding.room_id, bindings=[binding])
-        return binding
-
-    @override
-    async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding | None:
-        return await self._read(reading.record_of_room, ChannelBinding, room_id, channel_id)
-
-    @override
-    async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
-        await self._put(binding.room_id, binding=binding.channel_id, bindings=[binding])
-        return binding
-
-    @override
     async def remove_binding(self, room_id: str, channel_id: str) -> bool:
         work = partial(writing.remove_binding, room_id=findable(room_id), channel_id=findable(channel_id))
         return await self._change(room_id, work) is not None
 
-    @override
-    async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
-        return await self._read(reading.records_of_room, ChannelBinding, room_id)
-
     # -- participants -------------------------------------------------------------------------
-
-    @override
-    async def add_participant(self, participant: Participant) -> Participant:
-        await self._put(participant.room_id, participants=[participant])
-        return participant
-
-    @override
-    async def get_participant(self, room_id: str, participant_id: str) -> Participant | None:
-        return await self._read(reading.record_of_room, Participant, room_id, participant_id)
-
-    @override
-    async def update_participant(self, participant: Participant) -> Participant:
-        await self._put(participant.room_id, participant=participant.id, participants=[participant])
-        return participant
-
-    @override
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        return await self._read(reading.records_of_room, Participant, room_id)
 
     @override
     async def find_participants(
@@ -404,11 +357,6 @@ class SQLiteStore(ConversationStore):
     # -- tasks and observations ---------------------------------------------------------------
 
     @override
-    async def add_task(self, task: Task) -> Task:
-        await self._put(task.room_id, tasks=[task])
-        return task
-
-    @override
     async def get_task(self, task_id: str, *, organization_id: str | None = None) -> Task | None:
         return await self._read(reading.get_task, task_id, organization_id)
 
@@ -417,30 +365,13 @@ class SQLiteStore(ConversationStore):
         await self._write(writing.update_task, task, dump(task))
         return task
 
-    @override
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        return await self._read(reading.records_of_room, Task, room_id, status)
-
-    @override
-    async def add_observation(self, observation: Observation) -> Observation:
-        await self._put(observation.room_id, observations=[observation])
-        return observation
-
-    @override
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        return await self._read(reading.records_of_room, Observation, room_id)
-
     # -- read marks ---------------------------------------------------------------------------
 
     @override
-    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
+    async def _mark(self, room_id: str, channel_id: str, event_id: str | None) -> int:
         return await self._write(
             writing.mark_read, findable(room_id), findable(channel_id), findable(event_id)
         )
-
-    @override
-    async def mark_all_read(self, room_id: str, channel_id: str) -> int:
-        return await self._write(writing.mark_read, findable(room_id), findable(channel_id), None)
 
     @override
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
@@ -584,9 +515,7 @@ def _plan(path: Path) -> MigrationPlan:
     if not path.exists():
         if not path.parent.is_dir():
             raise StoreUnavailableError(f"the folder {str(path.parent)!r} does not exist: make it first")
-        return MigrationPlan(
-            path, 0, STEPS[-1].version, tuple(f"{s.version}: {s.summary}" for s in STEPS), {}
-        )
+        return planned(str(path), 0, STEPS, {})
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA query_only = ON")

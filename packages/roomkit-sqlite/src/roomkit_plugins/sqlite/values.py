@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from roomkit.abc.errors import StaleValueError
-from roomkit.memory.damaged import stored_value
 from roomkit.models.value import Value, encoded_key
+from roomkit_plugins.sql.damaged import stored_value
 from roomkit_plugins.sqlite.rows import dump, micros, moment
 from roomkit_plugins.sqlite.sql import Row, clamp, one
 

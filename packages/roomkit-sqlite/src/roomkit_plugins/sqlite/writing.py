@@ -12,31 +12,31 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from roomkit.abc.errors import (
-    ChannelNotFoundError,
-    DuplicateEventError,
-    EventNotFoundError,
-    IdentityNotFoundError,
-    InvalidInputError,
-    LockLostError,
-    ParticipantNotFoundError,
-    RoomAlreadyExistsError,
-    RoomKitError,
-    RoomNotFoundError,
-    StaleRoomError,
-    StoreError,
-)
-from roomkit.abc.store import NOTHING_COMPLETED, Amend, Commit, Committed, Entry
-from roomkit.memory.records import Change, Counters
-from roomkit.models.base import EMPTY, FrozenDict, freeze
+from roomkit.abc.errors import StoreError
+from roomkit.abc.store import NOTHING_COMPLETED, Commit, Committed, Entry
+from roomkit.models.base import FrozenDict
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.enums import DeliveryState, EventStatus
+from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
-from roomkit.models.values import error_text
+from roomkit_plugins.sql import commits as sql
+from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.refusals import (
+    duplicate_event,
+    event_twice,
+    foreign_task,
+    lock_lost,
+    no_binding,
+    no_event,
+    no_identity,
+    no_participant,
+    no_room,
+    room_exists,
+    stale_room,
+)
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.ledger import (
     Place,
@@ -74,7 +74,6 @@ __all__ = [
     "link_address",
     "mark_read",
     "patch_room",
-    "prepared",
     "prune_events",
     "remove_binding",
     "set_timer",
@@ -127,85 +126,42 @@ class _Entry:
     targets: tuple[str, ...]
 
 
-def prepared(given: Commit) -> PreparedCommit:
-    """Return a commit made ready for the file. Raises InvalidInputError for what no file can hold."""
-    try:
-        return PreparedCommit(given)
-    except RoomKitError:
-        raise
-    except Exception as error:  # whatever a wrong value raises, nothing was written
-        raise InvalidInputError(
-            f"a commit to room {given.room_id!r} cannot be stored: {error_text(error)}; nothing was stored"
-        ) from error
-
-
-class PreparedCommit:
-    """A commit with everything encoded and nothing that its caller could still change.
-
-    Raises ValueError for what JSON cannot carry. `binding` and `participant` name one that must be
-    there already.
-    """
+class PreparedCommit(sql.PreparedCommit):
+    """A commit as rows for the file. Raises InvalidInputError for what JSON cannot carry."""
 
     def __init__(self, given: Commit, *, binding: str | None = None, participant: str | None = None) -> None:
-        self.room_id = given.room_id
-        self.at = given.at
+        super().__init__(given, binding=binding, participant=participant)
         self.created_at = given.at.isoformat()
         self.due = micros(given.at)
-        self.expected_version = given.expected_version
-        self.fence = given.fence
-        self.worker = given.worker_id
         self.absent = frozenset(given.absent)
-        self.metadata = freeze(dict(given.metadata)) if given.metadata else EMPTY
-        self.room_changes = dict(given.room_changes) if given.room_changes else None
-        self.amend: Amend | None = given.amend
-        self.redact = tuple(given.redact)
         self.activity = self.due if given.activity else None
-        self.entries = [self._entry(each) for each in given.entries]
-        self.bindings = [(each, dump(each)) for each in given.bindings]
-        self.participants = [(each, dump(each)) for each in given.participants]
-        self.remove_participants = tuple(given.remove_participants)
-        self.unbind = tuple(given.unbind)
+        self.entries = list(map(_entry, self.events, given.entries))
+        self.binding_rows = [dump(each) for each in self.bindings]
+        self.participant_rows = [dump(each) for each in self.participants]
         self.tasks = [(each.id, each.status.value, dump(each)) for each in given.tasks]
         self.observations = [(each.id, dump(each)) for each in given.observations]
         self.timers = [prepare_timer(each) for each in given.timers]
         self.values = [prepare_value(each) for each in given.values]
         self.completed = [finished(each) for each in given.completed]
-        self.timers_done = tuple(given.timers_done)
-        self.binding = binding
-        self.participant = participant
-
-    @property
-    def changes_room(self) -> bool:
-        """Whether more of the room changes than its counters."""
-        return bool(self.room_changes or self.metadata)
-
-    @property
-    def raises_version(self) -> bool:
-        """Whether something changes that a plan depends on."""
-        return bool(
-            self.changes_room or self.bindings or self.participants or self.unbind or self.remove_participants
-        )
 
     @property
     def asks_who_is_alive(self) -> bool:
         """Whether there is anything that a worker may hold."""
         return bool(self.timers) or any(entry.targets for entry in self.entries)
 
-    def _entry(self, given: Entry) -> _Entry:
-        event = given.event
-        status = EventStatus.DELIVERED if event.status is EventStatus.PENDING else event.status
-        event = event.replace(created_at=self.at, status=status)
-        row = (
-            event.id,
-            event.idempotency_key,
-            event.type.value,
-            status.value,
-            event.visibility,
-            event.source.channel_id,
-            dump(event),
-            given.key_spans_rooms and event.idempotency_key is not None,
-        )
-        return _Entry(event, row, searchable(event), tuple(dict.fromkeys(given.targets)))
+
+def _entry(event: RoomEvent, given: Entry) -> _Entry:
+    row = (
+        event.id,
+        event.idempotency_key,
+        event.type.value,
+        event.status.value,
+        event.visibility,
+        event.source.channel_id,
+        dump(event),
+        given.key_spans_rooms and event.idempotency_key is not None,
+    )
+    return _Entry(event, row, searchable(event), tuple(dict.fromkeys(given.targets)))
 
 
 @dataclass(slots=True, frozen=True)
@@ -238,37 +194,25 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
     for timer in prepared.timers:
         of_room = room if timer.room_id == prepared.room_id else _seq_of(connection, timer.room_id)
         put_timer(connection, of_room, timer, worker if timer.due_at <= prepared.due else None)
-    change = Change(
-        counters,
-        room=_set_fields(connection, prepared) if prepared.changes_room else None,
-        stored=stored,
-        amended=amended,
-        bindings=[binding for binding, _ in prepared.bindings],
-        unbound=prepared.unbind,
-        participants=[person for person, _ in prepared.participants],
-        removed=prepared.remove_participants,
-    )
+    room_after = _set_fields(connection, prepared) if prepared.changes_room else None
+    change = prepared.done(counters, room_after, stored, amended)
     return Written(Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change)
 
 
 def _write_members(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
     """Add, replace and remove participants and bindings."""
-    for person, data in prepared.participants:
+    for person, data in zip(prepared.participants, prepared.participant_rows, strict=True):
         _put_participant(connection, room, person, data)
     for participant_id in prepared.remove_participants:
         connection.execute("DELETE FROM participants WHERE room = ? AND id = ?", (room, participant_id))
-    for binding, data in prepared.bindings:
+    for binding, data in zip(prepared.bindings, prepared.binding_rows, strict=True):
         _put_binding(connection, room, binding, data)
     for channel_id in prepared.unbind:
         connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
 
 
 def _set_fields(connection: sqlite3.Connection, prepared: PreparedCommit) -> Room:
-    before = _room(connection, prepared.room_id)
-    changes = dict(prepared.room_changes or {})
-    if prepared.metadata:
-        changes["metadata"] = FrozenDict({**before.metadata, **prepared.metadata})
-    after = before.replace(**{"updated_at": prepared.at, **changes})
+    after = prepared.changed_room(_room(connection, prepared.room_id))
     _write_room(connection, after)
     return after
 
@@ -282,19 +226,17 @@ def _touch(connection: sqlite3.Connection, prepared: PreparedCommit) -> Counters
         return counters_of(row)
     found = one(connection, "SELECT version, fence FROM rooms WHERE id = ?", (room_id,))
     if found is None:
-        raise _no_room(room_id)
+        raise no_room(room_id)
     if expected is not None and expected != found[0]:
-        raise StaleRoomError(f"room {room_id!r} is at version {found[0]}, not {expected}: plan again")
-    raise LockLostError(
-        f"room {room_id!r} was written to under lock {found[1]}, after lock {fence} had run out: plan again"
-    )
+        raise stale_room(room_id, found[0], expected)
+    raise lock_lost(room_id, found[1], fence)
 
 
 def _changed(connection: sqlite3.Connection, room_id: str, *, activity: int | None = None) -> Counters:
     """Note that something of the room changed that a plan depends on, and its last activity if given."""
     row = one(connection, _TOUCH, (0, 0, 1, activity, None, room_id, None, None))
     if row is None:
-        raise _no_room(room_id)
+        raise no_room(room_id)
     return counters_of(row)
 
 
@@ -308,18 +250,13 @@ def _require(connection: sqlite3.Connection, room: int, prepared: PreparedCommit
             (room, prepared.participant),
         )
         if there is None:
-            raise ParticipantNotFoundError(
-                f"participant {prepared.participant!r} not found in room {prepared.room_id!r}: "
-                "ensure_participant adds them"
-            )
+            raise no_participant(prepared.room_id, prepared.participant)
 
 
 def _require_binding(connection: sqlite3.Connection, room: int, room_id: str, channel_id: str) -> None:
     there = one(connection, "SELECT 1 FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
     if there is None:
-        raise ChannelNotFoundError(
-            f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-        )
+        raise no_binding(room_id, channel_id)
 
 
 def _append(
@@ -363,15 +300,12 @@ def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: 
                 query = f"{earlier} WHERE e.key_scope = {scope} AND e.idempotency_key = ? AND e.room <> ?"
                 row = one(connection, query, (room, key, room))
             if row is not None:
-                message = f"room {row[4]!r} has the idempotency key {key!r} already"
-                return DuplicateEventError(message, event_of(row[4], row[:4]))
+                return duplicate_event(event_of(row[4], row[:4]), key)
         query = f"{earlier} WHERE e.id = ? AND (e.room <> ? OR e.idx < ?)"
         row = one(connection, query, (event_id, room, first))
         if row is not None:
-            return DuplicateEventError(f"event {event_id!r} exists already", event_of(row[4], row[:4]))
-    return StoreError(
-        f"a commit to room {prepared.room_id!r} has one event id or idempotency key twice: send it once"
-    )
+            return duplicate_event(event_of(row[4], row[:4]), None)
+    return event_twice(prepared.room_id)
 
 
 def _amend(
@@ -399,7 +333,7 @@ def _earlier(
     query = f"SELECT e.seq, {EVENT} FROM events e WHERE e.id = ? AND e.room = ? AND e.idx < ?"
     row = one(connection, query, (event_id, room, first))
     if row is None:
-        raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to {verb}")
+        raise no_event(room_id, event_id, verb)
     return row[0], event_of(room_id, row[1:])
 
 
@@ -431,11 +365,7 @@ def _put_participant(connection: sqlite3.Connection, room: int, person: Particip
 
 def _put_task(connection: sqlite3.Connection, room: int, room_id: str, task: tuple[str, str, str]) -> None:
     if not connection.execute(_PUT_TASK, (room, *task)).rowcount:
-        raise _not_this_rooms_task(task[0], room_id)
-
-
-def _not_this_rooms_task(task_id: str, room_id: str) -> StoreError:
-    return StoreError(f"task {task_id!r} is another room's, not {room_id!r}'s: use another id")
+        raise foreign_task(room_id, task[0])
 
 
 def remove_binding(connection: sqlite3.Connection, room_id: str, channel_id: str) -> Change | None:
@@ -503,9 +433,7 @@ def create_room(
             ),
         ).lastrowid
     except sqlite3.IntegrityError as error:
-        raise RoomAlreadyExistsError(
-            f"room {room.id!r} exists already: use get_room, or another id"
-        ) from error
+        raise room_exists(room.id) from error
     assert seq is not None
     for timer in timers:
         of_room = seq if timer.room_id == room.id else _seq_of(connection, timer.room_id)
@@ -538,12 +466,10 @@ def update_room(connection: sqlite3.Connection, room: Room) -> Change:
     """Replace a room but for its counters, if it is of the version that `room` was read at."""
     row = one(connection, f"SELECT {ROOM} FROM rooms r WHERE r.id = ?", (room.id,))
     if row is None:
-        raise _no_room(room.id)
+        raise no_room(room.id)
     before = room_of(row)
     if before.version != room.version:
-        raise StaleRoomError(
-            f"room {room.id!r} is at version {before.version}, not {room.version}: read it and decide again"
-        )
+        raise stale_room(room.id, before.version, room.version, "read it and decide again")
     moved = before.moved_activity(room)
     counters = _changed(connection, room.id, activity=None if moved is None else micros(moved))
     fields = {name: getattr(room, name) for name in Room.model_fields if name not in _OWNED}
@@ -605,7 +531,7 @@ def link_address(connection: sqlite3.Connection, identity_id: str, channel_type:
     """Add an address to an identity."""
     row = one(connection, "SELECT data FROM identities WHERE id = ?", (identity_id,))
     if row is None:
-        raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
+        raise no_identity(identity_id)
     identity = load(Identity, row[0])
     known = identity.channel_addresses.get(channel_type, ())
     if address not in known:
@@ -621,7 +547,7 @@ def update_task(connection: sqlite3.Connection, task: Task, data: str) -> None:
     if row is None:
         raise StoreError(f"no task {task.id!r}: add_task first")
     if row[0] != task.room_id:
-        raise _not_this_rooms_task(task.id, task.room_id)
+        raise foreign_task(task.room_id, task.id)
     connection.execute(
         "UPDATE tasks SET status = ?, data = ? WHERE id = ?", (task.status.value, data, task.id)
     )
@@ -631,12 +557,12 @@ def mark_read(connection: sqlite3.Connection, room_id: str, channel_id: str, eve
     """Move a read mark forward to an event, the newest when None."""
     row = one(connection, "SELECT seq, next_index - 1 FROM rooms WHERE id = ?", (room_id,))
     if row is None:
-        raise _no_room(room_id)
+        raise no_room(room_id)
     room, index = row
     if event_id is not None:
         found = one(connection, "SELECT idx FROM events WHERE id = ? AND room = ?", (event_id, room))
         if found is None:
-            raise EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to mark as read")
+            raise no_event(room_id, event_id, "mark as read")
         (index,) = found
     _require_binding(connection, room, room_id, channel_id)
     ((mark,),) = connection.execute(
@@ -653,9 +579,5 @@ def mark_read(connection: sqlite3.Connection, room_id: str, channel_id: str, eve
 def _seq_of(connection: sqlite3.Connection, room_id: str) -> int:
     row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
     if row is None:
-        raise _no_room(room_id)
+        raise no_room(room_id)
     return int(row[0])
-
-
-def _no_room(room_id: str) -> RoomNotFoundError:
-    return RoomNotFoundError(f"no room {room_id!r}: create_room first")

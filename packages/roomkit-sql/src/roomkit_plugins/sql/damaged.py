@@ -1,7 +1,6 @@
-"""What a store shows of a record that it can no longer read.
+"""Records that cannot be read any more: shown as far as they can, and named once in the log.
 
-For stores whose storage is elsewhere: a flipped bit, or a row that another program wrote, must not take
-the rest of its room with it.
+A flipped bit, or a row that another program wrote, must not take the rest of its room with it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,15 @@ from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 
-__all__ = ["damaged_event"]
+__all__ = [
+    "damaged_event",
+    "damaged_record",
+    "readable_fields",
+    "report_room",
+    "report_timer",
+    "stored_receipt",
+    "stored_value",
+]
 
 _log = get_logger("roomkit.store")
 _MOST_REPORTED = 1_000

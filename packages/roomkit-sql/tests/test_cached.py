@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from roomkit.memory.records import CachedRoom, CachedRooms, Change, Counters, Known, Reading
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
+from roomkit_plugins.sql.cached import CachedRoom, CachedRooms, Change, Counters, Known, Reading
 from roomkit_plugins.testing.contracts.base import NOW, event
 
 ROOM = Room(id="room")

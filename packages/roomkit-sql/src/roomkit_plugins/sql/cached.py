@@ -1,7 +1,7 @@
-"""What a store keeps in memory of the rooms in use, and how that stays what the storage says.
+"""A cache of the rooms in use, and its coherence with the storage.
 
-For stores whose storage is elsewhere. Each room there has an `edition` that rises with every write to
-it: data read at one edition need not be read again at the same one.
+Each room in the storage has an `edition` that rises with every write to it: what is cached at one edition
+need not be read again at the same one.
 """
 
 from __future__ import annotations
