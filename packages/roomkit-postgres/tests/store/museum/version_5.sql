@@ -887,7 +887,7 @@ BEGIN
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[], kept json
+        absent text[], kept json, redacted json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
@@ -1008,6 +1008,15 @@ BEGIN
         UPDATE roomkit_events e SET type = g.type, source = g.source::json, content = g.content::json, status = g.status, blocked_by = g.blocked_by, block_reason = g.block_reason, visibility = g.visibility, response_visibility = g.response_visibility, addressed_to = g.addressed_to::json, chain_depth = g.chain_depth, parent_event_id = g.parent_event_id, correlation_id = g.correlation_id, metadata = g.metadata::json, channel_data = g.channel_data::json, generation = g.generation::json, amendment = g.amendment::json, more = g.more::json, is_history = g.is_history
         FROM json_to_recordset(c.replaced) AS g (is_history boolean, id text, type text, source text, content text, status text, blocked_by text, block_reason text, visibility text, response_visibility text, addressed_to text, chain_depth bigint, parent_event_id text, correlation_id text, idempotency_key text, created_at timestamptz, metadata text, channel_data text, generation text, amendment text, more text)
         WHERE e.id = g.id AND e.room = head.room;
+    END IF;
+    IF c.redacted IS NOT NULL THEN
+        UPDATE roomkit_deliveries d SET more = NULL, error = CASE WHEN d.error IS NOT NULL THEN
+            json_build_object('code', d.error ->> 'code', 'message', 'erased') END
+        WHERE d.seq = ANY(ARRAY(
+            SELECT o.seq FROM roomkit_events e JOIN roomkit_deliveries o ON o.room = e.room AND o.idx = e.idx
+            WHERE e.room = head.room AND e.id = ANY(ARRAY(SELECT json_array_elements_text(c.redacted)))
+            ORDER BY o.seq FOR UPDATE OF o
+        ));
     END IF;
     IF c.tasks IS NOT NULL THEN
         INSERT INTO roomkit_tasks (room, id, title, description, assigned_to, status, created_at, metadata, more)
