@@ -16,7 +16,6 @@ import pytest
 from roomkit import RoomKit
 from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError, StoreError
 from roomkit.abc.store import Commit, ConversationStore, Entry
-from roomkit.memory import damaged
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage
@@ -30,6 +29,7 @@ from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
+from roomkit_plugins.sql import damaged
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
 

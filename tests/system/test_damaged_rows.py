@@ -14,7 +14,6 @@ import pytest
 from roomkit import RoomKit
 from roomkit.abc.errors import StoreError
 from roomkit.abc.store import ConversationStore
-from roomkit.memory import damaged
 from roomkit.models.base import Record
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent, UnknownContent, text_of
@@ -25,6 +24,7 @@ from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
+from roomkit_plugins.sql import damaged
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
 
