@@ -12,6 +12,7 @@ from roomkit.abc.errors import (
     InvalidInputError,
     RoomClosedError,
 )
+from roomkit.abc.records import checked
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
@@ -165,6 +166,7 @@ class ConversationOperations(Scoped):
             idempotency_key=idempotency_key,
             channel_data={"thread_id": thread_id} if thread_id is not None else {},
         )
+        event = checked(event, RoomEvent, "given to send_event()")  # its content is not of our making
         cascade = Cascade()
         written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:

@@ -23,11 +23,12 @@ from roomkit.abc.errors import (
     ParticipantRemovedError,
 )
 from roomkit.abc.log import get_logger
+from roomkit.abc.records import checked
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.contract import check_flags, check_store, owner_of, read, read_attribute
+from roomkit.kernel.flow.contract import check_flags, check_store, mistyped, owner_of, read, read_attribute
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
@@ -528,8 +529,11 @@ class RoomKit(RoomOperations):
         webhook = getattr(provider, "webhook", None)
         if webhook is None:
             raise ChannelNotRegisteredError(f"channel {channel_id!r} has no provider that takes webhooks")
+        parts = await webhook(request, channel_id=channel_id)
+        if not isinstance(parts, Sequence):
+            raise mistyped(owner_of(channel_id), "what webhook() returned", parts, Sequence)
         results: list[InboundResult | Delivery | None] = []  # bound: one request
-        for part in await webhook(request, channel_id=channel_id):
+        for part in parts:
             if isinstance(part, DeliveryStatus):
                 results.append(await self.process_delivery_status(part))
             else:
@@ -542,9 +546,10 @@ class RoomKit(RoomOperations):
         """Match a vendor's receipt to its delivery and notify the observers; None if nothing matches.
 
         A receipt that comes before its send was recorded is kept for a day and matched then. Its observers
-        are called both times, first without `event_id`.
+        are called both times, first without `event_id`. Raises InvalidInputError for one with wrong fields.
         """
         await self._enter()
+        status = checked(status, DeliveryStatus, "given to process_delivery_status()")
         return await self._kernel.receipts.take(status)
 
     # -- data rights --------------------------------------------------------------------------

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from roomkit.abc.errors import HookRegistrationError
+from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.abc.records import checked
 from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.base import Record
 from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
@@ -281,7 +283,7 @@ class HookEngine:
             started = loop.time()
             result, failure = await self._ask(hook, verdict.payload, context, deadline)
             if failure is None and result is not None and result.action == "modify":
-                failure = _check_payload(hook, kind, result.event)
+                result, failure = _checked_payload(hook, kind, result)
             if failure is not None:
                 result = None
                 verdict.failures.append(failure)
@@ -430,6 +432,10 @@ def _wrong_injection(given: object) -> str | None:
     for each in given:
         if not isinstance(each, InjectedEvent) or not isinstance(each.event, RoomEvent):
             return f"injected_events have {type(each).__name__}, not only InjectedEvent of a RoomEvent"
+        try:
+            checked(each.event, RoomEvent, "in injected_events")
+        except InvalidInputError as error:
+            return str(error)
     return None
 
 
@@ -437,10 +443,19 @@ def _kind(payload: Any) -> type:
     return RoomEvent if isinstance(payload, RoomEvent) else type(payload)
 
 
-def _check_payload(hook: HookRegistration, kind: type, payload: Any) -> HookFailure | None:
+def _checked_payload(
+    hook: HookRegistration, kind: type, result: HookResult
+) -> tuple[HookResult | None, HookFailure | None]:
+    payload = result.event
     if isinstance(payload, kind):
-        return None
-    return HookFailure(
+        if not isinstance(payload, Record):
+            return result, None
+        try:
+            whole = checked(payload, Record, "of the modified payload")
+        except InvalidInputError as error:
+            return None, HookFailure(hook.name, hook.trigger, str(error))
+        return result if whole is payload else replace(result, event=whole), None
+    return None, HookFailure(
         hook.name,
         hook.trigger,
         f"modified the payload into {type(payload).__name__}; it is {kind.__name__} here",

@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomNotFoundError
+from roomkit.abc.records import checked, problems_of
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import RAISED, mistyped, owner_of, provider_of
+from roomkit.kernel.flow.contract import RAISED, check_output, mistyped, owner_of, provider_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of
 from roomkit.kernel.flow.recipients import recipients
 from roomkit.kernel.flow.voices import VOICE_LOST, voice_lost
 from roomkit.kernel.runtime.deadline import Abandoned, Deadline, ends_task
-from roomkit.models.ai import StreamDone, StreamTextDelta
+from roomkit.models.ai import StreamDone, StreamTextDelta, StreamThinkingDelta, StreamToolCall
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -53,6 +56,9 @@ _NO_ENTRY = {
 }
 """Why an answer has no entry at all, where the writer has another word for it."""
 _OVERLAP = 200
+_OF_DONE = ("provider", "model", "tool_rounds")
+_SILENT = (StreamThinkingDelta, StreamToolCall)
+"""What a stream may say that no recipient reads."""
 _LOOK_EVERY = 1.0
 
 
@@ -103,6 +109,8 @@ class Answers:
         the error of a generation that failed, after what recipients saw of it is committed; and
         InvalidInputError for effects that cannot be stored, after its words are committed without them.
         """
+        if type(output) is not ChannelOutput or type(output.response_events) not in (list, tuple):
+            check_output(output, binding.channel_id)
         lost: str | None = None
         effects: dict[str, Any] = {
             "tasks": output.tasks,
@@ -114,6 +122,7 @@ class Answers:
             effects = {}
         for number, answer in enumerate(output.response_events):
             # Words of an agent that was muted since are stored as blocked by the writer.
+            answer = checked(answer, RoomEvent, f"of agent {binding.channel_id!r}", ForeignCodeError)
             event = self._answer_to(job, binding, answer, number)
             try:
                 written = await job.run.write(Draft(event=event, cascade=job.run.cascade, **effects))
@@ -124,6 +133,7 @@ class Answers:
             if written.event is not None:
                 effects = {}
         if output.response_stream is not None:
+            check_output(output, binding.channel_id)
             lost = await self._stream(output.response_stream, job, binding, record, lane, effects)
         elif any(effects.values()):
             await self.keep(effects, job, record)
@@ -410,8 +420,10 @@ class _StreamedTurn:
                     self._done(item)
                 elif isinstance(item, str):
                     await self._say(item)
-                elif isinstance(item, StreamTextDelta):
+                elif isinstance(item, StreamTextDelta) and isinstance(item.text, str):
                     await self._say(item.text)
+                elif not isinstance(item, _SILENT):
+                    raise self._unusable(item)
                 deadline.foreign = True
         finally:
             deadline.foreign = True
@@ -420,6 +432,12 @@ class _StreamedTurn:
         if deadline.abandoned or deadline.fired or lane.over:
             self._too_late()
         await self._judge(final=True)
+
+    def _unusable(self, item: object) -> ForeignCodeError:
+        found = "StreamTextDelta without text" if isinstance(item, StreamTextDelta) else type(item).__name__
+        return ForeignCodeError(
+            f"the stream of agent {self._binding.channel_id!r} has {found}: yield str or stream events"
+        )
 
     def _too_late(self) -> NoReturn:
         """Count an answer as cut off that goes on after its time: its agent ignored the cancellation."""
@@ -442,14 +460,16 @@ class _StreamedTurn:
             self._narrow(record.bindings[channel_id].visibility)
 
     def _done(self, done: StreamDone) -> None:
-        known = done.metadata
-        self._generation = self._generation.replace(
-            provider=known.get("provider", self._generation.provider),
-            model=known.get("model", self._generation.model),
-            tool_rounds=known.get("tool_rounds", self._generation.tool_rounds),
-            finish_reason=done.finish_reason,
-            usage=Generation(usage=done.usage).usage,
-        )
+        known: object = done.metadata
+        known = known if isinstance(known, Mapping) else {"provider": known}
+        fields = {**self._generation.__dict__, "finish_reason": done.finish_reason, "usage": done.usage}
+        fields |= {name: known[name] for name in _OF_DONE if name in known}
+        try:
+            self._generation = Generation.model_validate(fields, strict=True)
+        except ValidationError as error:
+            raise ForeignCodeError(
+                f"the StreamDone of agent {self._binding.channel_id!r} cannot be used: {problems_of(error)}"
+            ) from None
 
     async def _say(self, text: str) -> None:
         if self._shared:

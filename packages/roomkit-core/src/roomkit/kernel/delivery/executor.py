@@ -25,9 +25,9 @@ from roomkit.kernel.delivery.sending import (
     as_provider_error,
     delivery_span,
     error_of,
-    message_ids_of,
     note_outcome,
     row,
+    take_output,
 )
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.contract import RAISED, provider_of
@@ -169,10 +169,10 @@ class LaneExecutor(Executor):
                 raise
             # The answer broke off: the recipient saw the text that was committed.
             return outcome if recipient.broke_off(error) else outcome.failed(_stream_failure(error))
-        if output.skip_reason is not None:
-            return outcome.skipped(output.skip_reason)
-        if output.provider_result is not None:
-            outcome.message_ids = message_ids_of(output.provider_result)
+        try:
+            take_output(output, outcome, job.target.binding.channel_id)
+        except (ForeignCodeError, ProviderError) as error:
+            return outcome.failed(error_of(as_provider_error(error)))
         return outcome
 
     async def answer(self, job: Job, lane: Lane) -> None:
@@ -318,8 +318,9 @@ class LaneExecutor(Executor):
         if deadline.abandoned:
             raise Abandoned
         if deadline.fired or lane.over:
-            if output.response_stream is not None:
-                await close_stream(output.response_stream)
+            stream = getattr(output, "response_stream", None)
+            if stream is not None:
+                await close_stream(stream)
             raise asyncio.CancelledError
         return output
 

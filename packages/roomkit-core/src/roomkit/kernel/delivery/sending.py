@@ -12,14 +12,22 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError
 from roomkit.abc.log import get_logger
+from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import owner_of, provider_of, unreadable
+from roomkit.kernel.flow.contract import (
+    OPTIONAL_TEXT,
+    mistyped,
+    owner_of,
+    provider_of,
+    unreadable,
+)
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import RichContent, TextContent, text_of
-from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import error_text, message_of, repaired, vendor_key
@@ -36,10 +44,9 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
-    from roomkit.models.channel import ChannelBinding, ChannelOutput
+    from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
-    from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
 
@@ -49,13 +56,14 @@ __all__ = [
     "as_provider_error",
     "delivery_span",
     "error_of",
-    "message_ids_of",
     "note_outcome",
     "row",
+    "take_output",
 ]
 
 _log = get_logger("roomkit.kernel")
 _TEXT = frozenset({str})
+_REASON = frozenset({str, type(None)})
 _NO_ID = 2**128
 """Vendors number their messages lower than this."""
 
@@ -228,7 +236,7 @@ class Deliverer:
                         )
                     else:
                         output = await channel.deliver(event, binding, context)
-                    _take(output, outcome)
+                    take_output(output, outcome, binding.channel_id)
                 except asyncio.CancelledError as cancelled:
                     if breaker is not None:
                         breaker.record_abandoned()
@@ -318,9 +326,12 @@ def delivery_span(
             raise
 
 
-def note_outcome(tracing: ConfiguredTelemetry, span: str, output: ChannelOutput) -> None:
+def note_outcome(tracing: ConfiguredTelemetry, span: str, output: object) -> None:
     """Say in a delivery's span what its channel returned."""
-    result = output.provider_result
+    result: object = output.provider_result if isinstance(output, ChannelOutput) else output
+    if result is not None and not isinstance(result, ProviderResult):
+        tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, False)
+        return
     tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, result is None or result.success)
     if result is not None and result.provider_message_id is not None:
         tracing.set_attribute(span, Attr.DELIVERY_MESSAGE_ID, result.provider_message_id)
@@ -337,23 +348,51 @@ def _fits(content: EventContent, binding: ChannelBinding) -> bool:
     return ChannelMediaType.TEXT in capabilities.media_types and (most is None or len(content.body) <= most)
 
 
-def _take(output: ChannelOutput, outcome: Outcome) -> None:
-    if output.state is DeliveryState.SKIPPED:
+def take_output(output: object, outcome: Outcome, channel_id: str) -> None:
+    """Note in an outcome what a channel returned of a delivery.
+
+    Raises ProviderError for a refusal, and ForeignCodeError for what is no output.
+    """
+    if not isinstance(output, ChannelOutput):
+        raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
+    result: object = output.provider_result
+    if output.state is not DeliveryState.SENT:
+        if output.state is not DeliveryState.SKIPPED or type(output.skip_reason) not in _REASON:
+            raise _no_skip(output, channel_id)
         outcome.skipped(output.skip_reason)
         return
-    result = output.provider_result
     if result is None:
         return
-    if not result.success:
-        raise ProviderError(
-            f"the provider refused the message: {result.error or 'no reason given'}",
-            error_code=_code_of(result),
-            retryable=result.retryable,
-            retry_after=result.retry_after,
-            status_code=result.status_code,
-            vendor_code=result.error,
-        )
+    if not isinstance(result, ProviderResult) or result.__dict__.get("success") is not True:
+        raise _refusal(_checked_result(result, channel_id))
     outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
+
+
+def _refusal(result: ProviderResult) -> ProviderError:
+    return ProviderError(
+        f"the provider refused the message: {result.error or 'no reason given'}",
+        error_code=_code_of(result),
+        retryable=result.retryable,
+        retry_after=result.retry_after,
+        status_code=result.status_code,
+        vendor_code=result.error,
+    )
+
+
+def _no_skip(output: ChannelOutput, channel_id: str) -> ForeignCodeError:
+    owner = f"the output of {owner_of(channel_id)}"
+    if output.state is DeliveryState.SKIPPED:
+        return mistyped(owner, "skip_reason", output.skip_reason, OPTIONAL_TEXT)
+    found: object = output.state
+    state = found if isinstance(found, DeliveryState) else type(found).__name__
+    return ForeignCodeError(f"state of {owner} is {state}: return SENT or SKIPPED, and raise a failure")
+
+
+def _checked_result(result: object, channel_id: str) -> ProviderResult:
+    """Return a provider's result that is no plain success, without its ids: see `message_ids_of`."""
+    if isinstance(result, ProviderResult):
+        result = ProviderResult.trusted({**result.__dict__, "provider_message_id": None, "parts": ()})
+    return checked(result, ProviderResult, f"of {owner_of(channel_id)}", ForeignCodeError)
 
 
 def message_ids_of(result: ProviderResult) -> tuple[str, ...]:

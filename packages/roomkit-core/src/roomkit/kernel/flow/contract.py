@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import AsyncIterable, Callable, Container
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ForeignCodeError
-from roomkit.models.channel import ChannelCapabilities, RateLimit
+from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit
 from roomkit.models.enums import ChannelCategory, ChannelDirection
 from roomkit.models.values import error_text
 
@@ -26,6 +26,7 @@ __all__ = [
     "RAISED",
     "check_channel",
     "check_flags",
+    "check_output",
     "check_store",
     "limit_of",
     "mistyped",
@@ -127,6 +128,18 @@ def check_channel(channel: Channel, channel_id: str) -> dict[str, Any]:
     found["direction"] = read(owner, "direction", lambda: ChannelDirection(found["direction"]), str)
     found["capabilities"] = read(owner, "capabilities()", channel.capabilities, ChannelCapabilities)
     return found
+
+
+def check_output(output: object, channel_id: str) -> None:
+    """Check what an intelligence returned of an event, but for its effects. Raises ForeignCodeError."""
+    owner = f"the output of {owner_of(channel_id)}"
+    if not isinstance(output, ChannelOutput):
+        raise ForeignCodeError(f"{owner} is {type(output).__name__}: it has to be ChannelOutput")
+    if not isinstance(output.response_events, list | tuple):
+        raise mistyped(owner, "response_events", output.response_events, list | tuple)
+    stream = output.response_stream
+    if stream is not None and not isinstance(stream, AsyncIterable):
+        raise mistyped(owner, "response_stream", stream, AsyncIterable)
 
 
 def check_flags(*parts: RoomLockManager | RealtimeBackend | ConversationStore) -> None:

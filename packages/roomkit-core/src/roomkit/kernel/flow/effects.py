@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from roomkit.models.base import freeze
+from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.records import checked
+from roomkit.models.base import Record, freeze
 from roomkit.models.task import Observation, Task
 
 __all__ = ["wrong_effect"]
@@ -20,13 +21,19 @@ def wrong_effect(tasks: object, observations: object, metadata: object = None) -
     )
 
 
-def _wrong_record(name: str, given: object, kind: type[Any]) -> str | None:
+def _wrong_record(name: str, given: object, kind: type[Record]) -> str | None:
     if given is None:
         return None
     if not isinstance(given, list | tuple):
         return f"{name} are {type(given).__name__}, not a list"
-    wrong = next((each for each in given if not isinstance(each, kind)), None)
-    return None if wrong is None else f"{name} have {type(wrong).__name__}, not only {kind.__name__}"
+    for each in given:
+        if not isinstance(each, kind):
+            return f"{name} have {type(each).__name__}, not only {kind.__name__}"
+        try:
+            checked(each, kind, f"in {name}")
+        except InvalidInputError as error:
+            return str(error)
+    return None
 
 
 def _wrong_metadata(given: object) -> str | None:

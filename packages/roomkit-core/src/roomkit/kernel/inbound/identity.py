@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import HookRegistrationError, InvalidInputError
+from roomkit.abc.errors import ForeignCodeError, HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
-from roomkit.kernel.flow.contract import owner_of, read_attribute, type_of
+from roomkit.abc.records import checked
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, read_attribute, type_of
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import participant_of
 from roomkit.kernel.runtime.supervisor import Overdue
@@ -21,6 +22,7 @@ from roomkit.models.enums import (
     HookTrigger,
     IdentificationStatus,
 )
+from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
 from roomkit.models.participant import Participant
 from roomkit.models.values import error_text
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
-    from roomkit.models.event import EventSource, RoomEvent
+    from roomkit.models.event import EventSource
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.options import KitOptions
 
@@ -179,7 +181,7 @@ class IdentityDesk:
                 f"identity resolver for channel {message.channel_id}",
                 seconds,
             )
-            # A wrong answer raises AttributeError here, and is reported as any failure is.
+            result = checked(result, IdentityResult, "of the identity resolver", ForeignCodeError)
             _check_organization(result, context, "resolver")
             return result.replace(
                 address=result.address or message.sender_id,
@@ -235,6 +237,7 @@ class IdentityDesk:
                     hook.fn(event, context, result), f"identity hook {hook.name}", hook.timeout
                 )
                 if decision is not None:
+                    _check_decision(decision, hook.name)
                     _check_organization(decision, context, f"identity hook {hook.name!r}")
             except Exception as error:  # noqa: BLE001  # foreign code may raise anything: it is reported
                 # A sender cannot be let in by a hook that broke: what it would have said is unknown.
@@ -298,6 +301,24 @@ class IdentityDesk:
             identification=IdentificationStatus.PENDING,
         )
         return participant_id, person
+
+
+def _check_decision(decision: object, hook: str) -> None:
+    """Raise ForeignCodeError if an identity hook's answer cannot be stored."""
+    if not isinstance(decision, IdentityHookResult):
+        raise ForeignCodeError(
+            f"identity hook {hook!r} answered with {type(decision).__name__}, not IdentityHookResult: use "
+            "IdentityHookResult.resolved(), .pending(), .challenge() or .reject()"
+        )
+    read_attribute(f"the answer of identity hook {hook!r}", decision, "status", IdentificationStatus)
+    origin = f"of identity hook {hook!r}"
+    for name in ("display_name", "reason"):
+        read_attribute(f"the answer {origin}", decision, name, OPTIONAL_TEXT)
+    for identity in (decision.identity, *(decision.candidates or ())):
+        if identity is not None:
+            checked(identity, Identity, origin, ForeignCodeError)
+    if decision.inject is not None:
+        checked(decision.inject.event, RoomEvent, origin, ForeignCodeError)
 
 
 def _check_organization(answer: IdentityResult | IdentityHookResult, context: RoomContext, by: str) -> None:

@@ -17,6 +17,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     SelfCancelledError,
 )
+from roomkit.abc.records import checked
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
@@ -133,12 +134,14 @@ class Inbound:
         """Take one message through the whole of it. Raises InvalidInputError for another `wait`."""
         if wait not in WAITS:
             check_choice(wait, WAITS, "wait")
+        message = checked(message, InboundMessage, "given to process_inbound()")
         channel = self._rooms.channel(message.channel_id)
         limit = self._settings.inbound_rate_limit
         if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
             retry_after = self._limiter.delay(("inbound", message.channel_id), limit)
             return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
-        message = _admitted(message)
+        if message.metadata:
+            message = _admitted(message)
         tracing = self._tracing
         if tracing is None:
             return await self._in_time(message, channel, room_id, wait, make_room)
@@ -598,6 +601,7 @@ def _parsed(event: RoomEvent, message: InboundMessage, key: str | None, room_id:
         raise InvalidInputError(
             f"channel {message.channel_id!r} made {type(event).__name__} of a message, not a RoomEvent"
         )
+    event = checked(event, RoomEvent, f"that channel {message.channel_id!r} made of a message")
     changes: dict[str, Any] = {}
     if event.room_id != room_id:
         changes["room_id"] = room_id

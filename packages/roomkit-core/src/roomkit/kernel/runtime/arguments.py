@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.records import problems_of
 from roomkit.models.room import RoomTimers
 
 __all__ = ["checks_arguments"]
 
 _LARGEST = 2**63 - 1
-_MOST_NAMED = 3
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -79,11 +79,7 @@ async def _typed[R](name: str, work: Coroutine[Any, Any, R]) -> R:
 
 def refusal(what: str, error: ValidationError) -> InvalidInputError:
     """Return the error for values that fit no record; it has no cause, which would quote them."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    named = "; ".join(
-        f"{error.title}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems[:_MOST_NAMED]
-    )
-    return InvalidInputError(f"{what}: {named}; correct them, nothing was stored")
+    return InvalidInputError(f"{what}: {problems_of(error)}; correct them, nothing was stored")
 
 
 def _check_of(parameter: inspect.Parameter) -> tuple[str, tuple[type, ...]]:
