@@ -30,11 +30,17 @@ async def proxy(postgres_dsn: str) -> AsyncIterator[CutProxy]:
         yield proxy
 
 
+class _SlowMachineStore(PostgresStore):
+    """Outcomes wait for the next message however long that takes here; the counts do not depend on speed."""
+
+    write_delay = 10.0
+
+
 @pytest.fixture
 async def kit(proxy: CutProxy, postgres_dsn: str) -> AsyncIterator[RoomKit]:
     """Return a kit whose store is seen by the proxy, and whose locks are not."""
     kit = RoomKit(
-        store=PostgresStore(proxy.url),
+        store=_SlowMachineStore(proxy.url),
         lock_manager=PostgresLockManager(postgres_dsn),
         realtime=PostgresRealtime(postgres_dsn),
         plugins=PLUGINS,

@@ -287,7 +287,7 @@ async def test_a_standby_takes_no_writes(stores: StoreMaker, dsn: str) -> None:
 
 async def test_too_few_connections_for_too_long(stores: StoreMaker, dsn: str) -> None:
     """Whoever waits longer than `acquire_timeout` is told to slow down."""
-    store = await stores(max_size=1, acquire_timeout=0.05, command_timeout=5.0).open()
+    store = await stores(max_size=1, acquire_timeout=0.05, command_timeout=60.0).open()
     room = await store.create_room(Room())
     blocker = await asyncpg.connect(dsn)
     async with blocker.transaction():
