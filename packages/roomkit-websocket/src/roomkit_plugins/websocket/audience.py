@@ -83,8 +83,6 @@ class Connections:
         """Return whether any connection sees a room."""
         return bool(self.audience(room_id).everyone)
 
-    # Coming
-
     def register(
         self,
         connection_id: str,
@@ -148,8 +146,6 @@ class Connections:
         self._audiences.pop(room_id, None)
         self._joined(connection, room_id, not followed)
 
-    # Going
-
     def part(self, connection: Connection, room_id: str) -> None:
         """End a subscription."""
         connection.rooms.discard(room_id)
@@ -204,8 +200,6 @@ class Connections:
         if connection.close_fn is not None:
             work = _closed(connection, connection.close_fn, reason)
             self._background.run(work, f"close connection {connection.id}")
-
-    # Rooms of the channel
 
     @property
     def attached(self) -> Sequence[str]:

@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, override
 
 from roomkit.abc.channel import Channel, TextStream, text_stream_of
-from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.errors import InvalidInputError
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.enums import Access, ChannelType
 from roomkit_plugins.websocket.audience import Connections, without_sender
 from roomkit_plugins.websocket.background import Background
 from roomkit_plugins.websocket.capabilities import CAPABILITIES
 from roomkit_plugins.websocket.connection import Connection, FanOut
-from roomkit_plugins.websocket.display import Display
+from roomkit_plugins.websocket.display import Display, all_failed
 from roomkit_plugins.websocket.live import LiveAnswers
 from roomkit_plugins.websocket.namesakes import names_of_sender
 from roomkit_plugins.websocket.rights import Rights
@@ -40,21 +40,20 @@ __all__ = ["WebSocketChannel"]
 class WebSocketChannel(Channel):
     """People on live connections, such as web sockets. The web framework is the caller's.
 
-    A connection is an id and the functions that write to it. It gets the events of the rooms it is
-    subscribed to, and of no other: one registered without a room follows the channel as long as the
-    channel is attached to exactly one, and after that sees nothing until it subscribes, or until a
-    message that came by it (`InboundMessage.connection_id`) names a room. That is reported once, as the
-    framework event `connection_unrouted`.
+    A connection is an id and the functions that write to it. It gets the events of the rooms it is subscribed
+    to, and of no other: one registered without a room follows the channel as long as the channel is attached
+    to exactly one, and after that sees nothing until it subscribes, or until a message that came by it
+    (`InboundMessage.connection_id`) names a room. That is reported once, as the framework event
+    `connection_unrouted`.
 
     A message that came by a connection is shown to the channel's other connections, but never to one that may
-    be its sender's: with a `connection_id` all others get it, without one those of another
-    participant.
+    be its sender's: with a `connection_id` all others get it, without one those of another participant.
 
-    Sends are concurrent between connections and in order for each. One that is not done at once
-    goes on in the background for up to `send_timeout` seconds while at most `backlog` frames wait
-    behind it. One that is late, overflows, or fails `max_failures` times in a row is evicted, which is
-    reported as `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted
-    or unregistered cancels the send under way, so that its owner can close the socket.
+    Sends are concurrent between connections and in order for each. One that is not done at once goes on in
+    the background for up to `send_timeout` seconds while at most `backlog` frames wait behind it. One that is
+    late, overflows, or fails `max_failures` times in a row is evicted, which is reported as
+    `channel_disconnected` with the reason `timeout`, `overflow` or `failures`. Being evicted or unregistered
+    cancels the send under way, so that its owner can close the socket.
 
     A connection has no more than its rights: when its room is deleted or the channel detached from it
     (`room_not_found`), or its participant is removed from the room (`participant_removed`) or banned from it
@@ -62,13 +61,12 @@ class WebSocketChannel(Channel):
     dropped, and its `close_fn` called. `kit.connect_websocket` makes a removed participant active again;
     where connections are registered here, `kit.ensure_participant` does.
 
-    Where the store is shared and the realtime backend reaches other processes, a room may have
-    connections on several workers, and any of them may deliver to it. Each connection still gets every
-    event once and in order of index: workers tell each other of events, larger ones by reference, and what
-    is lost, doubled or overtaken on the way is put right from the store. A room that was quiet for
-    `recheck_interval` seconds is compared with the store, at most fifty rooms a second. Then register
-    connections with a `room_id`: which rooms the channel is attached to is known only to the worker
-    where that was done.
+    Where the store is shared and the realtime backend reaches other processes, a room may have connections on
+    several workers, and any of them may deliver to it. Each connection still gets every event once and in
+    order of index: workers tell each other of events, larger ones by reference, and what is lost, doubled or
+    overtaken on the way is put right from the store. A room that was quiet for `recheck_interval` seconds is
+    compared with the store, at most fifty rooms a second. Then register connections with a `room_id`: which
+    rooms the channel is attached to is known only to the worker where that was done.
 
     Use it from one event loop. Raises InvalidInputError for settings that cannot work.
     """
@@ -170,8 +168,6 @@ class WebSocketChannel(Channel):
         """
         return self._sessions.open(kit, room_id, participant_id, send, close, after, **options)
 
-    # Connections
-
     def register_connection(
         self,
         connection_id: str,
@@ -184,10 +180,9 @@ class WebSocketChannel(Channel):
     ) -> None:
         """Begin to send to a connection.
 
-        `send_fn` gets events. `stream_send_fn` gets answers while they are generated; without it
-        the connection gets each answer once, complete. `close_fn` is called with a reason when the
-        channel drops the connection by itself. `participant_id` is who is at the other end,
-        as verified by the caller.
+        `send_fn` gets events. `stream_send_fn` gets answers while they are generated; without it the
+        connection gets each answer once, complete. `close_fn` is called with a reason when the channel drops
+        the connection by itself. `participant_id` is who is at the other end, as verified by the caller.
 
         A connection of the same id is replaced, and keeps nothing, if it is the same participant's; also
         where neither of the two names a participant or a room. Otherwise the id is another's: raises
@@ -198,8 +193,8 @@ class WebSocketChannel(Channel):
     def unregister_connection(self, connection_id: str, send_fn: SendFn | None = None) -> bool:
         """Stop sending to a connection; False when there is none of that id.
 
-        With `send_fn`, only if it is still the one registered: a late goodbye of a connection that
-        was replaced does nothing to its successor.
+        With `send_fn`, only if it is still the one registered: a late goodbye of a connection that was
+        replaced does nothing to its successor.
         """
         connection = self._connections.by_id.get(connection_id)
         if connection is None or (send_fn is not None and connection.send_fn != send_fn):
@@ -210,10 +205,10 @@ class WebSocketChannel(Channel):
     async def listening(self, room_id: str) -> None:
         """Wait until the room's connections here are shown whatever any worker commits from now on.
 
-        For who sends a connection what it missed: register it, wait for this, read the timeline up to
-        its end, and then release the events held for the connection, if their index is beyond
-        that. Without other workers, or connections in that room, there is nothing to wait for. It
-        waits for the store; and for the realtime backend for two seconds at most.
+        For who sends a connection what it missed: register it, wait for this, read the timeline up to its
+        end, and then release the events held for the connection, if their index is beyond that. Without other
+        workers, or connections in that room, there is nothing to wait for. It waits for the store; and for
+        the realtime backend for two seconds at most.
         """
         if self._workers is not None:
             await self._workers.listening(room_id)
@@ -251,8 +246,6 @@ class WebSocketChannel(Channel):
         if self._workers is not None:
             self._workers.unwatch_soon(room_ids, unless=self._connections.are_in)
 
-    # Rights
-
     async def update_participant(self, room_id: str, participant: Participant) -> None:
         """Drop the connections of a participant who was removed or banned, here and on the other workers."""
         departed = self._rights.bar_departed(room_id, {participant.id: participant})
@@ -278,8 +271,6 @@ class WebSocketChannel(Channel):
             self._workers.rebound(room_id)
             self._left((room_id, *self._connections.attached))
 
-    # Messages
-
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room of the connection a message came by, if it has exactly one of its own."""
         connection = self._connections.by_id.get(message.connection_id or "")
@@ -296,14 +287,13 @@ class WebSocketChannel(Channel):
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         """Send `event` to the room's connections; never waits for one.
 
-        Skipped as `no_connections` when there is none it may go to, or all turn out to be gone: a client
-        gets by resuming what it missed. Raises ProviderError when
-        every one of them failed at once.
+        Skipped as `no_connections` when there is none it may go to, or all turn out to be gone: a client gets
+        by resuming what it missed. Raises ProviderError when every one of them failed at once.
 
-        With other workers, they are notified in the background, and a connection here gets it in
-        its place among theirs. The result is then of this worker alone: sent means that there
-        are connections here, which have it or will have it next; where there are none, it is
-        skipped as `no_connections_here`, also if others get it elsewhere.
+        With other workers, they are notified in the background, and a connection here gets it in its place
+        among theirs. The result is then of this worker alone: sent means that there are connections here,
+        which have it or will have it next; where there are none, it is skipped as `no_connections_here`, also
+        if others get it elsewhere.
         """
         connections: Sequence[Connection] = self._connections.audience(binding.room_id).everyone
         if event.source.channel_id == self.channel_id:
@@ -324,11 +314,7 @@ class WebSocketChannel(Channel):
             return ChannelOutput.empty()
         if all(connection.gone for connection in connections):
             return ChannelOutput.skipped(nowhere)
-        raise ProviderError(
-            f"none of the {len(connections)} connections of channel {self.channel_id!r} in room "
-            f"{binding.room_id!r} took the event: their send functions failed",
-            error_code=ErrorCode.INVALID_RECIPIENT,  # not the provider's fault: other rooms go on
-        )
+        raise all_failed(connections, self.channel_id, binding.room_id)
 
     @property
     def supports_streaming_delivery(self) -> bool:
@@ -347,9 +333,9 @@ class WebSocketChannel(Channel):
     ) -> ChannelOutput:
         """Show an answer while it is generated: a start, the pieces, and one end or error, whatever comes.
 
-        Who joins during it gets a start and the text so far. Connections without a `stream_send_fn`
-        get the committed event alone. It grows on the connections of other workers too, in larger
-        pieces; a piece that is lost on the way is made up for within seconds, and by the event.
+        Who joins during it gets a start and the text so far. Connections without a `stream_send_fn` get the
+        committed event alone. It grows on the connections of other workers too, in larger pieces; a piece
+        that is lost on the way is made up for within seconds, and by the event.
         """
         return await self._streaming.run(text_stream_of(text_stream, event), event, binding.room_id)
 

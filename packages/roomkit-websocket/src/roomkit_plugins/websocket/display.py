@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.visibility import admits
 from roomkit_plugins.websocket.audience import Connections, without_sender
 from roomkit_plugins.websocket.frames import StreamChunk, StreamEnd, StreamError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import StreamMessage
     from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
 
-__all__ = ["Display"]
+__all__ = ["Display", "all_failed"]
 
 
 class Display:
@@ -82,3 +83,12 @@ class Display:
 
 def _may_see(binding: ChannelBinding, live: LiveAnswer) -> bool:
     return binding.can_read and admits(live.visibility, binding.channel_id, binding.category)
+
+
+def all_failed(connections: Sequence[Connection], channel_id: str, room_id: str) -> ProviderError:
+    """Return the failure of a delivery that every connection refused."""
+    return ProviderError(
+        f"none of the {len(connections)} connections of channel {channel_id!r} in room {room_id!r} took the "
+        "event: their send functions failed",
+        error_code=ErrorCode.INVALID_RECIPIENT,  # not the provider's fault: other rooms go on
+    )
