@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -43,6 +42,7 @@ from roomkit_plugins.postgres.rows import (
 )
 from roomkit_plugins.postgres.writing import Basis
 from roomkit_plugins.sql.damaged import stored_value
+from roomkit_plugins.sql.filters import LARGEST, bounded, clamp, halves, has_metadata, statuses
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     "get_identity",
     "get_room",
     "get_value",
-    "halves",
     "list_room_values",
     "list_values_of",
     "query_deliveries",
@@ -76,11 +75,9 @@ __all__ = [
     "walk_back",
 ]
 
-_LARGEST = 2**62
 _VALUE = "v.data, v.revision, v.organization_id, v.namespace, v.key, v.subject, v.room_id, v.expires_at"
 _CHUNK = 200
 _ALIVE = "l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at"
-_OPEN = [status.value for status in RoomStatus if status.is_open]
 _EVENT = f"{EVENTS.select('e')}, e.idx"
 _ROOM = f"{ROOMS.select('r')}, {HEAD}"
 _ROOMS = "roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq"
@@ -141,7 +138,7 @@ async def query_rooms(database: Database, query: RoomQuery) -> list[Room]:
             raise no_cursor("room", query.after)
         place = row[0]
     found: list[Room] = []  # bound: the page
-    skip, wanted = _clamp(query.offset), _clamp(query.limit)
+    skip, wanted = clamp(query.offset), clamp(query.limit)
     while len(found) < wanted:
         page = _Where(where)
         page.all("r.seq > {}", place)
@@ -153,18 +150,13 @@ async def query_rooms(database: Database, query: RoomQuery) -> list[Room]:
             *page.values,
         )
         readable = [room for row in rows if (room := readable_room(row)) is not None]
-        rooms = [room for room in readable if _has(room, query.metadata)]
+        rooms = [room for room in readable if has_metadata(room, query.metadata)]
         found += rooms[skip : skip + wanted - len(found)]
         skip = max(0, skip - len(rooms))
         if len(rows) < chunk:
             break
         place = rows[-1][-1]
     return found
-
-
-def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
-    missing = object()
-    return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
 
 
 async def find_latest_room(
@@ -212,7 +204,7 @@ async def room_ids_by_sender(
     rows = await database.fetch(
         f"SELECT r.id FROM {_rooms_of(theirs)} {where} "
         f"ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
-        f"LIMIT {where.value(_clamp(limit))}",
+        f"LIMIT {where.value(clamp(limit))}",
         *where.values,
     )
     return [row[0] for row in rows]
@@ -232,7 +224,7 @@ async def room_ids_by_channel(
     where.given("r.organization_id = {}", organization_id)
     rows = await database.fetch(
         f"SELECT r.id FROM roomkit_bindings b JOIN roomkit_rooms r ON r.seq = b.room {where} "
-        f"ORDER BY b.room LIMIT {where.value(_clamp(limit))}",
+        f"ORDER BY b.room LIMIT {where.value(clamp(limit))}",
         *where.values,
     )
     return [row[0] for row in rows]
@@ -243,7 +235,7 @@ def _rooms_of(numbers: str) -> str:
 
 
 def _with_status(where: _Where, status: RoomStatus | str | None) -> None:
-    where.all("r.status = ANY({}::text[])", _OPEN if status is None else [str(status)])
+    where.all("r.status = ANY({}::text[])", statuses(status))
 
 
 # -- timelines ----------------------------------------------------------------------------------
@@ -251,7 +243,7 @@ def _with_status(where: _Where, status: RoomStatus | str | None) -> None:
 
 async def query_events(database: Database, query: EventQuery) -> list[RoomEvent]:
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
-    skip, wanted = _clamp(query.offset), _clamp(query.limit)
+    skip, wanted = clamp(query.offset), clamp(query.limit)
     if query.reader is None:
         return await _page(database, query, None, skip, wanted)
     found: list[RoomEvent] = []  # bound: the page
@@ -288,8 +280,8 @@ async def _page(
 ) -> list[RoomEvent]:
     where = _Where()
     where.all("e.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", query.room_id)
-    where.given("e.idx > {}", _bounded(query.after_index))
-    where.given("e.idx < {}", _bounded(query.before_index))
+    where.given("e.idx > {}", bounded(query.after_index))
+    where.given("e.idx < {}", bounded(query.before_index))
     where.given("e.idx < {}" if query.newest_first else "e.idx > {}", place)
     where.given("e.visibility = {}", query.visibility)
     if query.types is not None:
@@ -412,7 +404,7 @@ async def find_participants(
     rows = await database.fetch(
         f"SELECT {PARTICIPANTS.select('p')}, r.id FROM roomkit_participants p "
         f"JOIN roomkit_rooms r ON r.seq = p.room {where} "
-        f"ORDER BY r.id, p.id LIMIT {where.value(_clamp(limit))}",
+        f"ORDER BY r.id, p.id LIMIT {where.value(clamp(limit))}",
         *where.values,
     )
     return [load_record(PARTICIPANTS, row, row[-1]) for row in rows]
@@ -450,12 +442,6 @@ async def get_delivery(
     return None if row is None else (load_delivery(row), row[-1])
 
 
-def halves(delivery_id: str) -> Iterator[tuple[str, str]]:
-    """Yield what may be the event's and the channel's id in the id of a delivery."""
-    for colon in re.finditer(":", delivery_id):
-        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
-
-
 async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Delivery]:
     """Return rows of the ledger in order of commit, or in the reverse of it."""
     further, direction = ("<", "DESC") if query.newest_first else (">", "ASC")
@@ -479,7 +465,7 @@ async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Del
             where.all(f"(d.idx, d.seq) {further} ({where.value(delivery.event_index)}, {where.value(seq)})")
             where.all(f"d.idx {further}= {{}}", delivery.event_index)
     order = f"d.seq {direction}" if query.room_id is None else f"d.idx {direction}, d.seq {direction}"
-    limit = where.value(_clamp(query.limit))
+    limit = where.value(clamp(query.limit))
     rows = await database.fetch(
         f"SELECT {_DELIVERY} FROM {_LEDGER} {where} ORDER BY {order} LIMIT {limit}", *where.values
     )
@@ -546,10 +532,10 @@ async def list_room_values(database: Database, room_id: str, after: int, limit: 
 
 
 async def _page_of_values(database: Database, where: _Where, after: int, limit: int) -> list[Value]:
-    where.all("v.revision > {}", _clamp(after))
+    where.all("v.revision > {}", clamp(after))
     rows = await database.fetch(
         f"SELECT {_VALUE} FROM roomkit_values v {where} "
-        f"ORDER BY v.revision LIMIT {where.value(_clamp(limit))}",
+        f"ORDER BY v.revision LIMIT {where.value(clamp(limit))}",
         *where.values,
     )
     return [stored_value(*row) for row in rows]
@@ -596,12 +582,12 @@ async def claimable_rooms(
     database: Database, worker_id: str, channels: Collection[str] | None, limit: int
 ) -> list[str]:
     """Return rooms with rows to claim, the one with the oldest first."""
-    limit = _clamp(limit)
-    few = min(4 * limit, _LARGEST)
+    limit = clamp(limit)
+    few = min(4 * limit, LARGEST)
     registered = None if channels is None else list(channels)
     rows = await database.fetch(CLAIMABLE, worker_id, limit, few, registered)
     if 0 < len(rows) < limit:  # the first rows may all be of these rooms
-        rows = await database.fetch(CLAIMABLE, worker_id, limit, _LARGEST, registered)
+        rows = await database.fetch(CLAIMABLE, worker_id, limit, LARGEST, registered)
     return [row[0] for row in rows]
 
 
@@ -674,11 +660,3 @@ class _Where:
 
     def __str__(self) -> str:
         return f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
-
-
-def _clamp(number: int) -> int:
-    return max(0, min(number, _LARGEST))
-
-
-def _bounded(index: int | None) -> int | None:
-    return None if index is None else max(-1, min(index, _LARGEST))

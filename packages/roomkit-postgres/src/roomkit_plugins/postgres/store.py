@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Self, override
 
 from roomkit.abc.errors import (
-    DeliveryNotFoundError,
     StaleValueError,
     StoreError,
     StoreLockedError,
@@ -65,13 +64,16 @@ from roomkit_plugins.postgres.writing import (
 )
 from roomkit_plugins.sql.cached import Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.filters import halves
 from roomkit_plugins.sql.migrations import MigrationPlan
 from roomkit_plugins.sql.refusals import (
     duplicate_event,
     no_binding,
+    no_delivery,
     no_event,
     no_identity,
     no_room,
+    not_failed,
     room_exists,
 )
 from roomkit_plugins.sql.store import SQLStore
@@ -515,18 +517,15 @@ class PostgresStore(SQLStore):
         return await self._revive(delivery_id, "roomkit_drop($3, $4, $5)", reason)
 
     async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
-        for event_id, channel_id in reading.halves(delivery_id):
+        for event_id, channel_id in halves(delivery_id):
             answer = await self._database.write(function, findable(event_id), findable(channel_id), *values)
             if "delivery" in answer:
                 after = await reading.deliveries_by_seq(self._database, answer["delivery"])
                 if after is not None:
                     return after
             elif answer["error"] == "state":
-                raise StoreError(
-                    f"delivery {delivery_id!r} is {answer['state']}: only one that has failed can be "
-                    "reopened or dropped"
-                )
-        raise DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries tells which there are")
+                raise not_failed(delivery_id, answer["state"])
+        raise no_delivery(delivery_id)
 
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roomkit.abc.errors import (
     ChannelNotFoundError,
+    DeliveryNotFoundError,
     DuplicateEventError,
     EventNotFoundError,
     IdentityNotFoundError,
@@ -23,10 +24,12 @@ __all__ = [
     "lock_lost",
     "no_binding",
     "no_cursor",
+    "no_delivery",
     "no_event",
     "no_identity",
     "no_participant",
     "no_room",
+    "not_failed",
     "room_exists",
     "stale_room",
 ]
@@ -100,3 +103,13 @@ def no_cursor(kind: str, own_id: str) -> StoreError:
     return StoreError(
         f"cursor {kind} {own_id!r} no longer exists: restart from the first page with after=None"
     )
+
+
+def no_delivery(delivery_id: str) -> DeliveryNotFoundError:
+    """Make the error for a delivery that does not exist."""
+    return DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries shows those there are")
+
+
+def not_failed(delivery_id: str, state: str) -> StoreError:
+    """Make the error for a delivery that is to be reopened or dropped, and has not failed."""
+    return StoreError(f"delivery {delivery_id!r} has not failed, it is {state}: leave it as it is")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import Claimed, Completed, DeliveryQuery
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.sql.damaged import damaged_record, readable_fields, stored_receipt
-from roomkit_plugins.sql.refusals import no_cursor
+from roomkit_plugins.sql.filters import clamp, halves
+from roomkit_plugins.sql.refusals import no_cursor, no_delivery, not_failed
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
 from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of
-from roomkit_plugins.sqlite.sql import Conditions, Row, clamp, column, marks, one
+from roomkit_plugins.sqlite.sql import Conditions, Row, column, marks, one
 from roomkit_plugins.sqlite.timers import remove_timers
 
 __all__ = [
@@ -163,16 +162,11 @@ def _given(channels: str | None) -> tuple[str, ...]:
 
 def _found(connection: sqlite3.Connection, columns: str, delivery_id: str) -> Row | None:
     """Find a row by its id, either half of which may have colons of its own."""
-    for halves in _halves(delivery_id):
-        row = one(connection, f"SELECT {columns} {_LEDGER} WHERE e.id = ? AND d.channel_id = ?", halves)
+    for pair in halves(delivery_id):
+        row = one(connection, f"SELECT {columns} {_LEDGER} WHERE e.id = ? AND d.channel_id = ?", pair)
         if row is not None:
             return row
     return None
-
-
-def _halves(delivery_id: str) -> Iterator[tuple[str, str]]:
-    for colon in re.finditer(":", delivery_id):
-        yield delivery_id[: colon.start()], delivery_id[colon.end() :]
 
 
 # -- lanes --------------------------------------------------------------------------------------
@@ -402,10 +396,10 @@ def drop_delivery(connection: sqlite3.Connection, delivery_id: str, reason: str)
 def _failed(connection: sqlite3.Connection, delivery_id: str) -> tuple[int, int, Delivery]:
     row = _found(connection, f"d.seq, d.room, d.state, {DELIVERY}", delivery_id)
     if row is None:
-        raise DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries shows those there are")
+        raise no_delivery(delivery_id)
     seq, room, state, *columns = row
     if state != DeliveryState.FAILED.value:
-        raise StoreError(f"delivery {delivery_id!r} has not failed, it is {state}: leave it as it is")
+        raise not_failed(delivery_id, state)
     return seq, room, delivery_of(tuple(columns))
 
 

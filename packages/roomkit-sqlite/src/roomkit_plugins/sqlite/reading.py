@@ -23,6 +23,7 @@ from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
 from roomkit_plugins.sql.cached import Counters, Known, Reading
+from roomkit_plugins.sql.filters import bounded, clamp, has_metadata, statuses
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
@@ -34,7 +35,7 @@ from roomkit_plugins.sqlite.rows import (
     record_of,
     room_of,
 )
-from roomkit_plugins.sqlite.sql import Conditions, clamp, column, marks, one, snapshot
+from roomkit_plugins.sqlite.sql import Conditions, column, marks, one, snapshot
 
 __all__ = [
     "count_events",
@@ -59,8 +60,6 @@ __all__ = [
     "search_events",
 ]
 
-_LARGEST_INDEX = 2**62
-_OPEN = tuple(status.value for status in RoomStatus if status.is_open)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_ .-]+")
 _GLANCE = (
     f"SELECT {COUNTERS}, {EVENT} FROM rooms "
@@ -156,7 +155,7 @@ def query_rooms(connection: sqlite3.Connection, query: RoomQuery) -> list[Room]:
     sql = f"SELECT {ROOM} FROM rooms r {conditions} ORDER BY r.seq"
     with closing(connection.execute(sql, conditions.values)) as found:
         readable = (room for row in found if (room := readable_room(row)) is not None)
-        rooms = (room for room in readable if _has(room, query.metadata))
+        rooms = (room for room in readable if has_metadata(room, query.metadata))
         return list(islice(rooms, clamp(query.offset), clamp(query.offset) + clamp(query.limit)))
 
 
@@ -173,11 +172,6 @@ def _narrow(conditions: Conditions, key: str, value: object) -> None:
         conditions.all(f"json_extract({data}, '{path}') = ?", int(value))
     else:
         conditions.all(f"json_type({data}, '{path}') IS NOT NULL")
-
-
-def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
-    missing = object()
-    return all(room.metadata.get(key, missing) == value for key, value in metadata.items())
 
 
 def find_latest_room(
@@ -252,7 +246,7 @@ def room_ids_by_channel(
 
 
 def _with_status(conditions: Conditions, status: RoomStatus | str | None) -> None:
-    wanted = _OPEN if status is None else (str(status),)
+    wanted = statuses(status)
     conditions.all(f"r.status IN ({marks(wanted)})", *wanted)
 
 
@@ -263,8 +257,8 @@ def query_events(connection: sqlite3.Connection, query: EventQuery) -> list[Room
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
     conditions = Conditions()
     conditions.all("e.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
-    conditions.given("e.idx > ?", _bounded(query.after_index))
-    conditions.given("e.idx < ?", _bounded(query.before_index))
+    conditions.given("e.idx > ?", bounded(query.after_index))
+    conditions.given("e.idx < ?", bounded(query.before_index))
     conditions.given("e.visibility = ?", query.visibility)
     if query.types is not None:
         types = sorted(str(each) for each in query.types)
@@ -482,7 +476,3 @@ def list_marks(connection: sqlite3.Connection, room_id: str) -> dict[str, int]:
             (room_id,),
         ).fetchall()
     )
-
-
-def _bounded(index: int | None) -> int | None:
-    return None if index is None else max(-1, min(index, _LARGEST_INDEX))

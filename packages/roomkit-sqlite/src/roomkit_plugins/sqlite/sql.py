@@ -10,9 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Conditions", "Row", "clamp", "column", "marks", "one", "snapshot"]
-
-_LARGEST = 2**62
+__all__ = ["Conditions", "Row", "column", "marks", "one", "snapshot"]
 
 type Row = tuple[Any, ...]
 
@@ -62,8 +60,3 @@ def column(connection: sqlite3.Connection, query: str, values: Sequence[Any] = (
 def marks(values: Iterable[object]) -> str:
     """Return a question mark for each value."""
     return ", ".join("?" for _ in values)
-
-
-def clamp(number: int) -> int:
-    """Return a number as an offset or a limit: neither negative nor beyond what SQLite takes."""
-    return max(0, min(number, _LARGEST))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from roomkit.models.timer import Timer
+from roomkit_plugins.sql.filters import clamp
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.rows import dump, micros, readable_timers
-from roomkit_plugins.sqlite.sql import clamp, marks
+from roomkit_plugins.sqlite.sql import marks
 
 __all__ = ["PreparedTimer", "claim_timers", "list_timers", "prepare_timer", "put_timer", "remove_timers"]
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from roomkit.abc.errors import StaleValueError
 from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.sql.damaged import stored_value
+from roomkit_plugins.sql.filters import clamp
 from roomkit_plugins.sqlite.rows import dump, micros, moment
-from roomkit_plugins.sqlite.sql import Row, clamp, one
+from roomkit_plugins.sqlite.sql import Row, one
 
 __all__ = [
     "PreparedValue",

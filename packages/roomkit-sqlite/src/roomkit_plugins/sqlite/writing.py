@@ -24,6 +24,7 @@ from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit_plugins.sql import commits as sql
 from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.filters import clamp
 from roomkit_plugins.sql.refusals import (
     duplicate_event,
     event_twice,
@@ -58,7 +59,7 @@ from roomkit_plugins.sqlite.rows import (
     room_of,
     searchable,
 )
-from roomkit_plugins.sqlite.sql import Row, clamp, one
+from roomkit_plugins.sqlite.sql import Row, one
 from roomkit_plugins.sqlite.timers import PreparedTimer, prepare_timer, put_timer
 from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put_value
 
