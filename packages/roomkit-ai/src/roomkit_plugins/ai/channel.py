@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import CloseError, InvalidInputError
+from roomkit.abc.memory import MemoryResult
 from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id
@@ -35,6 +37,7 @@ from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
+from roomkit_plugins.ai.providers import check_providers, diagnosed
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
@@ -44,7 +47,7 @@ from roomkit_plugins.ai.underway import Abandoned
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
-    from roomkit.abc.memory import MemoryProvider, MemoryResult
+    from roomkit.abc.memory import MemoryProvider
     from roomkit.models.ai import AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
@@ -83,7 +86,9 @@ class AIChannel(Channel):
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 
     One object serves any number of rooms at once. `close` closes the providers and the memory.
-    Raises InvalidInputError for settings or tools that no turn could use.
+    Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
+    provider whose name, model or `supports_` flags cannot be read or have a wrong type. One that breaks
+    later fails its turns with that error.
     """
 
     channel_type = ChannelType.AI
@@ -120,6 +125,7 @@ class AIChannel(Channel):
         super().__init__(channel_id)
         self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
         self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
+        check_providers(channel_id, provider, fallback_provider)
         self.provider = provider
         self.fallback_provider = fallback_provider
         self.memory = memory or SlidingWindowMemory(max_context_events)
@@ -191,10 +197,14 @@ class AIChannel(Channel):
         """
         if not self._concerned(event, binding):
             return ChannelOutput.empty()
-        turn = await self._begin(event, binding, context)
+        try:
+            turn = await self._begin(event, binding, context)
+            live = turn is not None and streams(turn.provider, tools=bool(turn.request.tools))
+        except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
+            raise self._diagnosed(error)  # noqa: B904  # it is the error itself, or has it as its cause
         if turn is None:
             return ChannelOutput.empty()
-        if streams(turn.provider, tools=bool(turn.request.tools)):
+        if live:
             # The lists fill while the stream is read: a fallback that does not stream has both.
             return ChannelOutput(
                 responded=True,
@@ -317,6 +327,10 @@ class AIChannel(Channel):
             raise TurnTimeoutError(
                 f"the memory of {self.channel_id} gave no answer in {seconds} s"
             ) from error
+        if not isinstance(found, MemoryResult):
+            raise mistyped(
+                f"memory {type(self.memory).__name__}", "what retrieve() returned", found, MemoryResult
+            )
         return found
 
     async def _run(self, turn: Turn) -> AsyncGenerator[str | StreamDone]:
@@ -325,9 +339,14 @@ class AIChannel(Channel):
         try:
             async for item in (pieces := answer(turn)):
                 yield item
+        except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
+            raise self._diagnosed(error)  # noqa: B904  # it is the error itself, or has it as its cause
         finally:
             del self._turns[turn.id]
             await pieces.aclose()
+
+    def _diagnosed(self, error: Exception) -> Exception:
+        return diagnosed(error, self.channel_id, self.provider, self.fallback_provider)
 
     async def _collect(self, turn: Turn, binding: ChannelBinding) -> ChannelOutput:
         """Run the turn to its end and make one event of it."""

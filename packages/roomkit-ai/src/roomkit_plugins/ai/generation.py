@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError
 from roomkit.models.ai import (
     AITextPart,
     AIThinkingPart,
@@ -20,7 +20,9 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
+from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai.errors import AnswerTooLongError, StalledAnswerError
+from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_response, fields_of
 from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -174,7 +176,7 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
                 signals.first_token(span, (loop.time() - begun) * 1000)
                 if idle:
                     turn.stop.after_silence(idle, lambda: _stalled(turn))
-            if isinstance(item, StreamTextDelta):
+            if isinstance(item, StreamTextDelta) and isinstance(item.text, str):
                 turn.answered += len(item.text) or 1
                 if turn.answered > turn.options.max_answer_chars:
                     raise _too_long(turn)
@@ -202,7 +204,7 @@ async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
 
 async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
     match item:
-        case StreamThinkingDelta():
+        case StreamThinkingDelta() if isinstance(item.thinking, str):
             turn.answered += len(item.thinking) or 1
             if turn.answered > turn.options.max_answer_chars:
                 raise _too_long(turn)
@@ -210,9 +212,14 @@ async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
         case StreamToolCall():
             await _end_thinking(turn, answer)
             answer.add_call(item, turn.unique_id(item.id))
-        case StreamDone():
+        case StreamDone() if isinstance(item.usage, Mapping):
             await _end_thinking(turn, answer)
             answer.done = item
+        case _:
+            raise ForeignCodeError(
+                f"the stream of provider {type(turn.provider).__name__} in a turn of {turn.channel_id!r} has "
+                f"{type(item).__name__} that cannot be used: yield stream events with fields of their types"
+            )
 
 
 def _too_long(turn: Turn) -> AnswerTooLongError:
@@ -266,6 +273,8 @@ async def _plain(stream: AsyncIterator[str]) -> AsyncGenerator[StreamEvent]:
 
 async def _whole(turn: Turn, provider: AIProvider, request: AIContext) -> AsyncGenerator[StreamEvent]:
     response = await provider.generate(request)
+    if type(response) is not AIResponse or (*map(type, fields_of(response)),) not in KNOWN_RESPONSES:
+        check_response(response, provider, turn.channel_id)
     turn.tasks += response.tasks
     turn.observations += response.observations
     for part in response.thinking_parts:

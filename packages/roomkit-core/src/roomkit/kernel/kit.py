@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, override
 
+from roomkit.abc.attributes import mistyped, read, read_attribute
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.clock import Clock, SystemClock
@@ -28,7 +29,7 @@ from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.contract import check_flags, check_store, mistyped, owner_of, read, read_attribute
+from roomkit.kernel.flow.contract import check_flags, check_store, owner_of
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted

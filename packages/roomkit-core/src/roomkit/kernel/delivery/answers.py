@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
+from roomkit.abc.attributes import mistyped
 from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomNotFoundError
 from roomkit.abc.records import checked, problems_of
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import RAISED, check_output, mistyped, owner_of, provider_of
+from roomkit.kernel.flow.contract import RAISED, check_output, owner_of, provider_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.effects import wrong_effect
 from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of

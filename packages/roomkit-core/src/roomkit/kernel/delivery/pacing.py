@@ -7,8 +7,9 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from roomkit.abc.attributes import read
 from roomkit.abc.errors import LONGEST_PAUSE
-from roomkit.kernel.flow.contract import limit_of, owner_of, read
+from roomkit.kernel.flow.contract import limit_of, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

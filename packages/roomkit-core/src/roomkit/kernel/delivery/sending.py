@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from roomkit.abc.attributes import mistyped, unreadable
 from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import (
-    OPTIONAL_TEXT,
-    mistyped,
-    owner_of,
-    provider_of,
-    unreadable,
-)
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, provider_of
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Container
-from functools import partial
+from collections.abc import AsyncIterable, Container
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.attributes import mistyped, read, read_attribute, unreadable
 from roomkit.abc.errors import ForeignCodeError
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit
 from roomkit.models.enums import ChannelCategory, ChannelDirection
-from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -29,13 +28,9 @@ __all__ = [
     "check_output",
     "check_store",
     "limit_of",
-    "mistyped",
     "owner_of",
     "provider_of",
-    "read",
-    "read_attribute",
     "type_of",
-    "unreadable",
 ]
 
 OPTIONAL_TEXT = str | None
@@ -54,40 +49,6 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("delivers_to_source", bool),
     ("supports_streaming_delivery", bool),
 )
-
-
-def unreadable(owner: str, name: str, error: BaseException) -> ForeignCodeError:
-    """Return the failure of a property or plain method that raised `error`."""
-    failure = ForeignCodeError(f"{name} of {owner} raised {error_text(error)}: let it return its value")
-    failure.__cause__ = error
-    return failure
-
-
-def mistyped(owner: str, name: str, found: object, kind: type | UnionType) -> ForeignCodeError:
-    """Return the failure of a property or plain method that returned what its contract does not allow."""
-    wanted = kind.__name__ if isinstance(kind, type) else str(kind)
-    return ForeignCodeError(f"{name} of {owner} is {type(found).__name__}: it has to be {wanted}")
-
-
-def read(owner: str, name: str, get: Callable[[], Any], kind: type | UnionType) -> Any:
-    """Return what a plain method or property of a plugin gives. Raises ForeignCodeError.
-
-    It runs in the caller's step of the loop, so a CancelledError or GeneratorExit of it is its own.
-    """
-    try:
-        found = get()
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        raise unreadable(owner, name, error) from error
-    if not isinstance(found, kind):
-        raise mistyped(owner, name, found, kind)
-    return found
-
-
-def read_attribute(owner: str, plugin: object, name: str, kind: type | UnionType) -> Any:
-    """Return an attribute of a plugin, as `read` does."""
-    return read(owner, name, partial(getattr, plugin, name), kind)
 
 
 def owner_of(channel_id: object) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from roomkit.kernel.flow.contract import owner_of, unreadable
+from roomkit.abc.attributes import unreadable
+from roomkit.kernel.flow.contract import owner_of
 from roomkit.models.enums import AgentResponsePolicy, ChannelCategory, EventType
 from roomkit.models.visibility import admits
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit.abc.attributes import read_attribute
 from roomkit.abc.errors import ForeignCodeError, HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
-from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, read_attribute, type_of
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import participant_of
 from roomkit.kernel.runtime.supervisor import Overdue

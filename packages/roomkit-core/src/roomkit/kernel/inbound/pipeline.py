@@ -8,6 +8,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit.abc.attributes import read_attribute
 from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import (
     InvalidInputError,
@@ -21,7 +22,7 @@ from roomkit.abc.records import checked
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.contract import owner_of, read_attribute, type_of
+from roomkit.kernel.flow.contract import owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by

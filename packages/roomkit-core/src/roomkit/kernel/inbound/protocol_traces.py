@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit.abc.attributes import read
 from roomkit.abc.errors import ForeignCodeError
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
-from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, read, type_of
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.models.enums import ChannelDirection, HookTrigger
 from roomkit.models.event import EventSource
 

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.attributes import mistyped, read_attribute
 from roomkit.abc.errors import ForeignCodeError, RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
 from roomkit.abc.log import get_logger
-from roomkit.kernel.flow.contract import mistyped, read_attribute
 from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
