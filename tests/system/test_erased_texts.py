@@ -14,16 +14,17 @@ import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 
 from roomkit import RoomKit
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, ProviderError, StoreError
 from roomkit.abc.store import ConversationStore
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EditContent, TextContent
-from roomkit.models.delivery import InboundMessage
+from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ChannelType, EventType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.hook import HookResult
+from roomkit.models.identity import Identity
 from roomkit.models.task import Observation, Task
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
@@ -182,3 +183,81 @@ async def test_no_word_of_an_erased_person_is_left(stored: Stored) -> None:
     await kit.erase_person(participant_id="ann")
     assert await find(SECRET) == []
     assert len(await find(OTHERS)) == len(tables_before)
+
+
+async def receive(kit: RoomKit, channel_id: str, recipient: str, message_id: str) -> None:
+    raw = {"To": recipient, "Body": f"quoted for {recipient}"}
+    assert (
+        await kit.process_delivery_status(
+            DeliveryStatus(
+                channel_id=channel_id, message_id=message_id, status="sent", recipient=recipient, raw=raw
+            )
+        )
+        is None
+    )
+
+
+async def test_no_receipt_for_an_erased_person_waits_for_its_delivery(stored: Stored) -> None:
+    """Whichever of their addresses it names; those for others, and for a namesake of another kind, stay."""
+    kit, find = stored
+    number, former, others, namesake = f"+1{SECRET}", f"+2{SECRET}", f"+1{OTHERS}", f"+3{SECRET}"
+    for name, kind in (("sms", ChannelType.SMS), ("web", ChannelType.WEBSOCKET)):
+        kit.register_channel(RecordingChannel(name, channel_type=kind))
+    identity = Identity(id="i", phone=former, channel_addresses={"sms": (number,), "websocket": (namesake,)})
+    await kit.store.create_identity(identity)
+    await kit.create_room("r")
+    await kit.attach_channel("r", "sms")
+    message = InboundMessage(channel_id="sms", sender_id=number, content=TextContent(body="hi"))
+    await kit.process_inbound(message, room_id="r")
+    await kit.resolve_participant("r", number, "i")
+    for n, recipient in enumerate((number, former, others, namesake)):
+        await receive(kit, "sms", recipient, f"m{n}")
+    await receive(kit, "sms", number, "m0")
+    await receive(kit, "web", namesake, "m4")
+    receipt = await kit.erase_person(identity_id="i")
+    assert receipt.count("receipt") == 3
+    assert SECRET not in receipt.model_dump_json()
+    assert all(namesake in each for each in await find(SECRET))
+    assert await find(others)
+    assert (await kit.erase_person(identity_id="i")).found_nothing
+
+
+async def test_receipts_for_a_person_are_found_also_after_an_erasure_that_was_cut_off(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any number of writes: they are erased before what leads to the addresses."""
+    kit, find = stored
+    number = f"+1{SECRET}"
+    kit.register_channel(RecordingChannel("sms", channel_type=ChannelType.SMS))
+    await kit.store.create_identity(Identity(id="i", channel_addresses={"sms": ("+1",)}))
+    await kit.create_room("r")
+    await kit.attach_channel("r", "sms")
+    message = InboundMessage(channel_id="sms", sender_id=number, content=TextContent(body="hi"))
+    await kit.process_inbound(message, room_id="r")
+    await kit.resolve_participant("r", number, "i")
+    await receive(kit, "sms", number, "m")
+    left = 0
+
+    def cut_off(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def limited(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise StoreError("cut off")
+            left -= 1
+            return await write(*arguments, **options)
+
+        return limited
+
+    for name in ("commit", "delete_identity", "delete_waiting_receipts"):
+        monkeypatch.setattr(kit.store, name, cut_off(getattr(kit.store, name)))
+    cuts = 0
+    for writes in range(100):
+        left = writes
+        try:
+            await kit.erase_person(identity_id="i")
+        except StoreError:
+            cuts += 1
+        else:
+            break
+    assert 2 < cuts < 50
+    assert await find(SECRET) == []

@@ -523,6 +523,20 @@ class LosesEarlyReceipts(InMemoryStore):
         return await super().record_receipt(status, receipt) if known else None
 
 
+@found_by("test_waiting_receipts_for_a_recipient_are_deleted")
+class KeepsReceiptsForTheErased(InMemoryStore):
+    async def delete_waiting_receipts(
+        self, recipients: Collection[str], *, not_of: Collection[str] = ()
+    ) -> int:
+        return 0
+
+
+@found_by("test_waiting_receipts_for_a_recipient_are_deleted")
+class DeletesReceiptsForNamesakes(InMemoryStore):
+    async def delete_waiting_receipts(self, recipients: Collection[str], **_: Any) -> int:
+        return await super().delete_waiting_receipts(recipients)
+
+
 @found_by("test_a_waiting_receipt_that_is_repeated_waits_once")
 class KeepsRepeatedReceipts(InMemoryStore):
     def __init__(self) -> None:

@@ -220,6 +220,10 @@ class Ledger:
             assert after is not None  # its message ids were written before
             yield after, status
 
+    def delete_waiting(self, recipients: Collection[str], not_of: Collection[str]) -> int:
+        """Remove the receipts for a recipient that wait for their delivery; return how many there were."""
+        return self._waiting.delete(recipients, not_of)
+
     def reopen(self, delivery_id: str) -> Delivery:
         """Put a failed row into its lane again."""
         before = self._failed(delivery_id, "reopen")
@@ -431,6 +435,22 @@ class _WaitingReceipts:
         waiting = [each for key in keys for each in self._by_key.pop(key, ())]
         waiting.sort(key=attrgetter("number"))
         return [(each.status, each.receipt) for each in waiting]
+
+    def delete(self, recipients: Collection[str], not_of: Collection[str]) -> int:
+        """Remove those for a recipient, but for those of some channels; return how many there were."""
+        count = 0
+        for key, waiting in list(self._by_key.items()):
+            kept = [
+                each
+                for each in waiting
+                if each.status.recipient not in recipients or each.status.channel_id in not_of
+            ]
+            count += len(waiting) - len(kept)
+            if kept:
+                self._by_key[key] = kept
+            else:
+                del self._by_key[key]
+        return count
 
     def _purge(self, before: float) -> None:
         for key in list(self._by_key):

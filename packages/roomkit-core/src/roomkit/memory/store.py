@@ -704,6 +704,12 @@ class InMemoryStore(ConversationStore):
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         return self._ledger.receive(status, receipt)
 
+    @override
+    async def delete_waiting_receipts(
+        self, recipients: Collection[str], *, not_of: Collection[str] = ()
+    ) -> int:
+        return self._ledger.delete_waiting(recipients, not_of)
+
     # -- values -------------------------------------------------------------------------------
 
     @override

@@ -50,6 +50,7 @@ type ExportKind = Literal[
     "participant",
     "event",
     "delivery",
+    "receipt",
     "task",
     "observation",
     "read_mark",

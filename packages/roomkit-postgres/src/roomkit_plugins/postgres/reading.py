@@ -72,6 +72,7 @@ __all__ = [
     "timers_by_seq",
     "timers_of_room",
     "unclaimed",
+    "waiting_receipts",
     "walk_back",
 ]
 
@@ -539,6 +540,17 @@ async def _page_of_values(database: Database, where: _Where, after: int, limit: 
         *where.values,
     )
     return [stored_value(*row) for row in rows]
+
+
+async def waiting_receipts(database: Database) -> AsyncIterator[tuple[int, str]]:
+    """Yield the receipts that wait for their delivery, by row, as they are stored."""
+    after = 0
+    while rows := await database.fetch(
+        "SELECT seq, status FROM roomkit_receipts WHERE seq > $1 ORDER BY seq LIMIT 1000", after
+    ):
+        for seq, status in rows:
+            yield seq, status
+        after = rows[-1][0]
 
 
 async def find_keyed_event(database: Database, key: str, organization_id: str | None) -> RoomEvent | None:

@@ -64,6 +64,7 @@ from roomkit_plugins.postgres.writing import (
 )
 from roomkit_plugins.sql.cached import Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.damaged import is_receipt_for
 from roomkit_plugins.sql.filters import halves
 from roomkit_plugins.sql.migrations import MigrationPlan
 from roomkit_plugins.sql.refusals import (
@@ -538,6 +539,16 @@ class PostgresStore(SQLStore):
             status.model_dump_json(exclude_none=True),
         )
         return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+
+    @override
+    async def delete_waiting_receipts(
+        self, recipients: Collection[str], *, not_of: Collection[str] = ()
+    ) -> int:
+        waiting = reading.waiting_receipts(self._database)
+        found = [seq async for seq, status in waiting if is_receipt_for(status, recipients, not_of)]
+        # Not by a function: those of a database of this version were made before there was this one.
+        deleted = "DELETE FROM roomkit_receipts WHERE seq = ANY($1::bigint[]) RETURNING seq"
+        return len(await self._database.fetch(deleted, found)) if found else 0
 
     # -- values -------------------------------------------------------------------------------
 

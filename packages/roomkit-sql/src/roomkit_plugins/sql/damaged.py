@@ -6,7 +6,7 @@ A flipped bit, or a row that another program wrote, must not take the rest of it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,6 +78,15 @@ def readable_fields(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def is_receipt_for(text: str, recipients: Collection[str], not_of: Collection[str]) -> bool:
+    """Return whether a stored receipt names one of the recipients, and none of the channels `not_of`."""
+    fields = readable_fields(text)
+    recipient, channel_id = fields.get("recipient"), fields.get("channel_id")
+    if not isinstance(recipient, str):
+        return False
+    return recipient in recipients and not (isinstance(channel_id, str) and channel_id in not_of)
 
 
 def damaged_event(fields: Mapping[str, Any], *, event_id: str, room_id: str, index: int) -> RoomEvent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from roomkit.abc.store import Claimed, Completed, DeliveryQuery
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
-from roomkit_plugins.sql.damaged import damaged_record, readable_fields, stored_receipt
+from roomkit_plugins.sql.damaged import damaged_record, is_receipt_for, readable_fields, stored_receipt
 from roomkit_plugins.sql.filters import clamp, halves
 from roomkit_plugins.sql.refusals import no_cursor, no_delivery, not_failed
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
@@ -25,6 +25,7 @@ __all__ = [
     "claim",
     "complete",
     "count_unclaimed",
+    "delete_early",
     "drop_delivery",
     "find_claimable",
     "finished",
@@ -467,6 +468,14 @@ def _take_early(
         (_early_status(provider, message_id, receipt, data), stored_receipt(receipt))
         for _, message_id, receipt, data in rows
     ]
+
+
+def delete_early(connection: sqlite3.Connection, recipients: Collection[str], not_of: Collection[str]) -> int:
+    """Remove the receipts for a recipient that wait for their delivery; return how many there were."""
+    waiting = connection.execute("SELECT seq, data FROM early_receipts")
+    found = [(seq,) for seq, data in waiting if is_receipt_for(data, recipients, not_of)]
+    connection.executemany("DELETE FROM early_receipts WHERE seq = ?", found)
+    return len(found)
 
 
 def _early_status(provider: str, message_id: str, receipt: str, data: str) -> DeliveryStatus:

@@ -414,6 +414,12 @@ class SQLiteStore(SQLStore):
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         return await self._write(ledger.record_receipt, status, receipt, dump(status), self._now)
 
+    @override
+    async def delete_waiting_receipts(
+        self, recipients: Collection[str], *, not_of: Collection[str] = ()
+    ) -> int:
+        return await self._write(ledger.delete_early, frozenset(recipients), frozenset(not_of))
+
     # -- values -------------------------------------------------------------------------------
 
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.store.queries import DeliveryQuery
@@ -92,4 +92,14 @@ class LedgerStore(ABC):
         delivery is completed, by any worker. `ReceiptState.follows` says which state follows which.
         If the delivery has several message ids, the receipt moves the part with that id, and the row's
         receipt is `ReceiptState.of_parts` of them all; while that is None, it stays as it is.
+        """
+
+    @abstractmethod
+    async def delete_waiting_receipts(
+        self, recipients: Collection[str], *, not_of: Collection[str] = ()
+    ) -> int:
+        """Remove the receipts that wait for their delivery and name one of the recipients; return how many.
+
+        Recipients are compared character by character. Receipts whose `channel_id` is one of `not_of` stay:
+        the same text is another person's address there. It reads all waiting receipts.
         """

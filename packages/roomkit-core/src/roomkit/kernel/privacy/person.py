@@ -49,6 +49,8 @@ class Person:
     linking: list[str] = field(default_factory=list)  # bound: likewise
     senders: set[str] = field(default_factory=set)  # bound: the person's addresses
     """The addresses they came from, in the rooms looked at so far."""
+    _ways: set[tuple[str | None, str]] = field(default_factory=set)  # bound: the person's addresses
+    _taken: set[tuple[str | None, str]] = field(default_factory=set)  # bound: likewise
 
     @property
     def ids(self) -> frozenset[str]:
@@ -64,6 +66,21 @@ class Person:
     def subjects(self) -> frozenset[str]:
         """What values about the person may name as their subject."""
         return self.ids | self.senders | {address for _, address in self._addresses}
+
+    def take_addresses(self) -> set[tuple[str | None, str]]:
+        """Return the addresses found since the last call, by their kind where it is known.
+
+        Of the identity, and of the rooms looked at so far.
+        """
+        found = self._ways | self._addresses
+        if self.identity is not None:
+            for kind, address in (("email", self.identity.email), ("phone", self.identity.phone)):
+                found |= {(kind, address)} if address else set()
+        if not (self.linking or self.others):  # nothing says of which kind an address is
+            found |= {(None, each) for each in self.ids}
+        fresh = found - self._taken
+        self._taken |= fresh
+        return fresh
 
     async def rooms_of_bindings(self) -> list[str]:
         """Return rooms where a binding is for the person, or they take part: the newest of each status."""
@@ -90,7 +107,10 @@ class Person:
                 }
                 if person.senders & senders or typed & addresses:
                     mine[person.id] = person
-        self.senders.update(who for person in mine.values() for _, who in person.senders)
+        for channel_id, who in (sender for person in mine.values() for sender in person.senders):
+            binding = record.bindings.get(channel_id)
+            self.senders.add(who)
+            self._ways.add((None if binding is None else binding.addresses, who))
         ids = {each for each in self.ids if each not in everybody or each in mine} | mine.keys()
         return Place(person=self, record=record, participants=mine, ids=frozenset(ids))
 

@@ -16,6 +16,7 @@ from roomkit.kernel.flow.notes import note
 from roomkit.kernel.privacy.erasure_receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.privacy.exports import deliveries_of, room_values_of, values_of
 from roomkit.kernel.privacy.person import Person, Place, find_person
+from roomkit.kernel.privacy.waiting_receipts import WaitingReceipts
 from roomkit.kernel.runtime.scope import innermost_gate
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.models.base import EMPTY
@@ -81,6 +82,7 @@ class DataSubjectRequests:
         self._ledger = ledger
         self._rights_signals = rights_signals
         self._channels = channels
+        self._receipts = WaitingReceipts(store, channels)
         self._rooms = rooms
         self._writer = writer
         self._lanes = lanes
@@ -187,6 +189,7 @@ class DataSubjectRequests:
             done.add(room_id)
             await self._erase_in_room(person, room_id, book)
         await self._erase_where_bound(person, done, book)
+        await self._erase_receipts(person, book)
         if person.identity is not None and await self._store.delete_identity(person.identity.id):
             book.erase("identity", "removed", None, 1)
         for room_id in person.linking:
@@ -210,7 +213,8 @@ class DataSubjectRequests:
     ) -> Mapping[ExportKind, int]:
         """Return how many records of each kind `erase_person` would touch now; `room` are those it goes to.
 
-        At least: rooms that know the person by a binding alone are found one by one while they are erased.
+        At least: rooms that know the person by a binding alone are found one by one while they are erased,
+        and receipts that wait for their delivery are not counted.
         """
         person = await find_person(
             self._store,
@@ -292,11 +296,15 @@ class DataSubjectRequests:
         walk.after_index = page[-1].index if page else walk.after_index
         walk.is_over = len(page) < _PAGE
         if walk.is_over:
+            await self._erase_receipts(walk.person, book)  # the commit removes what leads to the addresses
             await self._add_last(commit, place, walk)
         if _says_something(commit):
             await self._commit(commit, walk, lanes, book)
             if walk.is_over:
                 await self._erase_late(place, walk, lanes, book)
+
+    async def _erase_receipts(self, person: Person, book: ReceiptBook) -> None:
+        book.erase("receipt", "removed", None, await self._receipts.erase(person))
 
     async def _erase_late(self, place: Place, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook) -> None:
         """Erase concurrent writes, from a worker whose locks are not ours.

@@ -244,3 +244,42 @@ class ReceiptsContract(StoreSuite):
         assert 4 <= len(result.receipts) < 20
         numbers = [int(status.status) for _, status in result.receipts]
         assert all(before < after for before, after in pairwise(numbers))
+
+    # -- the recipient is erased ----------------------------------------------------------------
+
+    async def test_waiting_receipts_for_a_recipient_are_deleted(
+        self, store: ConversationStore, other: ConversationStore, row: Delivery
+    ) -> None:
+        """By any worker; those for similar addresses and those of the excepted channels stay."""
+        message = new_id()
+        given = [
+            ({"recipient": "+1555"}, ReceiptState.SENT),
+            ({"recipient": "+1555", "channel_id": "sms"}, ReceiptState.DELIVERED),
+            ({"recipient": "+1555", "channel_id": "web"}, ReceiptState.SENT),
+            ({"recipient": "+15550"}, ReceiptState.SENT),
+            ({"sender": "+1555"}, ReceiptState.SENT),
+            ({"recipient": 'ann "%_\\ünï😀'}, ReceiptState.SENT),
+        ]
+        statuses = [reported(message, status=str(n), **fields) for n, (fields, _) in enumerate(given)]
+        for status, (_, receipt) in zip(statuses, given, strict=True):
+            await store.record_receipt(status, receipt)
+        elsewhere = reported(new_id(), recipient="+1555")
+        await store.record_receipt(elsewhere, ReceiptState.SENT)
+        assert await other.delete_waiting_receipts([], not_of=["web"]) == 0
+        assert await other.delete_waiting_receipts([str(given[-1][0]["recipient"])]) == 1
+        assert await other.delete_waiting_receipts(["+1555", "x\0", "\ud83d"], not_of=["web"]) == 3
+        assert await store.delete_waiting_receipts(["+1555"], not_of=["web"]) == 0
+        result = await complete_one(store, row, provider="acme", provider_message_id=message)
+        assert [status for _, status in result.receipts] == statuses[2:5]
+
+    async def test_deleting_waiting_receipts_leaves_what_was_matched(
+        self, store: ConversationStore, row: Delivery
+    ) -> None:
+        """The delivery keeps its receipt, and goes on from it."""
+        status = reported(new_id(), recipient="+1555")
+        await store.record_receipt(status, ReceiptState.SENT)
+        await complete_one(store, row, provider="acme", provider_message_id=status.message_id)
+        assert await store.delete_waiting_receipts(["+1555"]) == 0
+        after = await store.record_receipt(status, ReceiptState.DELIVERED)
+        assert after is not None
+        assert (await row_of(store, row.id)).receipt is ReceiptState.DELIVERED
