@@ -17,6 +17,7 @@ from roomkit.abc.errors import StoreError, StoreUnavailableError
 from roomkit.abc.store import ConversationStore
 from roomkit.kernel.flow.timers import TimerOutcome
 from roomkit.memory.store import InMemoryStore
+from roomkit.models.content import TextContent
 from roomkit.models.enums import RoomStatus
 from roomkit.models.room import RoomTimers
 from roomkit.models.timer import Timer
@@ -79,6 +80,47 @@ async def test_a_timer_is_due_at_the_same_instant_for_every_worker(
     assert [room.id for room in await fires.sweep_room_timers()] == ["due"]
     assert (await fires.get_room("later")).status is RoomStatus.ACTIVE
     assert (await fires.check_room_timers("later")).status is RoomStatus.ACTIVE
+
+
+async def say(kit: RoomKit, room_id: str) -> None:
+    await kit.send_event(room_id, "system", TextContent(body="hi"))
+
+
+@pytest.mark.parametrize("setter", [0, 1], ids=["set by the slow one", "set by the fast one"])
+async def test_a_rooms_timers_run_from_its_last_activity_by_the_shared_clock(
+    slow_and_fast: tuple[RoomKit, RoomKit], setter: int
+) -> None:
+    """Pausing, closing and retention, whichever worker set them, wrote the last message, or looks."""
+    sets, other = slow_and_fast[setter], slow_and_fast[1 - setter]
+    timers = {
+        "due": RoomTimers(inactive_after_seconds=0),
+        "later": RoomTimers(inactive_after_seconds=9 * 60),
+        "closing": RoomTimers(inactive_after_seconds=0, closed_after_seconds=0),
+    }
+    for room_id, each in timers.items():
+        await sets.create_room(room_id)
+        await sets.set_room_timers(room_id, each)
+        await say(other, room_id)
+    for room_id, seconds in (("pruned", 0.001), ("kept", 9 * 60.0)):
+        await sets.create_room(room_id)
+        await say(other, room_id)
+        await sets.set_retention(room_id, seconds)
+    now = await sets.store.now()
+    assert now is not None
+    for room_id in (*timers, "pruned", "kept"):
+        for timer in await sets.store.list_timers(room_id):
+            assert timer.due_at < now + timedelta(minutes=10)
+        activity = (await other.get_room(room_id)).timers.last_activity_at
+        assert activity is not None
+        assert abs(activity - now) < timedelta(minutes=1)
+    for kit in (other, sets, other):
+        await kit.sweep_room_timers()
+    found = {room_id: (await sets.get_room(room_id)).status for room_id in timers}
+    assert found["later"] is RoomStatus.ACTIVE
+    assert found["due"] is RoomStatus.PAUSED
+    assert found["closing"] is RoomStatus.CLOSED
+    assert await sets.get_timeline("kept")
+    assert not await sets.get_timeline("pruned")
 
 
 async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(

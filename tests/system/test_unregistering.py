@@ -161,3 +161,99 @@ async def test_a_message_in_the_midst_of_it(
         for name in ("bot", "look at once"):
             await second.unregister_channel(name)
     assert interruption.calls < STEPS
+
+
+# -- turns that are found to be left only later ------------------------------------------------------
+
+
+class Left(set[tuple[str, str]]):
+    """The bindings whose turns are to be released; reports each that is added or released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.released: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    def add(self, key: tuple[str, str]) -> None:
+        super().add(key)
+        self.added.put_nowait(key)
+
+    def discard(self, key: tuple[str, str]) -> None:
+        super().discard(key)
+        self.released.put_nowait(key)
+
+
+async def share_a_room(first: RoomKit, second: RoomKit) -> tuple[Left, Answering]:
+    """Let both workers have the agent, which is asked nothing yet."""
+    answering = Answering(2)
+    first.register_channel(ScriptedIntelligence("bot"))
+    second.register_channel(answering)
+    await second._kernel.reclaim._keeper.announce()
+    await first.create_room("r")
+    for channel_id in ("web", "bot"):
+        await first.attach_channel("r", channel_id)
+    left = first._kernel.channels.left = Left()
+    return left, answering
+
+
+async def say_while_unregistered(kit: RoomKit, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send a message whose turn is planned for an agent that is unregistered before the commit."""
+    commit = kit.store.commit
+    with monkeypatch.context() as patched:
+
+        async def late(given: Any) -> Any:
+            patched.setattr(kit.store, "commit", commit)
+            await kit.unregister_channel("bot")
+            return await commit(given)
+
+        patched.setattr(kit.store, "commit", late)
+        await say(kit, "r", text)
+
+
+async def all_are_sent(kit: RoomKit, others: RoomKit) -> bool:
+    for each in (kit, others):
+        await each._kernel.ledger.flush()
+    rows = await kit.list_deliveries("r", channel_id="bot")
+    return {row.state for row in rows} == {DeliveryState.SENT}
+
+
+async def test_a_turn_that_was_planned_before_the_unregistering(
+    workers: tuple[RoomKit, RoomKit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is idle, and not found to be left until the turn begins; it is released at the next look."""
+    first, second = workers
+    left, answering = await share_a_room(first, second)
+    await say_while_unregistered(first, "planned", monkeypatch)
+    assert await left.added.get() == ("r", "bot")
+    first.register_channel(RecordingChannel("look at once"))
+    assert await left.released.get() == ("r", "bot")
+    await say(second, "r", "after")
+    second.register_channel(RecordingChannel("look at once"))
+    await answering.done.wait()
+    assert answering.asked == ["planned", "after"]
+    assert await all_are_sent(first, second)
+
+
+async def test_a_turn_that_joined_the_lane_after_the_unregistering(
+    workers: tuple[RoomKit, RoomKit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker committed it, to a lane that the worker without the agent still holds and looks into."""
+    first, second = workers
+    left, answering = await share_a_room(first, second)
+    find_claimable = first.store.find_claimable
+
+    async def after_the_release(*arguments: Any, **fields: Any) -> list[str]:
+        monkeypatch.setattr(first.store, "find_claimable", find_claimable)
+        await say_while_unregistered(first, "planned", monkeypatch)
+        assert await left.added.get() == ("r", "bot")
+        await say(second, "r", "joined")
+        return await find_claimable(*arguments, **fields)
+
+    monkeypatch.setattr(first.store, "find_claimable", after_the_release)
+    first.register_channel(RecordingChannel("look at once"))
+    assert await left.added.get() == ("r", "bot")
+    assert await left.released.get() == ("r", "bot")
+    second.register_channel(RecordingChannel("look at once"))
+    await answering.done.wait()
+    assert answering.asked == ["planned", "joined"]
+    assert await all_are_sent(first, second)
