@@ -18,8 +18,8 @@ from roomkit_plugins.testing.simulators import (
     AISimulator,
     AnthropicSimulator,
     OpenAISimulator,
+    ReceivedRequest,
     Reply,
-    Request,
 )
 
 DATA = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -59,7 +59,7 @@ class Chat:
     def refuse_pictures(self) -> None:
         """Have the vendor refuse every request that holds a picture, as one it cannot decode."""
 
-        def answer(request: Request) -> Reply:
+        def answer(request: ReceivedRequest) -> Reply:
             broken = DATA.encode() in request.body
             fault = self.vendor.failure(ErrorCode.UNSUPPORTED_CONTENT) if broken else None
             return Reply("I am here.", fault=fault)

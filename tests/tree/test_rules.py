@@ -268,6 +268,11 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         },
         "call it XConfig",
     ),
+    (
+        naming.a_class_name_means_one_thing,
+        {f"{CODE}/one.py": "class Ticket: ...", f"{CODE}/two.py": "class Ticket: ..."},
+        "rename all but one",
+    ),
     (naming.modules_are_not_vague, {f"{CODE}/utils.py": ""}, "name it after what it holds"),
     (packages.the_namespace_is_free, {f"{SMS}/src/roomkit_plugins/__init__.py": ""}, "delete it"),
     (packages.packages_are_typed, {f"{CODE}/py.typed": "-"}, "py.typed is missing"),

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, override
 
 from roomkit_plugins.testing.history import Sending
-from roomkit_plugins.testing.trees import Command, Outcome, Story, Tree, grow, judge, play
+from roomkit_plugins.testing.trees import CommandOutcome, Story, Tree, TreeCommand, grow, judge, play
 from roomkit_plugins.testing.trees.commands import KEYED
 from tests.workers import program
 from tests.workers.house import House, Worker
@@ -35,7 +35,7 @@ class Grove(House):
         self.plays_trees = True
         self.stories: list[Story] = []  # bound: the life of a test
         self._gardeners = gardeners
-        self._reported: dict[str, Outcome] = {}  # bound: the commands of a test
+        self._reported: dict[str, CommandOutcome] = {}  # bound: the commands of a test
         self._sendings: dict[str, list[Sending]] = defaultdict(list)  # bound: the rooms of a test
 
     @override
@@ -51,7 +51,7 @@ class Grove(House):
             self.rooms += tree.room_ids
             self.stories.append(await play(tree, self._perform, self._reported, self._sendings))
 
-    async def _perform(self, _: int, command: Command) -> Outcome | None:
+    async def _perform(self, _: int, command: TreeCommand) -> CommandOutcome | None:
         if command.kind in _REPEATED:
             await self._wait(partial(self._do, command), _PATIENCE)
         elif not await self._do(command):
@@ -59,7 +59,7 @@ class Grove(House):
         self.acknowledged[command.room_id()].append(command.label)
         return self._reported[command.label]
 
-    async def _do(self, command: Command) -> bool:
+    async def _do(self, command: TreeCommand) -> bool:
         """Have a worker carry out a command; return whether it said what came of it."""
         able = [worker for worker in self.workers if not worker.paused and not worker.lost.is_set()]
         if not able:
@@ -80,7 +80,7 @@ class Grove(House):
     @override
     def _heard(self, worker: Worker, message: Mapping[str, Any]) -> None:
         label = message["did"]
-        self._reported[label] = Outcome(**message["outcome"])
+        self._reported[label] = CommandOutcome(**message["outcome"])
         answer = worker.waiting.pop(label, None)
         if answer is not None and not answer.done():
             answer.set_result(True)

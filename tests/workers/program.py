@@ -31,7 +31,7 @@ from roomkit.models.enums import ChannelCategory, ChannelType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
-from roomkit_plugins.testing.trees import Command, Player, TreeAgent
+from roomkit_plugins.testing.trees import Player, TreeAgent, TreeCommand
 from roomkit_plugins.testing.trees.commands import CARRIER, TALKERS
 from tests.workers.webhooks import VendorChannel, Webhooks
 
@@ -237,7 +237,7 @@ def _furnish_for_trees(kit: RoomKit, wire: Wire, chance: random.Random) -> Playe
 
 
 async def _obey(player: Player, message: Mapping[str, Any]) -> None:
-    await player.perform(Command.of_json(message["do"]))
+    await player.perform(TreeCommand.of_json(message["do"]))
 
 
 def _show(name: str, kit: RoomKit) -> None:

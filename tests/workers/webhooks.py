@@ -14,7 +14,7 @@ from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing import RecordingChannel
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 if TYPE_CHECKING:
     from roomkit import RoomKit
@@ -71,7 +71,7 @@ class Webhooks(HTTPSimulator):
         """Where it listens."""
         return int(self.origin.rpartition(":")[2])
 
-    async def handle(self, request: Request, exchange: Exchange) -> None:
+    async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Answer 204 once everything that the request says is committed, 503 when it is to come again."""
         self._wire.tell(accepted=request.path)
         taken = WebhookRequest(

@@ -20,14 +20,14 @@ from roomkit.models.ai import (
 )
 from roomkit_plugins.openai import OpenAIConfig, chat, responses
 from roomkit_plugins.openai.think import ThinkTags, tagged
-from roomkit_plugins.openai.wire import Answer, Request
+from roomkit_plugins.openai.wire import AnswerReader, OpenAIRequest
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.tools import ToolNames
 
 FUZZ = settings(PROPERTY, max_examples=200)
-ASKED = Request({}, ToolNames(64), frozenset({"call_old"}), ())
+ASKED = OpenAIRequest({}, ToolNames(64), frozenset({"call_old"}), ())
 CHAT = OpenAIConfig(model="m", base_url="http://localhost:1/v1")
 RESPONSES = OpenAIConfig(model="m", base_url=None)
 
@@ -107,14 +107,14 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-def read(config: OpenAIConfig, request: Request = ASKED) -> Answer:
+def read(config: OpenAIConfig, request: OpenAIRequest = ASKED) -> AnswerReader:
     api = responses if config.spoken_api == "responses" else chat
     origin = Origin("openai", request_id="req_1")
-    made: Answer = api.answer(config, request, origin)
+    made: AnswerReader = api.answer(config, request, origin)
     return made
 
 
-def heard(answer: Answer, events: Iterable[Any]) -> list[StreamEvent]:
+def heard(answer: AnswerReader, events: Iterable[Any]) -> list[StreamEvent]:
     return [
         *(item for event in events for item in answer.feed(json.dumps(event))),
         *answer.end(),

@@ -14,8 +14,8 @@ from roomkit_plugins.testing.simulators import (
     AnthropicSimulator,
     Drop,
     OpenAISimulator,
+    ReceivedRequest,
     Reply,
-    Request,
     ScriptedThinking,
     ScriptedToolCall,
     Slow,
@@ -38,18 +38,18 @@ OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "12:00"}
 TOOL = {"name": "now", "input_schema": {"type": "object"}}
 
 
-def claude(body: object, **headers: str) -> Request:
+def claude(body: object, **headers: str) -> ReceivedRequest:
     given = {
         "authorization": "Bearer sk-ant-simulated",
         "anthropic-version": "2026-10-21",
         "content-type": "application/json",
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    return Request("POST", "/v1/messages", {}, given, json.dumps(body).encode())
+    return ReceivedRequest("POST", "/v1/messages", {}, given, json.dumps(body).encode())
 
 
-def openai(path: str, body: object, key: str = "sk-simulated") -> Request:
-    return Request("POST", path, {}, {"authorization": f"Bearer {key}"}, json.dumps(body).encode())
+def openai(path: str, body: object, key: str = "sk-simulated") -> ReceivedRequest:
+    return ReceivedRequest("POST", path, {}, {"authorization": f"Bearer {key}"}, json.dumps(body).encode())
 
 
 def of(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:

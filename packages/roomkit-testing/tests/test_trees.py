@@ -14,10 +14,10 @@ from roomkit.kernel.commit import attempt, writer
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
-from roomkit_plugins.testing.contracts.store.trees import Stage, TreesContract, kits_on
+from roomkit_plugins.testing.contracts.store.trees import TreesContract, TreeStage, kits_on
 from roomkit_plugins.testing.mocks.channels import RecordingChannel
 from roomkit_plugins.testing.mocks.store import SharedStore
-from roomkit_plugins.testing.trees import Command, Tree, grow
+from roomkit_plugins.testing.trees import Tree, TreeCommand, grow
 from roomkit_plugins.testing.trees.commands import CARRIER
 
 
@@ -137,7 +137,7 @@ async def test_a_planted_fault_is_found_and_named(
     """A seeded run finds each, within fifty trees."""
     plant(monkeypatch)
     shared, haunted = store(), store is BelievesAnyWorker
-    stage = Stage(shared, patience=3.0 if haunted else 0.5)
+    stage = TreeStage(shared, patience=3.0 if haunted else 0.5)
     for kit in kits_on([shared, shared]):
         stage.add(kit, RecordingChannel(CARRIER), {})
         await kit.start()
@@ -149,7 +149,7 @@ async def test_a_planted_fault_is_found_and_named(
         await kit.close()
 
 
-async def _check_many(stage: Stage, *, haunted: bool) -> None:
+async def _check_many(stage: TreeStage, *, haunted: bool) -> None:
     for seed in range(50):
         branches = grow(random.Random(seed).choice, length=8)
         await stage.check(Tree.named(f"t{seed}", branches, haunted=haunted))
@@ -157,9 +157,9 @@ async def _check_many(stage: Stage, *, haunted: bool) -> None:
 
 def test_a_command_travels_as_json() -> None:
     """Children, labels and all: other processes carry it out."""
-    inner = Command(kind="mute", channel=CARRIER, inside="turn")
-    (tree,) = Tree.named("t", ((Command(kind="say", answered=True, children=(inner,)),),)).branches
-    assert Command.of_json(tree[0].as_json()) == tree[0]
+    inner = TreeCommand(kind="mute", channel=CARRIER, inside="turn")
+    (tree,) = Tree.named("t", ((TreeCommand(kind="say", answered=True, children=(inner,)),),)).branches
+    assert TreeCommand.of_json(tree[0].as_json()) == tree[0]
     assert [each.label for each in tree[0].walk()] == ["t:0.0", "t:0.0.0"]
 
 

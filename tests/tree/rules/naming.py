@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from tools.source import Tree
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
+
+OF_EACH_SQL_STORE = {"Database", "PreparedCommit"}
+"""What both SQL stores have, each in its own kind, under one name."""
 
 LIBRARIES = {
     "roomkit-sql": "what stores in SQL databases share",
@@ -55,6 +59,18 @@ def components_follow_the_house(tree: Tree) -> Iterator[str]:
                     yield f"{place}: {declared.name} is {reference}, which is not in it"
             if declared.config and not declared.config.endswith("Config"):
                 yield f"{place}: {declared.name} is set up by {declared.config}; call it XConfig"
+
+
+def a_class_name_means_one_thing(tree: Tree) -> Iterator[str]:
+    """Whoever reads the name of a public class knows which it is, in the whole tree."""
+    places: dict[str, list[str]] = {}
+    for module in tree.sources:
+        for node in () if module.generated else module.syntax.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(tree.place(module, node.lineno))
+    for name, found in places.items():
+        if len(found) > 1 and name not in OF_EACH_SQL_STORE:
+            yield f"{name} is the name of {' and '.join(found)}; rename all but one"
 
 
 def modules_are_not_vague(tree: Tree) -> Iterator[str]:

@@ -21,7 +21,7 @@ from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResu
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import RoomEvent
 from roomkit.models.webhook import WebhookRequest
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 __all__ = ["SECRET", "CarrierSMSChannel", "CarrierSMSProvider", "CarrierVendor", "signed"]
 
@@ -45,7 +45,7 @@ class CarrierVendor(HTTPSimulator):
         self.status = status
         self.texts: dict[str, str] = {}  # bound: one test
 
-    async def handle(self, request: Request, exchange: Exchange) -> None:
+    async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         if self.status != 200:
             await exchange.send_json(self.status, {"error": "refused"})
             return

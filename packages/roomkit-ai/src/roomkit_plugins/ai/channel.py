@@ -43,7 +43,7 @@ from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.turn import Turn
-from roomkit_plugins.ai.underway import Abandoned
+from roomkit_plugins.ai.underway import StuckHandlers
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
@@ -136,7 +136,7 @@ class AIChannel(Channel):
         self.extra_tools: list[ToolLike] = []
         self._tools = [_checked_tool(tool) for tool in tools]
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
-        self._abandoned = Abandoned()
+        self._abandoned = StuckHandlers()
 
     @property
     def system_prompt(self) -> str | None:

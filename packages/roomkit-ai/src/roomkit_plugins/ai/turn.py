@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.config import AIChannelConfig
     from roomkit_plugins.ai.signals import Signals
     from roomkit_plugins.ai.tools import Toolbox
-    from roomkit_plugins.ai.underway import Abandoned
+    from roomkit_plugins.ai.underway import StuckHandlers
 
 __all__ = ["MAX_INBOX", "Turn"]
 
@@ -51,7 +51,7 @@ class Turn:
     options: AIChannelConfig
     signals: Signals
     services: ChannelServices | None
-    abandoned: Abandoned
+    abandoned: StuckHandlers
     call_ids: set[str]
     earlier: Sequence[AIMessage]
     """The messages before the turn."""

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from roomkit.models.ai import AIToolResultPart
     from roomkit.models.tool import ToolUse
 
-__all__ = ["ABANDON_AFTER", "Abandoned", "ToolRun", "all_ended", "end"]
+__all__ = ["ABANDON_AFTER", "StuckHandlers", "ToolRun", "all_ended", "end"]
 
 ABANDON_AFTER = 2.0
 """Seconds that a cancelled handler has to end; less than the kit gives a whole turn."""
 
 
-class Abandoned:
+class StuckHandlers:
     """The tasks of one agent that went on after they were cancelled."""
 
     __slots__ = ("_tasks", "count")

@@ -107,14 +107,14 @@ class AnthropicAIProvider(AIProvider):
         """Close the connections; what is under way fails. Idempotent."""
         await self._client.close()
 
-    def _request(self, context: AIContext) -> wire.Request:
+    def _request(self, context: AIContext) -> wire.AnthropicRequest:
         request = wire.request(self._config, context)
         self._left_out.warn(request.left_out)
         return request
 
     @contextlib.asynccontextmanager
     async def _response(
-        self, request: wire.Request, *, stream: bool
+        self, request: wire.AnthropicRequest, *, stream: bool
     ) -> AsyncIterator[anthropic.AsyncAPIResponse[Any]]:
         """Ask, and hold the answer open; what goes wrong until it is closed is a ProviderError."""
         sdk = await self._client.get()

@@ -25,7 +25,7 @@ from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
-__all__ = ["Request", "request"]
+__all__ = ["AnthropicRequest", "request"]
 
 type Block = dict[str, Any]
 
@@ -37,7 +37,7 @@ _OPENING = "(The conversation begins with the assistant's message.)"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AnthropicRequest:
     """A request's body, with what is needed to read the answer."""
 
     body: dict[str, Any]
@@ -46,7 +46,7 @@ class Request:
     """Parameters of the context that this model does not take."""
 
 
-def request(config: AnthropicConfig, context: AIContext) -> Request:
+def request(config: AnthropicConfig, context: AIContext) -> AnthropicRequest:
     """Write the request. Raises ProviderError for a context the API would refuse."""
     names = ToolNames(_LONGEST_NAME)
     tools = [_tool(tool, names) for tool in context.tools]
@@ -69,7 +69,7 @@ def request(config: AnthropicConfig, context: AIContext) -> Request:
         "metadata": config.user_id and {"user_id": config.user_id},
     }
     body |= {name: value for name, value in optional.items() if value}
-    return Request(body, names, tuple(left_out))
+    return AnthropicRequest(body, names, tuple(left_out))
 
 
 def _thinking(config: AnthropicConfig, context: AIContext) -> dict[str, Any]:

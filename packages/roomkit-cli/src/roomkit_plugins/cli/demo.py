@@ -20,7 +20,7 @@ from roomkit.plugins import default_manager
 from roomkit_plugins.cli.assistant import ASSISTANT, Assistant, add_options, find_assistant
 from roomkit_plugins.cli.lines import lines
 from roomkit_plugins.cli.main import FAILED, OK
-from roomkit_plugins.cli.person import Person
+from roomkit_plugins.cli.person import DemoPerson
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 from roomkit_plugins.cli.timeline import Timeline
 
@@ -138,7 +138,7 @@ class Demo:
         self._assistant = assistant
         self._terminal = terminal
         self._timeline = Timeline(terminal, _STYLES)
-        self.people = {name: Person(name, self._on_frame) for name in PEOPLE}
+        self.people = {name: DemoPerson(name, self._on_frame) for name in PEOPLE}
         self._speaker = PEOPLE[0]
         self._messages = 0
         self._failures = 0
@@ -209,7 +209,7 @@ class Demo:
             error=told.data.get("error"),
         )
 
-    async def _on_frame(self, person: Person, frame: dict[str, Any]) -> None:
+    async def _on_frame(self, person: DemoPerson, frame: dict[str, Any]) -> None:
         """Show what came out of a socket: pieces of answers once, events when they are first seen."""
         kind = frame["type"]
         if kind == "stream_chunk" and person.name == PEOPLE[0]:
@@ -219,7 +219,7 @@ class Demo:
         elif kind in ("event", "stream_end"):
             await self._on_event(person, frame["event"]["id"])
 
-    async def _on_event(self, person: Person, event_id: str) -> None:
+    async def _on_event(self, person: DemoPerson, event_id: str) -> None:
         now = self._kit.clock.now()
         event = await self._kit.store.get_event(event_id)
         if event is not None:

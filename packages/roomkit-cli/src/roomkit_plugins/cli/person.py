@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 
-__all__ = ["Person"]
+__all__ = ["DemoPerson"]
 
-type OnFrame = Callable[["Person", dict[str, Any]], Awaitable[None]]
+type OnFrame = Callable[["DemoPerson", dict[str, Any]], Awaitable[None]]
 
 
-class Person:
+class DemoPerson:
     """Says things, and hands every frame that comes to `on_frame`."""
 
     def __init__(self, name: str, on_frame: OnFrame) -> None:

@@ -20,7 +20,7 @@ from roomkit_plugins.cli.terminal import CommandError
 __all__ = [
     "DEFAULT_FILE",
     "ChosenStore",
-    "MigrationPlan",
+    "PlannedMigration",
     "SupportsBackup",
     "SupportsCheck",
     "add_store_options",
@@ -31,7 +31,7 @@ DEFAULT_FILE = "roomkit.toml"
 """The configuration that a command finds by itself: in the folder where it is called."""
 
 
-class MigrationPlan(Protocol):
+class PlannedMigration(Protocol):
     """What opening a store would do: bring it from version `found` (0: nothing there yet) to `wanted`."""
 
     @property
@@ -70,7 +70,7 @@ class ChosenStore:
     where: object
     """What says where its data is: its path, or its whole configuration."""
 
-    async def plan(self) -> MigrationPlan | None:
+    async def plan(self) -> PlannedMigration | None:
         """Return what opening it would do; None from a store that cannot tell."""
         planned = getattr(type(self.store), "plan_migration", None)
         return None if planned is None else await planned(self.where)

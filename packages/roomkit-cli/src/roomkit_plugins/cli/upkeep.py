@@ -9,7 +9,7 @@ from pathlib import Path
 from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.stores import (
     ChosenStore,
-    MigrationPlan,
+    PlannedMigration,
     SupportsBackup,
     SupportsCheck,
     add_store_options,
@@ -92,7 +92,7 @@ def run_plan(options: argparse.Namespace) -> int:
     """Tell what a migration would do."""
     chosen, terminal = choose_store(options), Terminal(as_json=options.json)
 
-    async def read() -> MigrationPlan | None:
+    async def read() -> PlannedMigration | None:
         try:
             return await chosen.plan()
         finally:

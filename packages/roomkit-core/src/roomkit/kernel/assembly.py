@@ -12,7 +12,7 @@ from roomkit.kernel.cluster.reclaim import Reclaim
 from roomkit.kernel.cluster.timers import TimerRunner
 from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.hooks import HookEngine
-from roomkit.kernel.commit.ledger import Ledger
+from roomkit.kernel.commit.ledger import OutcomeWriter
 from roomkit.kernel.commit.observers import Observers
 from roomkit.kernel.commit.receipt_notices import ReceiptNotices
 from roomkit.kernel.commit.writer import Writer
@@ -34,7 +34,7 @@ from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
-from roomkit.kernel.inbound.signals import Signals
+from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
@@ -97,7 +97,7 @@ class Kernel:
     channels: Channels
     observers: Observers
     lease: Lease
-    ledger: Ledger
+    ledger: OutcomeWriter
     breakers: Breakers
     limiter: TokenBucketRateLimiter
     pacing: Pacing
@@ -108,7 +108,7 @@ class Kernel:
     rights_signals: RightsSignals
     rooms: Rooms
     participants: Participants
-    signals: Signals
+    signals: InboundSignals
     desk: IdentityDesk
     inbound: Inbound
     receipts: Receipts
@@ -146,7 +146,7 @@ def assemble(
     # Outcomes of deliveries, and who is shown what happened.
     observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
     notices = ReceiptNotices(store=store, hooks=hooks, observers=observers)
-    ledger = Ledger(store=store, supervisor=supervisor, events=events, lease=lease, notices=notices)
+    ledger = OutcomeWriter(store=store, supervisor=supervisor, events=events, lease=lease, notices=notices)
     settling = Settling(
         store=store,
         tracing=tracing,
@@ -273,7 +273,7 @@ def assemble(
     )
 
     # Inbound.
-    signals = Signals(store=store, realtime=realtime, clock=clock)
+    signals = InboundSignals(store=store, realtime=realtime, clock=clock)
     desk = IdentityDesk(
         settings=settings,
         clock=clock,

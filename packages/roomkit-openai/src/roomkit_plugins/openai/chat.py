@@ -31,9 +31,9 @@ from roomkit_plugins.openai.fragments import Fragments
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
-    Answer,
-    Reading,
-    Request,
+    AnswerReader,
+    OpenAIReader,
+    OpenAIRequest,
     effort,
     image_problem,
     image_url,
@@ -59,7 +59,7 @@ _FINISH = {
 }
 
 
-def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request:
+def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIRequest:
     """Write the request. Raises ProviderError for a context the API would refuse."""
     names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
@@ -89,7 +89,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request
     }
     body: dict[str, Any] = {"model": config.model, "messages": messages}
     body |= {name: value for name, value in optional.items() if value is not None}
-    return Request(body, names, checked.call_ids, (*left_out, *also_left_out))
+    return OpenAIRequest(body, names, checked.call_ids, (*left_out, *also_left_out))
 
 
 def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
     return {"stream": True, "stream_options": {"include_usage": True}}
 
 
-def answer(config: OpenAIConfig, request: Request, origin: Origin) -> Answer:
+def answer(config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> AnswerReader:
     """Return what reads the answer to `request`."""
     return ChatAnswer(config, request, origin)
 
@@ -199,10 +199,10 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> str | list[dict[st
     return [*as_parts[0], *as_parts[1]]
 
 
-class ChatAnswer(Reading):
-    """Reads one chat answer, whole or streamed. See `Answer`."""
+class ChatAnswer(OpenAIReader):
+    """Reads one chat answer, whole or streamed. See `AnswerReader`."""
 
-    def __init__(self, config: OpenAIConfig, request: Request, origin: Origin) -> None:
+    def __init__(self, config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> None:
         super().__init__(request, origin)
         self._tags: ThinkTags | None = None
         if config.think_tags:

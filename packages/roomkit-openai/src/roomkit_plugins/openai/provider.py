@@ -11,7 +11,7 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit_plugins.openai import chat, responses
 from roomkit_plugins.openai.errors import api_error
-from roomkit_plugins.openai.wire import Answer, Request
+from roomkit_plugins.openai.wire import AnswerReader, OpenAIRequest
 from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
@@ -36,11 +36,11 @@ _log = get_logger("roomkit.openai")
 class _API(Protocol):
     """What `chat` and `responses` are: two ways to ask the same."""
 
-    def request(self, config: OpenAIConfig, context: AIContext, origin: Origin) -> Request: ...
+    def request(self, config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIRequest: ...
 
     def stream_fields(self, config: OpenAIConfig) -> dict[str, Any]: ...
 
-    def answer(self, config: OpenAIConfig, request: Request, origin: Origin) -> Answer: ...
+    def answer(self, config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> AnswerReader: ...
 
 
 class OpenAIAIProvider(AIProvider):
@@ -136,7 +136,7 @@ class OpenAIAIProvider(AIProvider):
     def _origin(self, response: openai.AsyncAPIResponse[Any] | None = None) -> Origin:
         return Origin(self._name, request_id=response.request_id if response is not None else None)
 
-    def _request(self, context: AIContext) -> Request:
+    def _request(self, context: AIContext) -> OpenAIRequest:
         request = self._api.request(self._config, context, self._origin())
         self._left_out.warn(request.left_out)
         return request

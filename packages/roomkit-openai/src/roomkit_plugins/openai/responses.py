@@ -27,9 +27,9 @@ from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
-    Answer,
-    Reading,
-    Request,
+    AnswerReader,
+    OpenAIReader,
+    OpenAIRequest,
     effort,
     image_problem,
     image_url,
@@ -52,7 +52,7 @@ _TEXT = ("response.output_text.delta", "response.refusal.delta")
 _THINKING = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
 
-def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request:
+def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIRequest:
     """Write the request. Raises ProviderError for a context the API would refuse."""
     if context.stop:
         raise origin.refused('the Responses API has no stop sequences; leave `stop` out, or set api="chat"')
@@ -79,7 +79,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> Request
     items = [item for message in checked.messages for item in _items(message, names)]
     body: dict[str, Any] = {"model": config.model, "input": items, "store": config.store}
     body |= {name: value for name, value in optional.items() if value is not None}
-    return Request(body, names, checked.call_ids, (*left_out, *also_left_out))
+    return OpenAIRequest(body, names, checked.call_ids, (*left_out, *also_left_out))
 
 
 def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
     return {"stream": True}
 
 
-def answer(config: OpenAIConfig, request: Request, origin: Origin) -> Answer:
+def answer(config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> AnswerReader:
     """Return what reads the answer to `request`."""
     return ResponsesAnswer(config, request, origin)
 
@@ -159,13 +159,13 @@ def _reasoning_item(part: AIThinkingPart) -> dict[str, Any] | None:
     return item if isinstance(item, dict) and item.get("type") == "reasoning" else None
 
 
-class ResponsesAnswer(Reading):
-    """Reads one response, whole or streamed. See `Answer`.
+class ResponsesAnswer(OpenAIReader):
+    """Reads one response, whole or streamed. See `AnswerReader`.
 
     A reasoning item comes back as it is: the whole of it is the signature of its thinking.
     """
 
-    def __init__(self, config: OpenAIConfig, request: Request, origin: Origin) -> None:
+    def __init__(self, config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> None:
         super().__init__(request, origin)
         self._done: StreamDone | None = None
         self._called = False

@@ -18,7 +18,7 @@ from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.reading import JSONReader, count
 from roomkit_plugins.wire.tools import ToolNames, arguments
 
-__all__ = ["LONGEST_NAME", "Answer", "Reading", "Request", "image_problem", "image_url"]
+__all__ = ["LONGEST_NAME", "AnswerReader", "OpenAIReader", "OpenAIRequest", "image_problem", "image_url"]
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]+")
@@ -27,7 +27,7 @@ LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OpenAIRequest:
     """A request's body, with what is needed to read the answer."""
 
     body: dict[str, Any]
@@ -84,7 +84,7 @@ def result_text(part: AIToolResultPart) -> str:
     return f"Error: {part.result}" if part.is_error else part.result
 
 
-class Answer(Protocol):
+class AnswerReader(Protocol):
     """Reads one answer of an API, whole or as the events of a stream."""
 
     def whole(self, body: bytes) -> Iterable[StreamEvent]:
@@ -97,10 +97,10 @@ class Answer(Protocol):
         """Yield the rest, `StreamDone` last. Raises ProviderError when the stream stopped too early."""
 
 
-class Reading(JSONReader):
+class OpenAIReader(JSONReader):
     """What reading both APIs needs: calls with ids of their own, and what is known of the answer."""
 
-    def __init__(self, request: Request, origin: Origin) -> None:
+    def __init__(self, request: OpenAIRequest, origin: Origin) -> None:
         super().__init__(origin)
         self._names = request.names
         self._ids = set(request.call_ids)  # bound: one conversation

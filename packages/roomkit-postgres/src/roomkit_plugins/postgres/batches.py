@@ -10,7 +10,7 @@ from typing import Any
 
 from roomkit.abc.errors import RoomKitError, StoreBusyError, StoreUnavailableError
 from roomkit_plugins.postgres.database import Database
-from roomkit_plugins.postgres.turns import Turn, Turns
+from roomkit_plugins.postgres.turns import BatchTurn, Turns
 
 __all__ = ["Batches"]
 
@@ -77,7 +77,7 @@ class Batches:
         self._waiting.extendleft(reversed(left))
         return taken
 
-    async def _run(self, turn: Turn) -> None:
+    async def _run(self, turn: BatchTurn) -> None:
         has_written = False
         with turn:
             while turn.is_held and (jobs := self._take()):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.sql.cached import CachedRoom, CachedRooms, Known
 
-__all__ = ["Rooms"]
+__all__ = ["GrowingRooms"]
 
 
-class Rooms(CachedRooms):
+class GrowingRooms(CachedRooms):
     """The rooms in use, and how they grow when other processes add to them."""
 
     def get(self, room_id: str) -> CachedRoom | None:

@@ -20,7 +20,7 @@ from roomkit_plugins.postgres.rows import (
     load_record,
     load_room,
 )
-from roomkit_plugins.postgres.turns import Turn, Turns
+from roomkit_plugins.postgres.turns import BatchTurn, Turns
 from roomkit_plugins.sql.cached import Counters, Known, Reading
 
 __all__ = ["LOAD", "Loaded", "Loads"]
@@ -99,7 +99,7 @@ class Loads:
         if self._waiting and self._turns.is_free:
             self._database.supervise(self._run(self._turns.take()))
 
-    async def _run(self, turn: Turn) -> None:
+    async def _run(self, turn: BatchTurn) -> None:
         with turn:
             while turn.is_held and (jobs := self._take()):
                 turn.renew()

@@ -37,7 +37,7 @@ from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
 from roomkit_plugins.postgres import reading, searching
 from roomkit_plugins.postgres.batches import Batches
-from roomkit_plugins.postgres.cache import Rooms
+from roomkit_plugins.postgres.cache import GrowingRooms
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.errors import FAILURES, translated
@@ -97,14 +97,14 @@ class PostgresStore(SQLStore):
     """
 
     write_delay = 0.02
-    _rooms: Rooms
+    _rooms: GrowingRooms
 
     def __init__(self, config: PostgresConfig | str) -> None:
         self.config = PostgresConfig.of(config)
         self._database = Database(self.config)
         self._loads = Loads(self._database)
         self._batches = Batches(self._database)
-        self._rooms = Rooms(_CACHED_ROOMS)
+        self._rooms = GrowingRooms(_CACHED_ROOMS)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self.config.where!r})"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["Turn", "Turns"]
+__all__ = ["BatchTurn", "Turns"]
 
 _PATIENCE = 0.05
 
@@ -27,10 +27,10 @@ class Turns:
         """Whether a batch may go now."""
         return self._free > 0
 
-    def take(self) -> Turn:
+    def take(self) -> BatchTurn:
         """Take a turn, to be held from now until a context with it ends."""
         self._free -= 1
-        return Turn(self)
+        return BatchTurn(self)
 
     def give(self, *, start: bool = False) -> None:
         """Give a turn back, or on."""
@@ -39,7 +39,7 @@ class Turns:
             self._start()
 
 
-class Turn:
+class BatchTurn:
     """A turn to send one batch after the other, until one takes too long: then it is somebody else's."""
 
     def __init__(self, turns: Turns) -> None:
@@ -62,7 +62,7 @@ class Turn:
         self._is_held = False
         self._turns.give(start=True)
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> BatchTurn:
         return self
 
     def __exit__(

@@ -14,7 +14,7 @@ from roomkit_plugins.redis.link import Link, Question
 from roomkit_plugins.redis.scripts import RELEASE, RENEW
 from roomkit_plugins.redis.server import Server
 
-__all__ = ["MEMORY", "Lease", "Leases", "RoomKeys"]
+__all__ = ["MEMORY", "RoomKeys", "RoomLease", "RoomLeases"]
 
 logger = get_logger("roomkit.redis")
 
@@ -37,7 +37,7 @@ class RoomKeys:
 
 
 @dataclass(slots=True, eq=False)
-class Lease:
+class RoomLease:
     """A lock that is held until `deadline`, in the loop's time, unless it is renewed."""
 
     room_id: str
@@ -47,7 +47,7 @@ class Lease:
     deadline: float
 
 
-class Leases:
+class RoomLeases:
     """Renews all leases at a third of their time, in one batch; what cannot be renewed in time is lost."""
 
     def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
@@ -56,7 +56,7 @@ class Leases:
         self._server = server
         self._link = link
         self._channel = channel
-        self._held: dict[str, Lease] = {}  # bound: the rooms in use
+        self._held: dict[str, RoomLease] = {}  # bound: the rooms in use
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.lost = 0
@@ -64,13 +64,13 @@ class Leases:
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, lease: Lease) -> None:
+    def add(self, lease: RoomLease) -> None:
         """Keep the lease until it is given back."""
         self._held[lease.owner] = lease
         if self._task is None:
             self._task = asyncio.create_task(self._keep(), name="redis-leases")  # supervised: close() ends it
 
-    def give_back(self, lease: Lease) -> None:
+    def give_back(self, lease: RoomLease) -> None:
         """Release the lock, without waiting for it: whatever is asked later is answered later."""
         if self._held.pop(lease.owner, None) is not None:
             question = self.release(lease.keys, lease.owner)
@@ -95,7 +95,7 @@ class Leases:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def _given_back(self, lease: Lease, question: Question, answer: asyncio.Future[Any]) -> None:
+    def _given_back(self, lease: RoomLease, question: Question, answer: asyncio.Future[Any]) -> None:
         error = answer.exception()
         if error is not None:
             logger.warning(
@@ -107,7 +107,7 @@ class Leases:
         elif not answer.result() and question.attempts == 1:  # else the first attempt may have done it
             self._lose(lease, "it was not held any more when it was given back")
 
-    def _lose(self, lease: Lease, why: str) -> None:
+    def _lose(self, lease: RoomLease, why: str) -> None:
         self.lost += 1
         logger.warning(
             "The lock on room %r was lost while it was held: %s; the store refuses what its holder commits, "
@@ -162,7 +162,7 @@ class Leases:
                 self._lose(lease, "its lease had run out, and another has taken it")
         return answered
 
-    def _ask(self, lease: Lease) -> Question:
+    def _ask(self, lease: RoomLease) -> Question:
         keys = lease.keys
         return self._link.ask(
             "EVALSHA",
@@ -177,7 +177,7 @@ class Leases:
             deadline=lease.deadline,
         )
 
-    def _run_out(self, lease: Lease) -> None:
+    def _run_out(self, lease: RoomLease) -> None:
         del self._held[lease.owner]
         self._lose(lease, f"its lease of {self._seconds} s could not be renewed in time")
         # A renewal that is still on its way would keep the others out for nothing.

@@ -14,7 +14,7 @@ from roomkit.abc.locks import RoomLockManager
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import new_id
 from roomkit_plugins.redis.config import RedisConfig
-from roomkit_plugins.redis.leases import MEMORY, Lease, Leases, RoomKeys
+from roomkit_plugins.redis.leases import MEMORY, RoomKeys, RoomLease, RoomLeases
 from roomkit_plugins.redis.link import Link, Question, deadline_of_start
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.scripts import ACQUIRE, SCRIPTS
@@ -61,7 +61,7 @@ class RedisLockManager(RoomLockManager):
         self._link = Link(
             server, patience=self.config.connect_timeout, scripts=SCRIPTS, on_connect=self._connected
         )
-        self._leases = Leases(self.config, server, self._link, stem)
+        self._leases = RoomLeases(self.config, server, self._link, stem)
         self._lease_milliseconds = int(self.config.lock_seconds * 1000)
         self._closed = False
 
@@ -112,7 +112,7 @@ class RedisLockManager(RoomLockManager):
 
     # -- acquiring --------------------------------------------------------------------------------
 
-    async def _acquire(self, room_id: str) -> Lease:
+    async def _acquire(self, room_id: str) -> RoomLease:
         wait = _Wait(room_id, RoomKeys(self.config.prefix, room_id), f"{self._worker}:{next(self._numbers)}")
         self._waits[wait.owner] = wait
         try:
@@ -132,7 +132,7 @@ class RedisLockManager(RoomLockManager):
         self._leases.add(lease)
         return lease
 
-    async def _granted(self, wait: _Wait) -> Lease:
+    async def _granted(self, wait: _Wait) -> RoomLease:
         loop = asyncio.get_running_loop()
         while True:
             if self._closed:
@@ -147,7 +147,7 @@ class RedisLockManager(RoomLockManager):
             if not token:
                 await self._told_or_late(wait, min(_ASK_AGAIN, (milliseconds + 1) / 1000))
             elif loop.time() < deadline and not self._closed:
-                return Lease(wait.room_id, wait.keys, wait.owner, token, deadline)
+                return RoomLease(wait.room_id, wait.keys, wait.owner, token, deadline)
 
     def _ask(self, wait: _Wait) -> Question:
         keys = wait.keys

@@ -21,7 +21,7 @@ from roomkit_plugins.sqlite.timers import remove_timers
 
 __all__ = [
     "Finished",
-    "Place",
+    "LedgerPlace",
     "claim",
     "complete",
     "count_unclaimed",
@@ -173,7 +173,7 @@ def _found(connection: sqlite3.Connection, columns: str, delivery_id: str) -> Ro
 # -- lanes --------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+class LedgerPlace(NamedTuple):
     """Where in its lane a new row stands: who holds it, and whether it must be claimed first."""
 
     holder: str | None
@@ -187,26 +187,26 @@ class Place(NamedTuple):
 
 def place_of(
     connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
-) -> Place:
+) -> LedgerPlace:
     """Return the place of a row that `worker` puts into a lane."""
     row = one(connection, _LANE, (room, channel_id))
     if row is None:
-        return Place(worker if worker in living else None, handed=False)
+        return LedgerPlace(worker if worker in living else None, handed=False)
     holder, handed = row
     if holder not in living:
-        return Place(None, handed=False)
-    return Place(holder, handed=bool(handed) or holder != worker)
+        return LedgerPlace(None, handed=False)
+    return LedgerPlace(holder, handed=bool(handed) or holder != worker)
 
 
 def place_of_absent(
     connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
-) -> Place:
+) -> LedgerPlace:
     """Return the place of a row whose channel is not registered with `worker`, which puts it into a lane."""
     row = one(connection, _LANE, (room, channel_id))
     holder = announcer(connection, channel_id, living - {worker}) if row is None else row[0]
     if holder not in living:
-        return Place(None, handed=False)
-    return Place(holder, handed=True)
+        return LedgerPlace(None, handed=False)
+    return LedgerPlace(holder, handed=True)
 
 
 def claim(

@@ -156,7 +156,7 @@ class SQLiteStore(SQLStore):
         return await self._commit(prepare(writing.PreparedCommit, commit))
 
     async def _commit(self, prepared: writing.PreparedCommit) -> Committed:
-        def done(written: writing.Written) -> None:
+        def done(written: writing.WrittenCommit) -> None:
             self._rooms.apply(prepared.room_id, written.change)
 
         work = partial(writing.commit, prepared=prepared, now=self._now)

@@ -40,7 +40,7 @@ from roomkit_plugins.sql.refusals import (
 )
 from roomkit_plugins.sqlite.leases import Clock, still_alive
 from roomkit_plugins.sqlite.ledger import (
-    Place,
+    LedgerPlace,
     complete,
     finished,
     place_of,
@@ -66,7 +66,7 @@ from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put
 __all__ = [
     "PreparedCommit",
     "Pruned",
-    "Written",
+    "WrittenCommit",
     "commit",
     "create_identity",
     "create_room",
@@ -166,14 +166,14 @@ def _entry(event: RoomEvent, given: Entry) -> _Entry:
 
 
 @dataclass(slots=True, frozen=True)
-class Written:
+class WrittenCommit:
     """What became of a commit, for the caller and for the cache."""
 
     committed: Committed
     change: Change
 
 
-def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock) -> Written:
+def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock) -> WrittenCommit:
     """Write everything or raise; see `ConversationStore.commit`."""
     counters = _touch(connection, prepared)
     room, first = counters.seq, counters.next_index - len(prepared.entries)
@@ -197,7 +197,9 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
         put_timer(connection, of_room, timer, worker if timer.due_at <= prepared.due else None)
     room_after = _set_fields(connection, prepared) if prepared.changes_room else None
     change = prepared.done(counters, room_after, stored, amended)
-    return Written(Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change)
+    return WrittenCommit(
+        Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change
+    )
 
 
 def _write_members(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
@@ -266,7 +268,7 @@ def _append(
     """Add the events and a row for each of their targets; return what the committer must leave, too."""
     stored: list[RoomEvent] = []  # bound: the commit
     elsewhere: dict[str, str | None] = {}  # bound: the targets of the commit
-    places: dict[str, Place] = {}  # bound: the channels of the commit
+    places: dict[str, LedgerPlace] = {}  # bound: the channels of the commit
     for index, entry in enumerate(prepared.entries, first):
         try:
             seq = connection.execute(_INSERT_EVENT, (room, index, *entry.row, room)).lastrowid

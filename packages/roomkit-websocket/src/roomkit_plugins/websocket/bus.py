@@ -26,7 +26,7 @@ __all__ = [
     "Broken",
     "Bus",
     "BusMessage",
-    "Committed",
+    "CommittedSignal",
     "Growing",
     "NotOurs",
     "Rebound",
@@ -43,7 +43,7 @@ class NotOurs(ValueError):
 
 
 @dataclass(slots=True, frozen=True)
-class Committed:
+class CommittedSignal:
     """The room has an event of this index; without `event` it is to be read from the store."""
 
     index: int
@@ -77,7 +77,7 @@ class Rebound:
     """The channel's binding in the room changed: it is to be read again."""
 
 
-type BusMessage = Committed | Growing | Broken | Rebound
+type BusMessage = CommittedSignal | Growing | Broken | Rebound
 
 
 class Bus:
@@ -117,7 +117,7 @@ class Bus:
 
 def _fields(message: BusMessage) -> dict[str, Any]:
     match message:
-        case Committed(index, event):
+        case CommittedSignal(index, event):
             body = None if event is None else event.model_dump_json()
             if body is None or len(body.encode()) > LONGEST_EVENT:
                 return {"kind": "committed", "index": index}
@@ -149,16 +149,16 @@ def _message(room_id: str, data: Any) -> BusMessage:
             raise NotOurs(f"a signal of kind {kind!r}")
 
 
-def _committed(room_id: str, data: Any) -> Committed:
+def _committed(room_id: str, data: Any) -> CommittedSignal:
     index = data["index"]
     if not isinstance(index, int) or index < 0:
         raise NotOurs(f"an event of index {index!r}")
     if (body := data.get("event")) is None:
-        return Committed(index)
+        return CommittedSignal(index)
     event = RoomEvent.from_stored(body)
     if event.room_id != room_id or event.index != index:
         raise NotOurs(f"event {event.index} of room {event.room_id!r} as event {index} of room {room_id!r}")
-    return Committed(index, event)
+    return CommittedSignal(index, event)
 
 
 def _growing(room_id: str, data: Any) -> Growing:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit_plugins.websocket.connection import Connection, FanOut
     from roomkit_plugins.websocket.frames import StreamMessage
-    from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
+    from roomkit_plugins.websocket.live import LiveAnswers, ShownAnswer
 
 __all__ = ["Display", "all_failed"]
 
@@ -47,19 +47,19 @@ class Display:
         """Send a frame to the connections here that see answers grow."""
         self._fan_out.send(self._connections.audience(room_id).streaming, frame)
 
-    def begin(self, live: LiveAnswer) -> None:
+    def begin(self, live: ShownAnswer) -> None:
         """Show the start of an answer."""
         self._live.add(live)
         self.show_frame(live.start.room_id, live.start)
 
-    def grow(self, live: LiveAnswer, text: str) -> None:
+    def grow(self, live: ShownAnswer, text: str) -> None:
         """Show more text of an answer."""
         live.pieces.append(text)
         room_id = live.start.room_id
         chunk = StreamChunk(room_id, live.start.stream_id, text)
         self._fan_out.send(self._connections.audience(room_id).streaming, chunk)
 
-    def end(self, live: LiveAnswer) -> None:
+    def end(self, live: ShownAnswer) -> None:
         """Note that nothing more of an answer is shown."""
         self._live.end(live.start.room_id, live.start.stream_id)
 
@@ -81,7 +81,7 @@ class Display:
                 self.show_frame(room_id, StreamError(room_id, live.start.stream_id, "answer_withheld"))
 
 
-def _may_see(binding: ChannelBinding, live: LiveAnswer) -> bool:
+def _may_see(binding: ChannelBinding, live: ShownAnswer) -> bool:
     return binding.can_read and admits(live.visibility, binding.channel_id, binding.category)
 
 

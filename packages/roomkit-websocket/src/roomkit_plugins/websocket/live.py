@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import StreamStart
 
-__all__ = ["LiveAnswer", "LiveAnswers"]
+__all__ = ["LiveAnswers", "ShownAnswer"]
 
 
-class LiveAnswer:
+class ShownAnswer:
     """An answer that is being shown, and its text so far, for those who join during it.
 
     `timer` is of another worker's answer: it ends one that is no longer announced; of our own it
@@ -49,24 +49,24 @@ class LiveAnswers:
     """The answers under way, by room."""
 
     def __init__(self) -> None:
-        self._rooms: dict[str, dict[str, LiveAnswer]] = {}  # bound: answers under way
+        self._rooms: dict[str, dict[str, ShownAnswer]] = {}  # bound: answers under way
 
     def __len__(self) -> int:
         return sum(map(len, self._rooms.values()))
 
-    def of(self, room_id: str) -> tuple[LiveAnswer, ...]:
+    def of(self, room_id: str) -> tuple[ShownAnswer, ...]:
         """Return those of a room."""
         return tuple(self._rooms.get(room_id, {}).values())
 
-    def get(self, room_id: str, stream_id: str) -> LiveAnswer | None:
+    def get(self, room_id: str, stream_id: str) -> ShownAnswer | None:
         """Return one, None when it is not under way."""
         return self._rooms.get(room_id, {}).get(stream_id)
 
-    def add(self, live: LiveAnswer) -> None:
+    def add(self, live: ShownAnswer) -> None:
         """Note that an answer began."""
         self._rooms.setdefault(live.start.room_id, {})[live.start.stream_id] = live
 
-    def end(self, room_id: str, stream_id: str) -> LiveAnswer | None:
+    def end(self, room_id: str, stream_id: str) -> ShownAnswer | None:
         """Note that an answer is over; return it, None when it was not under way."""
         answers = self._rooms.get(room_id)
         if answers is None or (live := answers.pop(stream_id, None)) is None:
@@ -77,5 +77,5 @@ class LiveAnswers:
         live.stop_timer()
         return live
 
-    def __iter__(self) -> Iterator[LiveAnswer]:
+    def __iter__(self) -> Iterator[ShownAnswer]:
         return iter([live for answers in self._rooms.values() for live in answers.values()])

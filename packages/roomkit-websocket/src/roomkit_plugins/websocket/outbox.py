@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from roomkit.abc.log import get_logger
-from roomkit_plugins.websocket.bus import Broken, BusMessage, Committed, Growing, Rebound
+from roomkit_plugins.websocket.bus import Broken, BusMessage, CommittedSignal, Growing, Rebound
 
 __all__ = ["LONGEST_TEXT", "Outboxes"]
 
@@ -63,9 +63,9 @@ class Outbox:
         self._waiting.extend([one for one in everything if isinstance(one, Broken)][-_MOST // 10 :])
         if any(isinstance(one, Rebound) for one in everything):
             self._waiting.append(Rebound())
-        newest = max((one.index for one in everything if isinstance(one, Committed)), default=-1)
+        newest = max((one.index for one in everything if isinstance(one, CommittedSignal)), default=-1)
         if newest >= 0:
-            self._waiting.append(Committed(newest))
+            self._waiting.append(CommittedSignal(newest))
 
     async def _work(self) -> None:
         try:
@@ -94,8 +94,10 @@ class Outbox:
                 async with asyncio.timeout(_PATIENCE):
                     await self._owner.publish(self._room_id, message)
             except Exception as error:  # noqa: BLE001  # a backend may raise anything: it is tried again
-                if isinstance(message, Committed) and message.event is not None:
-                    self._waiting.appendleft(Committed(message.index))  # it may only have been too large
+                if isinstance(message, CommittedSignal) and message.event is not None:
+                    self._waiting.appendleft(
+                        CommittedSignal(message.index)
+                    )  # it may only have been too large
                     continue
                 self._owner.failed(self._room_id, error)
                 self._owner.unpublished += 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.models.channel import ChannelOutput
 from roomkit_plugins.websocket.frames import StreamError, StreamErrorCode, StreamStart
-from roomkit_plugins.websocket.live import LiveAnswer
+from roomkit_plugins.websocket.live import ShownAnswer
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import TextStream
@@ -30,7 +30,7 @@ class Streaming:
     async def run(self, stream: TextStream, event: RoomEvent, room_id: str) -> ChannelOutput:
         """Show `stream`, whose event will be like `event`, until it ends."""
         start = StreamStart(room_id, stream.id, event.source, stream.id)
-        live = LiveAnswer(start, event.visibility)
+        live = ShownAnswer(start, event.visibility)
         display, workers = self._display, self._workers
         display.begin(live)
         if workers is not None:
@@ -50,7 +50,7 @@ class Streaming:
             raise
         return self._end(live, stream.event, "answer_withheld")
 
-    def _end(self, live: LiveAnswer, event: RoomEvent | None, why_not: StreamErrorCode) -> ChannelOutput:
+    def _end(self, live: ShownAnswer, event: RoomEvent | None, why_not: StreamErrorCode) -> ChannelOutput:
         """End a stream with the committed event, or say why there is none."""
         room_id = live.start.room_id
         if event is None:
@@ -66,7 +66,7 @@ class Streaming:
         self._display.end(live)
         return ChannelOutput.skipped("no_connections_here")
 
-    def _break_off(self, live: LiveAnswer, why_not: StreamErrorCode) -> ChannelOutput:
+    def _break_off(self, live: ShownAnswer, why_not: StreamErrorCode) -> ChannelOutput:
         self._display.end(live)
         self._display.show_frame(
             live.start.room_id, StreamError(live.start.room_id, live.start.stream_id, why_not)

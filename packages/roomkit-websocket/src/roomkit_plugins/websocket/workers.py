@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from roomkit.abc.log import get_logger
 from roomkit.models.base import new_id
 from roomkit.models.visibility import admits
-from roomkit_plugins.websocket.bus import Broken, Bus, BusMessage, Committed, Growing, NotOurs, Rebound
+from roomkit_plugins.websocket.bus import Broken, Bus, BusMessage, CommittedSignal, Growing, NotOurs, Rebound
 from roomkit_plugins.websocket.feed import RoomFeed, may_show
 from roomkit_plugins.websocket.frames import StreamChunk, StreamError, StreamErrorCode
-from roomkit_plugins.websocket.live import LiveAnswer, LiveAnswers
+from roomkit_plugins.websocket.live import LiveAnswers, ShownAnswer
 from roomkit_plugins.websocket.outbox import LONGEST_TEXT, Outboxes
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Workers:
         """
         room_id = event.room_id
         watch = self._watched.get(room_id)
-        self.tell(room_id, Committed(event.index, event if whole else None))
+        self.tell(room_id, CommittedSignal(event.index, event if whole else None))
         if watch is None:
             return None
         if whole:
@@ -242,7 +242,7 @@ class Workers:
         if (watch := self._watched.get(room_id)) is not None:
             watch.feed.renew()
 
-    def begin(self, live: LiveAnswer) -> None:
+    def begin(self, live: ShownAnswer) -> None:
         """Announce an answer of ours, now and from time to time, for workers that missed a piece."""
         if self._closed:
             return
@@ -254,7 +254,7 @@ class Workers:
         delay = min(_ANNOUNCE + live.length / _ANNOUNCED_PER_SECOND, _SILENCE / 2)
         live.timer = asyncio.get_running_loop().call_later(delay, self.begin, live)
 
-    def grow(self, live: LiveAnswer, text: str) -> None:
+    def grow(self, live: ShownAnswer, text: str) -> None:
         """Announce more text of an answer of ours."""
         offset = live.length
         live.length += len(text)
@@ -262,7 +262,7 @@ class Workers:
             piece = text[start : start + LONGEST_TEXT]
             self.tell(live.start.room_id, Growing(live.start.stream_id, offset + start, piece))
 
-    def finish(self, live: LiveAnswer, event: RoomEvent) -> None:
+    def finish(self, live: ShownAnswer, event: RoomEvent) -> None:
         """End an answer of ours with its event: here in its place, which may take a moment."""
         live.stop_timer()
         live.is_ours = False  # so that no worker waits for its end for ever
@@ -270,7 +270,7 @@ class Workers:
         if not live.over:
             self._expect_more(live)
 
-    def break_off(self, live: LiveAnswer, error: StreamErrorCode) -> None:
+    def break_off(self, live: ShownAnswer, error: StreamErrorCode) -> None:
         """Announce that an answer of ours failed."""
         self.tell(live.start.room_id, Broken(live.start.stream_id, error))
 
@@ -286,7 +286,7 @@ class Workers:
             _log.warning("a signal on the topic of room %r was left alone: %s", room_id, error)
             return
         match message:
-            case Committed(index, event):
+            case CommittedSignal(index, event):
                 if event is None:
                     watch.feed.reach(index)
                 elif watch.feed.offer(event) is None:
@@ -303,7 +303,7 @@ class Workers:
         if live is None:
             if message.start is None or message.stream_id in feed.shown or not _admitted(feed, message):
                 return
-            live = LiveAnswer(message.start, message.visibility, is_ours=False)
+            live = ShownAnswer(message.start, message.visibility, is_ours=False)
             self._live.add(live)
             self._show_frame(room_id, live.start)
         if live.is_ours:
@@ -322,12 +322,12 @@ class Workers:
         if live is not None and not live.is_ours and passed:
             self._show(feed.room_id, event, feed.sender_names(event))
 
-    def _expect_more(self, live: LiveAnswer) -> None:
+    def _expect_more(self, live: ShownAnswer) -> None:
         """Look for the end of an answer when nothing more of it comes, and then give it up."""
         live.stop_timer()
         live.timer = asyncio.get_running_loop().call_later(_SILENCE, self._look_for_end, live)
 
-    def _look_for_end(self, live: LiveAnswer) -> None:
+    def _look_for_end(self, live: ShownAnswer) -> None:
         room_id, stream_id = live.start.room_id, live.start.stream_id
         if (watch := self._watched.get(room_id)) is not None:
             watch.feed.fill()  # its event may be there, and the word of it lost

@@ -10,7 +10,7 @@ from roomkit.abc.log import get_logger
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.delivery.lanes import Lanes
     from roomkit.kernel.delivery.wakeups import Wakeups
     from roomkit.kernel.runtime.channels import Channels
@@ -41,7 +41,7 @@ class LeaseKeeper:
         lease: Lease,
         channels: Channels,
         lanes: Lanes,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         wakeups: Wakeups,
         seconds: float,
     ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store import Claimed, ConversationStore, RoomRecord
     from roomkit.kernel.cluster.keeper import LeaseKeeper
     from roomkit.kernel.cluster.unclaimed import Unclaimed
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.dispatch import LaneDispatcher
     from roomkit.kernel.delivery.handover import HandOver
@@ -60,7 +60,7 @@ class Reclaim:
         clock: Clock,
         supervisor: Supervisor,
         lease: Lease,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         channels: Channels,
         pacing: Pacing,
         writer: Writer,

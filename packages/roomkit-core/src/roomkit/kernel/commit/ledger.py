@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
 
-__all__ = ["Ledger"]
+__all__ = ["OutcomeWriter"]
 
 _log = get_logger("roomkit.kernel")
 _PAUSE = 1.0
@@ -32,7 +32,7 @@ _MOST_AT_ONCE = 200
 """How many outcomes go into one write: a reclaim may have very many, and others wait for it."""
 
 
-class Ledger:
+class OutcomeWriter:
     """Outcomes that are not written yet, at most for the store's `write_delay`.
 
     A store that is out of reach is tried again every second; nothing is dropped. An outcome that the store

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
     from roomkit.kernel.commit.dispatcher import Dispatcher
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.flow.draft import Draft
-    from roomkit.kernel.flow.live_answer import Recipient
+    from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
@@ -85,7 +85,7 @@ class Writer:
         hooks: HookEngine,
         events: FrameworkEvents,
         lease: Lease,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         channels: Channels,
         observers: Observers,
         dispatcher: Dispatcher,
@@ -435,7 +435,7 @@ class Writer:
         committed: Committed,
         event: RoomEvent,
         targets: Sequence[Target],
-        streamed: Mapping[str, Recipient] | None,
+        streamed: Mapping[str, LiveRecipient] | None,
     ) -> tuple[Run, Callable[[], None]]:
         """Put one committed event on its way; return it, and what starts it once the lock is free."""
         elsewhere, here = committed.elsewhere, targets

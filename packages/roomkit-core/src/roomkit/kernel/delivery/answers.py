@@ -17,7 +17,7 @@ from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import RAISED, check_output, owner_of, provider_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.effects import wrong_effect
-from roomkit.kernel.flow.live_answer import LiveAnswer, Recipient, segments_of
+from roomkit.kernel.flow.live_answer import LiveAnswer, LiveRecipient, segments_of
 from roomkit.kernel.flow.recipients import recipients
 from roomkit.kernel.flow.voices import VOICE_LOST, voice_lost
 from roomkit.kernel.runtime.deadline import Abandoned, Deadline, ends_task
@@ -287,7 +287,7 @@ class _StreamedTurn:
         self._deadline = lane.deadline
         self._cascade = job.run.cascade
         self._answer = LiveAnswer(event.id)
-        self._recipients: dict[str, Recipient] = {}
+        self._recipients: dict[str, LiveRecipient] = {}
         self._hooks: Sequence[HookRegistration] = ()
         self._generation = event.generation or Generation()
         self._buffer = ""
@@ -397,9 +397,9 @@ class _StreamedTurn:
         """Report a channel that fails before it streams: it is sent the committed answer."""
         self._supervisor.report(f"streaming to channel {target.binding.channel_id}", error)
 
-    def _show_to(self, target: Target) -> Recipient:
+    def _show_to(self, target: Target) -> LiveRecipient:
         assert target.channel is not None
-        recipient = Recipient(self._answer, target)
+        recipient = LiveRecipient(self._answer, target)
         context = RecordContext(
             self._record, reader=target.binding, event=self._event, target=target.binding.channel_id
         )
@@ -588,7 +588,7 @@ class _StreamedTurn:
                 ),
             )
 
-    async def _withdraw(self, recipient: Recipient) -> None:
+    async def _withdraw(self, recipient: LiveRecipient) -> None:
         """Let a recipient that gets no entry finish, within the time of a delivery."""
         assert recipient.task is not None
         try:

@@ -21,7 +21,7 @@ from roomkit.kernel.delivery.answers import close_stream
 from roomkit.kernel.delivery.lanes import Executor
 from roomkit.kernel.delivery.sending import (
     Deliverer,
-    Outcome,
+    SendOutcome,
     as_provider_error,
     delivery_span,
     error_of,
@@ -109,7 +109,7 @@ class LaneExecutor(Executor):
         if job.claimed is not None and await self._is_quarantined(job):
             return
         if job.target.failure is not None:
-            self._end(job, Outcome().failed(_unexpected(job.target.failure)), None)
+            self._end(job, SendOutcome().failed(_unexpected(job.target.failure)), None)
             return
         try:
             if job.recipient is not None:
@@ -119,17 +119,17 @@ class LaneExecutor(Executor):
         except asyncio.CancelledError as cancelled:
             if cause_of(cancelled, lane.deadline) is not Cause.FAILED:
                 raise
-            outcome = Outcome().failed(error_of(as_provider_error(cancelled)))
+            outcome = SendOutcome().failed(error_of(as_provider_error(cancelled)))
         except BaseException as error:  # any failure is an outcome in the ledger
             if ends_task(error):
                 raise
             # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
-            outcome = Outcome().failed(_unexpected(error))
+            outcome = SendOutcome().failed(_unexpected(error))
         self._end(job, outcome, started)
 
-    async def _finish_stream(self, job: Job, lane: Lane) -> Outcome:
+    async def _finish_stream(self, job: Job, lane: Lane) -> SendOutcome:
         """Give the recipient of a stream the committed event, in its turn, and wait for its end."""
-        recipient, outcome = job.recipient, Outcome()
+        recipient, outcome = job.recipient, SendOutcome()
         assert recipient is not None
         assert recipient.task is not None
         assert lane.deadline is not None
@@ -178,7 +178,7 @@ class LaneExecutor(Executor):
     async def answer(self, job: Job, lane: Lane) -> None:
         """Have an intelligence answer, under the time an agent is given."""
         started = asyncio.get_running_loop().time()
-        outcome = Outcome()
+        outcome = SendOutcome()
         assert lane.deadline is not None
         if job.overdue:
             await self._settle_overdue(job, lane, started)
@@ -236,7 +236,7 @@ class LaneExecutor(Executor):
         """Settle a turn whose own task was abandoned, with what people saw of its answer."""
         if job.stream is not None:
             await job.stream.break_off("the turn was abandoned")
-        outcome, reason = Outcome(), lane.interrupted
+        outcome, reason = SendOutcome(), lane.interrupted
         outcome.attempts = 1
         lane.interrupted, lane.over = None, False
         if reason is None:
@@ -245,7 +245,7 @@ class LaneExecutor(Executor):
             outcome.skipped(reason)
         self._end(job, outcome, started)
 
-    async def _ask(self, job: Job, lane: Lane, outcome: Outcome) -> None:
+    async def _ask(self, job: Job, lane: Lane, outcome: SendOutcome) -> None:
         event, channel_id = job.run.event, job.target.binding.channel_id
         if job.target.failure is not None:
             raise job.target.failure
@@ -324,7 +324,7 @@ class LaneExecutor(Executor):
             raise asyncio.CancelledError
         return output
 
-    async def _failed(self, job: Job, error: Exception, outcome: Outcome) -> None:
+    async def _failed(self, job: Job, error: Exception, outcome: SendOutcome) -> None:
         """Report an agent's failure to the caller, the observers and the ledger."""
         record, event = job.run.record, job.run.event
         channel_id = job.target.binding.channel_id
@@ -408,12 +408,12 @@ class LaneExecutor(Executor):
             message=f"delivery quarantined after {job.claimed.claims} workers died with it: check their "
             "logs, then retry_delivery or drop_delivery",
         )
-        self._end(job, Outcome().failed(error), None)
+        self._end(job, SendOutcome().failed(error), None)
         return True
 
     def skip(self, job: Job, reason: str) -> None:
         """Settle a job as skipped."""
-        self._end(job, Outcome().skipped(reason), None)
+        self._end(job, SendOutcome().skipped(reason), None)
 
     def refuse(self, job: Job) -> None:
         """Settle a job whose lane is full."""
@@ -423,7 +423,7 @@ class LaneExecutor(Executor):
             message=f"{backlog} deliveries already wait for channel {job.target.binding.channel_id!r} ",
             retryable=True,
         )
-        self._end(job, Outcome().failed(error), None)
+        self._end(job, SendOutcome().failed(error), None)
 
     def abandon(self, job: Job) -> None:
         """Release a job: the ledger keeps it as pending."""
@@ -433,7 +433,7 @@ class LaneExecutor(Executor):
             job.recipient.task.cancel()
         self._settling.abandoned(job.run)
 
-    def _end(self, job: Job, outcome: Outcome, started: float | None) -> None:
+    def _end(self, job: Job, outcome: SendOutcome, started: float | None) -> None:
         if job.stream is not None and outcome.error is None:
             outcome.error = job.stream.unrecorded
         if job.settled is not None:

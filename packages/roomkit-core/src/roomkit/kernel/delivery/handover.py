@@ -12,7 +12,7 @@ from roomkit.models.enums import DeliveryState
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.lanes import Lanes
     from roomkit.kernel.runtime.channels import Channels
@@ -34,7 +34,7 @@ class HandOver:
         self,
         *,
         store: ConversationStore,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         lease: Lease,
         clock: Clock,
         writer: Writer,

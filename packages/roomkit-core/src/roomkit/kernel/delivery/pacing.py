@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding, RateLimit
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Pacing", "Turn"]
+__all__ = ["PacedTurn", "Pacing"]
 
 _PROOF = 4
 """After a pause the number of sends at a time doubles once four times that number went well."""
@@ -44,15 +44,15 @@ class Pacing:
         self._limiter = limiter
         self._on_paused = on_paused
         """Called with the key and the seconds when a vendor asks this worker for a pause."""
-        self.lines: dict[str, Line] = {}  # bound: keys with waiting deliveries or a recent pause
+        self.lines: dict[str, Pace] = {}  # bound: keys with waiting deliveries or a recent pause
         """While there are any, every delivery has to `enter`; else only those with a limit."""
-        self._out: dict[tuple[str, str], Turn] = {}  # bound: the lanes
+        self._out: dict[tuple[str, str], PacedTurn] = {}  # bound: the lanes
         self.waiting: set[tuple[str, str]] = set()  # bound: the lanes
         """The lanes, by room and channel, whose next delivery waits: for its pace, or to be retried."""
 
     async def enter(
-        self, channel: Channel, binding: ChannelBinding, event: RoomEvent, before: Turn | None
-    ) -> Turn | None:
+        self, channel: Channel, binding: ChannelBinding, event: RoomEvent, before: PacedTurn | None
+    ) -> PacedTurn | None:
         """Wait until the delivery may go out; return its turn. Call `leave` when the send has ended.
 
         `before` is the turn of the attempt before: a delivery keeps its place over its attempts.
@@ -67,7 +67,7 @@ class Pacing:
             self._out[to] = turn
         return turn
 
-    def leave(self, turn: Turn, binding: ChannelBinding, *, went_well: bool) -> None:
+    def leave(self, turn: PacedTurn, binding: ChannelBinding, *, went_well: bool) -> None:
         """Note the end of a send; that of one that was abandoned before does not count again."""
         to = (binding.room_id, binding.channel_id)
         if self._out.get(to) is turn:
@@ -95,8 +95,8 @@ class Pacing:
         channel: Channel,
         binding: ChannelBinding,
         event: RoomEvent,
-        before: Turn | None,
-    ) -> Turn | None:
+        before: PacedTurn | None,
+    ) -> PacedTurn | None:
         recipient = binding.recipient_rate_limit
         if recipient is not None:
             # Looked at now and taken when it goes out: its lane is serial, so nothing comes in between.
@@ -110,7 +110,7 @@ class Pacing:
             key = _key(channel, binding, event)
             line = self.lines.get(key)
             if line is None and limits:
-                line = Line(key, self._limiter, self.lines)
+                line = Pace(key, self._limiter, self.lines)
             if line is not None:
                 turn = line.place(before)
                 await line.wait(turn, limits)
@@ -118,18 +118,18 @@ class Pacing:
             self._limiter.take(to, recipient)
         return turn
 
-    def throttled(self, channel: Channel, binding: ChannelBinding, event: RoomEvent, seconds: float) -> Line:
+    def throttled(self, channel: Channel, binding: ChannelBinding, event: RoomEvent, seconds: float) -> Pace:
         """Pause the key of a delivery because the vendor asked for it; return its line."""
         line = self.pause(_key(channel, binding, event), seconds)
         if self._on_paused is not None:
             self._on_paused(line.key, seconds)
         return line
 
-    def pause(self, key: str, seconds: float) -> Line:
+    def pause(self, key: str, seconds: float) -> Pace:
         """Let nothing out under the key for so long; pauses do not add up, the longest counts."""
         line = self.lines.get(key)
         if line is None:
-            line = Line(key, self._limiter, self.lines)
+            line = Pace(key, self._limiter, self.lines)
         line.pause(min(seconds, LONGEST_PAUSE))
         return line
 
@@ -142,31 +142,31 @@ def _key(channel: Channel, binding: ChannelBinding, event: RoomEvent) -> str:
     return found
 
 
-class Turn:
+class PacedTurn:
     """The place of one delivery in a line."""
 
     __slots__ = ("line", "number", "ready")
 
-    def __init__(self, line: Line, number: int) -> None:
+    def __init__(self, line: Pace, number: int) -> None:
         self.line = line
         self.number = number
         self.ready: asyncio.Future[None] | None = None
 
 
-class Line:
+class Pace:
     """The deliveries that wait under one pace key, with one timer for all of them.
 
     After a pause sends are let out one at a time, and more as they go well: if all that waited went
     out at once, most of it would be refused again.
     """
 
-    def __init__(self, key: str, limiter: TokenBucketRateLimiter, lines: dict[str, Line]) -> None:
+    def __init__(self, key: str, limiter: TokenBucketRateLimiter, lines: dict[str, Pace]) -> None:
         self.key = key
         self.successes = 0
         """How many sends of this line went well."""
         self._limiter = limiter
         self._lines = lines
-        self._queues: dict[_Limits, deque[Turn]] = {}  # bound: one for each binding of the channel
+        self._queues: dict[_Limits, deque[PacedTurn]] = {}  # bound: one for each binding of the channel
         self._arrivals = 0
         self._paused_until = -math.inf
         self._width = math.inf
@@ -174,14 +174,14 @@ class Line:
         self._under_way = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def place(self, before: Turn | None) -> Turn:
+    def place(self, before: PacedTurn | None) -> PacedTurn:
         """Return the place of a delivery: the one it had, or behind all others."""
         if before is not None and before.line is self:
             return before
         self._arrivals += 1
-        return Turn(self, self._arrivals)
+        return PacedTurn(self, self._arrivals)
 
-    async def wait(self, turn: Turn, limits: _Limits) -> None:
+    async def wait(self, turn: PacedTurn, limits: _Limits) -> None:
         """Wait for a turn and take it; a delivery that is cancelled while it waits gives it back."""
         if not self._queues and self._delay(limits, asyncio.get_running_loop().time()) <= 0:
             self._take(limits)
@@ -199,7 +199,7 @@ class Line:
             self._serve()
             raise
 
-    def _insert(self, turn: Turn, limits: _Limits) -> None:
+    def _insert(self, turn: PacedTurn, limits: _Limits) -> None:
         queue = self._queues.setdefault(limits, deque())  # bound: one for each binding
         if not queue or queue[-1].number < turn.number:
             queue.append(turn)
@@ -207,7 +207,7 @@ class Line:
         later = next(place for place, other in enumerate(queue) if other.number > turn.number)
         queue.insert(later, turn)
 
-    def _remove(self, turn: Turn, limits: _Limits) -> None:
+    def _remove(self, turn: PacedTurn, limits: _Limits) -> None:
         queue = self._queues.get(limits)
         if queue is not None and turn in queue:
             queue.remove(turn)

@@ -9,7 +9,7 @@ from roomkit.models.enums import ReceiptState
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.receipt_notices import ReceiptNotices
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -30,7 +30,7 @@ class Receipts:
         *,
         store: ConversationStore,
         events: FrameworkEvents,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         channels: Channels,
         notices: ReceiptNotices,
     ) -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Deliverer",
-    "Outcome",
+    "SendOutcome",
     "as_provider_error",
     "delivery_span",
     "error_of",
@@ -63,7 +63,7 @@ _NO_ID = 2**128
 """Vendors number their messages lower than this."""
 
 
-class Outcome:
+class SendOutcome:
     """The outcome of a delivery, before it is recorded."""
 
     state = DeliveryState.SENT
@@ -73,13 +73,13 @@ class Outcome:
     error: DeliveryError | None = None
     reason: str | None = None
 
-    def failed(self, error: DeliveryError) -> Outcome:
+    def failed(self, error: DeliveryError) -> SendOutcome:
         """Turn it into a failure."""
         self.state = DeliveryState.FAILED
         self.error = error
         return self
 
-    def skipped(self, reason: str | None) -> Outcome:
+    def skipped(self, reason: str | None) -> SendOutcome:
         """Turn it into a skip."""
         self.state = DeliveryState.SKIPPED
         said = str(reason or "skipped")
@@ -109,10 +109,10 @@ class Deliverer:
         self._pacing = pacing
         self._breakers = breakers
 
-    async def deliver(self, job: Job, deadline: Deadline) -> Outcome:
+    async def deliver(self, job: Job, deadline: Deadline) -> SendOutcome:
         """Carry the job's event to its binding; every failure comes back in the outcome."""
         binding, channel = job.target.binding, job.target.channel
-        outcome = Outcome()
+        outcome = SendOutcome()
         if channel is None:
             return outcome.failed(_not_registered(binding))
         event = job.run.event
@@ -146,9 +146,9 @@ class Deliverer:
                 break
         return outcome
 
-    def late(self, job: Job) -> Outcome:
+    def late(self, job: Job) -> SendOutcome:
         """Return the outcome of a delivery whose task ignored that its time was up, and was abandoned."""
-        channel, outcome = job.target.channel, Outcome()
+        channel, outcome = job.target.channel, SendOutcome()
         outcome.attempts = 1
         assert channel is not None
         channel_id = job.target.binding.channel_id
@@ -200,7 +200,7 @@ class Deliverer:
         binding: ChannelBinding,
         context: RoomContext,
         deadline: Deadline,
-        outcome: Outcome,
+        outcome: SendOutcome,
         is_limited: bool,
     ) -> None:
         """Try until it is sent, skipped, or failed for good."""
@@ -343,7 +343,7 @@ def _fits(content: EventContent, binding: ChannelBinding) -> bool:
     return ChannelMediaType.TEXT in capabilities.media_types and (most is None or len(content.body) <= most)
 
 
-def take_output(output: object, outcome: Outcome, channel_id: str) -> None:
+def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     """Note in an outcome what a channel returned of a delivery.
 
     Raises ProviderError for a refusal, and ForeignCodeError for what is no output.
@@ -483,7 +483,7 @@ def error_of(error: ProviderError) -> DeliveryError:
         )
 
 
-def row(job: Job, outcome: Outcome, seconds: float, at: datetime) -> Delivery:
+def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime) -> Delivery:
     """Return the ledger row of a completed delivery."""
     event = job.run.event
     channel_id = job.target.binding.channel_id

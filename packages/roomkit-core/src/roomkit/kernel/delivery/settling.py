@@ -15,7 +15,7 @@ from roomkit.models.enums import (
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.hooks import HookEngine
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -45,7 +45,7 @@ class Settling:
         supervisor: Supervisor,
         hooks: HookEngine,
         events: FrameworkEvents,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         observers: Observers,
     ) -> None:
         self._store = store

@@ -11,7 +11,7 @@ from roomkit.models.enums import EventStatus
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.flow.cascade import Cascade
-    from roomkit.kernel.flow.live_answer import Recipient
+    from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery
@@ -67,7 +67,7 @@ class Draft:
     observations: Sequence[Observation] = ()
     timers: Sequence[Timer] = ()
     injected: Sequence[InjectedEvent] = ()
-    streamed: Mapping[str, Recipient] | None = None
+    streamed: Mapping[str, LiveRecipient] | None = None
     visible_to: str = "all"
     refused_as: EventContent | None = None
     as_shown: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from roomkit.kernel.flow.draft import Run
-    from roomkit.kernel.flow.live_answer import Recipient
+    from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.recipients import Target
     from roomkit.models.delivery import Delivery, DeliveryError
 
@@ -33,7 +33,7 @@ class Job:
         self,
         run: Run,
         target: Target,
-        recipient: Recipient | None = None,
+        recipient: LiveRecipient | None = None,
         claimed: Delivery | None = None,
     ) -> None:
         self.run = run

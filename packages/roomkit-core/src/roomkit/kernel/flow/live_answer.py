@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelOutput
     from roomkit.models.event import RoomEvent
 
-__all__ = ["LiveAnswer", "Recipient", "segments_of"]
+__all__ = ["LiveAnswer", "LiveRecipient", "segments_of"]
 
 _SENTENCE_END = re.compile(r"[.!?…。！？]['\")\]]*\s|\n")  # noqa: RUF001  # full-width marks end sentences too
 _LONGEST_SEGMENT = 600
@@ -66,7 +66,7 @@ class LiveAnswer:
         await waiter
 
 
-class Recipient(TextStream):
+class LiveRecipient(TextStream):
     """The answer as one binding sees it; `task` is its `deliver_stream` at work.
 
     `turn` comes when the committed event has reached the front of the binding's lane.

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.options import KitOptions
 
-__all__ = ["IdentityDesk", "IdentityHookRegistration", "Verdict", "seated"]
+__all__ = ["IdentityDesk", "IdentityHookRegistration", "SenderCheck", "seated"]
 
 _log = get_logger("roomkit.identity")
 
@@ -108,7 +108,7 @@ class IdentityHookRegistration:
 
 
 @dataclass(slots=True)
-class Verdict:
+class SenderCheck:
     """The state of a sender's identification.
 
     `reason` refuses the message; `inject` is then the reply to the sender. Otherwise `event` goes on.
@@ -149,25 +149,25 @@ class IdentityDesk:
         types = self._settings.identity_channel_types
         return self.resolver is not None and (types is None or type_of(channel, channel_id) in types)
 
-    async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> Verdict:
+    async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> SenderCheck:
         """Return who the sender is, or why the message is refused. Nothing is stored."""
         known = _known(context, message)
         if known is not None:
-            return Verdict(_said_by(event, known.id))
+            return SenderCheck(_said_by(event, known.id))
         result = await self._resolve(message, event, context)
         decision = await self._decide(result, event, context)
         status = decision.status
         if status is IdentificationStatus.IDENTIFIED and decision.identity is not None:
-            return Verdict(event, seat=partial(self._identified, message, decision.identity))
+            return SenderCheck(event, seat=partial(self._identified, message, decision.identity))
         if status is IdentificationStatus.REJECTED:
-            return Verdict(event, reason=decision.reason or "identity_rejected")
+            return SenderCheck(event, reason=decision.reason or "identity_rejected")
         if status is IdentificationStatus.CHALLENGE_SENT:
             # Remembered, so that the room of the question is the sender's own from here on.
             seat = partial(self._pending, message, event, decision)
-            return Verdict(event, reason="identity_challenge_sent", inject=decision.inject, seat=seat)
+            return SenderCheck(event, reason="identity_challenge_sent", inject=decision.inject, seat=seat)
         if status is IdentificationStatus.UNKNOWN:
-            return Verdict(event)
-        return Verdict(event, seat=partial(self._pending, message, event, decision))
+            return SenderCheck(event)
+        return SenderCheck(event, seat=partial(self._pending, message, event, decision))
 
     async def _resolve(
         self, message: InboundMessage, event: RoomEvent, context: RoomContext

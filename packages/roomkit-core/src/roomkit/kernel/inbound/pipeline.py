@@ -27,7 +27,7 @@ from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
 from roomkit.kernel.inbound.claims import Home
-from roomkit.kernel.inbound.identity import IdentityDesk, Verdict, seated
+from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
     from roomkit.kernel.inbound.claims import Claims
-    from roomkit.kernel.inbound.signals import Signals
+    from roomkit.kernel.inbound.signals import InboundSignals
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
@@ -99,12 +99,12 @@ class Inbound:
         supervisor: Supervisor,
         hooks: HookEngine,
         events: FrameworkEvents,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         limiter: TokenBucketRateLimiter,
         rooms: Rooms,
         writer: Writer,
         observers: Observers,
-        signals: Signals,
+        signals: InboundSignals,
         router: InboundRoomRouter,
         desk: IdentityDesk,
         claims: Claims,
@@ -353,7 +353,7 @@ class Inbound:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
             await self._check_parent(event, record, key)
-        verdict = Verdict(event)
+        verdict = SenderCheck(event)
         if self._desk.applies(channel, message.channel_id):
             _check_address(message, channel, record, key)
             verdict = await self._desk.identify(message, event, context)
@@ -407,7 +407,7 @@ class Inbound:
             changed = True
         return fresh, changed
 
-    async def _challenge(self, verdict: Verdict, message: InboundMessage, cascade: Cascade) -> None:
+    async def _challenge(self, verdict: SenderCheck, message: InboundMessage, cascade: Cascade) -> None:
         """Ask the sender who they are; their message is held back."""
         inject, seat = verdict.inject, verdict.seat
         assert inject is not None

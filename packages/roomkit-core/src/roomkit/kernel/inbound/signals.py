@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["EPHEMERAL", "Signals"]
+__all__ = ["EPHEMERAL", "InboundSignals"]
 
 EPHEMERAL = frozenset(
     {EventType.TYPING, EventType.PRESENCE, EventType.READ_RECEIPT, EventType.DELIVERY_RECEIPT}
@@ -61,7 +61,7 @@ class _Reader:
         )
 
 
-class Signals:
+class InboundSignals:
     """Publishes and subscribes by room."""
 
     def __init__(self, *, store: ConversationStore, realtime: RealtimeBackend, clock: Clock) -> None:

@@ -17,7 +17,7 @@ from roomkit.models.rights import ExportLine, PersonExport, ReadMark, RoomExport
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
     from roomkit.models.value import Value
@@ -41,7 +41,7 @@ _FIELD_OF = {
 class Exports:
     """Reads in pages and holds no lock: concurrent writes may be part of it or not."""
 
-    def __init__(self, *, store: ConversationStore, clock: Clock, ledger: Ledger) -> None:
+    def __init__(self, *, store: ConversationStore, clock: Clock, ledger: OutcomeWriter) -> None:
         self._store = store
         self._clock = clock
         self._ledger = ledger

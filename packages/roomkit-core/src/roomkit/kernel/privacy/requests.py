@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
-    from roomkit.kernel.commit.ledger import Ledger
+    from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.lanes import Lane, Lanes
@@ -65,7 +65,7 @@ class DataSubjectRequests:
         supervisor: Supervisor,
         hooks: HookEngine,
         events: FrameworkEvents,
-        ledger: Ledger,
+        ledger: OutcomeWriter,
         rights_signals: RightsSignals,
         channels: Channels,
         rooms: Rooms,

@@ -50,8 +50,8 @@ from roomkit_plugins.testing.simulators.ai import (
     FailMidStream,
     Failure,
     Fault,
-    Hang,
     Malformed,
+    NeverAnswer,
     Reply,
     ScriptedThinking,
     ScriptedToolCall,
@@ -59,7 +59,7 @@ from roomkit_plugins.testing.simulators.ai import (
     Truncate,
     WrongShape,
 )
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 __all__ = ["AIProviderContract", "ask", "listen", "response_of"]
 
@@ -638,9 +638,9 @@ class AIProviderContract(ContractSuite):
     ) -> None:
         """No byte within the timeout is a `timeout`, before the answer and inside it."""
         provider = factory(timeout=0.1)
-        simulator.reply("Hello", fault=Hang())
-        simulator.reply("Hello", fault=Hang())
-        simulator.reply("Hello", fault=Hang(after=2))
+        simulator.reply("Hello", fault=NeverAnswer())
+        simulator.reply("Hello", fault=NeverAnswer())
+        simulator.reply("Hello", fault=NeverAnswer(after=2))
         for generate in (_whole, _streamed, _streamed):
             error = await _failure(generate(provider, ask()))
             assert error.error_code is ErrorCode.TIMEOUT
@@ -662,7 +662,7 @@ class AIProviderContract(ContractSuite):
     async def test_cancelling_lets_the_vendor_go(self, provider: AIProvider, simulator: AISimulator) -> None:
         """A cancelled call closes its connection, and the provider goes on working."""
         for number, generate in enumerate((_whole, _streamed), 1):
-            simulator.reply("Hello", fault=Hang())
+            simulator.reply("Hello", fault=NeverAnswer())
             async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
                 call = tasks.create_task(generate(provider, ask()))
                 request = await simulator.received(number)
@@ -722,7 +722,7 @@ class AIProviderContract(ContractSuite):
 class _Elsewhere(HTTPSimulator):
     """Where a redirect leads."""
 
-    async def handle(self, request: Request, exchange: Exchange) -> None:
+    async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Answer with nothing."""
         await exchange.send_json(200, {})
 
@@ -836,13 +836,13 @@ def _broken(shape: str) -> list[AIMessage]:
     }[shape]
 
 
-def _offered_name(request: Request) -> str:
+def _offered_name(request: ReceivedRequest) -> str:
     tool = request.json()["tools"][0]
     name: str = tool.get("function", tool)["name"]
     return name
 
 
-def _number_in(request: Request) -> str:
+def _number_in(request: ReceivedRequest) -> str:
     text = request.body.decode()
     start = text.index("number-")
     return text[start : text.index('"', start)]

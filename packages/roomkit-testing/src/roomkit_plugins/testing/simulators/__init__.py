@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import Duplicate as Duplicate
     from roomkit_plugins.testing.simulators.ai import FailMidStream as FailMidStream
     from roomkit_plugins.testing.simulators.ai import Failure as Failure
-    from roomkit_plugins.testing.simulators.ai import Hang as Hang
     from roomkit_plugins.testing.simulators.ai import Malformed as Malformed
+    from roomkit_plugins.testing.simulators.ai import NeverAnswer as NeverAnswer
     from roomkit_plugins.testing.simulators.ai import Reply as Reply
     from roomkit_plugins.testing.simulators.ai import ScriptedThinking as ScriptedThinking
     from roomkit_plugins.testing.simulators.ai import ScriptedToolCall as ScriptedToolCall
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.deviations import Deviation as Deviation
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
     from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
-    from roomkit_plugins.testing.simulators.http import Request as Request
+    from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
 else:
@@ -46,11 +46,11 @@ else:
             "FailMidStream": "ai",
             "Failure": "ai",
             "HTTPSimulator": "http",
-            "Hang": "ai",
+            "NeverAnswer": "ai",
             "Malformed": "ai",
             "OpenAISimulator": "openai",
             "Reply": "ai",
-            "Request": "http",
+            "ReceivedRequest": "http",
             "ScriptedThinking": "ai",
             "ScriptedToolCall": "ai",
             "ScriptedUsage": "ai",

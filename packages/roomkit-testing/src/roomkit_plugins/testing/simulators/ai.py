@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from roomkit.abc.errors import ErrorCode
 from roomkit_plugins.testing.simulators.deviations import COMMON, Deviation, json_bytes
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, Request
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 type Chunk = str | asyncio.Event
 """A piece of streamed text, or an event the stream waits for."""
@@ -63,7 +63,7 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True)
-class Hang:
+class NeverAnswer:
     """Never answer. With `after`, stop after so many events of a stream."""
 
     after: int = 0
@@ -127,7 +127,16 @@ class Deviate:
 
 
 type Fault = (
-    Deviate | Slow | Hang | Drop | Truncate | Malformed | WrongShape | Duplicate | Failure | FailMidStream
+    Deviate
+    | Slow
+    | NeverAnswer
+    | Drop
+    | Truncate
+    | Malformed
+    | WrongShape
+    | Duplicate
+    | Failure
+    | FailMidStream
 )
 
 
@@ -160,7 +169,7 @@ class Reply:
         return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
 
 
-type Script = Reply | Callable[[Request], Reply]
+type Script = Reply | Callable[[ReceivedRequest], Reply]
 
 
 class UnscriptedRequestError(AssertionError):
@@ -187,7 +196,7 @@ class AISimulator(HTTPSimulator):
         self.api_key = api_key
         self._allow_unused = allow_unused
         self._script: deque[Script] = deque()  # bound: one test
-        self._default: Callable[[Request], Reply] | None = None
+        self._default: Callable[[ReceivedRequest], Reply] | None = None
         self._issued = 0
 
     @property
@@ -200,20 +209,20 @@ class AISimulator(HTTPSimulator):
     def failures(self) -> Mapping[ErrorCode, Failure]:
         """How this vendor reports each class of error it can report."""
 
-    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+    def deviations(self, request: ReceivedRequest) -> Mapping[str, Deviation]:
         """Return how servers of this API deviate in what means the same, each under its name."""
         return COMMON
 
     @abstractmethod
-    def refusal(self, request: Request) -> Failure | None:
+    def refusal(self, request: ReceivedRequest) -> Failure | None:
         """Check a request as the vendor would; None for a good one."""
 
     @abstractmethod
-    def document(self, request: Request, reply: Reply) -> object:
+    def document(self, request: ReceivedRequest, reply: Reply) -> object:
         """Write the whole answer."""
 
     @abstractmethod
-    def events(self, request: Request, reply: Reply) -> Iterator[bytes | asyncio.Event]:
+    def events(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes | asyncio.Event]:
         """Write the answer as a stream: server-sent events, and events to wait for."""
 
     @abstractmethod
@@ -237,7 +246,7 @@ class AISimulator(HTTPSimulator):
         """Script the next answer as a `Reply`, or as a function that makes it from the request."""
         self._script.append(script)
 
-    def reply_always(self, make: Callable[[Request], Reply]) -> None:
+    def reply_always(self, make: Callable[[ReceivedRequest], Reply]) -> None:
         """Answer every request that finds no scripted reply with what `make` returns."""
         self._default = make
 
@@ -263,7 +272,7 @@ class AISimulator(HTTPSimulator):
         self._issued += 1
         return f"{prefix}{self._issued:04d}"
 
-    async def handle(self, request: Request, exchange: Exchange) -> None:
+    async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Check the request, take the next reply, and play it."""
         if (failure := self.refusal(request)) is not None:
             await exchange.send_json(failure.status, failure.body, failure.headers)
@@ -272,7 +281,7 @@ class AISimulator(HTTPSimulator):
             return
         await self._play(request, self._next(request), exchange)
 
-    async def handle_other(self, request: Request, exchange: Exchange) -> bool:
+    async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer requests other than generations, such as the list of models; return whether it was one."""
         return False
 
@@ -286,11 +295,11 @@ class AISimulator(HTTPSimulator):
             )
         await super().__aexit__(kind)
 
-    def streams(self, request: Request) -> bool:
+    def streams(self, request: ReceivedRequest) -> bool:
         """Whether the request asks for a stream."""
         return bool(request.json().get("stream"))
 
-    def _next(self, request: Request) -> Reply:
+    def _next(self, request: ReceivedRequest) -> Reply:
         script: Script | None = self._script.popleft() if self._script else self._default
         if script is None:
             raise UnscriptedRequestError(
@@ -299,7 +308,7 @@ class AISimulator(HTTPSimulator):
             )
         return script if isinstance(script, Reply) else script(request)
 
-    async def _play(self, request: Request, reply: Reply, exchange: Exchange) -> None:
+    async def _play(self, request: ReceivedRequest, reply: Reply, exchange: Exchange) -> None:
         match reply.fault:
             case Failure(status, body, headers):
                 await exchange.send_json(status, body, headers)
@@ -311,7 +320,7 @@ class AISimulator(HTTPSimulator):
             case Deviate(way) if not self.streams(request):
                 body = self.deviations(request)[way].rewrite(self.document(request, reply))
                 await exchange.send_bytes(200, json_bytes(body), self.headers())
-            case Hang(after=0):
+            case NeverAnswer(after=0):
                 await asyncio.Event().wait()
             case Drop(after=0):
                 exchange.abort()
@@ -323,7 +332,7 @@ class AISimulator(HTTPSimulator):
             case _:
                 await self._answer_well(request, reply, exchange)
 
-    async def _answer_well(self, request: Request, reply: Reply, exchange: Exchange) -> None:
+    async def _answer_well(self, request: ReceivedRequest, reply: Reply, exchange: Exchange) -> None:
         if self.streams(request):
             await self._stream(request, reply, None, exchange)
             return
@@ -336,7 +345,9 @@ class AISimulator(HTTPSimulator):
         """Return the headers of a good answer."""
         return {}
 
-    async def _stream(self, request: Request, reply: Reply, fault: Fault | None, exchange: Exchange) -> None:
+    async def _stream(
+        self, request: ReceivedRequest, reply: Reply, fault: Fault | None, exchange: Exchange
+    ) -> None:
         await exchange.start(200, {"content-type": "text/event-stream", **self.headers()})
         sent = 0
         last = b""
@@ -360,7 +371,7 @@ class AISimulator(HTTPSimulator):
     async def _interrupted(self, fault: Fault | None, sent: int, exchange: Exchange) -> bool:
         """Do what the fault says once `sent` events are out; whether that ended the answer."""
         match fault:
-            case Hang(after) if sent == after:
+            case NeverAnswer(after) if sent == after:
                 await asyncio.Event().wait()
             case Drop(after) if sent == after:
                 exchange.abort()

@@ -35,7 +35,7 @@ from roomkit_plugins.testing.simulators.deviations import (
     json_bytes,
     without,
 )
-from roomkit_plugins.testing.simulators.http import Exchange, Request
+from roomkit_plugins.testing.simulators.http import Exchange, ReceivedRequest
 
 VERSIONS = ("2023-06-01", "2026-10-21")
 """The API versions the vendor serves. The second took the sampling parameters away."""
@@ -102,7 +102,7 @@ class AnthropicSimulator(AISimulator):
         """Return the headers of a good answer."""
         return {"request-id": self.new_id("req_")}
 
-    def refusal(self, request: Request) -> Failure | None:
+    def refusal(self, request: ReceivedRequest) -> Failure | None:
         """Check a request as the vendor would; None for a good one."""
         if request.headers.get("authorization") != f"Bearer {self.api_key}" and (
             request.headers.get("x-api-key") != self.api_key
@@ -126,7 +126,7 @@ class AnthropicSimulator(AISimulator):
             return error.failure
         return None
 
-    async def handle_other(self, request: Request, exchange: Exchange) -> bool:
+    async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer `/v1/models` and `/v1/models/{id}`."""
         if not request.path.startswith("/v1/models"):
             return False
@@ -141,7 +141,7 @@ class AnthropicSimulator(AISimulator):
             await exchange.send_json(404, _error("not_found_error", f"model: {name}"), self.headers())
         return True
 
-    def document(self, request: Request, reply: Reply) -> object:
+    def document(self, request: ReceivedRequest, reply: Reply) -> object:
         """Write the whole message."""
         return {
             **self._head(request, reply),
@@ -150,7 +150,7 @@ class AnthropicSimulator(AISimulator):
             "stop_sequence": None,
         }
 
-    def events(self, request: Request, reply: Reply) -> Iterator[bytes | asyncio.Event]:
+    def events(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes | asyncio.Event]:
         """Write the message as a stream."""
         usage = _usage(reply.usage)
         start = {**self._head(request, reply), "content": [], "stop_reason": None}
@@ -162,7 +162,7 @@ class AnthropicSimulator(AISimulator):
         yield _event("message_delta", delta=delta, usage=usage)
         yield _event("message_stop")
 
-    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+    def deviations(self, request: ReceivedRequest) -> Mapping[str, Deviation]:
         """Return how servers of this API deviate in what means the same."""
         return {**COMMON, **_DEVIATIONS}
 
@@ -174,7 +174,7 @@ class AnthropicSimulator(AISimulator):
         """Write an event whose data is not JSON."""
         return b'event: content_block_delta\ndata: {"type": \n\n'
 
-    def _head(self, request: Request, reply: Reply) -> dict[str, Any]:
+    def _head(self, request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
         return {
             "id": self.new_id("msg_"),
             "type": "message",

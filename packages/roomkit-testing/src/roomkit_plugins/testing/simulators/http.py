@@ -17,7 +17,7 @@ _READ = 65536
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class ReceivedRequest:
     """One request, as it came over the wire. Header names are lower case."""
 
     method: str
@@ -90,7 +90,7 @@ class HTTPSimulator(ABC):
     """
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []  # bound: one test
+        self.requests: list[ReceivedRequest] = []  # bound: one test
         self._problems: list[Exception] = []  # bound: one test
         self._connections: set[asyncio.Task[Any]] = set()  # bound: the client's pool
         self._server: asyncio.Server | None = None
@@ -104,10 +104,10 @@ class HTTPSimulator(ABC):
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @abstractmethod
-    async def handle(self, request: Request, exchange: Exchange) -> None:
+    async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Answer one request. Cancelled when the client goes away."""
 
-    async def received(self, count: int = 1) -> Request:
+    async def received(self, count: int = 1) -> ReceivedRequest:
         """Wait until `count` requests have come, and return the last of them."""
         async with self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
@@ -163,7 +163,7 @@ class HTTPSimulator(ABC):
 
     async def _answer(
         self,
-        request: Request,
+        request: ReceivedRequest,
         connection: h11.Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -179,7 +179,7 @@ class HTTPSimulator(ABC):
             request.disconnected.set()
         return not (request.disconnected.is_set() or writer.is_closing())
 
-    async def _handle(self, request: Request, exchange: Exchange) -> None:
+    async def _handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         try:
             await self.handle(request, exchange)
         except ConnectionError:
@@ -192,7 +192,7 @@ class HTTPSimulator(ABC):
                 await exchange.send_json(500, {"error": {"message": f"in the simulator: {error}"}})
 
 
-async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
+async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> ReceivedRequest | None:
     head: h11.Request | None = None
     body = bytearray()
     while True:
@@ -209,9 +209,9 @@ async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader
             return None
 
 
-def _request(head: h11.Request, body: bytes) -> Request:
+def _request(head: h11.Request, body: bytes) -> ReceivedRequest:
     path, _, query = head.target.decode().partition("?")
-    return Request(
+    return ReceivedRequest(
         method=head.method.decode(),
         path=unquote(path),
         query=dict(parse_qsl(query, keep_blank_values=True)),

@@ -29,7 +29,7 @@ from roomkit_plugins.testing.simulators.deviations import (
     json_bytes,
     without,
 )
-from roomkit_plugins.testing.simulators.http import Exchange, Request
+from roomkit_plugins.testing.simulators.http import Exchange, ReceivedRequest
 
 DEFAULT_MODELS = ("gpt-5.5", "gpt-4.1")
 """A reasoning model, and one that is not."""
@@ -85,7 +85,7 @@ class OpenAISimulator(AISimulator):
         """Return the headers of a good answer."""
         return {"x-request-id": self.new_id("req_")}
 
-    def refusal(self, request: Request) -> Failure | None:
+    def refusal(self, request: ReceivedRequest) -> Failure | None:
         """Check a request as the vendor would; None for a good one."""
         if request.headers.get("authorization") != f"Bearer {self.api_key}":
             return self.failures[ErrorCode.AUTH]
@@ -105,7 +105,7 @@ class OpenAISimulator(AISimulator):
             return error.failure
         return None
 
-    async def handle_other(self, request: Request, exchange: Exchange) -> bool:
+    async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer `/v1/models` and `/v1/models/{id}`."""
         if not request.path.startswith("/v1/models"):
             return False
@@ -123,20 +123,20 @@ class OpenAISimulator(AISimulator):
             await exchange.send_json(failure.status, failure.body, self.headers())
         return True
 
-    def document(self, request: Request, reply: Reply) -> object:
+    def document(self, request: ReceivedRequest, reply: Reply) -> object:
         """Write the whole answer."""
         if request.path.endswith("/responses"):
             return self._response(request, reply, self._items(reply))
         return self._completion(request, reply)
 
-    def events(self, request: Request, reply: Reply) -> Iterator[bytes | asyncio.Event]:
+    def events(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes | asyncio.Event]:
         """Write the answer as a stream."""
         if request.path.endswith("/responses"):
             yield from self._response_events(request, reply)
         else:
             yield from self._chunks(request, reply)
 
-    def deviations(self, request: Request) -> Mapping[str, Deviation]:
+    def deviations(self, request: ReceivedRequest) -> Mapping[str, Deviation]:
         """Return how servers of the API that is asked deviate in what means the same."""
         if request.path.endswith("/responses"):
             return {**COMMON, **_RESPONSES_DEVIATIONS}
@@ -148,7 +148,7 @@ class OpenAISimulator(AISimulator):
 
     # Chat Completions
 
-    def check_chat(self, request: Request) -> None:
+    def check_chat(self, request: ReceivedRequest) -> None:
         """Check a chat request. Raises ValidationError or a refusal."""
         body = _ChatBody.model_validate_json(request.body)
         self._check_model(body.model)
@@ -169,7 +169,7 @@ class OpenAISimulator(AISimulator):
         _check_choice([tool.function.name for tool in body.tools], body.tool_choice)
         _check_chat_order(body.messages)
 
-    def _completion(self, request: Request, reply: Reply) -> dict[str, Any]:
+    def _completion(self, request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": reply.whole_text or None}
         if reply.finish == "refusal":
             message |= {"content": None, "refusal": reply.whole_text}
@@ -190,7 +190,7 @@ class OpenAISimulator(AISimulator):
             "usage": _chat_usage(reply.usage),
         }
 
-    def _chunks(self, request: Request, reply: Reply) -> Iterator[bytes | asyncio.Event]:
+    def _chunks(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes | asyncio.Event]:
         head = self._chat_head(request, "chat.completion.chunk")
         wants_usage = (request.json().get("stream_options") or {}).get("include_usage")
         extra = {"usage": None} if wants_usage else {}
@@ -227,13 +227,13 @@ class OpenAISimulator(AISimulator):
             "function": {"name": call.name, "arguments": call.json},
         }
 
-    def _chat_head(self, request: Request, kind: str) -> dict[str, Any]:
+    def _chat_head(self, request: ReceivedRequest, kind: str) -> dict[str, Any]:
         model = request.json()["model"]
         return {"id": self.new_id("chatcmpl-"), "object": kind, "created": _CREATED, "model": model}
 
     # Responses
 
-    def check_responses(self, request: Request) -> None:
+    def check_responses(self, request: ReceivedRequest) -> None:
         """Check a Responses request. Raises ValidationError or a refusal."""
         body = _ResponsesBody.model_validate_json(request.body)
         self._check_model(body.model)
@@ -318,7 +318,9 @@ class OpenAISimulator(AISimulator):
         self._reasoning[identity] = item
         return item
 
-    def _response(self, request: Request, reply: Reply, output: list[dict[str, Any]]) -> dict[str, Any]:
+    def _response(
+        self, request: ReceivedRequest, reply: Reply, output: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
         reason = reasons.get(reply.reason)
         return {
@@ -333,7 +335,7 @@ class OpenAISimulator(AISimulator):
             "usage": _response_usage(reply.usage),
         }
 
-    def _response_events(self, request: Request, reply: Reply) -> Iterator[bytes | asyncio.Event]:
+    def _response_events(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes | asyncio.Event]:
         items = self._items(reply)
         final = self._response(request, reply, items)
         number = 0
@@ -387,7 +389,7 @@ class VLLMSimulator(OpenAISimulator):
         """How vLLM reports each class of error."""
         return _VLLM_FAILURES
 
-    def refusal(self, request: Request) -> Failure | None:
+    def refusal(self, request: ReceivedRequest) -> Failure | None:
         """Check a request as the server would; None for a good one."""
         if self.api_key and request.headers.get("authorization") != f"Bearer {self.api_key}":
             return self.failures[ErrorCode.AUTH]
@@ -408,7 +410,7 @@ class VLLMSimulator(OpenAISimulator):
             return _vllm_error(400, str(refused.body["error"]["message"]), "BadRequestError")
         return None
 
-    async def handle_other(self, request: Request, exchange: Exchange) -> bool:
+    async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer `/health` and the list of models."""
         if request.path == "/health":
             await exchange.send_bytes(200, b"")

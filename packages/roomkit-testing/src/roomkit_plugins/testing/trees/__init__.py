@@ -4,22 +4,22 @@
 settles it, `replay` and `verdict` judge it at the end. The suite is in `roomkit.testing.contracts`.
 """
 
-from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree
-from roomkit_plugins.testing.trees.course import Attempt, Story, play, settle
+from roomkit_plugins.testing.trees.commands import CommandOutcome, Tree, TreeCommand
+from roomkit_plugins.testing.trees.course import CommandRun, Story, play, settle
 from roomkit_plugins.testing.trees.ghost import Ghost
 from roomkit_plugins.testing.trees.growth import grow
 from roomkit_plugins.testing.trees.player import Player, TreeAgent, watch
 from roomkit_plugins.testing.trees.verdict import judge
 
 __all__ = [
-    "Attempt",
-    "Command",
+    "CommandOutcome",
+    "CommandRun",
     "Ghost",
-    "Outcome",
     "Player",
     "Story",
     "Tree",
     "TreeAgent",
+    "TreeCommand",
     "grow",
     "judge",
     "play",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
-__all__ = ["AGENT", "CARRIER", "KEYED", "PEOPLE", "TALKERS", "Command", "Outcome", "Tree"]
+__all__ = ["AGENT", "CARRIER", "KEYED", "PEOPLE", "TALKERS", "CommandOutcome", "Tree", "TreeCommand"]
 
 type Kind = Literal[
     "open", "say", "send", "edit", "erase", "host_edit", "host_erase", "mute", "unmute", "access",
@@ -25,7 +25,7 @@ KEYED = frozenset({"say", "send", "edit", "erase"})
 
 
 @dataclass(slots=True, frozen=True, kw_only=True, repr=False)
-class Command:
+class TreeCommand:
     """One command on a room, and the commands run from inside of it.
 
     `children` are given while the event of a `say` or `send` is judged (`gate`), while an agent is at work
@@ -47,7 +47,7 @@ class Command:
     answered: bool = False
     again: bool = False
     inside: Inside = "outside"
-    children: tuple[Command, ...] = ()
+    children: tuple[TreeCommand, ...] = ()
     label: str = ""
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Command:
         children = tuple(child.labelled(f"{label}.{place}") for place, child in enumerate(self.children))
         return replace(self, label=label, children=children)
 
-    def walk(self) -> Iterator[Command]:
+    def walk(self) -> Iterator[TreeCommand]:
         """Yield it and all below it."""
         yield self
         for child in self.children:
@@ -86,7 +86,7 @@ class Command:
         return cls(**{**values, "children": children})
 
 
-_DEFAULTS = asdict(Command(kind="say"))
+_DEFAULTS = asdict(TreeCommand(kind="say"))
 del _DEFAULTS["kind"]
 
 
@@ -95,12 +95,14 @@ class Tree:
     """Branches that run at the same time, each a sequence of commands, over two rooms."""
 
     name: str
-    branches: tuple[tuple[Command, ...], ...]
+    branches: tuple[tuple[TreeCommand, ...], ...]
     haunted: bool = False
     """Whether a worker has died with a delivery of the first room in its hands, see `Ghost`."""
 
     @classmethod
-    def named(cls, name: str, branches: tuple[tuple[Command, ...], ...], *, haunted: bool = False) -> Self:
+    def named(
+        cls, name: str, branches: tuple[tuple[TreeCommand, ...], ...], *, haunted: bool = False
+    ) -> Self:
         """Return a tree whose commands have labels that begin with its name."""
         labelled = tuple(
             tuple(each.labelled(f"{name}:{place}.{number}") for number, each in enumerate(branch))
@@ -119,12 +121,14 @@ class Tree:
         return self.room_of(self.name, 0), self.room_of(self.name, 1)
 
     @property
-    def opening(self) -> tuple[Command, Command]:
+    def opening(self) -> tuple[TreeCommand, TreeCommand]:
         """The commands that make its rooms, before all others; they may be repeated."""
-        first, second = (Command(kind="open", room=room, label=f"{self.name}:open{room}") for room in (0, 1))
+        first, second = (
+            TreeCommand(kind="open", room=room, label=f"{self.name}:open{room}") for room in (0, 1)
+        )
         return first, second
 
-    def walk(self) -> Iterator[Command]:
+    def walk(self) -> Iterator[TreeCommand]:
         """Yield every command."""
         for branch in self.branches:
             for command in branch:
@@ -132,7 +136,7 @@ class Tree:
 
 
 @dataclass(slots=True, frozen=True)
-class Outcome:
+class CommandOutcome:
     """The result of a command: the stored event, if any, or why it was refused.
 
     `reason` is a stable code of the kit or the name of its error; empty when all went well. `done` says

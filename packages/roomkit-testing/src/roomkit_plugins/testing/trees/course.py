@@ -11,24 +11,24 @@ from roomkit.abc.store import ConversationStore
 from roomkit.kernel.flow.timers import AFTER_BROADCAST
 from roomkit.models.enums import DeliveryState
 from roomkit_plugins.testing.history import Sending
-from roomkit_plugins.testing.trees.commands import Command, Outcome, Tree
+from roomkit_plugins.testing.trees.commands import CommandOutcome, Tree, TreeCommand
 
-__all__ = ["Attempt", "Perform", "Story", "play", "settle"]
+__all__ = ["CommandRun", "Perform", "Story", "play", "settle"]
 
-type Perform = Callable[[int, Command], Awaitable[Outcome | None]]
+type Perform = Callable[[int, TreeCommand], Awaitable[CommandOutcome | None]]
 """Runs a command of a branch, on any kit; None when its result is unknown."""
 
 _LOOK_AGAIN = 0.005
 
 
 @dataclass(slots=True)
-class Attempt:
+class CommandRun:
     """One command, when it was begun and when it had ended; None for one without a known result."""
 
-    command: Command
+    command: TreeCommand
     started: int
     ended: int | None = None
-    outcome: Outcome | None = None
+    outcome: CommandOutcome | None = None
 
 
 @dataclass(slots=True)
@@ -36,15 +36,15 @@ class Story:
     """A played tree: its attempts, the reports from inside, and the sends of its channels."""
 
     tree: Tree
-    attempts: list[Attempt] = field(default_factory=list)
-    reported: Mapping[str, Outcome] = field(default_factory=dict)
+    attempts: list[CommandRun] = field(default_factory=list)
+    reported: Mapping[str, CommandOutcome] = field(default_factory=dict)
     sendings: Mapping[str, Sequence[Sending]] = field(default_factory=dict)
 
 
 async def play(
     tree: Tree,
     perform: Perform,
-    reported: MutableMapping[str, Outcome],
+    reported: MutableMapping[str, CommandOutcome],
     sendings: Mapping[str, Sequence[Sending]],
     opened: Callable[[], Awaitable[None]] | None = None,
 ) -> Story:
@@ -54,9 +54,9 @@ async def play(
     """
     story, clock = Story(tree, reported=reported, sendings=sendings), count()
 
-    async def run(place: int, branch: Sequence[Command]) -> None:
+    async def run(place: int, branch: Sequence[TreeCommand]) -> None:
         for command in branch:
-            attempt = Attempt(command, next(clock))
+            attempt = CommandRun(command, next(clock))
             story.attempts.append(attempt)
             attempt.outcome = await perform(place, command)
             attempt.ended = None if attempt.outcome is None else next(clock)

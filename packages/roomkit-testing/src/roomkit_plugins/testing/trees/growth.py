@@ -10,9 +10,9 @@ from roomkit_plugins.testing.trees.commands import (
     CARRIER,
     PEOPLE,
     TALKERS,
-    Command,
     Inside,
     Kind,
+    TreeCommand,
 )
 
 __all__ = ["Choose", "grow"]
@@ -41,7 +41,7 @@ _VALUES: dict[Kind, tuple[str, ...]] = {
 _MOST_DEPTH = 2
 
 
-def grow(choose: Choose, *, branches: int = 3, length: int = 5) -> tuple[tuple[Command, ...], ...]:
+def grow(choose: Choose, *, branches: int = 3, length: int = 5) -> tuple[tuple[TreeCommand, ...], ...]:
     """Return the branches of a tree: `branches` at most, `length` commands long at most.
 
     One in four may end its rooms: mostly a room lives on, so that there is something to judge.
@@ -53,11 +53,13 @@ def grow(choose: Choose, *, branches: int = 3, length: int = 5) -> tuple[tuple[C
     )
 
 
-def _command(choose: Choose, kinds: Sequence[Kind], within: Command | None = None, depth: int = 0) -> Command:
+def _command(
+    choose: Choose, kinds: Sequence[Kind], within: TreeCommand | None = None, depth: int = 0
+) -> TreeCommand:
     kind = choose(kinds)
     # A gate holds its room: it changes no other, or two of them would wait for each other.
     room = within.room if within is not None and within.inside == "gate" else choose((0, 0, 1))
-    command = Command(
+    command = TreeCommand(
         kind=kind,
         room=room,
         channel=choose(_channels(kind)),
@@ -76,14 +78,14 @@ def _channels(kind: Kind) -> tuple[str, ...]:
     return _SENDERS if kind == "send" else _CHANNELS
 
 
-def _with_insides(choose: Choose, kinds: Sequence[Kind], command: Command, depth: int) -> Command:
-    children: list[Command] = []  # bound: a few
+def _with_insides(choose: Choose, kinds: Sequence[Kind], command: TreeCommand, depth: int) -> TreeCommand:
+    children: list[TreeCommand] = []  # bound: a few
     if depth < _MOST_DEPTH:
         for _ in range(choose((0, 0, 0, 1, 2))):
             inside = choose(_INSIDE)
-            place = Command(kind="say", room=command.room, inside=inside)
+            place = TreeCommand(kind="say", room=command.room, inside=inside)
             children.append(_command(choose, kinds, place, depth + 1))
-    return Command(
+    return TreeCommand(
         kind=command.kind,
         room=command.room,
         channel=command.channel,

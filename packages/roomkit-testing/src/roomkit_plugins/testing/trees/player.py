@@ -24,10 +24,10 @@ from roomkit_plugins.testing.trees.commands import (
     CARRIER,
     PEOPLE,
     TALKERS,
-    Command,
+    CommandOutcome,
     Inside,
     Kind,
-    Outcome,
+    TreeCommand,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ _PAUSE = 0.002
 """Seconds between two words of an answer that streams: long enough for something to happen."""
 
 
-def command_of(event: RoomEvent) -> Command | None:
+def command_of(event: RoomEvent) -> TreeCommand | None:
     """Return the command that an event was made by."""
     values = event.metadata.get(_KEY)
-    return Command.of_json(values) if isinstance(values, Mapping) else None
+    return TreeCommand.of_json(values) if isinstance(values, Mapping) else None
 
 
 def answer_to(label: str) -> str:
@@ -61,7 +61,10 @@ class Player:
     """
 
     def __init__(
-        self, kit: RoomKit, report: Callable[[Outcome], None], recipient: Mapping[str, Any] | None = None
+        self,
+        kit: RoomKit,
+        report: Callable[[CommandOutcome], None],
+        recipient: Mapping[str, Any] | None = None,
     ) -> None:
         self._kit = kit
         self._report = report
@@ -69,14 +72,14 @@ class Player:
         kit.hook(HookTrigger.BEFORE_BROADCAST, name="trees: gate")(self._judge)
         kit.hook(HookTrigger.AFTER_BROADCAST, name="trees: observer")(self._observe)
 
-    async def perform(self, command: Command) -> Outcome:
+    async def perform(self, command: TreeCommand) -> CommandOutcome:
         """Run a command; return, and report, its result."""
         try:
             outcome = await _ACTS[command.kind](self, command)
         except RoomKitError as error:
-            outcome = Outcome(command.label, reason=type(error).__name__, done=False)
+            outcome = CommandOutcome(command.label, reason=type(error).__name__, done=False)
         except Exception as error:  # noqa: BLE001  # whatever it is, the verdict names it as wrong
-            outcome = Outcome(command.label, reason=f"raised {error!r}", done=False)
+            outcome = CommandOutcome(command.label, reason=f"raised {error!r}", done=False)
         self._report(outcome)
         return outcome
 
@@ -97,7 +100,7 @@ class Player:
 
     # -- commands -------------------------------------------------------------------------
 
-    async def _open(self, command: Command) -> Outcome:
+    async def _open(self, command: TreeCommand) -> CommandOutcome:
         room_id = command.room_id()
         with suppress(RoomAlreadyExistsError):  # a repetition
             await self._kit.create_room(room_id)
@@ -105,33 +108,33 @@ class Player:
             await self._attach_to(room_id, channel_id)
         for person in PEOPLE:
             await self._kit.ensure_participant(room_id, TALKERS[0], person)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
     async def _attach_to(self, room_id: str, channel_id: str) -> ChannelBinding:
         metadata = self._recipient if channel_id == CARRIER else {}
         return await self._kit.attach_channel(room_id, channel_id, metadata=metadata)
 
-    async def _say(self, command: Command) -> Outcome:
+    async def _say(self, command: TreeCommand) -> CommandOutcome:
         return await self._take(command, TextContent(body=command.label), EventType.MESSAGE)
 
-    async def _edit(self, command: Command) -> Outcome:
+    async def _edit(self, command: TreeCommand) -> CommandOutcome:
         target = await self._target(command)
         if target is None:
-            return Outcome(command.label, done=False)
+            return CommandOutcome(command.label, done=False)
         new = TextContent(body=command.label)
         content = EditContent(target_event_id=target.id, new_content=new)
         return await self._take(command, content, EventType.EDIT)
 
-    async def _erase(self, command: Command) -> Outcome:
+    async def _erase(self, command: TreeCommand) -> CommandOutcome:
         target = await self._target(command)
         if target is None:
-            return Outcome(command.label, done=False)
+            return CommandOutcome(command.label, done=False)
         content = DeleteContent(
             target_event_id=target.id, delete_type=DeleteType.SENDER, reason=command.label
         )
         return await self._take(command, content, EventType.DELETE)
 
-    async def _take(self, command: Command, content: EventContent, kind: EventType) -> Outcome:
+    async def _take(self, command: TreeCommand, content: EventContent, kind: EventType) -> CommandOutcome:
         message = InboundMessage(
             channel_id=command.channel,
             sender_id=command.person,
@@ -155,9 +158,9 @@ class Player:
             if result.event is None:  # a right may have been given back between the two
                 result = other
         stored = None if result.event is None else result.event.id
-        return Outcome(command.label, stored, result.reason or "", done=not result.blocked)
+        return CommandOutcome(command.label, stored, result.reason or "", done=not result.blocked)
 
-    async def _send(self, command: Command) -> Outcome:
+    async def _send(self, command: TreeCommand) -> CommandOutcome:
         event = await self._kit.send_event(
             command.room_id(),
             command.channel,
@@ -166,9 +169,11 @@ class Player:
             idempotency_key=command.label,
             wait="settled" if command.settled else "committed",
         )
-        return Outcome(command.label, event.id, event.block_reason or "", done=event.block_reason is None)
+        return CommandOutcome(
+            command.label, event.id, event.block_reason or "", done=event.block_reason is None
+        )
 
-    async def _target(self, command: Command) -> RoomEvent | None:
+    async def _target(self, command: TreeCommand) -> RoomEvent | None:
         try:
             timeline = await self._kit.get_timeline(command.room_id(command.elsewhere), limit=1000)
         except RoomNotFoundError:
@@ -178,48 +183,50 @@ class Player:
         messages = [event for event in timeline if event.type is EventType.MESSAGE]
         return messages[command.target % len(messages)] if messages else None
 
-    async def _host_edit(self, command: Command) -> Outcome:
+    async def _host_edit(self, command: TreeCommand) -> CommandOutcome:
         target = await self._target(command)
         if target is None:
-            return Outcome(command.label, done=False)
+            return CommandOutcome(command.label, done=False)
         event = await self._kit.edit_event(command.room_id(), target.id, TextContent(body=command.label))
-        return Outcome(command.label, event.id)
+        return CommandOutcome(command.label, event.id)
 
-    async def _host_erase(self, command: Command) -> Outcome:
+    async def _host_erase(self, command: TreeCommand) -> CommandOutcome:
         target = await self._target(command)
         if target is None:
-            return Outcome(command.label, done=False)
+            return CommandOutcome(command.label, done=False)
         event = await self._kit.delete_event(command.room_id(), target.id, command.label)
-        return Outcome(command.label, event.id)
+        return CommandOutcome(command.label, event.id)
 
-    async def _mute(self, command: Command) -> Outcome:
+    async def _mute(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.mute(command.room_id(), command.channel)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _unmute(self, command: Command) -> Outcome:
+    async def _unmute(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.unmute(command.room_id(), command.channel)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _access(self, command: Command) -> Outcome:
+    async def _access(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.set_access(command.room_id(), command.channel, Access(command.value))
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _visibility(self, command: Command) -> Outcome:
+    async def _visibility(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.set_visibility(command.room_id(), command.channel, command.value)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _attach(self, command: Command) -> Outcome:
+    async def _attach(self, command: TreeCommand) -> CommandOutcome:
         await self._attach_to(command.room_id(), command.channel)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _detach(self, command: Command) -> Outcome:
-        return Outcome(command.label, done=await self._kit.detach_channel(command.room_id(), command.channel))
+    async def _detach(self, command: TreeCommand) -> CommandOutcome:
+        return CommandOutcome(
+            command.label, done=await self._kit.detach_channel(command.room_id(), command.channel)
+        )
 
-    async def _ban(self, command: Command) -> Outcome:
+    async def _ban(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.remove_participant(command.room_id(), command.person, banned=True)
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _idle(self, command: Command) -> Outcome:
+    async def _idle(self, command: TreeCommand) -> CommandOutcome:
         """Let the room's time run out: it is idle at once."""
         timers = RoomTimers(inactive_after_seconds=_AT_ONCE)
         if command.value == "closed":
@@ -228,17 +235,17 @@ class Player:
         room = await self._kit.check_room_timers(command.room_id())
         if room.status.is_open:  # a closed room takes no timers
             await self._kit.set_room_timers(command.room_id(), RoomTimers())
-        return Outcome(command.label, done=room.status == command.value)
+        return CommandOutcome(command.label, done=room.status == command.value)
 
-    async def _close(self, command: Command) -> Outcome:
+    async def _close(self, command: TreeCommand) -> CommandOutcome:
         await self._kit.close_room(command.room_id())
-        return Outcome(command.label)
+        return CommandOutcome(command.label)
 
-    async def _delete(self, command: Command) -> Outcome:
-        return Outcome(command.label, done=await self._kit.delete_room(command.room_id()))
+    async def _delete(self, command: TreeCommand) -> CommandOutcome:
+        return CommandOutcome(command.label, done=await self._kit.delete_room(command.room_id()))
 
 
-_ACTS: Mapping[Kind, Callable[[Player, Command], Awaitable[Outcome]]] = {
+_ACTS: Mapping[Kind, Callable[[Player, TreeCommand], Awaitable[CommandOutcome]]] = {
     "open": Player._open,
     "say": Player._say,
     "send": Player._send,

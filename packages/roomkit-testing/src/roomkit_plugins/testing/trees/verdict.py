@@ -15,8 +15,8 @@ from roomkit.models.enums import DeliveryState, EventStatus, ParticipantStatus, 
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit_plugins.testing.history import Sending, Violation, ledger_violations
-from roomkit_plugins.testing.trees.commands import AGENT, CARRIER, KEYED, TALKERS, Command, Outcome
-from roomkit_plugins.testing.trees.course import Attempt, Story
+from roomkit_plugins.testing.trees.commands import AGENT, CARRIER, KEYED, TALKERS, CommandOutcome, TreeCommand
+from roomkit_plugins.testing.trees.course import CommandRun, Story
 from roomkit_plugins.testing.trees.ghost import FENCED
 from roomkit_plugins.testing.trees.player import answer_to, command_of
 from roomkit_plugins.testing.trees.replay import Replay, Standing, first_text, label_of
@@ -46,11 +46,11 @@ class _Room:
     people: Mapping[str, ParticipantStatus]
     rows: Sequence[Delivery]
     sendings: Sequence[Sending]
-    commands: Mapping[str, Command]
+    commands: Mapping[str, TreeCommand]
     """Every command of the tree that is for this room, by label."""
-    attempts: Sequence[Attempt]
+    attempts: Sequence[CommandRun]
     """Those given from outside."""
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, CommandOutcome]
     replay: Replay
     by_id: Mapping[str, RoomEvent]
     by_label: Mapping[str, Sequence[RoomEvent]]
@@ -99,7 +99,7 @@ async def judge(
 
 
 async def _read(
-    store: ConversationStore, story: Story, number: int, room: Room, commands: Mapping[str, Command]
+    store: ConversationStore, story: Story, number: int, room: Room, commands: Mapping[str, TreeCommand]
 ) -> _Room:
     timeline = await store.list_events(room.id, limit=_MANY)
     replay = Replay(_CHANNELS)
@@ -195,7 +195,7 @@ def _judge_order(facts: _Room) -> None:
             _judge_child(facts, command, child)
 
 
-def _judge_child(facts: _Room, command: Command, child: Command) -> None:
+def _judge_child(facts: _Room, command: TreeCommand, child: TreeCommand) -> None:
     outer, inner = _index(facts, command.label), _index(facts, child.label)
     if outer is None or inner is None:
         return
@@ -221,7 +221,7 @@ def _judge_refusals(facts: _Room) -> None:
             facts.wrong("unjust", "", f"{label} ({command.kind}) was refused: {outcome.reason}")
 
 
-def _is_just(facts: _Room, command: Command, reason: str) -> Iterator[bool]:
+def _is_just(facts: _Room, command: TreeCommand, reason: str) -> Iterator[bool]:
     amending = command.kind in ("edit", "erase", "host_edit", "host_erase")
     if reason in ("room_closed", "RoomClosedError"):
         yield facts.did("room_closed", "room_closed_by_timer")
@@ -269,7 +269,7 @@ def _judge_changes(facts: _Room) -> None:
         )
 
 
-def _judge_notes(facts: _Room, before: Attempt | None, index: int) -> None:
+def _judge_notes(facts: _Room, before: CommandRun | None, index: int) -> None:
     done = Counter(
         _note_of(each.command)
         for each in facts.attempts
@@ -303,7 +303,7 @@ def _judge_ends(facts: _Room) -> None:
         facts.wrong("not_deleted", "", f"room {facts.room.id} was deleted, and is there")
 
 
-def _note_of(command: Command) -> tuple[str, str, str]:
+def _note_of(command: TreeCommand) -> tuple[str, str, str]:
     about = command.person if command.kind == "ban" else command.channel
     return _CODES[command.kind], about, command.value
 

@@ -140,7 +140,7 @@ class ConcurrencyContract(StoreSuite):
     ) -> None:
         """Partial updates of one room never lose each other, in whatever pair."""
         for _ in range(3):
-            stage = await Stage.set(store, room.id)
+            stage = await RaceStage.set(store, room.id)
             one, other = stage.changes()[first], stage.changes()[second]
             await asyncio.gather(one.make(), other.make())
             assert await one.is_seen()
@@ -268,7 +268,7 @@ class ConcurrencyContract(StoreSuite):
 
 
 @dataclass(slots=True)
-class Change:
+class RacingChange:
     """One change, and whether its effect is there."""
 
     make: Callable[[], Awaitable[object]]
@@ -276,7 +276,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class Stage:
+class RaceStage:
     """A room that is ready for every kind of change; every effect is under ids of its own."""
 
     store: ConversationStore
@@ -290,7 +290,7 @@ class Stage:
     doomed: RoomEvent
 
     @classmethod
-    async def set(cls, store: ConversationStore, room_id: str) -> Stage:
+    async def set(cls, store: ConversationStore, room_id: str) -> RaceStage:
         """Prepare what the changes change."""
         channel = new_id()
         await store.add_binding(binding(room_id, channel))
@@ -305,7 +305,7 @@ class Stage:
         (doomed,) = await commit(store, room_id, event(room_id))
         return cls(store, room_id, stored, row, identity, channel, timer, person, doomed)
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[RacingChange]:
         """Return one change of every kind, each with ids that no other change has."""
         return [
             self._commit(),
@@ -327,15 +327,15 @@ class Stage:
             self._redact(),
         ]
 
-    def _commit(self) -> Change:
+    def _commit(self) -> RacingChange:
         sent = event(self.room_id)
 
         async def seen() -> bool:
             return sent.id in {each.id for each in await self.store.list_events(self.room_id, limit=1000)}
 
-        return Change(lambda: commit(self.store, self.room_id, sent), seen)
+        return RacingChange(lambda: commit(self.store, self.room_id, sent), seen)
 
-    def _commit_metadata(self) -> Change:
+    def _commit_metadata(self) -> RacingChange:
         key = new_id()
 
         async def seen() -> bool:
@@ -343,26 +343,28 @@ class Stage:
             return room is not None and room.metadata.get(key) == 1 and room.status is RoomStatus.PAUSED
 
         changes = {"status": RoomStatus.PAUSED}
-        return Change(lambda: commit(self.store, self.room_id, metadata={key: 1}, room_changes=changes), seen)
+        return RacingChange(
+            lambda: commit(self.store, self.room_id, metadata={key: 1}, room_changes=changes), seen
+        )
 
-    def _patch(self) -> Change:
+    def _patch(self) -> RacingChange:
         key = new_id()
 
         async def seen() -> bool:
             room = await self.store.get_room(self.room_id)
             return room is not None and room.metadata.get(key) == 2
 
-        return Change(lambda: self.store.patch_room_metadata(self.room_id, {key: 2}), seen)
+        return RacingChange(lambda: self.store.patch_room_metadata(self.room_id, {key: 2}), seen)
 
-    def _bind(self) -> Change:
+    def _bind(self) -> RacingChange:
         bound = binding(self.room_id, new_id())
 
         async def seen() -> bool:
             return await self.store.get_binding(self.room_id, bound.channel_id) == bound
 
-        return Change(lambda: self.store.add_binding(bound), seen)
+        return RacingChange(lambda: self.store.add_binding(bound), seen)
 
-    def _unbind(self) -> Change:
+    def _unbind(self) -> RacingChange:
         bound = binding(self.room_id, new_id())
 
         async def make() -> None:
@@ -372,39 +374,39 @@ class Stage:
         async def seen() -> bool:
             return await self.store.get_binding(self.room_id, bound.channel_id) is None
 
-        return Change(make, seen)
+        return RacingChange(make, seen)
 
-    def _join(self) -> Change:
+    def _join(self) -> RacingChange:
         person = Participant(id=new_id(), room_id=self.room_id, channel_id="c")
 
         async def seen() -> bool:
             return await self.store.get_participant(self.room_id, person.id) == person
 
-        return Change(lambda: self.store.add_participant(person), seen)
+        return RacingChange(lambda: self.store.add_participant(person), seen)
 
-    def _task(self) -> Change:
+    def _task(self) -> RacingChange:
         task = Task(id=new_id(), room_id=self.room_id, title="t")
 
         async def seen() -> bool:
             return task in await self.store.list_tasks(self.room_id)
 
-        return Change(lambda: self.store.add_task(task), seen)
+        return RacingChange(lambda: self.store.add_task(task), seen)
 
-    def _observe(self) -> Change:
+    def _observe(self) -> RacingChange:
         observation = Observation(id=new_id(), room_id=self.room_id, channel_id="c", content="o")
 
         async def seen() -> bool:
             return observation in await self.store.list_observations(self.room_id)
 
-        return Change(lambda: self.store.add_observation(observation), seen)
+        return RacingChange(lambda: self.store.add_observation(observation), seen)
 
-    def _read(self) -> Change:
+    def _read(self) -> RacingChange:
         async def seen() -> bool:
             return (await self.store.list_read_marks(self.room_id))[self.channel] >= self.event.index
 
-        return Change(lambda: self.store.mark_read(self.room_id, self.channel, self.event.id), seen)
+        return RacingChange(lambda: self.store.mark_read(self.room_id, self.channel, self.event.id), seen)
 
-    def _end_delivery(self) -> Change:
+    def _end_delivery(self) -> RacingChange:
         delivery_id = f"{self.event.id}:{self.channel}"
 
         async def make() -> None:
@@ -416,18 +418,18 @@ class Stage:
             row = await self.store.get_delivery(delivery_id)
             return row is not None and row.state is DeliveryState.SENT
 
-        return Change(make, seen)
+        return RacingChange(make, seen)
 
-    def _receipt(self) -> Change:
+    def _receipt(self) -> RacingChange:
         message_id = self.sent.provider_message_id or ""
 
         async def seen() -> bool:
             row = await self.store.get_delivery(self.sent.id)
             return row is not None and row.receipt is ReceiptState.READ
 
-        return Change(lambda: self.store.record_receipt(reported(message_id), ReceiptState.READ), seen)
+        return RacingChange(lambda: self.store.record_receipt(reported(message_id), ReceiptState.READ), seen)
 
-    def _link(self) -> Change:
+    def _link(self) -> RacingChange:
         address = new_id()
 
         async def seen() -> bool:
@@ -435,9 +437,9 @@ class Stage:
             found = await self.store.resolve_identity("sms", address)
             return identity is not None and identity == found and address in identity.channel_addresses["sms"]
 
-        return Change(lambda: self.store.link_address(self.identity.id, "sms", address), seen)
+        return RacingChange(lambda: self.store.link_address(self.identity.id, "sms", address), seen)
 
-    def _amend(self) -> Change:
+    def _amend(self) -> RacingChange:
         content = TextContent(body=new_id())
 
         async def seen() -> bool:
@@ -446,32 +448,34 @@ class Stage:
                 return False
             return content in (edited.content, *edited.amendment.former_contents)
 
-        return Change(
+        return RacingChange(
             lambda: commit(self.store, self.room_id, amend=Amend(self.event.id, content, "alice")), seen
         )
 
-    def _timer(self) -> Change:
+    def _timer(self) -> RacingChange:
         timer = Timer(id=new_id(), room_id=self.room_id, kind="k", due_at=NOW)
 
         async def seen() -> bool:
             return timer in await self.store.list_timers(self.room_id)
 
-        return Change(lambda: self.store.set_timer(timer), seen)
+        return RacingChange(lambda: self.store.set_timer(timer), seen)
 
-    def _answer(self) -> Change:
+    def _answer(self) -> RacingChange:
         async def seen() -> bool:
             return self.timer not in await self.store.list_timers(self.room_id)
 
-        return Change(lambda: self.store.complete([], timers_done=[self.timer.id]), seen)
+        return RacingChange(lambda: self.store.complete([], timers_done=[self.timer.id]), seen)
 
-    def _remove(self) -> Change:
+    def _remove(self) -> RacingChange:
         async def seen() -> bool:
             return await self.store.get_participant(self.room_id, self.person.id) is None
 
-        return Change(lambda: commit(self.store, self.room_id, remove_participants=[self.person.id]), seen)
+        return RacingChange(
+            lambda: commit(self.store, self.room_id, remove_participants=[self.person.id]), seen
+        )
 
-    def _redact(self) -> Change:
+    def _redact(self) -> RacingChange:
         async def seen() -> bool:
             return await self.store.get_event(self.doomed.id) == self.doomed.redacted(NOW)
 
-        return Change(lambda: commit(self.store, self.room_id, redact=[self.doomed.id]), seen)
+        return RacingChange(lambda: commit(self.store, self.room_id, redact=[self.doomed.id]), seen)

@@ -23,12 +23,12 @@ from roomkit_plugins.testing.contracts.store.base import StoreSuite
 from roomkit_plugins.testing.history import Sending
 from roomkit_plugins.testing.mocks.channels import RecordingChannel
 from roomkit_plugins.testing.trees import (
-    Command,
+    CommandOutcome,
     Ghost,
-    Outcome,
     Player,
     Tree,
     TreeAgent,
+    TreeCommand,
     grow,
     judge,
     play,
@@ -40,10 +40,10 @@ from roomkit_plugins.testing.trees.commands import CARRIER, TALKERS
 if TYPE_CHECKING:
     from roomkit import RoomKit
 
-__all__ = ["Stage", "TreesContract", "kits_on"]
+__all__ = ["TreeStage", "TreesContract", "kits_on"]
 
 
-class Stage:
+class TreeStage:
     """Kits on one store, on which one tree after another is played, each in rooms of its own."""
 
     def __init__(self, store: ConversationStore, patience: float = PATIENCE) -> None:
@@ -51,7 +51,7 @@ class Stage:
         self.kits: list[RoomKit] = []  # bound: the workers of a test
         self._players: list[Player] = []  # bound: the kits
         self._patience = patience
-        self._reported: dict[str, Outcome] = {}  # bound: one tree
+        self._reported: dict[str, CommandOutcome] = {}  # bound: one tree
         self._sendings: MutableMapping[str, list[Sending]] = {}  # bound: one tree
 
     def add(self, kit: RoomKit, carrier: Channel, recipient: Mapping[str, Any]) -> None:
@@ -85,10 +85,10 @@ class Stage:
         for room_id in tree.room_ids:
             await self.store.delete_room(room_id)
 
-    async def _perform(self, place: int, command: Command) -> Outcome:
+    async def _perform(self, place: int, command: TreeCommand) -> CommandOutcome:
         return await self._players[place % len(self._players)].perform(command)
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: CommandOutcome) -> None:
         self._reported[outcome.label] = outcome
 
 
@@ -118,9 +118,9 @@ class TreesContract(StoreSuite):
     @pytest.fixture
     async def stage(
         self, store: ConversationStore, other: ConversationStore, carrier: Callable[[str], Channel]
-    ) -> AsyncIterator[Stage]:
+    ) -> AsyncIterator[TreeStage]:
         """Return kits on the store."""
-        stage = Stage(store)
+        stage = TreeStage(store)
         for kit in kits_on([store] if other is store and store.is_process_local else [store, other]):
             stage.add(kit, carrier(CARRIER), self.recipient)
             await kit.start()
@@ -128,7 +128,7 @@ class TreesContract(StoreSuite):
         for kit in stage.kits:
             await kit.close()
 
-    async def test_any_tree_of_commands_keeps_what_is_promised(self, stage: Stage) -> None:
+    async def test_any_tree_of_commands_keeps_what_is_promised(self, stage: TreeStage) -> None:
         """Hypothesis grows trees, and shrinks the one that does not."""
         loop = asyncio.get_running_loop()
 
@@ -140,7 +140,7 @@ class TreesContract(StoreSuite):
             suppress_health_check=list(HealthCheck),
         )
         @given(_branches(), st.sampled_from([False] * 9 + [True]))
-        def check(branches: tuple[tuple[Command, ...], ...], haunted: bool) -> None:
+        def check(branches: tuple[tuple[TreeCommand, ...], ...], haunted: bool) -> None:
             tree = Tree.named(new_id(), branches, haunted=haunted and len(stage.kits) > 1)
             asyncio.run_coroutine_threadsafe(stage.check(tree), loop).result()
 
@@ -148,7 +148,7 @@ class TreesContract(StoreSuite):
 
 
 @st.composite
-def _branches(draw: st.DrawFn) -> tuple[tuple[Command, ...], ...]:
+def _branches(draw: st.DrawFn) -> tuple[tuple[TreeCommand, ...], ...]:
     def choose[T](options: Sequence[T]) -> T:
         return draw(st.sampled_from(options))
 
