@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from roomkit.kernel.flow.contract import owner_of, read_attribute
+from roomkit.abc.attributes import read_attribute
+from roomkit.kernel.flow.contract import owner_of
 from roomkit.models.channel import default_address_type
 
 if TYPE_CHECKING:
