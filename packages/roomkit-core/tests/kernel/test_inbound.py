@@ -9,6 +9,7 @@ import pytest
 
 from roomkit.abc.errors import (
     ChannelNotRegisteredError,
+    ForeignCodeError,
     InvalidInputError,
     KitClosedError,
     RoomClosedError,
@@ -548,15 +549,16 @@ class TestDeadline:
             assert asyncio.current_task().cancelling() == 0
 
     async def test_a_timeout_of_somebody_else_is_not_ours(self, stage):
-        """A TimeoutError raised by a channel's parser comes out as what it is."""
+        """A TimeoutError raised by a channel's parser is the parser's failure."""
         alice = await stage.socket("alice")
 
         async def broken(message, context):
             raise TimeoutError("the vendor's clock")
 
         alice.handle_inbound = broken
-        with pytest.raises(TimeoutError, match="the vendor's clock"):
+        with pytest.raises(ForeignCodeError, match="alice raised TimeoutError") as caught:
             await stage.say()
+        assert str(caught.value.__cause__) == "the vendor's clock"
 
 
 class TestRoomStatus:

@@ -162,7 +162,7 @@ async def test_no_message_ever_breaks_a_source(stage: Any) -> None:
     ]
     assert [type(result.error).__name__ for result in source.results[:2]] == [
         "ChannelNotRegisteredError",
-        "RuntimeError",
+        "ForeignCodeError",
     ]
     assert source.starts == 1
     await stage.kit.detach_source("chat")

@@ -111,7 +111,9 @@ class ConversationOperations(Scoped):
         has settled (deliveries, answers, observers), or with `wait="committed"` right after the
         commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
         A refused message comes back as `blocked` with a `reason`; nothing is dropped in silence.
-        Raises ChannelNotRegisteredError, InvalidInputError, KitClosedError, and what the store raises.
+        Raises ChannelNotRegisteredError, KitClosedError, what the store raises, InvalidInputError for a
+        message that makes no event, and ForeignCodeError when the channel or the router fails: its cause is
+        their exception. A webhook answers the former as a bad request, the latter as an error of its own.
         """
         if not self._entered:
             await self._enter(room_id)

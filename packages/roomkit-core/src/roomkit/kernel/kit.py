@@ -29,7 +29,7 @@ from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.contract import check_flags, check_store, owner_of
+from roomkit.kernel.flow.contract import check_flags, check_store, made_locks, made_realtime, owner_of
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
@@ -146,7 +146,7 @@ class RoomKit(RoomOperations):
         given = locals()
         settings = kit_options({name: given[name] for name in KitOptions.model_fields})
         store = store or InMemoryStore()
-        locks = lock_manager or (None if single_process else store.make_lock_manager())
+        locks = lock_manager or (None if single_process else made_locks(store))
         locks = locks or InMemoryLockManager()
         check_flags(store, locks)
         if locks.is_process_local and not store.is_process_local and not single_process:
@@ -158,7 +158,7 @@ class RoomKit(RoomOperations):
         check_store(store, clock)
         if clock.follows_store and not store.is_process_local:
             clock = StoreClock(clock)
-        realtime = realtime or store.make_realtime() or InMemoryRealtime()
+        realtime = realtime or made_realtime(store) or InMemoryRealtime()
         check_flags(realtime)
         self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
         kernel = assemble(

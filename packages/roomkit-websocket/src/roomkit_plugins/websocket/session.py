@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from roomkit.abc.errors import (
+    ForeignCodeError,
     KitClosedError,
     ParticipantBannedError,
     ParticipantRemovedError,
@@ -404,6 +405,9 @@ class Session:
             )
         except KitClosedError:
             raise
+        except ForeignCodeError:
+            _log.exception("a message by connection %s failed", self._connection_id)
+            await self._refuse(message, "internal_error")
         except RoomKitError as error:
             _log.info("a message by connection %s was refused: %s", self._connection_id, error)
             await self._refuse(message, error.code)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import mistyped, read, read_attribute, unreadable
 from roomkit.abc.errors import ForeignCodeError
+from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.realtime import RealtimeBackend
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit
 from roomkit.models.enums import ChannelCategory, ChannelDirection
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
-    from roomkit.abc.locks import RoomLockManager
-    from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.store import ConversationStore
     from roomkit.models.enums import ChannelType
 
@@ -28,6 +28,8 @@ __all__ = [
     "check_output",
     "check_store",
     "limit_of",
+    "made_locks",
+    "made_realtime",
     "owner_of",
     "provider_of",
     "type_of",
@@ -35,6 +37,8 @@ __all__ = [
 
 OPTIONAL_TEXT = str | None
 _LIMIT = RateLimit | None
+_LOCKS = RoomLockManager | None
+_REALTIME = RealtimeBackend | None
 RAISED = (Exception, asyncio.CancelledError, GeneratorExit)
 """What a property may raise that is then read again by a function here, for its error."""
 _NUMBER = int | float
@@ -101,6 +105,20 @@ def check_output(output: object, channel_id: str) -> None:
     stream = output.response_stream
     if stream is not None and not isinstance(stream, AsyncIterable):
         raise mistyped(owner, "response_stream", stream, AsyncIterable)
+
+
+def made_locks(store: ConversationStore) -> RoomLockManager | None:
+    """Return the locks that a store makes. Raises ForeignCodeError."""
+    name = type(store).__name__
+    found: RoomLockManager | None = read(name, "make_lock_manager()", store.make_lock_manager, _LOCKS)
+    return found
+
+
+def made_realtime(store: ConversationStore) -> RealtimeBackend | None:
+    """Return the realtime backend that a store makes. Raises ForeignCodeError."""
+    name = type(store).__name__
+    found: RealtimeBackend | None = read(name, "make_realtime()", store.make_realtime, _REALTIME)
+    return found
 
 
 def check_flags(*parts: RoomLockManager | RealtimeBackend | ConversationStore) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from roomkit.abc.attributes import read_attribute
+from roomkit.abc.attributes import mistyped, read_attribute
 from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import (
+    ForeignCodeError,
     InvalidInputError,
     ProcessTimeoutError,
     RoomAlreadyExistsError,
@@ -22,7 +23,7 @@ from roomkit.abc.records import checked
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.contract import owner_of, type_of
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
@@ -263,15 +264,18 @@ class Inbound:
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""
         name = f"route of channel {message.channel_id}"
-        if getattr(channel.route, "__code__", None) in PROMPT or not may_wait(channel.route):
-            try:
-                room_id = await channel.route(message)
-            except (Exception, KeyboardInterrupt, SystemExit):
+        waits = getattr(channel.route, "__code__", None) not in PROMPT and may_wait(channel.route)
+        try:
+            routing: Awaitable[str | None] = channel.route(message)
+            room_id = await (self._supervisor.call(routing, name) if waits else routing)
+        except (RoomKitError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if waits and not isinstance(error, Exception):
                 raise
-            except BaseException as error:
-                raise _broken(name, error, "return None for a room that is not known") from error
-        else:
-            room_id = await self._supervisor.call(channel.route(message), name)
+            raise _broken(name, error, "return None for a room that is not known") from error
+        if room_id is not None and type(room_id) is not str:
+            raise mistyped(owner_of(message.channel_id), "what route() returned", room_id, OPTIONAL_TEXT)
         if room_id is None or self._organization_id is None:
             return room_id
         room = await self._store.get_room(room_id, organization_id=self._organization_id)
@@ -279,14 +283,25 @@ class Inbound:
 
     async def _route(self, message: InboundMessage, channel: Channel) -> str | None:
         router = self.router
-        routing = router.route(
-            message.channel_id, type_of(channel, message.channel_id), message.sender_id, message=message
-        )
-        if type(router) is not DefaultInboundRoomRouter:
-            routing = self._supervisor.call(routing, f"router {type(router).__name__}")
-        if self._tracing is not None:
-            routing = self._traced_route(self._tracing, message, routing)
-        found = await routing
+        is_foreign = type(router) is not DefaultInboundRoomRouter
+        try:
+            routing = router.route(
+                message.channel_id, type_of(channel, message.channel_id), message.sender_id, message=message
+            )
+            if is_foreign:
+                routing = self._supervisor.call(routing, f"router {type(router).__name__}")
+            if self._tracing is not None:
+                routing = self._traced_route(self._tracing, message, routing)
+            found = await routing
+        except RoomKitError:
+            raise
+        except Exception as error:
+            if not is_foreign:
+                raise
+            advice = "return None for a sender who has no room"
+            raise _broken(f"router {type(router).__name__}", error, advice) from error
+        if found is not None and type(found) is not str:
+            raise mistyped(f"router {type(router).__name__}", "what route() returned", found, OPTIONAL_TEXT)
         if found is None and self._events.wants("routing_ambiguous"):
             others = await self._store.find_room_ids_by_channel(message.channel_id, limit=1)
             if others:
@@ -334,21 +349,20 @@ class Inbound:
             context: RoomContext = RecordContext(record)
         else:
             context = RoomContext(Room(id=home, organization_id=self._organization_id))
-        made = channel.handle_inbound(message, context)
-        if getattr(channel.handle_inbound, "__code__", None) not in PROMPT and may_wait(
-            channel.handle_inbound
-        ):
-            name = f"handle_inbound of channel {message.channel_id}"
-            event = _parsed(await self._supervisor.call(made, name), message, key, home)
-        else:
-            try:
-                event = _parsed(await made, message, key, home)
-            except (Exception, KeyboardInterrupt, SystemExit):
+        name = f"handle_inbound of channel {message.channel_id}"
+        parse = channel.handle_inbound
+        waits = getattr(parse, "__code__", None) not in PROMPT and may_wait(parse)
+        try:
+            made: Awaitable[RoomEvent] = parse(message, context)
+            event = await (self._supervisor.call(made, name) if waits else made)
+        except (RoomKitError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if waits and not isinstance(error, Exception):
                 raise
-            except BaseException as error:
-                name = f"handle_inbound of channel {message.channel_id}"
-                advice = "raise InvalidInputError for a message that makes no event"
-                raise _broken(name, error, advice) from error
+            advice = "raise InvalidInputError for a message that makes no event"
+            raise _broken(name, error, advice) from error
+        event = _parsed(event, message, key, home)
         if event.type in EPHEMERAL:
             return Draft(event=_checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
@@ -533,7 +547,10 @@ class Inbound:
 
 
 def _broken(name: str, error: BaseException, advice: str) -> RoomKitError:
-    """Return the failure of code that never waits, so that a CancelledError is its own."""
+    """Return the failure of foreign code; a CancelledError is its own, as it never waits."""
+    if isinstance(error, Exception):
+        # Logs withhold what other code's exceptions say: it may quote the message. The cause has it.
+        return ForeignCodeError(f"{name} raised {type(error).__name__}: see its cause; {advice}")
     if not isinstance(error, asyncio.CancelledError):
         return panicked(name, error)
     return SelfCancelledError(f"{name} raised CancelledError although nothing cancelled it: {advice}")

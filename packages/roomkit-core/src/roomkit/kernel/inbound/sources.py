@@ -205,10 +205,10 @@ class Sources:
             return InboundResult(blocked=True, reason="source_detached")
         try:
             return await self._process(message)
-        except RoomKitError as error:
-            _log.warning("a message of channel %s was refused: %s", message.channel_id, error)
-            return InboundResult(blocked=True, reason=error.code, error=error)
         except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
+            if isinstance(error, RoomKitError) and not isinstance(error, ForeignCodeError):
+                _log.warning("a message of channel %s was refused: %s", message.channel_id, error)
+                return InboundResult(blocked=True, reason=error.code, error=error)
             _log.exception("a message of channel %s failed", message.channel_id)
             return InboundResult(blocked=True, reason="internal_error", error=error)
 
