@@ -11,7 +11,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StoreError,
 )
-from roomkit.kernel.privacy.person import Person, PersonPlace, find_person, shown
+from roomkit.kernel.privacy.person import Person, Place, find_person, shown
 from roomkit.models.rights import ExportLine, PersonExport, ReadMark, RoomExport
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Exports:
                 return True
         return False
 
-    async def _place_lines(self, place: PersonPlace) -> AsyncIterator[ExportLine]:
+    async def _place_lines(self, place: Place) -> AsyncIterator[ExportLine]:
         store, room_id = self._store, place.record.room_id
         ways = {binding.channel_id for binding in place.readers}
         for participant in place.participants.values():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant
     from roomkit.models.task import Observation, Task
 
-__all__ = ["Person", "PersonPlace", "find_person", "shown"]
+__all__ = ["Person", "Place", "find_person", "shown"]
 
 _PAGE = 500
 _SHORTEST_IN_TEXT = 3
@@ -91,7 +91,7 @@ class Person:
         ]
         return list(dict.fromkeys(room.id for room in found if room is not None))
 
-    def place_in(self, record: RoomRecord) -> PersonPlace:
+    def place_in(self, record: RoomRecord) -> Place:
         """Return what of a room is the person's."""
         everybody = record.participants
         mine = {person.id: person for person in everybody.values() if self._is(person)}
@@ -112,7 +112,7 @@ class Person:
             self.senders.add(who)
             self._ways.add((None if binding is None else binding.addresses, who))
         ids = {each for each in self.ids if each not in everybody or each in mine} | mine.keys()
-        return PersonPlace(person=self, record=record, participants=mine, ids=frozenset(ids))
+        return Place(person=self, record=record, participants=mine, ids=frozenset(ids))
 
     def _is(self, participant: Participant) -> bool:
         if self.identity_id is not None and participant.identity_id == self.identity_id:
@@ -130,7 +130,7 @@ class Person:
 
 
 @dataclass(kw_only=True)
-class PersonPlace:
+class Place:
     """What one person is and has in one room."""
 
     person: Person

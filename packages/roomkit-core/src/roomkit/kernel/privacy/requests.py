@@ -15,7 +15,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.privacy.erasure_receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.privacy.exports import deliveries_of, room_values_of, values_of
-from roomkit.kernel.privacy.person import Person, PersonPlace, find_person
+from roomkit.kernel.privacy.person import Person, Place, find_person
 from roomkit.kernel.privacy.waiting_receipts import WaitingReceipts
 from roomkit.kernel.runtime.scope import innermost_gate
 from roomkit.kernel.runtime.supervisor import Interrupted
@@ -306,9 +306,7 @@ class DataSubjectRequests:
     async def _erase_receipts(self, person: Person, book: ReceiptBook) -> None:
         book.erase("receipt", "removed", None, await self._receipts.erase(person))
 
-    async def _erase_late(
-        self, place: PersonPlace, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook
-    ) -> None:
+    async def _erase_late(self, place: Place, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook) -> None:
         """Erase concurrent writes, from a worker whose locks are not ours.
 
         From the last commit on, whatever such a worker had planned before is stale to the store.
@@ -321,7 +319,7 @@ class DataSubjectRequests:
             commit = Commit(room_id=walk.room_id, entries=(), at=at, redact=redact, activity=False)
             await self._commit(commit, walk, lanes, book)
 
-    async def _add_last(self, commit: Commit, place: PersonPlace, walk: _Walk) -> None:
+    async def _add_last(self, commit: Commit, place: Place, walk: _Walk) -> None:
         """Add the person's other records, beside events, to the last commit of a room.
 
         A channel that was there to reach the person is unbound: one without a recipient would fail with
@@ -442,7 +440,7 @@ class _Walk:
     taken: list[Job] = field(default_factory=list)  # bound: jobs queued in the room's lanes
     detached: list[tuple[ChannelBinding, RoomEvent]] = field(default_factory=list)  # bound: the bindings
 
-    def takes(self, place: PersonPlace, event: RoomEvent) -> bool:
+    def takes(self, place: Place, event: RoomEvent) -> bool:
         """Return whether the event is to be redacted, and remember that it was.
 
         Beside the person's own: what intelligences answered them, which repeats what they said; and
@@ -506,7 +504,7 @@ def _skipped(row: Delivery, at: datetime) -> Delivery:
     return row.replace(state=DeliveryState.SKIPPED, reason=ERASED, finished_at=at)
 
 
-def _without_candidate(place: PersonPlace) -> list[Participant]:
+def _without_candidate(place: Place) -> list[Participant]:
     """Return the others in the room who might have been the person, and now cannot be."""
     identity_id = place.person.identity_id
     return [
@@ -516,7 +514,7 @@ def _without_candidate(place: PersonPlace) -> list[Participant]:
     ]
 
 
-def _told_nothing(binding: ChannelBinding, place: PersonPlace) -> ChannelBinding:
+def _told_nothing(binding: ChannelBinding, place: Place) -> ChannelBinding:
     metadata = place.without_address(binding.metadata)
     return binding.model_copy(update={"participant_id": None, "metadata": metadata})
 
