@@ -20,7 +20,7 @@ _MOST_WAITING = 10_000
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A write that waits for its turn. `done` runs before anybody hears, even if nobody listens any more."""
+    """A write that waits for its turn. `done` runs before its caller resumes, even if the caller is gone."""
 
     room_id: str | None
     operation: str
@@ -31,7 +31,7 @@ class _Job:
 class Batches:
     """Runs the operations of `roomkit_write`, those of one room one after the other.
 
-    Each succeeds or fails alone: what may be refused is refused by an answer, and when the server fails
+    Each succeeds or fails alone: a refusal is an answer of its own, and when the server fails
     a batch of several, each is tried again by itself.
     """
 
@@ -61,9 +61,9 @@ class Batches:
             self._database.supervise(self._run(self._turns.take()))
 
     def _take(self) -> list[_Job]:
-        """Take what may be written together: one job of each room that is not being written to."""
+        """Take the jobs that may be written together: one of each room without a write under way."""
         taken: list[_Job] = []  # bound: _TOGETHER
-        left: list[_Job] = []  # bound: what waits
+        left: list[_Job] = []  # bound: the queue
         while self._waiting and len(taken) < _TOGETHER:
             job = self._waiting.popleft()
             if job.outcome.cancelled():
@@ -103,7 +103,7 @@ class Batches:
         self._start()
 
     async def _write_together(self, jobs: list[_Job]) -> list[_Job]:
-        """Write what can be written in one transaction; return the jobs to be tried by themselves."""
+        """Write jobs in one transaction; return those to be tried alone."""
         operations = f"[{','.join(job.operation for job in jobs)}]"
         try:
             answers = await self._database.write_once("roomkit_write($3)", operations)

@@ -1,4 +1,4 @@
-"""What is kept in memory of the rooms in use."""
+"""The cache of rooms in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class GrowingRooms(CachedRooms):
     """The rooms in use, and how they grow when other processes add to them."""
 
     def get(self, room_id: str) -> CachedRoom | None:
-        """Return what is in memory of a room, current or not."""
+        """Return the cached state of a room, current or not."""
         return self._records.get(room_id)
 
     def next_index(self, room_id: str) -> int:

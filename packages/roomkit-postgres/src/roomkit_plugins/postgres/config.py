@@ -27,7 +27,7 @@ class PostgresConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     dsn: SecretStr
-    """`postgresql://user:password@host:5432/database`; what is special in a password is percent-encoded."""
+    """`postgresql://user:password@host:5432/database`; a password is percent-encoded."""
     schema_name: str = Field(default="public", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """The schema that holds RoomKit's tables; it must be there."""
     namespace: str = "roomkit"
@@ -54,7 +54,7 @@ class PostgresConfig(BaseModel):
         if _DSN.fullmatch(dsn.get_secret_value()) is None:
             raise ValueError(
                 "the DSN cannot be read: it must be postgresql://user:password@host:port/database, with "
-                "what is special in the password percent-encoded (urllib.parse.quote(password, safe=''))"
+                "special characters of the password percent-encoded (urllib.parse.quote(password, safe=''))"
             )
         return dsn
 

@@ -73,7 +73,7 @@ class Database:
     # -- opening and closing ------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, making or migrating the schema as need be. Raises a StoreError that says what is wrong."""
+        """Connect, creating or migrating the schema if needed. Raises StoreError."""
         while self._pool is None or self._closing is not None:
             self._check_open()
             if self._opening is None:
@@ -84,7 +84,7 @@ class Database:
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening = None
         if not task.cancelled():
-            task.exception()  # told to those who wait; nobody may be left
+            task.exception()  # reported to waiting callers; there may be none
 
     async def _open(self) -> None:
         await self._patiently(self._migrate, self._deadline())
@@ -110,7 +110,7 @@ class Database:
             raise StoreClosedError(f"the store at {self._config.where} is closed: make a new one")
 
     async def close(self) -> None:
-        """Finish what is being written, then disconnect; later calls raise StoreClosedError. Idempotent."""
+        """Finish writes under way, then disconnect; later calls raise StoreClosedError. Idempotent."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(), name="postgres-close")  # supervised: awaited
         await asyncio.shield(self._closing)
@@ -128,7 +128,7 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self, deadline: float) -> AsyncIterator[Connection]:
-        """Lend a connection; what goes wrong before it is there is a StoreError."""
+        """Lend a connection. Failures to get one raise StoreError."""
         pool = self._pool
         if pool is None:
             self._check_open()
@@ -217,8 +217,8 @@ class Database:
     async def write(self, function: str, *values: Any, timeout: float | None = None) -> Any:
         """Call a function of the database, `name($3, $4)`, in a transaction of its own; return its JSON.
 
-        When the connection breaks meanwhile, the server is asked whether the write was made: if so its
-        answer is returned, else it is made again. Raises StoreUnavailableError when nobody can say
+        When the connection breaks during it, the server is asked whether the write was made: if so its
+        answer is returned, else it is made again. Raises StoreUnavailableError when that cannot be found out
         within `acquire_timeout`: it may have been made, and may still be. Cancellation does not undo it.
         """
         if self._pool is None or self._closing is not None:
@@ -235,7 +235,7 @@ class Database:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # told to the caller; one that was cancelled does not ask
+            task.exception()  # reported to the caller; a cancelled one does not ask
 
     async def write_once(self, function: str, *values: Any, timeout: float | None = None) -> Any:
         """Do what `write` says in the caller's own task, which must not be cancelled."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a server, each under its own name."""
+"""The server's errors, as typed errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _DAMAGED: _Meaning = (
 
 # PostgreSQL, Appendix A: the first two characters are the class of an error.
 _BY_STATE: Mapping[str, _Meaning] = {
-    "3D000": (StoreAccessError, "there is no such database: create it, or correct the DSN"),
+    "3D000": (StoreAccessError, "the database does not exist: create it, or correct the DSN"),
     "42501": (StoreAccessError, "this user has too few rights: grant them, or use another user"),
     "53100": (StoreFullError, "the server's disk is full: make room, then try again"),
     "25006": (StoreReadOnlyError, "it takes no writes: connect to the primary, not to a standby"),

@@ -61,7 +61,7 @@ class Crew[O: Order](Protocol):
 
     @property
     def is_on_duty(self) -> bool:
-        """Whether the connection is to be restored when it breaks, though nobody asked for anything."""
+        """Whether the connection is to be restored when it breaks, without a request."""
 
     async def prepare(self, connection: Connection, mark: str) -> None:
         """Make a new connection ready, whose session has this mark. It may raise what the driver raises."""
@@ -77,12 +77,12 @@ class Crew[O: Order](Protocol):
 
 
 class Line[O: Order]:
-    """Keeps one connection, and hands its crew whatever was ordered meanwhile, in batches.
+    """Keeps one connection, and hands its crew the waiting orders, in batches.
 
     It connects at the first order, and again when the connection breaks: at once, then ever more
     slowly. Every five seconds the crew proves that the connection works; one that does not answer within
     five more is broken. An order that finds no server within `acquire_timeout` fails with a StoreError;
-    one for which there is no hope (a wrong password) fails at once.
+    a hopeless one (a wrong password) fails at once.
     """
 
     def __init__(self, config: PostgresConfig, name: str, crew: Crew[O]) -> None:
@@ -109,7 +109,7 @@ class Line[O: Order]:
         return self._closing.is_set()
 
     def submit(self, order: O) -> None:
-        """Have an order done after all that were submitted before it; `order.outcome` tells the end."""
+        """Execute an order after all that were submitted before it; `order.outcome` has the result."""
         if self._closing.is_set():
             self._fail([order], self._closed_error())
             return
@@ -180,7 +180,7 @@ class Line[O: Order]:
         except asyncio.CancelledError:
             self._fail(batch, self._closed_error())
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, who waits is told and the line goes on
+        except Exception as error:  # noqa: BLE001  # any failure is passed to the waiting caller, and the line goes on
             failure = translated(error, self._config.where)
             if failure is not error:
                 failure.__cause__ = error
@@ -263,7 +263,7 @@ class Line[O: Order]:
         for order in orders:
             if not order.outcome.done():
                 order.outcome.set_exception(failure)
-                order.outcome.exception()  # a release has nobody who waits for it
+                order.outcome.exception()  # no caller waits for a release
 
     def _closed_error(self) -> StoreError:
         return StoreClosedError(f"{self._name} is closed: make a new one")

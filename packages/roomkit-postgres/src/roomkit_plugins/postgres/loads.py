@@ -1,4 +1,4 @@
-"""Reads rooms for a plan, of each what is not known; those asked for meanwhile go together."""
+"""Reads the uncached parts of rooms for a plan; requests during a read go together in the next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TOGETHER = 64
 _EVENT = f"ROW({EVENTS.select('e')}, e.idx)"
 _MOVED = "h.room <> k.room OR h.version <> k.version"
 
-# `k` is what is known. While a room's version stands, all that can have happened to it is that events were
+# `k` is the cached state. While a room's version stands, all that can have happened to it is that events were
 # added: then only those are read. In steady state it is one row of numbers for each room.
 LOAD: Final = f"""
 SELECT k.place, h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity,
@@ -69,7 +69,7 @@ class Loaded:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """What is known of a room, and what is wanted."""
+    """The cached state of a room, and the parts to read."""
 
     known: tuple[str, int, int, int, int, int, int, str | None]
     outcome: asyncio.Future[Any]
@@ -86,7 +86,7 @@ class Loads:
     async def load(
         self, room_id: str, known: Known, next_index: int, wanted: int, key: str | None
     ) -> Loaded | None:
-        """Read of a room what is not known, and the event of a key; None when there is no such room."""
+        """Read the uncached parts of a room, and the event of a key; None when the room does not exist."""
         await self._database.open()
         knows = (room_id, known.seq, known.edition, known.version, known.tail, next_index, wanted, key)
         job = _Job(knows, asyncio.get_running_loop().create_future())

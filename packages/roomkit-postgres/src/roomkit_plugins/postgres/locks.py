@@ -35,7 +35,7 @@ __all__ = ["PostgresLockManager"]
 logger = get_logger("roomkit.postgres")
 
 _LOOK_AGAIN = 1.0
-"""Seconds after which a waiter tries again though nobody called it: the holder may have died."""
+"""Seconds after which a waiter tries again without a notification: the holder may have died."""
 _SILENCE = 15.0
 """Seconds after which the server ends a session that it hears nothing of, and its locks with it.
 
@@ -59,7 +59,7 @@ class PostgresLockManager(RoomLockManager):
     none is left out while others take turns. A waiter is woken by a notification, and looks by itself
     about every second.
 
-    Entering yields the fencing token. When the connection breaks, what is held is lost: it is counted in
+    Entering yields the fencing token. When the connection breaks, held locks are lost: they are counted in
     `lost` and logged once, and its holders go on, for their commits are fenced; who waits goes on
     waiting on the next connection. Entering raises LockLostError when no connection can be had for
     `acquire_timeout`, and at once when the server refuses.
@@ -87,7 +87,7 @@ class PostgresLockManager(RoomLockManager):
 
     @override
     async def open(self) -> Self:
-        """Connect now instead of at the first lock. Raises a StoreError that says what is wrong."""
+        """Connect now instead of at the first lock. Raises StoreError."""
         await self._server.ask(Act.NOTHING, _NOBODY)
         return self
 
@@ -135,7 +135,7 @@ class _Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The order is in the queue before the next in turn can put his there, so nobody waits for it.
+        # The order is in the queue before the next waiter can queue its own, so no caller waits for it.
         self._server.release(self._grant)
         await self._turn.__aexit__(kind, error, traceback)
 
@@ -305,7 +305,7 @@ class _Server:
         return _Grant(order.place, order.session, order.outcome.result())
 
     def _undo(self, order: _LockOrder, answer: int) -> None:
-        """Take back what was done for a task that is no longer there."""
+        """Undo an acquisition for a task that is gone."""
         session = order.session
         if session is None:
             return
@@ -350,7 +350,7 @@ class _Server:
         for order, answer in zip(due, answers, strict=True):
             self._answered(order, answer, session)
         for order in orders:
-            if not order.outcome.done():  # it gives back what went with an earlier session
+            if not order.outcome.done():  # it releases a lock of an earlier session
                 order.outcome.set_result(Answer.NOT_HELD)
 
     async def _put(self, connection: Connection, orders: Sequence[_LockOrder]) -> Sequence[int]:

@@ -21,7 +21,7 @@ _CANCELLING = 1.0
 class Pool:
     """Makes connections when they are needed, up to `most`, and lends the last used first.
 
-    Who waits is served in order. A connection that broke or did not answer is forgotten; one that nobody
+    Waiters are served in order. A connection that broke or did not answer is forgotten; one that no caller
     needed for five minutes is closed, but for `least`.
 
     The driver's own pool washes a connection after each use, and starts a task to take it back; that costs

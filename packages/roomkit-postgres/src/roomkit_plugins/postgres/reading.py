@@ -143,7 +143,7 @@ async def query_rooms(database: Database, query: RoomQuery) -> list[Room]:
     while len(found) < wanted:
         page = _Where(where)
         page.all("r.seq > {}", place)
-        # Without metadata most of what comes is readable, and so on the page. A room that cannot be read
+        # Without metadata most rows are readable, and so on the page. A room that cannot be read
         # does not count for the offset either: else a room would be on two pages.
         chunk = _CHUNK if query.metadata else wanted - len(found) + min(skip, _CHUNK)
         rows = await database.fetch(
@@ -622,7 +622,7 @@ SELECT c.channel_id, c.deliveries FROM counts c WHERE NOT EXISTS (
 
 
 async def unclaimed(database: Database) -> dict[str, int]:
-    """Count the rows that nobody alive holds, by channels that nobody alive announces."""
+    """Count the rows that no living worker holds, by channels that none announces."""
     return dict(map(tuple, await database.fetch(UNCLAIMED)))
 
 

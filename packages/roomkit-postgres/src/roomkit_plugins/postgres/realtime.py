@@ -44,7 +44,7 @@ class PostgresRealtime(RealtimeBackend):
     An event of up to a megabyte arrives whole, in several notifications of one transaction; a larger one
     raises InvalidInputError. `publish` returns when the server has the event, and raises a StoreError when
     it could not be reached for `acquire_timeout`, or broke in the middle; then it may have been seen.
-    A connection that breaks is made again; signals of meanwhile are missed, as nobody keeps them. Such
+    A connection that breaks is made again; signals in between are lost, as they are not stored. Such
     gaps are logged, and counted in `interruptions`. Every five seconds the backend notifies itself: a
     connection that went silent counts as broken ten seconds later at most.
     """
@@ -89,7 +89,7 @@ class PostgresRealtime(RealtimeBackend):
 
     @override
     async def open(self) -> Self:
-        """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
+        """Connect now instead of at the first call. Raises StoreError."""
         await self._server.ask(_Nothing())
         return self
 
@@ -109,7 +109,7 @@ class PostgresRealtime(RealtimeBackend):
         if len(text) > MAX_EVENT_BYTES:
             raise InvalidInputError(
                 f"the {event.type} event {event.id} is {len(text)} bytes, and {MAX_EVENT_BYTES} can be "
-                "published: store what is large, and publish where it is"
+                "published: store large data, and publish a reference to it"
             )
         await self._server.ask(_Notify(self._name(channel), text))
 
@@ -188,7 +188,7 @@ class _Topic:
 
 
 class _Server:
-    """The topics as the server has them, and what it tells us."""
+    """The topics as the server has them, and its notifications."""
 
     def __init__(self, config: PostgresConfig, local: InMemoryRealtime) -> None:
         self._config = config
@@ -279,7 +279,7 @@ class _Server:
             self.interruptions += 1
             logger.warning(
                 "The connection that heard the signals of %d topics broke; it is made again, and the signals "
-                "of meanwhile are missed: %s",
+                "in between are lost: %s",
                 len(self._topics),
                 error,
             )
@@ -296,7 +296,7 @@ class _Server:
             for order in statement:
                 _done(order)
 
-    # -- what the server tells -----------------------------------------------------------------
+    # -- notifications -----------------------------------------------------------------
 
     def _notified(self, connection: object, pid: int, channel: str, payload: object) -> None:
         try:

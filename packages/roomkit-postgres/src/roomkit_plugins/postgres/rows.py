@@ -1,6 +1,6 @@
 """Between the core's records and the rows they are kept in.
 
-A field has a column of its own; what is nested is JSON as text, so that it keeps its order and may
+A field has a column of its own; nested values are JSON as text, so that it keeps its order and may
 hold what text in PostgreSQL may not. A field that has no column, because a newer core added it, is kept
 in `more`, and so is a value its column cannot hold. A column is NULL where the field has its empty default.
 """
@@ -410,7 +410,7 @@ def readable_room(row: Row) -> Room | None:
 
 
 def load_identity(row: Row) -> Identity:
-    """Return the identity of a row of `IDENTITIES.select`; of a damaged one, what can be read."""
+    """Return the identity of a row of `IDENTITIES.select`; of a damaged one, the readable part."""
     try:
         return IDENTITIES.load(row)
     except StoreError:
@@ -449,7 +449,7 @@ def dump_event(event: RoomEvent) -> dict[str, Any]:
 
 
 def load_event(room_id: str, row: Row, start: int = 0) -> RoomEvent:
-    """Return the event of a row of `EVENTS.select` and its index; what cannot be read is shown as such."""
+    """Return the event of a row of `EVENTS.select` and its index; an unreadable one is shown as such."""
     index = row[start + EVENTS.width]
     try:
         return EVENTS.load(row, start, room_id=_quote(room_id), index=str(index)).forget_given()

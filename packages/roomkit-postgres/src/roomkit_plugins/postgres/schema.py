@@ -226,7 +226,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('roomkit schema ' || curr
 
 
 async def _version(connection: Any, where: str, steps: Sequence[Step]) -> int:
-    """Return the version that is there; 0 for none. Raises StoreSchemaError for what is not ours."""
+    """Return the schema's version; 0 for none. Raises StoreSchemaError for a foreign schema."""
     if await connection.fetchval("SELECT current_schema()") is None:
         raise StoreSchemaError(
             f"{where} has no such schema as schema_name says: create it, or correct the name"

@@ -30,7 +30,7 @@ class Act(IntEnum):
     """Say that we wait for it."""
     ANNOUNCE_AND_TRY = 3
     RELEASE = 4
-    """Give it back, and notify if somebody said that they wait."""
+    """Give it back, and notify announced waiters."""
     WITHDRAW = 5
     """We no longer wait."""
     NOTHING = 6
@@ -38,24 +38,24 @@ class Act(IntEnum):
 
 @unique
 class Answer(IntEnum):
-    """What came of it. A positive number is a token: the lock is ours."""
+    """The result. A positive number is a token: the lock is ours."""
 
     TAKEN = 0
-    """Somebody else has the lock, and knows that we wait if we announced it."""
+    """Another session has the lock, and knows that we wait if we announced it."""
     DONE = -1
     AWAITED = -2
-    """Released, and somebody waited for it."""
+    """Released, and another session waited for it."""
     NOT_HELD = -3
     """There was nothing to release: the lock was lost before."""
     UNHEARD = -4
-    """We could not announce ourselves because somebody looked at that moment; ask again."""
+    """We could not announce ourselves because another session was checking at that moment; ask again."""
 
 
 # All orders of one moment in one round trip, each by a row, done in the order of the arrays (a scan of
 # unnest keeps it, and CASE tries its arms one by one). `room` is the lock; `door` is where those who wait
-# for it stand, each with a shared lock. Who releases looks whether anybody is at the door by trying to
+# for it stand, each with a shared lock. A releasing session finds waiters by trying to
 # have it alone; a waiter stands at the door before it tries, so one of the two always sees the other.
-# Nothing here blocks. A notification writes to disk, so it is only sent to somebody. In a session that is not
+# Nothing here blocks. A notification writes to disk, so it is only sent to waiters. In a session that is not
 # ours any more nothing is done, and no row comes back.
 ORDERS: Final = f"""
 select case act
@@ -91,7 +91,7 @@ MAKE_FENCE: Final = f"{_IN_TURN} create sequence if not exists roomkit_fence"
 # ORDERS does not wait for the disk. But then every session is new, and each new session lifts the sequence:
 # to the clock, in microseconds since 1970, which is beyond all tokens that are older than a moment, and by a
 # million at least, which is beyond those of that moment. Lifting itself waits for the disk, and for the
-# standbys where commits do. It cannot lower: while it runs nobody takes a million locks.
+# standbys where commits do. It cannot lower: no session takes a million locks while it runs.
 RAISE_FENCE: Final = f"""{_IN_TURN}
 select set_config('synchronous_commit', 'on', true);
 select setval('roomkit_fence', greatest(now_us, last_value + 1000000))
@@ -102,12 +102,12 @@ END_WHEN_SILENT: Final = """
     select set_config('idle_session_timeout', $1, false)
     where current_setting('server_version_num')::int >= 140000
 """
-"""Before PostgreSQL 14 there is no such setting."""
+"""The setting does not exist before PostgreSQL 14."""
 
 WHO_AM_I: Final = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
 
 # Our last session may live on where the network swallowed its end, and hold its rooms. A process id alone
-# may be somebody else's by now.
+# may be another session's by now.
 TERMINATE: Final = """
 select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start = $2
 """

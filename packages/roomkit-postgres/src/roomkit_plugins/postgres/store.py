@@ -1,4 +1,4 @@
-"""`PostgresStore`: every method asks the database, and keeps what is in memory true."""
+"""`PostgresStore`: every method asks the database, and keeps the cache coherent."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class PostgresStore(SQLStore):
 
     @override
     async def open(self) -> Self:
-        """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
+        """Connect now instead of at the first call. Raises StoreError."""
         await self._database.open()
         return self
 
@@ -143,7 +143,7 @@ class PostgresStore(SQLStore):
         Words match whole, without case and accents; one that ends in `*` matches as a beginning.
         `reader` keeps what that binding may see. Deleted events are not found, edited ones by
         their present words. It reads the timeline from its newest end until it has found enough:
-        what is not there costs reading the whole room.
+        an uncached room is read whole.
         """
         return await searching.search(self._database, room_id, query, reader, limit)
 
@@ -196,7 +196,7 @@ class PostgresStore(SQLStore):
 
         for attempt in range(_TRIES):
             if prepared.needs_basis:
-                prepared.on(await self._basis(prepared, anew=attempt > 0))
+                prepared.on(await self._basis(prepared, again=attempt > 0))
             answer = await self._batches.write(room_id, prepared.encoded(), done)
             if changes:
                 return answer, changes[0]
@@ -227,9 +227,9 @@ class PostgresStore(SQLStore):
         found = await reading.records_of_room(self._database, table_of(kind), room_id, own_id=own_id)
         return found[0] if found else None
 
-    async def _basis(self, prepared: PreparedCommit, *, anew: bool) -> Basis:
+    async def _basis(self, prepared: PreparedCommit, *, again: bool) -> Basis:
         record = self._rooms.get(prepared.room_id)
-        if anew or prepared.wanted or record is None:
+        if again or prepared.wanted or record is None:
             return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
         return Basis(record.room)
 

@@ -12,9 +12,9 @@ _PATIENCE = 0.05
 
 
 class Turns:
-    """One batch at a time, so that what comes meanwhile goes together; one more when it takes too long.
+    """One batch at a time, so that requests during it go together; a second one when it takes too long.
 
-    So what waits for a lock of another process does not keep everybody else from the server. `start` is
+    So a batch that waits for a lock of another process does not block all others. `start` is
     called when the next may go because of that.
     """
 
@@ -40,7 +40,7 @@ class Turns:
 
 
 class BatchTurn:
-    """A turn to send one batch after the other, until one takes too long: then it is somebody else's."""
+    """A turn to send one batch after the other, until one takes too long: then another sender takes over."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

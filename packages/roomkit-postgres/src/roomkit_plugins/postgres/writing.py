@@ -1,4 +1,4 @@
-"""What is written, made ready for the database, and what its answers mean."""
+"""Writes prepared for the database, and the meaning of its answers."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class PreparedCommit(sql.PreparedCommit):
 
     @property
     def needs_basis(self) -> bool:
-        """Whether what is written depends on what is there."""
+        """Whether the write depends on stored rows."""
         return bool(self.changes_room or self.wanted)
 
     def on(self, basis: Basis) -> None:
@@ -315,7 +315,7 @@ def value_row(value: Value) -> dict[str, Any]:
 
 
 def message_key(provider: str, message_id: str) -> int:
-    """Return what stands for a vendor's message among the locks of the database: 32 bits with a sign."""
+    """Return the lock number of a vendor's message in the database: 32 bits with a sign."""
     return crc32(f"{provider} {message_id}".encode(errors="replace")) - 2**31
 
 

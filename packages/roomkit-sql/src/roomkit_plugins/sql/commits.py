@@ -18,7 +18,7 @@ __all__ = ["PreparedCommit", "prepare"]
 
 
 def prepare[P: PreparedCommit](prepared: Callable[[Commit], P], given: Commit) -> P:
-    """Return the commit as `prepared` makes it. Raises InvalidInputError for what cannot be stored."""
+    """Return the commit as `prepared` makes it. Raises InvalidInputError for values that cannot be stored."""
     try:
         return prepared(given)
     except RoomKitError:

@@ -58,7 +58,7 @@ def lock_lost(room_id: str, found: int, fence: int | None) -> LockLostError:
 
 
 def no_event(room_id: str, event_id: str, verb: str) -> EventNotFoundError:
-    """Make the error for an event that the room does not have; `verb` is what was to be done to it."""
+    """Make the error for an event that the room does not have; `verb` names the refused operation."""
     return EventNotFoundError(f"room {room_id!r} has no event {event_id!r} to {verb}")
 
 

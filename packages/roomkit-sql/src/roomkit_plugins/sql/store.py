@@ -24,7 +24,7 @@ class SQLStore(ConversationStore):
 
     @abstractmethod
     async def open(self) -> Self:
-        """Connect now instead of at the first call. Raises a StoreError that says what is wrong."""
+        """Connect now instead of at the first call. Raises StoreError."""
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -36,7 +36,7 @@ class SQLStore(ConversationStore):
 
     @abstractmethod
     async def _read_room(self, room_id: str, known: Known, recent: int, key: str | None) -> Reading | None:
-        """Read of a room what is not known, and the event of the key; None when there is no such room."""
+        """Read the uncached parts of a room, and the event of the key; None when the room does not exist."""
 
     @abstractmethod
     async def _commit_given(self, commit: Commit, binding: str | None, participant: str | None) -> object:

@@ -26,7 +26,7 @@ def write(source: Path, target: Path, timeout: float) -> None:
     try:
         _copy(source, partial, timeout)
         sync(partial)
-        os.link(partial, target)  # unlike a rename, it never replaces what somebody else just put there
+        os.link(partial, target)  # unlike a rename, it never replaces a file that has just appeared
         sync(target.parent)
     except FileExistsError as error:
         raise StoreError(f"the backup {str(target)!r} exists already: choose another name") from error
@@ -42,5 +42,5 @@ def _copy(source: Path, target: Path, timeout: float) -> None:
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
         connection.execute("PRAGMA query_only = ON")
-        connection.backup(copy)  # in one step: a snapshot, which in WAL keeps nobody from writing
+        connection.backup(copy)  # in one step: a snapshot, which in WAL mode blocks no writer
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it

@@ -1,4 +1,4 @@
-"""The file written anew, without what was removed from it."""
+"""Rewrites the file without removed data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["compact"]
 
 
 def compact(connection: sqlite3.Connection, path: Path) -> None:
-    """Leave nothing of what is no longer stored: in the search index, in free space, in the log beside."""
+    """Leave nothing of removed data: in the search index, in free space, in the log beside."""
     connection.execute("INSERT INTO search (search) VALUES ('optimize')")
     connection.execute("VACUUM")
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint (TRUNCATE)").fetchone()

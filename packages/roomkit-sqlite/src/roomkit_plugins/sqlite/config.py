@@ -19,7 +19,7 @@ class SQLiteConfig(BaseModel):
     path: Path = Path("roomkit.db")
     """The file. It is made when it is not there; its folder is not."""
     synchronous: Literal["full", "normal"] = "full"
-    """`full`: what was acknowledged survives a loss of power. `normal`: it survives the death of the
+    """`full`: acknowledged writes survive a loss of power. `normal`: it survives the death of the
     process, but the last moments before a loss of power may be gone; the file is whole either way."""
     busy_timeout: float = Field(default=5.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds to wait for another process that is writing, before StoreLockedError."""

@@ -42,8 +42,8 @@ def check_structure(connection: sqlite3.Connection, path: Path) -> None:
     found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({_MOST_NAMED})")]
     if found != ["ok"]:
         raise StoreCorruptError(
-            f"the store {str(path)!r} is damaged: {'; '.join(found)}; restore a backup, or save what can be "
-            "read with `sqlite3 FILE .recover`"
+            f"the store {str(path)!r} is damaged: {'; '.join(found)}; restore a backup, or save "
+            "the readable rows with `sqlite3 FILE .recover`"
         )
 
 
@@ -59,7 +59,7 @@ def dropped_commits(path: Path) -> int:
         if valid is None:
             return 0
         dropped = _commits_after(path, valid)
-        if not dropped or _valid_frames(path) == valid:  # else another process has written meanwhile
+        if not dropped or _valid_frames(path) == valid:  # else another process has just written
             return dropped
 
 

@@ -41,7 +41,7 @@ class _Connection(aiosqlite.Connection):
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connect, iter_chunk_size=64)
-        self._thread.daemon = True  # a store that nobody closed does not keep the program from ending
+        self._thread.daemon = True  # a store that was not closed does not keep the program from ending
         self._stopped: asyncio.Future[Any] | None = None
 
     @override
@@ -68,7 +68,7 @@ class _Connection(aiosqlite.Connection):
 
 @dataclass(slots=True)
 class _Job:
-    """A write that waits for its turn. `done` runs on the loop once it is on disk, before anybody hears."""
+    """A queued write. `done` runs on the loop once it is on disk, before its caller resumes."""
 
     work: Work[Any]
     done: Callable[[Any], None] | None
@@ -107,7 +107,7 @@ class Database:
     # -- opening and closing ------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open the file, making or migrating it as need be. Raises a StoreError that says what is wrong."""
+        """Open the file, creating or migrating it if needed. Raises StoreError."""
         while self._writer is None or self._closing is not None:
             self._check_open()
             if self._opening is None:
@@ -119,7 +119,7 @@ class Database:
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening = None
         if not task.cancelled():
-            task.exception()  # told to those who wait; nobody may be left
+            task.exception()  # reported to waiting callers; there may be none
 
     async def _open(self) -> None:
         connections: list[_Connection] = []  # bound: the writer and the readers
@@ -141,7 +141,7 @@ class Database:
             raise StoreClosedError(f"the store {str(self._config.path)!r} is closed: make a new one")
 
     async def close(self) -> None:
-        """Write what waits, then close; later calls raise StoreClosedError. Idempotent."""
+        """Write the queue, then close; later calls raise StoreClosedError. Idempotent."""
         if self._closing is None:
             closing = asyncio.create_task(self._close(), name="sqlite-close")  # supervised: awaited below
             self._closing = closing
@@ -204,7 +204,7 @@ class Database:
         """Run `work` in a transaction and return what it returns, once that is on disk.
 
         `work` may be run again when what it shared a transaction with could not be written. `done`
-        runs on the loop, in the order of writing, even when the caller was cancelled meanwhile.
+        runs on the loop, in the order of writing, even when the caller was cancelled.
         """
         if self._writer is None or self._closing is not None:
             await self.open()
@@ -329,7 +329,7 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bo
         )
     connection.execute(f"PRAGMA synchronous = {config.synchronous}")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not left in the file's free space
+    connection.execute("PRAGMA secure_delete = ON")  # erased data is not left in the file's free space
     migrate(connection, config.path)
 
 

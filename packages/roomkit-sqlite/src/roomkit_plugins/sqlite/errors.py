@@ -34,7 +34,7 @@ _BY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         StoreCorruptError,
-        "it is damaged: restore a backup, or save what can be read with `sqlite3 FILE .recover`",
+        "it is damaged: restore a backup, or save the readable rows with `sqlite3 FILE .recover`",
     ),
     sqlite3.SQLITE_NOTADB: (StoreSchemaError, "it is not a SQLite database: choose another path"),
     sqlite3.SQLITE_CANTOPEN: (

@@ -1,6 +1,6 @@
 """Which workers are alive, by this machine's clock.
 
-Several processes on one machine read the same clock, but it may be set meanwhile. A lease that was
+Several processes on one machine read the same clock, but it may be changed. A lease that was
 found to have run out is deleted in the transaction that acts on it: no clock brings it back. One whose
 process has ended is deleted when the next worker starts, or renews its own; see `presence`.
 """
@@ -79,7 +79,7 @@ def renew_lease(
     presence: Presence,
 ) -> bool:
     """Let a lease that is in force run on; False when it is not, and never will be again."""
-    presence.announce(worker)  # it lives here now, whichever process opened it
+    presence.announce(worker)  # it lives here now, also if another process opened it
     end_dead(connection, presence)
     if worker not in still_alive(connection, now):
         presence.withdraw(worker)
@@ -122,7 +122,7 @@ def announcer(connection: sqlite3.Connection, channel_id: str, living: Set[str])
 
 
 def close_lease(connection: sqlite3.Connection, worker: str) -> None:
-    """End a lease, in force or not, and let go of what the worker held."""
+    """End a lease, in force or not, and release everything that the worker holds."""
     connection.execute("DELETE FROM leases WHERE worker = ?", (worker,))
     connection.execute(
         "UPDATE deliveries INDEXED BY deliveries_held SET holder = NULL, handed = 0 "

@@ -43,7 +43,7 @@ _LANE = (
     "SELECT holder, handed FROM deliveries WHERE room = ? AND channel_id = ? AND state = 'pending' "
     "ORDER BY handed DESC LIMIT 1"
 )
-# SQLite, which does not know how many rows are pending, has to be told to look for them by their holder.
+# SQLite, which does not know how many rows are pending, needs a hint to look for them by their holder.
 _HELD = "deliveries INDEXED BY deliveries_held"
 _PENDING = f"SELECT room, seq FROM {_HELD} WHERE state = 'pending'"
 # From each holder to the next one in the index, whatever number of rows they hold.
@@ -119,7 +119,7 @@ def find_claimable(
 
 
 def count_unclaimed(connection: sqlite3.Connection, now: Clock) -> dict[str, int]:
-    """Count the rows that nobody alive holds, by channels that nobody alive announces."""
+    """Count the rows that no living worker holds, by channels that none announces."""
     living = alive(connection, now)
     dead = _lost(connection, living)
     free = " UNION ALL ".join(_unheld(dead))
@@ -145,7 +145,7 @@ def _lost(connection: sqlite3.Connection, living: AbstractSet[str]) -> list[str]
 
 
 def _unheld(dead: Sequence[str]) -> list[str]:
-    """Return the queries for pending rows that nobody alive holds, whose values are `dead`."""
+    """Return the queries for pending rows that no living worker holds, whose values are `dead`."""
     unheld = [f"{_PENDING} AND holder IS NULL"]
     if dead:
         unheld.append(f"{_PENDING} AND holder IN ({marks(dead)})")
@@ -181,7 +181,7 @@ class LedgerPlace(NamedTuple):
 
     @property
     def is_direct(self) -> bool:
-        """Whether whoever made the row may carry it out right away."""
+        """Whether the row's committer may execute it at once."""
         return self.holder is not None and not self.handed
 
 
@@ -212,7 +212,7 @@ def place_of_absent(
 def claim(
     connection: sqlite3.Connection, room_id: str, worker: str, channels: str | None, now: Clock
 ) -> list[Claimed]:
-    """Take what was handed over to the worker, and what nobody alive holds."""
+    """Claim rows that were handed over to the worker, and rows that no living worker holds."""
     living = still_alive(connection, now)
     if worker not in living:
         return []

@@ -1,6 +1,6 @@
 """The questions about rooms and people, as they run in a reading connection's thread.
 
-`organization_id` narrows what is asked for to the rooms of one organization; None does not.
+`organization_id` narrows a query to the rooms of one organization; None does not.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _GLANCE = (
 def read_room(
     connection: sqlite3.Connection, room_id: str, known: Known, recent: int, key: str | None = None
 ) -> Reading | None:
-    """Read of a room what is not known: in steady state one row of numbers, and the event of the key.
+    """Read the parts of a room that are not cached: mostly one row of numbers, and the event of the key.
 
     When its numbers moved, the messages are read again; when its version did, everything is.
     """

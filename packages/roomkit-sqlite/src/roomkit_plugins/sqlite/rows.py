@@ -1,7 +1,7 @@
 """Pure functions between the core's records and the columns they are kept in.
 
-A record is kept whole as JSON, so that a field added to a model is kept too; what is asked for has a
-column besides. What moves apart from its record has only the column, and so has what is large; a field
+A record is kept whole as JSON, so that a field added to a model is kept too; queried fields have a column
+besides. Fields that change apart from their record have only the column, and so have large ones; a field
 that is None is left out everywhere, which halves it: None is what these fields are without a value.
 """
 
@@ -96,7 +96,7 @@ def load[R: Record](model: type[R], data: str, own_id: str | None = None) -> R:
 
 
 def record_of[R: Record](model: type[R], data: str, known: Mapping[str, Any]) -> R:
-    """Return the record kept as `data`; of one that cannot be read what is `known`, see `damaged_record`."""
+    """Return the record kept as `data`; of an unreadable one the `known` fields, see `damaged_record`."""
     try:
         return model.from_stored(data)
     except ValidationError:

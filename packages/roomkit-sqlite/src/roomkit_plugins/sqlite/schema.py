@@ -155,7 +155,7 @@ _SECOND = (
         length INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     # Of a pending row: the worker that holds it, whether that one must claim it first, and how often it
-    # was taken over. The first index answers whose a lane is, the second who has anything to claim.
+    # was reclaimed. The first index finds the holder of a lane, the second the workers with rows to claim.
     "ALTER TABLE deliveries ADD COLUMN holder TEXT",
     "ALTER TABLE deliveries ADD COLUMN handed INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE deliveries ADD COLUMN claims INTEGER NOT NULL DEFAULT 0",

@@ -1,6 +1,6 @@
 """Short words for asking a connection something.
 
-No query is left half read: while one is, its connection does not see what is written.
+No query is left half read: while one is, its connection does not see later writes.
 """
 
 from __future__ import annotations

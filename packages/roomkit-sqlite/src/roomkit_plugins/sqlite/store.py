@@ -85,7 +85,7 @@ class SQLiteStore(SQLStore):
 
     @override
     async def open(self) -> Self:
-        """Open the file now instead of at the first call. Raises a StoreError that says what is wrong."""
+        """Open the file now instead of at the first call. Raises StoreError."""
         await self._database.open()
         return self
 
@@ -108,7 +108,7 @@ class SQLiteStore(SQLStore):
         return await self._read(reading.search_events, room_id, query, reader, limit)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of everything, as of now, to a new file; the store stays in use meanwhile.
+        """Write a copy of everything, as of now, to a new file, while the store stays in use.
 
         The file appears under its name when it is complete. Raises StoreError when it is there
         already.
@@ -118,7 +118,7 @@ class SQLiteStore(SQLStore):
         await asyncio.to_thread(backup.write, self.config.path, target, self.config.busy_timeout)
 
     async def check(self) -> None:
-        """Read the whole file, and raise StoreCorruptError with what is wrong in its structure.
+        """Read the whole file, and raise StoreCorruptError with the faults of its structure.
 
         Opening checks little, so that it is fast: a truncated file, and a log that lost commits. This takes
         about a second for each 500 MB; reads and writes go on. SQLite keeps no checksums of texts: a bit
@@ -127,12 +127,12 @@ class SQLiteStore(SQLStore):
         await self._read(check_structure, self.config.path)
 
     async def compact(self) -> None:
-        """Rewrite the file, so that nothing of what was removed or redacted is left in or beside it.
+        """Rewrite the file, so that nothing of removed or redacted data is left in or beside it.
 
-        Redaction itself takes the words out of every record; the search index and the log of the file
-        may hold single ones until they are written over. Writes wait meanwhile, and the disk needs
-        room for the file once more. Raises StoreLockedError when somebody reads old contents for longer
-        than `busy_timeout`.
+        Redaction itself takes the words out of every record; the search index and the log of the file may
+        hold single ones until they are written over. Writes wait for it, and the disk needs room for the
+        file once more. Raises StoreLockedError when another process reads old contents for longer than
+        `busy_timeout`.
         """
         await self._database.maintain(partial(compact, path=self.config.path))
 

@@ -1,4 +1,4 @@
-"""What waits for its time, as it is set, taken and answered."""
+"""Timers: set, claimed and completed."""
 
 from __future__ import annotations
 

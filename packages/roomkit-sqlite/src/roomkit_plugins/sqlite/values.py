@@ -104,14 +104,14 @@ def _check(
 
 
 def delete_room_values(connection: sqlite3.Connection, room_id: str) -> None:
-    """Remove what goes with a room."""
+    """Remove the values of a room."""
     connection.execute("DELETE FROM kept_values WHERE room_id = ?", (room_id,))
 
 
 def list_values_of(
     connection: sqlite3.Connection, subject: str, organization_id: str | None, after: int, limit: int
 ) -> list[Value]:
-    """Return a page of what is about a person, in order of revision."""
+    """Return a page of the values about a person, in order of revision."""
     rows = connection.execute(
         f"SELECT {_VALUE} FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?) "
         "AND seq > ? ORDER BY seq LIMIT ?",
@@ -121,7 +121,7 @@ def list_values_of(
 
 
 def list_room_values(connection: sqlite3.Connection, room_id: str, after: int, limit: int) -> list[Value]:
-    """Return a page of what goes with a room, in order of revision."""
+    """Return a page of the values of a room, in order of revision."""
     rows = connection.execute(
         f"SELECT {_VALUE} FROM kept_values WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?",
         (room_id, clamp(after), clamp(limit)),
@@ -130,7 +130,7 @@ def list_room_values(connection: sqlite3.Connection, room_id: str, after: int, l
 
 
 def delete_values_of(connection: sqlite3.Connection, subject: str, organization_id: str | None) -> int:
-    """Remove what is about a person; return how many there were."""
+    """Remove the values about a person; return how many there were."""
     return connection.execute(
         "DELETE FROM kept_values WHERE subject = ? AND (? IS NULL OR organization_id = ?)",
         (subject, organization_id, organization_id),
@@ -138,7 +138,7 @@ def delete_values_of(connection: sqlite3.Connection, subject: str, organization_
 
 
 def purge_values(connection: sqlite3.Connection, before: int, limit: int) -> int:
-    """Remove what has expired; return how many there were."""
+    """Remove expired values; return how many there were."""
     return connection.execute(
         "DELETE FROM kept_values WHERE seq IN (SELECT seq FROM kept_values WHERE expires_at <= ? "
         "ORDER BY expires_at LIMIT ?)",

@@ -1,6 +1,6 @@
 """The transactions, as they run in the writing connection's thread.
 
-What can be prepared before is: a function here gets everything encoded, and only talks to the file.
+Values are prepared before: a function here gets everything encoded, and only executes statements.
 """
 
 from __future__ import annotations
