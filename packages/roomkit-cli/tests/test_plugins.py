@@ -91,7 +91,7 @@ def test_an_unknown_plugin_is_refused_with_the_nearest(zoo):
     """Exit code 1, one hint."""
     answer = zoo("plugins", "info", "brokn")
     assert answer.code == 1
-    assert answer.err == "roomkit: there is no plugin 'brokn'\n  did you mean 'broken'?\n"
+    assert answer.err == "roomkit: plugin 'brokn' not found\n  did you mean 'broken'?\n"
     as_json = json.loads(zoo("plugins", "doctor", "qqqq", "--json").err)
     assert (as_json["code"], as_json["next_step"]) == (
         "plugin_not_found",

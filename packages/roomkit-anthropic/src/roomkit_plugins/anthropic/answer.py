@@ -55,7 +55,7 @@ class MessageStream(JSONReader):
         self._called = False
 
     def whole(self, body: bytes) -> Iterator[StreamEvent]:
-        """Yield what a whole message tells, `StreamDone` last."""
+        """Yield the parts of a whole message, `StreamDone` last."""
         message = self.parse(body)
         if message.get("type") == "error":
             raise api_error(200, message, {}, origin=self.origin)
@@ -68,7 +68,7 @@ class MessageStream(JSONReader):
         yield self._ended(message)
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
-        """Yield what an event tells. What comes after the end is not looked at."""
+        """Yield the parts of an event. Events after the end are ignored."""
         if self.done is not None:
             return
         if data.strip() == "[DONE]":  # proxies that speak several APIs end every stream so

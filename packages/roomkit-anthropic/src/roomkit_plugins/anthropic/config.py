@@ -16,14 +16,14 @@ __all__ = ["AnthropicConfig"]
 class AnthropicConfig(BaseModel):
     """The settings of `AnthropicAIProvider`.
 
-    What an `AIContext` says (temperature, max_tokens, thinking_budget, reasoning_effort) goes before
-    what is said here.
+    Values of an `AIContext` (temperature, max_tokens, thinking_budget, reasoning_effort) override
+    those set here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
-    """The model's id, such as `claude-sonnet-5-5`. There is no default: models retire within a year."""
+    """The model's id, such as `claude-sonnet-5-5`. It has no default: models retire within a year."""
     api_key: SecretStr | None = None
     """Without it the SDK looks for credentials where it always does, `ANTHROPIC_API_KEY` first."""
     base_url: str | None = None

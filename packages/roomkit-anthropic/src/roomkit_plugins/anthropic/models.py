@@ -1,4 +1,4 @@
-"""What is known about Anthropic's models, in one place.
+"""Facts about Anthropic's models, in one place.
 
 From the model overview and the SDK's lists, checked 2026-11-22.
 """

@@ -38,7 +38,7 @@ class AnthropicAIProvider(AIProvider):
     """Claude over the Messages API. One provider serves any number of rooms at once.
 
     The SDK is imported at the first call, in a worker thread. `http_client` replaces the SDK's own
-    connections, for a proxy or other certificates; whoever made it closes it.
+    connections, for a proxy or other certificates; its maker closes it.
     """
 
     def __init__(self, config: AnthropicConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
@@ -104,7 +104,7 @@ class AnthropicAIProvider(AIProvider):
             yield event
 
     async def close(self) -> None:
-        """Close the connections; what is under way fails. Idempotent."""
+        """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
 
     def _request(self, context: AIContext) -> wire.AnthropicRequest:
@@ -116,7 +116,7 @@ class AnthropicAIProvider(AIProvider):
     async def _response(
         self, request: wire.AnthropicRequest, *, stream: bool
     ) -> AsyncIterator[anthropic.AsyncAPIResponse[Any]]:
-        """Ask, and hold the answer open; what goes wrong until it is closed is a ProviderError."""
+        """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
         sdk = await self._client.get()
         errors = _client_errors()
         arguments = {**request.body, "stream": stream}

@@ -38,7 +38,7 @@ _OPENING = "(The conversation begins with the assistant's message.)"
 
 @dataclass(frozen=True, slots=True)
 class AnthropicRequest:
-    """A request's body, with what is needed to read the answer."""
+    """A request's body, with the facts needed to read the answer."""
 
     body: dict[str, Any]
     names: ToolNames

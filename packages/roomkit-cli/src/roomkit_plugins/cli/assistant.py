@@ -29,7 +29,7 @@ _PROMPT = (
 
 @dataclass(slots=True, frozen=True)
 class Assistant:
-    """An agent for a room, and what to tell about it. `note` says why it is this one."""
+    """An agent for a room; `note` says why it is this one."""
 
     channel: Channel
     kind: str

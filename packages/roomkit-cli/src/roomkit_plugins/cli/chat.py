@@ -228,17 +228,17 @@ class Chat:
             del self._authors[frame.stream_id]
             self._timeline.broken_off(frame.stream_id)
 
-    async def _on_failure(self, told: FrameworkEvent) -> None:
+    async def _on_failure(self, notice: FrameworkEvent) -> None:
         self._failures += 1
         fields = {
-            "channel_id": told.channel_id,
-            "code": told.data.get("code"),
-            "error": told.data.get("error"),
+            "channel_id": notice.channel_id,
+            "code": notice.data.get("code"),
+            "error": notice.data.get("error"),
         }
         if self._terminal.as_json:
-            self._timeline.record("failed", event_id=told.event_id, **fields)
+            self._timeline.record("failed", event_id=notice.event_id, **fields)
         else:
-            complain(f"roomkit: {told.channel_id} failed: {fields['code']} ({fields['error']})")
+            complain(f"roomkit: {notice.channel_id} failed: {fields['code']} ({fields['error']})")
 
     def _show(self, event: RoomEvent) -> None:
         self._timeline.record(

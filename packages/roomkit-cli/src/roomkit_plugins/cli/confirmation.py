@@ -30,7 +30,7 @@ class Intent:
 def add_confirmation(parser: argparse.ArgumentParser) -> None:
     """Add `--yes` and `--dry-run`, which every command that destroys has."""
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    how.add_argument("--yes", action="store_true", help="do not ask; needed without a terminal")
     how.add_argument("--dry-run", action="store_true", help="show what would go, and do nothing")
 
 

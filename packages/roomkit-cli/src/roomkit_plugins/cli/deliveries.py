@@ -1,4 +1,4 @@
-"""`roomkit deliveries list|show|retry|drop`: the ledger, and what is to become of what failed."""
+"""`roomkit deliveries list|show|retry|drop`: the ledger, and retries of failed deliveries."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def run_show(options: argparse.Namespace) -> int:
     row = asyncio.run(read())
     if row is None:
         raise CommandError(
-            f"there is no delivery {options.delivery!r}",
+            f"delivery {options.delivery!r} not found",
             next_step="`roomkit deliveries list` shows what there is",
             code="delivery_not_found",
         )
@@ -177,7 +177,7 @@ def run_drop(options: argparse.Namespace) -> int:
     goes += f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
     if not confirmed(Intent(subject, "Drop", goes, {"drops": ids}), options, terminal):
         return OK
-    options.deliveries, options.all = ids, False  # what was shown, not what has failed since
+    options.deliveries, options.all = ids, False  # those shown, not later failures
     dropped, refused = _change(options, lambda store, row_id: store.drop_delivery(row_id, options.reason))
     if options.json:
         terminal.document({"dropped": dropped, "refused": refused})
@@ -206,7 +206,7 @@ def _change(
 ) -> tuple[list[str], list[dict[str, str]]]:
     """Change each row that is meant; return the ids changed, and those that were not, with the reason."""
     chosen = choose_store(options)
-    changed: list[str] = []  # bound: what was asked for
+    changed: list[str] = []  # bound: the named deliveries
     refused: list[dict[str, str]] = []  # bound: likewise
 
     async def work() -> None:

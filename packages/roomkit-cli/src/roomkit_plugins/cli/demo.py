@@ -35,7 +35,7 @@ ROOM, CHANNEL, GATE = "demo", "web", "mask-card-numbers"
 PEOPLE = ("alice", "bob")
 _STYLES = {"alice": "green", "bob": "cyan", ASSISTANT: "blue"}
 _PATIENCE = 5.0
-"""Seconds in which what was delivered comes out of a socket of this machine."""
+"""Seconds in which a delivery reaches a socket of this machine."""
 _PACE = 0.03
 _LONGEST_FRAME = 1 << 20
 """Bytes; the longest line there can be fits."""
@@ -86,7 +86,7 @@ async def _run(options: argparse.Namespace) -> int:
             demo.introduce()
             await demo.converse()
             return demo.end()
-    except BaseExceptionGroup as group:  # a task group's: the first of what went wrong is why
+    except BaseExceptionGroup as group:  # a task group's: its first error is the reason
         raise group.exceptions[0] from None
 
 
@@ -128,7 +128,7 @@ async def _open(options: argparse.Namespace, terminal: Terminal) -> AsyncIterato
 
 
 class Demo:
-    """The room, and what is shown of it."""
+    """The room, and its display."""
 
     def __init__(
         self, kit: RoomKit, server: SocketServer, assistant: Assistant, terminal: Terminal, since: int
@@ -148,7 +148,7 @@ class Demo:
         self._changed = asyncio.Event()
         self._watch()
 
-    # -- what is shown ------------------------------------------------------------------------
+    # -- display ------------------------------------------------------------------------
 
     def _watch(self) -> None:
         kit = self._kit
@@ -172,45 +172,45 @@ class Demo:
         )
         return result
 
-    async def _on_delivery(self, told: FrameworkEvent) -> None:
-        duration = told.data.get("duration_ms")
+    async def _on_delivery(self, notice: FrameworkEvent) -> None:
+        duration = notice.data.get("duration_ms")
         self._timeline.detail(
             "delivery",
-            told.event_id or "",
-            channel_id=told.channel_id,
-            state={"succeeded": "sent"}.get(told.type.removeprefix("delivery_"), told.type[9:]),
+            notice.event_id or "",
+            channel_id=notice.channel_id,
+            state={"succeeded": "sent"}.get(notice.type.removeprefix("delivery_"), notice.type[9:]),
             duration_ms=None if duration is None else round(duration, 3),
-            reason=told.data.get("reason"),
-            code=told.data.get("code"),
-            error=told.data.get("error"),
+            reason=notice.data.get("reason"),
+            code=notice.data.get("code"),
+            error=notice.data.get("error"),
         )
 
-    async def _on_processed(self, told: FrameworkEvent) -> None:
-        self._processed.add(told.event_id or "")
+    async def _on_processed(self, notice: FrameworkEvent) -> None:
+        self._processed.add(notice.event_id or "")
         self._changed.set()
 
-    async def _on_blocked(self, told: FrameworkEvent) -> None:
-        event = await self._kit.store.get_event(told.event_id or "")
+    async def _on_blocked(self, notice: FrameworkEvent) -> None:
+        event = await self._kit.store.get_event(notice.event_id or "")
         self._timeline.record(
             "blocked",
-            event_id=told.event_id,
+            event_id=notice.event_id,
             by=_author(event) if event is not None else "",
-            reason=told.data.get("reason"),
-            blocked_by=told.data.get("blocked_by"),
+            reason=notice.data.get("reason"),
+            blocked_by=notice.data.get("blocked_by"),
         )
 
-    async def _on_failure(self, told: FrameworkEvent) -> None:
+    async def _on_failure(self, notice: FrameworkEvent) -> None:
         self._failures += 1
         self._timeline.detail(
             "failed",
-            told.event_id or "",
-            channel_id=told.channel_id,
-            code=told.data.get("code"),
-            error=told.data.get("error"),
+            notice.event_id or "",
+            channel_id=notice.channel_id,
+            code=notice.data.get("code"),
+            error=notice.data.get("error"),
         )
 
     async def _on_frame(self, person: DemoPerson, frame: dict[str, Any]) -> None:
-        """Show what came out of a socket: pieces of answers once, events when they are first seen."""
+        """Show the frames of a socket: pieces of answers once, events when they are first seen."""
         kind = frame["type"]
         if kind == "stream_chunk" and person.name == PEOPLE[0]:
             self._timeline.chunk(frame["stream_id"], ASSISTANT, frame["delta"])
@@ -245,7 +245,7 @@ class Demo:
     # -- what happens -------------------------------------------------------------------------
 
     def introduce(self) -> None:
-        """Say what was started."""
+        """Print the room's address and its parts."""
         url = self._server.url(ROOM)
         if self._terminal.as_json:
             self._timeline.record(
@@ -301,7 +301,7 @@ class Demo:
                 self._speaker = name
             return True
         if re.match(r"/[a-z]+\b", line):
-            self._wrong(line, "there is no such command; /help lists them")
+            self._wrong(line, "unknown command; /help lists them")
             return True
         name, colon, text = line.partition(":")
         if colon and name in self.people and text.strip():

@@ -33,7 +33,7 @@ async def lines(descriptor: int | None = None) -> AsyncIterator[str]:
             for line in _split(source):
                 put(line)
             put(None)
-        except (RuntimeError, asyncio.CancelledError):  # the loop ended: nobody wants more
+        except (RuntimeError, asyncio.CancelledError):  # the loop ended: no reader is left
             return
 
     threading.Thread(target=read, name="standard input", daemon=True).start()

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Else Python complains when it flushes at exit.
+        # The reader of our output has closed the pipe. Else Python complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
@@ -121,7 +121,7 @@ def _run(command: Command, arguments: list[str]) -> int:
         return WRONG_USAGE if error.code == "wrong_usage" else FAILED
     except (KeyboardInterrupt, BrokenPipeError):
         raise
-    except Exception as error:  # noqa: BLE001  # a command may fail anyhow; the user is told in one line
+    except Exception as error:  # noqa: BLE001  # a command may raise anything; the user gets one line
         if verbose:
             report_traceback(error)
         else:
@@ -204,5 +204,5 @@ def _unknown(words: Sequence[str]) -> int:
     asked = " ".join(words[:2]) if any(name.startswith(group) for name in names) else words[0]
     close = nearest(asked, {*names, *(name.partition(" ")[0] for name in names)})
     hint = f"did you mean `roomkit {close}`?" if close else "`roomkit --help` lists the commands"
-    _show(f"roomkit: there is no command {asked!r}; {hint}", wrong=True)
+    _show(f"roomkit: unknown command {asked!r}; {hint}", wrong=True)
     return WRONG_USAGE

@@ -25,7 +25,7 @@ class DemoPerson:
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}  # bound: one at a time
 
     async def connect(self, url: str) -> Self:
-        """Open the socket. Raises OSError when nobody listens."""
+        """Open the socket. Raises OSError when no server listens."""
         self._socket = await connect(url, max_queue=None, compression=None)
         return self
 

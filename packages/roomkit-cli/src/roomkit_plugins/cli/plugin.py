@@ -56,6 +56,6 @@ _OPERATORS = (
     ("privacy erase", "privacy:configure_erase", "Erase a room or a person, with a receipt."),
     ("privacy retain", "privacy:configure_retain", "Say how long a room keeps its events."),
     ("store backup", "upkeep:configure_backup", "Copy the store to a file while it is in use."),
-    ("store check", "upkeep:configure_check", "Read the whole store and name what is damaged."),
-    ("store plan", "upkeep:configure_plan", "Tell what opening the store would do to it."),
+    ("store check", "upkeep:configure_check", "Read the whole store and report damage."),
+    ("store plan", "upkeep:configure_plan", "Show the migration that opening the store would make."),
 )

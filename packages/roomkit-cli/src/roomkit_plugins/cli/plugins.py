@@ -1,4 +1,4 @@
-"""`roomkit plugins list|info|doctor|schema`: what is installed, what it can be told, whether it can work."""
+"""`roomkit plugins list|info|doctor|schema`: installed plugins, their settings and their health."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _show_setting(terminal: Terminal, setting: Mapping[str, Any]) -> None:
 
 
 def _described(manager: PluginManager, component: Component) -> dict[str, Any]:
-    """Return a component with its settings; what is broken is described by its reason."""
+    """Return a component with its settings; a broken one by its reason."""
     document = {**_component(component), "settings": [], "settings_error": "", "sample": None}
     if component.state not in (ComponentState.DECLARED, ComponentState.LOADED):
         return document
@@ -265,7 +265,7 @@ def _named(manager: PluginManager, name: str) -> Plugin:
     names = {plugin.name for plugin in plugins} | {str(each) for each in manager.components()}
     close = nearest(name, sorted(names))
     raise CommandError(
-        f"there is no plugin {name!r}",
+        f"plugin {name!r} not found",
         next_step=f"did you mean {close!r}?" if close else "`roomkit plugins list` shows what there is",
         code="plugin_not_found",
     )

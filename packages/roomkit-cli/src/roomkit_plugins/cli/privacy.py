@@ -44,7 +44,7 @@ def configure_erase(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit privacy erase`."""
     parser.description = (
         "Erases a room, or a person in all their rooms, and writes a receipt. It cannot be undone. "
-        "What was interrupted is finished by the same command again."
+        "Run an interrupted command again to finish it."
     )
     _of_whom(parser)
     add_confirmation(parser)

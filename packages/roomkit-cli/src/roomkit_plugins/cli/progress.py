@@ -13,7 +13,7 @@ _PAUSE = 0.1
 
 
 class Progress:
-    """Counts on standard error how far something is; says nothing where nobody looks, or for programs."""
+    """Shows progress on standard error; silent without a terminal, and for programs."""
 
     def __init__(self, what: str, *, as_json: bool = False, out: TextIO | None = None) -> None:
         self._what = what

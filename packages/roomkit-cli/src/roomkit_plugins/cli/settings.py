@@ -1,4 +1,4 @@
-"""What a component can be told: its settings, read from its config model, and a sample for `roomkit.toml`."""
+"""A component's settings, read from its config model, and a sample for `roomkit.toml`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def settings_of_model(model: type[BaseModel]) -> list[Setting]:
 def sample_of(component: Component, settings: Sequence[Setting], channels: Sequence[Component]) -> str | None:
     """Return the smallest table of `roomkit.toml` for a component; None where the file has no place for one.
 
-    It has the required settings, and the secret ones as references. What is a part of one of the `channels`
+    It has the required settings, and the secret ones as references. A part of one of the `channels`
     is shown as such.
     """
     keys = {each.name: _example(component, each) for each in settings if each.required or each.secret}

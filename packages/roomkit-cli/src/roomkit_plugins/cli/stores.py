@@ -57,7 +57,7 @@ class SupportsCheck(Protocol):
     """A store that can look for damage in what it keeps, while it is in use."""
 
     async def check(self) -> None:
-        """Read everything. Raises StoreCorruptError, which says what is wrong and what to do."""
+        """Read everything. Raises StoreCorruptError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class ChosenStore:
     """What says where its data is: its path, or its whole configuration."""
 
     async def plan(self) -> PlannedMigration | None:
-        """Return what opening it would do; None from a store that cannot tell."""
+        """Return the migration that opening it would make; None from a store without migrations."""
         planned = getattr(type(self.store), "plan_migration", None)
         return None if planned is None else await planned(self.where)
 

@@ -33,7 +33,7 @@ def complain(text: str, *, end: str = "\n") -> None:
 
 
 def report_error(error: Exception, *, as_json: bool) -> None:
-    """Say on standard error what went wrong, and what to do about it."""
+    """Print an error and its remedy to standard error."""
     code = getattr(error, "code", "internal_error")
     message, next_step = spoken(error)
     message = message if hasattr(error, "code") else f"{type(error).__name__}: {message}"

@@ -8,11 +8,11 @@ With `--json` each line is one object with a `type`:
 | `event` | `event_id`, `index`, `by`, `channel_id`, `event_type`, `text`; `finish_reason` of an answer |
 | `chunk` | `event_id`, `by`, `text`: a piece of an answer, before its `event` |
 | `hook` | `event_id`, `hook`, `action` (`modify` or `block`), `duration_ms` |
-| `blocked` | `event_id`, `by`, `reason`, `blocked_by`: what was refused; it has no `event` |
+| `blocked` | `event_id`, `by`, `reason`, `blocked_by`: a refused message; it has no `event` |
 | `delivery` | `event_id`, `channel_id`, `state`, `duration_ms`; `reason` when skipped; `code`, `error` |
 | `seen` | `event_id`, `by`, `after_ms`: it came out of a person's web socket, so long after it was made |
-| `failed` | `event_id` (what was to be answered), `channel_id`, `code`, `error` |
-| `wrong` | `text`, `message`: a line of input that is no message |
+| `failed` | `event_id` (the message to answer), `channel_id`, `code`, `error` |
+| `wrong` | `text`, `message`: a line of input that is not a message |
 | `ended` | `messages` (taken from the input), `failures` |
 
 Fields are only ever added. Whatever is about an event comes after it, except `chunk`.
@@ -35,15 +35,15 @@ _VERBS = {"modify": "rewrote it", "block": "refused it"}
 
 
 class Timeline:
-    """Writes records in order: what is about an event waits until the event was written.
+    """Writes records in order: records about an event wait until the event was written.
 
-    For people a streamed answer is one line that grows; whatever comes meanwhile waits for its end.
+    For people a streamed answer is one line that grows; later records wait for its end.
     """
 
     def __init__(self, terminal: Terminal, styles: Mapping[str, str]) -> None:
         self._terminal = terminal
         self._styles = styles
-        self._indexes: dict[str, int] = {}  # bound: forget() drops what has settled
+        self._indexes: dict[str, int] = {}  # bound: forget() drops settled events
         self._waiting: dict[str, list[dict[str, Any]]] = {}  # bound: events under way
         self._streaming: str | None = None
         self._held: list[dict[str, Any]] = []  # bound: what happens during one answer

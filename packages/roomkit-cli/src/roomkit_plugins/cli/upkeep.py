@@ -32,7 +32,7 @@ def configure_backup(parser: argparse.ArgumentParser) -> None:
 def configure_check(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit store check`."""
     parser.description = (
-        "Reads the whole store and names what is damaged; changes nothing, and the store stays in use. "
+        "Reads the whole store and reports damage; changes nothing, and the store stays in use. "
         "Exit code 1 (store_corrupt) if anything is."
     )
     add_store_options(parser)
@@ -42,7 +42,7 @@ def configure_check(parser: argparse.ArgumentParser) -> None:
 
 def configure_plan(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `roomkit store plan`."""
-    parser.description = "Tells what opening the store would do to it. Does nothing."
+    parser.description = "Shows the migration that opening the store would make. Changes nothing."
     add_store_options(parser)
     parser.add_argument(
         "--json", action="store_true", help="write a JSON document: found, wanted, steps, rows"
@@ -89,7 +89,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def run_plan(options: argparse.Namespace) -> int:
-    """Tell what a migration would do."""
+    """Show the steps of a migration."""
     chosen, terminal = choose_store(options), Terminal(as_json=options.json)
 
     async def read() -> PlannedMigration | None:

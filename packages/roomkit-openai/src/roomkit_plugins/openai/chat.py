@@ -232,7 +232,7 @@ class ChatAnswer(OpenAIReader):
         yield from self.end()
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
-        """Yield what an event tells. What comes after the end is not looked at."""
+        """Yield the parts of an event. Events after the end are ignored."""
         if data.strip() == "[DONE]":
             if self._reason is None:
                 yield from self._finish("")

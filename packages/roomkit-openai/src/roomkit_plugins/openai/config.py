@@ -21,14 +21,14 @@ _CHAT_ONLY = ("include_usage", "max_tokens_field", "think_tags", "reasoning_fiel
 class OpenAIConfig(BaseModel):
     """The settings of `OpenAIAIProvider`.
 
-    What an `AIContext` says (temperature, max_tokens, reasoning_effort) goes before what is said
+    Values of an `AIContext` (temperature, max_tokens, reasoning_effort) override those set
     here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
-    """The model's id, such as `gpt-5.5`. There is no default: models retire."""
+    """The model's id, such as `gpt-5.5`. It has no default: models retire."""
     api_key: SecretStr | None = None
     """Without it the SDK looks for credentials where it always does, `OPENAI_API_KEY` first."""
     base_url: str | None = Field(
@@ -149,7 +149,7 @@ class VLLMConfig(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Randomness of the answer."""
     enable_thinking: bool | None = None
-    """Tells the chat template of models with a switch (Qwen, Granite, DeepSeek) whether to think."""
+    """For the chat template of models with a switch (Qwen, Granite, DeepSeek): whether to think."""
     think_tags: Literal["inline", "prefilled"] | None = None
     """Set it when the server runs without `--reasoning-parser`; see `OpenAIConfig`."""
     reasoning_field: Literal["reasoning", "reasoning_content"] | None = None

@@ -24,7 +24,7 @@ _IMAGES = (
     "invalid_image_url",
     "unsupported_image_media_type",
 )
-"""What is wrong with an image: it cannot be read, and the rest of the request could."""
+"""Codes for an unreadable image in an otherwise good request."""
 
 _BY_CODE = {
     **dict.fromkeys(_IMAGES, ErrorCode.UNSUPPORTED_CONTENT),

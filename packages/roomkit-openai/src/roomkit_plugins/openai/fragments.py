@@ -59,9 +59,9 @@ class Fragments:
         return bool(self._calls)
 
     def add(self, *, index: object, identity: str, name: str, arguments: str) -> None:
-        """Add a fragment; what it does not say is empty, and an index that is no number is none.
+        """Add a fragment; missing fields are empty, and an index that is not a number counts as none.
 
-        Raises ValueError when there is no end of them.
+        Raises ValueError when there are too many.
         """
         self._size += len(name) + len(arguments) + 100
         if self._size > LONGEST:

@@ -1,4 +1,4 @@
-"""What is known about OpenAI's models, in one place.
+"""Facts about OpenAI's models, in one place.
 
 From the model pages and the SDK's lists, checked 2026-11-22.
 """

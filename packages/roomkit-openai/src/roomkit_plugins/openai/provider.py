@@ -47,7 +47,7 @@ class OpenAIAIProvider(AIProvider):
     """A model over the Responses or the Chat Completions API. One provider serves any number of rooms.
 
     The SDK is imported at the first call, in a worker thread. `http_client` replaces the SDK's own
-    connections, for a proxy or other certificates; whoever made it closes it. `name` is what errors
+    connections, for a proxy or other certificates; its maker closes it. `name` is what errors
     and telemetry call this provider.
     """
 
@@ -124,7 +124,7 @@ class OpenAIAIProvider(AIProvider):
             yield event
 
     async def close(self) -> None:
-        """Close the connections; what is under way fails. Idempotent."""
+        """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
 
     @property
@@ -143,7 +143,7 @@ class OpenAIAIProvider(AIProvider):
 
     @contextlib.asynccontextmanager
     async def _response(self, body: dict[str, Any]) -> AsyncIterator[openai.AsyncAPIResponse[Any]]:
-        """Ask, and hold the answer open; what goes wrong until it is closed is a ProviderError."""
+        """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
         sdk = await self._client.get()
         errors = _client_errors()
         asked: Any = sdk.responses if self._config.spoken_api == "responses" else sdk.chat.completions

@@ -185,7 +185,7 @@ class ResponsesAnswer(OpenAIReader):
         yield from self.end()
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
-        """Yield what an event tells. What comes after the end is not looked at."""
+        """Yield the parts of an event. Events after the end are ignored."""
         if self._done is not None:
             return
         if data.strip() == "[DONE]":  # proxies that speak several APIs end every stream so

@@ -24,7 +24,7 @@ class ThinkTags:
         self._trim = inside
 
     def feed(self, text: str) -> Iterator[StreamTextDelta | StreamThinkingDelta]:
-        """Yield what is certain so far."""
+        """Yield the text that is certain so far."""
         self._rest += text
         while True:
             tag = _CLOSE if self._inside else _OPEN
@@ -38,7 +38,7 @@ class ThinkTags:
         yield from self._say(said)
 
     def flush(self) -> Iterator[StreamTextDelta | StreamThinkingDelta]:
-        """Yield what was held back: no more text comes."""
+        """Yield the text held back: no more text comes."""
         said, self._rest = self._rest, ""
         yield from self._say(said)
 

@@ -28,7 +28,7 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRequest:
-    """A request's body, with what is needed to read the answer."""
+    """A request's body, with the facts needed to read the answer."""
 
     body: dict[str, Any]
     names: ToolNames
@@ -41,7 +41,7 @@ class OpenAIRequest:
 def image_problem(part: AIImagePart) -> str | None:
     """Return why an image cannot be sent, None when it can.
 
-    Which formats a model reads is the server's to say: they differ, and some are told by the bytes.
+    The server decides which formats a model reads: they differ, and some are detected by the bytes.
     """
     if part.is_fetched:
         return None
@@ -91,14 +91,14 @@ class AnswerReader(Protocol):
         """Yield what a whole answer says, `StreamDone` last."""
 
     def feed(self, data: str) -> Iterator[StreamEvent]:
-        """Yield what an event tells. What comes after the end is not looked at."""
+        """Yield the parts of an event. Events after the end are ignored."""
 
     def end(self) -> Iterator[StreamEvent]:
         """Yield the rest, `StreamDone` last. Raises ProviderError when the stream stopped too early."""
 
 
 class OpenAIReader(JSONReader):
-    """What reading both APIs needs: calls with ids of their own, and what is known of the answer."""
+    """State shared by the readers of both APIs: calls with ids of their own, and the answer so far."""
 
     def __init__(self, request: OpenAIRequest, origin: Origin) -> None:
         super().__init__(origin)
@@ -116,7 +116,7 @@ class OpenAIReader(JSONReader):
         return StreamToolCall(identity, self._names.from_wire(name), usable, metadata or {}, invalid)
 
     def metadata(self, answer: dict[str, Any], reason: str) -> dict[str, Any]:
-        """Return what may help to find this answer at the vendor's."""
+        """Return the ids that help to find this answer at the vendor's."""
         known = ("id", "model", "service_tier", "system_fingerprint")
         found = {name: answer[name] for name in known if isinstance(answer.get(name), str)}
         if self.origin.request_id:
@@ -127,7 +127,7 @@ class OpenAIReader(JSONReader):
 def usage(counts: object, *, prompt: str, completion: str) -> dict[str, int]:
     """Count tokens in our words; what the vendor does not say stays unsaid.
 
-    `prompt` and `completion` are what the API calls the two; the first includes what was read from
+    `prompt` and `completion` are what the API calls the two; the first includes tokens read from
     and written to a cache, and ours does not.
     """
     if not isinstance(counts, dict):

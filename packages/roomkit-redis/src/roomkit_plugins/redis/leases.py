@@ -48,7 +48,7 @@ class RoomLease:
 
 
 class RoomLeases:
-    """Renews all leases at a third of their time, in one batch; what cannot be renewed in time is lost."""
+    """Renews all leases at a third of their time, in one batch; one that cannot be renewed in time is lost."""
 
     def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
         self._seconds = config.lock_seconds
@@ -150,7 +150,7 @@ class RoomLeases:
             answer = question.answer
             answered = answered and answer.done()
             if lease.owner not in self._held:
-                answer.cancel()  # given back meanwhile
+                answer.cancel()  # released in between
             elif not answer.done() or answer.exception() is not None:
                 answer.cancel()
                 if now() >= lease.deadline:

@@ -1,4 +1,4 @@
-"""One connection for all questions of a process: what is asked while it is busy travels together."""
+"""One connection for all requests of a process: those made while it is busy travel together."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Question:
 
 
 class Link:
-    """Asks the server, in the order of asking; reconnects, and asks again what was not answered.
+    """Sends requests in order; reconnects, and repeats requests without an answer.
 
     So a command may be done twice, and must be one that does no harm then. Every question ends: with
-    an answer, with what was wrong, or at its deadline. It connects for the first.
+    an answer, with an error, or at its deadline. It connects for the first.
 
     `limit` bounds how many wait; beyond it the one that waited longest fails. `on_connect` is called
     whenever there is a new connection.
@@ -180,7 +180,7 @@ class Link:
                         question.answer.set_result(answer)
 
     async def _stumble(self, error: Exception, pause: Pause) -> None:
-        """Break off, put back what has no answer, in its order, and wait before the next attempt."""
+        """Disconnect, requeue requests without an answer, in order, and wait before the next attempt."""
         await self._disconnect()
         self._waiting.extendleft(reversed(self._asked))
         self._asked.clear()
@@ -198,7 +198,7 @@ class Link:
             await connection.disconnect(nowait=True)
 
     def _purge(self) -> None:
-        """Forget what nobody waits for any more, and what came too late."""
+        """Drop requests without a waiter, and late ones."""
         now = asyncio.get_running_loop().time()
         due = [question for question in self._waiting if self._is_due(question, now)]
         if len(due) < len(self._waiting):
@@ -234,4 +234,4 @@ def deadline_of_start(config: RedisConfig) -> float:
 def _fail(question: Question, error: Exception) -> None:
     if not question.answer.done():
         question.answer.set_exception(error)
-        question.answer.exception()  # looked at: whoever asked may have left
+        question.answer.exception()  # retrieved: the caller may be gone

@@ -35,7 +35,7 @@ class Listener:
         self._server = server
         self._hear = hear
         self._on_connect = on_connect
-        self._wanted: dict[bytes, asyncio.Future[None]] = {}  # bound: what is listened to; done: it is heard
+        self._wanted: dict[bytes, asyncio.Future[None]] = {}  # bound: subscriptions; done: confirmed
         self._changed: dict[bytes, None] = {}  # bound: the channels
         self._unconfirmed: dict[bytes, int] = {}  # bound: the channels; how many SUBSCRIBE are under way
         self._wish = asyncio.Event()
@@ -122,7 +122,7 @@ class Listener:
                 self._wanted[channel] = loop.create_future()
             elif is_refusal(error):
                 heard.set_exception(error)
-                heard.exception()  # looked at: whoever waited may have left
+                heard.exception()  # retrieved: the waiter may be gone
                 self._wanted[channel] = loop.create_future()
 
     async def _serve(self, connection: AbstractConnection) -> None:

@@ -23,7 +23,7 @@ from roomkit_plugins.redis.server import TROUBLE, Server
 __all__ = ["RedisLockManager"]
 
 _ASK_AGAIN = 1.0
-"""Seconds after which a waiter asks again, should it not have been told."""
+"""Seconds after which a waiter asks again without a notification."""
 _PLACE_KEPT = 3000
 """Milliseconds for which a waiter that does not ask again keeps its place."""
 _CLOSING = 1.0
@@ -42,8 +42,8 @@ class RedisLockManager(RoomLockManager):
     store refuses their holders with LockLostError, and a holder from before the loss is not fenced off.
 
     Tasks of one process wait in order of arrival; so do the processes, each with one task at a time. A
-    waiting process is told when its turn comes, and asks again every second in case it was not. There
-    are two connections, one for questions and one to be told; leaving a lock does not wait for either.
+    waiting process is notified when its turn comes, and asks again every second in case it was not. There
+    are two connections, one for requests and one for notifications; leaving a lock does not wait for either.
 
     Raises LockLostError when the server gave no answer for `acquire_timeout`, or refused.
     """
@@ -119,7 +119,7 @@ class RedisLockManager(RoomLockManager):
             lease = await self._granted(wait)
         except BaseException as error:
             if wait.question is not None and (wait.is_known or wait.question.attempts):
-                # It may have been granted, or queued, and nobody waits any more.
+                # It may have been granted, or queued, and its waiter is gone.
                 self._leases.release(wait.keys, wait.owner)
             if isinstance(error, TROUBLE):
                 raise LockLostError(
@@ -139,7 +139,7 @@ class RedisLockManager(RoomLockManager):
                 raise LockLostError(
                     f"room {wait.room_id!r} could not be locked: {self!r} is closed, make a new one"
                 )
-            wait.told.clear()  # before asking: what is told later is news
+            wait.notified.clear()  # before asking: a later notification is news
             deadline = loop.time() + self.config.lock_seconds
             wait.question = self._ask(wait)
             token, milliseconds = await self._link.answer(wait.question)
@@ -169,29 +169,29 @@ class RedisLockManager(RoomLockManager):
     async def _told_or_late(self, wait: _Wait, seconds: float) -> None:
         """Wait until the server says that the turn has come, or for `seconds`."""
         if not self._listener.is_listening(self._channel):
-            # What was said before it listened was not heard: ask again at once.
+            # Earlier notifications were missed: ask again at once.
             try:
                 await self._listener.listen(self._channel, seconds)
             except TROUBLE:
-                pass  # told by the listener; without it the turn is found by asking
+                pass  # the listener reports it; without one the turn is found by asking
             else:
                 return
         try:
             async with asyncio.timeout(seconds):
-                await wait.told.wait()
+                await wait.notified.wait()
         except TimeoutError:
             pass
 
-    # -- being told -------------------------------------------------------------------------------
+    # -- notifications -------------------------------------------------------------------------------
 
     async def _told(self, _channel: bytes, owner: bytes) -> None:
         wait = self._waits.get(owner.decode(errors="replace"))
         if wait is not None:
-            wait.told.set()
+            wait.notified.set()
 
     def _tell_all(self) -> None:
         for wait in self._waits.values():
-            wait.told.set()
+            wait.notified.set()
 
     def _connected(self) -> None:
         self._leases.renew_soon()
@@ -204,7 +204,7 @@ class _Wait:
     room_id: str
     keys: RoomKeys
     owner: str
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    notified: asyncio.Event = field(default_factory=asyncio.Event)
     question: Question | None = None
     is_known: bool = False
     """Whether the server has answered, so that it may have the owner in its queue."""

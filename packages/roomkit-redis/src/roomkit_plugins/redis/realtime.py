@@ -33,15 +33,15 @@ _CLOSING = 2.0
 class RedisRealtime(RealtimeBackend):
     """Publishes to the subscribers of all processes that use the same server, database and prefix.
 
-    It is Redis' publish and subscribe, and not its streams: a signal is for whoever listens now, so
+    It is Redis' publish and subscribe, and not its streams: a signal is for current subscribers, so
     nothing is to be kept, trimmed or read again. Subscribers of this process see a signal at once
     and once, whether Redis is there or not; a signal for other processes is sent behind the
     publisher's back, again if need be, and is seen there once and in order.
 
     Signals are lost to other processes, and counted, when they could not be sent for five seconds or
-    too many waited (`unsent`), and when they came while the receiver was cut off (`missed`, as far as
-    the numbers that each publisher gives tell; `interruptions` says how often that was). `dropped()`
-    tells what a slow subscriber lost.
+    too many waited (`unsent`), and when they came while the receiver was cut off (`missed`, by the
+    publishers' numbers; `interruptions` counts the cuts). `dropped()` counts the losses of slow
+    subscribers.
 
     Subscribing waits until Redis confirms it, for `connect_timeout` at most: beyond, other processes
     are heard as soon as Redis is there. Raises ProviderError when Redis refuses the credentials.
@@ -106,7 +106,7 @@ class RedisRealtime(RealtimeBackend):
     async def publish(self, channel: str, event: EphemeralEvent) -> None:
         """Show `event` to the topic's subscribers, here and elsewhere; waits for neither them nor Redis.
 
-        Raises InvalidInputError for an event that has no JSON form; nobody has seen it then.
+        Raises InvalidInputError for an event that has no JSON form; it was not published then.
         """
         if self._closed:
             return
@@ -188,7 +188,7 @@ class RedisRealtime(RealtimeBackend):
     async def _receive(self, channel: bytes, message: bytes) -> None:
         topic = self._by_channel.get(channel)
         if topic is None:
-            return  # nobody subscribes any more
+            return  # no subscriber is left
         try:
             stamp, _, body = message.partition(b" ")
             publisher, run, number = stamp.decode().split(":")
@@ -197,7 +197,7 @@ class RedisRealtime(RealtimeBackend):
             missed = topic.missed(f"{publisher}:{run}", int(number))
             event = EphemeralEvent.from_stored(body)
         except ValueError:
-            # Not the text, which is somebody's; a worker of another version, or a stranger's program.
+            # Not the text, which may be a person's; a worker of another version, or a stranger's program.
             logger.warning("A message on topic %r could not be read and was left out", topic.name)
             return
         if missed is None:
@@ -244,7 +244,7 @@ class _HeardTopic:
 class _Numbers:
     """Numbers what this process publishes, topic by topic: `publisher:run:number`.
 
-    A topic that was forgotten begins a run of its own, so that nobody takes that for a gap.
+    A topic that was forgotten begins a run of its own, so that no subscriber takes that for a gap.
     """
 
     def __init__(self) -> None:

@@ -114,15 +114,15 @@ ACQUIRE = _digest(_ACQUIRE)
 """KEYS lock, fence, order, seen; ARGV owner, lease ms, patience ms, memory ms.
 
 Answers `{token, 0}`, or `{0, milliseconds}` after which it is worth asking again: the owner waits in
-`order` then, and whoever has not asked for `patience` has lost its place there.
+`order` then, and a waiter that has not asked for `patience` has lost its place there.
 """
 RENEW = _digest(_RENEW)
 """KEYS lock, fence; ARGV owner, lease ms, token, memory ms. Answers whether the lease goes on.
 
-It does too when the lock is free and nobody held it since: after the server lost its data.
+It does too when the lock is free and was not held since: after the server lost its data.
 """
 RELEASE = _digest(_RELEASE)
 """KEYS lock, order, seen; ARGV owner, channel prefix. Answers whether the owner held the lock.
 
-It stops to hold and to wait, and the first that waits is told; who does not listen is passed over.
+It stops to hold and to wait, and the first waiter is notified; one that does not listen is skipped.
 """

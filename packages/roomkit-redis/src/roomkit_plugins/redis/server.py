@@ -1,4 +1,4 @@
-"""The server: makes connections to it, and says what is wrong with it."""
+"""The server: connections to it, and its faults as typed errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SLOT_PROBES = 16
 
 
 class Unusable(RedisError):
-    """What was reached is nothing that works here, and the message says what to do."""
+    """The server reached does not work here; the message says what to do."""
 
 
 _TLS = "whether it wants TLS (rediss://) or has none (redis://)"
@@ -97,7 +97,7 @@ class Server:
         except ResponseError as error:
             if "DB index" not in str(error):
                 raise
-            raise Unusable(f"there is no database {self.database}: correct the number in its url") from error
+            raise Unusable(f"no database {self.database}: correct the number in its url") from error
 
     async def _check(self, connection: AbstractConnection) -> None:
         """Raise unless it is a primary that has all keys: on others locks and signals would be lost."""
@@ -111,12 +111,12 @@ class Server:
             raise ReadOnlyError("it says role:slave")
 
     def explain(self, error: BaseException) -> str:
-        """Say what is wrong and what to do next; never the credentials."""
+        """Return the fault and the next step; never the credentials."""
         return f"{self._name} {_advice(error)}"
 
 
 def _options(config: RedisConfig) -> tuple[type[AbstractConnection], dict[str, Any]] | None:
-    """Return what makes a connection; None for a url that is none, as the cause may quote the password."""
+    """Return a connection factory; None for a malformed url, as the cause may quote the password."""
     url = config.url.get_secret_value()
     try:
         options: dict[str, Any] = {**parse_url(url)}
@@ -159,7 +159,7 @@ async def send(connection: AbstractConnection, *commands: Sequence[Word]) -> Non
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether trying again is of no use before somebody changes the configuration."""
+    """Whether a retry is useless before the configuration changes."""
     refusals = AuthenticationError | AuthorizationError | NoPermissionError | MovedError | Unusable
     return isinstance(error, refusals)
 

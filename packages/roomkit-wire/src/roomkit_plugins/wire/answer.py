@@ -20,7 +20,7 @@ __all__ = ["collect"]
 
 
 def collect(events: Iterable[StreamEvent]) -> AIResponse:
-    """Make the whole answer that the events tell. Thinking up to a signature is one part."""
+    """Make the whole answer of the events. Thinking up to a signature is one part."""
     response = AIResponse(content="")
     thought = ""
     for event in joined(events):

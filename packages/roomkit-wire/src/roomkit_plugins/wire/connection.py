@@ -1,4 +1,4 @@
-"""The settings that say how a vendor is reached: what may not stand in them, since they show in logs.
+"""The settings that say how a vendor is reached: values that may not stand in them, since they show in logs.
 
 The checks are for pydantic validators and raise ValueError; the messages repeat no value.
 """

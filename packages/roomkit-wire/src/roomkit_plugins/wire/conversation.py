@@ -51,7 +51,7 @@ def conversation(
 
     Each part is one its role can hold, each tool call has an id of its own and its result right
     after it, and the last word is not the assistant's. Blank text is left out, and so are the parts
-    for which `is_mute` says that they tell this vendor nothing. What stands beside tools' results
+    for which `is_mute` says that they mean nothing to this vendor. Parts beside tools' results
     comes after them, once all calls are answered.
 
     `image_problem` says why the vendor cannot take an image, and a model without vision takes none.
@@ -112,7 +112,7 @@ def labelled(message: AIMessage) -> tuple[AIPart, ...]:
 
 
 class _OpenCalls:
-    """Follows tool calls through a conversation: each id once, each answered by what comes next."""
+    """Follows tool calls through a conversation: each id once, each answered by the next message."""
 
     def __init__(self, origin: Origin) -> None:
         self.seen: set[str] = set()  # bound: one conversation

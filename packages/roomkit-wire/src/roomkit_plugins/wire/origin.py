@@ -14,7 +14,7 @@ __all__ = ["Origin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose answer is being read, for what goes wrong with it."""
+    """Whose answer is being read, for its errors."""
 
     provider: str
     """The provider's component name."""

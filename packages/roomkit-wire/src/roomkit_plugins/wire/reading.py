@@ -1,4 +1,4 @@
-"""Reading a vendor's JSON: what has not the shape it must have is a typed error."""
+"""Reading a vendor's JSON: a wrong shape is a typed error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["JSONReader", "count", "json_value"]
 
 
 class JSONReader:
-    """Takes JSON apart. Raises ProviderError, as a `bad_response` that names what was wrong.
+    """Takes JSON apart. Raises ProviderError, as a `bad_response` that names the fault.
 
     Null is absent. The methods without `optional_` are for what an answer cannot do without.
     """

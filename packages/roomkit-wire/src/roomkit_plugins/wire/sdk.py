@@ -36,7 +36,7 @@ class LazyClient[C]:
     """The client of one provider, made at its first use.
 
     `make` runs in a worker thread, for it imports the SDK and reads files; `close` is None for a
-    client whose connections are somebody else's to close. `owner` is the provider's class name.
+    client whose connections another owner closes. `owner` is the provider's class name.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LazyClient[C]:
         return client
 
     async def close(self) -> None:
-        """Close the connections; what is under way fails. Idempotent."""
+        """Close the connections; requests under way fail. Idempotent."""
         self._closed = True
         client, self._client = self._client, None
         if client is not None and self._close is not None:
@@ -93,7 +93,7 @@ class ClientErrors:
     timeout: Kinds
     connection: Kinds
     credentials: Kinds = ()
-    """What is left of the library's errors: it found nothing to sign the request with."""
+    """The rest of the library's errors: it found no key to sign the request with."""
 
     @property
     def kinds(self) -> Kinds:
@@ -112,7 +112,7 @@ class ClientErrors:
 
 
 class Mask:
-    """Keeps a secret out of what is told of a failure, wherever the vendor repeats it.
+    """Keeps a secret out of error texts, wherever the vendor repeats it.
 
     `secret` returns it, or None while there is none; it is not kept here.
     """
@@ -127,7 +127,7 @@ class Mask:
         return text.replace(secret, "***") if secret and len(secret) >= 8 else text
 
     def cause(self, error: Exception) -> Exception | None:
-        """Return `error` to be chained, or None if it or what is behind it shows the secret."""
+        """Return `error` to be chained, or None if it or its cause shows the secret."""
         link: BaseException | None = error
         while link is not None:
             if self.hide(str(link)) != str(link):

@@ -14,7 +14,7 @@ _LONGEST = 32 * 1024 * 1024
 class SSEDecoder:
     """Turns the bytes of a response, cut anywhere, into the data of its events.
 
-    Raises ProviderError, as a `bad_response` of `origin`, for what is not UTF-8 and for an event of
+    Raises ProviderError, as a `bad_response` of `origin`, for bytes that are not UTF-8 and for an event of
     more than 32 MiB.
     """
 
