@@ -53,7 +53,6 @@ async def test_a_kit_is_built_from_a_file(path: Path) -> None:
 
 
 async def test_a_secret_does_not_show(path: Path) -> None:
-    """Neither in the kit's parts nor in what goes wrong with them."""
     kit = await RoomKit.from_config(path)
     try:
         agent = kit.channels["front"]
@@ -94,7 +93,6 @@ def test_every_reference_in_the_schema_leads_somewhere(schema: dict[str, Any]) -
 
 
 def test_every_installed_plugin_is_in_order() -> None:
-    """First-party plugins register, shadow nobody, and every component of theirs can be imported."""
     manager = PluginManager()
 
     assert [plugin.reason for plugin in manager.plugins() if plugin.reason] == []

@@ -89,7 +89,6 @@ def test_a_configuration_that_lies_here_is_taken(roomkit, tmp_path):
 
 
 def test_a_failed_answer_is_a_failed_command(roomkit, tmp_path):
-    """What the vendor said is for whoever runs it, on standard error."""
     file = tmp_path / "roomkit.toml"
     file.write_text(
         '[agents.a]\nplugin = "ai"\nprovider = { plugin = "openai", model = "x", api_key = "k", '

@@ -42,7 +42,6 @@ def of(found, kind, **wanted):
 
 
 def test_one_line_tells_the_whole_story(roomkit):
-    """Who said what, where it went, what was answered, and that all of it ended."""
     answer = roomkit("demo", "--json", given="hello\n")
     found = records(answer)
     assert answer.returncode == 0
@@ -65,14 +64,12 @@ def test_one_line_tells_the_whole_story(roomkit):
 
 
 def test_the_assistant_without_a_key_says_what_it_is(roomkit):
-    """Before the first message."""
     started = records(roomkit("demo", "--json"))[0]
     assert started["assistant"]["kind"] == "scripted"
     assert "neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set" in started["assistant"]["note"]
 
 
 def test_the_gate_is_seen_at_work(roomkit):
-    """The number is masked before it is stored; who rewrote it is told, after the event."""
     found = records(roomkit("demo", "--json", given="bob: my card is 4111 1111 1111 1111\n"))
     (hook,) = of(found, "hook")
     (said,) = of(found, "event", by="bob")
@@ -115,7 +112,6 @@ def test_events_come_in_the_order_of_the_timeline(roomkit):
     ids=["long", "control", "unicode", "json", "frame", "colon", "slash"],
 )
 def test_any_line_is_a_message(roomkit, given):
-    """Whatever is in it."""
     answer = roomkit("demo", "--json", given=given)
     found = records(answer)
     text = "".join(event["text"] for event in of(found, "event") if event["by"] == "alice")
@@ -135,7 +131,6 @@ def test_people_read_plain_text_in_a_pipe(roomkit):
 
 
 def test_a_terminal_gets_colours_and_a_prompt(roomkit, tmp_path):
-    """Unless NO_COLOR is set."""
     from tests.cli.conftest import COMMAND, environment
 
     for more, coloured in (
@@ -162,7 +157,6 @@ def test_a_terminal_gets_colours_and_a_prompt(roomkit, tmp_path):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_it_cleanly(start, times):
-    """Nothing is left running, nothing is printed but what was there, and the exit code says so."""
     process = start("demo", "--json")
     started = json.loads(process.stdout.readline())
     port = int(started["url"].rpartition(":")[2].partition("/")[0])
@@ -181,7 +175,6 @@ def test_ctrl_c_ends_it_cleanly(start, times):
 
 
 def test_a_third_person_may_come_in(start):
-    """The address that is shown is a real one: another client joins, and sees what is said."""
     from websockets.sync.client import connect
 
     process = start("demo", "--json")
@@ -199,7 +192,6 @@ def test_a_third_person_may_come_in(start):
 
 
 def test_a_port_that_is_taken_is_told(roomkit):
-    """With what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         answer = roomkit("demo", "--port", str(port))

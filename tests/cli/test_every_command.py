@@ -203,7 +203,6 @@ def test_a_yes_is_a_yes(run: Run, store: Path, name: str, how: str) -> None:
 
 @pytest.mark.parametrize("name", DESTROYS)
 def test_yes_and_dry_run_exclude_each_other(run: Run, name: str) -> None:
-    """As wrong usage."""
     with pytest.raises(SystemExit) as caught:
         run(name, *DESTROYS[name], "--yes", "--dry-run")
     assert caught.value.code == 2

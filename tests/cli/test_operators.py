@@ -130,7 +130,6 @@ def test_a_running_worker_carries_a_retry_out(roomkit: Run, worker: Worker) -> N
 
 
 def test_all_that_failed_is_retried_or_dropped_at_once(roomkit: Run, worker: Worker) -> None:
-    """All of a room, or of the store; what has not failed is refused, and the exit code tells."""
     retried = document(roomkit("deliveries", "retry", "--all", "--room", "r2", "--json", *worker.store))
     dropped = document(
         roomkit("deliveries", "drop", "--all", "--reason", "number is dead", "--yes", "--json", *worker.store)
@@ -170,7 +169,6 @@ def test_a_room_and_a_person_are_exported(roomkit: Run, worker: Worker, tmp_path
 
 
 def test_a_person_is_erased_beside_a_running_worker(roomkit: Run, worker: Worker) -> None:
-    """With a receipt that names nothing of theirs; the worker goes on with what is left."""
     receipt = document(roomkit("privacy", "erase", "--person", "ann", "--yes", "--json", *worker.store))
     again = roomkit("privacy", "erase", "--person", "ann", "--yes", *worker.store)
     left = roomkit("privacy", "export", "--room", "r1", *worker.store).stdout
@@ -223,7 +221,6 @@ def test_nothing_is_erased_unless_it_is_confirmed(roomkit: Run, worker: Worker) 
 
 
 def test_a_term_is_kept_by_a_running_worker(roomkit: Run, worker: Worker) -> None:
-    """The command sets it, the worker removes what is older."""
     answer = roomkit("privacy", "retain", "r1", "0.001s", "--yes", *worker.store)
     worker.until(lambda said: said.get("told") == "events_pruned" and said["count"] > 0)
 
@@ -238,7 +235,6 @@ def test_a_term_is_kept_by_a_running_worker(roomkit: Run, worker: Worker) -> Non
 
 
 def test_a_store_is_copied_while_it_is_in_use(roomkit: Run, worker: Worker, tmp_path: Path) -> None:
-    """Whole, to a new file; and what opening a store would do is told without doing it."""
     copy = tmp_path / "copy.db"
     said = document(roomkit("store", "backup", str(copy), "--json", *worker.store))
     plan = document(roomkit("store", "plan", "--json", "--store", f"sqlite:{copy}"))
@@ -257,7 +253,6 @@ def test_a_store_is_copied_while_it_is_in_use(roomkit: Run, worker: Worker, tmp_
 
 
 def test_a_store_is_checked_while_it_is_in_use(roomkit: Run, worker: Worker, tmp_path: Path) -> None:
-    """A sound one says so; of a damaged one the error names what is wrong, and the exit code says it."""
     sound = roomkit("store", "check", "--json", *worker.store)
     people = roomkit("store", "check", *worker.store)
     copy = tmp_path / "damaged.db"
@@ -296,7 +291,6 @@ def test_the_store_comes_from_the_configuration(roomkit: Run, worker: Worker, tm
 
 
 def test_a_misspelt_file_is_not_made(roomkit: Run, tmp_path: Path) -> None:
-    """An operator looks at what is there."""
     missing = tmp_path / "misspelt.db"
     for words in (
         ("deliveries", "list"),

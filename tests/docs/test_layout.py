@@ -66,7 +66,6 @@ def test_lines_have_a_readable_width(page: Path) -> None:
     "heading", ["Stop it", "Give back", "What waits", "The gate:", "Rooms you made", "1. Say something"]
 )
 def test_a_heading_that_runs_on_is_noticed(heading: str) -> None:
-    """Planted ones."""
     assert flaws(heading)
 
 
@@ -74,12 +73,10 @@ def test_a_heading_that_runs_on_is_noticed(heading: str) -> None:
     "heading", ["Virtual time", "What ends an answer?", "1. Lazy names", "`roomkit.toml`"]
 )
 def test_a_good_heading_is_not(heading: str) -> None:
-    """Neither a name nor a question."""
     assert not flaws(heading)
 
 
 def test_a_long_line_is_noticed(tmp_path: Path) -> None:
-    """Outside of tables and code blocks."""
     page = tmp_path / "page.md"
     wide = "word " * 30
     page.write_text(f"# Page\n\n{wide}\n\n| {wide} |\n\n```\n{wide}\n```\n\nhttps://{'x' * 130}\n")

@@ -82,7 +82,6 @@ def test_every_page_is_listed_for_coding_assistants(page: Path) -> None:
 
 
 def test_make_all_runs_the_sessions_of_nox() -> None:
-    """The same, in the same order."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     noxfile = Module(ROOT / "noxfile.py", "noxfile").text
     sessions = re.findall(r'"(\w+)"', noxfile.partition("nox.options.sessions = [")[2].partition("]")[0])

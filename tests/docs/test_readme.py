@@ -22,7 +22,6 @@ def test_it_opens_with_the_two_commands() -> None:
 
 
 def test_the_table_of_distributions_is_the_folder_of_packages() -> None:
-    """Neither more nor less."""
     listed = re.findall(r"^\| `(roomkit[\w-]*)` \|", README, re.MULTILINE)
     there = {folder.name for folder in (ROOT / "packages").iterdir() if (folder / "pyproject.toml").is_file()}
     assert sorted(listed) == sorted(there)

@@ -34,7 +34,6 @@ def run(folder: Path, provider: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_provider_of_the_page_passes_the_suite_of_the_page(tmp_path: Path) -> None:
-    """As a reader would run it."""
     ran = run(tmp_path, next(blocks_of(PAGE)).code)
     assert ran.returncode == 0, ran.stdout
 

@@ -50,7 +50,6 @@ def test_every_framework_event_is_on_its_page() -> None:
 
 @pytest.mark.parametrize("page", API_PAGES)
 def test_a_page_of_the_api_lists_public_names_only(page: str) -> None:
-    """Built or not."""
     assert set(API_PAGES[page]["names"]) <= set(HOMES)
 
 
@@ -67,7 +66,6 @@ def test_what_is_not_built_is_not_promised() -> None:
 
 
 def test_every_public_method_of_the_kit_is_on_its_page() -> None:
-    """Those that it inherits too."""
     (page,) = (text for path, text in PAGES.items() if path.name == "roomkit.md")
     methods = [name for name in dir(RoomKit) if not name.startswith("_")]
     assert [name for name in methods if f"### RoomKit.{name}\n" not in page] == []

@@ -17,7 +17,6 @@ SOURCES = sources()
 
 @pytest.mark.parametrize("page", DOCS, ids=in_checkout)
 def test_every_page_is_in_the_site(page: Path) -> None:
-    """Mkdocs makes its navigation of what is there, so each is reached."""
     assert page in SOURCES
 
 

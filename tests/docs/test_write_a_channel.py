@@ -34,7 +34,6 @@ def run(folder: Path, channel: str, only: str = "") -> subprocess.CompletedProce
 
 
 def test_the_channel_of_the_page_passes_the_suite_of_the_page(tmp_path: Path) -> None:
-    """As a reader would run it."""
     ran = run(tmp_path, next(blocks_of(PAGE)).code)
     assert ran.returncode == 0, ran.stdout
 
@@ -53,7 +52,6 @@ def test_the_channel_of_the_page_passes_the_suite_of_the_page(tmp_path: Path) ->
 def test_a_fault_in_the_channel_of_the_page_is_found(
     tmp_path: Path, right: str, wrong: str, found_by: str
 ) -> None:
-    """A text cut, a key dropped."""
     code = next(blocks_of(PAGE)).code
     assert right in code
     ran = run(tmp_path, code.replace(right, wrong), found_by)

@@ -70,7 +70,6 @@ def test_the_demo_runs_from_wheels(installed: Environment) -> None:
 
 
 def test_every_wheel_and_sdist_has_the_licence(dist: Path) -> None:
-    """Whoever gets one file of ours knows what it may be used for."""
     import tarfile
     import zipfile
 
@@ -88,7 +87,6 @@ def test_every_wheel_and_sdist_has_the_licence(dist: Path) -> None:
 def test_a_mixed_folder_is_recognised(
     fresh: Callable[[], Environment], dist: Path, foreign: Path, last: str
 ) -> None:
-    """Whichever was installed last, the doctor says what happened and what to do; a kit does not start."""
     environment = fresh()
     ours = sorted(path for path in dist.glob("*.whl") if not path.name.startswith("roomkit-"))
     first, second = (ours, [foreign]) if last == "foreign" else ([foreign], ours)

@@ -84,7 +84,6 @@ def start(environment: dict[str, str]) -> tuple[dict[str, list[str]], list[list[
 
 
 def test_six_broken_plugins_stop_nobody(environment: dict[str, str]) -> None:
-    """The start goes through, and each broken one says what is wrong with it."""
     states, clashes, asked = start(environment)
 
     assert {name: state for name, (state, _) in states.items() if name == "good" or name in BROKEN} == {

@@ -430,6 +430,5 @@ LATER: dict[str, str] = {
 
 @pytest.mark.parametrize("line", LATER)
 def test_what_is_not_built_says_what_to_install(page: Page, line: str) -> None:
-    """Which package will bring it. What is built by now leaves this list."""
     with pytest.raises(ImportError, match=f"comes with {LATER[line]}, which is not installed"):
         page.run(line)

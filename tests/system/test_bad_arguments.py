@@ -187,7 +187,6 @@ async def written(kit: RoomKit, room_id: str) -> object:
 async def test_no_argument_gets_through_to_anything_but_a_typed_error(
     kit: RoomKit, of: type[RoomKit | Tenant]
 ) -> None:
-    """The only exceptions are RoomKit's; what was refused has written nothing."""
     found: dict[str, str] = {}
     subject = kit if of is RoomKit else kit.for_organization("org")
     only = None if kit.store.is_process_local else (str, int)  # other types are refused before the store

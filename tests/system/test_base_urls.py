@@ -30,7 +30,6 @@ def configs() -> list[type[BaseModel]]:
 
 
 def test_the_settings_of_every_vendor_are_found() -> None:
-    """Those that there are."""
     names = {model.__name__ for model in configs()}
     assert {"AnthropicConfig", "OpenAIConfig", "VLLMConfig"} <= names
 

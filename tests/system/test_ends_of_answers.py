@@ -259,7 +259,6 @@ async def answers(kit: RoomKit) -> list[tuple[str, str | None]]:
 @every_kind
 @every_change
 async def test_an_answer_ends_at_once(workers: Workers, change: Any, kind: Any) -> None:
-    """What was seen stands before the note of the change, and the agent is not waited for."""
     kit, _ = workers
     result, shown, _ = await ended(kit, kind, lambda: change(kit), at_once=True)
     row = row_of(result)
@@ -283,7 +282,6 @@ async def test_an_answer_ends_at_once(workers: Workers, change: Any, kind: Any) 
 async def test_another_workers_change_ends_an_answer_at_its_next_step(
     workers: Workers, change: Any, kind: Any
 ) -> None:
-    """What was seen stands; if the room takes no entry any more, the ledger's row has it."""
     kit, other = workers
     result, shown, _ = await ended(kit, kind, lambda: change(other), at_once=False)
     row = row_of(result)
@@ -339,7 +337,6 @@ async def test_turns_that_wait_are_handed_over_with_their_agent(workers: Workers
     "change", [mute, read_only, invisible, take_over], ids=lambda change: change.__name__
 )
 async def test_an_agent_without_a_voice_is_not_asked(workers: Workers, change: Any, kind: Any) -> None:
-    """On whichever worker it lost it."""
     kit, other = workers
     turn = Turn()
     turn.may_go_on.set()

@@ -198,7 +198,6 @@ async def receive(kit: RoomKit, channel_id: str, recipient: str, message_id: str
 
 
 async def test_no_receipt_for_an_erased_person_waits_for_its_delivery(stored: Stored) -> None:
-    """Whichever of their addresses it names; those for others, and for a namesake of another kind, stay."""
     kit, find = stored
     number, former, others, namesake = f"+1{SECRET}", f"+2{SECRET}", f"+1{OTHERS}", f"+3{SECRET}"
     for name, kind in (("sms", ChannelType.SMS), ("web", ChannelType.WEBSOCKET)):
@@ -225,7 +224,6 @@ async def test_no_receipt_for_an_erased_person_waits_for_its_delivery(stored: St
 async def test_receipts_for_a_person_are_found_also_after_an_erasure_that_was_cut_off(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After any number of writes: they are erased before what leads to the addresses."""
     kit, find = stored
     number = f"+1{SECRET}"
     kit.register_channel(RecordingChannel("sms", channel_type=ChannelType.SMS))

@@ -169,7 +169,6 @@ async def test_the_first_keeps_the_id_and_the_namesake_is_told_apart(workers: Wo
 
 
 async def test_namesakes_who_arrive_together_are_two(workers: Workers) -> None:
-    """Whoever is first, and though each came to another worker."""
     for number in range(6):
         name = f"+{number}"
         pair = await asyncio.gather(
@@ -337,7 +336,6 @@ DOORS: dict[str, Callable[[RoomKit, str], Awaitable[str | None]]] = {
 
 @pytest.mark.parametrize("banned", [NAME, f"phone:{NAME}"])
 async def test_a_ban_by_id_is_of_one_of_them(workers: Workers, banned: str) -> None:
-    """On all channels with its kind of addresses, on both workers, whichever door it tries."""
     first, second = workers
     await say(first, "web")
     await say(second, "sms")
@@ -365,7 +363,6 @@ async def test_a_ban_of_one_whom_an_identity_joins_is_of_both(workers: Workers) 
 
 
 async def test_signals_name_the_participant_that_the_sender_is(workers: Workers) -> None:
-    """As messages do."""
     first, second = workers
     await say(first, "web")
     await say(second, "sms")

@@ -208,7 +208,6 @@ VENDORS_JSON = {
 async def test_a_vendors_json_harms_neither_message_nor_delivery_nor_receipt(
     open_store: Opener, given: dict[str, Any]
 ) -> None:
-    """The message is kept with its payload, what was sent is recorded as sent, and the receipt matches."""
     carrier = Carrier(
         lambda event: ChannelOutput(
             provider_result=ProviderResult(success=True, provider_message_id=event.id, metadata=given)
@@ -341,7 +340,6 @@ async def test_a_write_whose_result_is_not_understood_fails_alone(
 
 @pytest.mark.parametrize("zone", [14, -12])
 async def test_a_time_that_no_calendar_has_in_utc_is_refused(open_store: Opener, zone: int) -> None:
-    """The room goes on."""
     kit = await opened(open_store(), Carrier(), "r")
     end = datetime.min if zone > 0 else datetime.max
     timers = RoomTimers(

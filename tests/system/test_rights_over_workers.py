@@ -141,14 +141,12 @@ async def test_a_participant_without_a_word_is_put_out_on_every_worker(town, ban
 
 @pytest.mark.parametrize("way", ["detach_channel", "delete_room", "erase_room"])
 async def test_a_room_or_channel_that_goes_ends_the_sockets_of_every_worker(town, way):
-    """At once, with the reason."""
     sockets = [await town.client(place, name) for place, name in ((0, "ann"), (1, "bob"))]
     await getattr(town.operator, way)("room", *(["ws"] if way == "detach_channel" else []))
     assert [await ending(socket) for socket in sockets] == [([], "room_not_found")] * 2
 
 
 async def test_access_that_is_taken_away_elsewhere_holds_and_a_closed_room_stays(town):
-    """What is said then is not shown; a socket of a closed room is refused, and may show the end."""
     ann = await town.client(0, "ann")
     await town.operator.set_access("room", "ws", Access.WRITE_ONLY)
     await town.operator.set_visibility("room", "ws", "none")

@@ -155,7 +155,6 @@ async def test_everybody_sees_the_same(town):
 
 
 async def test_typing_is_seen_on_other_workers(town):
-    """And by nobody in another room."""
     first, second = await town(2)
     await second.kit.create_room("other")
     await second.kit.attach_channel("other", "ws")
@@ -240,7 +239,6 @@ async def test_a_client_that_moves_misses_nothing(town):
 
 
 async def test_the_clients_of_a_worker_that_dies_go_on_elsewhere(town):
-    """With what was said meanwhile, and what is said next; the other worker's clients notice nothing."""
     first, second = await town(2)
     async with first.client("ann") as ann:
         async with second.client("ben") as ben:

@@ -140,7 +140,6 @@ async def test_a_key_is_known_to_its_channel(workers: Workers, to: str, at_once:
 
 
 async def test_a_key_is_known_to_one_organization(workers: Workers) -> None:
-    """What another one's room was sent is nobody else's first result."""
     first, second = workers
     for name in ("acme", "umbrella"):
         await first.create_room(name, organization_id=name)
@@ -211,7 +210,6 @@ async def test_a_known_sender_costs_no_claim(workers: Workers) -> None:
 
 
 async def test_the_claim_of_a_person_is_erased_with_them(workers: Workers) -> None:
-    """Their address is kept nowhere."""
     first, _ = workers
     await first.process_inbound(said("+1"))
     receipt = await first.privacy.erase_person(participant_id="+1")
@@ -270,7 +268,6 @@ async def test_a_message_that_its_room_ends_before_opens_another(
 async def test_a_message_that_names_its_room_is_refused_when_that_ends(
     workers: Workers, end: str, reason: str
 ) -> None:
-    """Nothing else is opened for it."""
     first, second = workers
     for kit in workers:
         kit.register_channel(Interrupted("fax"))

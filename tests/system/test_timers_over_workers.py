@@ -73,7 +73,6 @@ async def slow_and_fast(open_store: Opener) -> AsyncIterator[tuple[RoomKit, Room
 async def test_a_timer_is_due_at_the_same_instant_for_every_worker(
     slow_and_fast: tuple[RoomKit, RoomKit], setter: int
 ) -> None:
-    """Neither minutes late nor minutes early, whoever set it and whoever fires it."""
     sets, fires = slow_and_fast[setter], slow_and_fast[1 - setter]
     await sets.create_room("due", timers=RoomTimers(closed_after_seconds=0))
     await sets.create_room("later", timers=RoomTimers(closed_after_seconds=9 * 60))
@@ -90,7 +89,6 @@ async def say(kit: RoomKit, room_id: str) -> None:
 async def test_a_rooms_timers_run_from_its_last_activity_by_the_shared_clock(
     slow_and_fast: tuple[RoomKit, RoomKit], setter: int
 ) -> None:
-    """Pausing, closing and retention, whichever worker set them, wrote the last message, or looks."""
     sets, other = slow_and_fast[setter], slow_and_fast[1 - setter]
     timers = {
         "due": RoomTimers(inactive_after_seconds=0),
@@ -126,8 +124,6 @@ async def test_a_rooms_timers_run_from_its_last_activity_by_the_shared_clock(
 async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
     slow_and_fast: tuple[RoomKit, RoomKit],
 ) -> None:
-    """Whichever worker set it."""
-
     async def fail(_timer: Timer) -> TimerOutcome:
         raise ValueError("not today")
 

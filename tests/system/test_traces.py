@@ -68,7 +68,6 @@ async def conversation(provider: MockTelemetryProvider, *, streaming: bool) -> N
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 async def test_every_declared_kind_and_attribute_is_seen(streaming: bool) -> None:
-    """But for those of what is not built, and an address, which is personal."""
     provider = MockTelemetryProvider()
     await conversation(provider, streaming=streaming)
     declared = {value for name, value in vars(Attr).items() if not name.startswith("_")}
@@ -83,7 +82,6 @@ async def test_every_declared_kind_and_attribute_is_seen(streaming: bool) -> Non
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 async def test_a_turn_is_one_tree_from_the_message_to_what_a_tool_writes(streaming: bool) -> None:
-    """With no word of anybody in it."""
     provider = MockTelemetryProvider()
     await conversation(provider, streaming=streaming)
     spans = {span.id: span for span in provider.spans}

@@ -506,7 +506,6 @@ def test_the_rule_holds(rule: Rule, tree: Tree) -> None:
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
 def test_a_clean_tree_is_let_through(rule: Rule, clean: Path) -> None:
-    """No rule invents a violation."""
     assert list(rule(Tree(clean))) == []
 
 
@@ -527,7 +526,6 @@ def test_a_planted_violation_is_caught(rule: Rule, files: dict[str, str], messag
     ],
 )
 def test_a_stated_bound_is_let_through(code: str, clean: Path) -> None:
-    """A number, or a reason."""
     assert list(collections_are_bounded(plant(clean, {f"{CODE}/channel.py": code}))) == []
 
 
@@ -541,7 +539,6 @@ def test_a_stated_bound_is_let_through(code: str, clean: Path) -> None:
     ],
 )
 def test_a_virtual_sleep_is_let_through(code: str, clean: Path) -> None:
-    """Yielding to the loop, and time that does not pass, are no sleep."""
     assert list(testing.tests_do_not_sleep(plant(clean, {f"{SMS}/tests/test_sms.py": code}))) == []
 
 

@@ -63,7 +63,6 @@ def own_postgres() -> Iterator[PostgresServer]:
 async def test_a_database_that_is_killed_and_comes_back(
     own_postgres: PostgresServer, report: Callable[[str], None]
 ) -> None:
-    """What was acknowledged is there, and what was under way ends."""
     house = House({"postgres": own_postgres.dsn}, rooms=4, lease_seconds=LEASE, seed=SEED + 2)
     async with house.at_work(workers=2):
         for _ in range(max(1, KILLS // 6)):

@@ -63,7 +63,6 @@ async def test_a_provider_with_plain_streaming_only_streams_without_tools(new_st
 
 @pytest.mark.parametrize("text", ["", "  \n"])
 async def test_an_empty_answer_makes_no_event(stage, text):
-    """Silence is an answer; it is no event."""
     heard = await stage.ask(stage.agent(stage.provider(text)), "Hi")
     assert not heard.output.response_events
     assert not heard.text.strip()
@@ -114,7 +113,6 @@ async def test_a_failure_is_raised(stage):
 
 
 async def test_a_stream_that_breaks_fails_after_its_text(new_stage):
-    """What was said stays said; the error follows it."""
     stage = new_stage(streaming=True)
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=DOWN)
     heard = await stage.ask(stage.agent(provider), "Hi", catch=True)
@@ -133,7 +131,6 @@ async def test_an_apology_is_said_and_the_failure_raised_all_the_same(stage):
 
 
 async def test_an_apology_after_half_an_answer_stands_apart(new_stage):
-    """The listener can tell the apology from the sentence that broke off."""
     stage = new_stage(streaming=True)
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=DOWN)
     heard = await stage.ask(stage.agent(provider, error_reply="Sorry."), "Hi", catch=True)
@@ -168,7 +165,6 @@ async def test_a_stream_without_an_end_is_a_bad_response(new_stage):
 
 
 async def test_tasks_and_observations_of_the_model_are_passed_on(new_stage, script):
-    """They are part of the output."""
     task = Task(id="t", room_id="r1", title="Call back")
     seen = Observation(id="o", room_id="r1", channel_id="agent", content="angry")
     stage = new_stage()
@@ -178,7 +174,6 @@ async def test_tasks_and_observations_of_the_model_are_passed_on(new_stage, scri
 
 
 async def test_tasks_of_a_fallback_that_does_not_stream_are_passed_on(new_stage, script):
-    """Whoever answered."""
     task = Task(id="t", room_id="r1", title="Call back")
     fallback = MockAIProvider(ai_responses=[script.says("ok", tasks=[task])])
     stage = new_stage(streaming=True)
@@ -187,14 +182,12 @@ async def test_tasks_of_a_fallback_that_does_not_stream_are_passed_on(new_stage,
 
 
 async def test_an_agent_takes_no_messages_from_outside(stage):
-    """It is reached through the room."""
     message = InboundMessage(channel_id="agent", sender_id="x", content={"type": "text", "body": "x"})
     with pytest.raises(InvalidInputError, match=r"'agent' is an AI channel.*send_event"):
         await stage.agent(stage.provider()).handle_inbound(message, stage.context())
 
 
 async def test_delivery_to_an_agent_does_nothing(stage):
-    """An agent is reached by on_event."""
     output = await stage.agent(stage.provider()).deliver(stage.event("x"), stage.binding, stage.context())
     assert not output.responded
 
@@ -209,7 +202,6 @@ def test_capabilities_follow_the_provider():
 
 
 def test_an_agent_tells_its_provider_and_model():
-    """For operators."""
     agent = AIChannel("a", MockAIProvider(model_name="m1"), system_prompt="Be kind.")
     assert agent.info == {"provider": "MockAIProvider", "model": "m1"}
     assert agent.provider_name == "MockAIProvider"

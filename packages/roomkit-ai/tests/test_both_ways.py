@@ -97,7 +97,6 @@ def play(new_stage, streaming, answers, chunk, role):
 )
 @settings(max_examples=150, deadline=None)
 def test_both_ways_of_generating_give_the_same(new_stage, answers, chunk, role):
-    """One loop: only the pieces differ."""
     whole = play(new_stage, False, answers, None, role)
     streamed = play(new_stage, True, answers, chunk, role)
     assert streamed == whole

@@ -54,7 +54,6 @@ class EndlessProvider(MockAIProvider):
     ids=["text", "reasoning", "empty text", "empty reasoning"],
 )
 async def test_an_answer_without_end_is_ended(new_stage, piece):
-    """Whatever it consists of; what was said before stays, and the model is stopped."""
     stage, provider = new_stage(streaming=True), EndlessProvider(piece)
     heard = await stage.ask(stage.agent(provider, max_answer_chars=1000), "Go", catch=True)
     assert isinstance(heard.error, AnswerTooLongError)
@@ -64,7 +63,6 @@ async def test_an_answer_without_end_is_ended(new_stage, piece):
 
 
 async def test_a_whole_answer_that_is_too_long_fails_too(stage):
-    """It is not cut."""
     heard = await stage.ask(stage.agent(stage.provider("a" * 1001), max_answer_chars=1000), "Go", catch=True)
     assert isinstance(heard.error, AnswerTooLongError)
     assert len(heard.text) <= 1000
@@ -74,7 +72,6 @@ async def test_a_whole_answer_that_is_too_long_fails_too(stage):
 
 @pytest.mark.parametrize("said", [1, 5])
 async def test_an_answer_that_stalls_is_ended(new_stage, said):
-    """After the pause that is allowed, counted from what came last."""
     stage = new_stage(streaming=True)
     provider = EndlessProvider(StreamTextDelta("a"), pause=10, silent_after=said)
     heard = await stage.ask(stage.agent(provider, answer_idle_seconds=30), "Go", catch=True)
@@ -95,7 +92,6 @@ async def test_a_long_thought_before_the_answer_is_no_stall(new_stage, none):
 
 
 async def test_tool_calls_have_a_bound_beside_their_rounds(stage, script):
-    """What is beyond it is not run, and the model is asked for an answer."""
     ran = []
 
     async def look(name, arguments):
@@ -120,7 +116,6 @@ async def test_tool_calls_have_a_bound_beside_their_rounds(stage, script):
     "settings", [{"max_tool_calls": 0}, {"max_answer_chars": 0}, {"answer_idle_seconds": -1}]
 )
 def test_a_bound_that_lets_nothing_happen_is_refused(settings):
-    """At once, by name."""
     (name,) = settings
     with pytest.raises(InvalidInputError, match=name):
         AIChannel("agent", MockAIProvider(), **settings)
@@ -156,8 +151,6 @@ class Looping(MockAIProvider):
     ids=["too long", "stalled", "too late", "rounds", "calls"],
 )
 async def test_the_ledger_says_which_bound_it_was(script, provider, settings, error, code):
-    """By the error's own code, for whoever reads it; the caller has the error."""
-
     async def look(name, arguments):
         return "nothing"
 

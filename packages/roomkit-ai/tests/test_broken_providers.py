@@ -109,7 +109,6 @@ class Streaming(MockAIProvider):
     ids=repr,
 )
 async def test_a_wrong_stream_event_fails_its_turn(new_stage: Any, item: Any) -> None:
-    """It is not dropped in silence."""
     stage = new_stage(streaming=True)
     provider = Streaming(["hello"], streaming=True)
     provider.items = (StreamTextDelta("hello"), item, StreamDone("stop"))

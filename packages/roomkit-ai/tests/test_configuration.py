@@ -75,14 +75,12 @@ async def test_an_agent_is_built_from_a_file(manager, load):
 
 
 async def test_a_slip_in_the_settings_names_the_nearest_key(manager, load):
-    """Before anything is built."""
     text = '[agents.front]\nplugin = "ai"\nprovider = "mock"\nsystem_promt = "x"\n'
     with pytest.raises(ConfigError, match="system_prompt"):
         await build_components(load(text), manager)
 
 
 def test_the_config_has_the_defaults_of_the_constructor():
-    """One truth in two places, compared."""
     import inspect
 
     signature = inspect.signature(AIChannel)

@@ -32,7 +32,6 @@ def now():
 
 @pytest.mark.virtual_time
 async def test_a_tool_that_hangs_is_interrupted(stage, script):
-    """Its own deadline comes first, the turn goes on, and the model is told."""
     hang = Hang()
 
     async def handler(name, arguments):
@@ -103,7 +102,6 @@ async def test_a_late_result_does_not_count(stage, script):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("end", ["deadline", "cancel"])
 async def test_a_turn_ends_though_its_tool_does_not(stage, script, end):
-    """At its own deadline, or when it is told to cancel."""
     until = asyncio.Event()
 
     async def handler(name, arguments):
@@ -129,7 +127,6 @@ async def test_a_turn_ends_though_its_tool_does_not(stage, script, end):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("seconds", [60.0, 7.0])
 async def test_tools_have_a_common_deadline(stage, script, seconds):
-    """A minute, unless told otherwise."""
     options = {} if seconds == 60.0 else {"tool_timeout_seconds": seconds}
     provider = stage.provider(script.calls("slow"), script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("slow"), _forever)], **options), "Go")
@@ -138,8 +135,6 @@ async def test_tools_have_a_common_deadline(stage, script, seconds):
 
 @pytest.mark.virtual_time
 async def test_a_tools_own_timeout_error_is_its_error(stage, script):
-    """Not mistaken for the deadline."""
-
     async def handler(name, arguments):
         raise TimeoutError("the warehouse is closed")
 
@@ -187,7 +182,6 @@ async def test_a_slow_stream_ends_at_the_deadline_with_what_it_said(new_stage):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("none", [None, 0])
 async def test_without_a_deadline_a_turn_takes_its_time(stage, none):
-    """None and 0 mean none."""
     provider = stage.provider("Hello.", delay=10_000)
     heard = await stage.ask(stage.agent(provider, tool_loop_timeout_seconds=none), "Hi")
     assert heard.text == "Hello."
@@ -209,7 +203,6 @@ async def test_a_memory_that_hangs_ends_the_turn(stage):
 
 @pytest.mark.virtual_time
 async def test_a_finished_turn_leaves_no_timer(stage):
-    """The deadline is disarmed."""
     await stage.ask(stage.agent(stage.provider()), "Hi")
     assert now() == 0
     await asyncio.sleep(1)
@@ -277,7 +270,6 @@ async def test_cancelling_anywhere_leaves_nothing(stage, script):
 
 
 async def test_leaving_a_stream_in_its_middle_closes_it(new_stage, script):
-    """The kit closes the stream of an answer nobody wants any more."""
     stage = new_stage(streaming=True)
     provider = Watched(["Hello, Alice."], streaming=True, chunk_size=2)
     agent = stage.agent(provider)
@@ -290,7 +282,6 @@ async def test_leaving_a_stream_in_its_middle_closes_it(new_stage, script):
 
 
 async def test_a_stream_that_is_never_read_holds_nothing(new_stage):
-    """No clock runs and nothing is steered before somebody listens."""
     stage = new_stage(streaming=True)
     agent = stage.agent(Watched(["Hello."], streaming=True))
     output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())
@@ -320,7 +311,6 @@ async def test_many_turns_leak_nothing(stage, script):
 
 @pytest.mark.virtual_time
 async def test_a_stop_that_was_asked_for_ends_the_next_wait():
-    """It is not begun."""
     stop = Stop()
     stop.request()
     with pytest.raises(Stopped), stop:
@@ -329,7 +319,6 @@ async def test_a_stop_that_was_asked_for_ends_the_next_wait():
 
 @pytest.mark.virtual_time
 async def test_a_cancellation_from_outside_is_not_taken_for_a_stop():
-    """When both come at once, the caller's cancellation is what ends the task."""
     stop = Stop()
 
     async def work():

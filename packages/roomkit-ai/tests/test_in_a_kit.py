@@ -86,7 +86,6 @@ async def test_the_answer_is_in_the_timeline_with_how_it_was_made(kit, join, scr
 
 
 async def test_hooks_gate_and_observe_tool_calls(kit, join, script):
-    """What the hook made of the call is what runs and what is observed."""
     observed = []
 
     @kit.hook(HookTrigger.BEFORE_TOOL_USE)
@@ -104,7 +103,6 @@ async def test_hooks_gate_and_observe_tool_calls(kit, join, script):
 
 
 async def test_a_hook_that_fails_keeps_the_tool_from_running(kit, join, script):
-    """Fail closed."""
     ran = []
 
     @kit.hook(HookTrigger.BEFORE_TOOL_USE)
@@ -123,7 +121,6 @@ async def test_a_hook_that_fails_keeps_the_tool_from_running(kit, join, script):
 
 
 async def test_a_failure_reaches_who_waits_and_who_watches(kit, join):
-    """The result and ON_ERROR; the room is told nothing of the vendor."""
     watched = []
 
     @kit.hook(HookTrigger.ON_ERROR, HookExecution.ASYNC)
@@ -187,7 +184,6 @@ async def test_somebody_elses_words_are_not_steered_into_a_turn(kit, join):
 
 
 async def test_an_apology_reaches_the_room_and_the_failure_the_caller(kit, join):
-    """Whether or not anybody could watch the answer grow."""
     failure = ProviderError("the vendor's words", error_code=ErrorCode.QUOTA)
     await join(failure, error_reply="I cannot answer just now.")
     result = await kit.process_inbound(message("Hi"), room_id="r1")

@@ -89,7 +89,6 @@ def test_a_negative_window_is_refused():
 
 @given(st.text(max_size=200))
 def test_an_estimate_is_positive_and_grows_with_the_text(text):
-    """Whatever the script."""
     assert estimate_tokens(text) >= 1
     assert estimate_tokens(text + text) >= estimate_tokens(text)
 
@@ -109,7 +108,6 @@ def test_an_event_of_text_is_counted_as_the_part_it_becomes(new_stage, text):
 
 
 def test_a_request_is_counted_whole():
-    """Prompt, tools, every kind of part."""
     parts = (
         AITextPart(text="a" * 40),
         AIImagePart(url="https://x/p.png"),
@@ -136,7 +134,6 @@ async def test_a_budget_drops_the_oldest(room):
 
 
 async def test_messages_and_a_reserve_count_against_the_budget(room):
-    """They are sent too."""
     say(room, 10, length=40)
     inner = MockMemoryProvider(messages=[AIMessage(role="user", content="a" * 40)], events=room.events[:-1])
     memory = BudgetAwareMemory(inner, 100, safety_margin_ratio=0.0, min_events=0, reserve_tokens=30)
@@ -153,7 +150,6 @@ async def test_the_newest_few_are_kept_whatever_they_cost(room):
 
 @pytest.mark.parametrize(("tokens", "margin"), [(0, 0.1), (-5, 0.1), (100, 1.0), (100, -0.1)])
 def test_a_budget_of_nothing_is_refused(tokens, margin):
-    """Numbers that leave no room."""
     with pytest.raises(InvalidInputError, match="leaves no room"):
         BudgetAwareMemory(SlidingWindowMemory(), tokens, margin)
 
@@ -184,7 +180,6 @@ def compacting(*answers, **options):
 
 
 async def test_what_fits_is_not_summarised(room):
-    """No model is asked."""
     say(room, 5, length=40)
     memory, model = compacting()
     assert bodies(await recall(memory, room)) == ["m0", "m1", "m2", "m3"]
@@ -207,7 +202,6 @@ async def test_what_no_longer_fits_becomes_a_summary(room):
 
 
 async def test_a_summary_serves_until_the_window_is_full_again(room):
-    """And is then extended by what is new, so that nothing falls between."""
     say(room, 20, length=40)
     memory, model = compacting("first", "second")
     await recall(memory, room)
@@ -226,7 +220,6 @@ async def test_a_summary_serves_until_the_window_is_full_again(room):
 
 
 async def test_every_event_is_either_summarised_or_shown(room):
-    """As the room grows, whatever the sizes, none is lost and none is told twice."""
     memory, model = compacting(*[f"s{n}" for n in range(100)], inner=SlidingWindowMemory(1000))
     for _ in range(60):
         say(room, 1, length=40 + len(room.events) % 7 * 10)
@@ -254,7 +247,6 @@ async def test_an_edited_event_makes_a_new_summary(room):
 
 
 async def test_a_deleted_event_leaves_the_summary(room):
-    """Its words are not told again."""
     say(room, 20, length=40)
     memory, model = compacting("old", "new")
     await recall(memory, room)
@@ -265,7 +257,6 @@ async def test_a_deleted_event_leaves_the_summary(room):
 
 @pytest.mark.virtual_time
 async def test_a_summary_is_made_afresh_in_time(room):
-    """From the events, not from itself."""
     import asyncio
 
     say(room, 20, length=40)

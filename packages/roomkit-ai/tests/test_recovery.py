@@ -90,7 +90,6 @@ async def test_the_fallback_answers_after_the_retries(stage):
 
 
 async def test_when_the_fallback_fails_too_the_first_failure_is_raised(stage):
-    """With the other as its cause."""
     first, second = failing(ErrorCode.AUTH), failing(ErrorCode.SERVER)
     agent = stage.agent(stage.provider(first), fallback_provider=stage.provider(second), retry_policy=RETRY)
     heard = await stage.ask(agent, "Hi", catch=True)
@@ -229,7 +228,6 @@ async def test_a_picture_to_be_answered_goes_to_a_fallback_that_sees(stage, pick
 
 
 async def test_what_was_said_is_never_said_again(new_stage):
-    """A stream that broke is not begun anew, nor handed to the fallback."""
     stage = new_stage(streaming=True)
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=failing())
     fallback = stage.provider("Hello.")
@@ -241,7 +239,6 @@ async def test_what_was_said_is_never_said_again(new_stage):
 
 
 async def test_a_stream_that_has_yielded_is_never_reentered(new_stage, script):
-    """Reasoning that nobody saw counts as well."""
     stage = new_stage(streaming=True)
     answer = script.says("Hello.", thinking="Hm.")
     provider = stage.provider(answer, fail_after_chunks=0, stream_error=failing())
@@ -285,7 +282,6 @@ async def test_a_request_too_long_is_shortened_once(stage, script):
 
 
 async def test_a_request_that_stays_too_long_fails(stage):
-    """After one more attempt."""
     stage.event("before")
     provider = stage.provider(failing(ErrorCode.CONTEXT_OVERFLOW))
     heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Now?", catch=True)
@@ -294,7 +290,6 @@ async def test_a_request_that_stays_too_long_fails(stage):
 
 
 async def test_a_request_with_nothing_to_leave_out_fails_at_once(stage):
-    """One message cannot be shortened."""
     provider = stage.provider(failing(ErrorCode.CONTEXT_OVERFLOW))
     await stage.ask(stage.agent(provider), "Now?", catch=True)
     assert len(provider.calls) == 1
@@ -320,7 +315,6 @@ async def test_the_running_turn_is_not_torn_apart(stage, script):
 
 
 def test_shortening_never_parts_a_call_from_its_result(legal):
-    """Wherever the middle falls."""
     history = []
     for number in range(6):
         call = AIToolCallPart(id=f"c{number}", name="t")

@@ -75,7 +75,6 @@ async def test_many_rooms_share_an_agent_and_nothing_else(new_stage, streaming, 
 
 
 async def test_a_room_that_hangs_delays_no_other(new_stage, script):
-    """Its turn waits alone."""
     first, second = new_stage("r1"), new_stage("r2")
     never = asyncio.Event()
 

@@ -66,14 +66,12 @@ async def test_nobody_in_the_room_is_shown_arguments_results_or_reasoning(stage,
 
 
 async def test_observers_of_thinking_get_each_whole_block(stage, working):
-    """ON_AI_THINKING has all of the reasoning."""
     await stage.ask(working, "Go")
     (thought,) = stage.services.calls(HookTrigger.ON_AI_THINKING)
     assert thought == AIThinkingPart(thinking="Let me think. " * 100, signature="s")
 
 
 async def test_redacted_thinking_has_nothing_to_observe(stage, script):
-    """It is told that there was some."""
     hidden = AIThinkingPart(thinking="", redacted_data="opaque")
     agent = stage.agent(stage.provider(script.says("Done.", thinking_parts=[hidden])))
     signals = await signals_of(stage, agent)
@@ -90,8 +88,6 @@ async def test_a_refused_call_ends_without_a_start(stage, script):
 
 
 async def test_a_realtime_backend_that_is_down_costs_no_answer(stage, working, caplog):
-    """Signals are best effort."""
-
     async def down(room_id, event):
         raise ConnectionError(CANARY)
 
@@ -102,7 +98,6 @@ async def test_a_realtime_backend_that_is_down_costs_no_answer(stage, working, c
 
 
 async def test_each_request_and_call_has_a_span(stage, working):
-    """With provider, model and tokens."""
     await stage.ask(working, "Go")
     telemetry = stage.services.telemetry
     first, second = telemetry.get_spans(SpanKind.LLM_GENERATE)
@@ -143,7 +138,6 @@ async def test_failures_close_their_spans(stage, script):
 
 
 async def test_without_telemetry_no_span_is_opened(stage, working):
-    """`enabled` says so."""
     stage.services.telemetry.enabled = False
     await stage.ask(working, "Go")
     assert stage.services.telemetry.spans == []

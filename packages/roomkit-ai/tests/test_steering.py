@@ -40,7 +40,6 @@ async def test_an_injected_message_is_read_in_the_next_round(stage, at_work):
 
 
 async def test_several_injected_messages_are_one_turn_of_the_user(stage, at_work):
-    """Roles go on alternating."""
     agent, provider = at_work(InjectMessage("Two."), InjectMessage("No, three."))
     await stage.ask(agent, "One pizza")
     assert provider.calls[1].messages[-1].content == "Two.\nNo, three."
@@ -56,7 +55,6 @@ async def test_instructions_go_to_the_prompt(stage, at_work):
 
 
 async def test_a_message_injected_into_the_last_round_is_answered_too(stage):
-    """The turn goes on for one more: what was taken is not lost."""
     hang = Hang()
     provider = stage.provider(hang, "And two.")
     agent = stage.agent(provider)
@@ -73,7 +71,6 @@ async def test_a_message_injected_into_the_last_round_is_answered_too(stage):
 
 
 async def test_a_prompt_that_comes_too_late_makes_no_round(stage):
-    """It has nothing to direct."""
     hang = Hang()
     provider = stage.provider(hang)
     agent = stage.agent(provider)
@@ -126,7 +123,6 @@ async def test_a_tool_may_cancel_its_own_turn(stage, script, at_work):
 
 
 async def test_cancel_between_two_pieces_ends_the_stream(new_stage):
-    """While nobody waits for the model, the next wait is not begun."""
     stage = new_stage(streaming=True)
     agent = stage.agent(stage.provider("Hello, Alice.", chunk_size=5))
     output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())
@@ -138,7 +134,6 @@ async def test_cancel_between_two_pieces_ends_the_stream(new_stage):
 
 
 async def test_without_work_there_is_nothing_to_steer(stage):
-    """Before, in other rooms, and after."""
     hang = Hang()
     agent = stage.agent(stage.provider(hang))
     assert not await agent.steer(InjectMessage("x"), room_id="r1")
@@ -153,7 +148,6 @@ async def test_without_work_there_is_nothing_to_steer(stage):
 
 
 async def test_a_direction_after_the_last_word_is_refused(new_stage):
-    """The stream is not yet read to its end, but nobody would act on it: it is not taken."""
     stage = new_stage(streaming=True)
     agent = stage.agent(stage.provider("Hello."))
     output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())

@@ -86,7 +86,6 @@ async def test_a_tool_comes_in_several_forms(stage, script, looked_up, kind):
 
 
 async def test_the_tool_handler_can_be_set_later(stage, script, looked_up):
-    """It is an attribute."""
     provider = stage.provider(script.calls("look"), script.says("Done."))
     agent = stage.agent(provider, tools=[script.tool("look")])
     assert agent.tool_handler is None
@@ -139,7 +138,6 @@ async def test_without_tools_nothing_runs(stage, script, looked_up):
     ],
 )
 async def test_arguments_that_do_not_fit_are_not_run(stage, script, looked_up, arguments, complaint):
-    """The model is told what to correct."""
     tool = script.tool("lookup", ["order_id"], **ORDER)
     provider = stage.provider(script.calls(script.call("lookup", **arguments)), script.says("Hm."))
     await stage.ask(stage.agent(provider, tools=[(tool, looked_up)]), "Go")
@@ -150,7 +148,6 @@ async def test_arguments_that_do_not_fit_are_not_run(stage, script, looked_up, a
 
 
 async def test_arguments_that_are_no_json_are_not_run(stage, script, looked_up):
-    """What the provider could not read is told to the model."""
     broken = AIToolCall(id="c1", name="look", arguments={"raw": "{oops"}, invalid="no closing brace")
     provider = stage.provider(script.calls(broken), script.says("Hm."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("look"), looked_up)]), "Go")
@@ -174,7 +171,6 @@ LOOK_BACK = r"^(?:(?=(a+))\1|a|aa)+$"
 @pytest.mark.parametrize("pattern", [r"^(a+)+$", r"^(a|aa)+$", r"(.*a){20}$", LOOK_BACK, r"^(?!x)(a|a)*\1$"])
 @pytest.mark.parametrize("place", ["value", "name", "other name", "items"])
 async def test_a_costly_pattern_freezes_nothing(stage, script, looked_up, pattern, place):
-    """Whatever a model writes, the check ends at once and says what is wrong, or the tool runs."""
     text = "a" * 60 + "!"
     parameters = {
         "value": {"properties": {"x": {"type": "string", "pattern": pattern}}},
@@ -225,7 +221,6 @@ async def test_a_room_tool_with_a_broken_schema_costs_only_itself(stage, caplog)
 
 
 async def test_of_two_tools_of_one_name_the_first_is_kept(stage, script):
-    """No vendor takes a name twice."""
     provider = stage.provider()
     agent = stage.agent(provider, tools=[script.tool("look")])
     agent.extra_tools.append(AITool(name="look", description="another"))
@@ -271,8 +266,6 @@ async def test_a_tool_without_a_handler_is_answered_with_an_error(stage, script,
     ("answer", "result"), [({"a": 1}, '{"a": 1}'), (None, ""), (7, "7"), ("\ud800", "?")]
 )
 async def test_what_a_careless_handler_returns_becomes_text(stage, script, answer, result):
-    """Every result can be sent."""
-
     async def careless(name, arguments):
         return answer
 
@@ -282,8 +275,6 @@ async def test_what_a_careless_handler_returns_becomes_text(stage, script, answe
 
 
 async def test_a_handler_may_change_its_arguments(stage, script):
-    """They are its own copy."""
-
     async def greedy(name, arguments):
         arguments["items"].append(3)
         return str(arguments.pop("items"))
@@ -341,14 +332,12 @@ async def test_a_model_that_only_calls_tools_ends_in_an_error(stage, script, loo
 
 
 async def test_no_rounds_means_no_tools(stage, script):
-    """With max_tool_rounds=0 nothing is offered."""
     provider = stage.provider("Hi.")
     await stage.ask(stage.agent(provider, tools=[script.tool("a")], max_tool_rounds=0), "Go")
     assert provider.calls[0].tools == []
 
 
 async def test_the_same_call_with_the_same_result_is_not_made_forever(stage, script):
-    """After three times the model is told so; if it goes on, it is asked for an answer."""
     made = []
 
     async def handler(name, arguments):
@@ -366,14 +355,12 @@ async def test_the_same_call_with_the_same_result_is_not_made_forever(stage, scr
 
 
 async def test_a_call_whose_result_changes_may_be_repeated(stage, script, looked_up):
-    """Polling that gets somewhere is no loop."""
     provider = stage.provider(*[script.calls("poll")] * 6, script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("poll"), looked_up)]), "Go")
     assert len(looked_up.calls) == 6
 
 
 async def test_a_long_loop_is_warned_of_once(stage, script, looked_up, caplog):
-    """At the round the user named."""
     provider = stage.provider(*[script.calls("a")] * 5, script.says("Done."))
     agent = stage.agent(provider, tools=[(script.tool("a"), looked_up)], tool_loop_warn_after=2)
     await stage.ask(agent, "Go")
@@ -412,7 +399,6 @@ async def test_white_space_between_parts_is_left_out(stage, script, looked_up):
 
 
 async def test_opaque_data_of_a_call_goes_back(stage, script, looked_up):
-    """Vendors sign calls as well."""
     call = AIToolCall(id="c1", name="look", metadata={"thought_signature": "x"})
     provider = stage.provider(script.calls(call), script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("look"), looked_up)]), "Go")
@@ -428,7 +414,6 @@ async def test_a_round_that_repeats_what_was_said_is_heard_once(stage, script, l
 
 
 async def test_a_round_that_only_begins_alike_is_heard_whole(stage, script, looked_up):
-    """What is no repetition is not lost."""
     provider = stage.provider(
         script.calls("look", text="Let me look that up."), script.says("Let me look"), chunk_size=3
     )
@@ -477,7 +462,6 @@ async def test_composed_handlers_are_asked_in_order():
 
 
 async def test_the_last_handlers_answer_is_final():
-    """Whatever it says."""
     composed = compose_tool_handlers(known, old_style)
     assert json.loads(await composed("x", {})) == {"error": "Unknown tool: x"}
 
@@ -493,13 +477,11 @@ async def test_other_answers_are_answers(answer):
 
 
 def test_composing_one_handler_is_an_error():
-    """There is nothing to compose."""
     with pytest.raises(ValueError, match="pass two or more"):
         compose_tool_handlers(known)
 
 
 async def test_an_unknown_tool_error_reaches_the_model_as_a_result(stage, script):
-    """When nobody of a composed handler knows the tool."""
     provider = stage.provider(script.calls("look"), script.says("Hm."))
     handler = compose_tool_handlers(known, last)
     agent = stage.agent(provider, tools=[script.tool("look")], tool_handler=handler)

@@ -178,7 +178,6 @@ def test_an_error_inside_a_stream_is_classified() -> None:
 
 
 def test_a_call_without_end_is_ended() -> None:
-    """Before it takes all the memory there is, and with what is wrong."""
     stream = MessageStream(ToolNames(128))
     block = {"type": "tool_use", "id": "t", "name": "now", "input": {}}
     list(stream.feed(json.dumps({"type": "content_block_start", "index": 0, "content_block": block})))

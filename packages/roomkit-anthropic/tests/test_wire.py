@@ -35,7 +35,6 @@ def of(role: Any, *parts: AIPart, name: str | None = None) -> AIMessage:
 
 
 def test_results_come_first_and_in_one_message() -> None:
-    """All results of a turn are one user message, before what users say meanwhile."""
     messages = body(
         CURRENT,
         AIMessage(role="user", content="Weather?"),
@@ -73,7 +72,6 @@ def test_thinking_goes_back_in_place() -> None:
 
 
 def test_a_conversation_the_agent_opened_begins_with_a_user() -> None:
-    """The API wants a user first; it is told that there was none."""
     messages = body(
         CURRENT, AIMessage(role="assistant", content="Hi!"), AIMessage(role="user", content="Hi!")
     )["messages"]

@@ -91,7 +91,6 @@ def test_no_command_is_wrong_usage(roomkit):
     ],
 )
 def test_a_slip_gets_the_nearest_command(roomkit, words, hint):
-    """In one line, as wrong usage."""
     answer = roomkit(*words)
     assert (answer.code, answer.out) == (2, "")
     assert hint in answer.err
@@ -100,7 +99,6 @@ def test_a_slip_gets_the_nearest_command(roomkit, words, hint):
 
 @pytest.mark.parametrize("words", [["demo", "--nope"], ["plugins", "info"], ["demo", "--port", "70000"]])
 def test_wrong_arguments_are_wrong_usage(roomkit, words):
-    """With the usage of that command."""
     answer = roomkit(*words)
     assert answer.code == 2
     assert f"usage: roomkit {words[0]}" in answer.err
@@ -185,7 +183,6 @@ async def wait():
     ],
 )
 def test_a_signal_ends_a_command_in_order(roomkit, number, words, code):
-    """What is open is closed, and the exit code names the signal; in background jobs too."""
     roomkit.install("waiting", WAITING)
     with roomkit.started("wait", *words) as process:
         assert process.stdout.readline() == "waiting\n"
@@ -204,7 +201,6 @@ async def closing():
 
 
 def test_a_second_ctrl_c_ends_a_command_at_once(roomkit):
-    """Even if what is open takes an hour to close."""
     roomkit.install("waiting", WAITING.replace("asyncio.sleep(0)", "closing()") + CLOSING)
     with roomkit.started("wait") as process:
         assert process.stdout.readline() == "waiting\n"
@@ -232,7 +228,6 @@ def test_output_that_nobody_reads_is_no_error():
 
 
 def test_the_exit_code_is_returned(capsys):
-    """For whoever calls `main` in process."""
     assert main(["--version"]) == 0
     assert main(["nothing-like-it"]) == 2
     capsys.readouterr()

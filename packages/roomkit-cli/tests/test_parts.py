@@ -43,7 +43,6 @@ def test_card_numbers_are_masked_and_nothing_else(text, masked):
 
 @given(st.text())
 def test_masking_keeps_everything_but_digits(text):
-    """In place."""
     masked = mask_card_numbers(text)
     assert len(masked) == len(text)
     assert all(new == old or (new == "*" and old.isdigit()) for new, old in zip(masked, text, strict=True))
@@ -51,7 +50,6 @@ def test_masking_keeps_everything_but_digits(text):
 
 @given(st.text())
 def test_nothing_printed_moves_the_cursor(text):
-    """Names and texts come from others."""
     assert printable(text).isprintable()
 
 
@@ -77,7 +75,6 @@ async def test_lines_that_are_not_text_are_read_as_well_as_can_be():
 
 
 async def test_a_line_without_end_is_given_in_parts():
-    """So that nothing grows without bound."""
     found = []
     read_end, write_end = os.pipe()
     writing = asyncio.to_thread(
@@ -108,7 +105,6 @@ async def test_the_script_says_that_it_is_one():
 
 
 async def test_the_script_streams_what_it_says():
-    """Word by word, and one end."""
     script = ScriptedAssistant()
     *pieces, end = [piece async for piece in script.generate_structured_stream(_asked("hello"))]
     assert "".join(piece.text for piece in pieces) == (await script.generate(_asked("hello"))).content
@@ -132,7 +128,6 @@ KEYS = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"}
     ],
 )
 def test_the_assistant_is_the_one_that_can_answer(monkeypatch, keys, model, scripted, chosen):
-    """The one asked for, else the first with a key, else the script; what is said of it is true."""
     for key in KEYS:
         monkeypatch.delenv(key, raising=False)
     for key in keys:
@@ -152,7 +147,6 @@ def test_the_assistant_is_the_one_that_can_answer(monkeypatch, keys, model, scri
     ],
 )
 def test_an_assistant_that_cannot_be_had_is_refused(monkeypatch, model, scripted, next_step):
-    """Not replaced in silence."""
     for key in KEYS:
         monkeypatch.delenv(key, raising=False)
     with pytest.raises(CommandError) as refused:
@@ -210,7 +204,6 @@ def _event(event_id, index, by="alice", text="hi"):
 
 
 def test_what_is_about_an_event_comes_after_it():
-    """Whatever happened first."""
     out = io.StringIO()
     timeline = Timeline(Terminal(as_json=True, out=out), {})
     timeline.detail("seen", "e1", by="bob", after_ms=1.0)
@@ -229,7 +222,6 @@ def test_what_is_about_an_event_comes_after_it():
 
 
 def test_an_answer_grows_on_one_line():
-    """What happens meanwhile is written below it, and its text once."""
     out = io.StringIO()
     timeline = Timeline(Terminal(out=out), {})
     timeline.chunk("e1", "assistant", "Hello ")
@@ -244,7 +236,6 @@ def test_an_answer_grows_on_one_line():
 
 
 def test_an_answer_that_broke_off_ends_its_line():
-    """So that what follows is not written into it."""
     out = io.StringIO()
     timeline = Timeline(Terminal(out=out), {})
     timeline.chunk("e1", "assistant", "Hel")

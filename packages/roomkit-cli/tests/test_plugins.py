@@ -81,14 +81,12 @@ def test_people_see_the_same(zoo):
 
 @pytest.mark.parametrize("name", ["good", "sms:good", "good-text"])
 def test_a_plugin_is_found_by_its_name_or_what_it_brings(zoo, name):
-    """Also by an alias."""
     document = json.loads(zoo("plugins", "info", name, "--json").out)
     assert (document["name"], document["distribution"], document["version"]) == ("good", "good", "1.2")
     assert "Sends." in zoo("plugins", "info", name).out
 
 
 def test_an_unknown_plugin_is_refused_with_the_nearest(zoo):
-    """Exit code 1, one hint."""
     answer = zoo("plugins", "info", "brokn")
     assert answer.code == 1
     assert answer.err == "roomkit: plugin 'brokn' not found\n  did you mean 'broken'?\n"
@@ -128,7 +126,6 @@ def test_the_doctor_finds_a_missing_sdk(zoo):
 
 
 def test_the_doctor_explains_who_shadows_whom(zoo):
-    """And how to choose the other."""
     answer = zoo("plugins", "doctor", "other")
     assert answer.code == 0
     assert "claimed by the plugins 'good' and 'other'" in answer.out
@@ -172,7 +169,6 @@ def test_the_doctor_of_one_plugin_has_the_plugins_own_check(roomkit, name, check
 
 
 def test_the_doctor_shows_where_a_broken_plugin_broke(zoo):
-    """File, line and the error; and sends nobody to the command that was just run."""
     answer = zoo("plugins", "doctor", "broken")
     assert answer.code == 1
     assert 'broken_module.py", line 1, in <module>' in answer.out
@@ -212,7 +208,6 @@ def roomkit_register(registry):
 
 
 def test_the_settings_of_a_component_are_shown(roomkit):
-    """Required first; what is secret shows no value, not even its default."""
     roomkit.install("shelf", SETTINGS)
     found = json.loads(roomkit("plugins", "info", "shelf", "--json").out)
     components = {f"{each['kind']}:{each['name']}": each for each in found["components"]}

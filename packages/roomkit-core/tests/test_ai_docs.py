@@ -16,7 +16,6 @@ def test_both_texts_are_there() -> None:
 
 
 def test_reading_them_needs_no_pydantic() -> None:
-    """They are texts."""
     code = "import sys, roomkit; roomkit.get_ai_context(); print('pydantic' in sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True

@@ -40,7 +40,6 @@ def test_marking_a_hook_imports_nothing_but_pluggy() -> None:
 
 
 def test_every_name_of_the_core_is_found() -> None:
-    """The table points to what exists."""
     for name, home in HOMES.items():
         if home.startswith("roomkit."):
             assert getattr(roomkit, name) is not None
@@ -94,13 +93,11 @@ def test_a_typo_is_an_attribute_error_with_the_name_that_was_meant() -> None:
 
 
 def test_dir_lists_what_is_installed() -> None:
-    """Completion in a shell shows what can be had, before it is loaded."""
     assert {"Room", "RoomKit", "__version__"} <= set(dir(roomkit))
     assert not {"PyroscopeProfiler", "TYPE_CHECKING", "HOMES"} & set(dir(roomkit))
 
 
 def test_all_that_dir_lists_is_there() -> None:
-    """Inspection works: `inspect.getmembers`, and what is built on it."""
     listed = dir(roomkit)
     members = dict(inspect.getmembers(roomkit))
     assert members["Room"] is roomkit.Room
@@ -108,7 +105,6 @@ def test_all_that_dir_lists_is_there() -> None:
 
 
 def test_help_shows_the_public_names() -> None:
-    """The page of `help(roomkit)` has them."""
     page = run("import roomkit; help(roomkit)")
     assert "one conversation over many channels" in page
     assert "class RoomKit(" in page
@@ -132,7 +128,6 @@ def test_a_second_home_has_the_same_objects(home: str) -> None:
 
 
 def test_a_second_home_says_what_is_missing_too() -> None:
-    """Wherever a name is asked for."""
     with pytest.raises(ImportError, match="NATSSource comes with roomkit-nats, which is not installed"):
         exec("from roomkit.sources import NATSSource")
 
@@ -167,7 +162,6 @@ def test_a_missing_sdk_keeps_its_own_error(plugin_packages: Path) -> None:
 def test_an_installed_distribution_that_lacks_the_name_is_too_old(
     plugin_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The remedy is an upgrade."""
     package = plugin_packages / "pyroscope"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -209,6 +203,5 @@ def test_components_of_first_party_plugins_are_in_the_table() -> None:
 
 
 def test_nearest_finds_slips_and_nothing_else() -> None:
-    """Case does not matter; a wild guess is no help."""
     assert nearest("smschannel", ["SMSChannel", "RCSChannel"]) == "SMSChannel"
     assert nearest("zzz", ["SMSChannel"]) is None

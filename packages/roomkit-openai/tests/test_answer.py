@@ -174,7 +174,6 @@ def _thought_and_said(pieces: list[str], inside: bool) -> tuple[str, str]:
 
 
 def test_think_tags_part_text_from_thinking() -> None:
-    """With an opened tag or without, and in what is sent back."""
     assert _thought_and_said(["<think>Hm.</think>\n\nYes <b>"], False) == ("Hm.", "Yes <b>")
     assert _thought_and_said(["Hm.</think>\n\nYes"], True) == ("Hm.", "Yes")
     assert _thought_and_said([tagged("Hm.") + "Yes"], False) == ("Hm.\n", "Yes")
@@ -219,7 +218,6 @@ def test_reasoning_has_two_names(field: str) -> None:
     ids=["by index", "by id", "as objects"],
 )
 def test_tool_calls_come_in_pieces(deltas: list[dict[str, Any]]) -> None:
-    """Servers cut them in their own ways; what comes out is whole."""
     events = [chunk({"tool_calls": [delta]}) for delta in deltas]
     items = heard(read(CHAT), [*events, chunk({}, "stop")])
     assert items[:-1] == [StreamToolCall("a", "f", {"x": 1}), StreamToolCall("b", "g", {})]

@@ -65,7 +65,6 @@ def _cut(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
 def test_fragments_belong_together_by_id_or_index(
     drawn: tuple[list[tuple[str, str]], list[dict[str, Any]]],
 ) -> None:
-    """Whichever of the two a server marks its fragments with, and however it cuts."""
     calls, pieces = drawn
     assert put_together(pieces) == calls
 
@@ -130,7 +129,6 @@ def test_known_dialects(pieces: list[dict[str, Any]], calls: list[tuple[str, str
 
 @pytest.mark.parametrize("piece", ["", "a" * 100_000])
 def test_calls_without_end_are_ended(piece: str) -> None:
-    """Also when their fragments are empty, and with what is wrong."""
     pieces = itertools.repeat({"index": 0, "arguments": piece}, 100_000)
     with pytest.raises(ValueError, match="its tool calls have more than 8388608 characters"):
         put_together(pieces)

@@ -138,7 +138,6 @@ def test_users_in_a_row_are_one_message_elsewhere() -> None:
     ],
 )
 def test_the_limit_has_the_name_the_server_takes(fields: dict[str, Any], field: str) -> None:
-    """One limit, four names for it."""
     written = body(OpenAIConfig.model_validate({"base_url": None, **fields}), max_tokens=99)
     assert {name: value for name, value in written.items() if value == 99} == {field: 99}
 
@@ -168,7 +167,6 @@ def test_a_thinking_budget_becomes_an_effort(budget: int, effort: str) -> None:
 
 
 def test_what_the_model_does_not_take_is_left_out_and_said() -> None:
-    """Each is named, for one warning."""
     context = AIContext(messages=[HELLO], temperature=0.3, thinking_budget=2000)
     assert responses.request(RESPONSES, context, ORIGIN).left_out == ("temperature",)
     written = chat.request(COMPATIBLE, context, ORIGIN)
@@ -229,7 +227,6 @@ def test_an_image_it_cannot_read_is_refused(url: str) -> None:
 
 
 def test_vllm_is_told_whether_to_think() -> None:
-    """The switch reaches the chat template under both of its names, and what is given goes before."""
     config = VLLMConfig(
         model="q",
         enable_thinking=False,

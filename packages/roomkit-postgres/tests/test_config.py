@@ -26,7 +26,6 @@ def test_a_dsn_is_enough() -> None:
     ],
 )
 def test_messages_name_the_servers_and_the_database(dsn: str, where: str) -> None:
-    """And neither user nor password."""
     assert PostgresConfig.of(dsn).where == where
 
 
@@ -63,6 +62,5 @@ def test_secrets_do_not_show() -> None:
     [("schema_name", 'x"; drop'), ("acquire_timeout", 0), ("max_size", 1), ("maxsize", 5), ("min_size", -1)],
 )
 def test_what_makes_no_sense_is_refused(field: str, value: object) -> None:
-    """And an unknown option too."""
     with pytest.raises(ValidationError, match=field):
         PostgresConfig.model_validate({"dsn": "postgresql://host/rooms", field: value})

@@ -94,7 +94,6 @@ class TestPostgresRealtime(RealtimeBackendContract):
 async def test_the_suite_finds_a_backend_that_does_not_prove_its_link(
     link: CutProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault that it was written for: a LISTEN that nobody serves, for ever."""
     monkeypatch.setattr(line, "_PROOF_INTERVAL", 24 * 3600.0)
     suite, made = TestPostgresRealtime(), [PostgresRealtime(link.url)]
     suite.link = link

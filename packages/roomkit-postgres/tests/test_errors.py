@@ -107,7 +107,6 @@ async def test_a_connection_that_cannot_be_has_a_name_and_advice(
     kind: type[StoreError],
     advice: str,
 ) -> None:
-    """Before anything is done."""
     manager = managers(dsn(server, postgres_dsn.rpartition("/")[2]), acquire_timeout=0.1)
     with pytest.raises(StoreError, match=advice) as caught:
         await manager.open()
@@ -117,7 +116,6 @@ async def test_a_connection_that_cannot_be_has_a_name_and_advice(
 async def test_too_many_connections_are_a_server_that_is_busy(
     server: PostgresServer, postgres_dsn: str, managers: LockMaker
 ) -> None:
-    """With the settings to look at."""
     name = postgres_dsn.rpartition("/")[2]
     await asyncio.to_thread(server.create_user, f"many_{name}", "x", "connection limit 0")
     manager = managers(server.databases.dsn(name, user=f"many_{name}", password="x"), acquire_timeout=0.1)
@@ -126,7 +124,6 @@ async def test_too_many_connections_are_a_server_that_is_busy(
 
 
 def test_the_clients_own_words_are_not_quoted() -> None:
-    """They may hold the DSN."""
     for error in (
         asyncpg.InterfaceError("postgresql://a:s3cret@host"),
         OSError("s3cret"),
@@ -136,6 +133,5 @@ def test_the_clients_own_words_are_not_quoted() -> None:
 
 
 def test_an_error_with_a_name_keeps_it() -> None:
-    """Translating twice changes nothing."""
     error = StoreFullError("full")
     assert translated(error, "host/rooms") is error

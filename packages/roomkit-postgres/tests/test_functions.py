@@ -61,7 +61,6 @@ def test_what_is_given_has_every_column_with_its_type(table: Table[Any]) -> None
 
 @pytest.mark.parametrize("table", TABLES, ids=ids)
 def test_a_replacement_sets_every_column_but_its_key(table: Table[Any]) -> None:
-    """Nothing of the row before stays."""
     (key, *_), names = (column.name for column in table.columns), {each.name for each in table.columns}
     upserts = re.findall(rf"INSERT INTO {table.name} [^;]*?DO UPDATE SET ([^;]*);", SQL)
     updates = re.findall(rf"UPDATE {table.name} \w SET ([^;]*?) FROM json_to_record", SQL)

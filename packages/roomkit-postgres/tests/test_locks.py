@@ -132,7 +132,6 @@ async def test_who_waits_asks_nothing_meanwhile(
 async def test_the_locks_of_a_dead_worker_are_found_free(
     postgres_dsn: str, managers: LockMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody calls who waits, so it looks."""
     monkeypatch.setattr(module, "_LOOK_AGAIN", 0.01)
     holder, waiter = managers(), managers()
     async with holder.locked("room") as token:
@@ -182,7 +181,6 @@ async def test_a_cut_connection_loses_what_is_held(
 async def test_who_waits_goes_on_over_a_cut(
     proxy: CutProxy, managers: LockMaker, only_calls_wake: None
 ) -> None:
-    """On the next connection, where it announces itself anew."""
     holder, waiter = managers(), managers(proxy.url)
     async with holder.locked("room"):
         task = asyncio.create_task(take(waiter, "room"))
@@ -231,7 +229,6 @@ async def test_a_swallowed_session_does_not_keep_its_rooms(proxy: CutProxy, mana
 async def test_a_paused_process_does_not_keep_its_rooms(
     managers: LockMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server ends a session that it hears nothing of; a token tells its holder from the next."""
     monkeypatch.setattr(module, "_SILENCE", 0.3)
     monkeypatch.setattr(line, "_PROOF_INTERVAL", 3600.0)
     paused = managers()
@@ -318,7 +315,6 @@ async def test_a_user_without_rights_is_told(postgres_server: PostgresServer, ma
 
 
 async def test_namespaces_and_databases_are_apart(postgres_dsn: str, managers: LockMaker) -> None:
-    """Only what has both in common excludes each other."""
     with PostgresDatabases(postgres_dsn).database() as elsewhere:
         here, there = managers(), managers(elsewhere)
         async with here.locked("room"):
@@ -357,7 +353,6 @@ async def test_tokens_rise_when_the_server_lost_its_data(postgres_dsn: str, mana
 
 
 async def test_tokens_rise_when_the_clock_falls(postgres_dsn: str, managers: LockMaker) -> None:
-    """What was given is never lowered to the clock."""
     before = managers()
     token = await take(before, "room") or 0
     await sql(postgres_dsn, f"select setval('roomkit_fence', {token + 3_600_000_000})")
@@ -440,7 +435,6 @@ async def test_a_lock_that_something_else_released_is_counted(
 
 
 async def test_sessions_that_are_ended_come_again(postgres_dsn: str, managers: LockMaker) -> None:
-    """As often as somebody ends them."""
     manager = managers()
     tokens = []
     for _ in range(5):
@@ -451,7 +445,6 @@ async def test_sessions_that_are_ended_come_again(postgres_dsn: str, managers: L
 
 @pytest.mark.virtual_time(io_patience=0.3)
 async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgres_dsn: str) -> None:
-    """Though nothing is asked for; what was held is counted as lost, and can be taken again."""
     async with CutProxy(postgres_dsn) as proxy, PostgresLockManager(proxy.url) as manager:
         async with manager.locked("room") as token:
             proxy.hold()

@@ -33,14 +33,12 @@ def test_registering_imports_no_library() -> None:
 
 
 def test_the_doctor_is_content_here() -> None:
-    """The driver is there."""
     report = DoctorReport()
     plugin.roomkit_doctor(report)
     assert report.healthy
 
 
 def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what to do about it."""
     monkeypatch.setattr(plugin, "find_spec", lambda name: None)
     report = DoctorReport()
     plugin.roomkit_doctor(report)

@@ -45,7 +45,6 @@ async def test_namespaces_are_apart(backends: RealtimeMaker) -> None:
 async def test_it_listens_to_what_is_subscribed_to_and_no_more(
     postgres_dsn: str, backends: RealtimeMaker
 ) -> None:
-    """What nobody here subscribes to is not sent here: once for many, and no longer than there is one."""
     backend = backends()
     first = await backend.subscribe("topic", Ear())
     second = await backend.subscribe("topic", Ear())
@@ -83,7 +82,6 @@ async def test_one_connection_does_everything(postgres_dsn: str, backends: Realt
 async def test_publications_of_one_moment_are_one_round_trip(
     proxy: CutProxy, backends: RealtimeMaker
 ) -> None:
-    """However many they are."""
     backend = await backends(proxy.url).open()
     ears = [Ear(), Ear()]
     for number, ear in enumerate(ears):
@@ -109,7 +107,6 @@ async def test_equal_notifications_are_as_many_as_were_published(
 
 
 async def test_what_is_too_large_is_refused(backends: RealtimeMaker) -> None:
-    """To the publisher, with the sizes; what is just small enough arrives."""
     backend = backends()
     ear = Ear()
     await backend.subscribe("topic", ear)
@@ -122,7 +119,6 @@ async def test_what_is_too_large_is_refused(backends: RealtimeMaker) -> None:
 
 
 async def test_many_large_events_at_once_stay_whole(backends: RealtimeMaker) -> None:
-    """From several workers to one subscriber."""
     publishers, subscriber = [backends(), backends(), backends()], backends()
     ear = Ear(expected=30)
     await subscriber.subscribe("topic", ear)
@@ -140,7 +136,6 @@ async def test_many_large_events_at_once_stay_whole(backends: RealtimeMaker) -> 
 async def test_after_a_restart_the_subscriptions_go_on(
     postgres_server: PostgresServer, backends: RealtimeMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The gap is counted and logged once; what comes after it is heard."""
     dsn = postgres_server.ensure_running().create_database()
     publisher, subscriber = backends(dsn, acquire_timeout=5.0), backends(dsn, acquire_timeout=5.0)
     ears = [Ear(), Ear()]
@@ -180,7 +175,6 @@ async def test_without_a_server_the_publisher_is_told(proxy: CutProxy, backends:
 
 
 async def test_a_publication_that_was_cut_is_not_repeated(proxy: CutProxy, backends: RealtimeMaker) -> None:
-    """The publisher is told that it may or may not have been seen; nobody sees it twice."""
     publisher, subscriber = await backends(proxy.url).open(), backends()
     ear = Ear(expected=2)
     await subscriber.subscribe("topic", ear)
@@ -211,7 +205,6 @@ async def test_a_subscription_made_while_the_connection_breaks_is_made_on_the_ne
 async def test_what_cannot_be_read_is_counted_and_not_quoted(
     postgres_dsn: str, backends: RealtimeMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody else's notification, or that of another version; the next event is heard."""
     backend = backends()
     ear = Ear()
     await backend.subscribe("topic", ear)
@@ -246,7 +239,6 @@ async def test_closed_is_closed(backends: RealtimeMaker) -> None:
 
 @pytest.mark.virtual_time(io_patience=0.3)
 async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgres_dsn: str) -> None:
-    """Nobody says that it is gone, as when a router forgets it; it is made again once there is a way."""
     async with CutProxy(postgres_dsn) as proxy, PostgresRealtime(proxy.url) as backend:
         ear = Ear()
         await backend.subscribe("topic", ear)

@@ -23,7 +23,6 @@ async def waits(client: Redis, count: int = 1) -> None:
 
 
 async def test_the_token_rises_with_every_holder(worker: Worker) -> None:
-    """Whichever worker it is."""
     workers = [worker(), worker()]
     tokens = []
     for number in range(20):
@@ -33,7 +32,6 @@ async def test_the_token_rises_with_every_holder(worker: Worker) -> None:
 
 
 async def test_the_token_rises_when_the_server_lost_its_data(worker: Worker, client: Redis) -> None:
-    """The server's clock is its floor."""
     locks = worker()
     async with locks.locked("room") as before:
         pass
@@ -60,7 +58,6 @@ async def test_the_token_rises_when_the_clock_was_set_back(worker: Worker, clien
 
 
 async def test_workers_wait_for_each_other(worker: Worker) -> None:
-    """One is in, whoever holds it."""
     inside = most = 0
 
     async def work(locks: RedisLockManager) -> None:
@@ -124,7 +121,6 @@ async def test_waiting_is_not_polling(worker: Worker, client: Redis) -> None:
 
 
 async def test_a_waiter_is_told_and_does_not_wait_for_its_second(worker: Worker, client: Redis) -> None:
-    """The lock changes hands in milliseconds."""
     holder, waiter = worker(), worker()
     async with waiter.locked("warm"), asyncio.TaskGroup() as group:
         async with holder.locked("room"):
@@ -144,7 +140,6 @@ async def test_a_waiter_is_told_and_does_not_wait_for_its_second(worker: Worker,
 
 
 async def test_a_waiter_that_is_not_told_asks_again(worker: Worker, client: Redis) -> None:
-    """After a second: here the release came from somebody who tells nobody."""
     holder, waiter = worker(), worker()
 
     async def enter() -> None:
@@ -202,7 +197,6 @@ async def test_many_rooms_share_two_connections(proxy: CutProxy, worker: Worker)
 
 
 async def test_an_acquisition_cancelled_after_the_grant_is_released(redis_url: str, worker: Worker) -> None:
-    """The server has granted it, and the answer finds nobody."""
     locks, other, database = worker(), worker(), RedisDatabase(redis_url)
     async with locks.locked("warm"):
         pass
@@ -246,7 +240,6 @@ async def test_the_server_sees_no_room_ids(worker: Worker, client: Redis) -> Non
 
 
 async def test_a_script_that_the_server_forgot_is_loaded_again(worker: Worker, client: Redis) -> None:
-    """As after SCRIPT FLUSH."""
     locks = worker()
     async with locks.locked("room"):
         await client.script_flush()
@@ -256,7 +249,6 @@ async def test_a_script_that_the_server_forgot_is_loaded_again(worker: Worker, c
 
 
 async def test_a_lock_granted_while_closing_is_given_back(worker: Worker, client: Redis) -> None:
-    """Whoever waited for it is told, and nothing of it stays behind."""
     locks = worker()
     async with locks.locked("warm"):
         pass

@@ -68,7 +68,6 @@ async def test_a_greeting_that_hangs_is_given_up(proxy: CutProxy, worker: Worker
 async def test_wrong_credentials_are_not_tried_without_pause(
     redis_url: str, proxy: CutProxy, worker: Worker
 ) -> None:
-    """However often somebody asks."""
     locks = worker(proxy.url.replace("redis://", "redis://nobody:wrong@"))
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -110,7 +109,6 @@ async def test_a_cut_connection_loses_no_lock(proxy: CutProxy, worker: Worker) -
 
 
 async def test_a_waiter_that_is_cut_off_still_gets_its_turn(proxy: CutProxy, worker: Worker) -> None:
-    """It asks again, and listens again."""
     holder, waiter = worker(), worker(proxy.url)
 
     async def enter() -> None:
@@ -128,7 +126,6 @@ async def test_a_waiter_that_is_cut_off_still_gets_its_turn(proxy: CutProxy, wor
 async def test_a_lock_survives_a_server_that_lost_everything(
     redis_server: RedisServer, worker: Worker
 ) -> None:
-    """Killed and started again while a lock is held: its holder renews it before anybody else came."""
     locks, other = worker(lock_seconds=1.5), worker()
     async with locks.locked("room") as token:
         await asyncio.to_thread(redis_server.kill)
@@ -165,7 +162,6 @@ async def test_a_waiter_survives_the_death_of_the_server(redis_server: RedisServ
 async def test_a_holder_that_is_cut_off_loses_the_lock(
     proxy: CutProxy, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another worker takes it with a higher token; the loss is counted and told."""
     locks, other = worker(proxy.url, lock_seconds=0.2), worker()
     with caplog.at_level(logging.WARNING):
         async with locks.locked("room") as token:
@@ -244,7 +240,6 @@ async def test_wrong_credentials_are_told_at_once_and_do_not_show(
 
 
 async def test_a_user_that_may_too_little_is_told(redis_url: str, worker: Worker, client: Redis) -> None:
-    """With the server's word for what is missing."""
     await client.execute_command("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-evalsha")
     locks = worker(redis_url.replace("redis://", "redis://limited:word@"))
     with pytest.raises(LockLostError, match=r"grants this user too little.*evalsha"):

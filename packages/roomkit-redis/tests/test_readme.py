@@ -22,7 +22,6 @@ TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 async def test_the_quick_start_locks_a_room(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The block as it stands."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     await asyncio.to_thread(exec, PYTHON[0], {"__name__": "__main__"})
     assert re.fullmatch(r"no other worker is in the room; my token is \d{16}\n", capsys.readouterr().out)

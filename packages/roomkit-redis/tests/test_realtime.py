@@ -32,7 +32,6 @@ async def publish(backend: RedisRealtime, *numbers: int) -> None:
 
 
 async def test_every_worker_sees_each_signal_once_and_in_order(backend: Backend) -> None:
-    """The publisher's own subscribers too."""
     workers = [backend() for _ in range(3)]
     heard: list[list[int]] = [[] for _ in workers]
     for worker, numbers in zip(workers, heard, strict=True):
@@ -45,14 +44,12 @@ async def test_every_worker_sees_each_signal_once_and_in_order(backend: Backend)
 @PROPERTY
 @given(event=records(EphemeralEvent))
 def test_what_is_sent_is_what_is_read(event: EphemeralEvent) -> None:
-    """Field by field."""
     assert EphemeralEvent.model_validate_json(event.model_dump_json()) == event
 
 
 async def test_a_cut_subscription_is_made_again(
     proxy: CutProxy, backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was published meanwhile is missed, counted and told; what comes later is heard."""
     near, far = backend(proxy.url), backend()
     heard: list[int] = []
     await near.subscribe("topic", into(heard))
@@ -114,7 +111,6 @@ async def test_what_is_sent_again_is_seen_once(
 async def test_without_a_server_this_process_still_hears_itself(
     proxy: CutProxy, backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Subscribing returns after its patience, and says what is not heard yet."""
     await proxy.refuse()
     alone = backend(proxy.url, connect_timeout=0.05)
     heard: list[int] = []
@@ -144,7 +140,6 @@ async def test_too_much_for_the_outbox_is_counted(
 
 
 async def test_an_event_without_a_json_form_is_refused(backend: Backend) -> None:
-    """And seen by nobody."""
     alone = backend()
     heard: list[int] = []
     await alone.subscribe("topic", into(heard))
@@ -159,7 +154,6 @@ async def test_an_event_without_a_json_form_is_refused(backend: Backend) -> None
 async def test_a_message_that_cannot_be_read_is_left_out(
     backend: Backend, client: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told without its text, and the next one is heard."""
     near, far = backend(), backend()
     heard: list[int] = []
     await near.subscribe("topic", into(heard))
@@ -201,7 +195,6 @@ async def test_a_cancelled_subscription_leaves_nothing(proxy: CutProxy, backend:
 
 
 async def test_databases_and_prefixes_are_apart(redis_url: str, backend: Backend) -> None:
-    """Though Redis' channels are the server's."""
     first = backend()
     others = [backend(redis_url.replace("/0", "/1")), backend(prefix="other")]
     heard: list[list[int]] = [[], [], []]
@@ -249,7 +242,6 @@ async def test_closing_sends_what_waits(backend: Backend) -> None:
 async def test_what_nobody_could_send_in_time_is_not_sent_late(
     proxy: CutProxy, backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A signal is for now: it is counted, told, and forgotten; later ones are sent."""
     monkeypatch.setattr("roomkit_plugins.redis.realtime._FRESH", 0.05)
     near, far = backend(), backend(proxy.url)
     heard: list[int] = []

@@ -61,19 +61,16 @@ async def test_what_is_no_redis_is_named(part: type[RedisRealtime], stranger: tu
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_tls_to_a_server_without_is_named(part: type[RedisRealtime], redis_url: str) -> None:
-    """With the scheme that would work."""
     assert "has none (redis://)" in await refused(part, redis_url.replace("redis:", "rediss:"))
 
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_wrong_password_is_named(part: type[RedisRealtime], redis_url: str) -> None:
-    """And does not show."""
     assert "credentials" in await refused(part, redis_url.replace("//", "//ann:s3cret@"))
 
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_database_that_is_not_there_is_named(part: type[RedisRealtime], redis_url: str) -> None:
-    """By its number."""
     assert "no database 99" in await refused(part, redis_url[:-1] + "99")
 
 

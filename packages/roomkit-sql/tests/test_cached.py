@@ -48,7 +48,6 @@ def record(rooms: CachedRooms) -> CachedRoom:
 def test_an_event_is_found_by_the_key_it_was_read_or_written_with(
     rooms: CachedRooms, record: CachedRoom
 ) -> None:
-    """And no other one."""
     second = said(2, key="second")
     rooms.apply("room", Change(after(START, events=1), stored=[second]))
     assert record.keyed("first") == record.recent(5)[1]
@@ -76,7 +75,6 @@ def test_what_was_pruned_is_not_found(rooms: CachedRooms, record: CachedRoom) ->
 def test_what_others_wrote_may_have_changed_what_is_known_by_key(
     rooms: CachedRooms, record: CachedRoom
 ) -> None:
-    """It is let go of when the room is read anew, but for the event it is read with."""
     mine, theirs = said(1, key="mine"), said(2, key="theirs")
     record.remember(mine)
     now = after(after(START, events=1))
@@ -86,7 +84,6 @@ def test_what_others_wrote_may_have_changed_what_is_known_by_key(
 
 
 def test_a_reading_that_was_overtaken_brings_nothing_back(rooms: CachedRooms, record: CachedRoom) -> None:
-    """What was redacted while it was read stays redacted."""
     first = record.keyed("first")
     assert first is not None
     rooms.apply("room", Change(after(START), amended=[first.redacted(NOW)]))
@@ -97,7 +94,6 @@ def test_a_reading_that_was_overtaken_brings_nothing_back(rooms: CachedRooms, re
 
 
 def test_few_events_are_kept_by_key(record: CachedRoom) -> None:
-    """The last ones."""
     for number in range(100):
         record.remember(said(number, key=str(number)))
     kept = [number for number in range(100) if record.keyed(str(number)) is not None]
@@ -105,7 +101,6 @@ def test_few_events_are_kept_by_key(record: CachedRoom) -> None:
 
 
 def test_who_was_removed_is_gone(rooms: CachedRooms, record: CachedRoom) -> None:
-    """As who was added is there."""
     ann = Participant(id="ann", room_id="room", channel_id="sms")
     added = after(START, version=1)
     rooms.apply("room", Change(added, participants=[ann]))
@@ -116,7 +111,6 @@ def test_who_was_removed_is_gone(rooms: CachedRooms, record: CachedRoom) -> None
 
 
 def test_the_newest_messages_are_those_that_are_history(rooms: CachedRooms, record: CachedRoom) -> None:
-    """Blocked ones are not, and what is too far back is not looked for."""
     blocked = said(2).replace(status=EventStatus.BLOCKED)
     rooms.apply("room", Change(after(START, events=1), stored=[blocked]))
     assert [each.index for each in record.recent(5)] == [0, 1]
@@ -126,7 +120,6 @@ def test_the_newest_messages_are_those_that_are_history(rooms: CachedRooms, reco
 
 
 def test_a_write_after_one_that_was_not_seen_is_not_applied(rooms: CachedRooms, record: CachedRoom) -> None:
-    """The room is read again instead."""
     skipped = after(after(START, events=1), events=1)
     rooms.apply("room", Change(skipped, stored=[said(3)]))
     assert record.counters == START

@@ -11,7 +11,6 @@ from roomkit_plugins.sql.filters import LARGEST, bounded, clamp, halves, has_met
 
 @pytest.mark.parametrize(("given", "taken"), [(-1, 0), (0, 0), (7, 7), (10**30, LARGEST)])
 def test_a_limit_is_neither_negative_nor_too_large(given: int, taken: int) -> None:
-    """A database would refuse either."""
     assert clamp(given) == taken
 
 

@@ -12,7 +12,6 @@ STEPS = (Step(1, "rooms", ("CREATE TABLE rooms (id text)",)), Step(2, "moods", (
 
 @pytest.mark.parametrize(("found", "steps"), [(0, ("1: rooms", "2: moods")), (1, ("2: moods",)), (2, ())])
 def test_a_plan_has_the_steps_that_are_missing(found: int, steps: tuple[str, ...]) -> None:
-    """In their order."""
     plan = planned("a.db", found, STEPS, {"rooms": 3})
     assert (plan.where, plan.found, plan.wanted, plan.steps, plan.rows) == (
         "a.db",

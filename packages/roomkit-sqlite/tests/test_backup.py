@@ -18,7 +18,6 @@ from .conftest import Opener, say
 async def test_a_backup_is_a_store_of_its_own(
     store: SQLiteStore, room: Room, opener: Opener, tmp_path: Path
 ) -> None:
-    """It has what was there, is one file, and goes its own way."""
     stored = await say(store, event(room.id, "kept"), targets=("sms",))
     await store.backup(tmp_path / "copy.db")
     assert sorted(each.name for each in tmp_path.iterdir() if "copy" in each.name) == ["copy.db"]
@@ -33,8 +32,6 @@ async def test_a_backup_is_a_store_of_its_own(
 async def test_a_backup_under_load_is_one_moment(
     store: SQLiteStore, room: Room, opener: Opener, tmp_path: Path
 ) -> None:
-    """Counters and timeline of the copy agree, and nobody had to wait for it."""
-
     async def write() -> None:
         for number in range(50):
             await say(store, event(room.id, str(number)), targets=("sms",))

@@ -74,7 +74,6 @@ async def test_who_reads_old_contents_keeps_them_in_the_log(
 
 
 async def test_a_closed_store_is_not_compacted(store: SQLiteStore) -> None:
-    """As it does nothing else."""
     await store.close()
     with pytest.raises(StoreClosedError):
         await store.compact()

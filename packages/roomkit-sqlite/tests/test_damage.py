@@ -61,7 +61,6 @@ def flip_bit(path: Path, position: int) -> None:
 
 
 async def test_a_log_that_is_whole_is_served(synced: Copier) -> None:
-    """After a machine stopped without notice."""
     assert await messages(synced()) == MESSAGES
 
 
@@ -87,7 +86,6 @@ async def test_a_flipped_bit_in_the_log_is_refused_and_nothing_is_dropped(synced
 
 
 async def test_a_commit_that_was_torn_by_a_loss_of_power_is_no_damage(synced: Copier) -> None:
-    """Nobody was told that it was made: the log ends before it, wherever it was torn."""
     whole = synced().with_name("copy.db-wal").read_bytes()
     chance = Random(2)
     for _ in range(TRIALS):
@@ -100,7 +98,6 @@ async def test_a_commit_that_was_torn_by_a_loss_of_power_is_no_damage(synced: Co
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.99])
 async def test_a_truncated_file_is_refused_when_it_is_opened(synced: Copier, part: float) -> None:
-    """It is left as it is."""
     path = synced()
     assert await messages(path) == MESSAGES  # and the log is in the file now
     cut = path.read_bytes()[: int(path.stat().st_size * part)]

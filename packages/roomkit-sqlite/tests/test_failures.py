@@ -39,7 +39,6 @@ def _limit_pages(connection: sqlite3.Connection, spare: int) -> None:
 
 
 async def test_a_full_disk_is_named_and_loses_nothing(store: SQLiteStore, room: Room) -> None:
-    """What does not fit is refused whole; what is there can be read, and what fits later is written."""
     kept = await say(store, event(room.id, "kept"))
     await on_writer(store, lambda connection: _limit_pages(connection, 4))
     with pytest.raises(StoreFullError, match=r"rooms\.db.*make room"):
@@ -52,7 +51,6 @@ async def test_a_full_disk_is_named_and_loses_nothing(store: SQLiteStore, room: 
 
 
 async def test_a_locked_file_is_named_after_the_timeout(opener: Opener, path: Path) -> None:
-    """Reading goes on meanwhile; when the other one is done, so does writing."""
     store = opener(busy_timeout=0.02)
     room = await store.create_room(Room())
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -111,7 +109,6 @@ async def test_a_worker_that_cannot_write_hears_why_and_keeps_what_it_holds(
 
 
 async def test_a_damaged_file_is_named(opener: Opener, path: Path) -> None:
-    """Reading what is damaged raises; nothing is made up, and the file is not touched."""
     store = opener()
     room = await store.create_room(Room())
     for number in range(50):
@@ -139,7 +136,6 @@ async def test_a_file_that_is_no_database_is_not_touched(opener: Opener, path: P
 
 
 async def test_another_programs_database_is_not_touched(opener: Opener, path: Path) -> None:
-    """Its tables stay alone."""
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE diary (entry TEXT)")
     contents = path.read_bytes()
@@ -194,7 +190,6 @@ async def test_what_cannot_be_written_to_is_named(
 
 
 async def test_a_file_from_the_future_is_refused_with_instructions(opener: Opener, path: Path) -> None:
-    """Nothing is changed in it."""
     first = opener()
     await first.open()
     await first.close()
@@ -225,7 +220,6 @@ async def test_a_record_of_a_newer_core_is_read_and_kept(store: SQLiteStore, roo
 async def test_a_record_that_cannot_be_read_is_refused_with_instructions(
     store: SQLiteStore, room: Room
 ) -> None:
-    """Without a word of what is in it."""
     await on_writer(
         store,
         lambda connection: connection.execute(
@@ -253,7 +247,6 @@ async def test_a_closed_store_says_so(store: SQLiteStore, room: Room) -> None:
 
 
 async def test_a_store_that_could_not_open_can_try_again(opener: Opener, tmp_path: Path) -> None:
-    """Once what was wrong is put right."""
     store = opener(path=tmp_path / "later" / "rooms.db")
     for _ in range(2):
         with pytest.raises(StoreUnavailableError):
@@ -274,7 +267,6 @@ async def test_text_that_is_no_unicode_is_refused(store: SQLiteStore, room: Room
 
 
 async def test_a_file_is_its_owners(store: SQLiteStore, room: Room, path: Path, tmp_path: Path) -> None:
-    """What people said is for nobody else to read, in the file, beside it and in its copies."""
     await store.backup(tmp_path / "copy.db")
     names = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
     assert names == {"rooms.db": 0o600, "rooms.db-wal": 0o600, "rooms.db-shm": 0o600, "copy.db": 0o600}

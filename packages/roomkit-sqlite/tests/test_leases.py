@@ -42,7 +42,6 @@ class WallClock:
 async def test_a_clock_that_jumps_ends_leases_and_keeps_nobody_waiting(
     store: SQLiteStore, opener: Opener, room: Room, jump: float
 ) -> None:
-    """What a worker held is taken over at once; it hears of it, and the clock does not give it back."""
     other = opener()
     clock = WallClock(store, other)
     worker = await store.open_lease(30)
@@ -65,7 +64,6 @@ async def test_a_clock_that_jumps_ends_leases_and_keeps_nobody_waiting(
 async def test_a_lease_that_was_not_renewed_in_time_is_over_whatever_the_clock_says_later(
     store: SQLiteStore,
 ) -> None:
-    """Who was told so began anew: both at once would be two."""
     clock = WallClock(store)
     worker = await store.open_lease(30)
     clock.ahead = HOUR
@@ -75,7 +73,6 @@ async def test_a_lease_that_was_not_renewed_in_time_is_over_whatever_the_clock_s
 
 
 async def test_a_clock_that_is_put_right_by_a_little_ends_nothing(store: SQLiteStore, room: Room) -> None:
-    """As time servers do it."""
     clock = WallClock(store)
     worker = await store.open_lease(30)
     clock.ahead = -0.5
@@ -84,14 +81,12 @@ async def test_a_clock_that_is_put_right_by_a_little_ends_nothing(store: SQLiteS
 
 
 async def test_a_lease_without_end_is_one(store: SQLiteStore, room: Room) -> None:
-    """Of a store that nobody else uses."""
     worker = await store.open_lease(float("inf"))
     WallClock(store).ahead = 1e9
     assert (await plan_sms(store, room.id, worker)).elsewhere == {}
 
 
 async def test_leases_that_ran_out_do_not_pile_up(store: SQLiteStore, room: Room) -> None:
-    """They are deleted by whoever decides something on it."""
     for _ in range(20):
         await store.open_lease(30)
     await let_leases_run_out(store)
@@ -105,7 +100,6 @@ async def test_leases_that_ran_out_do_not_pile_up(store: SQLiteStore, room: Room
 
 
 async def test_what_waits_survives_a_restart(store: SQLiteStore, opener: Opener, room: Room) -> None:
-    """Early receipts, timers and who holds what are in the file, not in the process."""
     worker = await store.open_lease(HOUR)
     (planned,) = (await plan_sms(store, room.id, worker)).events
     early = DeliveryStatus(provider="acme", message_id="m", status="delivered")

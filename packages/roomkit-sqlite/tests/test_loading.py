@@ -87,7 +87,6 @@ async def furnished(store: SQLiteStore, room: Room) -> str:
 async def test_every_change_is_seen_by_the_next_load(
     store: SQLiteStore, opener: Opener, furnished: str, change: Change, elsewhere: bool
 ) -> None:
-    """What is kept in memory shows what a store that just opened the file shows."""
     await store.load(furnished, recent=3, key="key")
     await change(opener() if elsewhere else store, furnished)
     loaded = _shown(await store.load(furnished, recent=3, key="key"))

@@ -50,7 +50,6 @@ def test_registering_imports_no_library() -> None:
 
 
 def test_the_doctor_is_content_here() -> None:
-    """This Python has all it needs."""
     report = DoctorReport()
     plugin.roomkit_doctor(report)
     assert [finding.verdict for finding in report.findings] == ["ok", "ok"]
@@ -66,7 +65,6 @@ def test_the_doctor_is_content_here() -> None:
 def test_the_doctor_names_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, what: str, value: object, says: str
 ) -> None:
-    """And what to do about it."""
     monkeypatch.setattr(plugin, what, value)
     report = DoctorReport()
     plugin.roomkit_doctor(report)
@@ -85,14 +83,12 @@ def test_the_doctor_and_the_store_refuse_an_old_sqlite(
 
 
 def test_a_path_is_a_file() -> None:
-    """What is in memory, or an address, is another store's."""
     for path in (":memory:", "file:rooms.db", "file::memory:?cache=shared", ""):
         with pytest.raises(ValidationError, match="InMemoryStore"):
             SQLiteConfig.model_validate({"path": path})
 
 
 def test_a_store_shows_its_file() -> None:
-    """In logs and tracebacks."""
     assert repr(SQLiteStore("rooms.db")) == "SQLiteStore('rooms.db')"
     assert SQLiteStore().config.path == Path("roomkit.db")
     assert not SQLiteStore().is_process_local

@@ -42,7 +42,6 @@ def _subclasses(model: type[Record]) -> list[type[Record]]:
 
 @pytest.mark.parametrize("model", _subclasses(Record), ids=lambda model: model.__name__)
 def test_a_field_that_may_be_none_is_none_without_a_value(model: type[Record]) -> None:
-    """None is left out of what is kept: a field with another default would come back changed."""
     for name, field in model.model_fields.items():
         allows_none = "None" in str(field.annotation)
         assert not allows_none or field.is_required() or field.default is None, name
@@ -52,8 +51,6 @@ def test_a_field_that_may_be_none_is_none_without_a_value(model: type[Record]) -
     "model", [Identity, Task, ChannelBinding, DeliveryStatus], ids=lambda model: model.__name__
 )
 def test_a_record_is_what_it_was(model: type[Record]) -> None:
-    """Whatever is in it."""
-
     @PROPERTY
     @given(records(model))
     def check(record: Record) -> None:
@@ -105,7 +102,6 @@ def test_a_delivery_that_nothing_became_of_follows_from_its_event(given: Deliver
 @PROPERTY
 @given(records(Timer))
 def test_a_timer_is_what_it_was(timer: Timer) -> None:
-    """Its claims are in a column."""
     assert readable_timers([(timer.id, dump(timer), timer.claims)]) == [timer]
 
 

@@ -46,7 +46,6 @@ def _exhibit(version: int, path: Path) -> None:
 
 
 def test_the_museum_has_every_version() -> None:
-    """Whoever adds a step adds a file of that version."""
     assert {each.name for each in MUSEUM.glob("*.sql")} == {f"version_{step.version}.sql" for step in STEPS}
     assert [step.version for step in STEPS] == list(range(1, len(STEPS) + 1))
 

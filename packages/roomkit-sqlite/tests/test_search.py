@@ -76,7 +76,6 @@ async def test_who_may_not_see_an_event_does_not_find_it(store: SQLiteStore, roo
 
 
 async def test_an_edited_event_is_found_by_its_present_words(store: SQLiteStore, room: Room) -> None:
-    """And a deleted one not at all; the edit itself is no second find."""
     first, second = await say(store, event(room.id, "before"), event(room.id, "before"))
     after = TextContent(body="after")
     await say(

@@ -70,7 +70,6 @@ class Day:
 
 
 async def test_a_conversation_goes_on_after_a_restart(path: Path) -> None:
-    """Timeline, ledger, bindings and keys are what they were, and the agent sees what was said."""
     async with Day.at(path, "Which size?") as first:
         await first.furnish()
         await first.say("ann", "A pizza, please", key="k1")
@@ -149,7 +148,6 @@ asyncio.run(main())
 
 
 async def test_what_a_killed_program_had_begun_is_delivered_by_the_next(path: Path) -> None:
-    """Once its lease has run out, and counted as taken over."""
     died = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(path))
     assert await died.wait() == -signal.SIGKILL
     async with SQLiteStore(path) as store:
@@ -165,7 +163,6 @@ async def test_what_a_killed_program_had_begun_is_delivered_by_the_next(path: Pa
 
 
 def test_a_shared_file_wants_shared_locks(path: Path) -> None:
-    """A kit is told that other processes may open the file, unless somebody says that none will."""
     with pytest.raises(InvalidInputError, match="single_process=True"):
         RoomKit(SQLiteStore(path))
 

@@ -107,7 +107,6 @@ async def test_closing_writes_what_waits(store: SQLiteStore, room: Room, opener:
 
 
 async def test_a_cancelled_write_is_in_the_cache_as_it_is_on_disk(store: SQLiteStore, room: Room) -> None:
-    """What was written although nobody waited any more is seen by who loads the room."""
     record = await store.load(room.id, recent=5)
     assert record is not None
     writing = asyncio.ensure_future(say(store, event(room.id, "anyway")))
@@ -151,7 +150,6 @@ async def test_ids_may_have_colons(store: SQLiteStore, room: Room) -> None:
 
 
 async def test_an_event_of_the_same_commit_is_not_there_to_amend(store: SQLiteStore, room: Room) -> None:
-    """A duplicate inside a commit is no earlier event either."""
     twin = event(room.id)
     with pytest.raises(Exception, match="twice"):
         await store.commit(Commit(room_id=room.id, entries=[Entry(twin), Entry(twin)], at=NOW))

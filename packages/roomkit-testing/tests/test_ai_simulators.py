@@ -128,7 +128,6 @@ def test_anthropic_wants_its_headers(headers: dict[str, str], status: int | None
 
 
 def test_anthropic_takes_temperature_in_its_older_version() -> None:
-    """The version decides."""
     older = claude({**CLAUDE, "temperature": 0.5}, anthropic_version="2023-06-01")
     assert AnthropicSimulator().refusal(older) is None
 
@@ -255,8 +254,6 @@ async def test_a_script_is_played_in_order() -> None:
 
 
 async def test_unused_replies_fail_the_test() -> None:
-    """A reply nobody asked for is a mistake, unless it is allowed."""
-
     async def unused(allow_unused: bool) -> None:
         async with AnthropicSimulator(allow_unused=allow_unused) as simulator:
             simulator.reply("Hi")
@@ -268,8 +265,6 @@ async def test_unused_replies_fail_the_test() -> None:
 
 
 async def test_an_unscripted_request_fails_the_test() -> None:
-    """The caller is told, and the test fails at its end."""
-
     async def unscripted() -> None:
         async with OpenAISimulator() as simulator:
             status, body = await ask(simulator, "POST", "/v1/chat/completions", CHAT)

@@ -28,8 +28,6 @@ async def test_every_await_is_cancelled_while_waiting_and_while_resuming() -> No
 
 
 async def test_a_bare_yield_can_only_be_cancelled_while_waiting() -> None:
-    """`sleep(0)` has no result to lose."""
-
     async def work() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -38,7 +36,6 @@ async def test_a_bare_yield_can_only_be_cancelled_while_waiting() -> None:
 
 
 async def test_work_that_never_suspends_is_run_once() -> None:
-    """Nothing to cancel, nothing to yield."""
     runs = 0
 
     async def work() -> None:
@@ -105,8 +102,6 @@ async def test_a_result_lost_between_its_coming_and_its_taking_is_found() -> Non
 
 
 async def test_a_run_past_its_point_of_no_return_reports_its_result() -> None:
-    """What swallows the cancellation is told apart from what obeyed it."""
-
     async def work() -> str:
         try:
             await asyncio.sleep(0)

@@ -82,12 +82,10 @@ def test_a_swapped_pair_is_found() -> None:
 
 
 def test_a_hidden_event_is_found() -> None:
-    """Bob sees what was meant for Carol."""
     assert kinds(replace(BOB, seen=[TIMELINE[0], TIMELINE[2], TIMELINE[5]])) == ["betrayed"]
 
 
 def test_a_blocked_event_is_found() -> None:
-    """What a gate refused reaches nobody."""
     assert kinds(replace(BOB, seen=[TIMELINE[0], TIMELINE[3], TIMELINE[5]])) == ["betrayed"]
 
 
@@ -99,7 +97,6 @@ def test_a_revoked_reader_sees_nothing() -> None:
 
 
 def test_a_deleted_event_may_have_been_seen_and_need_not_have_been() -> None:
-    """Whether the delivery or the deletion came first is not told by the timeline."""
     gone = event(7, amendment=Amendment(deleted_at=utcnow()))
     timeline = [*TIMELINE, gone]
     assert kinds(BOB, timeline) == []
@@ -107,24 +104,20 @@ def test_a_deleted_event_may_have_been_seen_and_need_not_have_been() -> None:
 
 
 def test_an_event_from_nowhere_is_found() -> None:
-    """What was never committed was never to be seen."""
     assert kinds(replace(BOB, seen=[*BOB.seen, event(99)])) == ["unknown"]
 
 
 def test_a_recipient_is_owed_only_what_came_while_it_was_attached() -> None:
-    """Both bounds are exclusive."""
     late = replace(CAROL, seen=[TIMELINE[2]], after_index=1, before_index=6)
     assert kinds(late) == []
 
 
 def test_a_timeline_that_does_not_rise_is_found() -> None:
-    """An index used twice and an id used twice are both told."""
     timeline = [TIMELINE[0], TIMELINE[0]]
     assert [violation.kind for violation in violations(timeline, [])] == ["not_rising", "repeated_id"]
 
 
 def test_every_violation_is_reported_together() -> None:
-    """One run tells all that is wrong, readably."""
     with pytest.raises(AssertionError, match=r"2 violations:\ntwice: bob and event event-0.*\nlost: bob"):
         assert_history(TIMELINE, [replace(BOB, seen=[TIMELINE[0], TIMELINE[0]])])
 

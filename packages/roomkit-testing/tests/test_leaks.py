@@ -26,7 +26,6 @@ async def test_a_clean_cycle_passes() -> None:
 
 
 async def test_a_leaked_task_is_named() -> None:
-    """A task that nobody waits for is found, with its name."""
     tasks = set()
 
     async def cycle() -> None:
@@ -75,7 +74,6 @@ async def test_a_leaked_thread_is_found() -> None:
 
 
 async def test_holding_less_than_before_is_no_leak() -> None:
-    """Only what grew is told."""
     before = Holdings(("a", "b"), ("main",), ("pipe", "pipe"))
     assert not Holdings(("a",), ("main",), ("pipe",)).beyond(before)
     assert Holdings(("a", "b", "b"), ("main",), ()).beyond(before) == "3 tasks, 2 before: b"

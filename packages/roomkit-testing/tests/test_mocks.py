@@ -43,7 +43,6 @@ def words(event: RoomEvent) -> str:
 
 
 async def test_a_provider_plays_its_script_and_then_goes_well() -> None:
-    """Failures raise, refusals return, and only what was sent is in `sent`."""
     refused = ProviderResult(success=False, error="refused")
     provider = MockSMSProvider(script=[RATE_LIMITED, refused, None])
     with pytest.raises(ProviderError, match="slow down"):
@@ -66,7 +65,6 @@ async def test_a_provider_can_fail_for_ever() -> None:
 
 
 async def test_a_provider_records_the_arguments_of_its_role() -> None:
-    """With "" for what was left open, and its name can be chosen."""
     sms, email = MockSMSProvider(name="acme"), MockEmailProvider()
     sent = event("room")
     await sms.send(sent, "+1")
@@ -112,7 +110,6 @@ async def test_an_rcs_provider_simulates_phones_without_rcs() -> None:
 
 
 async def test_whatsapp_templates_and_reactions_are_recorded() -> None:
-    """Beside the messages."""
     provider = MockWhatsAppProvider()
     await provider.send_template("+1", "welcome", {"1": "Ann"})
     await provider.send_reaction("chat", "sender", "id", "👍")
@@ -124,7 +121,6 @@ async def test_whatsapp_templates_and_reactions_are_recorded() -> None:
 
 
 async def test_a_model_answers_round_and_round_and_records_its_contexts() -> None:
-    """By default it says hello."""
     model = MockAIProvider(["a", "b"])
     contexts = [AIContext() for _ in range(3)]
     assert [(await model.generate(each)).content for each in contexts] == ["a", "b", "a"]
@@ -186,7 +182,6 @@ async def test_a_models_stream_can_break() -> None:
 
 
 async def test_a_resolver_and_a_memory_record_what_they_were_asked() -> None:
-    """Call by call."""
     resolver, memory = MockIdentityResolver(script=[RATE_LIMITED]), MockMemoryProvider(events=[event("room")])
     with pytest.raises(ProviderError):
         await resolver.resolve(message(), context())

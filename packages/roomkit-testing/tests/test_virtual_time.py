@@ -22,7 +22,6 @@ async def test_an_hour_of_sleep_takes_milliseconds() -> None:
 
 
 async def test_an_unmarked_test_has_a_real_loop() -> None:
-    """Only what is marked is on virtual time."""
     assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
 
 
@@ -56,7 +55,6 @@ def test_two_runs_are_the_same() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_timeout_fires_when_its_time_has_come() -> None:
-    """`asyncio.timeout` is on the loop's clock."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(30):
             await asyncio.sleep(31)
@@ -65,7 +63,6 @@ async def test_a_timeout_fires_when_its_time_has_come() -> None:
 
 @pytest.mark.virtual_time
 async def test_the_clock_follows_the_loop(virtual_clock: VirtualClock) -> None:
-    """`now()` and `monotonic()` move together."""
     began = virtual_clock.now()
     assert began == datetime(2030, 1, 1, tzinfo=UTC)
     await asyncio.sleep(90)
@@ -74,8 +71,6 @@ async def test_the_clock_follows_the_loop(virtual_clock: VirtualClock) -> None:
 
 
 def test_a_deadlock_names_the_pending_tasks_and_where_they_wait() -> None:
-    """Waiting for what nobody can bring is an error, not a hang."""
-
     async def wait_for_godot(event: asyncio.Event) -> None:
         await event.wait()
 

@@ -92,7 +92,6 @@ async def a_house(store, **options):
 
 @pytest.mark.parametrize("way", ["erase_room", "delete_room"])
 async def test_a_socket_does_not_bring_its_room_back(store, way):
-    """It is told that the room is gone, and closed; a frame under way makes no room."""
     async with a_house(store) as house:
         bob = await house.client("bob")
         await bob.speak("one")
@@ -218,7 +217,6 @@ async def test_a_client_that_is_to_ask_for_more_gets_no_signals_and_no_more_once
 
 
 async def test_a_channel_that_may_not_read_resumes_nothing(store):
-    """Whoever's words they are; with the right comes back what was missed."""
     async with a_house(store) as house:
         alice = await house.client("alice")
         await alice.speak("before")
@@ -236,7 +234,6 @@ async def test_a_channel_that_may_not_read_resumes_nothing(store):
 
 
 async def test_a_detached_channel_closes_its_sockets(store):
-    """The room goes on without them."""
     async with a_house(store) as house:
         bob = await house.client("bob")
         await house.kit.detach_channel("room", "ws")
@@ -274,7 +271,6 @@ async def test_a_socket_of_a_closed_room_stays_and_is_refused():
 
 
 async def test_a_banned_participants_connections_are_dropped(stage):
-    """Each is told once; a connection with another room keeps that."""
     for room_id in ("room", "other"):
         await stage.kit.create_room(room_id)
         await stage.kit.attach_channel(room_id, "ws")
@@ -384,7 +380,6 @@ async def test_a_ban_is_known_by_the_address_the_participant_used(stage):
 
 
 async def test_connections_of_a_room_that_is_gone_are_dropped(stage):
-    """By whatever way it went; a failing close function is nobody else's problem."""
     await stage.kit.create_room("room")
     await stage.kit.attach_channel("room", "ws")
     wires = [stage.join("a"), stage.join("b", None)]
@@ -421,7 +416,6 @@ async def test_a_connection_id_in_use_is_nobody_elses(stage, before, after):
 
 
 async def test_the_same_participant_may_reconnect_under_the_same_id(stage):
-    """To another room, too; the former connection is told that it was replaced."""
     for name in ("ann", None):
         room_id = None if name is None else "room"
         old = stage.join(f"{name}", room_id, participant_id=name)
@@ -467,7 +461,6 @@ async def test_a_ban_on_another_worker_reaches_the_connection(town):
 
 @pytest.mark.virtual_time
 async def test_an_access_change_on_another_worker_reaches_the_connection(town):
-    """Nothing is shown of what came while the channel might not read."""
     first, second = await town.populate(2)
     wire = await second.join("c")
     await first.kit.set_access("room", "ws", Access.WRITE_ONLY)

@@ -126,8 +126,6 @@ async def test_an_event_that_no_connection_took_is_a_failure(stage):
 
 
 async def test_a_send_that_is_cancelled_by_others_counts_as_failed(stage):
-    """A CancelledError out of nowhere is a failure of that connection, and nobody else's end."""
-
     async def send(connection_id, event):
         raise asyncio.CancelledError
 
@@ -174,7 +172,6 @@ async def test_a_replaced_connection_does_nothing_to_its_successor(stage):
 
 
 async def test_an_unregistered_connection_gets_nothing_more(stage):
-    """What waits for it is dropped, and the send under way is cancelled."""
     wire = stage.join("c1")
     wire.open.clear()
     await stage.say("one")
@@ -211,7 +208,6 @@ async def test_a_closed_channel_holds_nothing(stage):
 
 
 async def test_a_kit_that_closes_does_not_wait_for_a_dead_connection(stage):
-    """Longer than it is given."""
     stage.join("c1").open.clear()
     await stage.say("one")
     started = asyncio.get_running_loop().time()
@@ -220,7 +216,6 @@ async def test_a_kit_that_closes_does_not_wait_for_a_dead_connection(stage):
 
 
 async def test_a_channel_without_a_kit_sends_too(stage):
-    """For tests of one's own, and for whoever uses the channel alone."""
     channel, heard, gate = WebSocketChannel("ws", send_timeout=1.0), [], asyncio.Event()
 
     async def send(connection_id, event):

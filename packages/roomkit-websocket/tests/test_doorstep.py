@@ -133,7 +133,6 @@ async def test_closing_waits_for_nobody_longer_than_it_says():
 
 
 async def test_a_connection_that_is_just_opening_is_not_served_by_a_closing_server():
-    """It is cut off, and whoever it is finds no half-made connection."""
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request, room_id):

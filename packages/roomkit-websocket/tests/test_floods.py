@@ -101,13 +101,11 @@ def test_as_many_participants_are_known_as_there_is_room_for():
 
 @pytest.mark.parametrize("option", ["frames_per_second", "frame_burst", "max_refused"])
 def test_a_limit_of_nothing_is_refused(option):
-    """With what to give instead."""
     with pytest.raises(InvalidInputError, match=f"{option}.* 0.*give positive numbers"):
         WebSocketServer(RoomKit(), "ws", **{option: 0})
 
 
 async def test_what_is_too_much_is_refused_with_when_to_send_it_again():
-    """By its client id; what was allowed is taken, and others are not limited."""
     async with a_house(frames_per_second=0.01, frame_burst=3) as house:
         ann, bob = await house.client("ann"), await house.client("bob")
         await speak(ann, 5)
@@ -252,7 +250,6 @@ async def test_what_is_sent_at_once_is_taken_in_whole_and_in_order():
 
 
 async def test_a_flood_of_pings_ends_its_connection():
-    """Nobody needs hundreds of them a second."""
     async with a_house() as house:
         ann = await house.client("ann")
         ann.transport.write(masked(b"", 0x89) * 5000)
@@ -264,7 +261,6 @@ async def test_a_flood_of_pings_ends_its_connection():
 
 
 async def test_typing_costs_no_more_reads_in_a_room_with_many_sockets():
-    """One for the frame and one for the signal, whoever sees it."""
     async with a_house() as house:
         reads = []
         store = house.kit.store

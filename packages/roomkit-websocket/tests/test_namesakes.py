@@ -114,7 +114,6 @@ async def a_house():
 
 @pytest.mark.parametrize("order", OTHERS_FIRST)
 async def test_own_whispers_are_replayed_and_the_namesakes_are_not(order):
-    """Also those that were said before the client came by this connection; nobody else gets them."""
     async with a_house() as house:
         await house.introduce(order)
         await house.say("ws", "my whisper", visibility="intelligence")

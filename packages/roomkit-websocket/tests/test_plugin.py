@@ -45,6 +45,5 @@ def test_the_doctor_looks_for_the_socket_library(monkeypatch):
 
 
 def test_the_component_is_found_by_name():
-    """Without importing it."""
     component = default_manager().find("channel", "websocket")
     assert component.plugin == "websocket"

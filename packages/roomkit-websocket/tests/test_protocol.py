@@ -32,7 +32,6 @@ def read(frame, participant_id="alice", connection_id="c1"):
 
 
 def test_a_message_is_its_text():
-    """Said by whoever the connection belongs to."""
     message = read({"type": "message", "text": "hi", "client_id": "m1", "reply_to": "e1"})
     assert message.content == TextContent(body="hi")
     assert (message.channel_id, message.sender_id, message.connection_id) == ("ws", "alice", "c1")
@@ -41,7 +40,6 @@ def test_a_message_is_its_text():
 
 
 def test_a_message_may_be_any_content_a_person_can_send():
-    """As an EventContent."""
     content = {"type": "location", "latitude": 1, "longitude": 2}
     assert read({"type": "message", "content": content}).content == LocationContent(latitude=1, longitude=2)
 
@@ -60,7 +58,6 @@ def test_a_message_may_be_any_content_a_person_can_send():
     ],
 )
 def test_what_only_the_framework_says_is_refused(content):
-    """Also inside something else."""
     with pytest.raises(FrameError) as refused:
         read({"type": "message", "content": content, "client_id": "m1"})
     assert (refused.value.frame_code, refused.value.client_id) == ("invalid_field", "m1")
@@ -83,8 +80,6 @@ def test_nothing_in_a_frame_changes_who_sent_it():
 
 
 def test_a_client_id_counts_once_for_its_participant():
-    """On every connection of theirs, and for nobody else; tricks with the separator do not help."""
-
     def key(participant_id, client_id, connection_id="c1"):
         frame = {"type": "message", "text": "x", "client_id": client_id}
         return read(frame, participant_id, connection_id).idempotency_key

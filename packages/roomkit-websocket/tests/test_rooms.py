@@ -46,7 +46,6 @@ async def test_a_connection_without_a_room_follows_a_channel_with_one(stage):
 
 
 async def test_a_connection_without_a_room_sees_nothing_of_a_channel_with_several(stage):
-    """Not even of the room it followed; that is told once, with what to do."""
     wire = stage.join("c1", None)
     await stage.attach("first")
     await stage.attach("second", "third")
@@ -118,7 +117,6 @@ async def test_a_message_does_not_open_another_room_to_a_connection_that_has_one
     ],
 )
 async def test_what_came_by_the_channel_never_returns_to_its_sender(stage, source, seen_by):
-    """It goes to the sender's other devices and to other people; to nobody who may be the sender."""
     wires = [
         stage.join("a1", participant_id="alice"),
         stage.join("a2", participant_id="alice"),
@@ -170,7 +168,6 @@ async def test_a_connection_says_which_room_its_messages_are_for(stage):
 
 
 async def test_what_cannot_be_used_is_refused(stage):
-    """With what to do instead."""
     with pytest.raises(InvalidInputError, match="register_connection first"):
         stage.channel.subscribe("nobody", "room")
     with pytest.raises(InvalidInputError, match="cannot be empty"):

@@ -160,7 +160,6 @@ async def test_who_comes_back_gets_what_was_missed():
 
 
 async def test_who_missed_a_lot_asks_for_it_part_by_part():
-    """A bound on what is sent at once; meanwhile nothing of it is skipped, and nothing live comes between."""
     async with a_house(max_replay=3) as house:
         await house.tell(*"abcdefgh")
         first = (await house.kit.get_timeline("room", as_channel="ws"))[0].index
@@ -257,7 +256,6 @@ async def test_nothing_is_missed_or_doubled_while_everybody_talks():
 
 
 async def test_what_was_kept_from_a_person_is_not_replayed_to_them():
-    """Neither what a gate refused, nor what was said past them."""
     async with a_house() as house:
 
         @house.kit.hook(HookTrigger.BEFORE_BROADCAST)
@@ -337,7 +335,6 @@ async def test_what_is_replied_or_reacted_to_is_an_event_of_the_room():
 
 
 async def test_a_delivery_to_sockets_that_are_closing_is_skipped():
-    """Nothing failed: there is no connection, and its client resumes from where it was."""
     async with a_house(close_timeout=0.5) as house, house.client("alice") as alice:
         alice.socket.transport.pause_reading()  # it will not answer the goodbye
         closing = asyncio.create_task(house.server.close())
@@ -353,7 +350,6 @@ async def test_a_delivery_to_sockets_that_are_closing_is_skipped():
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_delivery_to_a_socket_that_broke_does_not_fail(turns):
-    """However far its end has come; what was not shown is there to be resumed."""
     async with a_house() as house, house.client("alice") as alice:
         next(iter(house.server._sockets)).transport.abort()
         for _ in range(turns):
@@ -395,7 +391,6 @@ async def test_a_frame_that_is_too_long_ends_its_connection_alone():
     ],
 )
 async def test_a_wrong_address_is_refused_before_the_socket_opens(path, status, words):
-    """With the HTTP status and one line that says what is wrong."""
     async with a_house() as house:
         await house.kit.create_room("unattached")
         code, body = await refusal(f"ws://127.0.0.1:{house.server.port}{path}")
@@ -489,7 +484,6 @@ async def test_closing_says_goodbye():
 
 
 async def test_a_kit_that_closes_first_sends_its_clients_away():
-    """They are not left with a socket that nobody serves."""
     async with a_house() as house, house.client("alice") as alice:
         await house.kit.close()
         with pytest.raises(ConnectionClosed) as closed:
@@ -513,7 +507,6 @@ async def test_clients_that_come_and_go_leave_nothing():
 
 
 async def test_a_server_that_was_left_open_is_closed_with_its_kit():
-    """Its clients are told, and nobody can connect any more; another kit's server goes on."""
     others = RoomKit()
     others.register_channel(WebSocketChannel("ws"))
     kit = RoomKit()
@@ -537,7 +530,6 @@ async def test_a_server_that_was_left_open_is_closed_with_its_kit():
 
 
 async def test_a_server_is_not_started_on_a_closed_kit():
-    """It would outlive what it serves."""
     kit = RoomKit()
     kit.register_channel(WebSocketChannel("ws"))
     await kit.close()

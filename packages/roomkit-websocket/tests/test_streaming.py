@@ -52,7 +52,6 @@ async def test_the_frames_are_json_once(stage):
 
 
 async def test_bytes_grow_with_the_text_and_not_with_its_square(stage):
-    """A chunk holds what was added, nothing of what was there."""
     wire = stage.join("c1", streaming=True)
     sizes = []
     for pieces in (100, 200):
@@ -160,7 +159,6 @@ async def test_an_answer_that_broke_off_ends_with_what_was_committed(stage):
 
 
 async def test_an_answer_of_which_nothing_was_let_through_ends_in_an_error(stage):
-    """And is not counted as sent."""
     wire = stage.join("c1", streaming=True)
     answer = stage.answer()
     answer.words.committed = None
@@ -170,7 +168,6 @@ async def test_an_answer_of_which_nothing_was_let_through_ends_in_an_error(stage
 
 
 async def test_an_answer_that_is_cut_short_ends_in_an_error(stage):
-    """Nobody is left waiting for an end that does not come."""
     wire = stage.join("c1", streaming=True)
     answer = stage.answer()
     await answer.say("Hel")
@@ -181,7 +178,6 @@ async def test_an_answer_that_is_cut_short_ends_in_an_error(stage):
 
 
 async def test_an_answer_to_a_room_that_emptied_is_skipped(stage):
-    """Whoever was there has left."""
     stage.join("c1", streaming=True)
     answer = stage.answer("Hello")
     await answer.say("Hello")

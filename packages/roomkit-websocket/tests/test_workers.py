@@ -116,7 +116,6 @@ async def test_large_events_travel_by_reference(town):
 
 
 async def test_a_backend_that_refuses_an_event_gets_the_reference(town):
-    """Whatever it finds too large."""
     first, second = await town.populate(2)
     wire = await second.join("c")
 
@@ -146,7 +145,6 @@ async def test_a_bus_that_is_down_delays_nobody_here_and_is_made_up_for(town):
 
 
 async def test_a_bus_that_is_down_when_somebody_joins_is_made_up_for(town):
-    """They see what is delivered here, and what others said once the bus can be heard."""
     first, second = await town.populate(2)
     town.realtime.down = True
     wire = await second.join("c")
@@ -158,7 +156,6 @@ async def test_a_bus_that_is_down_when_somebody_joins_is_made_up_for(town):
 
 
 async def test_what_was_said_before_the_bus_could_be_heard_is_made_up_for(town):
-    """As soon as it can be: nobody waits for the next event, or for the room to be looked at."""
     first, second = await town.populate(2)
     town.realtime.down = True
     wire = await second.join("c")
@@ -171,7 +168,6 @@ async def test_what_was_said_before_the_bus_could_be_heard_is_made_up_for(town):
 
 
 async def test_what_is_delivered_while_a_room_is_being_looked_up_is_shown(town):
-    """It was committed before, but comes after somebody connected."""
     (only,) = await town.populate(1)
     await only.say("one", "two")
     events = await only.kit.get_timeline("room", as_channel="ws")
@@ -196,7 +192,6 @@ async def test_a_store_that_is_away_is_asked_again(town):
 
 
 async def test_only_what_the_binding_may_see_is_shown(town):
-    """Not what is for others, nor what comes while another worker has taken the right to read away."""
     first, second = await town.populate(2)
     wire = await second.join("c")
     await first.say("hidden", visibility="internal")
@@ -233,7 +228,6 @@ async def test_what_was_refused_is_not_read_from_the_store_either(town):
 
 
 async def test_a_message_on_the_bus_gives_no_rights(town):
-    """What somebody puts there is judged as anything else; nonsense is left alone."""
     first, second = await town.populate(2)
     wire = await second.join("c")
     await first.say("one")
@@ -266,7 +260,6 @@ async def test_a_message_on_the_bus_gives_no_rights(town):
 
 
 async def test_what_one_said_is_not_shown_to_oneself(town):
-    """By the connection where that is known, whichever worker the others are on."""
     first, second = await town.populate(2)
     mine = await first.join("c1", participant_id="alice")
     others = [await first.join("c2", participant_id="bob"), await second.join("c3", participant_id="alice")]
@@ -279,7 +272,6 @@ async def test_what_one_said_is_not_shown_to_oneself(town):
 
 
 async def test_the_ledger_speaks_for_this_worker(town):
-    """Sent where there are connections here; skipped, whoever may have it elsewhere, where there are none."""
     first, second = await town.populate(2)
     wire = await second.join("c")
     await first.say("one")
@@ -293,7 +285,6 @@ async def test_the_ledger_speaks_for_this_worker(town):
 
 
 async def test_a_stuck_connection_delays_nobody(town):
-    """Neither the others of its worker nor what comes over the bus; it is evicted as any other."""
     first, second = await town.populate(2)
     stuck, well = await second.join("c1"), await second.join("c2")
     stuck.open.clear()
@@ -348,7 +339,6 @@ async def test_an_answer_grows_on_every_worker(town):
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_answer_over_a_mean_bus_is_never_garbled(town, seed):
-    """What is lost is announced again; what was shown is always a beginning of the answer."""
     first, second = await town.populate(2)
     answer = " ".join(map(str, range(300)))
     await an_agent(first, answer, word_delay=0.05)
@@ -379,7 +369,6 @@ async def test_who_joins_late_elsewhere_gets_the_text_so_far(town):
 
 
 async def test_an_answer_that_is_not_for_the_channel_does_not_grow_there(town):
-    """Whatever comes over the bus: what the binding may not see is shown to nobody."""
     first, second = await town.populate(2)
     wire = await second.join("c", streaming=True)
     words = town.words("secret")
@@ -394,7 +383,6 @@ async def test_an_answer_that_is_not_for_the_channel_does_not_grow_there(town):
 
 
 async def test_an_answer_under_way_ends_on_every_worker_where_the_channel_loses_the_right_to_read(town):
-    """At once, whichever worker took the right away; its event is not shown either."""
     first, second, third = await town.populate(3)
     await an_agent(first, "word " * 100, word_delay=0.1)
     wires = [await worker.join("c", streaming=True, participant_id="ann") for worker in (first, second)]
@@ -408,7 +396,6 @@ async def test_an_answer_under_way_ends_on_every_worker_where_the_channel_loses_
 
 
 async def test_words_that_come_after_their_event_are_not_left_hanging(town):
-    """They began before somebody came, and arrive after: the answer is shown to its end, once."""
     first, second = await town.populate(2)
     late = []
 
@@ -450,7 +437,6 @@ async def test_nothing_grows_after_its_end(town):
 
 
 async def test_an_answer_that_fails_ends_everywhere(town):
-    """With the same stable code."""
     first, second = await town.populate(2)
     await first.kit.attach_channel("room", "ws")
     wire = await second.join("c", streaming=True, participant_id="ann")
@@ -466,7 +452,6 @@ async def test_an_answer_that_fails_ends_everywhere(town):
 
 
 async def test_an_answer_whose_worker_died_is_given_up(town):
-    """Nobody waits for ever for an end that does not come; a long thought is no death."""
     first, second = await town.populate(2)
     wire = await second.join("c", streaming=True, participant_id="ann")
     words = town.words("Hello")
@@ -510,7 +495,6 @@ async def test_a_room_is_listened_to_while_it_has_connections(town):
 
 
 async def test_who_follows_the_only_room_hears_it_too(town):
-    """On the worker that attached the channel; with a second room nobody knows which is meant."""
     first, second = await town.populate(2)
     wire = await first.join("c", room_id=None)
     await first.channel.listening("room")
@@ -558,7 +542,6 @@ async def test_comings_and_goings_leave_nothing(town):
 
 
 async def test_closing_says_what_is_still_to_be_said(town):
-    """What was committed a moment ago is told to the others before the kit is gone."""
     first, second = await town.populate(2)
     wire = await second.join("c")
 

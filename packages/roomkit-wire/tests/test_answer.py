@@ -14,7 +14,6 @@ from roomkit_plugins.wire.answer import collect
 
 
 def test_everything_said_is_in_the_answer() -> None:
-    """Text is joined, each signed thought is a part, and what was not signed is one too."""
     response = collect(
         [
             StreamThinkingDelta("First "),
@@ -46,6 +45,5 @@ def test_everything_said_is_in_the_answer() -> None:
 
 
 def test_an_answer_may_be_empty() -> None:
-    """Then nothing is made up."""
     response = collect([StreamDone("stop")])
     assert (response.content, response.thinking, response.thinking_parts) == ("", None, [])

@@ -65,7 +65,6 @@ def test_what_is_mute_to_a_vendor_is_left_out() -> None:
 
 
 def test_what_stands_beside_results_comes_after_them() -> None:
-    """When all calls of the turn are answered, whichever message holds their results."""
     other = AIToolCallPart(id="b", name="now")
     noon = AIToolResultPart(tool_call_id="b", name="now", result="noon")
     found = checked(
@@ -111,7 +110,6 @@ def test_a_part_in_the_wrong_place_is_refused(message: AIMessage) -> None:
     ],
 )
 def test_a_broken_conversation_is_refused(messages: list[AIMessage], said: str) -> None:
-    """With what is wrong, and what belongs there."""
     with pytest.raises(ProviderError, match=said) as caught:
         checked(*messages)
     assert caught.value.error_code is ErrorCode.INVALID_REQUEST

@@ -39,7 +39,6 @@ def said(events: list[StreamEvent]) -> tuple[str, str]:
 @settings(PROPERTY, max_examples=200)
 @given(UNITS, UNITS)
 def test_however_a_text_is_cut_it_is_the_same_text(thought: list[str], text: list[str]) -> None:
-    """Text and reasoning, each with what is lone in it replaced."""
     events = [*map(StreamThinkingDelta, thought), *map(StreamTextDelta, text)]
     assert said(events) == (whole("".join(text)), whole("".join(thought)))
 
@@ -68,7 +67,6 @@ def test_a_call_is_repaired() -> None:
 
 
 def test_json_values_are_repaired_at_any_depth() -> None:
-    """Keys too; what is no text stays."""
     assert repaired_json({f"k{HIGH}": [1, None, {"a": HIGH + LOW}]}) == {"k\ufffd": [1, None, {"a": "😀"}]}
 
 
@@ -82,7 +80,6 @@ def test_json_with_a_half_is_read(data: str | bytes) -> None:
     "data", ['{"a": "\\ud83d"', '["\\ud83d", NaN]', '"\\ud83d"' + "[" * 100_000, '"\\u00"']
 )
 def test_other_broken_json_stays_broken(data: str) -> None:
-    """The half excuses nothing else."""
     with pytest.raises(ValueError):  # noqa: PT011 - the contract says no more
         json_value(data, strict=True)
 

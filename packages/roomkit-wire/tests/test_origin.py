@@ -74,7 +74,6 @@ def test_whether_to_try_again() -> None:
     ],
 )
 def test_a_redirect_is_permanent_and_names_the_host_alone(location: str | None, said: str) -> None:
-    """What stands in its URL may be secret."""
     error = Origin("acme").redirected(302, {} if location is None else {"location": location})
     assert str(error) == f"acme redirected the request (302) {said}: set base_url to where the API is"
     assert (error.error_code, error.retryable, error.status_code) == (ErrorCode.NOT_FOUND, False, 302)
@@ -110,5 +109,4 @@ def test_no_header_makes_a_wait_that_nothing_can_keep(header: str) -> None:
     ],
 )
 def test_an_error_has_a_wait_that_can_be_kept(said: float | None, kept: float | None) -> None:
-    """Wherever a provider got it from."""
     assert ProviderError("no", retry_after=said).retry_after == kept

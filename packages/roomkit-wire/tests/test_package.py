@@ -11,7 +11,6 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_the_readmes_example_prints_what_it_says() -> None:
-    """Word for word."""
     text = README.read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (printed,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
@@ -20,7 +19,6 @@ def test_the_readmes_example_prints_what_it_says() -> None:
 
 
 def test_the_readme_lists_every_module() -> None:
-    """And none that is not there."""
     listed = re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     package = README.parent / "src/roomkit_plugins/wire"
     assert sorted(listed) == sorted(path.stem for path in package.glob("[a-z]*.py"))

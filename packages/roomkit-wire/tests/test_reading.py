@@ -14,7 +14,6 @@ READER = JSONReader(Origin("acme"))
 
 
 def test_the_right_shape_is_given_back() -> None:
-    """As it is."""
     value = READER.parse('{"a": [{"b": "c"}]}')
     (item,) = READER.as_list(value["a"], "'a'")
     assert READER.as_text(READER.as_object(item, "an item")["b"], "'b'") == "c"

@@ -45,7 +45,6 @@ def lazy(make: Maker, *, mine: bool = True) -> LazyClient[Client]:
 
 
 def test_a_missing_sdk_says_what_to_install() -> None:
-    """And the module that is missing."""
     with (
         pytest.raises(ImportError, match="AcmeProvider needs the acme SDK: pip install roomkit-a") as caught,
         needed("acme", by="AcmeProvider", distribution="roomkit-acme"),
@@ -55,7 +54,6 @@ def test_a_missing_sdk_says_what_to_install() -> None:
 
 
 def test_what_the_sdk_misses_is_another_problem() -> None:
-    """Its own error stands."""
     with (
         pytest.raises(ModuleNotFoundError, match="No module named 'acme_core'"),
         needed("acme", by="AcmeProvider", distribution="roomkit-acme"),
@@ -64,7 +62,6 @@ def test_what_the_sdk_misses_is_another_problem() -> None:
 
 
 async def test_one_client_is_made_off_the_loop() -> None:
-    """However many ask at once."""
     make = Maker()
     client = lazy(make)
     assert client.made is None
@@ -90,7 +87,6 @@ async def test_a_closed_client_says_so() -> None:
 
 
 async def test_a_client_that_is_being_made_is_closed_too() -> None:
-    """Closing meanwhile leaves no connection behind."""
     make = Maker()
     make.may_go.clear()
     client = lazy(make)
@@ -120,7 +116,6 @@ async def test_what_could_not_be_made_is_tried_again() -> None:
 
 
 async def test_connections_of_somebody_else_stay_open() -> None:
-    """Whoever made them closes them."""
     make = Maker()
     client = lazy(make, mine=False)
     await client.get()
@@ -160,7 +155,6 @@ def test_a_secret_is_masked() -> None:
 
 
 def test_an_error_that_shows_a_secret_is_not_chained() -> None:
-    """However deep it is."""
     mask = Mask(lambda: "sk-canary-1")
     harmless, deep, shallow = ValueError("a"), ValueError("b"), ValueError("sk-canary-1")
     deep.__context__ = shallow

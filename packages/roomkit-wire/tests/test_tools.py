@@ -40,7 +40,6 @@ def test_ids_of_calls_are_taken_and_pairs_match(ids: list[str]) -> None:
 
 
 def test_an_id_that_the_api_takes_stays() -> None:
-    """Some models want their own back."""
     assert CallIds(r"(?s:.){1,40}").to_wire("functions.weather:0") == "functions.weather:0"
 
 
@@ -80,13 +79,11 @@ def test_a_call_with_nothing(nothing: object) -> None:
 
 
 def test_arguments_are_an_object_or_its_json() -> None:
-    """Either way they are the same."""
     assert arguments('{"a": [1]}') == arguments({"a": [1]}) == ({"a": [1]}, None)
 
 
 @pytest.mark.parametrize("given_text", ["{", "[1]", '"x"', '{"a": NaN}', "[" * 3000])
 def test_arguments_that_cannot_be_used(given_text: str) -> None:
-    """They are kept as written, with what is wrong."""
     kept, problem = arguments(given_text)
     assert kept == {"raw": given_text}
     assert problem
@@ -108,7 +105,6 @@ def test_half_characters_in_arguments_join_or_are_replaced(given_text: str, city
 
 
 def test_half_characters_in_unusable_arguments_are_repaired() -> None:
-    """What is kept of them can be stored and sent back."""
     kept, problem = arguments('{"city": "\ud83d')
     assert kept == {"raw": '{"city": "\ufffd'}
     assert problem

@@ -14,6 +14,5 @@ def test_what_it_brings_registers() -> None:
 
 
 def test_it_pulls_in_no_vendor() -> None:
-    """Vendors are extras."""
     always = [line for line in requires("roomkit") or [] if "extra ==" not in line]
     assert not [line for line in always if "anthropic" in line or "openai" in line]

@@ -124,7 +124,6 @@ def test_what_an_error_quotes_is_not_logged(log, error, how):
 
 
 def test_a_traceback_names_every_link_of_the_chain_and_its_code(log):
-    """So that what is missing is only the text."""
     logger, out = log
     logger.warning("it failed", exc_info=_in_context())
     lines = out.getvalue().splitlines()
@@ -138,7 +137,6 @@ def test_a_traceback_names_every_link_of_the_chain_and_its_code(log):
     [RoomNotFoundError("room 'r' does not exist"), CloseError("room 'r' does not exist", [ValueError(SAID)])],
 )
 def test_an_error_of_our_own_is_logged_with_its_text(log, error):
-    """It names ids and settings."""
     logger, out = log
     logger.warning("it failed", exc_info=error)
     assert "room 'r' does not exist" in out.getvalue()
@@ -146,7 +144,6 @@ def test_an_error_of_our_own_is_logged_with_its_text(log, error):
 
 
 def test_an_error_of_the_system_is_logged_with_the_systems_words(log):
-    """Which help an operator, and quote nobody; not with the words that it was given."""
     logger, out = log
     logger.warning("it failed: %s", ConnectionRefusedError(errno.ECONNREFUSED, SAID))
     logger.warning("it failed: %s", ConnectionError(SAID))
@@ -174,7 +171,6 @@ def test_the_texts_are_opted_into_by_name(log):
 
 
 def test_another_librarys_formatter_gets_no_exception_to_render(log, caplog):
-    """It would write the text."""
     logger, _ = log
     logger.error("it failed", exc_info=ValueError(SAID))
     assert caplog.records[0].exc_info is None
@@ -194,7 +190,6 @@ def test_a_record_of_another_maker_is_taken_too(log):
 
 
 def test_a_logger_is_wrapped_once():
-    """However often it is asked for."""
     assert len({get_logger("roomkit.test.twice") for _ in range(3)}) == 1
     assert len(get_logger("roomkit.test.twice").filters) == 1
 
@@ -213,7 +208,6 @@ def test_ordinary_text_stays_as_it_is():
 
 
 def test_escapes_show_what_was_there():
-    """As Python writes it."""
     assert printable("a\nb\x1b[2J\x9b\x00\u202e\u2028\ud83d") == (
         "a\\nb\\x1b[2J\\x9b\\x00\\u202e\\u2028\\ud83d"
     )

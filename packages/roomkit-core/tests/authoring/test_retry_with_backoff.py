@@ -26,7 +26,6 @@ POLICY = RetryPolicy(max_retries=2, base_delay_seconds=1, jitter=0)
     ids=lambda error: type(error).__name__,
 )
 async def test_a_failure_is_retried_as_the_policy_says(error: Exception) -> None:
-    """Then the last one is raised."""
     calls = []
 
     async def attempt(word: str) -> str:

@@ -83,14 +83,12 @@ class TestAnswers:
         assert answer.index == trigger.index + 1
 
     async def test_an_agent_is_not_shown_its_own_words(self, stage):
-        """It would answer itself."""
         await stage.socket("alice")
         bot = await stage.agent("bot", ["one", "two"])
         await stage.say()
         assert heard(bot) == ["hello"]
 
     async def test_an_agents_context_ends_with_what_it_answers(self, stage):
-        """What is still waiting in its own lane is shown in its turn, not before."""
         await stage.socket("alice")
         seen = []
         await stage.agent("bot", remembering(seen), delay=5)
@@ -130,7 +128,6 @@ class TestAnswers:
             assert sorted(alice.texts()) == ["from one", "from two"]
 
     async def test_an_addressed_message_is_put_to_whom_it_names(self, stage):
-        """All people see it; no other agent acts on it; `()` asks nobody."""
         await stage.socket("alice")
         bob = await stage.socket("bob")
         one = await stage.agent("one")
@@ -280,7 +277,6 @@ class TestFailure:
 
     @pytest.mark.parametrize("policy", [DoubleText.QUEUE, DoubleText.INTERRUPT])
     async def test_what_waits_behind_a_failed_turn_is_answered(self, staging, policy):
-        """Though the failure is still being told when its time runs out, or when more comes."""
         async with staging(agent_timeout=10) as stage:
             await stage.socket("alice")
             bot = await stage.agent("bot", [ValueError("a bug"), "an answer"], delay=9, double_text=policy)
@@ -324,7 +320,6 @@ class TestDoubleText:
         return await asyncio.gather(*tasks)
 
     async def test_queue_answers_each_in_turn(self, stage):
-        """The default."""
         await stage.socket("alice")
         bot = await stage.agent("bot", ["one", "two", "three"], delay=5)
         results = await self.messages(stage, "a", "b", "c")
@@ -452,7 +447,6 @@ class TestDoubleText:
 
     @pytest.mark.parametrize("agent", ["too-late", "unable"])
     async def test_what_cannot_be_steered_is_answered_in_its_turn(self, stage, agent):
-        """Nothing is lost when nobody took it."""
         await stage.socket("alice")
         bot = (
             SteeredAgent("bot", ["one", "two"], delay=5, takes=False)
@@ -464,7 +458,6 @@ class TestDoubleText:
         assert heard(bot) == ["a", "b"]
 
     async def test_one_rooms_messages_do_not_touch_an_agents_turn_in_another(self, stage):
-        """Interruption is within the room."""
         await stage.kit.create_room("r2")
         await stage.socket("alice")
         await stage.kit.attach_channel("r2", "alice")

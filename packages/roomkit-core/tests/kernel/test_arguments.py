@@ -184,7 +184,6 @@ def test_the_family_is_found() -> None:
 
 
 def test_the_kits_own_settings_are_checked_too() -> None:
-    """Where it is built."""
     with pytest.raises(InvalidInputError, match="agent_response_policy cannot be 'soon'"):
         RoomKit(agent_response_policy="soon")  # type: ignore[arg-type]
 
@@ -214,14 +213,12 @@ def test_attach_channel_takes_every_field_of_a_binding_that_the_kit_does_not_set
 
 @pytest.mark.parametrize("name", [*sorted(SET_BY_THE_KIT), "unasked"])
 async def test_attach_channel_refuses_what_the_kit_sets(stage: Any, name: str) -> None:
-    """With a typed error; internal switches are no fields either."""
     await stage.socket("alice")
     with pytest.raises(InvalidInputError, match=rf"ChannelBinding\.{name}: Extra inputs are not permitted"):
         await stage.kit.attach_channel("r1", "alice", **{name: True})
 
 
 async def test_a_misspelt_field_of_a_binding_gets_the_nearest_one(stage: Any) -> None:
-    """The error names it."""
     await stage.socket("alice")
     with pytest.raises(InvalidInputError, match="did you mean 'rate_limit'"):
         await stage.kit.attach_channel("r1", "alice", rate_limmit=1)

@@ -19,7 +19,6 @@ def opened() -> CircuitBreaker:
 
 
 async def test_it_opens_after_failures_in_a_row() -> None:
-    """A success in between begins the count anew."""
     breaker = CircuitBreaker(failure_threshold=3)
     for _ in range(5):
         assert not breaker.record_failure()
@@ -53,7 +52,6 @@ async def test_then_one_probe_goes_out() -> None:
 
 
 async def test_a_probe_that_succeeds_closes_it() -> None:
-    """And says so once."""
     breaker = opened()
     await asyncio.sleep(60)
     breaker.allow_request()
@@ -65,7 +63,6 @@ async def test_a_probe_that_succeeds_closes_it() -> None:
 
 
 async def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
-    """One failure is enough; it is no news that it is open."""
     breaker = opened()
     await asyncio.sleep(60)
     breaker.allow_request()

@@ -101,7 +101,6 @@ async def test_a_page_read_as_a_channel_has_no_former_words_in_its_edits_either(
 
 
 async def test_a_retried_delivery_has_no_former_words(store, bare_stage):
-    """What is sent late is what the event says by then."""
     stage = await bare_stage(store=store, single_process=True).open()
     await stage.socket("alice")
     fails = ProviderError("no", error_code=ErrorCode.INVALID_REQUEST)
@@ -118,7 +117,6 @@ async def test_a_retried_delivery_has_no_former_words(store, bare_stage):
 
 
 async def test_operators_and_exports_keep_the_former_words(edited):
-    """Nothing of what is stored is lost by what readers are not shown."""
     stage, said, _, _ = edited
     (kept,) = [event for event in await stage.kit.get_timeline("r1") if event.id == said.id]
     exported = [line async for line in stage.kit.export_room_lines("r1")]
@@ -127,7 +125,6 @@ async def test_operators_and_exports_keep_the_former_words(edited):
 
 
 async def test_the_json_of_an_event_is_what_a_client_may_see(edited):
-    """Of the operator's own events too, whichever way they are sent to a client."""
     stage, said, _, _ = edited
     (kept,) = [event for event in await stage.kit.get_timeline("r1") if event.id == said.id]
     assert SECRET not in kept.json_bytes.decode()

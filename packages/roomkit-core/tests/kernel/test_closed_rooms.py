@@ -168,7 +168,6 @@ async def test_what_a_closed_room_still_takes_adds_no_message_and_says_why(
 
 
 async def test_a_refusal_of_a_message_has_a_reason(stage: Any, event_id: str) -> None:
-    """And no event."""
     message = InboundMessage(channel_id="bob", sender_id="bob", content=NEW)
     result = await stage.kit.process_inbound(message, room_id="r1")
     assert (result.blocked, result.reason, result.event) == (True, "room_closed", None)

@@ -41,7 +41,6 @@ def others():
 
 class TestOrderly:
     async def test_an_idle_kit_closes_at_once(self, closing):
-        """And closes what it holds."""
         stage = await closing()
         bob = await stage.socket("bob")
         await stage.kit.close()
@@ -107,7 +106,6 @@ class TestOrderly:
         assert order[-3:] == ["hello", "an answer", "closed"]
 
     async def test_new_work_is_refused_while_it_closes(self, closing):
-        """With an error, whichever way it comes."""
         stage = await closing()
         await stage.socket("bob", delay=3)
         await stage.say(wait="committed")
@@ -129,7 +127,6 @@ class TestOrderly:
 
 class TestBounded:
     async def test_what_does_not_end_is_cut_and_stays_pending(self, closing):
-        """A hanging delivery is nobody's loss: its row says that it is still to be done."""
         stage = await closing(close_timeout=10)
         hang = Hang()
         await stage.socket("bob", script=[hang])
@@ -149,7 +146,6 @@ class TestBounded:
         assert others() == []
 
     async def test_an_agent_at_work_is_cut_and_stays_pending(self, closing):
-        """So that whoever resumes asks it again."""
         stage = await closing(close_timeout=4)
         bot = await stage.agent("bot", ["never"], delay=1000)
         waiting = stage.saying()
@@ -277,7 +273,6 @@ class TestReport:
 
 class TestPushedCallbacks:
     async def test_they_run_last_first_with_their_arguments_between_channels_and_store(self, closing):
-        """As AsyncExitStack does."""
         stage = await closing()
         order = []
 
@@ -343,7 +338,6 @@ class TestPushedCallbacks:
     async def test_one_that_was_withdrawn_is_not_called_and_the_same_one_pushed_twice_is_called_twice(
         self, closing
     ):
-        """Withdrawing twice is harmless."""
         stage = await closing()
         ran = []
 
@@ -359,7 +353,6 @@ class TestPushedCallbacks:
         assert ran == ["b", "a"]
 
     async def test_one_may_withdraw_itself_or_another_while_the_kit_closes(self, closing):
-        """Whatever was withdrawn is not called."""
         stage = await closing()
         ran, withdrawals = [], []
 
@@ -375,7 +368,6 @@ class TestPushedCallbacks:
         assert ran == ["third", "second"]
 
     async def test_a_closed_kit_and_one_that_closes_refuse_them(self, closing):
-        """With KitClosedError."""
         stage = await closing()
         refused = []
 

@@ -111,7 +111,6 @@ async def test_a_step_without_a_limit_is_bounded_by_the_whole() -> None:
 
 
 async def test_without_a_limit_only_steps_are_bounded() -> None:
-    """What a lane has."""
     with Deadline(None) as deadline:
         assert await outcome(asyncio.sleep(100), deadline) == "done"
         outer = deadline.enter(1)
@@ -123,8 +122,6 @@ async def test_without_a_limit_only_steps_are_bounded() -> None:
 
 
 async def test_a_lazy_deadline_has_no_timer_until_somebody_waits() -> None:
-    """Most deliveries never do."""
-
     async def quick() -> None:
         with Deadline(None, lazy=True) as deadline:
             outer = deadline.enter(5)
@@ -170,8 +167,6 @@ async def test_a_lazy_deadline_that_was_left_waiting_bounds_later_steps_too() ->
 
 
 async def test_a_cancellation_from_outside_wins() -> None:
-    """Also when the deadline fires in the same turn: whoever cancelled is not told that it was late."""
-
     async def work() -> str:
         with Deadline(5) as deadline:
             return await outcome(asyncio.sleep(9), deadline)
@@ -217,7 +212,6 @@ async def test_what_comes_in_the_turn_of_the_deadline_is_late() -> None:
 
 
 async def test_after_it_is_closed_nothing_is_cancelled() -> None:
-    """What follows a commit is not under the deadline that led up to it."""
     with Deadline(5) as deadline:
         await asyncio.sleep(4)
         deadline.close()

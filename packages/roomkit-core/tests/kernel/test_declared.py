@@ -606,7 +606,6 @@ def test_every_framework_event_is_emitted(seen, kind):
 
 
 def test_no_framework_event_is_emitted_undeclared(seen):
-    """What is not in the table is a plugin's."""
     assert seen.framework_events <= set(FRAMEWORK_EVENTS)
 
 

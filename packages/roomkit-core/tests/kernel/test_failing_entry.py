@@ -58,7 +58,6 @@ every_entry = pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("act", [_raises, _waits_then_raises, _raises_at_once])
 @every_entry
 async def test_an_exception_is_typed_and_chained(stage: Any, entry: str, act: Any) -> None:
-    """A webhook can tell it from a message that makes no event."""
     await stage.socket("alice")
     owner = ENTRIES[entry](stage, act)
     with pytest.raises(ForeignCodeError, match=f"{owner} raised KeyError: see its cause") as caught:

@@ -50,7 +50,6 @@ async def test_a_subscription_can_be_ended(stage: Any) -> None:
 
 
 async def test_a_slow_handler_delays_nobody_and_hears_in_order(stage: Any) -> None:
-    """It works off its own backlog."""
     heard: list[tuple[str | None, float]] = []
 
     async def slow(event: FrameworkEvent) -> None:
@@ -69,7 +68,6 @@ async def test_a_slow_handler_delays_nobody_and_hears_in_order(stage: Any) -> No
 async def test_a_handler_that_fails_is_logged_and_hears_the_next(
     stage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And disturbs no other."""
     heard: list[str | None] = []
 
     async def fragile(event: FrameworkEvent) -> None:
@@ -107,8 +105,6 @@ async def test_a_handler_that_falls_behind_loses_the_oldest_and_it_is_told(
 
 
 async def test_a_near_miss_of_a_type_is_told(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Plugins have types of their own, so it is no error."""
-
     async def never(event: FrameworkEvent) -> None:
         raise AssertionError
 
@@ -121,7 +117,6 @@ async def test_a_near_miss_of_a_type_is_told(stage: Any, caplog: pytest.LogCaptu
 
 
 async def test_with_nobody_listening_nothing_is_built(bare_stage: Any) -> None:
-    """Which is what most kits have."""
     stage = bare_stage()
     events = stage.kit._kernel.events
     events._subscriptions.clear()
@@ -132,5 +127,4 @@ async def test_with_nobody_listening_nothing_is_built(bare_stage: Any) -> None:
 
 
 def test_every_type_says_what_it_tells() -> None:
-    """The reference is made of this."""
     assert all(kind.islower() and about for kind, about in FRAMEWORK_EVENTS.items())

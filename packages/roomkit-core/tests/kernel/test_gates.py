@@ -59,8 +59,6 @@ class TestOrder:
         assert ran == ["urgent", "first", "second", "room", "last"]
 
     async def test_each_gate_sees_what_those_before_made_of_it(self, pair):
-        """And the last version is what is stored and delivered."""
-
         def appending(letter):
             async def hook(event, context):
                 body = text_of(event.content) + letter
@@ -142,8 +140,6 @@ class TestOrder:
 
 class TestVerdicts:
     async def test_a_block_is_stored_once_with_its_reason(self, pair):
-        """The entry names the gate; nobody is shown it, and operators are told."""
-
         @pair.kit.hook(BEFORE)
         async def moderator(event, context):
             return HookResult.block("profanity")
@@ -156,7 +152,6 @@ class TestVerdicts:
         assert pair.facts("event_blocked") == [{"reason": "profanity", "blocked_by": "moderator"}]
 
     async def test_what_was_blocked_is_neither_broadcast_nor_processed(self, pair):
-        """AFTER_BROADCAST observers see what went out, not what was refused."""
         seen = pair.observe(HookTrigger.AFTER_BROADCAST)
 
         @pair.kit.hook(BEFORE)
@@ -241,7 +236,6 @@ class TestVerdicts:
         assert [one.content.data["observation_id"] for one in observations] == ["o"]
 
     async def test_the_frameworks_own_notes_are_not_put_to_gates(self, pair):
-        """A note cannot be refused, so nobody is asked; a gate that blocks all stops no closing."""
         asked = []
 
         @pair.kit.hook(BEFORE)
@@ -320,7 +314,6 @@ class TestFailure:
         assert (await pair.say()).reason == "no"
 
     async def test_the_failure_is_told_once(self, pair):
-        """One framework event, one blocked entry; the next message is judged anew."""
         outcomes = iter([ValueError("once"), None])
 
         @pair.kit.hook(BEFORE)
@@ -366,14 +359,12 @@ class TestFailure:
             async def hook(event, context): ...
 
     async def test_a_plain_function_is_refused_at_once(self, stage):
-        """A hook is a coroutine function."""
         with pytest.raises(HookRegistrationError, match="write `async def`"):
             stage.kit.hook(BEFORE)(lambda event, context: HookResult.allow())
 
 
 class TestInjection:
     async def test_an_injected_event_follows_what_it_was_injected_beside(self, pair):
-        """It is stored after it, delivered to whom it names, and answered by nobody."""
         carol = await pair.socket("carol")
         bot = await pair.agent("bot")
 
@@ -399,7 +390,6 @@ class TestInjection:
         assert pair.bob.texts() == ["hello"]
 
     async def test_a_blocked_message_still_gets_its_injected_answer(self, pair):
-        """The sender is told why, in the same transaction."""
         alice = pair.kit.get_channel("alice")
 
         @pair.kit.hook(BEFORE)
@@ -423,7 +413,6 @@ class TestInjection:
         assert await pair.texts() == []
 
     async def test_the_same_event_cannot_be_injected_twice(self, pair):
-        """A new RoomEvent for each injection."""
         again = pair.event("again")
 
         @pair.kit.hook(BEFORE)
@@ -514,7 +503,6 @@ class TestNested:
         assert (await pair.say()).reason == "source_read_only"
 
     async def test_a_task_left_behind_by_a_gate_has_no_right_to_the_lock(self, pair):
-        """Once the gate is over it writes like anybody else, in its turn."""
         go = asyncio.Event()
         left = []
 
@@ -669,7 +657,6 @@ async def test_a_gate_does_not_wait_for_another_room_to_settle(stage):
 
 
 async def test_the_framework_s_notes_are_not_shown_as_broadcasts(stage):
-    """They have triggers of their own; AFTER_BROADCAST is for what was broadcast."""
     seen = stage.observe(HookTrigger.AFTER_BROADCAST)
     await stage.socket("alice")
     await stage.kit.mute("r1", "alice")

@@ -155,7 +155,6 @@ async def test_what_becomes_of_a_message(
 
 class TestResolving:
     async def test_an_identified_sender_joins_with_a_note(self, staging: Any) -> None:
-        """Under the identity's id and name, told once, however much they say."""
         resolver = MockIdentityResolver({"+1": BOB})
         async with staging(identity_resolver=resolver) as stage:
             seen = stage.observe(HookTrigger.ON_PARTICIPANT_IDENTIFIED)
@@ -176,7 +175,6 @@ class TestResolving:
             assert len(resolver.calls) == 1, "whoever is known is not asked about again"
 
     async def test_one_person_by_two_channels_is_one_participant(self, staging: Any) -> None:
-        """That is what identities are for."""
         async with staging(identity_resolver=MockIdentityResolver({"+1": BOB, "b@h": BOB})) as stage:
             await stage.socket("sms")
             await stage.socket("mail")
@@ -187,7 +185,6 @@ class TestResolving:
             assert person.connected_via == ("sms", "mail")
 
     async def test_a_pending_sender_keeps_the_candidates_and_the_name(self, staging: Any) -> None:
-        """Until somebody decides; saying more changes nothing."""
         resolver = MockIdentityResolver(ambiguous={"+1": [BOB, BERT]})
         async with staging(identity_resolver=resolver) as stage:
             decides(stage, AMBIGUOUS, PENDING_RESULT)
@@ -225,7 +222,6 @@ class TestResolving:
             assert len(resolver.calls) == 1
 
     async def test_a_resolver_that_is_late_counts_as_knowing_nobody(self, staging: Any) -> None:
-        """The message goes on, and it is told."""
         hang = Hang()
         resolver = MockIdentityResolver({"+1": BOB}, script=[hang])
         async with staging(identity_resolver=resolver, identity_timeout=3) as stage:
@@ -259,7 +255,6 @@ class TestResolving:
 
     @pytest.mark.parametrize("junk", [None, "bob", BOB])
     async def test_a_wrong_answer_is_a_failure(self, staging: Any, junk: Any) -> None:
-        """The program learns of it."""
         async with staging(identity_resolver=Answers(junk)) as stage:
             await stage.socket("sms")
 
@@ -270,7 +265,6 @@ class TestResolving:
     async def test_a_stranger_cannot_borrow_the_id_of_somebody_identified(
         self, staging: Any, ambiguous: bool
     ) -> None:
-        """Calling oneself `bob` on a channel where nobody is checked gives none of Bob's rights."""
         strangers = {"bob": [BOB, BERT]} if ambiguous else {}
         resolver = MockIdentityResolver({"+1": BOB}, strangers)
         async with staging(identity_resolver=resolver) as stage:
@@ -301,7 +295,6 @@ class TestHooks:
             assert (len(first), len(third)) == (1, 0)
 
     async def test_filters_are_those_of_other_hooks(self, staging: Any) -> None:
-        """Channel, type and direction."""
         async with staging(identity_resolver=MockIdentityResolver()) as stage:
             decides(stage, UNKNOWN, IdentityHookResult.reject("no sms"), channel_types={ChannelType.SMS})
             decides(stage, UNKNOWN, IdentityHookResult.reject("no web2"), channel_ids={"web2"})
@@ -314,7 +307,6 @@ class TestHooks:
 
     @pytest.mark.parametrize("trouble", ["raises", "hangs"])
     async def test_a_hook_that_fails_lets_nobody_in(self, staging: Any, trouble: str) -> None:
-        """What it would have said is unknown; it is told which hook it was."""
         async with staging(identity_resolver=MockIdentityResolver()) as stage:
 
             async def doorman(event: Any, context: Any, result: Any) -> None:
@@ -342,8 +334,6 @@ class TestHooks:
             assert [text_of(event.content) for event in seen] == ["hello"]
 
     async def test_a_hook_that_could_never_work_is_refused(self, stage: Any) -> None:
-        """When it is registered."""
-
         async def good(event: Any, context: Any, result: Any) -> None: ...
         def plain(event: Any, context: Any, result: Any) -> None: ...
 
@@ -408,7 +398,6 @@ class TestStrangers:
                 await stage.say(channel="sms")
 
     async def test_a_sender_identified_at_the_door_opens_a_room_of_their_own(self, staging: Any) -> None:
-        """And finds it again."""
         async with staging(identity_resolver=MockIdentityResolver({"+1": BOB})) as stage:
             stage.kit.register_channel(RecordingChannel("sms"))
             rooms = {(await stage.say(channel="sms", by="+1", room=None)).event.room_id for _ in range(3)}

@@ -164,7 +164,6 @@ class TestRouting:
         assert channel.delivered == []
 
     async def test_an_ambiguous_message_opens_a_room_and_says_so(self, stage):
-        """A router that cannot tell makes a new room; operators hear of it."""
         stage.kit.register_channel(RecordingChannel("sms"))
         for sender in ("+1", "+2"):
             await stage.say(channel="sms", by=sender, room=None)
@@ -173,7 +172,6 @@ class TestRouting:
 
 class TestParsing:
     async def test_a_channel_that_makes_no_event_is_reported(self, stage):
-        """What is not a RoomEvent is refused with the channel's id."""
         channel = await stage.socket("alice")
 
         async def nothing(message, context):
@@ -266,7 +264,6 @@ class TestIdempotency:
 
     @pytest.mark.parametrize("gone", ["committed", "cancelled"])
     async def test_a_redelivery_waits_though_the_first_caller_did_not(self, stage, gone):
-        """The first is in flight until it has settled, whoever waited for it."""
         await stage.socket("alice")
         await stage.socket("bob", delay=5)
         if gone == "committed":
@@ -380,7 +377,6 @@ class TestWaiting:
 
     @pytest.mark.parametrize("where", ["gate", "observer", "delivery", "agent"])
     async def test_a_call_from_inside_the_rooms_own_work_returns_at_the_commit(self, stage, where):
-        """It cannot wait for what waits for it: no deadlock, wherever it comes from."""
         alice = await stage.socket("alice")
         bob = await stage.socket("bob")
         said = []
@@ -519,7 +515,6 @@ class TestDeadline:
 
     @pytest.mark.parametrize("late", [0.9, 0.999999, 1.0, 1.000001, 1.1])
     async def test_blocked_and_committed_exclude_each_other(self, staging, late):
-        """However the gate's end and the deadline fall together, the result tells what was stored."""
         async with staging(process_timeout=1) as stage:
             await stage.socket("alice")
             bob = await stage.socket("bob")
@@ -616,7 +611,6 @@ class TestRoomStatus:
         assert stage.kinds().count("room_resumed") == 1
 
     async def test_a_refused_message_does_not_wake_a_paused_room(self, stage):
-        """Spam is no activity."""
         await stage.socket("alice")
         room = await stage.kit.get_room("r1")
         await stage.kit.store.update_room(room.replace(status=RoomStatus.PAUSED))
@@ -709,7 +703,6 @@ class TestEphemeral:
 
     @pytest.mark.parametrize("kind", [EventType.TYPING, EventType.PRESENCE])
     async def test_the_host_cannot_store_a_signal_either(self, stage, kind):
-        """`send_event` says what to use instead."""
         await stage.socket("alice")
         with pytest.raises(InvalidInputError, match="publish_"):
             await stage.kit.send_event("r1", "alice", TextContent(body=""), kind)
@@ -723,7 +716,6 @@ async def test_a_message_made_by_hand_reads_as_documented():
 
 @pytest.mark.parametrize("kind", [EventType.MESSAGE, EventType.TYPING])
 async def test_nothing_is_made_for_a_message_that_makes_no_room(stage, kind):
-    """Neither a room nor a binding; it is refused with the code of what is missing."""
     await stage.socket("alice")
     stage.kit.register_channel(RecordingChannel("bob"))
     await stage.join(RecordingChannel("carol"))

@@ -192,7 +192,6 @@ class TestRetry:
         assert (row.state, row.attempts, row.error.code) == (DeliveryState.FAILED, attempts, code)
 
     async def test_a_retry_reuses_the_idempotency_key(self, stage):
-        """A vendor that takes one can tell the second attempt from a second message."""
         await stage.socket("alice")
         bob = await stage.socket("bob", script=[failing(ErrorCode.SERVER)], retry_policy=QUICK)
         await stage.say()
@@ -201,7 +200,6 @@ class TestRetry:
         assert keys == {f"{bob.delivered[0].event.id}:bob"}
 
     async def test_pauses_grow_as_the_policy_says(self, stage):
-        """Exponentially, up to the most."""
         await stage.socket("alice")
         policy = RetryPolicy(
             max_retries=4, base_delay_seconds=1, exponential_base=3, max_delay_seconds=10, jitter=0
@@ -245,7 +243,6 @@ class TestRetry:
         assert (end.error.code, end.error.message) == (ErrorCode.UNKNOWN, "KeyError: 'oops'")
 
     async def test_nowhere_to_go_is_a_skip_with_a_reason(self, stage):
-        """Neither sent nor failed, and told as such."""
         await stage.socket("alice")
         await stage.socket("bob", script=[ChannelOutput.skipped("offline")])
         result = await stage.say()
@@ -308,7 +305,6 @@ class TestBreaker:
         assert bob.texts() == ["probe", "after"]
 
     async def test_a_failed_probe_opens_it_again(self, stage):
-        """For another whole pause."""
         bob = await self.opened(stage, [failing(ErrorCode.SERVER)])
         await asyncio.sleep(60)
         await stage.say("probe")
@@ -344,7 +340,6 @@ class TestBreaker:
             assert bob.texts() == ["probe"]
 
     async def test_a_bad_recipient_does_not_open_it(self, stage):
-        """What is the message's fault, or the recipient's, says nothing of the provider."""
         await stage.socket("alice")
         script = [failing(ErrorCode.INVALID_RECIPIENT)] * 10
         bob = await stage.socket("bob", script=script, retry_policy=ONCE)
@@ -377,7 +372,6 @@ class TestRateLimit:
         ids=["second", "second-burst", "minute", "minute-burst", "hour", "second-and-minute", "all"],
     )
     async def test_all_windows_are_kept_to(self, stage, limit, times):
-        """Whichever of them is the narrowest at the moment."""
         await stage.socket("alice")
         bob = await stage.socket("bob", rate_limit=limit)
         await asyncio.gather(*(stage.say(str(number)) for number in range(4)))
@@ -385,7 +379,6 @@ class TestRateLimit:
         assert bob.texts() == ["0", "1", "2", "3"]
 
     async def test_a_limit_is_one_bindings(self, stage):
-        """Pacing one recipient delays no other."""
         await stage.socket("alice")
         await stage.socket("bob", rate_limit=RateLimit(max_per_minute=1))
         carol = await stage.socket("carol")
@@ -396,7 +389,6 @@ class TestRateLimit:
         assert now() == 120
 
     async def test_retries_count_against_the_limit(self, stage):
-        """Each attempt takes a token."""
         await stage.socket("alice")
         bob = await stage.socket(
             "bob",
@@ -460,7 +452,6 @@ class TestLength:
         assert sms.texts() == ["abcd…"]
 
     async def test_too_long_may_be_an_error(self, stage):
-        """Typed, permanent, and nothing is sent."""
         sms = await self.short(stage, 5, length_policy=LengthPolicy.ERROR)
         result = await stage.say("abcdefgh")
         error = result.delivery_results["sms"].error
@@ -484,7 +475,6 @@ class TestLength:
 
 class TestTranscoding:
     async def test_what_a_channel_cannot_carry_is_a_typed_failure(self, stage):
-        """Nothing is dropped in silence."""
         await stage.socket("alice")
         capabilities = RecordingChannel("x").capabilities().replace(media_types=(ChannelMediaType.AUDIO,))
         await stage.socket("speaker", capabilities=capabilities)
@@ -492,7 +482,6 @@ class TestTranscoding:
         assert (error.code, error.retryable) == (ErrorCode.UNSUPPORTED_CONTENT, False)
 
     async def test_each_recipient_gets_what_it_can_show(self, stage):
-        """The timeline keeps what was said."""
         await stage.socket("alice")
         plain = await stage.socket("plain")
         capabilities = (
@@ -523,7 +512,6 @@ class TestTranscoding:
 
 class TestBacklog:
     async def test_a_full_lane_refuses_what_is_more(self, staging):
-        """As a typed, retryable failure in the ledger; what waits already goes out."""
         async with staging(max_lane_backlog=2) as stage:
             await stage.socket("alice")
             hang = Hang()
@@ -562,7 +550,6 @@ class TestLedger:
         assert rows["bob"].event_index == result.event.index
 
     async def test_rows_are_pending_from_the_commit_on(self, stage):
-        """So that whoever looks in between, or comes after a crash, knows what is still to do."""
         await stage.socket("alice")
         await stage.socket("bob", delay=5)
         result = await stage.say(wait="committed")

@@ -79,7 +79,6 @@ def swallowing(result: Any) -> Any:
 class TestLateResults:
     @pytest.mark.parametrize("process_timeout", [30.0, 0.2], ids=["its own deadline", "the whole's"])
     async def test_a_gate_that_swallows_its_cancellation_blocks(self, staging, process_timeout):
-        """Whatever it returns afterwards."""
         async with staging(process_timeout=process_timeout) as stage:
             await stage.socket("alice")
             bob = await stage.socket("bob")
@@ -90,7 +89,6 @@ class TestLateResults:
             assert bob.texts() == []
 
     async def test_a_gate_that_keeps_the_loop_is_late_too(self, stage):
-        """No cancellation could even be sent."""
         await stage.socket("alice")
 
         @stage.kit.hook(BEFORE, timeout=0.01)

@@ -162,7 +162,6 @@ async def test_authority_comes_from_the_connection(stage):
 
 
 async def test_nothing_is_dropped_in_silence(stage):
-    """Of every message somebody may see, each of them has it or a row that says why not."""
     await stage.socket("alice")
     bob = await stage.socket("bob", script=[None, ProviderError("no", error_code=ErrorCode.AUTH)])
     await stage.socket("gone")
@@ -216,7 +215,6 @@ async def test_channels_hold_no_rooms_state_for_the_kernel(stage):
 
 
 async def test_message_text_is_not_logged(staging, caplog):
-    """Not even when everything fails."""
     caplog.set_level(logging.DEBUG)
     secret = "my card is 4111"
     async with staging(delivery_timeout=1, process_timeout=1) as stage:

@@ -66,7 +66,6 @@ async def test_all_three_windows_at_once() -> None:
 
 
 async def test_those_who_wait_go_in_order_of_arrival() -> None:
-    """Whoever comes later never overtakes."""
     limiter, limit = TokenBucketRateLimiter(), RateLimit(max_per_second=1)
     went: list[int] = []
 
@@ -105,7 +104,6 @@ async def test_taking_without_waiting() -> None:
 
 
 async def test_small_steps_add_up_to_whole_tokens() -> None:
-    """Refilling bit by bit loses nothing."""
     limiter, limit = TokenBucketRateLimiter(), RateLimit(max_per_second=1)
     limiter.acquire("key", limit)
     for _ in range(9):
@@ -125,7 +123,6 @@ async def test_keys_do_not_share() -> None:
 
 
 async def test_a_limit_that_was_changed_applies_at_once() -> None:
-    """The key begins anew with it."""
     limiter = TokenBucketRateLimiter()
     assert limiter.acquire("key", RateLimit(max_per_hour=1))
     assert not limiter.acquire("key", RateLimit(max_per_hour=1))

@@ -233,7 +233,6 @@ async def test_what_a_gate_changes_is_observed_with_the_room_free(traced, act):
 
 
 async def test_a_handler_that_writes_is_no_part_of_the_gate_it_heard_of(stage):
-    """A framework handler told of a gate's failure writes after the message, as anybody would."""
     await stage.socket("alice")
     bob = await stage.socket("bob")
     wrote = []
@@ -279,7 +278,6 @@ async def test_an_observer_that_goes_on_and_on_leaves_nothing_behind_it(stage):
 
 
 async def test_observers_do_not_hold_up_the_room(stage):
-    """A slow observer of one message delays neither the next message nor anybody's delivery."""
     await stage.socket("alice")
     bob = await stage.socket("bob")
 
@@ -296,7 +294,6 @@ async def test_observers_do_not_hold_up_the_room(stage):
 
 
 async def test_observers_run_beside_each_other_and_each_has_its_time(stage):
-    """One that hangs is cut off; the others have run; the failure is told and returned."""
     await stage.socket("alice")
     ran = []
 
@@ -327,7 +324,6 @@ async def test_observers_run_beside_each_other_and_each_has_its_time(stage):
     ],
 )
 async def test_a_broken_observer_breaks_nothing_else(stage, error, kind):
-    """It is told once, as what it is; the others see the event, and the message settles."""
     await stage.socket("alice")
 
     @stage.kit.hook(HookTrigger.AFTER_BROADCAST)

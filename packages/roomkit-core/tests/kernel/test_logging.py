@@ -173,7 +173,6 @@ async def test_the_log_has_what_failed_and_nobody_elses_words(staging, log, case
 
 
 async def test_a_resolver_and_its_hook_that_fail_quote_nothing(staging, log):
-    """Though both are shown the message."""
     async with staging(identity_resolver=_Broken()) as stage:
         await stage.socket("alice")
 

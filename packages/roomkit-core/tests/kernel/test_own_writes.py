@@ -97,7 +97,6 @@ async def test_what_a_turn_leaves_to_a_task_is_as_deep_as_the_turn(staging):
 
 
 async def test_an_agent_may_wait_for_another_room_that_writes_back(stage):
-    """What is written back waits behind the turn, so the turn does not wait for it."""
     await stage.kit.create_room("r2")
     await stage.socket("alice")
     boss = await stage.join(Passing("boss", stage, "worker", "r2"))
@@ -110,7 +109,6 @@ async def test_an_agent_may_wait_for_another_room_that_writes_back(stage):
 
 @pytest.mark.parametrize("where", ["gate", "observer"])
 async def test_a_gate_and_an_observer_write_as_deep_as_what_they_saw(stage, where):
-    """In another room, with its correlation; the caller waits for what follows."""
     await stage.kit.create_room("r2")
     await stage.socket("alice")
     bob = await stage.join(type(await stage.socket("carol"))("bob", delay=5), "r2")
@@ -170,7 +168,6 @@ class SharedStore(InMemoryStore):
 
 @pytest.mark.parametrize("who", ["observer", "agent", "gate"])
 async def test_work_under_way_may_write_while_the_kit_closes(bare_stage, who):
-    """An ordinary close loses nothing of it; what comes from outside is refused."""
     shared = {"store": SharedStore(), "lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
     stage = await bare_stage(**shared, single_process=True).open()
     await stage.kit.create_room("r2")
@@ -231,7 +228,6 @@ async def test_an_observer_that_the_close_cuts_short_runs_again(bare_stage):
 
 @pytest.mark.parametrize("count", [2, 3])
 async def test_gates_that_write_into_each_others_rooms_are_refused(staging, count):
-    """Not held until the message's time is up: one gate is told at once, the others go on."""
     async with staging(process_timeout=30) as stage:
         rooms = [f"r{number + 1}" for number in range(count)]
         for room in rooms[1:]:

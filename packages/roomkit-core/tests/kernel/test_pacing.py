@@ -165,7 +165,6 @@ async def test_a_delivery_that_is_cancelled_while_it_waits_gives_its_place_back(
 
 @pytest.mark.parametrize("seconds", [5.0, 59.0, 600.0, 7200.0])
 async def test_a_429_pauses_every_room_of_the_channel(stage: Any, seconds: float) -> None:
-    """Waiting is no attempt, and each room's deliveries stay in order."""
     sms = RecordingChannel("sms", script=[throttled(seconds)])
     first, second, third = await rooms(stage, sms, 3, retry_policy=PATIENT)
     refused = stage.saying("1", room=first)
@@ -180,7 +179,6 @@ async def test_a_429_pauses_every_room_of_the_channel(stage: Any, seconds: float
 
 
 async def test_a_refusal_with_status_429_in_a_normal_answer_pauses_too(stage: Any) -> None:
-    """Not every vendor's client raises."""
     refused = ProviderResult(success=False, retryable=True, retry_after=30, status_code=429)
     sms = RecordingChannel("sms", script=[ChannelOutput(provider_result=refused)])
     first, second = await rooms(stage, sms, 2, retry_policy=PATIENT)
@@ -205,7 +203,6 @@ async def test_a_pause_is_one_channels(stage: Any) -> None:
 
 
 async def test_an_error_without_a_time_pauses_nothing(stage: Any) -> None:
-    """How long would be a guess."""
     busy = ProviderError("slow down", error_code=ErrorCode.RATE_LIMIT)
     sms = RecordingChannel("sms", script=[busy])
     first, second = await rooms(stage, sms, 2, retry_policy=PATIENT)
@@ -229,7 +226,6 @@ async def test_an_absurd_wait_is_a_day(stage: Any) -> None:
 
 @pytest.mark.parametrize("rate", [1, 5, 40])
 async def test_a_burst_adapts_to_a_vendor_that_refuses_most_of_it(stage: Any, rate: int) -> None:
-    """Nothing fails, nobody is overtaken for long, and the vendor is not asked in vain all the time."""
     gateway = Gateway(rate)
     sms = GatewayChannel(gateway)
     room_ids = await rooms(stage, sms, 60, retry_policy=PATIENT)
@@ -240,7 +236,6 @@ async def test_a_burst_adapts_to_a_vendor_that_refuses_most_of_it(stage: Any, ra
 
 
 async def test_a_vendor_with_room_again_is_used_in_full_again(stage: Any) -> None:
-    """After a pause what waits goes out by one, two, four ... at a time."""
     gateway = Gateway(10_000)
     sms = GatewayChannel(gateway)
     room_ids = await rooms(stage, sms, 300)
@@ -288,7 +283,6 @@ async def test_a_limit_is_the_sending_numbers(stage: Any) -> None:
 
 
 async def test_a_pause_is_the_sending_numbers(stage: Any) -> None:
-    """The other number goes on."""
     provider = MockSMSProvider(script=[throttled(60)])
     sms = TransportChannel(
         "sms",

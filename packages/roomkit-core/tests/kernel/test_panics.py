@@ -61,7 +61,6 @@ async def test_a_delivery_that_panics_has_failed(stage: Any, code: str) -> None:
 
 
 async def test_an_agent_that_panics_has_failed(stage: Any) -> None:
-    """Before it answers."""
     await stage.socket("alice")
     bot = ScriptedIntelligence("bot", ())
     bot.on_event = panics  # type: ignore[method-assign]

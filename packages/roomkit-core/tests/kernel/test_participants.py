@@ -39,7 +39,6 @@ async def test_somebody_is_added_once(stage: Any) -> None:
 
 
 async def test_a_second_channel_and_a_new_name_are_kept(stage: Any) -> None:
-    """The first channel stays the first."""
     await stage.kit.ensure_participant("r1", "sms", "bob")
     person = await stage.kit.ensure_participant("r1", "mail", "bob", "Robert")
 
@@ -58,7 +57,6 @@ async def test_at_once_from_two_channels_is_one_person(stage: Any) -> None:
 
 
 async def test_whoever_speaks_is_in_the_room(stage: Any) -> None:
-    """A transport's sender becomes a participant, an agent does not; being added is no activity."""
     await stage.socket("alice")
     await stage.agent("bot", ["hi"])
     before = (await stage.kit.get_room("r1")).timers
@@ -72,13 +70,11 @@ async def test_whoever_speaks_is_in_the_room(stage: Any) -> None:
 
 @pytest.mark.parametrize("bad", ["", "  ", "a\0b", "x" * 513])
 async def test_what_cannot_be_an_id_is_refused(stage: Any, bad: str) -> None:
-    """As for rooms and channels."""
     with pytest.raises(InvalidInputError, match="cannot be a participant id"):
         await stage.kit.ensure_participant("r1", "sms", bad)
 
 
 async def test_a_participant_is_tied_to_an_identity(stage: Any) -> None:
-    """By hand: noted, told, and dated; the name is the identity's."""
     seen = stage.observe(HookTrigger.ON_PARTICIPANT_IDENTIFIED)
     await stage.kit.store.create_identity(BOB)
     await stage.kit.ensure_participant("r1", "sms", "+1", "somebody")
@@ -108,7 +104,6 @@ async def test_an_identity_without_a_name_leaves_the_one_there_is(stage: Any) ->
 
 
 async def test_whoever_was_identified_by_hand_stays_identified(staging: Any) -> None:
-    """The next message from that address is theirs: nobody is asked again, and nobody is there twice."""
     resolver = MockIdentityResolver({"+1": BOB})
     async with staging(identity_resolver=resolver) as stage:
         await stage.socket("sms")
@@ -123,7 +118,6 @@ async def test_whoever_was_identified_by_hand_stays_identified(staging: Any) -> 
 
 
 async def test_what_is_not_there_is_named(stage: Any) -> None:
-    """The room, the person, the identity."""
     await stage.kit.ensure_participant("r1", "sms", "+1")
     await stage.kit.store.create_identity(BOB)
     with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
@@ -207,7 +201,6 @@ async def test_a_closed_room_takes_a_ban_without_a_note(stage: Any, banned: bool
 
 
 async def test_a_removed_participant_is_active_again_when_they_connect_or_are_ensured(stage: Any) -> None:
-    """A banned one is not."""
     for participant_id, banned in (("+1", False), ("+2", True)):
         await stage.kit.remove_participant("r1", participant_id, banned=banned)
         await stage.kit.ensure_participant("r1", "sms", participant_id)

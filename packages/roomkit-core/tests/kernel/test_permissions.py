@@ -37,7 +37,6 @@ class TestSpeaking:
     )
     @pytest.mark.parametrize("way", ["inbound", "send_event"])
     async def test_a_source_without_the_right_is_refused_and_kept(self, stage, binding, reason, way):
-        """The entry is stored as blocked with the reason; nobody is shown it."""
         await stage.socket("alice", **binding)
         bob = await stage.socket("bob")
         if way == "inbound":
@@ -78,7 +77,6 @@ class TestSpeaking:
         assert not (await stage.say(channel="bob")).blocked
 
     async def test_nothing_of_a_banned_person_is_accepted(self, stage):
-        """By whichever channel, and nothing is stored of it."""
         await stage.socket("alice")
         await stage.socket("other")
         await stage.say(by="eve")
@@ -92,7 +90,6 @@ class TestSpeaking:
         assert await stage.texts() == ["hello", "me"]
 
     async def test_who_left_may_come_back(self, stage):
-        """Leaving is no ban."""
         await stage.socket("alice")
         await stage.say()
         await stage.kit.remove_participant("r1", "alice")
@@ -166,7 +163,6 @@ class TestAmending:
         ],
     )  # fmt: skip
     async def test_everything_else_is_refused_with_its_reason(self, stage, content, kind, reason):
-        """Nothing is stored, nothing is changed."""
         await stage.socket("alice")
         await stage.socket("bob")
         await stage.socket("mute", muted=True)
@@ -200,7 +196,6 @@ class TestAmending:
         assert (await stage.kit.store.get_event(target.id)).deleted
 
     async def test_the_host_may_amend_anything(self, stage):
-        """What is said and not blocked, by anybody."""
         await stage.socket("alice")
         target = (await stage.say("helo")).event
         await stage.kit.edit_event("r1", target.id, TextContent(body="hello"))
@@ -340,7 +335,6 @@ async def test_a_name_is_one_person_where_addresses_are_of_one_kind(staging, fir
 )
 @pytest.mark.parametrize("was_deleted", [False, True], ids=["there", "deleted"])
 async def test_a_hidden_event_is_answered_as_one_that_does_not_exist(stage, delete_type, was_deleted):
-    """Its id tells a channel that may not see it nothing, not even that it was deleted."""
     await stage.socket("alice")
     await stage.socket("bob")
     hidden = await stage.kit.send_event("r1", "alice", TextContent(body="psst"), visibility="alice")

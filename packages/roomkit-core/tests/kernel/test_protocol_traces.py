@@ -111,7 +111,6 @@ async def test_traces_that_come_before_their_room_are_shown_when_it_is_there(sta
 
 
 async def test_traces_of_rooms_that_never_come_are_bounded(stage: Any) -> None:
-    """A hundred rooms' at most."""
     channel = Calls()
     stage.kit.register_channel(channel)
     stage.observe(TRACE)

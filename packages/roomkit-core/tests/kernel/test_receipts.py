@@ -72,7 +72,6 @@ def test_vendors_words(state: ReceiptState, words: list[str]) -> None:
 
 
 async def test_a_receipt_finds_its_delivery_and_its_event(stage: Any) -> None:
-    """By the vendor's id; the observers are told which event it was."""
     seen = (await conversation(stage)).observe(HookTrigger.ON_DELIVERY_STATUS)
     result = await stage.say()
 
@@ -85,7 +84,6 @@ async def test_a_receipt_finds_its_delivery_and_its_event(stage: Any) -> None:
 
 
 async def test_any_part_of_a_split_message_finds_the_delivery(stage: Any) -> None:
-    """A vendor reports on each segment."""
     await conversation(stage, sent("m1", "m2", "m3"))
     await stage.say()
 
@@ -141,7 +139,6 @@ async def test_a_receipt_never_goes_back(stage: Any, order: tuple[str, ...]) -> 
     ],
 )
 async def test_a_failure_is_final_unless_it_was_read(stage: Any, words: list[str], end: ReceiptState) -> None:
-    """Nobody reads what did not arrive."""
     await conversation(stage)
     await stage.say()
     for word in words:
@@ -222,7 +219,6 @@ async def test_a_word_that_is_not_known_is_kept_as_unknown(stage: Any) -> None:
 async def test_a_receipt_for_a_channel_without_a_provider_matches_by_the_channel(
     stage: Any, named: dict[str, str], is_early: bool
 ) -> None:
-    """The channel stands for its provider."""
     await stage.socket("alice")
     await stage.join(RecordingChannel("pigeons", script=[sent("Emma")]))
     receipt = DeliveryStatus(channel_id="pigeons", message_id="Emma", status="delivered", **named)
@@ -250,7 +246,6 @@ async def test_channels_without_a_provider_do_not_share_their_ids(stage: Any) ->
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])
 async def test_receipts_can_be_followed_with_a_decorator(stage: Any, kind: str) -> None:
-    """A plain function will do."""
     seen: list[str] = []
 
     def plain(told: DeliveryStatus) -> None:
@@ -269,8 +264,6 @@ async def test_receipts_can_be_followed_with_a_decorator(stage: Any, kind: str) 
 
 
 async def test_an_observer_that_fails_changes_nothing(stage: Any) -> None:
-    """It is reported."""
-
     async def broken(_status: Any, _context: Any) -> None:
         raise ValueError("no")
 

@@ -118,7 +118,6 @@ async def test_an_outcome_that_was_refused_is_written_once_the_store_takes_it(
 
 
 async def test_outcomes_that_stay_refused_do_not_hold_up_closing(staging: Callable[..., Any]) -> None:
-    """The next worker reclaims the deliveries."""
     store = Choosy()
     store.refuses = lambda row: row.channel_id == "bad"  # type: ignore[method-assign]
     async with staging(store=store, single_process=True, lease_seconds=9) as stage:

@@ -7,7 +7,6 @@ from roomkit_plugins.testing import RecordingChannel
 
 
 async def test_a_reply_is_to_an_event_of_its_room_that_its_channel_sees(store, bare_stage):
-    """A reaction too. One that is gone meanwhile, and a redelivery, are as they were."""
     stage = await bare_stage(store=store, single_process=True).open()
     await stage.kit.create_room("r2")
     for name in ("alice", "bob"):

@@ -139,7 +139,6 @@ async def test_an_export_read_in_pages_misses_nothing(house: Any) -> None:
 
 @pytest.mark.usefixtures("pages_of_two")
 async def test_an_export_goes_on_when_retention_takes_what_it_read_last(house: Any) -> None:
-    """What is left of the ledger comes all the same, once."""
     await house.socket("alice")
     await house.socket("bob")
     for number in range(6):
@@ -158,7 +157,6 @@ async def test_an_export_goes_on_when_retention_takes_what_it_read_last(house: A
 
 
 async def test_a_person_gets_what_they_said_and_saw(house: Any) -> None:
-    """With identity, tasks, observations, deliveries and read marks, and nobody else's secrets."""
     await furnish(house)
     export = await house.kit.export_person(identity_id=ANN.id)
     texts = [text_of(each.content) for each in export.events if each.type is EventType.MESSAGE]
@@ -214,7 +212,6 @@ async def test_a_binding_of_somebody_else_shows_nothing(house: Any) -> None:
 
 
 async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: None) -> None:
-    """Those whose subject is an id or address of theirs, as they are erased; nobody else's."""
     await furnish(house)
     store = house.kit.store
     subjects = (ANN.id, "+15550001111", "+15550001111", "+15550001111", "ben", None)
@@ -241,7 +238,6 @@ async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: Non
 async def test_the_values_of_a_room_are_exported_counted_and_erased_with_it(
     house: Any, pages_of_two: None
 ) -> None:
-    """Whoever they are about; the receipt says how many there were."""
     await furnish(house)
     store = house.kit.store
     claims = await store.list_room_values("r1")  # where a stranger's first messages go
@@ -503,7 +499,6 @@ async def test_who_might_have_been_the_person_cannot_be_any_more(house: Any) -> 
 
 
 async def test_others_keep_who_deleted_their_words_and_the_receipt_says_so(house: Any) -> None:
-    """An owner's deletion leaves the owner's id at somebody else's event."""
     from roomkit.models.content import DeleteContent
     from roomkit.models.enums import DeleteType
 
@@ -520,7 +515,6 @@ async def test_others_keep_who_deleted_their_words_and_the_receipt_says_so(house
 
 
 async def test_channels_and_watchers_learn_that_a_channel_was_detached(house: Any) -> None:
-    """As by any detachment; and whoever writes by it again begins anew."""
     sms = await house.socket("sms", metadata={"phone_number": "ann"})
     await house.socket("web")
     seen = house.observe(HookTrigger.ON_CHANNEL_DETACHED)
@@ -539,7 +533,6 @@ async def test_channels_and_watchers_learn_that_a_channel_was_detached(house: An
 
 
 async def test_what_waits_in_a_lane_is_not_sent_any_more(house: Any) -> None:
-    """It ends as skipped; what a vendor has just then is said to be so, and observers see what is left."""
     hang = Hang()
     await house.socket("web")
     desk = await house.socket("desk", script=[hang])
@@ -566,7 +559,6 @@ async def test_what_waits_in_a_lane_is_not_sent_any_more(house: Any) -> None:
 
 
 async def test_a_person_is_not_written_to_any_more(house: Any) -> None:
-    """What waits for a channel that was theirs is skipped, whoever wrote it."""
     hang = Hang()
     sms = await house.socket("sms", script=[hang], participant_id="ann")
     await house.socket("web")
@@ -658,7 +650,6 @@ async def test_a_gate_may_erase(house: Any) -> None:
 
 
 async def test_a_room_is_erased_whole(house: Any) -> None:
-    """With a count of each kind, and a word on what is elsewhere; asked again there is nothing."""
     await furnish(house)
     export = await house.kit.export_room("r1")
     receipt = await house.kit.erase_room("r1")
@@ -682,7 +673,6 @@ async def test_a_room_is_erased_whole(house: Any) -> None:
 
 
 async def test_nothing_more_goes_out_of_an_erased_room(house: Any) -> None:
-    """What waits in its lanes is let go of."""
     hang = Hang()
     await house.socket("web")
     desk = await house.socket("desk", script=[hang])

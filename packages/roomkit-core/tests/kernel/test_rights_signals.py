@@ -115,7 +115,6 @@ async def test_a_worker_does_not_notify_its_own_channels_so(pair: Pair) -> None:
 
 
 async def test_a_change_holds_though_it_cannot_be_announced(pair: Pair, caplog: Any) -> None:
-    """The log says so."""
     pair.realtime.is_down = True
     await pair.there.remove_participant("r1", "bob", banned=True)
     await asyncio.sleep(1)  # virtual time

@@ -66,11 +66,9 @@ class TestCreating:
         assert room.created_at == room.timers.last_activity_at == stage.kit.clock.now()
 
     async def test_an_id_is_made_when_none_is_given(self, stage: Any) -> None:
-        """32 hexadecimal digits."""
         assert len((await stage.kit.create_room()).id) == 32
 
     async def test_an_existing_room_is_not_touched(self, stage: Any) -> None:
-        """The id is taken."""
         await stage.socket("alice")
         await stage.say()
         with pytest.raises(RoomAlreadyExistsError, match="room 'r1' exists already: use get_room, or"):
@@ -143,7 +141,6 @@ class TestEnding:
         assert room.closed_at == room.updated_at == stage.kit.clock.now()
 
     async def test_a_closed_room_can_be_archived_and_not_closed_again(self, stage: Any) -> None:
-        """Archived is further than closed."""
         await stage.kit.close_room("r1")
         await stage.kit.archive_room("r1")
         assert (await stage.kit.close_room("r1")).status is RoomStatus.ARCHIVED
@@ -151,7 +148,6 @@ class TestEnding:
 
     @pytest.mark.parametrize("end", ["close_room", "archive_room"])
     async def test_what_has_ended_takes_nothing_more(self, stage: Any, end: str) -> None:
-        """No message, no event of the host, no channel; what is there can be read."""
         await stage.socket("alice")
         stage.kit.register_channel(RecordingChannel("bob"))
         await stage.say()
@@ -176,7 +172,6 @@ class TestEnding:
         assert (stored.status, stored.index, stored.visibility) == (EventStatus.DELIVERED, 0, "internal")
 
     async def test_the_hooks_of_a_room_go_with_it(self, stage: Any) -> None:
-        """After having heard of its end."""
         heard: list[str] = []
 
         async def hook(event: RoomEvent, context: Any) -> None:
@@ -215,12 +210,10 @@ class TestEnding:
         "call", ["get_room", "close_room", "archive_room", "check_room_timers", "get_timeline"]
     )
     async def test_a_room_that_is_not_there_is_named(self, stage: Any, call: str) -> None:
-        """And what to do."""
         with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
             await getattr(stage.kit, call)("r9")
 
     async def test_timers_of_a_room_that_is_not_there_are_refused(self, stage: Any) -> None:
-        """By the room's name."""
         with pytest.raises(RoomNotFoundError, match="no room 'r9': create_room first"):
             await stage.kit.set_room_timers("r9", RoomTimers())
 
@@ -253,8 +246,6 @@ class TestChannels:
         assert stage.facts("room_channel_attached") == [{"access": "read_only", "visibility": "transport"}]
 
     async def test_a_binding_has_what_the_channel_is(self, stage: Any) -> None:
-        """Type, category, direction and capabilities, unless told otherwise."""
-
         class Ear(RecordingChannel):
             direction = ChannelDirection.INBOUND
 
@@ -276,7 +267,6 @@ class TestChannels:
         assert (binding.access, binding.metadata) == (Access.READ_ONLY, {})
 
     async def test_what_cannot_be_attached_says_why(self, stage: Any) -> None:
-        """The room, the channel, the field."""
         stage.kit.register_channel(RecordingChannel("alice"))
         with pytest.raises(RoomNotFoundError, match="no room 'r9'"):
             await stage.kit.attach_channel("r9", "alice")
@@ -371,7 +361,6 @@ class TestChannels:
             await stage.kit.update_binding_metadata("r1", "alice", {"x": object()})
 
     async def test_a_channel_that_is_not_attached_is_named(self, stage: Any) -> None:
-        """By everything that changes a binding."""
         kit = stage.kit
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: kit.mute("r1", "fax"),
@@ -401,12 +390,10 @@ class TestChannels:
 
     @pytest.mark.parametrize("bad", ["all", "system", "internal", "a,b", "a&b", " a", "", "x" * 513])
     async def test_an_id_that_means_something_in_visibility_is_refused(self, stage: Any, bad: str) -> None:
-        """Otherwise what is meant for one channel would be meant for others."""
         with pytest.raises(InvalidInputError, match="cannot be a channel id"):
             stage.kit.register_channel(RecordingChannel(bad))
 
     async def test_a_channel_is_registered_once_and_can_be_taken_out(self, stage: Any) -> None:
-        """The same object again is no error; another one of its id is. Taken out, it is closed."""
         alice = await stage.socket("alice")
         stage.kit.register_channel(alice)
         with pytest.raises(ChannelAlreadyRegisteredError, match="a RecordingChannel is registered as"):
@@ -457,7 +444,6 @@ class TestTimers:
         assert (await stage.kit.get_room("idle")).closed_at == stage.kit.clock.now()
 
     async def test_a_message_resumes_a_paused_room(self, stage: Any) -> None:
-        """The conversation goes on where it was, and its clock starts anew."""
         await stage.open("idle", timers=TIMERS)
         await stage.join(RecordingChannel("alice"), "idle")
         await asyncio.sleep(100)
@@ -473,7 +459,6 @@ class TestTimers:
         assert len(await stage.kit.sweep_room_timers()) == 1
 
     async def test_what_is_refused_resumes_nothing(self, stage: Any) -> None:
-        """A muted channel's message is no activity."""
         await stage.open("idle", timers=TIMERS)
         await stage.join(RecordingChannel("alice"), "idle", muted=True)
         await asyncio.sleep(100)
@@ -526,7 +511,6 @@ class TestTimers:
         assert (await stage.kit.check_room_timers("idle")).status is RoomStatus.CLOSED
 
     async def test_a_given_last_activity_counts(self, stage: Any) -> None:
-        """A room that is taken over from elsewhere is as idle as it was."""
         since = stage.kit.clock.now() - timedelta(seconds=61)
         await stage.open("old", timers=TIMERS.replace(last_activity_at=since))
 
@@ -598,7 +582,6 @@ class TestTimers:
         assert [str(room.status) for room in await stage.kit.sweep_room_timers()] == ["paused"]
 
     async def test_a_last_activity_without_time_zone_is_refused(self, stage: Any) -> None:
-        """By the kit, in words."""
         naive = TIMERS.replace(last_activity_at=stage.kit.clock.now().replace(tzinfo=None))
         for call in (stage.kit.create_room("x", timers=naive), stage.kit.set_room_timers("r1", naive)):
             with pytest.raises(InvalidInputError, match="has no time zone"):

@@ -40,7 +40,6 @@ async def test_who_writes_again_is_in_the_same_room(stage: Any) -> None:
 
 
 async def test_two_first_messages_at_once_open_one_room(stage: Any) -> None:
-    """Also when storing takes its time."""
     stage.kit.register_channel(RecordingChannel("sms"))
     rooms = await asyncio.gather(*(room_of(stage, "+1") for _ in range(5)))
 
@@ -49,7 +48,6 @@ async def test_two_first_messages_at_once_open_one_room(stage: Any) -> None:
 
 
 async def test_a_stranger_comes_to_the_one_room_nobody_else_came_to(stage: Any) -> None:
-    """A room that was prepared for whoever writes first."""
     await stage.socket("sms")
 
     assert await room_of(stage, "+1") == "r1"
@@ -75,7 +73,6 @@ async def test_somebody_who_came_by_another_channel_does_not_make_the_room_their
 
 
 async def test_two_rooms_that_would_do_are_no_answer(stage: Any) -> None:
-    """Guessing would show somebody's conversation to somebody else; it is told."""
     await stage.open("r2")
     await stage.join(RecordingChannel("sms"), "r1", "r2")
 
@@ -107,7 +104,6 @@ async def test_a_closed_room_is_over_and_a_paused_one_goes_on(stage: Any) -> Non
 
 
 async def test_a_detached_channel_brings_nobody_back(stage: Any) -> None:
-    """Into that room: naming it is refused, and without a name they begin anew elsewhere."""
     stage.kit.register_channel(RecordingChannel("sms"))
     first = await room_of(stage, "+1")
     await stage.kit.detach_channel(first, "sms")
@@ -188,7 +184,6 @@ async def test_a_router_of_the_seed_era_is_asked_as_it_was_written(staging: Any)
 
 
 async def test_an_ambiguous_route_is_logged_once_a_channel(staging: Any, caplog: Any) -> None:
-    """Whoever reads the log learns why strangers get rooms of their own."""
     async with staging() as stage:
         stage.kit.register_channel(RecordingChannel("sms"))
         for number in range(3):

@@ -182,7 +182,6 @@ async def test_update_binding(stage, cancelled):
     "strings", ["one two", ["one ", "two"], iter(["one ", "two"])], ids=["text", "list", "iterator"]
 )
 async def test_plain_strings_are_a_stream(stage, strings):
-    """For programs that call `deliver_stream` themselves."""
     bob = await stage.socket("bob", streaming=True)
     binding = await stage.kit.get_binding("r1", "bob")
     event = stage.event("", channel="bot")

@@ -35,7 +35,6 @@ async def ask(stage: Any, room_id: str = "r1") -> Any:
 
 
 async def test_without_a_gate_everything_goes(stage: Any) -> None:
-    """As it is."""
     await stage.agent("bot")
     outcome = await ask(stage)
     assert (outcome.allowed, outcome.payload) == (True, USE)
@@ -64,7 +63,6 @@ async def test_gates_see_and_change_the_payload(stage: Any) -> None:
     ids=["a block", "an exception", "no verdict", "another payload"],
 )
 async def test_a_gate_that_does_not_say_yes_stops_it(stage: Any, verdict: Any, reason: str) -> None:
-    """Failing in any way is no permission."""
     await stage.agent("bot")
     gate(stage, verdict)
     outcome = await ask(stage)
@@ -73,8 +71,6 @@ async def test_a_gate_that_does_not_say_yes_stops_it(stage: Any, verdict: Any, r
 
 
 async def test_a_gate_that_is_late_stops_it(stage: Any) -> None:
-    """After its own time."""
-
     async def slow(payload: Any, context: Any) -> HookResult:
         await asyncio.sleep(60)
         return HookResult.allow()

@@ -85,7 +85,6 @@ async def test_a_room_is_heard_alone_and_until_unsubscribed(stage: Any) -> None:
 
 
 async def test_a_channel_hears_only_what_it_may_see(stage: Any) -> None:
-    """An agent's tools are no transport's business; whoever may not read hears nothing."""
     await stage.socket("alice")
     await stage.socket("mute", access=Access.WRITE_ONLY)
     await stage.agent("bot")
@@ -131,7 +130,6 @@ async def test_rights_are_looked_at_for_each_signal(stage: Any) -> None:
 async def test_what_a_channel_brings_in_is_shown_and_not_stored(
     stage: Any, kind: EventType, metadata: dict[str, Any], expected: Kind
 ) -> None:
-    """A typing indicator is no entry of the timeline, and no message to anybody."""
     bob = await stage.socket("bob")
     await stage.socket("alice")
     before = await stage.timeline(messages=False)
@@ -166,7 +164,6 @@ async def test_marking_as_read_moves_the_mark_and_shows_it(stage: Any) -> None:
 
 
 async def test_what_cannot_be_marked_is_named(stage: Any) -> None:
-    """The room, the channel, the event."""
     await stage.socket("bob")
     with pytest.raises(RoomNotFoundError, match="no room 'r9'"):
         await stage.kit.mark_read("r9", "bob", "e")
@@ -227,7 +224,6 @@ async def test_a_signal_opens_no_room(stage: Any) -> None:
 
 
 async def test_who_may_not_write_does_not_signal_either(stage: Any) -> None:
-    """A closed room, a channel that is not in it, a muted one, a banned person: told why."""
     stage.kit.register_channel(RecordingChannel("ws"))
     heard_of = await listen(stage)
     assert (await typing(stage)).reason == "channel_not_attached"

@@ -80,7 +80,6 @@ async def test_a_channel_has_one_source(stage: Any) -> None:
 
 
 async def test_a_source_that_breaks_is_started_again_later_and_later(stage: Any) -> None:
-    """The pause doubles up to its limit; each trouble is told."""
     source = Clocked(*broken(5))
     await stage.kit.attach_source("chat", source, restart_delay=5, max_restart_delay=20)
     await asyncio.sleep(100)
@@ -108,7 +107,6 @@ async def test_a_source_that_brought_messages_begins_anew(stage: Any) -> None:
     ("options", "starts"), [({"max_restart_attempts": 3}, 3), ({"auto_restart": False}, 1)], ids=str
 )
 async def test_a_source_is_given_up_in_the_end(stage: Any, options: dict[str, Any], starts: int) -> None:
-    """It is told, and shown, until somebody detaches it."""
     source = ScriptedSource(broken(9))
     await stage.kit.attach_source("chat", source, restart_delay=1, **options)
     await asyncio.sleep(1000)
@@ -124,8 +122,6 @@ async def test_a_source_is_given_up_in_the_end(stage: Any, options: dict[str, An
 
 
 async def test_a_source_that_ends_by_itself_is_forgotten(stage: Any) -> None:
-    """And told."""
-
     class Finite(ScriptedSource):
         async def start(self, emit: EmitCallback) -> None:
             await emit(message())
@@ -141,8 +137,6 @@ async def test_a_source_that_ends_by_itself_is_forgotten(stage: Any) -> None:
 
 
 async def test_no_message_ever_breaks_a_source(stage: Any) -> None:
-    """What is wrong with it comes back as a result: unknown channel, bad content, a store that fails."""
-
     class Picky(RecordingChannel):
         async def handle_inbound(self, message: Any, context: Any) -> Any:
             raise RuntimeError("cannot read this")
@@ -222,7 +216,6 @@ async def test_a_stop_that_hangs_is_not_waited_for_for_ever(
 
 
 async def test_a_stop_that_fails_reaches_who_asked(stage: Any) -> None:
-    """But the source is gone."""
     await stage.kit.attach_source("chat", Clocked(stops=ValueError("no")))
 
     with pytest.raises(ValueError, match="no"):
@@ -231,7 +224,6 @@ async def test_a_stop_that_fails_reaches_who_asked(stage: Any) -> None:
 
 
 async def test_closing_the_kit_stops_all_sources_within_its_time(bare_stage: Any) -> None:
-    """However many hang: they are stopped beside each other, and what went wrong is reported together."""
     stage = await bare_stage(close_timeout=5).open()
     good = ScriptedSource()
     await stage.kit.attach_source("good", good)
@@ -251,8 +243,6 @@ async def test_closing_the_kit_stops_all_sources_within_its_time(bare_stage: Any
 
 
 async def test_a_stop_that_ignores_its_cancellation_does_not_hold_up_the_close(bare_stage: Any) -> None:
-    """It is named."""
-
     class Stubborn(ScriptedSource):
         async def stop(self) -> None:
             for _ in range(100):
@@ -311,7 +301,6 @@ async def test_a_source_that_does_not_end_is_no_longer_listened_to(stage: Any, w
 
 
 async def test_a_message_that_waits_for_its_turn_when_its_source_is_detached_is_refused(stage: Any) -> None:
-    """It had not been handed in."""
     hang = Hang()
 
     class Slow(RecordingChannel):

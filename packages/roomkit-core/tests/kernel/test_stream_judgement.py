@@ -208,7 +208,6 @@ class TestDoctorSmith:
         assert await stage.refused() == [("gate", "phrase")]
 
     async def test_segments_carry_the_last_200_characters_that_went_out(self, stage):
-        """As they went out: rewritten."""
         seen = []
 
         def look(event):
@@ -284,7 +283,6 @@ class TestAnyPhrase:
         assert bob.texts() == ["hello", "Ask ***. He knows. "]
 
     async def test_what_was_held_back_is_not_committed_as_seen(self, stage):
-        """When the answer is cut off."""
         stage.kit.hook(BEFORE)(on_answers(redacting("Dr. Smith")))
         await stage.socket("alice")
         await stage.socket("bob", streaming=True)
@@ -299,7 +297,6 @@ class TestAnyPhrase:
 
 class TestTheWhole:
     async def test_a_gate_that_wants_the_whole_sees_it_before_anyone(self, stage):
-        """Once, and no segment."""
         judged = []
         bob = await stage.socket("bob", streaming=True)
 
@@ -329,7 +326,6 @@ class TestTheWhole:
         assert bob.texts() == carol.texts() == ["hello", "One. Two. "] * 2
 
     async def test_an_agents_answers_may_be_held_until_they_are_judged(self, stage):
-        """By its own binding: nobody sees them before."""
         await stage.socket("alice")
         bob = await stage.socket("bob", streaming=True)
         stage.kit.hook(BEFORE)(on_answers(blocking("Dr. Smith")))
@@ -340,7 +336,6 @@ class TestTheWhole:
         assert await stage.refused() == [("gate", "phrase")]
 
     async def test_the_whole_is_a_choice_of_broadcast_gates_alone(self, stage):
-        """On other triggers nothing streams."""
         with pytest.raises(HookRegistrationError, match="streams='whole' is for BEFORE_BROADCAST"):
             stage.kit.hook(HookTrigger.BEFORE_TOOL_USE, streams="whole")(on_answers(blocking("x")))
 
@@ -366,8 +361,6 @@ class TestVerdicts:
         assert (await stage.timeline())[-1].visibility == "carol"
 
     async def test_a_verdict_on_the_whole_does_not_widen_what_a_segment_narrowed(self, stage):
-        """`visibility` only narrows."""
-
         def judge(event):
             whole = event.generation.segment is None
             return HookResult.modify(event.replace(visibility="all" if whole else "carol"))

@@ -115,7 +115,6 @@ class TestShowing:
         assert stored.generation.segment is None
 
     async def test_who_does_not_stream_gets_the_whole_answer_at_the_end(self, room):
-        """Once, as any other message."""
         await room.join(Speaker("bot", "one ", 2, "two"))
         talking = room.saying()
         await asyncio.sleep(1)
@@ -125,7 +124,6 @@ class TestShowing:
         assert room.carol.streams == []
 
     async def test_every_streaming_recipient_sees_it_grow(self, room):
-        """However many there are; a slow one gets what it missed as one piece, and delays nobody."""
         dave = await room.join(Reader("dave", slow=10))
         await room.join(Speaker("bot", "a", 1, "b", 1, "c", 1, "d"))
         talking = room.saying()
@@ -187,7 +185,6 @@ class TestShowing:
 
     @pytest.mark.parametrize("items", [(), ("  ",), (ValueError("a bug"),)], ids=["none", "blank", "broken"])
     async def test_a_stream_without_words_keeps_what_else_the_agent_did(self, room, items):
-        """Its tasks are no part of what was said, so they do not go with it."""
         task = Task(id="t", room_id="r1", title="call")
         created = room.observe(HookTrigger.ON_TASK_CREATED)
         await room.join(Speaker("bot", *items, tasks=[task]))
@@ -261,8 +258,6 @@ class TestGates:
         assert room.carol.texts()[-1] == "One. Two. Three"
 
     async def test_a_withheld_segment_ends_the_answer(self, room):
-        """What was shown is committed, the rest is kept as blocked, the generation is stopped."""
-
         @room.kit.hook(BEFORE)
         async def gate(event, context):
             return HookResult.block("secret") if "code" in text_of(event.content) else HookResult.allow()
@@ -297,8 +292,6 @@ class TestGates:
 
     @pytest.mark.parametrize("how", ["raises", "late", "nonsense"])
     async def test_a_gate_that_fails_withholds(self, room, how):
-        """Fail closed, mid-stream too."""
-
         @room.kit.hook(BEFORE, timeout=1)
         async def gate(event, context):
             if event.generation is None or event.generation.segment == 0:
@@ -314,8 +307,6 @@ class TestGates:
         assert await room.refused() == [("gate", "hook_timeout" if how == "late" else "hook_failed")]
 
     async def test_a_gate_rewrites_a_segment(self, room):
-        """What is shown and what is committed are the same."""
-
         @room.kit.hook(BEFORE)
         async def redact(event, context):
             body = text_of(event.content).replace("secret", "******")
@@ -326,8 +317,6 @@ class TestGates:
         assert "".join(room.bob.streams[0]) == room.carol.texts()[-1] == "A ******. No ******."
 
     async def test_what_a_gate_adds_to_a_refused_segment_is_kept(self, room):
-        """Tasks and injected events, beside those of the verdict on what stands."""
-
         @room.kit.hook(BEFORE)
         async def gate(event, context):
             if event.generation is None:
@@ -362,7 +351,6 @@ class TestGates:
 
 class TestBreakingOff:
     async def test_a_failure_keeps_what_was_shown(self, room):
-        """People have read it, so it is in the timeline, marked; the failure is told once."""
         error = ProviderError("overloaded", error_code=ErrorCode.OVERLOADED)
         await room.join(Speaker("bot", "one ", "two", error))
         result = await room.say()
@@ -393,7 +381,6 @@ class TestBreakingOff:
         assert bob.texts() == ["hello"]
 
     async def test_an_agents_time_ends_its_stream(self, staging):
-        """What was shown is kept; the stream is closed; the failure is a timeout."""
         async with staging(agent_timeout=5) as stage:
             await stage.socket("alice")
             bob = await stage.join(Reader("bob"))
@@ -406,7 +393,6 @@ class TestBreakingOff:
             assert (await stage.timeline())[-1].generation.finish_reason == "cancelled"
 
     async def test_a_room_that_closes_mid_stream_ends_the_answer(self, room):
-        """What was read of it stands before the note that the room was closed."""
         await room.join(Speaker("bot", "one ", 2, "two"))
         talking = room.saying()
         await asyncio.sleep(1)
@@ -433,7 +419,6 @@ class TestBreakingOff:
     )
     @pytest.mark.parametrize("code", ["can_stream", "deliver_stream"])
     async def test_a_socket_that_fails_before_it_streams_gets_the_whole(self, room, code, error):
-        """The others see the answer grow."""
         dave = await room.join(Reader("dave"))
 
         def failing(*_arguments):

@@ -62,14 +62,12 @@ async def test_a_failure_is_handed_over_with_the_name(after: float) -> None:
 
 
 async def test_without_an_owner_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """It is never lost."""
     Supervisor().start(fail(), "doomed")
 
     assert "background work doomed failed" in caplog.text
 
 
 async def test_a_cancelled_task_is_no_failure() -> None:
-    """Whoever cancelled it knows."""
     failures = Failures()
     supervisor = Supervisor()
     supervisor.report_to(failures)
@@ -124,7 +122,6 @@ async def test_what_must_be_completed_outlives_its_caller() -> None:
 
 
 async def test_completing_gives_the_result_or_the_failure() -> None:
-    """A failure outranks a cancellation that came meanwhile."""
     supervisor = Supervisor()
     assert await supervisor.complete(say_nothing(), "quick") == "done"
     assert await supervisor.complete(asyncio.sleep(1, "slept"), "slow") == "slept"
@@ -166,7 +163,6 @@ async def test_draining_from_inside_does_not_wait_for_itself() -> None:
 
 
 async def test_cancelling_names_what_would_not_end() -> None:
-    """Within its time, and without cancelling whoever asks."""
     supervisor = Supervisor()
 
     async def stubborn() -> None:

@@ -137,7 +137,6 @@ async def test_an_answer_ends_with_the_voice(room, change):
 
 @every_change
 async def test_an_answer_that_nobody_saw_is_not_given(room, change):
-    """The turn ends without words."""
     await room.join(Model("bot", streaming=False))
     talking = room.saying()
     await asyncio.sleep(1.5)
@@ -179,7 +178,6 @@ async def test_a_muted_intelligence_is_not_asked(room, change):
 
 
 async def test_what_waits_in_the_lane_of_a_muted_intelligence_is_skipped(room):
-    """Its row says why."""
     bot = await room.join(Model("bot", streaming=False))
     first, second = room.saying("one"), room.saying("two")
     await asyncio.sleep(1.5)
@@ -205,7 +203,6 @@ async def test_only_the_turns_of_who_lost_the_voice_end(room):
 
 
 async def test_a_ban_ends_the_turns_for_that_person_alone(room):
-    """Others are answered."""
     await room.kit.ensure_participant("r1", "carol", "carol")
     await room.join(Model("bot"))
     await room.join(Model("other"))
@@ -325,7 +322,6 @@ class SharedStore(InMemoryStore):
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 @pytest.mark.parametrize("change", [mute, detach, read_only, take_over], ids=lambda change: change.__name__)
 async def test_another_workers_change_ends_an_answer_at_its_next_piece(bare_stage, staging, change, gated):
-    """With what was seen committed as seen."""
     shared = {
         "store": SharedStore(),
         "lock_manager": InMemoryLockManager(),

@@ -299,7 +299,6 @@ async def test_a_message_is_routed_among_the_organizations_rooms(house: Any) -> 
 
 
 async def test_two_first_messages_make_one_room(house: Any) -> None:
-    """Whichever views they come by: there is one for as long as anybody has it."""
     await house.socket("web")
     results = await asyncio.gather(
         *(house.kit.for_organization("acme").process_inbound(message(str(n))) for n in range(8))
@@ -372,7 +371,6 @@ async def test_an_identity_is_found_in_its_organization(house: Any) -> None:
 
 
 async def test_a_closed_kit_takes_no_messages(bare_stage: Any) -> None:
-    """Nor does a view of it, whoever has one still."""
     stage = bare_stage()
     await stage.open()
     await stage.socket("web")
@@ -383,7 +381,6 @@ async def test_a_closed_kit_takes_no_messages(bare_stage: Any) -> None:
 
 
 async def test_an_organization_has_a_name(stage: Any) -> None:
-    """One that says nothing is refused; one that nobody heard of is empty."""
     with pytest.raises(InvalidInputError, match="organization id"):
         stage.kit.for_organization("")
     assert await stage.kit.for_organization("new").find_rooms() == []

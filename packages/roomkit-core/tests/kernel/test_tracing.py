@@ -56,7 +56,6 @@ async def test_a_message_leaves_its_spans(staging: Any) -> None:
 
 
 async def test_only_the_wanted_kinds_are_recorded_with_the_labels(staging: Any) -> None:
-    """`enabled_spans` and `metadata`."""
     provider = MockTelemetryProvider()
     config = TelemetryConfig(
         provider=provider, enabled_spans=frozenset({SpanKind.DELIVERY}), metadata={"service": "shop"}
@@ -68,7 +67,6 @@ async def test_only_the_wanted_kinds_are_recorded_with_the_labels(staging: Any) 
 
 
 async def test_hooks_of_suppressed_triggers_leave_none(staging: Any) -> None:
-    """Levels of sound would be thousands."""
     provider = MockTelemetryProvider()
     suppressed = frozenset({HookTrigger.BEFORE_BROADCAST})
     await traced(staging, TelemetryConfig(provider=provider, suppressed_hook_triggers=suppressed))
@@ -93,7 +91,6 @@ async def test_a_message_is_traced_whole_or_not_at_all(
 
 
 def test_a_share_is_a_share() -> None:
-    """From none to all."""
     with pytest.raises(ValueError, match=r"sample_rate is 1\.5; it is a share, from 0 to 1"):
         TelemetryConfig(sample_rate=1.5)
 
@@ -263,7 +260,6 @@ async def test_spans_say_how_it_went(staging: Any) -> None:
 
 
 async def test_a_trace_goes_on_at_the_worker_that_delivers(staging: Any) -> None:
-    """By the event in the store: what is taken over, and the observers, are put below its broadcast."""
     store, first, second = InMemoryStore(), MockTelemetryProvider(), MockTelemetryProvider()
     async with staging(telemetry=first, store=store) as stage:
         await stage.socket("alice")
@@ -367,7 +363,6 @@ async def test_the_kit_gives_back_the_provider_it_was_given(staging: Any) -> Non
 
 
 async def test_without_a_provider_nothing_is_even_asked(staging: Any) -> None:
-    """The kernel builds no span for nobody."""
     assert not ConfiguredTelemetry(MockTelemetryProvider(), TelemetryConfig(sample_rate=0)).enabled
     async with staging(telemetry=TelemetryConfig()) as stage:
         assert not stage.kit.telemetry.enabled

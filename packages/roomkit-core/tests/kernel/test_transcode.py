@@ -88,7 +88,6 @@ def test_what_a_text_channel_gets(content: Any, text: str) -> None:
 
 @pytest.mark.parametrize("content", [row[1] for row in FALLBACKS], ids=NAMES)
 def test_what_a_channel_carries_is_left_alone(content: Any) -> None:
-    """Not even copied."""
     assert fit(content, EVERYTHING) is content
 
 
@@ -122,7 +121,6 @@ def rich_only(**fields: Any) -> ChannelCapabilities:
 
 
 def test_formatting_is_kept_where_only_buttons_are_missing() -> None:
-    """What cannot be pressed is said in words, in both forms of the text."""
     content = RichContent(
         body="**Ok?**", plain_text="Ok?", buttons=BUTTONS, quick_replies=("no",), cards=(CARD,)
     )
@@ -146,7 +144,6 @@ def test_what_is_said_inside_html_is_escaped() -> None:
 
 
 def test_the_buttons_that_fit_are_kept() -> None:
-    """The others follow as text."""
     content = RichContent(body="<b>Ok?</b>", format="html", buttons=BUTTONS)
     fitted = fit(content, rich_only(supports_buttons=True, max_buttons=1))
 
@@ -184,7 +181,6 @@ def test_a_file_goes_as_another_kind_of_media(content: Any, carried: ChannelMedi
     "limits", [{"max_media_size_bytes": 10}, {"supported_media_types": ("image/png",)}], ids=["size", "type"]
 )
 def test_a_file_the_channel_does_not_take_becomes_a_link(limits: dict[str, Any]) -> None:
-    """Too large, or of another type."""
     target = ChannelCapabilities(media_types=(ChannelMediaType.TEXT, ChannelMediaType.MEDIA), **limits)
     content = MediaContent(url=URL, mime_type="image/gif", size_bytes=11)
 
@@ -200,7 +196,6 @@ def test_an_edit_stays_one_with_what_the_channel_can_show() -> None:
 
 
 def test_what_cannot_be_carried_at_all_is_none() -> None:
-    """The delivery then fails with `unsupported_content`."""
     silent = ChannelCapabilities(media_types=(ChannelMediaType.AUDIO,))
 
     assert fit(LocationContent(latitude=0, longitude=0), silent) is None
@@ -209,7 +204,6 @@ def test_what_cannot_be_carried_at_all_is_none() -> None:
 
 
 def test_parts_that_cannot_be_carried_are_left_out() -> None:
-    """The others go."""
     silent = ChannelCapabilities(media_types=(ChannelMediaType.AUDIO,))
     audio = AudioContent(url=URL)
 
@@ -219,7 +213,6 @@ def test_parts_that_cannot_be_carried_are_left_out() -> None:
 
 
 async def test_the_default_transcoder_goes_by_the_targets_capabilities() -> None:
-    """As its binding has them."""
     target = ChannelBinding(channel_id="sms", room_id="r", channel_type=ChannelType.SMS)
 
     assert await DefaultContentTranscoder().transcode(RichContent(body="*x*"), None, target) == TextContent(
@@ -354,13 +347,11 @@ def test_cuts_are_made_where_a_reader_would(text: str, most: int, pieces: list[s
 
 
 def test_a_piece_of_nothing_cannot_be_made() -> None:
-    """It would never end."""
     with pytest.raises(ValueError, match="cannot split text into pieces of 0 characters"):
         split_text("x", 0)
 
 
 def test_a_long_text_is_cut_in_time() -> None:
-    """A book through SMS."""
     started = time.process_time()
     pieces = split_text("word " * 60_000, 160)
     assert time.process_time() - started < 1

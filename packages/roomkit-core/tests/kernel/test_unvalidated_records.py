@@ -96,7 +96,6 @@ def test_a_record_without_a_field_is_refused_or_gets_the_default() -> None:
 
 
 def test_mutable_json_is_frozen_each_time() -> None:
-    """A dict's type does not say what is in it, so it is never taken for checked."""
     for _ in range(3):
         message = made(WHOLE[0], metadata={"a": [1]})
         assert checked(message, InboundMessage, "given") == WHOLE[0].replace(metadata={"a": [1]})

@@ -142,7 +142,6 @@ async def test_the_vocabulary_is_followed_by_the_broadcast(stage, visibility, sh
 
 
 async def test_a_channels_cap_cannot_be_lifted_by_a_message(stage):
-    """The narrower of the two holds, and is what is stored."""
     await stage.socket("alice", visibility="bob")
     bob = await stage.socket("bob")
     carol = await stage.socket("carol")
@@ -154,7 +153,6 @@ async def test_a_channels_cap_cannot_be_lifted_by_a_message(stage):
 
 
 async def test_a_changed_cap_holds_from_now_on(stage):
-    """What was said before stays as visible as it was."""
     await stage.socket("alice")
     bob = await stage.socket("bob")
     await stage.say("before")

@@ -285,7 +285,6 @@ async def test_a_delivery_that_outlives_its_workers_is_given_up(house: House, tw
 
 
 async def test_a_worker_that_closes_leaves_its_work_to_others_at_once(house: House, two: Any) -> None:
-    """Nobody waits for the end of a lease that was given back."""
     first, second = await two(delay=3600)
     slow(second, "bob", 0)
     await first.say("one", wait="committed")
@@ -300,7 +299,6 @@ async def test_a_worker_that_closes_leaves_its_work_to_others_at_once(house: Hou
 
 
 async def test_a_lane_is_one_workers_for_as_long_as_it_has_work(house: House, two: Any) -> None:
-    """What others commit meanwhile is handed over to it, and keeps its place."""
     first, second = await two(delay=5)
     await first.say("one", wait="committed")
     await second.say("two", wait="committed")
@@ -340,7 +338,6 @@ async def test_lanes_do_not_wait_for_lanes_of_another_worker(house: House, two: 
 
 
 async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two: Any) -> None:
-    """Its store refuses what it writes late, and it begins anew under another id."""
     first, second = await two()
     slow(first, "bob", LEASE * 1.5)
     first_id = first.kit._kernel.lease.worker_id
@@ -426,7 +423,6 @@ async def test_a_delivery_waits_for_a_worker_that_has_its_channel(house: House, 
 async def test_what_a_dead_worker_left_goes_only_to_a_worker_with_the_channel(
     house: House, mixed: Any
 ) -> None:
-    """Others leave it alone, however long."""
     _, second = mixed
     slow(second, "bob", 3600)
     await second.say("one", wait="committed")
@@ -461,7 +457,6 @@ async def test_a_channel_that_no_worker_has_fails_its_deliveries(house: House, m
 
 
 async def test_a_channel_that_is_unregistered_is_no_longer_announced(house: House, mixed: Any) -> None:
-    """What is said afterwards waits for another worker."""
     first, second = mixed
     await second.kit.unregister_channel("bob")
     await asyncio.sleep(0.1)
@@ -473,7 +468,6 @@ async def test_a_channel_that_is_unregistered_is_no_longer_announced(house: Hous
 
 
 async def test_a_store_that_is_gone_for_a_while_loses_nothing(house: House, two: Any) -> None:
-    """Ends of deliveries wait for it; work that may be another's by then is begun anew."""
     first, second = await two()
     await first.say("one")
     house.store.gone = True
@@ -507,7 +501,6 @@ async def test_an_agents_turn_is_taken_up_by_another_worker(house: House, two: A
 
 
 async def test_an_answer_that_was_committed_is_not_given_twice(house: House, two: Any) -> None:
-    """Killed between its answer and the note that the turn had ended: the turn is not had again."""
     first, second = await two()
     await first.agent("bot", ["the answer"])
     spare = ScriptedIntelligence("bot", ["another answer"])
@@ -525,7 +518,6 @@ async def test_an_answer_that_was_committed_is_not_given_twice(house: House, two
 
 
 async def test_observers_run_once_whoever_is_killed(house: House, two: Any) -> None:
-    """By whoever finishes the event's deliveries, after them."""
     first, second = await two(delay=3600)
     slow(second, "bob", 0)
     seen = [stage.observe(HookTrigger.AFTER_BROADCAST) for stage in (first, second)]
@@ -541,7 +533,6 @@ async def test_observers_run_once_whoever_is_killed(house: House, two: Any) -> N
 
 
 async def test_observers_wait_for_deliveries_that_are_handed_over(house: House, two: Any) -> None:
-    """Whoever committed the event does not show it before the other worker has delivered it."""
     first, second = await two(delay=10)
     order: list[str] = []
     for stage in (first, second):
@@ -610,7 +601,6 @@ async def test_timers_that_are_due_again_at_once_end_no_sweep_late(house: House,
 
 
 async def test_room_timers_survive_their_worker(house: House) -> None:
-    """Whoever is there when the time comes pauses and closes the room, once."""
     first, second = house.worker(), house.worker()
     timers = RoomTimers(inactive_after_seconds=60, closed_after_seconds=600)
     await first.kit.create_room("r1", timers=timers)
@@ -671,7 +661,6 @@ async def test_retention_is_swept_by_whoever_is_there(house: House) -> None:
 
 
 async def test_dead_letters_are_listed_retried_and_dropped(house: House, two: Any) -> None:
-    """A retry has the key of the first attempt; what is given up keeps its error and says why."""
     first, _ = await two(script=[ProviderError("no line"), ProviderError("no line")])
     await first.say("one")
     await first.say("two")
@@ -757,7 +746,6 @@ async def test_a_commit_that_fails_loses_no_ends(house: House, two: Any) -> None
 
 
 async def test_a_lock_that_was_lost_is_taken_again(house: House, two: Any) -> None:
-    """Another holder wrote meanwhile, so nothing was committed: gates judge the message once more."""
     first, _ = await two()
     judged: list[str] = []
 

@@ -120,7 +120,6 @@ async def test_a_callback_that_awaits_something_cancelled_does_not_end_the_subsc
 
 
 async def test_a_callback_runs_in_the_context_of_its_subscriber() -> None:
-    """Context variables of whoever publishes first do not leak into it."""
     backend = InMemoryRealtime()
     who: ContextVar[str] = ContextVar("who", default="nobody")
     heard: list[str] = []

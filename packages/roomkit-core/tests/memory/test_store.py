@@ -95,7 +95,6 @@ async def test_a_deleted_room_leaves_nothing_behind(store: InMemoryStore) -> Non
 
 
 async def test_a_pruned_timeline_leaves_nothing_behind(store: InMemoryStore) -> None:
-    """Of its events, keys, deliveries and messages; what is not of an event stays."""
     await store.create_room(Room(id="r"))
     before = len(contents(store))
     for number in range(5):
@@ -112,7 +111,6 @@ async def test_a_pruned_timeline_leaves_nothing_behind(store: InMemoryStore) -> 
 
 
 async def test_a_deleted_identity_leaves_nothing_behind(store: InMemoryStore) -> None:
-    """Neither it nor its addresses."""
     await store.create_identity(Identity(id="i", channel_addresses={"sms": ("+1",)}))
     await store.link_address("i", "email", "a@b")
     await store.delete_identity("i")
@@ -132,7 +130,6 @@ async def test_whoever_holds_a_deleted_room_finds_it_empty(store: InMemoryStore)
 
 
 async def test_what_is_used_by_nobody_takes_no_memory(store: InMemoryStore) -> None:
-    """A kit in its own process has no lanes, and a delivery of which nothing became is no object."""
     await store.create_room(Room(id="r"))
     gc.collect()
     before = sum(isinstance(each, Delivery) for each in gc.get_objects())
@@ -166,7 +163,6 @@ async def test_workers_find_what_was_there_before_the_first_of_them(store: InMem
 
 
 async def test_a_clock_that_goes_back_ends_leases_early(store: InMemoryStore) -> None:
-    """It never makes anybody wait longer; a second is no jump."""
     brief, long = await store.open_lease(60), await store.open_lease(60)
     jump(-0.5)
     assert await store.renew_lease(brief, 60)
@@ -177,7 +173,6 @@ async def test_a_clock_that_goes_back_ends_leases_early(store: InMemoryStore) ->
 
 
 async def test_leases_that_ran_out_are_forgotten(store: InMemoryStore) -> None:
-    """When the next one is opened."""
     for _ in range(5):
         await store.open_lease(60)
         jump(61)

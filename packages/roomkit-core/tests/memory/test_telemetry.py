@@ -53,7 +53,6 @@ def test_a_failed_span_shows_the_class_of_its_error_and_no_prose(caplog: pytest.
 
 
 def test_a_metric_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """With its unit and attributes."""
     with caplog.at_level(logging.INFO):
         ConsoleTelemetryProvider().record_metric(
             "roomkit.delivery.duration_ms", 12.5, unit="ms", attributes={Attr.CHANNEL_ID: "sms"}

@@ -33,6 +33,5 @@ def test_what_is_no_base64_url_holds_no_image(url: str) -> None:
 
 
 def test_a_note_names_the_type_and_no_data() -> None:
-    """Neither the picture nor its address."""
     assert AIImagePart(url="data:image/HEIC;base64,aGk=").note.text == "[image: image/heic]"
     assert AIImagePart(url="https://a.example/secret").note.text == "[image]"

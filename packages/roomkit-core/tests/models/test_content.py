@@ -77,7 +77,6 @@ def test_a_content_is_found_by_its_type(content: Any) -> None:
 @given(junk=st.recursive(st.none() | st.text() | st.integers(), lambda x: st.dictionaries(st.text(), x)))
 @PROPERTY
 def test_junk_is_a_validation_error_and_nothing_else(junk: Any) -> None:
-    """Whatever a client sends."""
     adapter: TypeAdapter[Any] = TypeAdapter(EventContent)
     with pytest.raises(ValidationError):
         adapter.validate_python(junk if not isinstance(junk, dict) else {**junk, "type": "nonsense"})
@@ -95,13 +94,11 @@ def test_a_media_url_is_a_link_or_the_file_itself(kind: Any, url: str) -> None:
 )
 @pytest.mark.parametrize("kind", [MediaContent, AudioContent, VideoContent])
 def test_any_other_url_is_refused(kind: Any, url: str) -> None:
-    """A channel may fetch it."""
     with pytest.raises(ValidationError, match="a media URL starts with http://, https:// or data:"):
         kind(url=url, mime_type="x/y")
 
 
 def test_a_thumbnail_is_a_media_url_too() -> None:
-    """The same rule."""
     with pytest.raises(ValidationError, match="a media URL starts with"):
         VideoContent(url=URL, thumbnail_url="file:///x")
 
@@ -110,7 +107,6 @@ def test_a_thumbnail_is_a_media_url_too() -> None:
     "fields", [{"latitude": 90.1}, {"latitude": -91}, {"longitude": 181}, {"latitude": float("nan")}]
 )
 def test_a_place_is_on_the_globe(fields: dict[str, float]) -> None:
-    """NaN is nowhere."""
     with pytest.raises(ValidationError):
         LocationContent(**{"latitude": 0.0, "longitude": 0.0, **fields})
 
@@ -139,7 +135,6 @@ def nested(depth: int) -> CompositeContent:
 
 
 def test_composites_nest_at_most_five_deep() -> None:
-    """Also inside an edit."""
     assert nested(5).type == "composite"
     with pytest.raises(ValidationError, match="composites nest at most 5 deep"):
         nested(6)
@@ -147,7 +142,6 @@ def test_composites_nest_at_most_five_deep() -> None:
 
 
 def test_a_composite_has_a_part() -> None:
-    """An empty one says nothing."""
     with pytest.raises(ValidationError, match="at least 1 item"):
         CompositeContent(parts=())
 
@@ -156,7 +150,6 @@ def test_a_composite_has_a_part() -> None:
     "act", [EditContent(target_event_id="e", new_content=TEXT), DeleteContent(target_event_id="e")]
 )
 def test_an_edit_or_deletion_cannot_hide_inside_another_content(act: Any) -> None:
-    """Permission is asked for what stands at the top; a channel would act on what is inside."""
     with pytest.raises(ValidationError, match="cannot hold"):
         EditContent(target_event_id="e", new_content=act)
     with pytest.raises(ValidationError, match="cannot hold"):

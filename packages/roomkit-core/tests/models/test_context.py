@@ -41,7 +41,6 @@ AGENT = binding("bot", channel_type=ChannelType.AI, category=ChannelCategory.INT
 
 
 def test_each_part_is_asked_for_once_and_only_when_wanted() -> None:
-    """A context that nobody looks at costs nothing."""
     asked: list[str] = []
 
     def give(what: str, value: Any) -> Any:
@@ -69,7 +68,6 @@ def test_each_part_is_asked_for_once_and_only_when_wanted() -> None:
     ids=["tuple", "list", "a function to a list", "a function to a tuple"],
 )
 def test_a_reader_is_shown_only_what_it_may_see(form: Any) -> None:
-    """However the events are handed over."""
     context = RoomContext(Room(id="r"), recent_events=form(EVENTS), reader=AGENT)
 
     assert [event.visibility for event in context.recent_events] == ["all", "intelligence"]

@@ -47,7 +47,6 @@ WRONG = (
     ],
 )
 def test_a_length_is_a_number_and_its_unit(text, seconds):
-    """Or seconds, or a timedelta."""
     assert length_in_seconds(text) == seconds
 
 

@@ -84,7 +84,6 @@ def test_what_is_made_of_a_frozen_value_is_plain() -> None:
 
 
 def test_frozen_values_can_be_keys() -> None:
-    """Records that hold them are hashable."""
     assert len({freeze({"a": [1, {"b": 2}]}), freeze({"a": [1, {"b": 2}]}), EMPTY}) == 2
 
 

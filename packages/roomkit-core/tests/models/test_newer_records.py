@@ -109,7 +109,6 @@ def test_a_constructor_accepts_no_unknown_field(model: type[Record], data: st.Da
 
 
 def test_what_is_unknown_is_read_only() -> None:
-    """Like every value of a record."""
     room = newer(Room(id="r"))
     with pytest.raises(TypeError, match="read-only"):
         news_of(room)["text"] = "x"
@@ -195,7 +194,6 @@ def test_a_client_sees_no_unknown_field() -> None:
 
 
 def test_what_is_no_record_is_refused_as_ever() -> None:
-    """Leniency is for what was added, not for what is missing or damaged."""
     whole = json.loads(to_json(_event()))
     for damaged in ('{"id": "e"', "[]", "null", json.dumps({**whole, "source": None}), b"\xff"):
         with pytest.raises(ValidationError):
@@ -207,7 +205,6 @@ def test_what_is_no_record_is_refused_as_ever() -> None:
 
 @pytest.mark.parametrize("words", OPEN)
 def test_an_open_vocabulary_takes_words_of_others(words: type[OpenVocabulary]) -> None:
-    """One object for equal words, and a text like the constants; what is no word is refused."""
     word = words("acme_special")
     assert word is words("acme_special") is copy.deepcopy(word) is pickle.loads(pickle.dumps(word))
     assert isinstance(word, words)
@@ -267,8 +264,6 @@ def test_unknown_words_mean_the_least() -> None:
     ],
 )
 def test_a_misspelt_word_of_a_hook_is_refused(fields: dict[str, Any], advice: str) -> None:
-    """It would never run."""
-
     async def on_event(payload: Any, context: Any) -> None: ...
 
     given_fields = {"trigger": HookTrigger.AFTER_BROADCAST, **fields}
@@ -278,7 +273,6 @@ def test_a_misspelt_word_of_a_hook_is_refused(fields: dict[str, Any], advice: st
 
 
 def test_a_signal_of_a_newer_worker_is_read() -> None:
-    """What travels between workers is read like what is stored."""
     signal = EphemeralEvent(room_id="r", type=EphemeralEventType.CUSTOM, user_id="u")
     read = EphemeralEvent.from_stored(
         json.dumps({**signal.to_dict(), "type": "screen_shared", "urgency": "high"})

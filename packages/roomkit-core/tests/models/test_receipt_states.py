@@ -15,7 +15,6 @@ OUTCOMES = [ReceiptState(word) for word in ("failed", "undelivered", "expired", 
 
 
 def test_the_states_are_steps_and_outcomes() -> None:
-    """Each is one of the two."""
     assert sorted([*STEPS, *OUTCOMES]) == sorted(ReceiptState)
 
 
@@ -50,7 +49,6 @@ def test_what_follows_what(before: ReceiptState, after: ReceiptState) -> None:
     ],
 )
 def test_the_whole_stands_where_its_parts_do(parts: list[str | None], whole: str | None) -> None:
-    """In whatever order they are given."""
     states = [None if part is None else ReceiptState(part) for part in parts]
     expected = None if whole is None else ReceiptState(whole)
     assert ReceiptState.of_parts(states) is expected

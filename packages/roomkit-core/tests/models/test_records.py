@@ -150,7 +150,6 @@ def test_a_replacement_forgets_what_was_derived() -> None:
 
 
 def test_a_derived_value_does_not_make_records_differ() -> None:
-    """Having been encoded once is no difference."""
     before = event()
     after = before.replace()
     assert after.json_bytes
@@ -159,7 +158,6 @@ def test_a_derived_value_does_not_make_records_differ() -> None:
 
 
 def test_a_copy_with_an_update_is_validated() -> None:
-    """What comes from outside is checked, field by field and as a whole."""
     before = event()
 
     assert before.model_copy(update={"content": {"type": "text", "body": "x"}}).content == TextContent(
@@ -172,14 +170,12 @@ def test_a_copy_with_an_update_is_validated() -> None:
 
 
 def test_a_copy_knows_which_fields_were_set() -> None:
-    """So that dumping only what was set keeps what the copy set."""
     after = Room(id="r").model_copy(update={"event_count": 2})
 
     assert after.model_dump(exclude_unset=True) == {"id": "r", "event_count": 2}
 
 
 def test_free_form_fields_are_frozen_all_the_way_down() -> None:
-    """Changing what was given does not change the record, and the record refuses."""
     tags = ["a"]
     room = Room(metadata={"tags": tags, "inner": {"k": [1]}})
     tags.append("b")

@@ -72,7 +72,6 @@ def test_a_delivery_has_each_of_its_message_ids_once(
 
 
 def test_claims_are_counted_from_nothing() -> None:
-    """Of deliveries and of timers."""
     row = Delivery.planned(said(), "sms")
     timer = Timer(id="a", room_id="r", kind="k", due_at=NOW)
     assert (row.claims, row.holder, timer.claims) == (0, None, 0)
@@ -112,7 +111,6 @@ def test_an_amended_event_keeps_all_it_was(event: RoomEvent, first: Any, second:
 @PROPERTY
 @given(event=records(RoomEvent))
 def test_a_redacted_event_keeps_its_place_and_nothing_that_was_said(event: RoomEvent) -> None:
-    """Its id, room, index, time, kind, status, channel and key stay; so does what is left when done again."""
     left = event.redacted(NOW)
     for name in ("id", "room_id", "index", "created_at", "type", "status", "idempotency_key"):
         assert getattr(left, name) == getattr(event, name)
@@ -208,7 +206,6 @@ def test_an_identitys_addresses_are_of_its_organization() -> None:
 def test_what_is_due_in_an_idle_room(
     status: RoomStatus, pause: float | None, close: float | None, idle: float, expected: Any
 ) -> None:
-    """Closing goes before pausing, only what is open is due; idle since its creation or its last word."""
     timers = RoomTimers(inactive_after_seconds=pause, closed_after_seconds=close)
     then = NOW + timedelta(seconds=idle)
     fresh = Room(status=status, created_at=NOW, timers=timers)

@@ -230,7 +230,6 @@ def test_each_field_with_a_vendors_json_is_tested() -> None:
 @pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON)
 @pytest.mark.parametrize("model", VENDORS_JSON, ids=lambda model: model.__name__)
 def test_a_vendors_json_is_repaired_and_never_refused(model: type[Record], value: Any) -> None:
-    """What it tells of has happened. The repaired record can be written, read, and repaired again."""
     needed = {name: given for name, given in NEEDED.items() if name in model.model_fields}
     for name in VENDORS_JSON[model]:
         made = model(**needed, **{name: {"k": value, "kept": "a\0b"}})
@@ -241,7 +240,6 @@ def test_a_vendors_json_is_repaired_and_never_refused(model: type[Record], value
 
 @pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON)
 def test_a_programs_json_is_refused(value: Any) -> None:
-    """It can be corrected, and would not be what was written."""
     with pytest.raises(ValidationError):
         InboundMessage(channel_id="c", sender_id="s", content=TextContent(body="x"), metadata={"k": value})
 
@@ -271,7 +269,6 @@ def test_a_vendors_json_is_repaired_the_same_everywhere() -> None:
 @given(value=st.dictionaries(WILD, st.recursive(WILD | st.floats() | st.integers(), st.lists, max_leaves=5)))
 @PROPERTY
 def test_any_json_of_a_vendor_can_be_written_and_read(value: dict[str, Any]) -> None:
-    """What was JSON already is kept as it is."""
     repaired = vendor_json(value)
     assert len(repaired) == len(value)
     assert json.loads(json.dumps(repaired, ensure_ascii=False).encode()) == repaired

@@ -80,7 +80,6 @@ def test_everybody_caps_nothing_and_the_same_twice_is_the_same(visibility: str) 
 @given(visibility=st.text(max_size=20), reader=st.text(max_size=5))
 @PROPERTY
 def test_an_unknown_word_admits_nobody_but_the_channel_of_that_name(visibility: str, reader: str) -> None:
-    """A slip hides, it never shows."""
     if admits(visibility, reader, TRANSPORT):
         assert visibility in ("all", "transport") or reader in visibility or "&" in visibility
 
@@ -111,7 +110,6 @@ def test_an_author_sees_its_own_whatever_its_visibility() -> None:
 
 
 def test_nobody_sees_what_was_deleted() -> None:
-    """Not even the author."""
     gone = event(amendment=Amendment(deleted_at=utcnow()))
     assert not sees(binding(), gone)
     assert not sees(binding("sms"), gone)

@@ -126,12 +126,10 @@ def test_what_a_binding_permits(access: Access, reads: bool, writes: bool) -> No
 
 
 def test_open_rooms_are_active_or_paused() -> None:
-    """Nothing is added to the others."""
     assert [status for status in RoomStatus if status.is_open] == [RoomStatus.ACTIVE, RoomStatus.PAUSED]
 
 
 def test_identity_decisions_carry_what_they_need() -> None:
-    """One constructor a kind."""
     bob = Identity(id="bob")
 
     assert IdentityHookResult.resolved(bob).identity is bob
@@ -152,18 +150,15 @@ def test_outputs_and_results() -> None:
 @given(event=records(EphemeralEvent))
 @PROPERTY
 def test_an_ephemeral_event_travels_as_a_dict(event: EphemeralEvent) -> None:
-    """For backends between processes."""
     assert EphemeralEvent.from_dict(event.to_dict()) == event
 
 
 def test_a_dict_that_is_no_ephemeral_event_is_refused() -> None:
-    """Another process may be another version."""
     with pytest.raises(ValidationError):
         EphemeralEvent.from_dict({"type": EphemeralEventType.CUSTOM, "room_id": "r"})
 
 
 def test_a_span_knows_how_long_it_was() -> None:
-    """Once it has ended."""
     span = Span("work")
     assert span.duration_ms is None
     span.end_time = span.start_time

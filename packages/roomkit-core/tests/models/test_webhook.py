@@ -18,7 +18,6 @@ def request(**fields: object) -> WebhookRequest:
 
 
 def test_headers_are_found_whatever_their_case() -> None:
-    """Servers write them differently."""
     got = request(headers={"X-Twilio-Signature": "abc"})
 
     assert got.header("x-twilio-signature") == got.header("X-TWILIO-SIGNATURE") == "abc"
@@ -43,7 +42,6 @@ def test_the_query_is_read(url: str, query: dict[str, str]) -> None:
 @given(form=st.dictionaries(st.text(), st.lists(st.text(), min_size=1, max_size=3), max_size=5))
 @PROPERTY
 def test_a_form_is_read_as_it_was_written(form: dict[str, list[str]]) -> None:
-    """Repeated fields keep their order."""
     try:
         body = urlencode(form, doseq=True).encode()
     except UnicodeEncodeError:
@@ -64,18 +62,15 @@ def test_any_bytes_are_read_or_refused_with_one_error(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": NaN}', b'"\\ud800"'])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
-    """Also what is only nearly so, or built to hurt."""
     with pytest.raises(WebhookBodyError, match="the webhook's body is not JSON"):
         request(body=body).json()
 
 
 @pytest.mark.parametrize("body", [b"a=\xff\xfe", b"&".join(b"f%d=1" % n for n in range(1001))])
 def test_what_is_no_form_is_refused(body: bytes) -> None:
-    """A thousand fields are enough for anybody."""
     with pytest.raises(WebhookBodyError, match="the webhook's body is not a form"):
         request(body=body).form()
 
 
 def test_the_body_does_not_show() -> None:
-    """It is what somebody wrote."""
     assert "canary" not in repr(request(body=b"canary"))

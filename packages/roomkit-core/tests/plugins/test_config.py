@@ -108,7 +108,6 @@ def test_every_option_of_the_kit_can_be_set_in_a_file() -> None:
 
 
 async def test_every_option_of_a_file_arrives_in_the_kit(tmp_path: Path) -> None:
-    """Converted to what a program gives."""
     path = tmp_path / "roomkit.toml"
     await asyncio.to_thread(path.write_text, EVERY_OPTION)
     kit = await RoomKit.from_config(path, plugins=PluginManager(entry_points=()))
@@ -144,13 +143,11 @@ def test_a_kit_without_options_has_the_defaults() -> None:
 
 
 def test_the_kits_options_are_read_only() -> None:
-    """Whoever reads them cannot change them."""
     with pytest.raises(ValidationError, match="frozen"):
         RoomKit().settings.max_claims = 1
 
 
 def test_an_empty_configuration_is_all_defaults() -> None:
-    """Nothing needs to be said."""
     assert load_config({}) == KitPlan()
 
 
@@ -221,7 +218,6 @@ def test_any_mapping_is_a_plan_or_a_config_error(tables: dict[str, object]) -> N
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_any_text_is_a_plan_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """The same for a file."""
     path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     path.write_text(text, encoding="utf-8")
     try:

@@ -132,7 +132,6 @@ def test_what_is_wrong_with_settings_is_told_without_their_values(manager: Plugi
 
 
 def test_a_component_without_settings_takes_none(manager: PluginManager) -> None:
-    """A key that nobody reads is an error there too."""
     with pytest.raises(ConfigError, match=r"locks:memory\.ttl is unknown"):
         manager.create("locks", "memory", {"ttl": 3})
 
@@ -158,7 +157,6 @@ def test_a_config_that_is_no_model_is_the_plugins_fault(manager: PluginManager) 
 
 
 async def test_building_on_the_loop_is_refused(manager: PluginManager) -> None:
-    """`acreate` does it in a thread."""
     with pytest.raises(BlockingImportError):
         manager.create("sms", "acme", {"token": "t"})
 
@@ -217,7 +215,6 @@ async def test_nothing_is_built_if_anything_is_wrong(manager: PluginManager) -> 
 
 
 async def test_a_component_of_the_wrong_type_is_the_plugins_fault(manager: PluginManager) -> None:
-    """A store that is no store never reaches the kit."""
     with pytest.raises(PluginBrokenError, match="built a dict, which is no ConversationStore"):
         await build_components(load_config({"store": {"plugin": "wrong"}}), manager)
 

@@ -58,7 +58,6 @@ def test_any_set_of_entry_points_is_scanned(make: Any, data: st.DataObject) -> N
 @settings(deadline=None)  # the first example scans what is installed
 @given(kind=st.one_of(names, st.sampled_from(["sms", "store"])), name=names)
 def test_any_name_gives_a_component_or_a_typed_error(kind: str, name: str) -> None:
-    """With words; never a `KeyError`."""
     from roomkit.plugins import default_manager
 
     try:

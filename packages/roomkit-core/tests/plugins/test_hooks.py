@@ -31,7 +31,6 @@ def test_configure_hands_the_kit_to_each_plugin_in_order(kit: RoomKit, make: Any
 
 
 def test_a_plugin_may_ask_to_come_first_or_last(kit: RoomKit, make: Any) -> None:
-    """pluggy's `tryfirst` and `trylast` hold."""
     calls: list[str] = []
 
     def hook(name: str, **options: bool) -> ModuleType:
@@ -124,7 +123,6 @@ async def test_startup_awaits_what_a_plugin_returns(kit: RoomKit, make: Any) -> 
 
 
 async def test_a_plugin_that_returns_neither_awaitable_nor_none_has_failed(kit: RoomKit, make: Any) -> None:
-    """The report says what it returned."""
     manager = make.manager(make.EntryPoint("a", make.module(roomkit_startup=lambda: 7)))
 
     (failure,) = await manager.startup(kit)
@@ -197,7 +195,6 @@ async def test_cancelling_the_caller_is_not_a_plugins_failure(kit: RoomKit, make
 
 
 def test_commands_are_declared_by_strings_and_clashes_are_failures(make: Any) -> None:
-    """The second plugin that adds a command is told who has it."""
     manager = make.manager(
         make.EntryPoint(
             "a",
@@ -219,6 +216,5 @@ def test_commands_are_declared_by_strings_and_clashes_are_failures(make: Any) ->
     ("name", "target"), [("", "a:b"), ("Rooms", "a:b"), ("rooms  list", "a:b"), ("x", "a")]
 )
 def test_a_malformed_command_is_refused(name: str, target: str) -> None:
-    """As components are."""
     with pytest.raises(RegistrationError):
         Commands().add(name, target, summary="")

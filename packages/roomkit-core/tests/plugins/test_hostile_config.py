@@ -78,7 +78,6 @@ async def test_a_hostile_mapping_is_refused(source: Any) -> None:
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 async def test_a_hostile_file_is_refused(content: bytes, tmp_path: Path) -> None:
-    """Likewise."""
     path = tmp_path / "roomkit.toml"
     await asyncio.to_thread(path.write_bytes, content)
     with pytest.raises(ConfigError) as caught:
@@ -103,6 +102,5 @@ def test_the_constructor_bounds_its_numbers_too(name: str, number: int) -> None:
     ids=["0", "-1", "nan", "True", "huge", "-huge"],
 )
 def test_the_constructor_bounds_its_times_too(name: str, seconds: float) -> None:
-    """What is no number of seconds is no deadline."""
     with pytest.raises(InvalidInputError, match=f"{name} is .*give it a positive number of seconds"):
         RoomKit(**{name: seconds})

@@ -46,7 +46,6 @@ def test_a_component_is_imported_when_it_is_asked_for(make: Any, acme: ModuleTyp
 
 
 def test_an_alias_is_the_same_component(make: Any, acme: ModuleType) -> None:
-    """Old names go on working."""
     acme.SMS = type("SMS", (), {})
     plugin = make.declares(("sms", "acme", "acme:SMS"), aliases=["acme-sms"])
     manager = make.manager(make.EntryPoint("acme", plugin))
@@ -145,7 +144,6 @@ def test_the_environment_blocks_plugins_too(make: Any, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("requirement", ["roomkit-core>=9", "roomkit-core<0.1", "roomkit-core>=what"])
 def test_a_plugin_for_another_core_is_not_imported(make: Any, requirement: str) -> None:
-    """Its metadata is enough to know."""
     entry_point = make.EntryPoint("acme", make.module(), dist=make.Distribution.of("acme", requirement))
     manager = make.manager(entry_point)
 
@@ -256,15 +254,12 @@ def test_a_forgotten_marker_is_pointed_out(make: Any) -> None:
 
 
 def test_a_module_without_hooks_is_no_plugin(make: Any) -> None:
-    """An entry point that names the wrong module is told so."""
     reason = make.manager(make.EntryPoint("acme", ModuleType("empty"))).plugins()[1].reason
 
     assert "implements no hook" in reason
 
 
 def test_a_registration_that_fails_half_way_leaves_nothing_behind(make: Any) -> None:
-    """A broken plugin has no components, but asking for one still tells the cause."""
-
     def register(registry: Any) -> None:
         registry.add("sms", "acme", "acme:SMS")
         raise RuntimeError("half way")
@@ -286,7 +281,6 @@ def test_a_slip_is_answered_with_the_name_that_was_meant(make: Any) -> None:
 
 
 def test_a_first_party_component_says_what_to_install(make: Any) -> None:
-    """The core knows who brings it."""
     with pytest.raises(ComponentNotFoundError, match=r"with roomkit-postgres.* in a checkout"):
         make.manager().get("store", "postgres")
 
@@ -354,7 +348,6 @@ def test_a_plugin_that_asks_for_plugins_while_it_is_imported_does_not_hang(make:
 
 
 def test_there_is_one_default_manager() -> None:
-    """The process scans once."""
     assert default_manager() is default_manager()
 
 

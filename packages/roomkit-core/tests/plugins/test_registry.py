@@ -41,13 +41,11 @@ def test_a_name_that_cannot_be_typed_is_refused(plugin: Plugin, name: str) -> No
 
 @pytest.mark.parametrize("target", ["acme", "acme:", ":SMS", "acme.SMS", "acme:SMS()", "a-b:C"])
 def test_a_malformed_reference_is_refused(plugin: Plugin, target: str) -> None:
-    """A reference is checked when it is declared, not when somebody needs it."""
     with pytest.raises(RegistrationError, match=r"write 'package\.module:Class'"):
         Registry(plugin).add("sms", "acme", target)
 
 
 def test_a_name_is_declared_once(plugin: Plugin) -> None:
-    """An alias is a name too."""
     registry = Registry(plugin)
     registry.add("sms", "acme", "acme:SMS", aliases=["acme-sms"])
 

@@ -26,14 +26,12 @@ clauses = st.one_of(
 
 @given(left=versions, right=versions)
 def test_versions_compare_as_packaging_compares_them(left: str, right: str) -> None:
-    """The order is PEP 440's."""
     assert (parse(left) < parse(right)) is (Reference(left) < Reference(right))
     assert (parse(left) == parse(right)) is (Reference(left) == Reference(right))
 
 
 @given(version=versions, specifiers=st.lists(clauses, min_size=1, max_size=3).map(",".join))
 def test_ranges_hold_what_packaging_says_they_hold(version: str, specifiers: str) -> None:
-    """The ranges are PEP 440's too."""
     try:
         expected = SpecifierSet(specifiers).contains(version, prereleases=True)
     except InvalidSpecifier:
@@ -45,7 +43,6 @@ def test_ranges_hold_what_packaging_says_they_hold(version: str, specifiers: str
 
 @given(version=st.text(max_size=12), specifiers=st.text(max_size=12))
 def test_nonsense_is_a_value_error(version: str, specifiers: str) -> None:
-    """What is not a version, or not a range, never does anything worse."""
     try:
         satisfies(version, specifiers)
     except ValueError as error:

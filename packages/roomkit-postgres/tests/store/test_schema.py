@@ -45,7 +45,6 @@ async def _exhibit(version: int, dsn: str) -> None:
 
 
 def test_the_museum_has_every_version() -> None:
-    """Whoever adds a step adds a dump of that version."""
     assert {each.name for each in MUSEUM.glob("*.sql")} == {f"version_{step.version}.sql" for step in STEPS}
     assert [step.version for step in STEPS] == list(range(1, len(STEPS) + 1))
 
@@ -122,7 +121,6 @@ async def test_a_plan_does_nothing(postgres_dsn: str, dsn: str) -> None:
 
 
 async def test_a_step_is_made_whole_or_not_at_all(stores: StoreMaker, dsn: str) -> None:
-    """And keeps every row."""
     store = stores()
     room = await store.create_room(Room(id="kept"))
     connection = await asyncpg.connect(dsn)
@@ -157,7 +155,6 @@ async def test_another_programs_tables_are_left_alone(stores: StoreMaker, postgr
 
 
 async def test_schemas_of_one_database_are_apart(stores: StoreMaker, postgres_dsn: str) -> None:
-    """Each `schema_name` has its own rooms; one that is not there is told."""
     await ask(postgres_dsn, "CREATE SCHEMA one")
     await ask(postgres_dsn, "CREATE SCHEMA two")
     one, two = stores(postgres_dsn, schema_name="one"), stores(postgres_dsn, schema_name="two")

@@ -81,7 +81,6 @@ async def test_who_may_not_see_an_event_does_not_find_it(store: PostgresStore, r
 
 
 async def test_an_edited_event_is_found_by_its_present_words(store: PostgresStore, room: Room) -> None:
-    """And a deleted one not at all; the edit itself is no second find."""
     first, second = await say(store, event(room.id, "before"), event(room.id, "before"))
     after = TextContent(body="after")
     await say(
@@ -120,7 +119,6 @@ async def test_no_query_is_an_error(store: PostgresStore, room: Room, query: str
 
 
 async def test_a_search_goes_on_until_it_has_found_enough(store: PostgresStore, room: Room) -> None:
-    """Beyond the newest page."""
     (mine,) = await say(store, event(room.id, "rare"))
     await say(store, *(event(room.id, "common") for _ in range(450)))
     assert await store.search_events(room.id, "rare") == [mine]

@@ -85,7 +85,6 @@ async def test_everything_is_forwarded(proxy: CutProxy, client: Client, echo: Ec
 
 
 async def test_the_url_is_the_servers_with_another_address(proxy: CutProxy) -> None:
-    """User, path and options stay."""
     assert proxy.url == f"echo://user:secret@127.0.0.1:{proxy.port}/path?a=b"
     with pytest.raises(ServiceError, match="the URL of a server"):
         CutProxy("/just/a/path")
@@ -143,7 +142,6 @@ async def test_a_request_is_torn_after_so_many_bytes(proxy: CutProxy, client: Cl
 async def test_a_request_is_cut_before_the_server_sees_it(
     proxy: CutProxy, client: Client, echo: Echo
 ) -> None:
-    """The third from now."""
     proxy.cut_at_request(3)
     for line in (b"one\n", b"two\n"):
         assert await client.ask(line) == line
@@ -172,7 +170,6 @@ async def test_an_end_is_handed_on(proxy: CutProxy, client: Client, echo: Echo) 
 
 
 async def test_without_a_server_the_client_is_cut(proxy: CutProxy) -> None:
-    """Nothing is left behind."""
     async with CutProxy("echo://127.0.0.1:1/") as nowhere:
         client = await connect(nowhere)
         with pytest.raises(ConnectionResetError):

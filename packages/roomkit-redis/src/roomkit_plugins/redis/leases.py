@@ -48,7 +48,7 @@ class RoomLease:
 
 
 class RoomLeases:
-    """Renews all leases at a third of their time, in one batch; one that cannot be renewed in time is lost."""
+    """Renews all leases at a third of their time, in one batch; one not renewed in time is lost."""
 
     def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
         self._seconds = config.lock_seconds

@@ -171,7 +171,6 @@ class AIProviderContract(ContractSuite):
             assert [text async for text in texts] == ["lo"]
 
     async def test_an_empty_answer_is_an_answer(self, provider: AIProvider, simulator: AISimulator) -> None:
-        """A model may say nothing."""
         simulator.reply("")
         simulator.reply("")
         assert (await provider.generate(ask())).content == ""
@@ -279,7 +278,6 @@ class AIProviderContract(ContractSuite):
     async def test_another_vendors_call_ids_are_taken(
         self, provider: AIProvider, simulator: AISimulator, name: str
     ) -> None:
-        """Calls that another vendor's model made can be told to this one, each with its result."""
         simulator.reply("Sunny.")
         context = ask("Weather?", tools=[_WEATHER])
         ids = [name.format(number) for number in range(3)]
@@ -291,7 +289,6 @@ class AIProviderContract(ContractSuite):
         assert (await provider.generate(context)).content == "Sunny."
 
     async def test_a_failed_tool_is_reported(self, provider: AIProvider, simulator: AISimulator) -> None:
-        """The model can tell an error from a result."""
         simulator.reply("Yes.")
         simulator.reply("Yes.")
         for is_error in (False, True):
@@ -467,7 +464,6 @@ class AIProviderContract(ContractSuite):
     async def test_a_broken_conversation_is_refused(
         self, provider: AIProvider, simulator: AISimulator, shape: str
     ) -> None:
-        """What no vendor takes is refused before it is sent, with what is wrong."""
         context = ask()
         context.messages = _broken(shape)
         for generate in (_whole, _streamed):
@@ -567,7 +563,6 @@ class AIProviderContract(ContractSuite):
             assert (await _failure(provider.generate(ask()))).retry_after == seconds
 
     async def test_the_vendor_decides_on_retrying(self, provider: AIProvider, simulator: AISimulator) -> None:
-        """`x-should-retry` goes before what follows from the class."""
         simulator.fail(ErrorCode.SERVER, headers={"x-should-retry": "false"})
         assert (await _failure(provider.generate(ask()))).retryable is False
         simulator.fail(ErrorCode.INVALID_REQUEST, headers={"x-should-retry": "true"})

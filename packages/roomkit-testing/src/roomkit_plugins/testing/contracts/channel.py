@@ -266,7 +266,6 @@ class ChannelContract(ContractSuite):
     # -- life ---------------------------------------------------------------------------------
 
     async def test_bindings_may_change_and_go(self, channel: Channel) -> None:
-        """It is told, also of rooms it never served."""
         for _ in range(2):
             bound = self.bound(channel)
             await channel.update_binding(bound.room_id, bound)

@@ -22,7 +22,6 @@ class ClockContract(ContractSuite):
         return subject
 
     async def test_now_is_aware_and_in_utc(self, clock: Clock) -> None:
-        """No naive times, no local ones."""
         assert clock.now().utcoffset() == timedelta(0)
 
     async def test_monotonic_is_the_loops_time(self, clock: Clock) -> None:

@@ -92,7 +92,6 @@ class ConnectionsContract(ContractSuite):
                     await socket.changed.wait()
 
     async def test_a_connection_sees_its_room_until_it_is_unregistered(self, channel: Any) -> None:
-        """And no other room, whoever else is connected."""
         here, there = self.join(channel, "c1"), self.join(channel, "c2", "other")
         await self.show(channel, "one", "room", here)
         await self.show(channel, "two", "other", there)
@@ -156,7 +155,6 @@ class ConnectionsContract(ContractSuite):
         assert (first.texts, second.texts) == (["one"], ["two"])
 
     async def test_a_message_is_for_the_room_of_its_connection(self, channel: Any) -> None:
-        """Whoever sends it; a connection that is not there says nothing."""
         self.join(channel, "c")
         assert await channel.route(message(connection_id="c")) == "room"
         assert await channel.route(message(connection_id="d")) is None

@@ -45,14 +45,12 @@ class IdentityResolverContract(ContractSuite):
         return subject
 
     async def test_who_is_known_is_identified(self, resolver: IdentityResolver) -> None:
-        """With the identity."""
         result = await resolver.resolve(self.known, context())
         assert result.status is IdentificationStatus.IDENTIFIED
         assert result.identity is not None
         assert result.identity.id == self.known_id
 
     async def test_who_is_not_known_is_not_identified(self, resolver: IdentityResolver) -> None:
-        """And is not taken for somebody else."""
         assert_sound(await resolver.resolve(self.unknown, context()), identified=False)
 
     async def test_an_answer_holds_what_its_status_needs(self, resolver: IdentityResolver) -> None:
@@ -61,7 +59,6 @@ class IdentityResolverContract(ContractSuite):
             assert_sound(await resolver.resolve(each, context()))
 
     async def test_the_words_of_a_message_are_no_proof(self, resolver: IdentityResolver) -> None:
-        """What a stranger says or attaches does not make them somebody."""
         claim = f"I am {self.known_id}, {self.known.sender_id}"
         stranger = message(
             claim,
@@ -71,7 +68,6 @@ class IdentityResolverContract(ContractSuite):
         assert_sound(await resolver.resolve(stranger, context()), identified=False)
 
     async def test_the_same_question_has_the_same_answer(self, resolver: IdentityResolver) -> None:
-        """However many ask at once, nobody gets another's answer."""
         questions = [self.known, self.unknown] * 10
         answers = await asyncio.gather(*(resolver.resolve(each, context()) for each in questions))
         assert [

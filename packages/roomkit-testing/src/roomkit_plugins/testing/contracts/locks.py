@@ -64,7 +64,6 @@ class RoomLockManagerContract(ContractSuite):
                     pass
 
     async def test_waiters_are_served_in_order_of_arrival(self, locks: RoomLockManager, room: str) -> None:
-        """First come, first served; nobody overtakes, not even who asks at the moment of release."""
         served: list[int] = []
 
         async def enter(number: int) -> None:
@@ -81,7 +80,6 @@ class RoomLockManagerContract(ContractSuite):
         assert served == list(range(11))
 
     async def test_an_exception_inside_frees_the_lock(self, locks: RoomLockManager, room: str) -> None:
-        """What is raised inside comes out as it was, and the next may enter."""
         with pytest.raises(ZeroDivisionError):
             async with locks.locked(room):
                 _ = 1 / 0
@@ -90,7 +88,6 @@ class RoomLockManagerContract(ContractSuite):
     async def test_a_manager_made_and_not_entered_holds_nothing(
         self, locks: RoomLockManager, room: str
     ) -> None:
-        """`locked()` alone takes no lock."""
         locks.locked(room)
         await self.assert_free(locks, room)
 
@@ -233,7 +230,6 @@ class RoomLockManagerContract(ContractSuite):
         room: str,
         factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
     ) -> None:
-        """Whoever held the room before, and also when that one is closed and a new one comes."""
         if locks.is_process_local:
             pytest.skip("the lock is local to the process, and says so")
         tokens: list[int | None] = []

@@ -35,7 +35,6 @@ class MemoryProviderContract(ContractSuite):
         assert current.id not in {each.id for each in result.events}
 
     async def test_history_is_what_the_context_shows_oldest_first(self, memory: MemoryProvider) -> None:
-        """Nothing is added, nothing changed, nothing told twice."""
         view = history("room", 30)
         result = await memory.retrieve("room", said("room", 30), view, channel_id="agent")
         shown = {each.id: each for each in view.recent_events}
@@ -51,7 +50,6 @@ class MemoryProviderContract(ContractSuite):
             assert result.events[-1].index == 199
 
     async def test_what_the_agent_may_not_see_does_not_come_back(self, memory: MemoryProvider) -> None:
-        """Neither as an event nor as words, also after it was ingested for somebody else."""
         hidden = said("room", 3, "the secret word is heron", visibility="supervisor")
         view = history("room", 3, hidden)
         await memory.ingest("room", hidden, channel_id="supervisor")

@@ -222,7 +222,6 @@ class ProviderContract(ContractSuite):
         assert not caught.value.retryable
 
     async def test_many_rooms_send_at_once(self, provider: Provider) -> None:
-        """One object serves them all; nobody gets another's answer."""
         async with asyncio.timeout(PATIENCE):
             results = await asyncio.gather(
                 *(self.send(provider, TextContent(body=f"number {number}")) for number in range(20))
@@ -298,7 +297,6 @@ class SMSProviderContract(ProviderContract):
     role = SMSProvider
 
     async def test_the_sender_may_be_named(self, provider: SMSProvider) -> None:
-        """By `from_`, for this message."""
         sent = event("room", "hello")
         assert (await provider.send(sent, self.recipient, from_=self.sender)).success
 
@@ -321,7 +319,6 @@ class RCSProviderContract(ProviderContract):
         assert result.fallback == (result.channel_used == "sms")
 
     async def test_what_may_not_fall_back_does_not(self, provider: RCSProvider) -> None:
-        """It goes as RCS, or fails."""
         try:
             result = await provider.send(event("room", "hello"), self.recipient, fallback=False)
         except ProviderError as error:

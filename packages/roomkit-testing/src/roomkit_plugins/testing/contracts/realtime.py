@@ -55,7 +55,6 @@ class RealtimeBackendContract(ContractSuite):
     async def test_a_subscriber_sees_events_in_the_order_published(
         self, backend: RealtimeBackend, topic: str
     ) -> None:
-        """One publisher, one order."""
         ear = Ear(expected=50)
         await backend.subscribe(topic, ear)
         published = [signal(data={"number": number}) for number in range(50)]
@@ -243,7 +242,6 @@ class RealtimeBackendContract(ContractSuite):
     async def test_a_failing_callback_is_logged_and_ends_nothing(
         self, backend: RealtimeBackend, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Its subscription goes on, and so do the others'; what it was told is not in the log."""
         calls: list[EphemeralEvent] = []
 
         async def fail(event: EphemeralEvent) -> None:
@@ -311,7 +309,6 @@ class RealtimeBackendContract(ContractSuite):
         assert not ear.heard
 
     async def test_close_ends_a_callback_that_hangs(self, backend: RealtimeBackend, topic: str) -> None:
-        """Closing does not wait for ever."""
         reached = asyncio.Event()
 
         async def hang(event: EphemeralEvent) -> None:

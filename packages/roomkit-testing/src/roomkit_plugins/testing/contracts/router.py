@@ -91,7 +91,6 @@ class InboundRoomRouterContract(ContractSuite):
     async def test_two_rooms_that_would_do_are_no_answer(
         self, router: InboundRoomRouter, store: ConversationStore
     ) -> None:
-        """A router never guesses."""
         channel = new_id()
         await self.room(store, channel)
         await self.room(store, channel)
@@ -113,7 +112,6 @@ class InboundRoomRouterContract(ContractSuite):
     async def test_another_channel_is_another_way(
         self, router: InboundRoomRouter, store: ConversationStore
     ) -> None:
-        """An address is somebody on one channel only; the same words on another may be anybody."""
         channel = new_id()
         await self.room(store, channel, "ann")
         assert await self.route(router, new_id(), "ann") is None
@@ -121,7 +119,6 @@ class InboundRoomRouterContract(ContractSuite):
     async def test_the_same_question_has_the_same_answer(
         self, router: InboundRoomRouter, store: ConversationStore
     ) -> None:
-        """And asking changes nothing."""
         channel = new_id()
         await self.room(store, channel, "ann")
         answers = {await self.route(router, channel, "ann") for _ in range(5)}

@@ -36,7 +36,6 @@ class SourceProviderContract(ContractSuite):
         return subject
 
     async def test_it_has_a_name_without_credentials(self, source: SourceProvider) -> None:
-        """Saying what it is connected to."""
         assert source.name
         assert not any(secret in source.name for secret in self.secrets)
 
@@ -56,7 +55,6 @@ class SourceProviderContract(ContractSuite):
         assert all(each.sender_id and each.channel_id for each in messages)
 
     async def test_it_is_connected_while_it_runs(self, source: SourceProvider) -> None:
-        """Its health counts what came."""
         inbox = Inbox(expected=2)
         async with running(source, inbox):
             await self.bring(source, 2)
@@ -69,7 +67,6 @@ class SourceProviderContract(ContractSuite):
         assert (await source.healthcheck()).status is SourceStatus.STOPPED
 
     async def test_a_refused_message_does_not_end_it(self, source: SourceProvider) -> None:
-        """What the kit makes of a message is no affair of the connection."""
         inbox = Inbox(expected=3, result=InboundResult(blocked=True, reason="refused"))
         async with running(source, inbox):
             await self.bring(source, 3)
@@ -108,7 +105,6 @@ class SourceProviderContract(ContractSuite):
                 await inbox.all()
 
     async def test_it_can_be_started_again_after_a_cancellation(self, source: SourceProvider) -> None:
-        """Cancelling `start` leaves nothing behind."""
         task = asyncio.create_task(source.start(Inbox()))
         for _ in range(3):
             await asyncio.sleep(0)

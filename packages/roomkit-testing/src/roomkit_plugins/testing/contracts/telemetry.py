@@ -27,7 +27,6 @@ class TelemetryProviderContract(ContractSuite):
         return subject
 
     async def test_spans_have_ids_of_their_own_unless_it_is_off(self, telemetry: TelemetryProvider) -> None:
-        """An enabled provider tells spans apart; a disabled one gives "" to all."""
         ids = [telemetry.start_span(kind, kind.value) for kind in SpanKind]
         if telemetry.enabled:
             assert all(ids)
@@ -46,7 +45,6 @@ class TelemetryProviderContract(ContractSuite):
             assert int(span_id, 16)
 
     async def test_it_takes_every_call_in_any_order(self, telemetry: TelemetryProvider) -> None:
-        """What the kernel does wrong is no reason to fail a message: nothing raises."""
         telemetry.end_span("never-started")
         telemetry.set_attribute("never-started", "key", "value")
         span_id = telemetry.start_span(SpanKind.CUSTOM, "child", parent_id="never-started")

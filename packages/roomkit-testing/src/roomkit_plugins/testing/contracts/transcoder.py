@@ -64,7 +64,6 @@ class ContentTranscoderContract(ContractSuite):
     async def test_the_result_is_what_the_target_carries(
         self, transcoder: ContentTranscoder, content: EventContent, capabilities: ChannelCapabilities
     ) -> None:
-        """Part by part, or nothing."""
         result = await self.transcode(transcoder, content, capabilities)
         assert result is None or carried(result, capabilities)
 
@@ -91,7 +90,6 @@ class ContentTranscoderContract(ContractSuite):
     async def test_a_channel_of_text_gets_everything_in_words(
         self, transcoder: ContentTranscoder, content: EventContent
     ) -> None:
-        """Every content has something to say, links and buttons included; a file itself is no text."""
         result = await self.transcode(transcoder, content, ChannelCapabilities())
         assert result is not None
         words = text_of(result)

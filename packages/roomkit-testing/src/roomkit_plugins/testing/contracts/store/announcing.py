@@ -27,7 +27,6 @@ class AnnouncingContract(StoreSuite):
     async def test_what_nobody_holds_is_claimed_by_channel(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """What is of other channels stays as it is, for a worker that has them."""
         sms, email = await pending(store, room.id, "sms"), await pending(store, room.id, "email")
         claimed = await store.claim(room.id, worker, channels=["email", "push"])
         assert [each.delivery.id for each in claimed] == [email.id]
@@ -38,7 +37,6 @@ class AnnouncingContract(StoreSuite):
     async def test_what_a_lost_worker_held_is_claimed_by_channel(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """As what nobody holds."""
         await committed(store, room.id, event(room.id), targets=["sms", "email"], worker_id=worker)
         await self.let_leases_run_out(store)
         successor = await other.open_lease(LEASE, channels=["sms"])
@@ -48,7 +46,6 @@ class AnnouncingContract(StoreSuite):
     async def test_what_was_handed_over_is_claimed_whatever_its_channel(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """The lane is the worker's already: nobody else could."""
         await committed(store, room.id, event(room.id), targets=["sms"], worker_id=worker)
         handed = await committed(other, room.id, event(room.id), targets=["sms"], worker_id=rival)
         assert await store.find_claimable(worker, channels=()) == [room.id]
@@ -58,7 +55,6 @@ class AnnouncingContract(StoreSuite):
     async def test_rooms_with_work_are_found_by_channel(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """What waits for other workers does not stand in the way of what does not."""
         rooms = [room, *[await store.create_room(Room()) for _ in range(2)]]
         for each, channel_id in zip(rooms, ("sms", "sms", "email"), strict=True):
             await pending(store, each.id, channel_id)
@@ -90,7 +86,6 @@ class AnnouncingContract(StoreSuite):
     async def test_a_lane_of_an_absent_channel_waits_when_no_worker_has_it(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Neither the committer, nor a worker that has ended; what comes later queues up behind."""
         worker = await store.open_lease(LEASE, channels=["sms", "email"])
         await other.close_lease(await other.open_lease(LEASE, channels=["email"]))
         ids: list[str] = []
@@ -134,7 +129,6 @@ class AnnouncingContract(StoreSuite):
     async def test_what_waits_for_a_channel_is_counted(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """By channel, over all rooms; not what a worker in force holds, nor what has ended."""
         elsewhere = await store.create_room(Room())
         await self.let_leases_run_out(store)
         worker = await store.open_lease(LEASE, channels=["held"])
@@ -153,7 +147,6 @@ class AnnouncingContract(StoreSuite):
         assert await store.count_unclaimed() == {}
 
     async def test_any_text_may_be_a_channel(self, store: ConversationStore, room: Room, worker: str) -> None:
-        """Whatever it means to the storage."""
         await self.let_leases_run_out(store)
         for channel_id in _HOSTILE:
             await pending(store, room.id, channel_id)

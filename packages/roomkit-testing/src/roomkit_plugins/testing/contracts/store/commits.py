@@ -113,7 +113,6 @@ class CommitContract(StoreSuite):
     async def test_a_key_that_spans_rooms_is_used_once_an_organization(
         self, store: ConversationStore
     ) -> None:
-        """Whoever uses it again is given the first event as it is now, and nothing is stored."""
         for organization_id in (new_id(), None):
             first, second = [
                 await store.create_room(Room(id=new_id(), organization_id=organization_id)) for _ in range(2)
@@ -174,7 +173,6 @@ class CommitContract(StoreSuite):
     async def test_a_commit_with_a_duplicate_in_itself_is_refused(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Two entries of one id or one key are no transaction."""
         twin = event(room.id, "twin")
         for pair in (
             (twin, twin),
@@ -284,7 +282,6 @@ class CommitContract(StoreSuite):
     async def test_a_bound_channel_replaces_and_an_unbound_one_is_gone(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Detaching what is not attached is no error: it is not attached afterwards either."""
         await commit(store, room.id, bindings=[binding(room.id, "a"), binding(room.id, "b")])
         await commit(store, room.id, bindings=[binding(room.id, "a", muted=True)], unbind=["b", "never"])
         assert [(each.channel_id, each.muted) for each in await store.list_bindings(room.id)] == [("a", True)]
@@ -403,7 +400,6 @@ class CommitContract(StoreSuite):
         assert list(record.participants.values()) == await store.list_participants(room.id)
 
     async def test_recent_events_are_the_newest_messages(self, store: ConversationStore, room: Room) -> None:
-        """Oldest first, without what is blocked, deleted or no message."""
         stored = await say(store, room.id, *map(str, range(8)))
         await commit(store, room.id, event(room.id, type=EventType.SYSTEM))
         await commit(store, room.id, event(room.id, status=EventStatus.BLOCKED))
@@ -433,7 +429,6 @@ class CommitContract(StoreSuite):
     async def test_a_loaded_room_knows_the_event_of_a_key(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """As it is now, whoever wrote it; there is none of a key that is new, or another room's."""
         elsewhere = await store.create_room(Room())
         await commit(store, elsewhere.id, event(elsewhere.id, idempotency_key="theirs"))
 
@@ -459,7 +454,6 @@ class CommitContract(StoreSuite):
     async def test_a_load_is_of_the_room_as_it_is_now(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Whoever changed it last, and whatever this store object knew of it before."""
         for number, (writer, reader) in enumerate([(store, other), (other, store)] * 2):
             assert await reader.load(room.id, recent=20) is not None
             channel = f"c{number}"

@@ -81,7 +81,6 @@ class ConcurrencyContract(StoreSuite):
     async def test_of_concurrent_duplicates_in_several_rooms_one_is_stored(
         self, store: ConversationStore
     ) -> None:
-        """Where their keys span rooms; several keys at once, in opposite orders, block nobody for long."""
         rooms = [await store.create_room(Room(id=new_id())) for _ in range(6)]
         keys = [new_id() for _ in range(4)]
 
@@ -168,7 +167,6 @@ class ConcurrencyContract(StoreSuite):
     async def test_of_what_several_claim_at_once_each_gets_its_own(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """No row and no timer is two workers', and none is nobody's."""
         rooms = [(await store.create_room(Room())).id for _ in range(5)]
         for room_id in rooms:
             await commit(store, room_id, event(room_id), event(room_id), targets=["sms", "email"])
@@ -221,7 +219,6 @@ class ConcurrencyContract(StoreSuite):
     async def test_no_receipt_is_lost_between_a_send_and_its_record(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """It is matched by whichever of the two came second, and reported once."""
         rows = [await pending(store, room.id) for _ in range(20)]
 
         async def race(row: Delivery) -> None:
@@ -241,7 +238,6 @@ class ConcurrencyContract(StoreSuite):
     async def test_a_takeover_and_a_late_end_at_once_are_one_or_the_other(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Either it has ended and is not taken over, or it is, and the late end is refused."""
         for _ in range(10):
             late = await store.open_lease(LEASE)
             (said,) = await commit(store, room.id, event(room.id), targets=["sms"], worker_id=late)

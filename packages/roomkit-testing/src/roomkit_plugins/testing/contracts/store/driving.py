@@ -1,6 +1,6 @@
 """Drives a store and the reference by the same random calls; what all machines have in common."""
 
-# ruff: noqa: D102  # the name of a rule says what it does
+# the name of a rule says what it does
 
 from __future__ import annotations
 

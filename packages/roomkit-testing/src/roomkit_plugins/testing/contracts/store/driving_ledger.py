@@ -1,6 +1,6 @@
 """Drives a store by random calls: deliveries, receipts, workers and timers, while time passes."""
 
-# ruff: noqa: D102  # the name of a rule says what it does
+# the name of a rule says what it does
 
 from __future__ import annotations
 

@@ -92,7 +92,6 @@ class ErasureContract(StoreSuite):
     async def test_a_row_of_a_redacted_event_keeps_the_code_of_its_failure_alone(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """An error may quote what was said, or an answer to it; state, attempts and vendor's ids stay."""
         secret = f"secret{new_id()}"
         told, kept = await commit(
             store, room.id, event(room.id, "one"), event(room.id, "two"), targets=["sms", "email"]
@@ -169,7 +168,6 @@ class ErasureContract(StoreSuite):
         assert await store.get_event(foreign.id) == foreign
 
     async def test_a_redacted_event_is_as_good_as_deleted(self, store: ConversationStore, room: Room) -> None:
-        """It keeps its index and its key; the room goes on as before; redacting it again is no error."""
         stored = await say(store, room.id, "one", "two", "three")
         (keyed,) = await commit(store, room.id, event(room.id, idempotency_key="key"))
         await commit(store, room.id, redact=[stored[1].id, keyed.id, stored[1].id])
@@ -222,7 +220,6 @@ class ErasureContract(StoreSuite):
     async def test_removing_somebody_leaves_what_else_there_is_of_them(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """A binding of theirs still leads to the room; removing who is not there is no error."""
         who = new_id()
         await store.add_binding(binding(room.id, "sms", participant_id=who))
         await store.add_participant(Participant(id=who, room_id=room.id, channel_id="sms"))
@@ -292,7 +289,6 @@ class ErasureContract(StoreSuite):
     async def test_pruning_stops_before_a_pending_delivery(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Whoever holds it; once it has ended, the way is free."""
         rows = [
             await pending(store, room.id, worker_id=worker),
             await pending(store, room.id),

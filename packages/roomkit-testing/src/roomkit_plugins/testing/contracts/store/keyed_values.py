@@ -49,7 +49,6 @@ class KeyedValuesContract(StoreSuite):
     async def test_a_put_replaces_the_whole_value(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """Each has a higher revision."""
         first = await store.put_value(made("k", data={"a": 1}, subject="ann"))
         second = await other.put_value(first.replace(data={"b": 2}, subject=None))
         assert second.revision > first.revision > 0
@@ -80,7 +79,6 @@ class KeyedValuesContract(StoreSuite):
     async def test_a_put_with_a_revision_replaces_only_that_one(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """0 is where there is none; whoever comes second is told and changes nothing."""
         first = await store.put_value(made("k", data={"n": 1}), if_revision=0)
         for wrong in (0, first.revision + 1_000_000):
             with pytest.raises(StaleValueError, match="read it"):
@@ -128,7 +126,6 @@ class KeyedValuesContract(StoreSuite):
     async def test_one_of_several_that_put_at_once_wins(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """All the others are told."""
         for _ in range(5):
             value = made(new_id())
             puts = [
@@ -205,7 +202,6 @@ class KeyedValuesContract(StoreSuite):
     async def test_the_values_of_a_room_are_listed(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """Whoever they are about, and of whichever organization; page by page, in order of revision."""
         room_id = new_id()
         values = [
             await store.put_value(made(new_id(), room_id=room, subject=who, organization_id=organization))
@@ -222,7 +218,6 @@ class KeyedValuesContract(StoreSuite):
         assert await store.list_room_values(new_id()) == []
 
     async def test_the_values_about_a_person_are_deleted(self, store: ConversationStore) -> None:
-        """Of one organization, or of all."""
         who = new_id()
         values = [
             await store.put_value(made(new_id(), subject=subject, organization_id=organization))

@@ -61,7 +61,6 @@ class LanesContract(StoreSuite):
     async def test_a_lease_that_was_closed_is_over(
         self, store: ConversationStore, other: ConversationStore, worker: str, rival: str
     ) -> None:
-        """Closing it again, or one that ran out or never was, is no error; the others' go on."""
         for worker_id in (worker, worker, new_id()):
             await store.close_lease(worker_id)
         assert not await store.renew_lease(worker, LEASE)
@@ -74,7 +73,6 @@ class LanesContract(StoreSuite):
     async def test_a_free_lane_is_the_committing_workers(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """It carries the delivery out, and what follows, without asking again."""
         for _ in range(2):
             result = await say_as(store, room.id, worker, "sms", "email")
             assert dict(result.elsewhere) == {}
@@ -100,7 +98,6 @@ class LanesContract(StoreSuite):
     async def test_what_joins_another_workers_lane_is_handed_over(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """The committing worker is told to whom; the holder claims it."""
         await say_as(store, room.id, worker, "sms")
         result = await say_as(other, room.id, rival, "sms", "email")
         said = result.events[0].id
@@ -134,7 +131,6 @@ class LanesContract(StoreSuite):
     async def test_what_a_worker_finds_in_a_lane_of_nobody_has_to_be_claimed_first(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """By anybody; the new delivery queues up behind it."""
         waiting = await pending(store, room.id)
         result = await say_as(store, room.id, worker, "sms", "email")
         mine = f"{result.events[0].id}:sms"
@@ -147,7 +143,6 @@ class LanesContract(StoreSuite):
     async def test_what_joins_the_lane_of_a_lost_worker_waits_for_the_next(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """It is claimed with what was there before, in order; only what was lost counts as such."""
         lost = await say_as(store, room.id, worker, "sms")
         await self.let_leases_run_out(store)
         successor = await other.open_lease(LEASE)
@@ -164,7 +159,6 @@ class LanesContract(StoreSuite):
     async def test_a_worker_whose_lease_is_over_gets_no_lane(
         self, store: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """It is told that its deliveries are for anybody: closed, run out or never opened."""
         await store.close_lease(worker)
         for gone in (worker, new_id()):
             result = await say_as(store, room.id, gone, "sms")
@@ -179,7 +173,6 @@ class LanesContract(StoreSuite):
     async def test_a_commit_without_a_worker_is_told_nothing(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Its deliveries join their lanes all the same: handed over where somebody is at work."""
         await say_as(store, room.id, worker, "sms")
         result = await committed(store, room.id, event(room.id), targets=["sms", "email"])
         assert dict(result.elsewhere) == {}
@@ -191,7 +184,6 @@ class LanesContract(StoreSuite):
     async def test_a_lane_is_free_again_when_nothing_in_it_is_pending(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """For whoever commits next; however its last delivery ended, and in the same commit too."""
         for state in (DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.SKIPPED):
             (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
             await store.complete([row.replace(state=state)], worker_id=worker)
@@ -213,7 +205,6 @@ class LanesContract(StoreSuite):
     async def test_each_channel_of_each_room_is_a_lane(
         self, store: ConversationStore, other: ConversationStore, worker: str, rival: str
     ) -> None:
-        """Whoever holds one holds no other."""
         rooms = [await store.create_room(Room()) for _ in range(2)]
         for room in rooms:
             mine = await say_as(store, room.id, worker, f"sms {room.id}")
@@ -227,7 +218,6 @@ class LanesContract(StoreSuite):
     async def test_what_nobody_holds_is_claimed_in_order(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """By the events' indexes, then by the order of the targets; what has ended is not among it."""
         stored = await commit(store, room.id, event(room.id), event(room.id), targets=["b", "c", "a"])
         stored += await commit(store, room.id, event(room.id), targets=["a", "b"])
         await complete_one(store, await row_of(store, f"{stored[0].id}:c"))
@@ -247,7 +237,6 @@ class LanesContract(StoreSuite):
     async def test_a_claimed_delivery_comes_with_its_event_as_it_is_now(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """What was edited meanwhile goes out edited; attempts made before are known."""
         row = await pending(store, room.id)
         await store.complete([row.replace(attempts=2)])
         await commit(store, room.id, amend=Amend(row.event_id, TextContent(body="edited"), "ann"))
@@ -272,7 +261,6 @@ class LanesContract(StoreSuite):
     async def test_what_a_lost_worker_held_is_claimed_by_the_next(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """What was handed over to it as well; each loss counts."""
         first = await say_as(store, room.id, worker, "sms")
         second = await say_as(other, room.id, rival, "sms")
         ids = [f"{result.events[0].id}:sms" for result in (first, second)]
@@ -335,7 +323,6 @@ class LanesContract(StoreSuite):
     async def test_only_the_holder_completes_as_a_worker(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """What another one or nobody holds is refused and stays as it was; the rest is written."""
         (mine,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         (theirs,) = await rows_of(other, await say_as(other, room.id, rival, "email"))
         free = await pending(store, room.id, "push")
@@ -378,7 +365,6 @@ class LanesContract(StoreSuite):
     async def test_what_is_completed_without_a_worker_may_be_anybodys(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Whoever asks for no holder is refused for none."""
         (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         assert not (await complete_one(store, row)).refused
         assert await row_of(store, row.id) == row.replace(state=DeliveryState.SENT, holder=None)
@@ -386,7 +372,6 @@ class LanesContract(StoreSuite):
     async def test_a_row_keeps_its_holder_and_its_claims_until_it_ends(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Whatever the one that is written says; when it has ended, nobody holds it."""
         await say_as(store, room.id, worker, "sms")
         await self.let_leases_run_out(store)
         successor = await other.open_lease(LEASE)
@@ -403,7 +388,6 @@ class LanesContract(StoreSuite):
     async def test_a_row_that_is_opened_again_joins_its_lane(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """Handed over to whoever holds it, and claimed in the place of its event."""
         (failed,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         await complete_one(store, failed, state=DeliveryState.FAILED)
         await say_as(store, room.id, worker, "sms")
@@ -418,7 +402,6 @@ class LanesContract(StoreSuite):
     async def test_a_row_that_is_opened_again_in_a_free_lane_is_for_anybody(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """As is what joins it then."""
         (failed,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         await complete_one(store, failed, state=DeliveryState.FAILED)
         assert (await store.reopen_delivery(failed.id)).holder is None
@@ -430,7 +413,6 @@ class LanesContract(StoreSuite):
     async def test_a_row_that_is_opened_again_was_never_lost(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Its claims count from nothing again."""
         await say_as(store, room.id, worker, "sms")
         await self.let_leases_run_out(store)
         (claimed,) = await other.claim(room.id, await other.open_lease(LEASE))
@@ -445,7 +427,6 @@ class LanesContract(StoreSuite):
     async def test_the_lanes_of_a_room_go_with_it(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """Nothing is claimed or completed that was in them, and a room of that id starts anew."""
         (held,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         await say_as(other, room.id, rival, "sms")
         await pending(store, room.id, "email")
@@ -463,7 +444,6 @@ class LanesContract(StoreSuite):
     async def test_a_lock_that_was_lost_writes_nothing(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Whoever has seen a newer lock of the room refuses an older one, with all that rides along."""
         row = await pending(store, room.id)
         timer = Timer(id=new_id(), room_id=room.id, kind="k", due_at=NOW)
         await store.set_timer(timer)

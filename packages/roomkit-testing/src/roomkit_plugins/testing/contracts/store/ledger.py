@@ -91,7 +91,6 @@ class LedgerContract(StoreSuite):
     async def test_every_field_of_a_row_is_kept(
         self, store: ConversationStore, room: Room, given_row: Delivery
     ) -> None:
-        """What is completed is what is read, but for the holder and the claims, which are the store's own."""
         row = await pending(store, room.id)
         message_id = new_id() if given_row.provider is not None else None
         wanted = given_row.replace(
@@ -124,7 +123,6 @@ class LedgerContract(StoreSuite):
     async def test_a_row_that_has_ended_is_not_changed_again(
         self, store: ConversationStore, row: Delivery, ended: DeliveryState
     ) -> None:
-        """Whoever comes late with another end, or takes it for pending still, is refused."""
         final = row.replace(state=ended, attempts=1, finished_at=NOW)
         await store.complete([final])
         for state in DeliveryState:
@@ -133,7 +131,6 @@ class LedgerContract(StoreSuite):
         assert await store.get_delivery(row.id) == final
 
     async def test_several_rows_are_completed_together(self, store: ConversationStore, room: Room) -> None:
-        """Those that ended before are refused, the others are written; none at all is no error."""
         rows = [await pending(store, room.id) for _ in range(3)]
         await complete_one(store, rows[1], state=DeliveryState.SKIPPED, reason="muted")
         result = await store.complete([row.replace(state=DeliveryState.SENT) for row in rows])
@@ -144,7 +141,6 @@ class LedgerContract(StoreSuite):
         assert states == [DeliveryState.SENT, DeliveryState.SKIPPED, DeliveryState.SENT]
 
     async def test_what_is_not_there_is_refused(self, store: ConversationStore, room: Room) -> None:
-        """A row no commit made, and one whose room is gone; what is completed with them is written."""
         doomed = await store.create_room(Room())
         gone, here = await pending(store, doomed.id), await pending(store, room.id)
         await store.delete_room(doomed.id)
@@ -271,7 +267,6 @@ class LedgerContract(StoreSuite):
     async def test_only_what_failed_is_opened_again_or_given_up(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Neither what is pending, sent or skipped, nor what is not there; nothing is changed."""
         rows = [await pending(store, room.id) for _ in range(3)]
         await complete_one(store, rows[1])
         await complete_one(store, rows[2], state=DeliveryState.SKIPPED, reason="muted")

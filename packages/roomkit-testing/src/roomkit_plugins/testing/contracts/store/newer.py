@@ -168,7 +168,6 @@ class NewerVersionContract(StoreSuite):
     async def test_work_of_a_newer_version_is_read_and_changed(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Tasks, observations and timers."""
         task = newer(Task(id=new_id(), room_id=room.id, title="call back"), status="snoozed")
         seen = newer(Observation(id=new_id(), room_id=room.id, channel_id="ai", content="is angry"))
         timer = newer(Timer(id=new_id(), room_id=room.id, kind="retention", due_at=NOW))

@@ -35,7 +35,6 @@ class PeopleContract(StoreSuite):
     async def test_every_field_of_a_binding_is_kept(
         self, store: ConversationStore, room: Room, given_binding: ChannelBinding
     ) -> None:
-        """What is attached is what is read, by every way of reading."""
         wanted = given_binding.replace(room_id=room.id)
         assert await store.add_binding(wanted) == wanted
         assert await store.get_binding(room.id, wanted.channel_id) == wanted
@@ -77,7 +76,6 @@ class PeopleContract(StoreSuite):
     async def test_updating_what_is_not_attached_is_an_error(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """And attaches nothing."""
         with pytest.raises(ChannelNotFoundError, match="channel"):
             await store.update_binding(binding(room.id))
         assert await store.list_bindings(room.id) == []
@@ -89,7 +87,6 @@ class PeopleContract(StoreSuite):
     async def test_every_field_of_a_participant_is_kept(
         self, store: ConversationStore, room: Room, given_person: Participant
     ) -> None:
-        """What is added is what is read, by every way of reading."""
         wanted = given_person.replace(room_id=room.id)
         assert await store.add_participant(wanted) == wanted
         assert await store.get_participant(room.id, wanted.id) == wanted
@@ -110,7 +107,6 @@ class PeopleContract(StoreSuite):
         assert await store.get_participant(room.id, before.id) == wanted
 
     async def test_participants_are_listed_as_they_joined(self, store: ConversationStore, room: Room) -> None:
-        """Adding somebody again replaces them in place; each room has its own."""
         other = await store.create_room(Room())
         for name in ("b", "a", "b"):
             await store.add_participant(Participant(id=name, room_id=room.id, channel_id="c"))
@@ -121,7 +117,6 @@ class PeopleContract(StoreSuite):
     async def test_updating_somebody_who_is_not_there_is_an_error(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """And adds nobody."""
         with pytest.raises(ParticipantNotFoundError, match="nobody"):
             await store.update_participant(Participant(id="nobody", room_id=room.id, channel_id="c"))
         assert await store.list_participants(room.id) == []
@@ -157,7 +152,6 @@ class PeopleContract(StoreSuite):
     async def test_participations_are_paged_by_the_last_one_of_the_page_before(
         self, store: ConversationStore, limit: int
     ) -> None:
-        """By code points; each is seen once, whoever comes and goes meanwhile, the last one seen included."""
         names = ["B", "a", "Z", "\u00e4", "_", "10", "9", "\U0001f600", "\uffee"]
         rooms = [(await store.create_room(Room(id=f"{name}{new_id()}"))).id for name in names]
         identity = new_id()
@@ -195,7 +189,6 @@ class PeopleContract(StoreSuite):
                 assert found == identity
 
     async def test_an_address_belongs_to_one_organization(self, store: ConversationStore) -> None:
-        """The same number is somebody else elsewhere, and nobody where it was not given."""
         number, here, there = new_id(), new_id(), new_id()
         addresses = {"sms": (number,)}
         owners = {
@@ -240,7 +233,6 @@ class PeopleContract(StoreSuite):
         assert await store.resolve_identity("email", address) is None
 
     async def test_linking_to_an_unknown_identity_is_an_error(self, store: ConversationStore) -> None:
-        """And the address leads nowhere."""
         nobody, address = new_id(), new_id()
         with pytest.raises(IdentityNotFoundError, match=nobody):
             await store.link_address(nobody, "sms", address)

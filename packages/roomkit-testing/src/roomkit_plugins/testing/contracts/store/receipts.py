@@ -236,7 +236,6 @@ class ReceiptsContract(StoreSuite):
     async def test_no_message_has_receipts_without_end_waiting(
         self, store: ConversationStore, row: Delivery
     ) -> None:
-        """Whatever somebody sends to the webhook; a message's ordinary ones are all there."""
         message = new_id()
         for number in range(40):
             await store.record_receipt(reported(message, status=str(number)), ReceiptState.SENT)

@@ -33,7 +33,6 @@ class RoomsContract(StoreSuite):
     @PROPERTY
     @given(room=records(Room, id=unique_ids()))
     async def test_every_field_of_a_room_is_kept(self, store: ConversationStore, room: Room) -> None:
-        """What is created is what is read, but for the counters, which start at nothing."""
         created = await store.create_room(room)
         assert created == room.replace(event_count=0, latest_index=-1, version=created.version)
         assert await store.get_room(room.id) == created
@@ -47,7 +46,6 @@ class RoomsContract(StoreSuite):
         assert (await snapshot(store, room.id)).differences(before) == {}
 
     async def test_a_room_that_is_not_there_is_none(self, store: ConversationStore) -> None:
-        """Reading what is not there gives nothing, and does not raise."""
         nowhere = new_id()
         assert await store.get_room(nowhere) is None
         assert await store.load(nowhere) is None
@@ -128,7 +126,6 @@ class RoomsContract(StoreSuite):
     async def test_an_update_never_undoes_activity_that_it_does_not_know(
         self, store: ConversationStore, other: ConversationStore, room: Room, minutes: int
     ) -> None:
-        """What was read before a message does not set the last activity back to before it."""
         await commit(store, room.id, event(room.id), at=NOW - timedelta(minutes=90))
         read = await store.get_room(room.id)
         assert read is not None
@@ -295,7 +292,6 @@ class RoomsContract(StoreSuite):
     # -- finding ------------------------------------------------------------------------------
 
     async def test_rooms_are_listed_in_order_of_creation(self, store: ConversationStore) -> None:
-        """Whatever their `created_at` says."""
         rooms = [
             await store.create_room(Room(created_at=NOW - timedelta(days=number))) for number in range(5)
         ]
@@ -329,7 +325,6 @@ class RoomsContract(StoreSuite):
         assert await store.find_rooms(new_id()) == []
 
     async def test_a_cursor_is_exact_while_rooms_come_and_go(self, store: ConversationStore) -> None:
-        """Paging by `after` sees every room that stays, once, whatever is made and deleted meanwhile."""
         here = new_id()
         rooms = [await store.create_room(Room(organization_id=here)) for _ in range(10)]
         seen: list[str] = []
@@ -354,7 +349,6 @@ class RoomsContract(StoreSuite):
     async def test_a_commit_counts_as_activity_unless_it_says_otherwise(
         self, store: ConversationStore
     ) -> None:
-        """That is what the room's timers go by; nobody's having written yet is as good as its creation."""
         made = NOW - timedelta(seconds=90)
         room = await store.create_room(Room(created_at=made, timers=RoomTimers(inactive_after_seconds=60)))
         assert room.next_due == made + timedelta(seconds=60)
@@ -398,7 +392,6 @@ class RoomsContract(StoreSuite):
         assert await found(ChannelType.SMS) == old
 
     async def test_a_person_is_found_as_long_as_one_reason_is_left(self, store: ConversationStore) -> None:
-        """Somebody who is there twice is still there when one of the two is taken away."""
         who, channel = new_id(), new_id()
         room = await store.create_room(Room())
         await store.add_participant(

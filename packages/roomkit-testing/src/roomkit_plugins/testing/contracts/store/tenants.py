@@ -99,7 +99,6 @@ class TenantsContract(StoreSuite):
     async def test_what_is_anothers_is_answered_like_what_is_not_there(
         self, store: ConversationStore, name: str
     ) -> None:
-        """Also what is of no organization, and for one that nobody knows; asked without one, all is there."""
         lookup = LOOKUPS[name]
         here, there = new_id(), new_id()
         places = {org: await Tenancy(org).furnish(store) for org in (here, there, None)}
@@ -155,7 +154,6 @@ class TenantsContract(StoreSuite):
             await store.list_deliveries(organization_id=here, after=foreign.row.id)
 
     async def test_a_room_that_changes_hands_takes_all_along(self, store: ConversationStore) -> None:
-        """What belongs to a room is of whose room it is now; the identity is not the room's."""
         here, there = new_id(), new_id()
         place = await Tenancy(here).furnish(store)
         await commit(store, place.room.id, room_changes={"organization_id": there})

@@ -92,7 +92,6 @@ class TimelineContract(StoreSuite):
         assert await store.list_events(room.id, offset, limit, **bounds) == expected[offset : offset + limit]
 
     async def test_by_default_it_is_the_first_fifty(self, store: ConversationStore, room: Room) -> None:
-        """In order of their index."""
         stored = await commit(store, room.id, *(event(room.id) for _ in range(60)))
         assert await store.list_events(room.id) == stored[:50]
         assert await store.list_events(room.id, newest_first=True, limit=1) == stored[-1:]

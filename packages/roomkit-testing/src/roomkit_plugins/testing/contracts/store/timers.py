@@ -82,7 +82,6 @@ class TimersContract(StoreSuite):
     async def test_a_timer_of_a_lost_worker_is_reclaimed(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str
     ) -> None:
-        """It counts one more claim each time; whoever overslept gets nothing."""
         (timer,) = await set_timers(store, room, NOW)
         await store.claim_timers(worker, NOW)
         for claims in (1, 2):
@@ -96,7 +95,6 @@ class TimersContract(StoreSuite):
     async def test_a_timer_of_a_worker_that_left_is_free(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """It was given back: that is no loss, and does not count."""
         (timer,) = await set_timers(store, room, NOW)
         await store.claim_timers(worker, NOW)
         await store.close_lease(worker)
@@ -106,7 +104,6 @@ class TimersContract(StoreSuite):
     async def test_setting_a_timer_again_frees_it(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """It goes off at its new time, for anybody."""
         (timer,) = await set_timers(store, room, NOW)
         await store.claim_timers(worker, NOW)
         moved = timer.replace(due_at=LATER, data={"n": 2})
@@ -116,7 +113,6 @@ class TimersContract(StoreSuite):
         assert await other.claim_timers(rival, LATER) == [moved]
 
     async def test_a_completed_timer_is_gone(self, store: ConversationStore, room: Room, worker: str) -> None:
-        """With the ends of deliveries or with a commit; one that is gone already is no error."""
         first, second, third = await set_timers(store, room, NOW, NOW, LATER)
         await store.claim_timers(worker, NOW)
         await store.complete([], worker_id=worker, timers_done=[first.id, new_id()])
@@ -129,7 +125,6 @@ class TimersContract(StoreSuite):
     async def test_only_its_holder_completes_a_timer_as_a_worker(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """One that another or nobody holds stays, as one that was set anew meanwhile does, by either way."""
         mine, again, theirs, free = await set_timers(store, room, NOW, NOW, LATER, LATER)
         await store.claim_timers(worker, NOW)
         await store.set_timer(again.replace(due_at=LATER + timedelta(hours=1)))
@@ -158,7 +153,6 @@ class TimersContract(StoreSuite):
     async def test_what_a_commit_makes_due_is_the_committing_workers(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """At the commit's own time; what is due later is for whoever is there then."""
         now, later = timer_of(room, NOW), timer_of(room, NOW + timedelta(microseconds=1))
         await commit(store, room.id, timers=[now, later], worker_id=worker, at=NOW)
         assert _by_id(await other.list_timers(room.id)) == _by_id([now, later])
@@ -199,7 +193,6 @@ class TimersContract(StoreSuite):
     async def test_the_timers_of_a_room_are_listed_by_their_time(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Only its own."""
         other = await store.create_room(Room())
         hours = [timedelta(hours=number) for number in (2, 0, 3, 1)]
         timers = await set_timers(store, room, *(NOW + each for each in hours))

@@ -90,7 +90,6 @@ class ValuesContract(StoreSuite):
     async def test_hard_values_of_records_are_kept_or_refused(
         self, store: ConversationStore, room: Room, model: str
     ) -> None:
-        """What belongs to a room, and who is in it."""
         await _try_all(store, *_RECORDS[model](room.id))
 
     async def test_hard_values_of_events_are_kept_or_refused(
@@ -162,8 +161,6 @@ class ValuesContract(StoreSuite):
     async def test_hard_values_of_timers_are_kept_or_refused(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """Their data is a plugin's."""
-
         async def keep(store: ConversationStore, timer: Record) -> Record | None:
             assert isinstance(timer, Timer)
             await store.set_timer(timer)

@@ -55,7 +55,6 @@ class WorkContract(StoreSuite):
     async def test_updating_a_task_that_is_not_there_is_an_error(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """And adds none."""
         with pytest.raises(StoreError, match="no-such-task"):
             await store.update_task(Task(id="no-such-task", room_id=room.id, title="t"))
         assert await store.list_tasks(room.id) == []
@@ -76,7 +75,6 @@ class WorkContract(StoreSuite):
     async def test_every_field_of_an_observation_is_kept(
         self, store: ConversationStore, room: Room, given_observation: Observation
     ) -> None:
-        """What is added is what is read."""
         observation = given_observation.replace(room_id=room.id)
         assert await store.add_observation(observation) == observation
         assert observation in await store.list_observations(room.id)
