@@ -96,6 +96,54 @@ async def test_what_a_turn_leaves_to_a_task_is_as_deep_as_the_turn(staging):
         assert (one.depths, two.depths) == ([0, 2], [1])
 
 
+class Redelivering(ScriptedIntelligence):
+    """An agent whose tool takes a message in once more, by its key, and waits for all that follows."""
+
+    def __init__(self, channel_id, stage, message, room):
+        super().__init__(channel_id)
+        self.stage, self.message, self.room = stage, message, room
+        self.results = []
+
+    async def on_event(self, event, binding, context):
+        await asyncio.sleep(0.01)
+        result = await self.stage.kit.process_inbound(self.message, room_id=self.room)
+        self.results.append(result)
+        return ChannelOutput.empty()
+
+
+def keyed(key):
+    return InboundMessage(
+        channel_id="alice", sender_id="alice", content=TextContent(body="go on"), idempotency_key=key
+    )
+
+
+@pytest.mark.parametrize("wait", ["settled", "committed"])
+async def test_a_turn_does_not_wait_for_a_redelivered_message_that_it_is_part_of(stage, wait):
+    await stage.kit.create_room("r2")
+    await stage.socket("alice")
+    await stage.join(Passing("boss", stage, "worker", "r2", wait))
+    worker = await stage.join(Redelivering("worker", stage, keyed("k"), "r1"), "r2")
+    first = await stage.kit.process_inbound(keyed("k"), room_id="r1")
+    await stage.idle()
+    (again,) = worker.results
+    assert (again.duplicate, again.event.id) == (True, first.event.id)
+    assert asyncio.get_running_loop().time() < 1
+
+
+async def test_two_turns_that_redeliver_each_others_message_do_not_wait_for_each_other(stage):
+    await stage.kit.create_room("r2")
+    await stage.socket("alice")
+    await stage.kit.attach_channel("r2", "alice")
+    first = await stage.join(Redelivering("first", stage, keyed("two"), "r2"))
+    second = await stage.join(Redelivering("second", stage, keyed("one"), "r1"), "r2")
+    await asyncio.gather(
+        stage.kit.process_inbound(keyed("one"), room_id="r1"),
+        stage.kit.process_inbound(keyed("two"), room_id="r2"),
+    )
+    assert len(first.results) == len(second.results) == 1
+    assert asyncio.get_running_loop().time() < 1
+
+
 async def test_an_agent_may_wait_for_another_room_that_writes_back(stage):
     await stage.kit.create_room("r2")
     await stage.socket("alice")

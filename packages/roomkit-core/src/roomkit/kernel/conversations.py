@@ -107,9 +107,11 @@ class ConversationOperations(Scoped):
         refused. With `make_room=False` nothing is made for a message, as for one that came by a connection
         to a room: it is refused as `room_not_found`, `channel_detached` or `channel_not_attached` when the
         room or the binding is not there (any more).
-        Returns when the whole cascade
-        has settled (deliveries, answers, observers), or with `wait="committed"` right after the
-        commit, as a webhook wants it. A redelivery (same `idempotency_key`) gets the first result.
+
+        Returns when the whole cascade has settled (deliveries, answers, observers), or with
+        `wait="committed"` right after the commit, as a webhook wants it. A redelivery (same
+        `idempotency_key`) gets the first result; from inside a room's work (a tool, an observer) it gets the
+        outcomes so far, without waiting.
         A refused message comes back as `blocked` with a `reason`; nothing is dropped in silence.
         Raises ChannelNotRegisteredError, KitClosedError, what the store raises, InvalidInputError for a
         message that makes no event, and ForeignCodeError when the channel or the router fails: its cause is

@@ -34,7 +34,7 @@ from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.foreign import PROMPT, may_wait
-from roomkit.kernel.runtime.scope import working_for
+from roomkit.kernel.runtime.scope import inside, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import FrozenDict, new_id
@@ -507,8 +507,9 @@ class Inbound:
         key: tuple[str, str] | None,
     ) -> InboundResult:
         event = written.event
-        if written.duplicate and key is not None and event is not None:
-            # The first one may still be under way, also in another room: both get one result.
+        if written.duplicate and key is not None and event is not None and not inside():
+            # The first one may still be under way, also in another room: both get one result. Not from inside
+            # a room's work, which the first one may itself be waiting for: that gets the outcomes so far.
             cascade = self._in_flight.get((event.room_id, key[1]), cascade)
         if event is not None and message.session is not None and not written.blocked:
             binding = await self._store.get_binding(event.room_id, message.channel_id)
