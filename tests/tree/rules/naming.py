@@ -9,9 +9,6 @@ from tools.source import Tree
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "manager2", "base2"}
 
-OF_EACH_SQL_STORE = {"Database", "PreparedCommit"}
-"""What both SQL stores have, each in its own kind, under one name."""
-
 LIBRARIES = {
     "roomkit-sql": "what stores in SQL databases share",
     "roomkit-wire": "what vendors' plugins share",
@@ -69,7 +66,7 @@ def a_class_name_means_one_thing(tree: Tree) -> Iterator[str]:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(tree.place(module, node.lineno))
     for name, found in places.items():
-        if len(found) > 1 and name not in OF_EACH_SQL_STORE:
+        if len(found) > 1:
             yield f"{name} is the name of {' and '.join(found)}; rename all but one"
 
 

@@ -55,7 +55,7 @@ from roomkit_plugins.postgres.schema import plan
 from roomkit_plugins.postgres.session import connect
 from roomkit_plugins.postgres.writing import (
     Basis,
-    PreparedCommit,
+    CommitParameters,
     PreparedEnds,
     counters_of,
     message_key,
@@ -180,12 +180,12 @@ class PostgresStore(SQLStore):
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        prepared = prepare(PreparedCommit, commit)
+        prepared = prepare(CommitParameters, commit)
         answer, change = await self._commit(prepared)
         ends = prepared.ends.completed(answer.get("completed"))
         return Committed(change.stored, prepared.elsewhere(answer), ends)
 
-    async def _commit(self, prepared: PreparedCommit) -> tuple[Mapping[str, Any], Change]:
+    async def _commit(self, prepared: CommitParameters) -> tuple[Mapping[str, Any], Change]:
         room_id = prepared.room_id
         changes: list[Change] = []  # bound: one
 
@@ -212,7 +212,7 @@ class PostgresStore(SQLStore):
     async def _commit_given(
         self, commit: Commit, binding: str | None, participant: str | None
     ) -> Mapping[str, Any]:
-        prepared = PreparedCommit(commit, binding=binding, participant=participant)
+        prepared = CommitParameters(commit, binding=binding, participant=participant)
         return (await self._commit(prepared))[0]
 
     @override
@@ -227,7 +227,7 @@ class PostgresStore(SQLStore):
         found = await reading.records_of_room(self._database, table_of(kind), room_id, own_id=own_id)
         return found[0] if found else None
 
-    async def _basis(self, prepared: PreparedCommit, *, again: bool) -> Basis:
+    async def _basis(self, prepared: CommitParameters, *, again: bool) -> Basis:
         record = self._rooms.get(prepared.room_id)
         if again or prepared.wanted or record is None:
             return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
@@ -269,7 +269,7 @@ class PostgresStore(SQLStore):
 
     async def _change_room(self, room_id: str, *, unset: Collection[str] = (), **given: Any) -> Room:
         commit = Commit(room_id=room_id, entries=(), **{"at": utcnow(), "activity": False, **given})
-        _, change = await self._commit(PreparedCommit(commit, unset=unset))
+        _, change = await self._commit(CommitParameters(commit, unset=unset))
         assert change.room is not None
         return change.room
 

@@ -45,7 +45,7 @@ from roomkit_plugins.sql.refusals import (
 
 __all__ = [
     "Basis",
-    "PreparedCommit",
+    "CommitParameters",
     "PreparedEnds",
     "counters_of",
     "message_key",
@@ -63,7 +63,7 @@ class Basis:
     events: Mapping[str, RoomEvent] = field(default_factory=dict)
 
 
-class PreparedCommit(sql.PreparedCommit):
+class CommitParameters(sql.PreparedCommit):
     """A commit as an operation for the database. Raises InvalidInputError for what JSON cannot carry.
 
     `unset` are keys to remove from the room's metadata. When `needs_basis`, `on` says what the commit is

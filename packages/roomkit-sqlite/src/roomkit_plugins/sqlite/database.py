@@ -28,7 +28,7 @@ from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.files import make_private
 from roomkit_plugins.sqlite.schema import migrate, version_of
 
-__all__ = ["Database"]
+__all__ = ["DatabaseFile"]
 
 _OLDEST = (3, 38, 0)  # the first with JSON functions always built in
 _BATCH = 256
@@ -82,7 +82,7 @@ class _Failed:
     error: Exception
 
 
-class Database:
+class DatabaseFile:
     """Opens at first use. Reads run concurrently; writes one after the other, in the order of asking.
 
     Writes that come while the disk is busy with others are written together, in one transaction:

@@ -43,7 +43,7 @@ from roomkit_plugins.sqlite import backup, leases, ledger, reading, values, writ
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
-from roomkit_plugins.sqlite.database import Database
+from roomkit_plugins.sqlite.database import DatabaseFile
 from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.rows import dump, micros
@@ -70,7 +70,7 @@ class SQLiteStore(SQLStore):
 
     def __init__(self, config: SQLiteConfig | str | os.PathLike[str] = SQLiteConfig()) -> None:  # noqa: B008
         self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
-        self._database = Database(self.config)
+        self._database = DatabaseFile(self.config)
         self._rooms = CachedRooms(self.config.cached_rooms)
         self._presence = Presence(self.config.path)
         self._clock = time.time
@@ -153,9 +153,9 @@ class SQLiteStore(SQLStore):
 
     @override
     async def commit(self, commit: Commit) -> Committed:
-        return await self._commit(prepare(writing.PreparedCommit, commit))
+        return await self._commit(prepare(writing.CommitRows, commit))
 
-    async def _commit(self, prepared: writing.PreparedCommit) -> Committed:
+    async def _commit(self, prepared: writing.CommitRows) -> Committed:
         def done(written: writing.WrittenCommit) -> None:
             self._rooms.apply(prepared.room_id, written.change)
 
@@ -164,7 +164,7 @@ class SQLiteStore(SQLStore):
 
     @override
     async def _commit_given(self, commit: Commit, binding: str | None, participant: str | None) -> Committed:
-        return await self._commit(writing.PreparedCommit(commit, binding=binding, participant=participant))
+        return await self._commit(writing.CommitRows(commit, binding=binding, participant=participant))
 
     @override
     async def _records[R: Record](

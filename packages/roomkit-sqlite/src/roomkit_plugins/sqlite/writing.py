@@ -64,7 +64,7 @@ from roomkit_plugins.sqlite.timers import PreparedTimer, prepare_timer, put_time
 from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put_value
 
 __all__ = [
-    "PreparedCommit",
+    "CommitRows",
     "Pruned",
     "WrittenCommit",
     "commit",
@@ -127,7 +127,7 @@ class _Entry:
     targets: tuple[str, ...]
 
 
-class PreparedCommit(sql.PreparedCommit):
+class CommitRows(sql.PreparedCommit):
     """A commit as rows for the file. Raises InvalidInputError for what JSON cannot carry."""
 
     def __init__(self, given: Commit, *, binding: str | None = None, participant: str | None = None) -> None:
@@ -173,7 +173,7 @@ class WrittenCommit:
     change: Change
 
 
-def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock) -> WrittenCommit:
+def commit(connection: sqlite3.Connection, prepared: CommitRows, now: Clock) -> WrittenCommit:
     """Write everything or raise; see `ConversationStore.commit`."""
     counters = _touch(connection, prepared)
     room, first = counters.seq, counters.next_index - len(prepared.entries)
@@ -202,7 +202,7 @@ def commit(connection: sqlite3.Connection, prepared: PreparedCommit, now: Clock)
     )
 
 
-def _write_members(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
+def _write_members(connection: sqlite3.Connection, room: int, prepared: CommitRows) -> None:
     """Add, replace and remove participants and bindings."""
     for person, data in zip(prepared.participants, prepared.participant_rows, strict=True):
         _put_participant(connection, room, person, data)
@@ -214,13 +214,13 @@ def _write_members(connection: sqlite3.Connection, room: int, prepared: Prepared
         connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
 
 
-def _set_fields(connection: sqlite3.Connection, prepared: PreparedCommit) -> Room:
+def _set_fields(connection: sqlite3.Connection, prepared: CommitRows) -> Room:
     after = prepared.changed_room(_room(connection, prepared.room_id))
     _write_room(connection, after)
     return after
 
 
-def _touch(connection: sqlite3.Connection, prepared: PreparedCommit) -> Counters:
+def _touch(connection: sqlite3.Connection, prepared: CommitRows) -> Counters:
     room_id, expected, fence = prepared.room_id, prepared.expected_version, prepared.fence
     count = len(prepared.entries)
     moved = (count, count, int(prepared.raises_version), prepared.activity, fence)
@@ -243,7 +243,7 @@ def _changed(connection: sqlite3.Connection, room_id: str, *, activity: int | No
     return counters_of(row)
 
 
-def _require(connection: sqlite3.Connection, room: int, prepared: PreparedCommit) -> None:
+def _require(connection: sqlite3.Connection, room: int, prepared: CommitRows) -> None:
     if prepared.binding is not None:
         _require_binding(connection, room, prepared.room_id, prepared.binding)
     if prepared.participant is not None:
@@ -263,7 +263,7 @@ def _require_binding(connection: sqlite3.Connection, room: int, room_id: str, ch
 
 
 def _append(
-    connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit, living: Set[str]
+    connection: sqlite3.Connection, room: int, first: int, prepared: CommitRows, living: Set[str]
 ) -> tuple[list[RoomEvent], dict[str, str | None]]:
     """Add the events and a row for each of their targets; return what the committer must leave, too."""
     stored: list[RoomEvent] = []  # bound: the commit
@@ -290,7 +290,7 @@ def _append(
     return stored, elsewhere
 
 
-def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit) -> StoreError:
+def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: CommitRows) -> StoreError:
     """Find which event is there already, among those of earlier commits."""
     earlier = f"SELECT {EVENT}, r.id FROM events e JOIN rooms r ON r.seq = e.room"
     scope = "(SELECT coalesce(organization_id, '') FROM rooms WHERE seq = ?)"
@@ -311,9 +311,7 @@ def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: 
     return event_twice(prepared.room_id)
 
 
-def _amend(
-    connection: sqlite3.Connection, room: int, first: int, prepared: PreparedCommit
-) -> list[RoomEvent]:
+def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: CommitRows) -> list[RoomEvent]:
     """Replace the events to amend and to redact; return them as they are now."""
     after: list[RoomEvent] = []  # bound: the commit
     amend = prepared.amend
