@@ -232,6 +232,9 @@ def _is_just(facts: _Room, command: TreeCommand, reason: str) -> Iterator[bool]:
     elif reason in ("target_event_not_found", "EventNotFoundError"):
         yield amending and command.elsewhere
         yield amending and any(event.status is EventStatus.BLOCKED for event in facts.timeline)
+        # Nor does one amend what its channel cannot see, or could not at that moment.
+        yield amending and facts.did("channel_access_changed", about=command.channel)
+        yield amending and facts.did("channel_visibility_changed")
     elif reason in ("target_not_amendable", "InvalidInputError"):
         yield amending and any(message.deleted for message in facts.replay.messages.values())
     elif reason in ("not_original_author", "identity_required_for_edit"):
