@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import RoomNotFoundError
 from roomkit.kernel.flow.timers import after_broadcast_timer
 from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import (
@@ -139,7 +141,8 @@ class Settling:
                 return  # not yet: the timer that was set with the event has its observers run
             if run.elsewhere and run.timer_id is not None:
                 # Others have still to end: the next sweep of any worker looks again.
-                await self._store.set_timer(after_broadcast_timer(event))
+                with suppress(RoomNotFoundError):  # deleted in between, and the timer with it
+                    await self._store.set_timer(after_broadcast_timer(event))
                 return
             done = True
             if self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
