@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ def on_sqlite(folder: Path, _: Callable[[], str]) -> tuple[ConversationStore, Tr
 
     async def find(text: str) -> list[str]:
         await store.compact()  # until then, the index of the search keeps words of what was redacted
-        with sqlite3.connect(store.config.path) as database:
+        with closing(sqlite3.connect(store.config.path)) as database:
             tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
             rows = [(table, database.execute(f"SELECT * FROM {table}").fetchall()) for (table,) in tables]
         return [f"{table}: {row}" for table, all_rows in rows for row in all_rows if text in repr(row)]
