@@ -16,6 +16,7 @@ from roomkit.abc import (
     RealtimeBackend,
     RoomLockManager,
     SourceProvider,
+    TelemetryProvider,
 )
 from roomkit.abc.errors import ForeignCodeError, RoomKitError
 from roomkit.authoring.source import BaseSourceProvider
@@ -23,6 +24,7 @@ from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
+from roomkit.memory.telemetry import ConsoleTelemetryProvider
 from roomkit.models.channel import RateLimit
 from roomkit.models.enums import DeliveryState, SourceStatus
 from roomkit.models.trace import ProtocolTrace
@@ -205,6 +207,7 @@ PARTS: list[tuple[str, type, Callable[[], Any]]] = [
     ("lock_manager", RoomLockManager, InMemoryLockManager),
     ("realtime", RealtimeBackend, InMemoryRealtime),
     ("clock", Clock, VirtualClock),
+    ("telemetry", TelemetryProvider, ConsoleTelemetryProvider),
 ]
 FLAGS = [
     (option, contract, make, name)

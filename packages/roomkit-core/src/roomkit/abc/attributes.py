@@ -33,7 +33,7 @@ def read(owner: str, name: str, get: Callable[[], Any], kind: type | UnionType) 
         found = get()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever other code raises is its failure
         raise unreadable(owner, name, error) from error
     if not isinstance(found, kind):
         raise mistyped(owner, name, found, kind)

@@ -29,6 +29,7 @@ from roomkit.kernel.delivery.receipts import Receipts
 from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
 from roomkit.kernel.delivery.wakeups import Wakeups
+from roomkit.kernel.flow.contract import check_telemetry
 from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
 from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
@@ -412,6 +413,7 @@ def _telemetry(
     """Return the provider to measure with, and the triggers whose hooks get no span."""
     config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
     provider = config.provider or NoopTelemetryProvider()
+    check_telemetry(provider)
     plain = not isinstance(given, TelemetryConfig)
     if (provider.enabled or not plain) and not isinstance(provider, ConfiguredTelemetry):
         provider = ConfiguredTelemetry(provider, config)

@@ -260,6 +260,21 @@ class Record(BaseModel):
         _put_private(record, None)
         return record
 
+    def made_from(self, source: object) -> Self:
+        """Return this very record, which from now on says that it was made of `source` and nothing else.
+
+        No copy says so, therefore code that changes a field takes the mark away. See `checked`.
+        """
+        _put_private(self, source)
+        return self
+
+    def take_source(self) -> object:
+        """Return what `made_from` was given, once: the record is then an ordinary one. None without."""
+        source: object = self.__pydantic_private__
+        if source is not None:
+            _put_private(self, None)
+        return source
+
     def forget_given(self) -> Self:
         """Return this very record without its list of the fields that were given.
 

@@ -54,12 +54,13 @@ class Participant(Record):
 
         The addresses that came by it, and the participant's address unless that is of another kind.
         """
-        names = {address for channel, address in self.senders if channel == channel_id}
+        address = self.external_id or self.id
+        came_by_it = channel_id in (self.connected_via or (self.channel_id,))
         if self.address_type is None or self.id == self.identity_id:  # nothing is said against the id
-            names.add(self.id)
-        elif address_type in (None, self.address_type):
-            names.add(self.external_id or self.id)
-        return frozenset(names)
+            return frozenset((address, self.id) if came_by_it else (self.id,))
+        if came_by_it or address_type in (None, self.address_type):
+            return frozenset((address,))
+        return frozenset()
 
 
 def namesake_id(address_type: str, address: str) -> str:

@@ -45,7 +45,7 @@ class Streaming:
         except asyncio.CancelledError:
             self._end(live, stream.event, "answer_cancelled")
             raise
-        except Exception:
+        except Exception:  # clients are notified, whatever failed
             self._end(live, stream.event, "answer_failed")
             raise
         return self._end(live, stream.event, "answer_withheld")

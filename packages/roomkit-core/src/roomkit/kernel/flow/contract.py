@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
+    from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.enums import ChannelType
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_flags",
     "check_output",
     "check_store",
+    "check_telemetry",
     "limit_of",
     "made_locks",
     "made_realtime",
@@ -66,7 +68,7 @@ def provider_of(channel: Channel | None, channel_id: str) -> str | None:
         found = None if channel is None else channel.provider_name
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever other code raises is its failure
         raise unreadable(owner_of(channel_id), "provider_name", error) from error
     if found is not None and not isinstance(found, str):
         raise mistyped(owner_of(channel_id), "provider_name", found, OPTIONAL_TEXT)
@@ -125,6 +127,12 @@ def check_flags(*parts: RoomLockManager | RealtimeBackend | ConversationStore) -
     """Check that stores, locks and realtime say whom they serve. Raises ForeignCodeError."""
     for part in parts:
         read_attribute(type(part).__name__, part, "is_process_local", bool)
+
+
+def check_telemetry(provider: TelemetryProvider) -> None:
+    """Check what a telemetry provider says of itself. Raises ForeignCodeError."""
+    read_attribute(type(provider).__name__, provider, "enabled", bool)
+    read_attribute(type(provider).__name__, provider, "name", str)
 
 
 def check_store(store: ConversationStore, clock: Clock) -> None:

@@ -270,7 +270,7 @@ class Inbound:
             room_id = await (self._supervisor.call(routing, name) if waits else routing)
         except (RoomKitError, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:
+        except BaseException as error:  # whatever a channel raises is its failure
             if waits and not isinstance(error, Exception):
                 raise
             raise _broken(name, error, "return None for a room that is not known") from error
@@ -295,7 +295,7 @@ class Inbound:
             found = await routing
         except RoomKitError:
             raise
-        except Exception as error:
+        except Exception as error:  # a foreign router may raise anything
             if not is_foreign:
                 raise
             advice = "return None for a sender who has no room"
@@ -357,7 +357,7 @@ class Inbound:
             event = await (self._supervisor.call(made, name) if waits else made)
         except (RoomKitError, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:
+        except BaseException as error:  # whatever a channel raises is its failure
             if waits and not isinstance(error, Exception):
                 raise
             advice = "raise InvalidInputError for a message that makes no event"
@@ -620,7 +620,8 @@ def _parsed(event: RoomEvent, message: InboundMessage, key: str | None, room_id:
         raise InvalidInputError(
             f"channel {message.channel_id!r} made {type(event).__name__} of a message, not a RoomEvent"
         )
-    event = checked(event, RoomEvent, f"that channel {message.channel_id!r} made of a message")
+    if event.take_source() is not message:
+        event = checked(event, RoomEvent, f"that channel {message.channel_id!r} made of a message")
     changes: dict[str, Any] = {}
     if event.room_id != room_id:
         changes["room_id"] = room_id

@@ -114,7 +114,7 @@ class Supervisor:
                 return task.result()
             except (Exception, KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException as panic:
+            except BaseException as panic:  # such as GeneratorExit: the failure of foreign code
                 raise panicked(name, panic) from panic
         task.set_name(name)
         self._tasks.add(task)
@@ -135,7 +135,7 @@ class Supervisor:
                 return task.result()
             except (Exception, KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException as panic:
+            except BaseException as panic:  # such as GeneratorExit: the failure of foreign code
                 raise panicked(task.get_name(), panic) from panic
         await self._end(task)
         raise Overdue(f"{task.get_name()} did not end within {seconds} s")
