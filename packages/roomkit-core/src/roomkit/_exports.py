@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
+    from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
@@ -846,6 +847,7 @@ HOMES = {
     "narrowest": "roomkit.models.visibility",
     "new_id": "roomkit.models.base",
     "normalize_phone": "roomkit_plugins.sms",
+    "one_spelling": "roomkit.authoring.addresses",
     "parse_http_webhook": "roomkit_plugins.http",
     "parse_messenger_webhook": "roomkit_plugins.messenger",
     "parse_sinch_webhook": "roomkit_plugins.sinch",

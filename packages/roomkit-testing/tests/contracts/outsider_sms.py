@@ -164,6 +164,9 @@ class CarrierSMSChannel(Channel):
     def capabilities(self) -> ChannelCapabilities:
         return ChannelCapabilities(max_length=1600)
 
+    def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        return {"metadata": {"number": message.sender_id}}
+
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         return self.event_of(message, context)
 

@@ -76,6 +76,27 @@ class CutsTextsInTheChannel(CarrierSMSChannel):
         return await super().deliver(cut, binding, context)
 
 
+@found_by(CarrierChannelSuite, "test_who_writes_first_can_be_answered")
+class ForgetsWhoWrote(CarrierSMSChannel):
+    def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        return {}
+
+
+@found_by(CarrierChannelSuite, "test_an_address_has_one_spelling")
+class AddsAPrefixEachTime(CarrierSMSChannel):
+    def normalize(self, address: str) -> str:
+        return f"tel:{address}"
+
+
+@found_by(CarrierChannelSuite, "test_admitting_is_pure")
+class CountsWhatItAdmits(CarrierSMSChannel):
+    admissions = 0
+
+    def admit(self, message: InboundMessage) -> InboundMessage:
+        self.admissions += 1
+        return super().admit(message.replace(extra={"number": self.admissions}))
+
+
 @found_by(CarrierProviderSuite, "test_sending_does_not_block_the_loop")
 class SleepsOnTheLoop(CarrierSMSProvider):
     async def post(self, payload: Mapping[str, Any]) -> Any:

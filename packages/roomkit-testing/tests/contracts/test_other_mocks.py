@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from roomkit.abc.source import SourceProvider
+from roomkit.authoring.transport import TransportChannel
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.delivery import InboundMessage
-from roomkit.models.enums import ChannelMediaType
+from roomkit.models.enums import ChannelMediaType, ChannelType
 from roomkit.models.identity import Identity
 from roomkit_plugins.testing import (
     MockIdentityResolver,
     MockMemoryProvider,
+    MockSMSProvider,
     MockTelemetryProvider,
     RecordingChannel,
     ScriptedIntelligence,
@@ -98,3 +101,19 @@ class TestScriptedIntelligence(ChannelContract):
     @pytest.fixture
     def factory(self) -> Callable[[], ScriptedIntelligence]:
         return lambda: ScriptedIntelligence(new_id(), ["hello"])
+
+
+class TestTransportChannel(ChannelContract):
+    """The channel that is configured, over a mock."""
+
+    @property
+    def recipient(self) -> Mapping[str, Any]:
+        return {"recipient_id": "+15551230001"}
+
+    async def sent_texts(self, channel: Any) -> Sequence[str]:
+        texts: Sequence[str] = channel.provider.texts
+        return texts
+
+    @pytest.fixture
+    def factory(self) -> Callable[[], TransportChannel]:
+        return lambda: TransportChannel(new_id(), ChannelType.SMS, provider=MockSMSProvider())

@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
@@ -214,6 +215,7 @@ else:
             "WorkStore",
             "checked_options",
             "get_logger",
+            "one_spelling",
             "pause_before",
             "retry_with_backoff",
             "seconds_of",

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -163,6 +172,32 @@ class Channel(ABC):
         """
         return self.channel_id
 
+    def normalize(self, address: str) -> str:
+        """Return the one spelling of an address of this channel; pure, and the same for its own result.
+
+        Senders and recipients are compared by it: `InboundMessage.sender_id` is replaced by it before
+        anything else is done with a message, and a binding's `address` is in it. By default the address.
+        """
+        return address
+
+    def admit(self, message: InboundMessage) -> InboundMessage:
+        """Return the message as the kit is to take it; pure, no I/O, before limits and routing.
+
+        By default its sender in the one spelling of `normalize`. A channel may add what it reads in the
+        message, such as a room in a signed reply address; the `channel_id` stays.
+        """
+        sender = self.normalize(message.sender_id)
+        return message if sender == message.sender_id else message.replace(sender_id=sender)
+
+    def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        """Return the fields of the binding that a first message makes; pure, no I/O.
+
+        They are those that `attach_channel` takes (`BindingFields`), such as the recipient of the answers.
+        Asked when the channel is attached because of a message: to a room made for it, or to one that
+        it was routed to. By default none.
+        """
+        return {}
+
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
 
@@ -209,9 +244,12 @@ class Channel(ABC):
             created_at=now,
             metadata=message.metadata,
             channel_data=_NO_DATA
-            if provider is message.external_id is message.thread_id is None
+            if provider is message.external_id is message.thread_id is None and not message.extra
             else _NO_DATA.replace(
-                provider=provider, external_id=message.external_id, thread_id=message.thread_id
+                provider=provider,
+                external_id=message.external_id,
+                thread_id=message.thread_id,
+                extra=message.extra,
             ),
         )
         if (type(provider), type(channel_type), type(now)) in _OURS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.authoring.addresses import one_spelling
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
 from roomkit.models.enums import ChannelType
@@ -69,6 +70,14 @@ class TransportChannel(Channel):
         name = self._paced_by
         value = self._option(name, binding) if name is not None else None
         return self.channel_id if value is None else f"{self.channel_type}:{value}"
+
+    @override
+    def normalize(self, address: str) -> str:
+        return one_spelling(self.address_type, address)
+
+    @override
+    def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        return {"participant_id": message.sender_id, "metadata": {self.recipient_key: message.sender_id}}
 
     def _option(self, name: str, binding: ChannelBinding) -> Any:
         """Return the value of a keyword of `send`: the fixed one, else the binding's."""

@@ -27,6 +27,9 @@ __all__ = [
     "ProviderResult",
 ]
 
+MOST_REPLIED_TO = 8
+"""How many ids of `InboundMessage.in_reply_to` are looked up."""
+
 
 class ProviderResult(Record):
     """What a provider says of one send.
@@ -56,6 +59,10 @@ class InboundMessage(Record):
     `room_id` is the room that an adapter knows it to be for. A room that is not there, is closed, has the
     channel detached or is another organization's is passed over, and the message is routed as without it.
     Keys of `metadata` that begin with `_` are dropped at the door.
+
+    `in_reply_to` are the vendor's ids of the messages that this one answers, the closest first; the first
+    `MOST_REPLIED_TO` are looked up. `extra` are the vendor's private facts: they are stored in the event's
+    `channel_data.extra` and never shown to clients.
     """
 
     channel_id: Key
@@ -72,7 +79,9 @@ class InboundMessage(Record):
     visibility: Reference | None = None
     response_visibility: Reference | None = None
     addressed_to: tuple[Key, ...] | None = None
+    in_reply_to: tuple[VendorKey, ...] = ()
     raw_payload: VendorJson = EMPTY
+    extra: VendorJson = EMPTY
     metadata: Json = EMPTY
     session: Any | None = Field(default=None, repr=False, exclude=True)
 

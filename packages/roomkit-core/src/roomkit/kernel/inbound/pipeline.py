@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.attributes import mistyped, read_attribute
+from roomkit.abc.channel import Channel
 from roomkit.abc.choice import check_choice
 from roomkit.abc.errors import (
     ForeignCodeError,
@@ -27,6 +28,7 @@ from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
+from roomkit.kernel.inbound.admission import admitted, first_fields, without_reserved
 from roomkit.kernel.inbound.claims import Home
 from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
@@ -37,7 +39,7 @@ from roomkit.kernel.runtime.foreign import PROMPT, may_wait
 from roomkit.kernel.runtime.scope import inside, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit.models.base import FrozenDict, new_id
+from roomkit.models.base import new_id
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
@@ -51,7 +53,6 @@ from roomkit.models.visibility import narrowest, sees
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from roomkit.abc.channel import Channel
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
@@ -138,12 +139,15 @@ class Inbound:
             check_choice(wait, WAITS, "wait")
         message = checked(message, InboundMessage, "given to process_inbound()")
         channel = self._rooms.channel(message.channel_id)
+        kind = type(channel)
+        if message.metadata:
+            message = without_reserved(message)
+        if kind.admit is not Channel.admit or kind.normalize is not Channel.normalize:
+            message = admitted(message, channel)
         limit = self._settings.inbound_rate_limit
         if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
             retry_after = self._limiter.delay(("inbound", message.channel_id), limit)
             return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
-        if message.metadata:
-            message = _admitted(message)
         tracing = self._tracing
         if tracing is None:
             return await self._in_time(message, channel, room_id, wait, make_room)
@@ -373,7 +377,7 @@ class Inbound:
             verdict = await self._desk.identify(message, event, context)
             if verdict.reason is not None and verdict.inject is None:
                 raise _Refused(verdict.reason)
-        fresh, settled_in = await self._settle_in(message, home, record)
+        fresh, settled_in = await self._settle_in(message, channel, home, record)
         if verdict.reason is not None:
             await self._challenge(verdict, message, cascade)
             raise _Refused(verdict.reason)
@@ -403,7 +407,7 @@ class Inbound:
             raise _Refused("parent_event_not_found")
 
     async def _settle_in(
-        self, message: InboundMessage, room_id: str, record: RoomRecord | None
+        self, message: InboundMessage, channel: Channel, room_id: str, record: RoomRecord | None
     ) -> tuple[bool, bool]:
         """Make the room and attach the channel where that is still to be done.
 
@@ -417,7 +421,8 @@ class Inbound:
                 fresh = False
                 record = await self._store.load(room_id)
         if record is None or message.channel_id not in record.bindings:
-            await self._rooms.attach(room_id, message.channel_id, unasked=True)
+            fields = first_fields(message, channel, room_id)
+            await self._rooms.attach(room_id, message.channel_id, unasked=True, **fields)
             changed = True
         return fresh, changed
 
@@ -592,14 +597,6 @@ def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
     if binding is None or reason is not None:
         raise _Refused(reason or "channel_not_attached")
     return event.replace(visibility=narrowest(event.visibility, binding.visibility))
-
-
-def _admitted(message: InboundMessage) -> InboundMessage:
-    """Return the message without what only the framework may say of it."""
-    if any(key.startswith("_") for key in message.metadata):
-        kept = {key: value for key, value in message.metadata.items() if not key.startswith("_")}
-        message = message.replace(metadata=FrozenDict(kept))
-    return message
 
 
 def _key_of(event: RoomEvent, key: str | None) -> tuple[str, str] | None:

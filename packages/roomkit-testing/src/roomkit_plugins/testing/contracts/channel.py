@@ -34,7 +34,7 @@ from roomkit_plugins.testing.contracts.base import (
     unsaid,
 )
 from roomkit_plugins.testing.contracts.providers import EVERY_CONTENT
-from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
+from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, texts
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = ["ChannelContract"]
@@ -60,6 +60,11 @@ class ChannelContract(ContractSuite):
     def needs_recipient(self) -> bool:
         """Whether a binding without that metadata has no recipient."""
         return bool(self.recipient)
+
+    @property
+    def sender(self) -> str:
+        """The address of a person who writes by the channel and can be answered."""
+        return "+15551230001"
 
     async def sent_texts(self, channel: Any) -> Sequence[str]:
         """Return the texts that went out through the channel so far, oldest first; for a transport.
@@ -155,6 +160,39 @@ class ChannelContract(ContractSuite):
         assert source.raw_payload == said.raw_payload
         assert made.channel_data.external_id == said.external_id
         assert made.channel_data.thread_id == said.thread_id
+        assert made.channel_data.extra == said.extra
+
+    @PROPERTY
+    @given(address=texts(min_size=1))
+    async def test_an_address_has_one_spelling(self, channel: Channel, address: str) -> None:
+        """Normalising a normalised address changes nothing, and the result can be a key."""
+        spelled = channel.normalize(address)
+        assert is_key(spelled)
+        assert spelled
+        assert channel.normalize(address) == spelled
+        assert channel.normalize(spelled) == spelled
+
+    @PROPERTY
+    @given(given_message=records(InboundMessage))
+    async def test_admitting_is_pure(self, channel: Channel, given_message: InboundMessage) -> None:
+        """The same message is admitted alike each time, and so is an admitted one; the channel stays."""
+        said = given_message.replace(channel_id=channel.channel_id)
+        admitted = channel.admit(said)
+        assert channel.admit(said) == admitted
+        assert channel.admit(admitted) == admitted
+        assert admitted.channel_id == channel.channel_id
+        assert admitted.sender_id == channel.normalize(admitted.sender_id)
+
+    async def test_who_writes_first_can_be_answered(self, channel: Channel) -> None:
+        """The binding of a first message has its recipient: the answer goes out."""
+        if channel.category is not ChannelCategory.TRANSPORT:
+            pytest.skip("an intelligence carries nothing outside")
+        said = channel.admit(message(channel_id=channel.channel_id, sender_id=self.sender))
+        fields = channel.first_binding(said)
+        assert fields == channel.first_binding(said)
+        if self.needs_recipient:
+            output = await self.deliver(channel, self.bound(channel, **{"metadata": {}, **fields}))
+            assert output.state is DeliveryState.SENT
 
     async def test_messages_of_many_rooms_do_not_mix(self, channel: Channel) -> None:
         """The room is the one of the context, whatever else is under way; ids are all different."""
