@@ -50,6 +50,7 @@ TRIGGERS: dict[str, tuple[str, str]] = {
         "a vendor's receipt came in; without a delivery, `event_id` is None",
     ),
     "on_error": ("`RoomEvent`", "an intelligence failed to answer"),
+    "on_invoke": ("`Invoke`", "a vendor waits for the app's answer"),
     "on_session_started": ("`SessionStartedEvent`", "a stranger's message opened a room"),
     "on_protocol_trace": ("`ProtocolTrace`", "a channel exchanged a message with its vendor"),
     "on_ai_thinking": ("`AIThinkingPart`", "a model has thought aloud"),

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import RoomKitError, WebhookRejected
+from roomkit.abc.errors import WebhookRejected
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.webhook import WebhookRequest
@@ -72,7 +72,7 @@ class Webhooks(HTTPSimulator):
         return int(self.origin.rpartition(":")[2])
 
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
-        """Answer 204 once everything that the request says is committed, 503 when it is to come again."""
+        """Answer 200 once everything that the request says is committed, 503 when it is to come again."""
         self._wire.tell(accepted=request.path)
         taken = WebhookRequest(
             method=request.method, url=request.path, headers=request.headers, body=request.body
@@ -83,15 +83,8 @@ class Webhooks(HTTPSimulator):
             late.add_done_callback(self._late.discard)
             await exchange.send_json(200, {})
             return
-        try:
-            results = await self._kit.process_webhook(taken, "person")
-        except WebhookRejected as error:
-            await exchange.send_json(401, {"error": str(error)})
-        except RoomKitError as error:
-            await exchange.send_json(503, {"error": str(error)})
-        else:
-            stored = all(getattr(each, "event", None) is not None for each in results)
-            await exchange.send_json(200 if stored else 503, {})
+        outcome = await self._kit.process_webhook(taken, "person")
+        await exchange.send_json(outcome.status, {})
 
     async def _take_late(self, taken: WebhookRequest) -> None:
         await asyncio.sleep(_HASTE)  # other processes

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
+    from roomkit.abc.provider import WebhookPart as WebhookPart
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
@@ -224,6 +225,9 @@ if TYPE_CHECKING:
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
+    from roomkit.models.invoke import Invoke as Invoke
+    from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
+    from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
@@ -261,6 +265,8 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
+    from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
+    from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
@@ -529,6 +535,8 @@ HOMES = {
     "InterruptionConfig": "roomkit_plugins.voice",
     "InterruptionStrategy": "roomkit_plugins.voice",
     "InvalidInputError": "roomkit.abc.errors",
+    "Invoke": "roomkit.models.invoke",
+    "InvokeAnswer": "roomkit.models.invoke",
     "Json": "roomkit.models.base",
     "KitClosedError": "roomkit.abc.errors",
     "KitOptions": "roomkit.models.options",
@@ -804,8 +812,12 @@ HOMES = {
     "WebSocketRealtimeTransport": "roomkit_plugins.realtime_voice",
     "WebSocketServer": "roomkit_plugins.websocket",
     "WebSocketSource": "roomkit_plugins.sources",
+    "WebhookAnswer": "roomkit.models.webhook",
     "WebhookHTTPProvider": "roomkit_plugins.http",
+    "WebhookInvoke": "roomkit.models.invoke",
     "WebhookMeta": "roomkit_plugins.sms",
+    "WebhookOutcome": "roomkit.models.webhook",
+    "WebhookPart": "roomkit.abc.provider",
     "WebhookRejected": "roomkit.abc.errors",
     "WebhookRequest": "roomkit.models.webhook",
     "WhatsAppChannel": "roomkit_plugins.whatsapp",

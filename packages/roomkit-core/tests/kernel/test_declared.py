@@ -10,7 +10,14 @@ from contextlib import suppress
 import pytest
 
 from roomkit.abc import errors
-from roomkit.abc.errors import CloseError, ErrorCode, InvalidInputError, ProviderError, RoomKitError
+from roomkit.abc.errors import (
+    CloseError,
+    ErrorCode,
+    InvalidInputError,
+    ProviderError,
+    RoomKitError,
+    WebhookRejected,
+)
 from roomkit.kernel.flow import permissions
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.memory.store import InMemoryStore
@@ -30,9 +37,11 @@ from roomkit.models.enums import (
 from roomkit.models.event import RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
 from roomkit.models.identity import Identity, IdentityHookResult
+from roomkit.models.invoke import WebhookInvoke
 from roomkit.models.room import RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit.models.trace import ProtocolTrace
+from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing import (
     Hang,
     MockIdentityResolver,
@@ -448,6 +457,34 @@ async def scene_sources(stage, sight):
 
     kit.get_channel("alice").handle_inbound = closes_itself
     await sight.trying(kit.process_inbound(message))
+
+
+class Vendor:
+    """A provider that brings an invoke, or what it is given."""
+
+    name = "vendor"
+
+    async def webhook(self, request, *, channel_id):
+        if request.body:
+            raise WebhookRejected("forged")
+        message = InboundMessage(channel_id=channel_id, sender_id="a", content=TextContent(body="x"))
+        return [WebhookInvoke(message=message, name="fetch")]
+
+
+async def scene_webhooks(stage, sight):
+    """A forged request, and an invoke that no gate answers in the end."""
+    alice = await stage.socket("alice")
+    alice.provider = Vendor()
+
+    @stage.kit.hook(HookTrigger.ON_INVOKE)
+    async def gate(invoke, context):
+        sight.triggers.add(HookTrigger.ON_INVOKE)
+        return HookResult.block("not yours")
+
+    for body in (b"", b"forged"):
+        await stage.kit.process_webhook(
+            WebhookRequest(method="POST", url="https://example.org", headers={}, body=body), "alice"
+        )
 
 
 class Socket(RecordingChannel):

@@ -28,6 +28,7 @@ from roomkit.memory.telemetry import ConsoleTelemetryProvider
 from roomkit.models.channel import RateLimit
 from roomkit.models.enums import DeliveryState, SourceStatus
 from roomkit.models.trace import ProtocolTrace
+from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -83,7 +84,7 @@ def broken(plugin: Any, contract: type, name: str, fault: str) -> Callable[[], N
 CHANNEL_NAMES = sorted({*plain_names(Channel), "channel_id"} - OWN)
 every_name = pytest.mark.parametrize("name", CHANNEL_NAMES)
 every_fault = pytest.mark.parametrize("fault", FAULTS)
-LATER = {"bind", "services", "event_of", "can_stream", "pace_key", "resolve_trace_room"}
+LATER = {"bind", "services", "event_of", "can_stream", "pace_key", "resolve_trace_room", "webhooks"}
 """What is not looked at before it is used."""
 
 
@@ -159,6 +160,17 @@ async def test_a_channel_that_breaks_later_fails_its_own_deliveries_only(
             named = "pace_key" if name == "channel_id" else name  # which reads it
             assert named in row.error.message
             assert "channel 'bob'" in row.error.message
+
+
+@every_fault
+async def test_a_channel_that_cannot_name_its_webhooks_is_asked_again(stage: Any, fault: str) -> None:
+    """By the vendor, whose request is not lost; the error names the channel and the method."""
+    bob = await stage.socket("bob")
+    broken(bob, Channel, "webhooks", fault)
+    request = WebhookRequest(method="POST", url="https://example.org", headers={})
+    outcome = await stage.kit.process_webhook(request, "bob")
+    assert (outcome.status, type(outcome.error)) == (503, ForeignCodeError)
+    assert "webhooks() of channel 'bob'" in str(outcome.error)
 
 
 @every_fault

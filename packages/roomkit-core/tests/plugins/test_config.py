@@ -93,6 +93,7 @@ max_claims = 2
 unclaimed_after = 120.0
 retention = "2w"
 max_lane_backlog = 50
+max_webhook_bytes = 1000
 single_process = true
 """
 

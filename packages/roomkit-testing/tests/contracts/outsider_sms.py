@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected, code_for_status
-from roomkit.abc.provider import ReceivesWebhooks
+from roomkit.abc.provider import ReceivesWebhooks, WebhookPart
 from roomkit.abc.sms import SMSProvider
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
@@ -20,7 +20,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import RoomEvent
-from roomkit.models.webhook import WebhookRequest
+from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 __all__ = ["SECRET", "CarrierSMSChannel", "CarrierSMSProvider", "CarrierVendor", "signed"]
@@ -28,9 +28,9 @@ __all__ = ["SECRET", "CarrierSMSChannel", "CarrierSMSProvider", "CarrierVendor",
 SECRET = "whsec-canary"
 
 
-def signed(payload: Mapping[str, Any]) -> WebhookRequest:
+def signed(payload: Mapping[str, Any] | bytes) -> WebhookRequest:
     """Build a request of the vendor's."""
-    body = json.dumps(payload).encode()
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     return WebhookRequest(
         method="POST", url="https://example.com/sms", headers={"X-Signature": signature}, body=body
@@ -100,13 +100,20 @@ class CarrierSMSProvider(SMSProvider):
             )
         return json.loads(body)
 
-    async def webhook(
-        self, request: WebhookRequest, *, channel_id: str
-    ) -> list[InboundMessage | DeliveryStatus]:
+    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify, then read."""
         self.verify(request)
         payload = request.json()
-        return self.read(payload, channel_id)
+        if isinstance(payload, dict) and "challenge" in payload:
+            return self.answer(payload["challenge"])
+        try:
+            return self.read(payload, channel_id)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WebhookRejected("the body is not the carrier's", status_code=400) from error
+
+    def answer(self, challenge: str) -> Sequence[WebhookPart]:
+        """Return the answer to the carrier's check of the address."""
+        return [WebhookAnswer(body=challenge)]
 
     def verify(self, request: WebhookRequest) -> None:
         """Raise WebhookRejected unless the carrier signed the request."""

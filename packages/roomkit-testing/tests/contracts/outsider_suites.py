@@ -66,6 +66,8 @@ class CarrierWebhookSuite(CarrierSuite, WebhookContract):
     """The provider's webhook's."""
 
     signature_headers = ("X-Signature",)
+    retry_status = 503
+    has_answers = True
 
     @pytest.fixture
     def factory(self) -> Callable[[], CarrierSMSProvider]:
@@ -88,6 +90,14 @@ class CarrierWebhookSuite(CarrierSuite, WebhookContract):
     @pytest.fixture
     def sign_receipt(self) -> Callable[[float, str, str], WebhookRequest]:
         return lambda moment, message_id, word: signed({"id": message_id, "state": word})
+
+    @pytest.fixture
+    def sign_body(self) -> Callable[[float, bytes], WebhookRequest]:
+        return lambda moment, body: signed(body)
+
+    @pytest.fixture
+    def sign_answered(self) -> Callable[[float], WebhookRequest]:
+        return lambda moment: signed({"challenge": "1158201444"})
 
 
 class CarrierChannelSuite(CarrierSuite, ChannelContract):

@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import sleep, thread_time
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +18,13 @@ from outsider_sms import CarrierSMSChannel, CarrierSMSProvider, request_of
 from outsider_suites import CarrierChannelSuite, CarrierProviderSuite, CarrierSuite, CarrierWebhookSuite
 from planting import FAULTS
 
+from roomkit.abc.provider import WebhookPart
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.event import RoomEvent
-from roomkit.models.webhook import WebhookRequest
+from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.testing.contracts import SMSProviderContract
 
 
@@ -61,6 +62,31 @@ class NamesAnotherProvider(CarrierSMSProvider):
             each.replace(provider="Carrier Inc.") if isinstance(each, DeliveryStatus) else each
             for each in found
         ]
+
+
+@found_by(CarrierWebhookSuite, "test_a_signed_body_that_is_malformed_is_rejected_or_read")
+class BreaksOnMalformedBodies(CarrierSMSProvider):
+    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
+        self.verify(request)
+        payload = request.json()
+        return self.answer(payload["challenge"]) if "challenge" in payload else self.read(payload, channel_id)
+
+
+@found_by(CarrierWebhookSuite, "test_a_request_that_wants_an_answer_gets_one")
+class AnswersTwice(CarrierSMSProvider):
+    def answer(self, challenge: str) -> Sequence[WebhookPart]:
+        return [*super().answer(challenge), WebhookAnswer()]
+
+
+@found_by(CarrierWebhookSuite, "test_a_request_that_wants_an_answer_gets_one")
+class IgnoresChallenges(CarrierSMSProvider):
+    def answer(self, challenge: str) -> Sequence[WebhookPart]:
+        return []
+
+
+@found_by(CarrierWebhookSuite, "test_the_status_on_which_the_vendor_repeats_is_declared")
+class AsksForNoRepetition(CarrierSMSProvider):
+    retry_status = 400
 
 
 @found_by(CarrierProviderSuite, "test_a_message_goes_out_once_and_whole")

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
+    from roomkit.abc.provider import WebhookPart as WebhookPart
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
@@ -210,6 +211,7 @@ else:
             "ValueStore",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",
+            "WebhookPart",
             "WebhookRejected",
             "WhatsAppProvider",
             "WorkStore",

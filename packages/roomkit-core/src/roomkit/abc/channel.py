@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from roomkit.abc.log import get_logger
+from roomkit.abc.provider import ReceivesWebhooks
 from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import (
     ChannelBinding,
@@ -206,6 +207,16 @@ class Channel(ABC):
         refused if that room is not there. A room of another organization is not taken for an answer.
         """
         return None
+
+    def webhooks(self) -> Mapping[str, ReceivesWebhooks]:
+        """Return what receives the vendors' webhooks, by the provider's name; no I/O.
+
+        Without an override the channel's attribute `provider`, if it receives webhooks.
+        """
+        provider: object = getattr(self, "provider", None)
+        if not isinstance(provider, ReceivesWebhooks):
+            return {}
+        return {self.provider_name or type(provider).__name__: provider}
 
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:

@@ -6,11 +6,15 @@ from abc import ABC
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
     from roomkit.models.event import RoomEvent
-    from roomkit.models.webhook import WebhookRequest
+    from roomkit.models.invoke import WebhookInvoke
+    from roomkit.models.realtime import EphemeralEvent
+    from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 
-__all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress"]
+__all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress", "WebhookPart"]
 
 
 class Provider(ABC):
@@ -19,8 +23,12 @@ class Provider(ABC):
     Safe for concurrent use by every room of its channel. `send` of each role takes the event to
     carry, already transcoded and within the length limit, and `idempotency_key`, stable over
     retries, for vendors that accept one. It returns a `ProviderResult` with the vendor's message id
-    and raises `ProviderError` for a failure; it never retries by itself.
+    and raises `ProviderError` for a failure; it never retries by itself. One that has a method `webhook`
+    receives its vendor's requests, see `ReceivesWebhooks`.
     """
+
+    retry_status: int | None = 503
+    """The status on which the vendor sends a webhook again; None if it repeats none."""
 
     @property
     def name(self) -> str:
@@ -45,15 +53,26 @@ class SendsToAddress(Protocol):
         """Release connections."""
 
 
+type WebhookPart = InboundMessage | DeliveryStatus | EphemeralEvent | WebhookInvoke | WebhookAnswer
+"""One part of what a vendor's request says, or the answer to it."""
+
+
 @runtime_checkable
 class ReceivesWebhooks(Protocol):
-    """A provider whose vendor calls back."""
+    """A provider whose vendor calls back.
 
-    async def webhook(
-        self, request: WebhookRequest, *, channel_id: str
-    ) -> list[InboundMessage | DeliveryStatus]:
+    It may have the attribute `retry_status`: the status on which its vendor sends a request again (503
+    without it), or None if the vendor repeats nothing; its README then names the setting that makes it.
+    """
+
+    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify the request's signature first, then return what it says, in its order.
 
-        Raises WebhookRejected when it cannot be verified or is not what the vendor sends. Nothing
-        the vendor sent is dropped: an item that is not understood becomes a message or status that says so.
+        Messages, statuses and signals, and at most one answer: a `WebhookAnswer`, or a `WebhookInvoke` that
+        the app answers. Without one the vendor gets an empty 200 once everything is committed. An empty
+        list is a request that is ignored on purpose.
+
+        Raises WebhookRejected when it cannot be verified or is not what the vendor sends; WebhookBodyError
+        counts as that. Nothing the vendor sent is dropped: an item that is not understood becomes a message
+        or status that says so. It is called again for a request that the vendor repeats.
         """

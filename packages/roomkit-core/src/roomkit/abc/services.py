@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from roomkit.models.enums import ChannelDirection
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -62,10 +64,18 @@ class ChannelServices(ABC):
 
     @abstractmethod
     async def run_gate[P](
-        self, trigger: HookTrigger, payload: P, *, room_id: str, channel_id: str
+        self,
+        trigger: HookTrigger,
+        payload: P,
+        *,
+        room_id: str | None,
+        channel_id: str,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
     ) -> GateOutcome[P]:
         """Put `payload` to the gates of `trigger`; a gate that fails in any way blocks.
 
+        `direction` is what the gates' filters see. Without a room only the kit's gates run, not those of
+        rooms, with a context of a room that is not there; tasks and events that they add are dropped.
         With no gate registered this costs one truth test. Not run under the room's lock.
         """
 

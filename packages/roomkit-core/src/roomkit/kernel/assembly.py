@@ -37,6 +37,7 @@ from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
 from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
+from roomkit.kernel.inbound.webhooks import Webhooks
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.notices import ChannelNotices
@@ -122,6 +123,7 @@ class Kernel:
     hand_over: HandOver
     privacy: DataSubjectRequests
     services: KitServices
+    webhooks: Webhooks
 
 
 def assemble(
@@ -365,6 +367,16 @@ def assemble(
         writer=writer,
         traces=traces,
     )
+    webhooks = Webhooks(
+        settings=settings,
+        supervisor=supervisor,
+        events=events,
+        channels=channels,
+        inbound=inbound,
+        receipts=receipts,
+        signals=signals,
+        services=services,
+    )
     return Kernel(
         settings=settings,
         store=store,
@@ -404,6 +416,7 @@ def assemble(
         hand_over=hand_over,
         privacy=privacy,
         services=services,
+        webhooks=webhooks,
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, override
 
-from roomkit.abc.attributes import mistyped, read, read_attribute
+from roomkit.abc.attributes import read, read_attribute
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.clock import Clock, SystemClock
@@ -22,6 +22,7 @@ from roomkit.abc.errors import (
     KitClosedError,
     ParticipantBannedError,
     ParticipantRemovedError,
+    RoomKitError,
 )
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
@@ -47,7 +48,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import RateLimit, RetryPolicy
-from roomkit.models.delivery import Delivery, DeliveryStatus, InboundResult
+from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     AgentResponsePolicy,
     ChannelDirection,
@@ -61,7 +62,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.options import KitOptions
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
-from roomkit.models.webhook import WebhookRequest
+from roomkit.models.webhook import WebhookOutcome, WebhookRequest
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -122,6 +123,7 @@ class RoomKit(RoomOperations):
         retention: str | float | timedelta | None = _DEFAULTS.retention,
         max_claims: int = _DEFAULTS.max_claims,
         max_lane_backlog: int = _DEFAULTS.max_lane_backlog,
+        max_webhook_bytes: int = _DEFAULTS.max_webhook_bytes,
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
@@ -516,30 +518,29 @@ class RoomKit(RoomOperations):
     # -- messages -----------------------------------------------------------------------------
 
     async def process_webhook(
-        self, request: WebhookRequest, channel_id: str, *, wait: Wait = "committed"
-    ) -> list[InboundResult | Delivery | None]:
-        """Verify a vendor's request, then take in what it says; return what became of each part.
+        self,
+        request: WebhookRequest,
+        channel_id: str,
+        provider: str | None = None,
+        *,
+        wait: Wait = "committed",
+    ) -> WebhookOutcome:
+        """Verify a vendor's request, take in what it says, and return what to answer.
 
-        The parts keep the vendor's order. Raises WebhookRejected, and ChannelNotRegisteredError
-        when the channel is unknown or its provider takes no webhooks.
+        `provider` names one of several behind the channel. Parts are taken in the vendor's order. The answer
+        is 200, or the provider's own, once all of them are committed; 401 for a request that cannot be
+        verified, 400 for one that is malformed or brings a message that makes no event (the others are
+        committed), 404 for an unknown channel or provider, 413 for more than `max_webhook_bytes`. Whatever
+        else fails (the store, the time, code of the provider, a kit that closes) is answered with the
+        status on which this vendor repeats: what is stored by then stays, and is recognised by its keys.
+        A message beyond `inbound_rate_limit` is committed, marked `limited`, and no agent is asked.
         """
-        await self._enter()
         check_choice(wait, WAITS, "wait")
-        channel = self._kernel.rooms.channel(channel_id)
-        provider = getattr(channel, "provider", None)
-        webhook = getattr(provider, "webhook", None)
-        if webhook is None:
-            raise ChannelNotRegisteredError(f"channel {channel_id!r} has no provider that takes webhooks")
-        parts = await webhook(request, channel_id=channel_id)
-        if not isinstance(parts, Sequence):
-            raise mistyped(owner_of(channel_id), "what webhook() returned", parts, Sequence)
-        results: list[InboundResult | Delivery | None] = []  # bound: one request
-        for part in parts:
-            if isinstance(part, DeliveryStatus):
-                results.append(await self.process_delivery_status(part))
-            else:
-                results.append(await self.process_inbound(part, wait=wait))
-        return results
+        try:
+            await self._enter()
+        except RoomKitError as error:
+            return self._kernel.webhooks.failed(channel_id, provider, error)
+        return await self._kernel.webhooks.take(request, channel_id, provider, wait)
 
     # -- deliveries ---------------------------------------------------------------------------
 

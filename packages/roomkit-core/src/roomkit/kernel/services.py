@@ -15,8 +15,11 @@ from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.rooms.reading import as_read
 from roomkit.kernel.runtime.deadline import Deadline
+from roomkit.models.base import new_id
+from roomkit.models.context import RoomContext
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 from roomkit.models.event import EventSource
+from roomkit.models.room import Room
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -69,30 +72,40 @@ class KitServices(ChannelServices):
         self.telemetry = self._telemetry
         self.has_other_workers = not (self._store.is_process_local or self._realtime.is_process_local)
 
-    def _source(self, channel_id: str) -> EventSource:
+    def _source(
+        self, channel_id: str, direction: ChannelDirection = ChannelDirection.OUTBOUND
+    ) -> EventSource:
         channel = self._channels[channel_id]
         return EventSource(
-            channel_id=channel_id,
-            channel_type=type_of(channel, channel_id),
-            direction=ChannelDirection.OUTBOUND,
+            channel_id=channel_id, channel_type=type_of(channel, channel_id), direction=direction
         )
 
     @override
     async def run_gate[P](
-        self, trigger: HookTrigger, payload: P, *, room_id: str, channel_id: str
+        self,
+        trigger: HookTrigger,
+        payload: P,
+        *,
+        room_id: str | None,
+        channel_id: str,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
     ) -> GateOutcome[P]:
         hooks = self._hooks
         if not hooks.has_hooks(trigger, room_id):
             return GateOutcome(True, payload)
-        selected = hooks.select(trigger, room_id, self._source(channel_id))
+        selected = hooks.select(trigger, room_id, self._source(channel_id, direction))
         if not selected:
             return GateOutcome(True, payload)
-        record = await self._store.load(room_id, recent=RECENT_EVENTS)
-        if record is None:
-            return GateOutcome(False, payload, "room_not_found", "roomkit")
+        record = None
+        context = RoomContext(Room(id=new_id()))
+        if room_id is not None:
+            record = await self._store.load(room_id, recent=RECENT_EVENTS)
+            if record is None:
+                return GateOutcome(False, payload, "room_not_found", "roomkit")
+            context = RecordContext(record)
         with Deadline(None) as deadline:
-            verdict = await hooks.run_gates(selected, payload, RecordContext(record), deadline)
-        if verdict.injected_events or verdict.tasks or verdict.observations:
+            verdict = await hooks.run_gates(selected, payload, context, deadline)
+        if record is not None and (verdict.injected_events or verdict.tasks or verdict.observations):
             await self._keep(verdict, trigger, record)
         return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
 

@@ -98,6 +98,9 @@ if TYPE_CHECKING:
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
+    from roomkit.models.invoke import Invoke as Invoke
+    from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
+    from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
@@ -135,6 +138,8 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
+    from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
+    from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
 else:
     __getattr__, __dir__ = reexport(
@@ -205,6 +210,8 @@ else:
             "InjectMessage",
             "InjectedEvent",
             "InlineImage",
+            "Invoke",
+            "InvokeAnswer",
             "Json",
             "KitOptions",
             "LengthPolicy",
@@ -256,6 +263,9 @@ else:
             "VideoContent",
             "Visibility",
             "Vocabulary",
+            "WebhookAnswer",
+            "WebhookInvoke",
+            "WebhookOutcome",
             "WebhookRequest",
             "admits",
             "banned_senders",

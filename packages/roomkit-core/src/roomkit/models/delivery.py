@@ -56,6 +56,8 @@ class InboundMessage(Record):
     `idempotency_key` what makes a redelivery recognisable: a key names one message of the channel in all
     rooms of an organization, until that message is pruned or its room deleted. `thread_id` is the
     vendor's thread, `connection_id` the socket it came by, `session` a live call it belongs to.
+    `limited` marks one that came when its channel's `inbound_rate_limit` was used up: it is committed, and no
+    intelligence is asked; the kit sets it for verified webhooks.
     `room_id` is the room that an adapter knows it to be for. A room that is not there, is closed, has the
     channel detached or is another organization's is passed over, and the message is routed as without it.
     Keys of `metadata` that begin with `_` are dropped at the door.
@@ -80,6 +82,7 @@ class InboundMessage(Record):
     response_visibility: Reference | None = None
     addressed_to: tuple[Key, ...] | None = None
     in_reply_to: tuple[VendorKey, ...] = ()
+    limited: bool | None = None
     raw_payload: VendorJson = EMPTY
     extra: VendorJson = EMPTY
     metadata: Json = EMPTY

@@ -403,6 +403,7 @@ class HookTrigger(OpenVocabulary):
     ON_OBSERVATION = "on_observation"
     ON_DELIVERY_STATUS = "on_delivery_status"
     ON_ERROR = "on_error"
+    ON_INVOKE = "on_invoke"
     ON_SESSION_STARTED = "on_session_started"
     ON_PROTOCOL_TRACE = "on_protocol_trace"
     ON_AI_THINKING = "on_ai_thinking"

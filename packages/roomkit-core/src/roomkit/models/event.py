@@ -36,6 +36,7 @@ _PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser
     "amendment": {"former_contents": True},
     "generation": {"usage": True, "provider": True, "model": True, "error_code": True},
     "trace_parent": True,
+    "limited": True,
 }
 
 
@@ -125,6 +126,8 @@ class RoomEvent(Record):
     the vocabulary of `Visibility`. `addressed_to` names the intelligences asked to act: None lets
     the framework ask all that may see it, `()` asks none. `chain_depth` is 0 for what people
     say and one more for each answer. `blocked_by` and `block_reason` are set when a gate refused it.
+    `limited` is True for a message beyond its channel's `inbound_rate_limit`, which no intelligence is asked
+    to answer; else None.
     `trace_parent` is its place in a trace (W3C Trace Context), set by the kernel where telemetry is on.
     """
 
@@ -149,6 +152,7 @@ class RoomEvent(Record):
     channel_data: ChannelData = _NO_CHANNEL_DATA
     generation: Generation | None = None
     amendment: Amendment | None = None
+    limited: bool | None = None
     trace_parent: Label | None = None
 
     def client_view(self) -> dict[str, Any]:

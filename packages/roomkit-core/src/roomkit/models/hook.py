@@ -18,6 +18,7 @@ GATES: frozenset[HookTrigger] = frozenset(
     {
         HookTrigger.BEFORE_BROADCAST,
         HookTrigger.BEFORE_TOOL_USE,
+        HookTrigger.ON_INVOKE,
         HookTrigger.ON_TRANSCRIPTION,
         HookTrigger.BEFORE_TTS,
         HookTrigger.BEFORE_BRIDGE_AUDIO,

@@ -88,6 +88,9 @@ class KitOptions(BaseModel):
         description='How long rooms keep their events: seconds, or "180d"; by default as long as the room.',
     )
     max_lane_backlog: Count = Field(10_000, description="How many deliveries may wait in a lane.")
+    max_webhook_bytes: Count = Field(
+        32 * 1024 * 1024, description="How large the body of a vendor's request may be."
+    )
     single_process: bool = Field(False, strict=True, description="That no other process uses the store.")
 
     def given(self) -> dict[str, object]:

@@ -1,17 +1,21 @@
-"""A vendor's HTTP request, free of any web framework."""
+"""A vendor's HTTP request and the answer to it, free of any web framework."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, parse_qsl
 
 from pydantic_core import from_json
 
-from roomkit.models.base import utcnow
+from roomkit.models.base import EMPTY, utcnow
 
-__all__ = ["WebhookRequest"]
+if TYPE_CHECKING:
+    from roomkit.models.delivery import Delivery, InboundResult
+
+__all__ = ["WebhookAnswer", "WebhookOutcome", "WebhookRequest"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -53,5 +57,41 @@ class WebhookRequest:
             raise WebhookBodyError(f"the webhook's body is not a form: {error}") from error
 
 
+@dataclass(slots=True, frozen=True, kw_only=True)
+class WebhookAnswer:
+    """What to answer to a vendor's request. `body` is sent as it is; text as UTF-8."""
+
+    status: int = 200
+    body: bytes | str = field(default=b"", repr=False)
+    content_type: str = "text/plain"
+    headers: Mapping[str, str] = EMPTY
+
+    @classmethod
+    def of_json(cls, value: object, *, status: int = 200) -> Self:
+        """Return an answer with a JSON body. Raises TypeError for what JSON cannot carry."""
+        return cls(status=status, body=json.dumps(value), content_type="application/json")
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class WebhookOutcome:
+    """What to answer to a vendor's request, and what became of its parts.
+
+    `answer` is complete: with 2xx everything is committed, or ignored on purpose. `results` has one entry
+    for each message and status that was handled, in the vendor's order (None for a status that matches no
+    delivery). `error` is why a request was refused or not completely stored. `retry_after` is in how many
+    seconds the vendor is to send the request again; the answer's header Retry-After says it as well.
+    """
+
+    answer: WebhookAnswer
+    results: Sequence[InboundResult | Delivery | None] = ()
+    error: Exception | None = None
+    retry_after: float | None = None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the answer."""
+        return self.answer.status
+
+
 class WebhookBodyError(ValueError):
-    """The body of a webhook is not in the format it should be; `webhook()` turns it into a rejection."""
+    """The body of a webhook is not in the format it should be; the kit answers 400."""

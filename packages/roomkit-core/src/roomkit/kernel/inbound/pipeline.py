@@ -132,9 +132,18 @@ class Inbound:
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
     async def process(
-        self, message: InboundMessage, room_id: str | None, wait: Wait, *, make_room: bool = True
+        self,
+        message: InboundMessage,
+        room_id: str | None,
+        wait: Wait,
+        *,
+        make_room: bool = True,
+        refuses: bool = True,
     ) -> InboundResult:
-        """Take one message through the whole of it. Raises InvalidInputError for another `wait`."""
+        """Take one message through the whole of it. Raises InvalidInputError for another `wait`.
+
+        Beyond the channel's limit it is refused, or with `refuses=False` marked as `limited`.
+        """
         if wait not in WAITS:
             check_choice(wait, WAITS, "wait")
         message = checked(message, InboundMessage, "given to process_inbound()")
@@ -146,8 +155,10 @@ class Inbound:
             message = admitted(message, channel)
         limit = self._settings.inbound_rate_limit
         if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
-            retry_after = self._limiter.delay(("inbound", message.channel_id), limit)
-            return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
+            if refuses:
+                retry_after = self._limiter.delay(("inbound", message.channel_id), limit)
+                return InboundResult(blocked=True, reason="rate_limited", retry_after=retry_after)
+            message = message.replace(limited=True)
         tracing = self._tracing
         if tracing is None:
             return await self._in_time(message, channel, room_id, wait, make_room)
@@ -257,6 +268,21 @@ class Inbound:
                     del self._in_flight[key]
 
     # -- route --------------------------------------------------------------------------------
+
+    async def locate(self, message: InboundMessage) -> str | None:
+        """Return the room that routing would choose for a message; nothing is claimed or made.
+
+        None when the message would open a room. Raises as `process` does.
+        """
+        message = checked(message, InboundMessage, "given to locate()")
+        channel = self._rooms.channel(message.channel_id)
+        message = admitted(message, channel)
+        room_id = None
+        if message.room_id is not None:
+            room_id = await self._named(message.room_id, message.channel_id)
+        if room_id is None:
+            room_id = await self._known(message, channel)
+        return await self._route(message, channel) if room_id is None else room_id
 
     async def _named(self, room_id: str, channel_id: str) -> str | None:
         """Return the room that a message names, if it takes messages that come by the channel."""
@@ -384,6 +410,7 @@ class Inbound:
         draft = Draft(
             event=verdict.event,
             cascade=cascade,
+            answerable=not message.limited,
             plan=None if verdict.seat is None else partial(seated, verdict.seat),
             record=None if settled_in else record,
             channel_key=key,
@@ -636,4 +663,6 @@ def _parsed(event: RoomEvent, message: InboundMessage, key: str | None, room_id:
         changes["response_visibility"] = message.response_visibility
     if message.addressed_to is not None and event.addressed_to is None:
         changes["addressed_to"] = message.addressed_to
+    if message.limited:
+        changes["limited"] = True
     return event.replace(**changes) if changes else event

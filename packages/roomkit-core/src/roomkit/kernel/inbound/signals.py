@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.records import checked
+from roomkit.kernel.flow.permissions import may_write
 from roomkit.models.enums import EphemeralEventType, EventType
 from roomkit.models.realtime import EphemeralEvent
-from roomkit.models.visibility import admits
+from roomkit.models.visibility import admits, narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -120,6 +123,24 @@ class InboundSignals:
             channel_id=event.source.channel_id,
             visibility=event.visibility,
         )
+
+    async def accept(self, signal: EphemeralEvent, channel_id: str) -> None:
+        """Publish a signal that came in by a channel, where the channel may write; else it is dropped.
+
+        A signal opens no room and attaches nothing. Raises InvalidInputError for one of another channel.
+        """
+        signal = checked(signal, EphemeralEvent, f"of channel {channel_id!r}")
+        if signal.channel_id not in (None, channel_id):
+            raise InvalidInputError(
+                f"channel {channel_id!r} brought a signal of channel {signal.channel_id!r}: name its own"
+            )
+        record = await self._store.load(signal.room_id)
+        binding = None if record is None else record.bindings.get(channel_id)
+        if record is None or not record.status.is_open or binding is None or may_write(binding) is not None:
+            return
+        visibility = narrowest(signal.visibility, binding.visibility)
+        signal = signal.replace(channel_id=channel_id, visibility=visibility)
+        await self._realtime.publish_to_room(signal.room_id, signal)
 
     async def subscribe(
         self, room_id: str, callback: EphemeralCallback, channel_id: str | None = None

@@ -63,6 +63,8 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "agent_failed": "an intelligence failed to answer: code, error",
     "background_error": "background work failed: task, error",
     "work_abandoned": "code that ignored its cancellation was left behind: task, seconds",
+    "webhook_refused": "a vendor's request was refused or not stored: provider, status, error",
+    "invoke_unanswered": "a vendor's invoke got its default answer: provider, name, error",
     "source_attached": "a source was attached: source_name",
     "source_detached": "a source was detached: source_name",
     "source_error": "a source broke: source_name, error, attempt",

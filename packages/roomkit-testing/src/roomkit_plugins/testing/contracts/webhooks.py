@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from roomkit.abc.errors import WebhookRejected
-from roomkit.abc.provider import Provider, ReceivesWebhooks
+from roomkit.abc.provider import Provider, ReceivesWebhooks, WebhookPart
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ReceiptState
-from roomkit.models.webhook import WebhookRequest
+from roomkit.models.invoke import InvokeAnswer, WebhookInvoke
+from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.webhook import WebhookAnswer, WebhookBodyError, WebhookRequest
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.contracts.base import ContractSuite, unsaid
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
@@ -19,14 +21,29 @@ from roomkit_plugins.testing.leaks import assert_nothing_leaks
 __all__ = ["WebhookContract"]
 
 RECEIVED_AT = 1_893_456_000.0
+_MALFORMED = (
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[{}]",
+    b'"text"',
+    b"0",
+    b"\xff\xfe",
+    b"[" * 9000,
+    b"a=%FF&b",
+)
 
 
 class WebhookContract(ContractSuite):
     """A webhook is believed only when it is signed, whole, for us, and new.
 
     A subclass also gives the fixture `sign`: a function from POSIX seconds to a valid request, as
-    the vendor would have sent and signed it at that time. It says in `receipt_words` what the vendor reports
-    of sent messages, and gives `sign_receipt` if that is anything.
+    the vendor would have sent and signed it at that time, and `sign_body`, the same for any body. It says in
+    `receipt_words` what the vendor reports of sent messages, and gives `sign_receipt` if that is anything; in
+    `retry_status` on which status the vendor repeats; and in `has_answers` whether some of its requests want
+    more than a status, and then gives `sign_answered`.
     """
 
     @pytest.fixture
@@ -54,6 +71,26 @@ class WebhookContract(ContractSuite):
         """Return a function from POSIX seconds, message id and word to a valid request with that receipt."""
         raise unsaid(self, "sign_receipt", "how the vendor sends a receipt")
 
+    @pytest.fixture
+    def sign_body(self) -> Callable[[float, bytes], WebhookRequest]:
+        """Return a function from POSIX seconds and any body to a request that the vendor signed."""
+        raise unsaid(self, "sign_body", "how the vendor signs a body, whatever is in it")
+
+    @property
+    def retry_status(self) -> int | None:
+        """The status on which the vendor sends a request again; None if it repeats none."""
+        raise unsaid(self, "retry_status", "on which status the vendor sends a request again")
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether the vendor wants more than a status for some requests: a challenge, an invoke, TwiML."""
+        raise unsaid(self, "has_answers", "whether the vendor reads the answers to its requests")
+
+    @pytest.fixture
+    def sign_answered(self) -> Callable[[float], WebhookRequest]:
+        """Return a function from POSIX seconds to a valid request that wants an answer."""
+        raise unsaid(self, "sign_answered", "which request wants an answer")
+
     @property
     def signs_url(self) -> bool:
         """Whether the vendor's signature covers the URL."""
@@ -72,12 +109,48 @@ class WebhookContract(ContractSuite):
     async def test_a_valid_request_says_something(
         self, provider: ReceivesWebhooks, valid: WebhookRequest
     ) -> None:
-        """Messages and statuses of the channel it came to; nothing vanishes."""
+        """Messages, statuses and signals of the channel it came to; nothing vanishes."""
         found = await provider.webhook(valid, channel_id="channel")
         assert found
-        for each in found:
-            assert isinstance(each, InboundMessage | DeliveryStatus)
-            assert each.channel_id == "channel"
+        self.assert_takeable(found)
+
+    async def test_a_request_that_wants_an_answer_gets_one(
+        self, provider: ReceivesWebhooks, request: pytest.FixtureRequest
+    ) -> None:
+        """Ready to send, or one that the app gives: then there is a default, and time left to commit."""
+        if not self.has_answers:
+            pytest.skip("the vendor reads no answers")
+        sign = request.getfixturevalue("sign_answered")
+        asking = replace(sign(RECEIVED_AT), received_at=RECEIVED_AT)
+        found = await provider.webhook(asking, channel_id="channel")
+        self.assert_takeable(found)
+        (answer,) = [each for each in found if isinstance(each, WebhookAnswer | WebhookInvoke)]
+        if isinstance(answer, WebhookInvoke):
+            assert 0 < answer.answer_timeout <= 15
+            assert answer.message.idempotency_key
+            given = [answer.default, InvokeAnswer(body="yes"), InvokeAnswer(status=403)]
+            assert all(isinstance(answer.render(each), WebhookAnswer) for each in given)
+
+    async def test_a_signed_body_that_is_malformed_is_rejected_or_read(
+        self, provider: ReceivesWebhooks, request: pytest.FixtureRequest
+    ) -> None:
+        """With a client's error: the vendor is not asked to send again what can never be read."""
+        sign = request.getfixturevalue("sign_body")
+        for body in _MALFORMED:
+            signed = replace(sign(RECEIVED_AT, body), received_at=RECEIVED_AT)
+            refusal: WebhookRejected | WebhookBodyError | None = None
+            try:
+                self.assert_takeable(await provider.webhook(signed, channel_id="channel"))
+            except (WebhookRejected, WebhookBodyError) as error:
+                refusal = error
+            if isinstance(refusal, WebhookRejected):
+                assert refusal.status_code == 400, f"{body[:20]!r} is answered with {refusal.status_code}"
+
+    async def test_the_status_on_which_the_vendor_repeats_is_declared(
+        self, provider: ReceivesWebhooks
+    ) -> None:
+        """Else a request that could not be stored is lost."""
+        assert getattr(provider, "retry_status", 503) == self.retry_status
 
     async def test_every_receipt_is_handed_over(
         self, provider: ReceivesWebhooks, request: pytest.FixtureRequest
@@ -183,7 +256,20 @@ class WebhookContract(ContractSuite):
     ) -> None:
         """The payload as received goes along with each message."""
         for each in await provider.webhook(valid, channel_id="channel"):
-            assert each.raw_payload if isinstance(each, InboundMessage) else each.raw
+            if isinstance(each, InboundMessage):
+                assert each.raw_payload
+            elif isinstance(each, DeliveryStatus):
+                assert each.raw
+
+    def assert_takeable(self, found: Sequence[WebhookPart]) -> None:
+        """Assert that the kit takes what a request said: its kinds of parts, and at most one answer."""
+        answers = 0
+        for each in found:
+            answers += isinstance(each, WebhookAnswer | WebhookInvoke)
+            part = each.message if isinstance(each, WebhookInvoke) else each
+            assert isinstance(part, InboundMessage | DeliveryStatus | EphemeralEvent | WebhookAnswer)
+            assert isinstance(part, WebhookAnswer) or part.channel_id == "channel"
+        assert answers <= 1
 
     async def assert_rejected(self, provider: ReceivesWebhooks, request: WebhookRequest) -> None:
         """Assert that the request is refused, with a client's error and no secret."""
