@@ -133,6 +133,14 @@ def kill(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def soak(session: nox.Session) -> None:
+    """Play long what the suite plays shortly: sequences of calls, and trees of commands, on each store."""
+    long = {"ROOMKIT_SEQUENCES": "500", "ROOMKIT_TREES": "100"}
+    chosen = ["packages", "-k", "any_sequence_of_calls or any_tree_of_commands", "--timeout=3600"]
+    _run(session, "pytest", *BOTH_CORES, *chosen, *session.posargs, env=long)
+
+
+@nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory; what follows `--` goes to `python -m benchmarks`."""
     _run(session, "python", "-m", "benchmarks", *session.posargs)

@@ -43,7 +43,7 @@ def run(args):
 
 def test_the_version_is_said(roomkit):
     """The core's, which all others are measured against."""
-    answer = roomkit("--version")
+    answer = roomkit.cold("--version")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith(f"roomkit {package.__version__} (Python 3.")
 

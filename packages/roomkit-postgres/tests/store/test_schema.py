@@ -86,7 +86,7 @@ async def test_a_database_of_every_version_opens_and_is_whole(
 
 
 async def test_many_processes_make_the_tables_at_once(stores: StoreMaker, postgres_dsn: str) -> None:
-    """Twenty workers that start together on an empty database all start."""
+    """Eight workers that start together on an empty database all start."""
     program = (
         "import asyncio, sys\n"
         "from roomkit_plugins.postgres import PostgresStore\n"
@@ -99,11 +99,11 @@ async def test_many_processes_make_the_tables_at_once(stores: StoreMaker, postgr
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        for _ in range(20)
+        for _ in range(8)
     ]
     ended = await asyncio.gather(*(each.communicate(f"{postgres_dsn}\n".encode()) for each in processes))
-    assert [error.decode() for _, error in ended] == [""] * 20
-    assert len(await ask(postgres_dsn, "SELECT FROM roomkit_leases")) == 20
+    assert [error.decode() for _, error in ended] == [""] * 8
+    assert len(await ask(postgres_dsn, "SELECT FROM roomkit_leases")) == 8
     versions = await ask(postgres_dsn, "SELECT version FROM roomkit_schema ORDER BY version")
     assert [row[0] for row in versions] == [step.version for step in STEPS]
 
