@@ -16,6 +16,7 @@ from roomkit.abc.errors import (
     InvalidInputError,
     ProviderError,
     RoomKitError,
+    StoreError,
     WebhookRejected,
 )
 from roomkit.kernel.flow import permissions
@@ -471,6 +472,27 @@ class Vendor:
         return [WebhookInvoke(message=message, name="fetch")]
 
 
+class Away(InMemoryStore):
+    """A store that fails to commit the next message of `zoe`."""
+
+    failures = 1
+
+    async def commit(self, commit):
+        if self.failures and commit.entries and commit.entries[0].event.source.participant_id == "zoe":
+            self.failures -= 1
+            raise StoreError("away")
+        return await super().commit(commit)
+
+
+async def scene_source_that_waits(stage, sight):
+    """A message that the store can only keep later."""
+    await stage.socket("alice")
+    message = InboundMessage(channel_id="alice", sender_id="zoe", room_id="r1", content=TextContent(body="x"))
+    await stage.kit.attach_source("alice", ScriptedSource([message]))
+    await asyncio.sleep(5)  # virtual time
+    await stage.kit.detach_source("alice")
+
+
 async def scene_webhooks(stage, sight):
     """A forged request, and an invoke that no gate answers in the end."""
     alice = await stage.socket("alice")
@@ -576,6 +598,7 @@ OPTIONS = {
     "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},
     "scene_gates": {"process_timeout": 3},
     "scene_identity": {"identity_timeout": 1},
+    "scene_source_that_waits": {"store": Away()},
     "scene_refused_outcomes": {"store": Choosy(), "single_process": True},
 }
 

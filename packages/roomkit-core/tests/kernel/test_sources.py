@@ -8,10 +8,33 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import CloseError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.errors import (
+    CloseError,
+    InvalidInputError,
+    SourceAlreadyAttachedError,
+    SourceNotFoundError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from roomkit.abc.source import EmitCallback
-from roomkit.models import EventType, InboundMessage, SourceStatus, TextContent
-from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedSource
+from roomkit.memory.store import InMemoryStore
+from roomkit.models import (
+    ChannelOutput,
+    DeliveryStatus,
+    EphemeralEvent,
+    EphemeralEventType,
+    EventType,
+    InboundMessage,
+    InboundResult,
+    ProviderResult,
+    RateLimit,
+    ReceiptState,
+    SourceStatus,
+    TextContent,
+)
+from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedIntelligence, ScriptedSource
 
 pytestmark = pytest.mark.virtual_time
 
@@ -317,3 +340,165 @@ async def test_a_message_that_waits_for_its_turn_when_its_source_is_detached_is_
     hang.release()
     assert [(await emit).reason for emit in emits] == [None, "source_detached"]
     source.released.set()
+
+
+class Concurrent(ScriptedSource):
+    """A source that emits all at once, and notes when each was taken in."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__()
+        self.parts = parts
+        self.taken: list[tuple[str, float]] = []
+
+    async def start(self, emit: EmitCallback) -> None:
+        async def hand(part: Any) -> None:
+            result: Any = await emit(part)
+            self.results.append(result)
+            self.taken.append((part.content.body, now()))
+
+        await asyncio.gather(*(hand(part) for part in self.parts))
+
+
+class SlowAgent(ScriptedIntelligence):
+    """An agent whose turn lasts a second."""
+
+    def __init__(self) -> None:
+        super().__init__("bot", ["done"] * 20, delay=1)
+
+
+async def test_a_message_is_taken_in_at_its_commit(stage: Any) -> None:
+    """Five chats with an agent wait neither for their own answers nor for each other's."""
+    await stage.join(SlowAgent())
+    await stage.join(RecordingChannel("chat"))
+    source = Concurrent(*(message(str(n)).replace(sender_id=str(n), room_id="r1") for n in range(5)))
+    await stage.kit.attach_source("chat", source)
+    await stage.idle()
+    assert [moment for _, moment in source.taken] == [0] * 5
+    assert all(result.stored for result in source.results)  # type: ignore[union-attr]
+    assert now() >= 5
+
+
+async def test_the_messages_of_one_sender_keep_their_order_and_others_run_beside(stage: Any) -> None:
+    """Whoever is slow: the first message of bob is parsed for two seconds, each of alice's for one."""
+
+    class Slow(RecordingChannel):
+        async def handle_inbound(self, message: Any, context: Any) -> Any:
+            await asyncio.sleep(2 if message.content.body == "b0" else 1)
+            return await super().handle_inbound(message, context)
+
+    await stage.join(Slow("chat"))
+    bobs = [message(f"b{number}", room_id="r1") for number in range(3)]
+    alices = [message(f"a{number}", room_id="r1").replace(sender_id="alice") for number in range(3)]
+    source = Concurrent(*(each for pair in zip(bobs, alices, strict=True) for each in pair))
+    await stage.kit.attach_source("chat", source, max_concurrent_emits=2)
+    await stage.idle()
+    texts = await stage.texts()
+    assert [text for text in texts if text[0] == "b"] == ["b0", "b1", "b2"]
+    assert [text for text in texts if text[0] == "a"] == ["a0", "a1", "a2"]
+    assert dict(source.taken) == {"a0": 1, "b0": 2, "a1": 2, "b1": 3, "a2": 3, "b2": 4}
+
+
+async def test_receipts_and_signals_come_in_by_a_source(stage: Any) -> None:
+    """Of the source's own channel, where they name none."""
+
+    class Sends(RecordingChannel):
+        provider_name = "acme"
+
+        async def deliver(self, event: Any, binding: Any, context: Any) -> ChannelOutput:
+            return ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="m1"))
+
+    await stage.join(Sends("chat"))
+    await stage.socket("alice")
+    await stage.say()
+    seen: list[Any] = []
+
+    async def see(event: EphemeralEvent) -> None:
+        seen.append((event.user_id, event.channel_id))
+
+    await stage.kit.subscribe_room("r1", see)
+    receipt = DeliveryStatus(provider="acme", message_id="m1", status="read")
+    typing = EphemeralEvent(room_id="r1", type=EphemeralEventType.TYPING_START, user_id="bob")
+    foreign = typing.replace(channel_id="alice")
+    source = ScriptedSource([receipt, receipt.replace(message_id="m9"), typing, foreign])
+    await stage.kit.attach_source("chat", source)
+    await asyncio.sleep(1)
+    known, unknown, shown, refused = source.results
+    assert (known.receipt, unknown, shown) == (ReceiptState.READ, None, None)  # type: ignore[union-attr]
+    assert refused.reason == "invalid_input"  # type: ignore[union-attr]
+    assert seen == [("bob", "chat")]
+    await stage.kit.detach_source("chat")
+
+
+class Failing(InMemoryStore):
+    """A store that fails to commit bob's messages so many times."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+    async def commit(self, commit: Any) -> Any:
+        by_bob = commit.entries and commit.entries[0].event.source.participant_id == "bob"
+        if by_bob and self.errors:
+            raise self.errors.pop(0)
+        return await super().commit(commit)
+
+
+async def test_what_the_store_cannot_keep_is_retried_with_back_pressure(staging: Any) -> None:
+    """At growing intervals; the sender's next message waits, another's does not."""
+    errors = (StoreUnavailableError("away"), StoreBusyError("busy"), StoreError("failed"))
+    async with staging(store=Failing(*errors)) as stage:
+        await stage.join(RecordingChannel("chat"))
+        first, second = message("one", room_id="r1"), message("two", room_id="r1")
+        other = message("other", room_id="r1").replace(sender_id="alice")
+        source = Concurrent(first, second, other)
+        await stage.kit.attach_source("chat", source)
+        await asyncio.sleep(60)
+        assert await stage.texts() == ["other", "one", "two"]
+        taken = dict(source.taken)
+        assert (taken["one"], taken["two"]) == (3.5, 3.5)
+        assert taken["other"] < taken["one"]
+        waits = stage.facts("source_waits")
+        assert {wait["reason"] for wait in waits} == {"store_unavailable", "store_busy", "store_error"}
+        assert all(result.stored for result in source.results)  # type: ignore[union-attr]
+
+
+async def test_a_source_beyond_its_limit_waits(staging: Any) -> None:
+    async with staging(inbound_rate_limit=RateLimit(max_per_minute=1)) as stage:
+        await stage.join(RecordingChannel("chat"))
+        source = Concurrent(message("one", room_id="r1"), message("two", room_id="r1"))
+        await stage.kit.attach_source("chat", source)
+        await stage.idle_or(100)
+        assert [text for text, _ in source.taken] == ["one", "two"]
+        assert source.taken[1][1] == pytest.approx(60, abs=1)
+
+
+async def test_a_source_that_is_detached_while_it_waits_may_not_acknowledge(staging: Any) -> None:
+    async with staging(store=Failing(*[StoreUnavailableError("away")] * 99)) as stage:
+        await stage.join(RecordingChannel("chat"))
+        source = Deaf(last_words=False)
+        await stage.kit.attach_source("chat", source)
+        emit = asyncio.ensure_future(source.emit(message(room_id="r1")))
+        await asyncio.sleep(1)
+        await stage.kit.detach_source("chat")
+        result: Any = await emit
+        source.released.set()
+        assert (result.reason, result.stored) == ("store_unavailable", False)
+        assert (await source.emit(message())).reason == "source_detached"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("result", "stored"),
+    [
+        (InboundResult(), True),
+        (InboundResult(blocked=True, reason="room_closed"), True),
+        (InboundResult(blocked=True, reason="invalid_input", error=InvalidInputError("x")), True),
+        (InboundResult(blocked=True, reason="process_timeout"), False),
+        (InboundResult(blocked=True, reason="rate_limited", retry_after=1.0), False),
+        (InboundResult(blocked=True, reason="internal_error", error=KeyError("x")), False),
+        (InboundResult(blocked=True, reason="store_closed", error=StoreClosedError("x")), False),
+    ],
+)
+async def test_a_result_says_whether_the_message_may_be_acknowledged(
+    result: InboundResult, stored: bool
+) -> None:
+    assert result.stored is stored

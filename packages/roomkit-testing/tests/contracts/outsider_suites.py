@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from outsider_sms import SECRET, CarrierSMSChannel, CarrierSMSProvider, CarrierVendor, signed
+from outsider_source import QueueContract, QueueSource
 
 from roomkit.models.enums import ReceiptState
 from roomkit.models.webhook import WebhookRequest
@@ -122,3 +123,11 @@ class TestCarrierWebhooks(CarrierWebhookSuite):
 
 class TestCarrierSMSChannel(CarrierChannelSuite):
     """Without a fault."""
+
+
+class TestQueueSource(QueueContract):
+    """Without a fault."""
+
+    @pytest.fixture
+    def factory(self) -> Callable[[], QueueSource]:
+        return QueueSource

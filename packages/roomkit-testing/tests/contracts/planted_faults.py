@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from outsider_source import QueueContract, QueueSource
 from planting import planted
 
 from roomkit.abc.channel import TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
+from roomkit.abc.source import EmitCallback
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.telemetry import ConsoleTelemetryProvider
@@ -391,3 +393,32 @@ class GivesIdsAway(Switchboard):
 class KnowsNoRoom(Switchboard):
     async def route(self, message: InboundMessage) -> str | None:
         return None
+
+
+@planted(QueueContract, "test_what_is_not_stored_comes_again")
+class AcknowledgesWhateverBecameOfIt(QueueSource):
+    async def hand_over(self, item: str, emit: EmitCallback) -> bool:
+        await emit(self.message(item))
+        self.queue.remove(item)
+        return True
+
+
+@planted(QueueContract, "test_what_is_stored_is_acknowledged", "test_what_is_not_stored_comes_again")
+class AcknowledgesBeforeItEmits(QueueSource):
+    async def hand_over(self, item: str, emit: EmitCallback) -> bool:
+        self.queue.remove(item)
+        await emit(self.message(item))
+        return True
+
+
+@planted(QueueContract, "test_what_is_not_stored_comes_again")
+class MakesKeysOfItsOwn(QueueSource):
+    def message(self, item: str) -> InboundMessage:
+        return super().message(item).replace(idempotency_key=new_id())
+
+
+@planted(QueueContract, "test_what_is_stored_is_acknowledged")
+class NeverAcknowledges(QueueSource):
+    async def hand_over(self, item: str, emit: EmitCallback) -> bool:
+        await emit(self.message(item))
+        return False

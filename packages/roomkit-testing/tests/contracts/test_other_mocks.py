@@ -78,6 +78,8 @@ class TestVirtualClock(ClockContract):
 
 
 class TestScriptedSource(SourceProviderContract):
+    redelivers = False
+
     @pytest.fixture
     def factory(self) -> Callable[[], ScriptedSource]:
         return ScriptedSource

@@ -10,12 +10,23 @@ from roomkit.models.enums import SourceStatus
 from roomkit.models.source import SourceHealth
 
 if TYPE_CHECKING:
-    from roomkit.models.delivery import InboundMessage, InboundResult
+    from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
+    from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["EmitCallback", "SourceProvider"]
 
-type EmitCallback = Callable[[InboundMessage], Awaitable[InboundResult]]
-"""Hands a message to the kit. It never raises: a refused or failed message gives a blocked result."""
+type EmitCallback = Callable[
+    [InboundMessage | DeliveryStatus | EphemeralEvent], Awaitable[InboundResult | Delivery | None]
+]
+"""Hands a message, receipt or signal to the kit; returns once it is committed.
+
+A message has an InboundResult: acknowledge it at the vendor if `result.stored`. A receipt has the delivery
+that it belongs to, or None. While the store fails, a message is not committed in time, or the channel's limit
+is used up, `emit` waits and retries until the source is stopped. It never raises: what is refused or fails
+otherwise has a blocked InboundResult. Calls for one sender are taken in one after the other, in the order in
+which they were made; others beside each other. If the store fails after it has committed, a message without
+`idempotency_key` may be committed twice.
+"""
 
 
 class SourceProvider(ABC):

@@ -304,7 +304,13 @@ def assemble(
         claims=Claims(store=store, clock=clock, organization_id=None),
     )
     receipts = Receipts(store=store, events=events, ledger=ledger, channels=channels, notices=notices)
-    sources = Sources(supervisor=supervisor, events=events, process=process_inbound)
+    sources = Sources(
+        supervisor=supervisor,
+        events=events,
+        process=process_inbound,
+        receive=receipts.take,
+        signal=signals.accept,
+    )
     traces = ProtocolTraces(
         store=store, supervisor=supervisor, hooks=hooks, channels=channels, observers=observers
     )

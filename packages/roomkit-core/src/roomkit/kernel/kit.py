@@ -175,7 +175,7 @@ class RoomKit(RoomOperations):
                 resolver=identity_resolver,
                 router=DefaultInboundRoomRouter(store) if inbound_router is None else adapted(inbound_router),
             ),
-            self.process_inbound,
+            partial(self.process_inbound, wait="committed"),
         )
         super().__init__(kernel, kernel.inbound)
         self._plugins = plugins

@@ -174,6 +174,10 @@ class DeliveryResult:
         return self.state is DeliveryState.SENT
 
 
+_TEMPORARY = frozenset({"rate_limited", "process_timeout", "source_detached"})
+"""Refusals without an error after which the same message may be accepted."""
+
+
 @dataclass(slots=True, frozen=True)
 class InboundResult:
     """What became of a message.
@@ -193,6 +197,16 @@ class InboundResult:
     delivery_results: Mapping[str, DeliveryResult] = field(default_factory=dict)
     duplicate: bool = False
     retry_after: float | None = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether the message may be acknowledged: it is committed, or was refused for good.
+
+        False if nothing is stored and the same message may be accepted when it is sent again.
+        """
+        if self.event is not None or self.reason == "invalid_input":
+            return True
+        return self.error is None and self.reason not in _TEMPORARY
 
 
 class DeliveryStatus(Record):

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import mistyped, read_attribute
-from roomkit.abc.errors import ForeignCodeError, RoomKitError, SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.abc.errors import (
+    ForeignCodeError,
+    LockLostError,
+    ProcessTimeoutError,
+    RoomKitError,
+    SourceAlreadyAttachedError,
+    SourceNotFoundError,
+    StoreClosedError,
+    StoreError,
+)
 from roomkit.abc.log import get_logger
 from roomkit.kernel.runtime.deadline import ends_task
-from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.memory.locks import InMemoryLockManager
+from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
+from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.source import SourceHealth
 from roomkit.models.values import error_text
 
@@ -21,11 +33,16 @@ if TYPE_CHECKING:
     from roomkit.abc.source import SourceProvider
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.delivery import Delivery
 
 __all__ = ["Sources"]
 
 _log = get_logger("roomkit.sources")
 _STOP_SECONDS = 10.0
+_FIRST_RETRY = 0.5
+_LAST_RETRY = 30.0
+
+type Emitted = InboundMessage | DeliveryStatus | EphemeralEvent
 
 
 @dataclass(slots=True)
@@ -40,7 +57,7 @@ class _Attached:
     task: asyncio.Task[None] | None = None
     attempts: int = 0
     received: int = 0
-    stopping: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     detached: bool = False
     refused: int = 0
     """Messages that came after it was detached."""
@@ -56,10 +73,15 @@ class Sources:
         supervisor: Supervisor,
         events: FrameworkEvents,
         process: Callable[[InboundMessage], Awaitable[InboundResult]],
+        receive: Callable[[DeliveryStatus], Awaitable[Delivery | None]],
+        signal: Callable[[EphemeralEvent, str], Awaitable[None]],
     ) -> None:
         self._supervisor = supervisor
         self._events = events
         self._process = process
+        self._receive = receive
+        self._signal = signal
+        self._senders = InMemoryLockManager()
         self._attached: dict[str, _Attached] = {}
 
     async def attach(
@@ -108,7 +130,7 @@ class Sources:
 
     async def _stop(self, channel_id: str, attached: _Attached, seconds: float) -> bool:
         """Stop a source, twice `seconds` at most; return whether it stopped."""
-        attached.stopping = True
+        attached.stopping.set()
         # A task, and not a timeout around the call: a stop that ignores its cancellation is left behind.
         stop = self._supervisor.begin(attached.source.stop(), f"stop of source {channel_id}")
         try:
@@ -151,7 +173,7 @@ class Sources:
 
     async def _run(self, channel_id: str, attached: _Attached) -> None:
         delay = attached.restart_delay
-        while not attached.stopping:
+        while not attached.stopping.is_set():
             received = attached.received
             try:
                 await attached.source.start(lambda message: self._emit(channel_id, attached, message))
@@ -178,7 +200,7 @@ class Sources:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, attached.max_restart_delay)
             else:
-                if not attached.stopping:
+                if not attached.stopping.is_set():
                     self._attached.pop(channel_id, None)
                     self._tell("source_ended", channel_id, attached)
                 return
@@ -190,26 +212,67 @@ class Sources:
         most = attached.max_restart_attempts
         return most is not None and attached.attempts >= most
 
-    async def _emit(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
-        """Hand a message to the kit; a bad message never breaks the source."""
+    async def _emit(
+        self, channel_id: str, attached: _Attached, emitted: Emitted
+    ) -> InboundResult | Delivery | None:
+        """Hand what a source emits to the kit, in the order of its sender; nothing bad breaks the source."""
         attached.received += 1
-        if attached.gate is None:
-            return await self._hand(channel_id, attached, message)
-        async with attached.gate:
-            return await self._hand(channel_id, attached, message)
+        sender = _sender_of(emitted)
+        if sender is None:
+            return await self._emit_in_turn(channel_id, attached, emitted)
+        async with self._senders.locked(f"{emitted.channel_id or channel_id}\0{sender}"):
+            return await self._emit_in_turn(channel_id, attached, emitted)
 
-    async def _hand(self, channel_id: str, attached: _Attached, message: InboundMessage) -> InboundResult:
-        if attached.detached:
-            attached.refused += 1
-            self._tell("source_message_refused", channel_id, attached, refused=attached.refused)
-            return InboundResult(blocked=True, reason="source_detached")
+    async def _emit_in_turn(
+        self, channel_id: str, attached: _Attached, emitted: Emitted
+    ) -> InboundResult | Delivery | None:
+        if attached.gate is None:
+            return await self._hand(channel_id, attached, emitted)
+        async with attached.gate:
+            return await self._hand(channel_id, attached, emitted)
+
+    async def _hand(
+        self, channel_id: str, attached: _Attached, emitted: Emitted
+    ) -> InboundResult | Delivery | None:
+        """Take one thing in; retry while nothing can be stored, until the source is stopped."""
+        delay = _FIRST_RETRY
+        while True:
+            if attached.detached:
+                attached.refused += 1
+                self._tell("source_message_refused", channel_id, attached, refused=attached.refused)
+                return InboundResult(blocked=True, reason="source_detached")
+            result = await self._take(channel_id, emitted)
+            retried = _retried(result)
+            if retried is None or attached.stopping.is_set():
+                return result
+            seconds = retried.retry_after or delay
+            self._tell("source_waits", channel_id, attached, reason=retried.reason, seconds=seconds)
+            delay = min(delay * 2, _LAST_RETRY)
+            await self._wait(attached.stopping, seconds)
+
+    @staticmethod
+    async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stopping.wait()
+
+    async def _take(self, channel_id: str, emitted: Emitted) -> InboundResult | Delivery | None:
         try:
-            return await self._process(message)
+            match emitted:
+                case DeliveryStatus(channel_id=None):
+                    return await self._receive(emitted.replace(channel_id=channel_id))
+                case DeliveryStatus():
+                    return await self._receive(emitted)
+                case EphemeralEvent():
+                    await self._signal(emitted, channel_id)
+                    return None
+                case _:
+                    return await self._process(emitted)
         except Exception as error:  # noqa: BLE001  # a source may raise anything: it is reported
             if isinstance(error, RoomKitError) and not isinstance(error, ForeignCodeError):
-                _log.warning("a message of channel %s was refused: %s", message.channel_id, error)
+                _log.warning("a message of channel %s was refused: %s", channel_id, error)
                 return InboundResult(blocked=True, reason=error.code, error=error)
-            _log.exception("a message of channel %s failed", message.channel_id)
+            _log.exception("a message of channel %s failed", channel_id)
             return InboundResult(blocked=True, reason="internal_error", error=error)
 
     def _tell(self, kind: str, channel_id: str, attached: _Attached, **data: Any) -> None:
@@ -235,6 +298,25 @@ class Sources:
         if stopped:
             return None
         return TimeoutError(f"source {attached.name} did not stop within {seconds} s")
+
+
+def _sender_of(emitted: Emitted) -> str | None:
+    """Return whose order something is in; receipts have none."""
+    match emitted:
+        case InboundMessage():
+            return emitted.sender_id
+        case EphemeralEvent():
+            return emitted.user_id
+    return None
+
+
+def _retried(result: InboundResult | Delivery | None) -> InboundResult | None:
+    """Return the result if nothing was stored for a reason that passes; else None."""
+    if not isinstance(result, InboundResult) or result.event is not None:
+        return None
+    error = result.error
+    passes = isinstance(error, StoreError | LockLostError) and not isinstance(error, StoreClosedError)
+    return result if passes or result.reason in (ProcessTimeoutError.code, "rate_limited") else None
 
 
 def _status(channel_id: str, attached: _Attached) -> SourceStatus:

@@ -69,6 +69,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "source_detached": "a source was detached: source_name",
     "source_error": "a source broke: source_name, error, attempt",
     "source_exhausted": "a source was stopped after repeated failures: source_name, attempts, last_error",
+    "source_waits": "what a source emitted is retried, as it is not stored: source_name, reason, seconds",
     "source_message_refused": "a detached source emitted a message: source_name, refused (how many so far)",
     "source_ended": "a source ended by itself: source_name",
     "framework_events_dropped": "a slow handler lost framework events: handler, dropped",

@@ -12,7 +12,7 @@ import pytest
 from roomkit.abc.source import EmitCallback, SourceProvider
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
-from roomkit_plugins.testing.contracts.base import ContractSuite, close, make
+from roomkit_plugins.testing.contracts.base import ContractSuite, close, make, unsaid
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
 __all__ = ["SourceProviderContract"]
@@ -23,12 +23,23 @@ PATIENCE = 30.0
 class SourceProviderContract(ContractSuite):
     """A source emits messages in order, and can be stopped and started again.
 
-    A subclass implements `bring`: how the outside gives the source something to say.
+    A subclass implements `bring`: how the outside gives the source something to say. It says in `redelivers`
+    whether the outside gives again what was not acknowledged, as a queue or an offset does; then it also
+    implements `unacknowledged`.
     """
 
     @abstractmethod
     async def bring(self, source: SourceProvider, number: int) -> None:
         """Let the outside say `number` things to the source, which is running or about to."""
+
+    @property
+    def redelivers(self) -> bool:
+        """Whether the outside gives again, at the next start, what the source did not acknowledge."""
+        raise unsaid(self, "redelivers", "whether what is not acknowledged comes again")
+
+    async def unacknowledged(self, source: SourceProvider) -> int:
+        """Return how many things the outside would give again now."""
+        raise unsaid(self, "unacknowledged", "how many things the outside would give again")
 
     @pytest.fixture
     def source(self, subject: SourceProvider) -> SourceProvider:
@@ -79,6 +90,40 @@ class SourceProviderContract(ContractSuite):
             await self.bring(source, 3)
             await inbox.all()
         assert inbox.most_at_once == 1
+
+    async def test_what_is_stored_is_acknowledged(self, source: SourceProvider) -> None:
+        """Once, and not before `emit` has returned."""
+        if not self.redelivers:
+            pytest.skip("the outside gives nothing again")
+        inbox = Inbox(expected=3, before=lambda: self.unacknowledged(source))
+        async with running(source, inbox):
+            await self.bring(source, 3)
+            await inbox.all()
+        assert inbox.counts == [3, 2, 1]
+        assert await self.unacknowledged(source) == 0
+
+    async def test_what_is_not_stored_comes_again(self, source: SourceProvider) -> None:
+        """Also what the source was emitting when it was cancelled."""
+        if not self.redelivers:
+            pytest.skip("the outside gives nothing again")
+        refused = InboundResult(blocked=True, reason="process_timeout")
+        inbox = Inbox(expected=1, result=refused)
+        async with running(source, inbox):
+            await self.bring(source, 1)
+            first = await inbox.all()
+        assert await self.unacknowledged(source) == 1
+        inbox = Inbox(hangs=True)
+        task = asyncio.create_task(source.start(inbox))
+        await inbox.all()
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert await self.unacknowledged(source) == 1
+        inbox = Inbox()
+        async with running(source, inbox):
+            again = await inbox.all()
+        assert again[0].idempotency_key == first[0].idempotency_key
+        assert again[0].idempotency_key
+        assert await self.unacknowledged(source) == 0
 
     async def test_stop_makes_start_return(self, source: SourceProvider) -> None:
         """Soon, without an error, however often it is told."""
@@ -132,27 +177,44 @@ class SourceProviderContract(ContractSuite):
 
 
 class Inbox:
-    """Takes what a source emits."""
+    """Takes what a source emits; `before` counts something before each message is taken."""
 
-    def __init__(self, *, expected: int = 1, result: InboundResult | None = None, slow: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        expected: int = 1,
+        result: InboundResult | None = None,
+        slow: bool = False,
+        hangs: bool = False,
+        before: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         self.most_at_once = 0
+        self.counts: list[int] = []  # bound: the life of a test
         self._messages: list[InboundMessage] = []
         self._expected = expected
         self._result = result or InboundResult()
         self._slow = slow
+        self._hangs = hangs
+        self._before = before
         self._at_once = 0
         self._enough = asyncio.Event()
 
-    async def __call__(self, message: InboundMessage) -> InboundResult:
+    async def __call__(self, emitted: object) -> InboundResult:
+        if not isinstance(emitted, InboundMessage):
+            return self._result
+        if self._before is not None:
+            self.counts.append(await self._before())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         if self._slow:
             for _ in range(3):
                 await asyncio.sleep(0)
         self._at_once -= 1
-        self._messages.append(message)
+        self._messages.append(emitted)
         if len(self._messages) >= self._expected:
             self._enough.set()
+        if self._hangs:
+            await asyncio.Event().wait()
         return self._result
 
     async def all(self) -> list[InboundMessage]:

@@ -7,19 +7,20 @@ from collections.abc import Iterable
 
 from roomkit.abc.source import EmitCallback
 from roomkit.authoring.source import BaseSourceProvider
-from roomkit.models.delivery import InboundMessage, InboundResult
+from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
+from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["ScriptedSource"]
 
-type Happening = InboundMessage | Exception
+type Happening = InboundMessage | DeliveryStatus | EphemeralEvent | Exception
 
 
 class ScriptedSource(BaseSourceProvider):
     """Emits messages given with `say`, or in advance by `script`.
 
-    A message is emitted, an exception ends `start` as a broken connection would. `results` keeps
-    what became of each message; `starts` counts the connections.
+    A message, receipt or signal is emitted, an exception ends `start` as a broken connection would.
+    `results` keeps what became of each; `starts` counts the connections.
     """
 
     def __init__(self, script: Iterable[Happening] = (), *, name: str = "scripted") -> None:
@@ -27,7 +28,7 @@ class ScriptedSource(BaseSourceProvider):
         self._name = name
         self._pending: list[Happening] = list(script)  # bound: what the test says
         self._news = asyncio.Event()
-        self.results: list[InboundResult] = []  # bound: the life of a test
+        self.results: list[InboundResult | Delivery | None] = []  # bound: the life of a test
         self.starts = 0
 
     @property
