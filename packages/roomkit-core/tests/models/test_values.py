@@ -175,7 +175,7 @@ def test_what_a_vendor_says_of_a_sent_message_is_never_refused() -> None:
 VENDORS_JSON: dict[type[Record], tuple[str, ...]] = {
     ProviderResult: ("metadata",),
     DeliveryStatus: ("raw",),
-    InboundMessage: ("raw_payload",),
+    InboundMessage: ("extra", "raw_payload"),
     EventSource: ("raw_payload",),
     ChannelData: ("extra",),
     Generation: ("usage",),

@@ -38,7 +38,7 @@ def signed(payload: Mapping[str, Any] | bytes) -> WebhookRequest:
 
 
 class CarrierVendor(HTTPSimulator):
-    """Takes messages, one for each idempotency key; with `status` it refuses all."""
+    """Takes messages, one for each idempotency key; with `status` it refuses all, with 0 it breaks off."""
 
     def __init__(self, status: int = 200) -> None:
         super().__init__()
@@ -46,6 +46,9 @@ class CarrierVendor(HTTPSimulator):
         self.texts: dict[str, str] = {}  # bound: one test
 
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
+        if not self.status:
+            exchange.abort()
+            return
         if self.status != 200:
             await exchange.send_json(self.status, {"error": "refused"})
             return
@@ -57,6 +60,8 @@ class CarrierVendor(HTTPSimulator):
 
 class CarrierSMSProvider(SMSProvider):
     """Sends SMS through the carrier's HTTP API."""
+
+    idempotent = True
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -82,14 +87,20 @@ class CarrierSMSProvider(SMSProvider):
     async def post(self, payload: Mapping[str, Any]) -> Any:
         """Call the API."""
         parts = urlsplit(self._origin)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        except OSError as error:
+            raise self.lost(error, accepted=False) from error
         try:
             writer.write(request_of(payload))
             await writer.drain()
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            head, end, body = (await reader.read()).partition(b"\r\n\r\n")
+        except OSError as error:
+            raise self.lost(error, accepted=None) from error
         finally:
             writer.close()
-            await writer.wait_closed()
+        if not end:
+            raise self.lost(EOFError("no answer"), accepted=None)
         status = int(head.split(b" ")[1])
         if status != 200:
             raise ProviderError(
@@ -99,6 +110,15 @@ class CarrierSMSProvider(SMSProvider):
                 status_code=status,
             )
         return json.loads(body)
+
+    def lost(self, error: Exception, *, accepted: bool | None) -> ProviderError:
+        """Return the error of a connection that was not made, or broke after the request was sent."""
+        return ProviderError(
+            f"no connection to the carrier: {error}",
+            error_code=ErrorCode.CONNECTION,
+            provider=self.name,
+            accepted=accepted,
+        )
 
     async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify, then read."""

@@ -62,6 +62,14 @@ class CarrierProviderSuite(CarrierSuite, SMSProviderContract):
 
         return make
 
+    @pytest.fixture
+    def unreachable(self) -> Callable[[], CarrierSMSProvider]:
+        return lambda: self.provider_class("http://127.0.0.1:1")
+
+    @pytest.fixture
+    def breaking_off(self, failing: Callable[[int], CarrierSMSProvider]) -> Callable[[], CarrierSMSProvider]:
+        return lambda: failing(0)
+
 
 class CarrierWebhookSuite(CarrierSuite, WebhookContract):
     """The provider's webhook's."""

@@ -18,6 +18,7 @@ from outsider_sms import CarrierSMSChannel, CarrierSMSProvider, request_of
 from outsider_suites import CarrierChannelSuite, CarrierProviderSuite, CarrierSuite, CarrierWebhookSuite
 from planting import FAULTS
 
+from roomkit.abc.errors import ProviderError
 from roomkit.abc.provider import WebhookPart
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -161,6 +162,23 @@ class SendsTwice(CarrierSMSProvider):
 class ForgetsTheKey(CarrierSMSProvider):
     def payload(self, text: str, to: str, key: str | None) -> dict[str, Any]:
         return super().payload(text, to, None)
+
+
+@found_by(CarrierProviderSuite, "test_the_same_key_is_the_same_message")
+class DeclaresNoKeys(CarrierSMSProvider):
+    idempotent = False
+
+
+@found_by(CarrierProviderSuite, "test_a_vendor_that_breaks_off_may_have_taken_the_message")
+class TakesSilenceForARefusal(CarrierSMSProvider):
+    def lost(self, error: Exception, *, accepted: bool | None) -> ProviderError:
+        return super().lost(error, accepted=False)
+
+
+@found_by(CarrierProviderSuite, "test_a_vendor_that_is_not_reached_has_not_taken_the_message")
+class DoubtsEveryFailure(CarrierSMSProvider):
+    def lost(self, error: Exception, *, accepted: bool | None) -> ProviderError:
+        return super().lost(error, accepted=None)
 
 
 @found_by(CarrierProviderSuite, "test_a_send_leaves_nothing_behind", "test_nothing_leaks")

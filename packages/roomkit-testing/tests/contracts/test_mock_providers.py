@@ -60,6 +60,16 @@ class TestMockSMSProvider(MockSuite, SMSProviderContract):
         return make
 
 
+class TestIdempotentMockSMSProvider(MockSuite, SMSProviderContract):
+    """The same of a vendor that takes keys."""
+
+    honours_idempotency = True
+
+    @pytest.fixture
+    def factory(self) -> Callable[[], MockSMSProvider]:
+        return lambda: MockSMSProvider(idempotent=True)
+
+
 class TestMockRCSProvider(MockSuite, RCSProviderContract):
     @pytest.fixture
     def factory(self) -> Callable[[], MockRCSProvider]:

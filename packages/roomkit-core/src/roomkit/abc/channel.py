@@ -12,6 +12,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Mapping,
+    Sequence,
 )
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -129,6 +130,8 @@ class Channel(ABC):
     """Whether the channel also wants its own events, to hand them to its other recipients."""
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
+    provider_names: Sequence[str] = ()
+    """The providers that the channel can send by, in order of preference, where there are several."""
     services: ChannelServices | None = None
     _trace_observers: tuple[tuple[TraceObserver, frozenset[str] | None], ...] = ()
 
@@ -163,6 +166,15 @@ class Channel(ABC):
     def capabilities(self) -> ChannelCapabilities:
         """Return what the channel carries natively; read when it is attached. Text only by default."""
         return _TEXT_ONLY
+
+    def is_idempotent(self, provider: str | None) -> bool:
+        """Return whether a delivery may be made again, under its id, if it is not known whether it was made.
+
+        Asked after a failure whose `accepted` is None; `provider` is the one that it went by. If not, the
+        delivery fails as `outcome_unknown`. By default True: the channel itself, or its vendor, recognises
+        `context.delivery.id`. No I/O.
+        """
+        return True
 
     def pace_key(self, binding: ChannelBinding, event: RoomEvent) -> str:
         """Return what the vendor counts a delivery against, such as the sending number; no I/O.
@@ -272,7 +284,8 @@ class Channel(ABC):
         """Carry `event` to the recipient of `binding`.
 
         `event` is already transcoded and no longer than `max_length`. `context.delivery.id` is the
-        stable idempotency key. Returns `ChannelOutput.skipped(reason)` when there is no recipient to send
+        stable idempotency key; `context.delivery.provider` says by which of several providers (see
+        `provider_names`) to send. Returns `ChannelOutput.skipped(reason)` when there is no recipient to send
         to. Raises ProviderError for a failure; any other exception counts as a permanent one.
         Called in commit order per binding; retried only after a retryable failure. It may be
         cancelled at any await, when its deadline passes.

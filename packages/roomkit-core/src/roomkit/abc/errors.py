@@ -6,6 +6,7 @@ A message says what happened, to which object, and what to do next; `code` is st
 from __future__ import annotations
 
 from enum import StrEnum, unique
+from types import EllipsisType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
@@ -341,6 +342,7 @@ class ErrorCode(StrEnum):
     TOO_LONG = "too_long"
     BAD_RESPONSE = "bad_response"
     CIRCUIT_OPEN = "circuit_open"
+    OUTCOME_UNKNOWN = "outcome_unknown"
     UNKNOWN = "unknown"
 
     @property
@@ -352,6 +354,11 @@ class ErrorCode(StrEnum):
     def blames_provider(self) -> bool:
         """Whether it counts against the provider, not against this message or recipient."""
         return self in _PROVIDER_FAULT
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether the vendor may have taken the request: False when it has not, None when it is not known."""
+        return None if self in _IN_DOUBT else False
 
 
 _RETRYABLE = frozenset(
@@ -377,6 +384,16 @@ _PROVIDER_FAULT = frozenset(
         ErrorCode.UNKNOWN,
     }
 )
+_IN_DOUBT = frozenset(
+    {
+        ErrorCode.TIMEOUT,
+        ErrorCode.CONNECTION,
+        ErrorCode.CANCELED,
+        ErrorCode.BAD_RESPONSE,
+        ErrorCode.OUTCOME_UNKNOWN,
+        ErrorCode.UNKNOWN,
+    }
+)
 
 
 LONGEST_PAUSE = 86_400.0
@@ -393,6 +410,12 @@ class ProviderError(RoomKitError):
     `error_code` classifies it; `retryable` follows from it unless given; `retry_after` is in
     seconds, a day at most, and None if the vendor gave no usable time to wait (negative, not a
     number). The message may quote the vendor, so it is for operators, never for end users.
+
+    `accepted` says whether the vendor took the message all the same: False when it certainly has not (it
+    refused, or was not reached), None when that is not known (no answer in time, a connection that broke
+    after the request was sent, an answer that cannot be read). It follows from `error_code` unless given:
+    None for TIMEOUT, CONNECTION, CANCELED, BAD_RESPONSE and UNKNOWN. Only after False is another provider
+    tried; after None the message is sent again only by a provider that recognises its idempotency key.
     """
 
     code = "provider_error"
@@ -408,9 +431,11 @@ class ProviderError(RoomKitError):
         status_code: int | None = None,
         vendor_code: str | None = None,
         request_id: str | None = None,
+        accepted: bool | EllipsisType | None = ...,
     ) -> None:
         super().__init__(message)
         self.error_code = error_code
+        self.accepted = error_code.accepted if isinstance(accepted, EllipsisType) else accepted
         self.retryable = error_code.retryable if retryable is None else retryable
         self.retry_after = _waitable(retry_after)
         self.provider = provider

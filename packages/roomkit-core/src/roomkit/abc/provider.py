@@ -23,10 +23,13 @@ class Provider(ABC):
     Safe for concurrent use by every room of its channel. `send` of each role takes the event to
     carry, already transcoded and within the length limit, and `idempotency_key`, stable over
     retries, for vendors that accept one. It returns a `ProviderResult` with the vendor's message id
-    and raises `ProviderError` for a failure; it never retries by itself. One that has a method `webhook`
-    receives its vendor's requests, see `ReceivesWebhooks`.
+    and raises `ProviderError` for a failure, which says in `accepted` whether the vendor may have taken the
+    message; it never retries by itself. One that has a method `webhook` receives its vendor's requests, see
+    `ReceivesWebhooks`.
     """
 
+    idempotent: bool = False
+    """Whether the vendor sends one message for several sends of one `idempotency_key`."""
     retry_status: int | None = 503
     """The status on which the vendor sends a webhook again; None if it repeats none."""
 
@@ -41,6 +44,9 @@ class Provider(ABC):
 
 class SendsToAddress(Protocol):
     """What every provider role of a transport has in common; roles add keywords of their own."""
+
+    idempotent: bool
+    """See `Provider.idempotent`."""
 
     @property
     def name(self) -> str:

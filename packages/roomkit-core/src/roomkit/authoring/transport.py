@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.authoring.addresses import one_spelling
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
@@ -28,6 +28,10 @@ class TransportChannel(Channel):
     The recipient is the binding's `metadata[recipient_key]`. `defaults` are keywords of the role's
     `send`: a value is fixed, None is read from the binding's metadata at each delivery. A delivery
     without a provider is skipped (`no_provider`); without an address it fails (`missing_recipient`).
+    Of several `providers` the first is the preferred one. A message goes on to the next only if the failure
+    is the provider's fault and it certainly has not taken the message (`ProviderError.accepted` is False), so
+    none is sent by two of them; the parts of a message that is split go by one. Raises InvalidInputError
+    for two providers of one name.
     `paced_by` names the keyword whose value the vendor's limits count, such as the sending number
     `from_`; without it they count for the channel.
     """
@@ -38,6 +42,7 @@ class TransportChannel(Channel):
         channel_type: ChannelType,
         *,
         provider: SendsToAddress | None = None,
+        providers: Sequence[SendsToAddress] = (),
         capabilities: ChannelCapabilities | None = None,
         recipient_key: str = "recipient_id",
         defaults: Mapping[str, Any] | None = None,
@@ -45,7 +50,9 @@ class TransportChannel(Channel):
     ) -> None:
         super().__init__(channel_id)
         self.channel_type = channel_type
-        self.provider = provider
+        self.providers = _providers_of(channel_id, provider, providers)
+        if len(self.providers) > 1:
+            self.provider_names = tuple(each.name for each in self.providers)
         self.recipient_key = recipient_key
         self._capabilities = capabilities or ChannelCapabilities()
         self._defaults = dict(defaults or {})
@@ -57,9 +64,18 @@ class TransportChannel(Channel):
         return {name: value for name, value in self._defaults.items() if value is not None}
 
     @property
+    def provider(self) -> SendsToAddress | None:
+        """The preferred provider."""
+        return self.providers[0] if self.providers else None
+
+    @property
     @override
     def provider_name(self) -> str | None:
-        return self.provider.name if self.provider is not None else None
+        return self.providers[0].name if self.providers else None
+
+    @override
+    def is_idempotent(self, provider: str | None) -> bool:
+        return all(each.idempotent for each in self.providers if provider in (None, each.name))
 
     @override
     def capabilities(self) -> ChannelCapabilities:
@@ -102,24 +118,55 @@ class TransportChannel(Channel):
 
     @override
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
-        if self.provider is None:
+        if not self.providers:
             return ChannelOutput.skipped("no_provider")
+        delivery = context.delivery
+        provider = self.providers[0]
+        if delivery is not None and delivery.provider is not None:
+            provider = next((each for each in self.providers if each.name == delivery.provider), provider)
         to = binding.metadata.get(self.recipient_key)
         if not to:
             raise ProviderError(
                 f"channel {self.channel_id!r} has no recipient in room {binding.room_id!r}: attach it with "
                 f"metadata={{{self.recipient_key!r}: ...}}",
                 error_code=ErrorCode.MISSING_RECIPIENT,
-                provider=self.provider.name,
+                provider=provider.name,
             )
         options = {name: self._option(name, binding) for name in self._defaults}
-        delivery = context.delivery
-        result = await self.provider.send(
+        result = await provider.send(
             event, str(to), idempotency_key=delivery.id if delivery is not None else None, **options
         )
         return ChannelOutput(provider_result=result)
 
     @override
     async def close(self) -> None:
-        if self.provider is not None:
-            await self.provider.close()
+        await _close_all(self.providers)
+
+
+def _providers_of(
+    channel_id: str, provider: SendsToAddress | None, providers: Sequence[SendsToAddress]
+) -> tuple[SendsToAddress, ...]:
+    """Return the providers of a channel, given as one or as several. Raises InvalidInputError."""
+    if provider is not None and providers:
+        raise InvalidInputError(f"channel {channel_id!r} was given provider and providers: give one of them")
+    found = (provider,) if provider is not None else tuple(providers)
+    names = [each.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInputError(
+            f"channel {channel_id!r} has two providers {twice!r}: receipts are matched by name, so give "
+            "each another"
+        )
+    return found
+
+
+async def _close_all(providers: Sequence[SendsToAddress]) -> None:
+    """Close every provider; raise the first failure once all were closed."""
+    failure: Exception | None = None
+    for each in providers:
+        try:
+            await each.close()
+        except Exception as error:  # noqa: BLE001  # raised below: the others are closed all the same
+            failure = failure or error
+    if failure is not None:
+        raise failure

@@ -167,6 +167,8 @@ def assemble(
     pacing = Pacing(TokenBucketRateLimiter(), pause_signals.announce)
     deliverer = Deliverer(
         settings=settings,
+        store=store,
+        lease=lease,
         tracing=tracing,
         transcoder=given.transcoder,
         supervisor=supervisor,

@@ -467,7 +467,7 @@ class RoomKit(RoomOperations):
             kernel.channels.left.update(kernel.lanes.take_waiting(channel_id))
         await kernel.lanes.end_answers(None, "unregistered", of=channel_id)
         kernel.reclaim.channels_changed()
-        kernel.breakers.pop(channel_id, None)
+        kernel.breakers.forget(channel_id)
         kernel.events.emit("channel_unregistered", channel_id=channel_id)
         try:
             await kernel.hand_over.work()

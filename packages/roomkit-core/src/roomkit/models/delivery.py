@@ -34,9 +34,10 @@ MOST_REPLIED_TO = 8
 class ProviderResult(Record):
     """What a provider says of one send.
 
-    `error` is a stable code when `success` is false; `parts` are the vendor's ids of every segment
-    sent. Providers raise `ProviderError` for failures that can be classified; a false `success` is for a
-    refusal the vendor reports in a normal answer.
+    `error` is a stable code when `success` is false; `parts` are the vendor's ids of every segment sent.
+    `provider` names the vendor that took the message where that may not be the one that was asked, by the
+    name that its receipts have. Providers raise `ProviderError` for failures that can be classified; a
+    false `success` is for a refusal the vendor reports in a normal answer.
     """
 
     success: bool
@@ -46,6 +47,7 @@ class ProviderResult(Record):
     retry_after: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     status_code: Int | None = None
     parts: tuple[VendorKey, ...] = ()
+    provider: VendorKey | None = None
     metadata: VendorJson = EMPTY
 
 
@@ -105,9 +107,11 @@ class DeliveryError(Record):
 class Delivery(Record):
     """One row of the ledger: what became of one event on its way to one binding.
 
-    `id` is the stable idempotency key given to vendors that take one. `reason` is why it was
-    skipped. `receipt` is what the vendor said later. While it is pending, `holder` is the worker that
-    is to carry it out; `claims` counts how often it was reclaimed from a lost one.
+    `id` is the stable idempotency key given to vendors that take one; the further parts of a message that
+    was split have `<id>:1`, `<id>:2` and so on. `sent_parts` counts the parts that the vendor has; a retry
+    goes on after them. `reason` is why it was skipped. `receipt` is what the vendor said later. While it is
+    pending, `holder` is the worker that is to carry it out; `claims` counts how often it was reclaimed from
+    a lost one, and a `provider` is the one that it goes by, when others of the channel were tried before.
     """
 
     id: Reference
@@ -120,6 +124,7 @@ class Delivery(Record):
     provider: VendorKey | None = None
     provider_message_id: VendorKey | None = None
     parts: tuple[VendorKey, ...] = ()
+    sent_parts: Int = Field(default=0, ge=0)
     error: DeliveryError | None = None
     reason: Label | None = None
     receipt: ReceiptState | None = None
@@ -148,7 +153,7 @@ class Delivery(Record):
         version go too.
         """
         error = self.error and DeliveryError(code=self.error.code, message="erased")
-        return self.replace(error=error).without_unknown()
+        return self.replace(error=error, sent_parts=0).without_unknown()
 
     @property
     def message_ids(self) -> tuple[str, ...]:
@@ -167,6 +172,8 @@ class DeliveryResult:
     provider_message_id: str | None = None
     error: DeliveryError | None = None
     reason: str | None = None
+    partial: bool = False
+    """Whether it failed after a part of the message was sent."""
 
     @property
     def success(self) -> bool:

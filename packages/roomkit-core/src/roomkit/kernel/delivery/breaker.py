@@ -81,12 +81,17 @@ class CircuitBreaker:
         self._probing = False
 
 
-class Breakers(dict[str, CircuitBreaker]):
-    """The breakers by channel id; one exists from a channel's first failure on."""
+class Breakers(dict[tuple[str, str | None], CircuitBreaker]):
+    """The breakers by channel id and provider; one exists from a provider's first failure on."""
 
-    def of(self, channel_id: str) -> CircuitBreaker:
+    def of(self, channel_id: str, provider: str | None) -> CircuitBreaker:
         """Return the breaker of a channel's provider, made if there is none yet."""
-        found = self.get(channel_id)
+        found = self.get((channel_id, provider))
         if found is None:
-            found = self[channel_id] = CircuitBreaker()
+            found = self[channel_id, provider] = CircuitBreaker()
         return found
+
+    def forget(self, channel_id: str) -> None:
+        """Remove the breakers of a channel."""
+        for key in [key for key in self if key[0] == channel_id]:
+            del self[key]

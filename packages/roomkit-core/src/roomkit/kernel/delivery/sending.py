@@ -6,15 +6,17 @@ import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from roomkit.abc.attributes import mistyped, unreadable
-from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError
+from roomkit.abc.attributes import mistyped, read, unreadable
+from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
+from roomkit.kernel.delivery.failover import Failover
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, provider_of
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from roomkit.abc.channel import Channel
+    from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
     from roomkit.kernel.delivery.breaker import Breakers, CircuitBreaker
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.deadline import Deadline
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelBinding
@@ -69,7 +73,10 @@ class SendOutcome:
     state = DeliveryState.SENT
     attempts = 0
     provider: str | None = None
+    failover: Failover | None = None
+    """The channel's providers, where it has several."""
     message_ids: Sequence[str] = ()
+    sent_parts = 0
     error: DeliveryError | None = None
     reason: str | None = None
 
@@ -94,6 +101,8 @@ class Deliverer:
         self,
         *,
         settings: KitOptions,
+        store: ConversationStore,
+        lease: Lease,
         tracing: ConfiguredTelemetry | None,
         transcoder: ContentTranscoder,
         supervisor: Supervisor,
@@ -102,6 +111,8 @@ class Deliverer:
         breakers: Breakers,
     ) -> None:
         self._settings = settings
+        self._store = store
+        self._lease = lease
         self._tracing = tracing
         self._transcoder = transcoder
         self._supervisor = supervisor
@@ -117,18 +128,27 @@ class Deliverer:
             return outcome.failed(_not_registered(binding))
         event = job.run.event
         record, target = job.run.record, binding.channel_id
-        read = "provider_name"
+        reading = "provider_name"
         try:
             outcome.provider = channel.provider_name
-            read = "rate_limit"
+            reading = "rate_limit"
             is_limited = channel.rate_limit is not None
+            reading = "provider_names"
+            names = channel.provider_names
+            if names:
+                names = _text_names(names, target)
+        except ForeignCodeError as wrong:
+            return outcome.failed(DeliveryError(code=wrong.code, message=message_of(wrong)))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # a property may raise anything: the delivery fails
-            failure = unreadable(owner_of(target), read, error)
+            failure = unreadable(owner_of(target), reading, error)
             return outcome.failed(DeliveryError(code=failure.code, message=message_of(failure)))
         if outcome.provider is not None and type(outcome.provider) is not str:
             outcome.provider = provider_of(channel, target)
+        if names:
+            outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
+            outcome.provider = outcome.failover.name
         context = RecordContext(record, reader=binding, event=event, target=target)
         if _fits(event.content, binding):
             await self._send(event, channel, binding, context, deadline, outcome, is_limited)
@@ -137,14 +157,32 @@ class Deliverer:
             pieces = await self._pieces(event, job, binding)
         except ProviderError as error:
             return outcome.failed(error_of(error))
-        for part, piece in enumerate(pieces):
-            if part:  # each has a context of its own, which keeps its key
-                context = RecordContext(record, reader=binding, event=event, target=target)
-                context.part = part
-            await self._send(piece, channel, binding, context, deadline, outcome, is_limited)
+        if len(pieces) == 1:
+            await self._send(pieces[0], channel, binding, context, deadline, outcome, is_limited)
+            return outcome
+        _resume(outcome, job.claimed)
+        for part in range(outcome.sent_parts, len(pieces)):
+            context = RecordContext(record, reader=binding, event=event, target=target)
+            context.part = part  # each has a context of its own, which keeps its key
+            await self._send(pieces[part], channel, binding, context, deadline, outcome, is_limited)
             if outcome.state is not DeliveryState.SENT:
                 break
+            outcome.sent_parts = part + 1
+            if outcome.failover is not None:
+                outcome.failover.is_fixed = True
+            if outcome.sent_parts < len(pieces):
+                await self._record(job, outcome, outcome.provider)
         return outcome
+
+    async def _record(self, job: Job, outcome: SendOutcome, provider: str | None) -> bool:
+        """Record in its pending row how far a delivery has come, and by whom; return whether it was done."""
+        pending = row(job, outcome, 0.0, None).replace(provider=provider)
+        try:
+            completed = await self._store.complete((pending,), worker_id=self._lease.worker_id)
+        except StoreError:
+            _log.warning("how far delivery %s has come was not recorded", job.delivery_id, exc_info=True)
+            return False
+        return not completed.refused
 
     def late(self, job: Job) -> SendOutcome:
         """Return the outcome of a delivery whose task ignored that its time was up, and was abandoned."""
@@ -155,7 +193,7 @@ class Deliverer:
         with suppress(ForeignCodeError):  # its failure is that it is late
             outcome.provider = provider_of(channel, channel_id)
         error = _late(channel_id, self._settings.delivery_timeout)
-        self._count(error, channel_id)
+        self._count(error, channel_id, outcome.provider)
         self._pacing.abandon(job.target.binding)
         return outcome.failed(error_of(error))
 
@@ -198,14 +236,16 @@ class Deliverer:
         event: RoomEvent,
         channel: Channel,
         binding: ChannelBinding,
-        context: RoomContext,
+        context: RecordContext,
         deadline: Deadline,
         outcome: SendOutcome,
         is_limited: bool,
     ) -> None:
         """Try until it is sent, skipped, or failed for good."""
         settings, pacing = self._settings, self._pacing
-        turn = None
+        turn = in_doubt = None
+        if outcome.failover is not None:
+            context.provider = outcome.failover.name
         retry, others_sent = 0, math.inf
         while True:
             if (
@@ -215,9 +255,9 @@ class Deliverer:
                 or binding.recipient_rate_limit is not None
             ):
                 turn = await pacing.enter(channel, binding, event, turn)
-            breaker = self._breakers.get(binding.channel_id)
+            breaker = self._breakers.get((binding.channel_id, outcome.provider))
             if breaker is not None and not breaker.allow_request():
-                error = _circuit_open(binding.channel_id, breaker)
+                error = _circuit_open(binding.channel_id, outcome.provider, breaker)
                 if turn is not None:
                     pacing.leave(turn, binding, went_well=False)
             else:
@@ -249,24 +289,45 @@ class Deliverer:
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
-                        self._events.emit("circuit_breaker_closed", channel_id=binding.channel_id)
+                        self._events.emit(
+                            "circuit_breaker_closed",
+                            channel_id=binding.channel_id,
+                            provider=outcome.provider,
+                        )
                     return
                 finally:
                     deadline.leave(outer)
                     if turn is not None:
                         pacing.leave(turn, binding, went_well=went_well)
-                self._count(error, binding.channel_id)
+                self._count(error, binding.channel_id, outcome.provider)
                 if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
                     before = others_sent
                     others_sent = self._throttle(event, channel, binding, error.retry_after)
                     # Refused because others went first: no retry of its own is used up by that.
                     retry -= others_sent > before
+            failover = outcome.failover
+            if error.accepted is None and error.error_code is not ErrorCode.UNKNOWN:
+                in_doubt = error
+                if not _is_idempotent(channel, binding.channel_id, outcome.provider):
+                    outcome.failed(_outcome_unknown(error, outcome.provider))
+                    return
+                if failover is not None:
+                    failover.is_fixed = True
+            if failover is not None:
+                if await failover.next_after(error):
+                    outcome.provider = context.provider = failover.name
+                    continue
+                error = failover.end_round(error)
             policy = binding.retry_policy or settings.retry_policy
             if not error.retryable or retry >= policy.max_retries:
-                outcome.failed(error_of(error))
+                is_known = in_doubt is None or outcome.provider is None
+                outcome.failed(error_of(error) if is_known else _outcome_unknown(error, outcome.provider))
                 return
             await pacing.sit_out(binding, pause_before(retry, policy, error))
             retry += 1
+            if failover is not None:
+                await failover.start_round()
+                outcome.provider = context.provider = failover.name
 
     @staticmethod
     async def _traced(
@@ -288,13 +349,13 @@ class Deliverer:
         self._events.emit("sending_paused", channel_id=binding.channel_id, pace_key=line.key, seconds=seconds)
         return line.successes
 
-    def _count(self, error: ProviderError, channel_id: str) -> None:
+    def _count(self, error: ProviderError, channel_id: str, provider: str | None) -> None:
         """Count a failure against the provider when it is the provider's."""
-        breaker = self._breakers.of(channel_id)
+        breaker = self._breakers.of(channel_id, provider)
         if not error.error_code.blames_provider:
             breaker.record_abandoned()
         elif breaker.record_failure():
-            self._events.emit("circuit_breaker_opened", channel_id=channel_id)
+            self._events.emit("circuit_breaker_opened", channel_id=channel_id, provider=provider)
 
 
 @contextmanager
@@ -361,6 +422,8 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     if not isinstance(result, ProviderResult) or result.__dict__.get("success") is not True:
         raise _refusal(_checked_result(result, channel_id))
     outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
+    if result.provider is not None:
+        outcome.provider = _as_text(result.provider)
 
 
 def _refusal(result: ProviderResult) -> ProviderError:
@@ -435,10 +498,46 @@ def _late(channel_id: str, seconds: float) -> ProviderError:
     )
 
 
-def _circuit_open(channel_id: str, breaker: CircuitBreaker) -> ProviderError:
+def _text_names(names: object, channel_id: str) -> tuple[str, ...]:
+    """Return the names of a channel's several providers. Raises ForeignCodeError."""
+    if not isinstance(names, list | tuple) or not _TEXT.issuperset(map(type, names)):
+        raise mistyped(owner_of(channel_id), "provider_names", names, tuple)
+    return tuple(names)
+
+
+def _resume(outcome: SendOutcome, claimed: Delivery | None) -> None:
+    """Continue from the parts that an earlier attempt sent."""
+    if claimed is not None and claimed.sent_parts:
+        outcome.sent_parts = claimed.sent_parts
+        outcome.message_ids = claimed.message_ids
+        outcome.provider = claimed.provider
+
+
+def _is_idempotent(channel: Channel, channel_id: str, provider: str | None) -> bool:
+    """Whether a message may be sent again that the vendor may have; not if the channel cannot say."""
+    try:
+        return bool(
+            read(owner_of(channel_id), "is_idempotent()", lambda: channel.is_idempotent(provider), bool)
+        )
+    except ForeignCodeError as error:
+        _log.warning("a delivery is not made again: %s", error)
+        return False
+
+
+def _outcome_unknown(error: ProviderError, provider: str | None) -> DeliveryError:
+    unknown = ProviderError(
+        f"whether provider {provider!r} took the message is unknown: {message_of(error)}; look it up there, "
+        "then retry_delivery or drop_delivery",
+        error_code=ErrorCode.OUTCOME_UNKNOWN,
+        vendor_code=error.vendor_code,
+    )
+    return error_of(unknown)
+
+
+def _circuit_open(channel_id: str, provider: str | None, breaker: CircuitBreaker) -> ProviderError:
     return ProviderError(
-        f"the provider of channel {channel_id!r} keeps failing and is left alone for "
-        f"{breaker.retry_after:.0f} s",
+        f"circuit open for channel {channel_id!r}: provider {provider or channel_id!r} is failing, next "
+        f"attempt in {breaker.retry_after:.0f} s",
         error_code=ErrorCode.CIRCUIT_OPEN,
         retry_after=breaker.retry_after,
     )
@@ -483,8 +582,8 @@ def error_of(error: ProviderError) -> DeliveryError:
         )
 
 
-def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime) -> Delivery:
-    """Return the ledger row of a completed delivery."""
+def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> Delivery:
+    """Return the ledger row of a delivery that was completed at a time, or is under way."""
     event = job.run.event
     channel_id = job.target.binding.channel_id
     ids = outcome.message_ids
@@ -495,12 +594,13 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime) -> Deliver
             "event_id": event.id,
             "event_index": event.index,
             "channel_id": channel_id,
-            "state": outcome.state,
+            "state": outcome.state if at is not None else DeliveryState.PENDING,
             "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
             # Without a provider's name the channel stands for it, so that receipts can match the message.
             "provider": outcome.provider or (channel_id if ids else None),
             "provider_message_id": ids[0] if ids else None,
             "parts": tuple(ids[1:]) if ids else (),
+            "sent_parts": outcome.sent_parts,
             "error": outcome.error,
             "reason": outcome.reason,
             "receipt": None,
@@ -508,7 +608,7 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime) -> Deliver
             "claims": 0,
             "created_at": event.created_at,
             "finished_at": at,
-            "duration_ms": seconds * 1000,
+            "duration_ms": None if at is None else seconds * 1000,
         },
         like=job.claimed,
     )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from roomkit.models.delivery import Delivery, DeliveryResult
-
-if TYPE_CHECKING:
-    pass
+from roomkit.models.enums import DeliveryState
 
 __all__ = ["Cascade", "DeliveryResults", "result_of"]
 
@@ -66,7 +63,10 @@ class Cascade:
 
 def result_of(row: Delivery) -> DeliveryResult:
     """Return the outcome of a delivery as callers see it."""
-    return DeliveryResult(row.channel_id, row.state, row.provider_message_id, row.error, row.reason)
+    is_partial = row.state is DeliveryState.FAILED and row.sent_parts > 0
+    return DeliveryResult(
+        row.channel_id, row.state, row.provider_message_id, row.error, row.reason, is_partial
+    )
 
 
 class DeliveryResults(Mapping[str, DeliveryResult]):

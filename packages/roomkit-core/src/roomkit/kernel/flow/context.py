@@ -48,6 +48,8 @@ class RecordContext(RoomContext):
     _target: str | None = None
     part = 0
     """Which piece of a split message is being delivered: each has an idempotency key of its own."""
+    provider: str | None = None
+    """By which of its channel's several providers."""
 
     def __init__(
         self,
@@ -167,4 +169,7 @@ class RecordContext(RoomContext):
         if self._event is None or self._target is None:
             return None
         delivery = Delivery.planned(self._event, self._target)
-        return delivery.replace(id=f"{delivery.id}#{self.part}") if self.part else delivery
+        if not self.part and self.provider is None:
+            return delivery
+        own_id = f"{delivery.id}:{self.part}" if self.part else delivery.id
+        return delivery.replace(id=own_id, provider=self.provider)

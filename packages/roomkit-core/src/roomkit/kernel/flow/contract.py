@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Container
+from collections.abc import AsyncIterable, Container, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("direction", str),
     ("address_type", str),
     ("provider_name", OPTIONAL_TEXT),
+    ("provider_names", Sequence),
     ("rate_limit", _LIMIT),
     ("responds_to", Container),
     ("delivers_to_source", bool),

@@ -143,6 +143,22 @@ class ProviderContract(ContractSuite):
         """
         return None
 
+    @pytest.fixture
+    def unreachable(self) -> Callable[[], Any] | None:
+        """Return a function that makes a provider whose vendor takes no connections.
+
+        A vendor that is not reached by a connection leaves it at None.
+        """
+        return None
+
+    @pytest.fixture
+    def breaking_off(self) -> Callable[[], Any] | None:
+        """Return a function that makes a provider whose vendor reads the request, and closes the connection.
+
+        A vendor that does not answer by a connection leaves it at None.
+        """
+        return None
+
     async def send(self, provider: Any, content: EventContent, to: str | None = None, **options: Any) -> Any:
         """Send `content` to the recipient, or to `to`."""
         sent = event("room", content=content)
@@ -231,8 +247,12 @@ class ProviderContract(ContractSuite):
             assert len({result.provider_message_id for result in results}) == 20
 
     async def test_the_same_key_is_the_same_message(self, provider: Provider) -> None:
-        """Where the vendor takes an idempotency key, a retry does not send twice; elsewhere it is taken."""
+        """Where the vendor takes an idempotency key, a retry does not send twice; elsewhere it is taken.
+
+        The provider says which in `idempotent`: by that the kit decides whether to send again.
+        """
         honours = self.honours_idempotency
+        assert provider.idempotent is honours
         content, before = TextContent(body="once"), len(await self.sent_texts(provider))
         first, again, other = [
             await self.send(provider, content, idempotency_key=key) for key in ("key", "key", "other")
@@ -271,9 +291,39 @@ class ProviderContract(ContractSuite):
             await self.send(provider, TextContent(body="hello"))
         error = caught.value
         assert error.retryable is retryable
+        assert error.accepted is False
         assert error.error_code is not ErrorCode.UNKNOWN
         assert error.provider == provider.name
         assert not any(secret in f"{error!r} {error} {vars(error)}" for secret in self.secrets)
+        await close(provider)
+
+    async def test_a_vendor_that_is_not_reached_has_not_taken_the_message(
+        self, unreachable: Callable[[], Any] | None
+    ) -> None:
+        """So another provider may send it: `accepted` is False, and the failure is the provider's."""
+        if unreachable is None:
+            pytest.skip("the vendor is not reached by a connection")
+        provider = await make(unreachable)
+        with pytest.raises(ProviderError) as caught:
+            await self.send(provider, TextContent(body="hello"))
+        error = caught.value
+        assert error.accepted is False
+        assert error.retryable
+        assert error.error_code.blames_provider
+        await close(provider)
+
+    async def test_a_vendor_that_breaks_off_may_have_taken_the_message(
+        self, breaking_off: Callable[[], Any] | None
+    ) -> None:
+        """Nothing else is known after the request was sent: `accepted` is None."""
+        if breaking_off is None:
+            pytest.skip("the vendor does not answer by a connection")
+        provider = await make(breaking_off)
+        with pytest.raises(ProviderError) as caught:
+            await self.send(provider, TextContent(body="hello"))
+        error = caught.value
+        assert error.accepted is None
+        assert error.error_code.blames_provider
         await close(provider)
 
     async def test_nothing_leaks(self, factory: Callable[[], Provider | Awaitable[Provider]]) -> None:

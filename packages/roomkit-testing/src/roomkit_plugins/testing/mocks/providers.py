@@ -40,7 +40,8 @@ class MockProvider(Provider):
 
     `script` says what each send does, in order: a `ProviderResult` is returned, an exception
     raised, a `Hang` waited for, None sends. After it every send ends in `fail_with`, or well.
-    `delay` seconds of the loop's clock pass first. Each send is a dict with `event`, `to`,
+    `delay` seconds of the loop's clock pass first. With `idempotent`, a key that was sent before gets its
+    first result again, and nothing is sent. Each send is a dict with `event`, `to`,
     `idempotency_key` and the arguments of its role: in `attempts` when it was asked for, in `sent`
     when it went well.
     """
@@ -52,7 +53,10 @@ class MockProvider(Provider):
         fail_with: ProviderResult | Exception | None = None,
         delay: float = 0.0,
         name: str | None = None,
+        idempotent: bool = False,
     ) -> None:
+        self.idempotent = idempotent
+        self._known: dict[str, ProviderResult] = {}  # bound: the life of a test
         self.attempts: list[dict[str, Any]] = []  # bound: the life of a test
         self.sent: list[dict[str, Any]] = []  # bound: the life of a test
         self.fail_with = fail_with
@@ -82,12 +86,17 @@ class MockProvider(Provider):
                 error_code=ErrorCode.MISSING_RECIPIENT,
                 provider=self.name,
             )
+        key = send["idempotency_key"] if self.idempotent else None
+        if key in self._known:
+            return self._known[key]
         result = await self._script.play() or self.fail_with
         if isinstance(result, Exception):
             raise result
         result = result or self._accepted(send)
         if result.success:
             self.sent.append(send)
+            if key is not None:
+                self._known[key] = result
         return result
 
     def _accepted(self, send: Mapping[str, Any]) -> ProviderResult:
@@ -123,10 +132,11 @@ class MockRCSProvider(MockProvider, RCSProvider):
         fail_with: ProviderResult | Exception | None = None,
         delay: float = 0.0,
         name: str | None = None,
+        idempotent: bool = False,
     ) -> None:
         if simulate_failure:
             fail_with = RCSDeliveryResult(success=False, error="simulated_failure")
-        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name)
+        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name, idempotent=idempotent)
         self._sender_id = sender_id
         self.simulate_fallback = simulate_fallback
 
@@ -231,8 +241,9 @@ class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
         fail_with: ProviderResult | Exception | None = None,
         delay: float = 0.0,
         name: str | None = None,
+        idempotent: bool = False,
     ) -> None:
-        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name)
+        super().__init__(script=script, fail_with=fail_with, delay=delay, name=name, idempotent=idempotent)
         self.templates: list[dict[str, Any]] = []  # bound: the life of a test
         self.reactions: list[dict[str, Any]] = []  # bound: the life of a test
 
