@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc.clock import SystemClock
-from roomkit.abc.services import ChannelServices, GateOutcome
+from roomkit.abc.services import GateOutcome, Services, Turns
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.ai import AIMessage, AITool, AIToolCall, AIToolCallPart, AIToolResultPart, StreamDone
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
@@ -36,33 +36,53 @@ from roomkit_plugins.testing import MockAIProvider, MockTelemetryProvider
 type Gate = Callable[[Any], Awaitable[GateOutcome[Any]]]
 
 
-class Services(ChannelServices):
-    """The kit as a channel sees it: gates are scripted, what is told is kept."""
+class ScriptedTurns(Turns):
+    """Gates are scripted, and what observers would be shown is kept."""
+
+    def __init__(self) -> None:
+        self.gate: Gate | None = None
+        self.observed: list[tuple[HookTrigger, str | None, Any]] = []
+
+    async def run_gate(
+        self,
+        trigger: HookTrigger,
+        payload: Any,
+        *,
+        room_id: str | None,
+        channel_id: str | None = None,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
+    ) -> GateOutcome[Any]:
+        assert trigger is HookTrigger.BEFORE_TOOL_USE
+        return await self.gate(payload) if self.gate else GateOutcome(True, payload)
+
+    async def observe(
+        self,
+        trigger: HookTrigger,
+        payload: object,
+        *,
+        room_id: str | None,
+        channel_id: str | None = None,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
+    ) -> None:
+        await asyncio.sleep(0)
+        self.observed.append((trigger, room_id, payload))
+
+
+class ScriptedServices(Services):
+    """The kit as a channel sees it, without a kit: what is reported is kept."""
+
+    turns: ScriptedTurns
 
     def __init__(self) -> None:
         self.clock = SystemClock()
         self.realtime = InMemoryRealtime()
         self.telemetry: MockTelemetryProvider = MockTelemetryProvider()
-        self.gate: Gate | None = None
-        self.observed: list[tuple[HookTrigger, str, Any]] = []
+        self.turns = ScriptedTurns()
         self.signals: list[EphemeralEvent] = []
         self.reported: list[tuple[str, dict[str, Any]]] = []
 
-    async def run_gate(
-        self, trigger: HookTrigger, payload: Any, *, room_id: str, channel_id: str
-    ) -> GateOutcome[Any]:
-        assert trigger is HookTrigger.BEFORE_TOOL_USE
-        return await self.gate(payload) if self.gate else GateOutcome(True, payload)
-
-    async def observe(self, trigger: HookTrigger, payload: object, *, room_id: str, channel_id: str) -> None:
-        await asyncio.sleep(0)
-        self.observed.append((trigger, room_id, payload))
-
     def report(self, kind: str, **details: Any) -> None:
         self.reported.append((kind, details))
-
-    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
-        work.close()
 
     def trace(self, trace: ProtocolTrace) -> None: ...
 
@@ -76,7 +96,7 @@ class Services(ChannelServices):
 
     def calls(self, trigger: HookTrigger = HookTrigger.ON_TOOL_CALL) -> list[Any]:
         """Return what the observers of a trigger were shown."""
-        return [payload for seen, _, payload in self.observed if seen is trigger]
+        return [payload for seen, _, payload in self.turns.observed if seen is trigger]
 
 
 class CheckedProvider(MockAIProvider):
@@ -133,7 +153,7 @@ class Stage:
     def __init__(self, room_id: str = "r1", *, streaming: bool = False) -> None:
         self.streaming = streaming
         self.room = Room(id=room_id)
-        self.services = Services()
+        self.services = ScriptedServices()
         self.events: list[RoomEvent] = []
         self.people = [
             Participant(id="alice", room_id=room_id, channel_id="ws", display_name="Alice"),

@@ -73,7 +73,7 @@ def play(new_stage, streaming, answers, chunk, role):
     stage.person("alice", role)
     stage.event("Hello")
     stage.event("Hi!", channel="agent")
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     tools = [AITool(name=name, parameters=schema) for name in NAMES[:-1]]
     provider = stage.provider(*answers, chunk_size=chunk)

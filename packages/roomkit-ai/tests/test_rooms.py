@@ -65,7 +65,7 @@ async def test_many_rooms_share_an_agent_and_nothing_else(new_stage, streaming, 
         assert one.text.startswith(f"In {room}.\n\n")
         assert (refused in one.text) == (stage in observers)
         assert (f"secret of {room}" in one.text) == (stage not in observers)
-    for _, room_id, use in services.observed:
+    for _, room_id, use in services.turns.observed:
         assert use.room_id == room_id
     for context in agent.provider.calls:
         told = context.system_prompt.removeprefix("You are in ")

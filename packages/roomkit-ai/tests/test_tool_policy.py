@@ -111,7 +111,7 @@ async def test_exactly_what_the_gate_returns_is_run(stage, script, refunds):
     async def gate(use):
         return GateOutcome(True, use.model_copy(update={"arguments": {"amount": 10}}))
 
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     provider = stage.provider(script.calls(script.call("refund", amount=1000)), script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(AITool(name="refund"), refunds)]), "Refund me")
     assert refunds.made == [("refund", {"amount": 10})]
@@ -122,7 +122,7 @@ async def test_a_rewrite_to_nothing_is_a_rewrite(stage, script, refunds):
     async def gate(use):
         return GateOutcome(True, use.model_copy(update={"arguments": {}}))
 
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     provider = stage.provider(script.calls(script.call("refund", amount=1000)), script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(AITool(name="refund"), refunds)]), "Refund me")
     assert refunds.made == [("refund", {})]
@@ -142,7 +142,7 @@ async def test_what_a_gate_returns_is_checked_again(stage, script, refunds, chan
     async def gate(use):
         return GateOutcome(True, use.model_copy(update=change))
 
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     tool = script.tool("refund", amount={"type": "integer"})
     provider = stage.provider(script.calls(script.call("refund", amount=1)), script.says("Hm."))
     agent = stage.agent(
@@ -162,7 +162,7 @@ async def test_a_gate_cannot_change_whose_call_it_is(stage, script, refunds):
     async def gate(use):
         return GateOutcome(True, use.model_copy(update={"room_id": "r2", "role": "owner", "call_id": "x"}))
 
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     provider = stage.provider(script.calls("refund"), script.says("Done."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("refund"), refunds)]), "Go")
     (use,) = stage.services.calls()
@@ -195,7 +195,7 @@ async def nothing(use):
     ],
 )
 async def test_a_gate_that_does_not_say_yes_blocks(stage, script, refunds, gate, complaint):
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     provider = stage.provider(script.calls("refund"), script.says("Sorry."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("refund"), refunds)]), "Go")
     assert refunds.made == []
@@ -229,7 +229,7 @@ async def test_a_refused_call_never_reaches_the_gate(stage, script, refunds):
         asked.append(use)
         return GateOutcome(True, use)
 
-    stage.services.gate = gate
+    stage.services.turns.gate = gate
     provider = stage.provider(script.calls("other"), script.says("Hm."))
     await stage.ask(stage.agent(provider, tools=[(script.tool("refund"), refunds)]), "Go")
     assert asked == []

@@ -29,7 +29,7 @@ from roomkit_plugins.testing import (
     ScriptedSource,
 )
 from roomkit_plugins.testing.contracts.base import binding, context, event, message
-from roomkit_plugins.testing.contracts.source import Inbox, running
+from roomkit_plugins.testing.contracts.source import Emitted, running
 
 RATE_LIMITED = ProviderError("slow down", error_code=ErrorCode.RATE_LIMIT, retry_after=2.0)
 
@@ -219,11 +219,11 @@ async def test_a_source_breaks_when_it_is_told_to() -> None:
     """And goes on where it was when it is started again."""
     source = ScriptedSource([message("a"), ConnectionError("gone"), message("b")])
     with pytest.raises(ConnectionError, match="gone"):
-        await source.start(Inbox())
+        await source.start(Emitted())
     assert source.status is SourceStatus.ERROR
-    inbox = Inbox()
-    async with running(source, inbox):
-        assert [words(event("room", content=each.content)) for each in await inbox.all()] == ["b"]
+    emitted = Emitted()
+    async with running(source, emitted):
+        assert [words(event("room", content=each.content)) for each in await emitted.all()] == ["b"]
     assert source.starts == 2
 
 

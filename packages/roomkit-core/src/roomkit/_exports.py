@@ -73,8 +73,13 @@ if TYPE_CHECKING:
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
-    from roomkit.abc.services import Excerpt as Excerpt
-    from roomkit.abc.services import GateOutcome as GateOutcome
+    from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.inbox import Inbox as Inbox
+    from roomkit.abc.services.rooms import Excerpt as Excerpt
+    from roomkit.abc.services.rooms import RoomAccess as RoomAccess
+    from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
+    from roomkit.abc.services.turns import GateOutcome as GateOutcome
+    from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
@@ -479,7 +484,7 @@ HOMES = {
     "EventSource": "roomkit.models.event",
     "EventStatus": "roomkit.models.enums",
     "EventType": "roomkit.models.enums",
-    "Excerpt": "roomkit.abc.services",
+    "Excerpt": "roomkit.abc.services.rooms",
     "ExportLine": "roomkit.models.rights",
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
@@ -490,7 +495,7 @@ HOMES = {
     "FrozenDict": "roomkit.models.base",
     "FrozenList": "roomkit.models.base",
     "GATES": "roomkit.models.hook",
-    "GateOutcome": "roomkit.abc.services",
+    "GateOutcome": "roomkit.abc.services.turns",
     "GeminiAIProvider": "roomkit_plugins.gemini",
     "GeminiConfig": "roomkit_plugins.gemini",
     "GeminiLiveProvider": "roomkit_plugins.gemini",
@@ -529,6 +534,7 @@ HOMES = {
     "InboundMessage": "roomkit.models.delivery",
     "InboundResult": "roomkit.models.delivery",
     "InboundRoomRouter": "roomkit.abc.router",
+    "Inbox": "roomkit.abc.services.inbox",
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
     "InlineImage": "roomkit.models.ai",
@@ -590,6 +596,7 @@ HOMES = {
     "OpenAIRealtimeProvider": "roomkit_plugins.openai",
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
+    "OwnerTasks": "roomkit.abc.services.tasks",
     "PartialTranscriptionEvent": "roomkit_plugins.voice",
     "Participant": "roomkit.models.participant",
     "ParticipantBannedError": "roomkit.abc.errors",
@@ -646,6 +653,7 @@ HOMES = {
     "RichContent": "roomkit.models.content",
     "RoleOverride": "roomkit_plugins.ai",
     "Room": "roomkit.models.room",
+    "RoomAccess": "roomkit.abc.services.rooms",
     "RoomAlreadyExistsError": "roomkit.abc.errors",
     "RoomClosedError": "roomkit.abc.errors",
     "RoomContext": "roomkit.models.context",
@@ -680,6 +688,7 @@ HOMES = {
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.provider",
+    "Services": "roomkit.abc.services",
     "SessionStartedEvent": "roomkit.models.session_event",
     "SharedStore": "roomkit_plugins.testing",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",
@@ -773,6 +782,7 @@ HOMES = {
     "TransportChannel": "roomkit.authoring.transport",
     "TurnDetector": "roomkit_plugins.voice",
     "TurnTimeoutError": "roomkit_plugins.ai",
+    "Turns": "roomkit.abc.services.turns",
     "TwilioConfig": "roomkit_plugins.twilio",
     "TwilioRCSConfig": "roomkit_plugins.twilio",
     "TwilioRCSProvider": "roomkit_plugins.twilio",

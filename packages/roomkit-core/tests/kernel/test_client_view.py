@@ -36,7 +36,7 @@ class Reading(RecordingChannel):
 
     async def deliver(self, event, binding, context):
         self.shown += [event, *context.recent_events]
-        excerpt = await self.services.read_timeline(event.room_id, self.channel_id, after_index=-1)
+        excerpt = await self.services.rooms.read_timeline(event.room_id, after_index=-1)
         self.shown += excerpt.events
         return await super().deliver(event, binding, context)
 
@@ -95,7 +95,7 @@ async def test_a_page_read_as_a_channel_has_no_former_words_in_its_edits_either(
     await stage.kit.edit_event("r1", said.id, TextContent(body=SECRET))
     await stage.kit.delete_event("r1", said.id)
     page = await stage.kit.get_timeline("r1", as_channel="reader")
-    excerpt = await stage.kit.get_channel("reader").services.read_timeline("r1", "reader", after_index=-1)
+    excerpt = await stage.kit.get_channel("reader").services.rooms.read_timeline("r1", after_index=-1)
     assert [event.type for event in page].count(EventType.EDIT) == 3
     assert SECRET not in " ".join(event.model_dump_json() for event in (*page, *excerpt.events))
 

@@ -547,7 +547,7 @@ async def scene_connections_and_trouble(stage, sight):
 
     await kit._kernel.keeper._release()  # how it comes to that is in test_workers
     kit._kernel.reclaim._unclaimed._report("gone", 1)  # likewise
-    kit.get_channel("ws").services.spawn(fails(), name="failing")
+    kit.get_channel("ws").services.tasks.spawn(fails(), name="failing")
     hang = Hang()
 
     @kit.on("channel_registered")

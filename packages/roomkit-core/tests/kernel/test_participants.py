@@ -155,7 +155,7 @@ class Attentive(RecordingChannel):
         self.notified: list[tuple[str, str, str]] = []
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
-        excerpt = await self.services.read_timeline(room_id, self.channel_id)
+        excerpt = await self.services.rooms.read_timeline(room_id)
         assert excerpt.participants[participant.id] == participant
         self.notified.append((room_id, participant.id, participant.status))
 

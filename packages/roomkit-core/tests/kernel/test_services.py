@@ -31,7 +31,7 @@ def gate(stage: Any, verdict: Any, **options: Any) -> list[Any]:
 
 async def ask(stage: Any, room_id: str = "r1") -> Any:
     services = stage.kit.get_channel("bot").services
-    return await services.run_gate(TOOL, USE, room_id=room_id, channel_id="bot")
+    return await services.turns.run_gate(TOOL, USE, room_id=room_id)
 
 
 async def test_without_a_gate_everything_goes(stage: Any) -> None:
@@ -109,8 +109,8 @@ async def test_observers_are_shown_what_a_channel_has_to_show(stage: Any) -> Non
 
     stage.kit.hook(HookTrigger.ON_TOOL_CALL)(broken)
     services = stage.kit.get_channel("bot").services
-    await services.observe(HookTrigger.ON_TOOL_CALL, USE, room_id="r1", channel_id="bot")
-    await services.observe(HookTrigger.ON_TOOL_CALL, USE, room_id="r9", channel_id="bot")
+    await services.turns.observe(HookTrigger.ON_TOOL_CALL, USE, room_id="r1")
+    await services.turns.observe(HookTrigger.ON_TOOL_CALL, USE, room_id="r9")
 
     assert seen == [USE]
     assert stage.facts("hook_error")[0]["hook"] == "broken"
@@ -126,7 +126,7 @@ async def test_a_channel_reports_and_spawns_as_the_kit_does(stage: Any) -> None:
         await asyncio.sleep(5)
         raise ValueError("no")
 
-    services.spawn(fails(), name="ringing")
+    services.tasks.spawn(fails(), name="ringing")
     await stage.idle()
 
     assert stage.facts("acme_rang") == [{"times": 3}]

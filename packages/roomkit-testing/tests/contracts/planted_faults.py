@@ -332,7 +332,7 @@ class Switchboard(Channel):
 
     async def update_rights(self, room_id: str) -> None:
         assert self.services is not None
-        excerpt = await self.services.read_timeline(room_id, self.channel_id)
+        excerpt = await self.services.rooms.read_timeline(room_id)
         if excerpt is None:
             await self.drop(room_id, lambda _: "room_not_found")
         else:

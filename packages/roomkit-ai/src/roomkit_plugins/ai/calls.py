@@ -141,7 +141,7 @@ async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[Tool
     if refusal is not None or turn.services is None:
         return use, refusal
     try:
-        verdict = await turn.services.run_gate(
+        verdict = await turn.services.turns.run_gate(
             HookTrigger.BEFORE_TOOL_USE, use, room_id=turn.room_id, channel_id=turn.channel_id
         )
         passed = use.replace(name=verdict.payload.name, arguments=verdict.payload.arguments)

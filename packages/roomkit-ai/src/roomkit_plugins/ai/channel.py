@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
@@ -48,6 +48,7 @@ from roomkit_plugins.ai.underway import StuckHandlers
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider
+    from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
@@ -137,6 +138,14 @@ class AIChannel(Channel):
         self._tools = [_checked_tool(tool) for tool in tools]
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
         self._abandoned = StuckHandlers()
+
+    @override
+    def bind(self, services: Services) -> None:
+        """Take the kit's services, and hand the providers theirs."""
+        super().bind(services)
+        for provider in (self.provider, self.fallback_provider):
+            if provider is not None:
+                provider.bind(services.for_part(provider))
 
     @property
     def system_prompt(self) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from roomkit.abc.ai import AIProvider
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import Services
     from roomkit.models.tool import ToolUse
 
 __all__ = ["Signals"]
@@ -35,9 +35,7 @@ class Signals:
 
     __slots__ = ("_channel_id", "_loop_id", "_request", "_room_id", "_services", "round")
 
-    def __init__(
-        self, services: ChannelServices | None, *, room_id: str, channel_id: str, loop_id: str
-    ) -> None:
+    def __init__(self, services: Services | None, *, room_id: str, channel_id: str, loop_id: str) -> None:
         self._services = services
         self._room_id = room_id
         self._channel_id = channel_id
@@ -154,4 +152,6 @@ class Signals:
 
     async def _observe(self, trigger: HookTrigger, payload: object) -> None:
         if self._services is not None:
-            await self._services.observe(trigger, payload, room_id=self._room_id, channel_id=self._channel_id)
+            await self._services.turns.observe(
+                trigger, payload, room_id=self._room_id, channel_id=self._channel_id
+            )

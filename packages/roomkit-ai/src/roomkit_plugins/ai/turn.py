@@ -14,7 +14,7 @@ from roomkit_plugins.ai.stop import Stop
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import Services
     from roomkit.models.channel import RetryPolicy
     from roomkit.models.enums import ParticipantRole
     from roomkit.models.steering import SteeringDirective
@@ -50,7 +50,7 @@ class Turn:
     toolbox: Toolbox
     options: AIChannelConfig
     signals: Signals
-    services: ChannelServices | None
+    services: Services | None
     abandoned: StuckHandlers
     call_ids: set[str]
     earlier: Sequence[AIMessage]

@@ -76,8 +76,13 @@ if TYPE_CHECKING:
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
-    from roomkit.abc.services import Excerpt as Excerpt
-    from roomkit.abc.services import GateOutcome as GateOutcome
+    from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.inbox import Inbox as Inbox
+    from roomkit.abc.services.rooms import Excerpt as Excerpt
+    from roomkit.abc.services.rooms import RoomAccess as RoomAccess
+    from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
+    from roomkit.abc.services.turns import GateOutcome as GateOutcome
+    from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
@@ -150,6 +155,7 @@ else:
             "IdentityNotFoundError",
             "IdentityResolver",
             "InboundRoomRouter",
+            "Inbox",
             "InvalidInputError",
             "KitClosedError",
             "LeaseStore",
@@ -158,6 +164,7 @@ else:
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",
+            "OwnerTasks",
             "ParticipantBannedError",
             "ParticipantNotFoundError",
             "ParticipantRemovedError",
@@ -170,6 +177,7 @@ else:
             "RCSProvider",
             "RealtimeBackend",
             "ReceivesWebhooks",
+            "RoomAccess",
             "RoomAlreadyExistsError",
             "RoomClosedError",
             "RoomKitError",
@@ -181,6 +189,7 @@ else:
             "SMSProvider",
             "SelfCancelledError",
             "SendsToAddress",
+            "Services",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "SourceProvider",
@@ -208,6 +217,7 @@ else:
             "TimerStore",
             "ToolHandler",
             "TransportChannel",
+            "Turns",
             "ValueStore",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.provider import Provider
 from roomkit.models.ai import (
     StreamDone,
     StreamEvent,
@@ -23,7 +24,7 @@ type ToolHandler = Callable[[str, dict[str, Any]], Awaitable[str]]
 """A coroutine function from a tool's name and arguments to its result."""
 
 
-class AIProvider(ABC):
+class AIProvider(Provider):
     """A model behind an agent.
 
     Safe for concurrent use by any number of rooms. It never retries by itself and raises
@@ -31,11 +32,6 @@ class AIProvider(ABC):
     Cancelling a call closes its connection. A parameter of the context that the model does not
     take is refused with `invalid_request` or left out with one warning, never silently changed.
     """
-
-    @property
-    def name(self) -> str:
-        """The provider's component name."""
-        return type(self).__name__
 
     @property
     @abstractmethod
@@ -80,6 +76,3 @@ class AIProvider(ABC):
         for call in response.tool_calls:
             yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
         yield StreamDone(response.finish_reason, response.usage, response.metadata)
-
-    async def close(self) -> None:
-        """Release connections. Idempotent."""

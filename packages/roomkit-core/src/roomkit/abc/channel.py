@@ -31,7 +31,7 @@ from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType,
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import Services
     from roomkit.models.channel import RateLimit
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
@@ -132,14 +132,18 @@ class Channel(ABC):
     """How often the channel sends, over all rooms, beside what its bindings say."""
     provider_names: Sequence[str] = ()
     """The providers that the channel can send by, in order of preference, where there are several."""
-    services: ChannelServices | None = None
+    services: Services | None = None
     _trace_observers: tuple[tuple[TraceObserver, frozenset[str] | None], ...] = ()
 
     def __init__(self, channel_id: str) -> None:
         self.channel_id = channel_id
 
-    def bind(self, services: ChannelServices) -> None:
-        """Take the kit's services; called once, by `register_channel`."""
+    def bind(self, services: Services) -> None:
+        """Take the kit's services; called once, by `register_channel`, possibly before an event loop runs.
+
+        No I/O, and no tasks: those begin in `start`. A channel with a provider binds it to
+        `services.for_part(provider)`; `TransportChannel` does.
+        """
         self.services = services
 
     @property
@@ -343,8 +347,8 @@ class Channel(ABC):
         """Notice that another worker changed who may do what in a room.
 
         It removed or banned a participant, changed or detached a binding, or deleted the room. A channel of
-        live connections with some in that room reads it (`services.read_timeline`: None where the room or
-        the binding is gone) and closes those without a right to it. Called for every room of the store,
+        live connections with some in that room reads it (`services.rooms.read_timeline`: None where the room
+        or the binding is gone) and closes those without a right to it. Called for every room of the store,
         soon after the change and at least once, except where the realtime backend lost the signal.
         """
 
@@ -391,7 +395,7 @@ class Channel(ABC):
             answer.close()
             _log.warning("channel %s is not registered: a trace was not observed", self.channel_id)
         else:
-            self.services.spawn(answer, name=f"observer of the traces of channel {self.channel_id}")
+            self.services.tasks.spawn(answer, name=f"observer of the traces of channel {self.channel_id}")
 
     async def close(self) -> None:
         """Release what the channel holds. Idempotent."""

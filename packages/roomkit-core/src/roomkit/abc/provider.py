@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from roomkit.abc.services import Services
     from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
     from roomkit.models.event import RoomEvent
     from roomkit.models.invoke import WebhookInvoke
@@ -20,7 +21,7 @@ __all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress", "WebhookPart"]
 class Provider(ABC):
     """The vendor behind a channel.
 
-    Safe for concurrent use by every room of its channel. `send` of each role takes the event to
+    Safe for concurrent use by every room of its channel. `send` of each transport's role takes the event to
     carry, already transcoded and within the length limit, and `idempotency_key`, stable over
     retries, for vendors that accept one. It returns a `ProviderResult` with the vendor's message id
     and raises `ProviderError` for a failure, which says in `accepted` whether the vendor may have taken the
@@ -32,11 +33,20 @@ class Provider(ABC):
     """Whether the vendor sends one message for several sends of one `idempotency_key`."""
     retry_status: int | None = 503
     """The status on which the vendor sends a webhook again; None if it repeats none."""
+    services: Services | None = None
 
     @property
     def name(self) -> str:
         """The provider's component name."""
         return type(self).__name__
+
+    def bind(self, services: Services) -> None:
+        """Take the kit's services; called when the provider's channel is registered, before `start`.
+
+        They have the provider's own namespace; channel and tasks are those of its channel. No I/O, no tasks.
+        A provider behind several channels is bound by each, and by default keeps those of the last.
+        """
+        self.services = services
 
     async def close(self) -> None:
         """Release connections. Idempotent."""

@@ -10,6 +10,7 @@ from roomkit.models.enums import SourceStatus
 from roomkit.models.source import SourceHealth
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import Services
     from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
     from roomkit.models.realtime import EphemeralEvent
 
@@ -31,6 +32,15 @@ which they were made; others beside each other. If the store fails after it has 
 
 class SourceProvider(ABC):
     """A connection that brings messages in."""
+
+    services: Services | None = None
+
+    def bind(self, services: Services) -> None:
+        """Take the kit's services; called once, by `attach_source`, before `start`.
+
+        They have the source's own namespace; the channel is the one that it is attached to.
+        """
+        self.services = services
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.provider import Provider
 from roomkit.authoring.addresses import one_spelling
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
@@ -14,6 +15,7 @@ from roomkit.models.enums import ChannelType
 
 if TYPE_CHECKING:
     from roomkit.abc.provider import SendsToAddress
+    from roomkit.abc.services import Services
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
@@ -57,6 +59,14 @@ class TransportChannel(Channel):
         self._capabilities = capabilities or ChannelCapabilities()
         self._defaults = dict(defaults or {})
         self._paced_by = paced_by
+
+    @override
+    def bind(self, services: Services) -> None:
+        super().bind(services)
+        providers: Sequence[object] = self.providers
+        for provider in providers:
+            if isinstance(provider, Provider):
+                provider.bind(services.for_part(provider))
 
     @property
     @override

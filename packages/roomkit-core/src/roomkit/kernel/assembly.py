@@ -49,7 +49,8 @@ from roomkit.kernel.runtime.framework_events import FrameworkEvents
 from roomkit.kernel.runtime.lease import Lease
 from roomkit.kernel.runtime.supervisor import Supervisor
 from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
-from roomkit.kernel.services import KitServices
+from roomkit.kernel.services.owner import HOST, Owner
+from roomkit.kernel.services.turns import KitTurns
 from roomkit.memory.telemetry import NoopTelemetryProvider
 
 if TYPE_CHECKING:
@@ -122,7 +123,6 @@ class Kernel:
     reclaim: Reclaim
     hand_over: HandOver
     privacy: DataSubjectRequests
-    services: KitServices
     webhooks: Webhooks
 
 
@@ -362,19 +362,6 @@ def assemble(
         hand_over=hand_over,
     )
 
-    services = KitServices(
-        store=store,
-        realtime=realtime,
-        telemetry=telemetry,
-        clock=clock,
-        supervisor=supervisor,
-        hooks=hooks,
-        events=events,
-        channels=channels,
-        observers=observers,
-        writer=writer,
-        traces=traces,
-    )
     webhooks = Webhooks(
         settings=settings,
         supervisor=supervisor,
@@ -383,7 +370,14 @@ def assemble(
         inbound=inbound,
         receipts=receipts,
         signals=signals,
-        services=services,
+        turns=KitTurns(
+            Owner(channels, str, HOST, None),
+            store=store,
+            clock=clock,
+            hooks=hooks,
+            observers=observers,
+            writer=writer,
+        ),
     )
     return Kernel(
         settings=settings,
@@ -423,7 +417,6 @@ def assemble(
         reclaim=reclaim,
         hand_over=hand_over,
         privacy=privacy,
-        services=services,
         webhooks=webhooks,
     )
 

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roomkit.abc.choice import check_choice, chosen
-from roomkit.abc.errors import (
-    ChannelNotFoundError,
-    EventNotFoundError,
-    InvalidInputError,
-    RoomClosedError,
-)
+from roomkit.abc.errors import EventNotFoundError, InvalidInputError, RoomClosedError
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import working_for
 from roomkit.kernel.scoping import Scoped
@@ -31,20 +27,18 @@ from roomkit.models.enums import (
     DeleteType,
     DeliveryState,
     EphemeralEventType,
+    EventStatus,
     EventType,
     TaskStatus,
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 from roomkit.models.task import Observation, Task
 
-__all__ = ["ConversationOperations", "not_attached"]
+__all__ = ["ConversationOperations"]
 
 
-def not_attached(room_id: str, channel_id: str) -> ChannelNotFoundError:
-    """Return the error for a channel without a binding in a room."""
-    return ChannelNotFoundError(
-        f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-    )
+_SAYS_NOTHING = (EventType.MESSAGE, 0, None, None, "all", None)
+"""What the arguments of `send_event` are that an event says itself."""
 
 
 @checks_arguments(but=("process_inbound",))
@@ -125,7 +119,7 @@ class ConversationOperations(Scoped):
         self,
         room_id: str,
         channel_id: str,
-        content: EventContent,
+        content: EventContent | RoomEvent,
         event_type: EventType = EventType.MESSAGE,
         chain_depth: int = 0,
         participant_id: str | None = None,
@@ -143,19 +137,29 @@ class ConversationOperations(Scoped):
         """Say something in a room on behalf of one of its channels, or of `"system"`.
 
         Takes the same path as a message from outside: gates, permission, commit, deliveries,
-        answers. Returns the stored event; `status` is BLOCKED when a gate refused it. Raises
-        RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
+        answers. Returns the stored event; `status` is BLOCKED when a gate refused it.
+
+        Instead of a content it takes a RoomEvent of the channel, which says all of it: no other argument
+        but `wait` is given then. Its id, type, content, visibility, `generation`, `channel_data` and the
+        rest are kept, of its source also the direction and the vendor's ids. Room, index, status, depth,
+        correlation, amendment and `created_at`, which is when it was committed, are the kernel's.
+
+        Raises RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
         EventNotFoundError for an edit or deletion of an event that the room does not have, and
         InvalidInputError for an edit or deletion that is not permitted (`code` says why).
         """
         await self._enter(room_id)
         if wait not in WAITS:
             check_choice(wait, WAITS, "wait")
-        if event_type in EPHEMERAL:
-            raise InvalidInputError(
-                f"{event_type} is a signal, which is shown and never stored: use publish_typing, "
-                "publish_presence or publish_read_receipt"
-            )
+        if isinstance(content, RoomEvent):
+            given = (event_type, chain_depth, participant_id, metadata, visibility, provider)
+            further = (response_visibility, parent_event_id, addressed_to, idempotency_key, thread_id)
+            if given != _SAYS_NOTHING or any(each is not None for each in further):
+                raise InvalidInputError(
+                    "an event was given with further arguments, which could say something else: set them on "
+                    "the RoomEvent"
+                )
+            return await self._send(await self._drafted(room_id, channel_id, content), wait)
         event = RoomEvent(
             room_id=room_id,
             type=event_type,
@@ -171,11 +175,45 @@ class ConversationOperations(Scoped):
             channel_data={"thread_id": thread_id} if thread_id is not None else {},
         )
         event = checked(event, RoomEvent, "given to send_event()")  # its content is not of our making
+        return await self._send(event, wait)
+
+    async def _drafted(self, room_id: str, channel_id: str, draft: RoomEvent) -> RoomEvent:
+        """Return a channel's own event as it may be proposed to the room."""
+        draft = checked(draft, RoomEvent, "given to send_event()")
+        if draft.source.channel_id != channel_id:
+            raise InvalidInputError(
+                f"an event of channel {draft.source.channel_id!r} cannot be sent for channel {channel_id!r}: "
+                "its source names the channel that says it"
+            )
+        known = await self._source(room_id, channel_id, None, None)
+        source = draft.source
+        if channel_id == SYSTEM_CHANNEL_ID:
+            source = source.replace(channel_type=known.channel_type, direction=known.direction)
+        return draft.replace(
+            room_id=room_id,
+            source=source,
+            index=-1,
+            status=EventStatus.PENDING,
+            blocked_by=None,
+            block_reason=None,
+            chain_depth=0,
+            correlation_id=None,
+            amendment=None,
+            trace_parent=None,
+        )
+
+    async def _send(self, event: RoomEvent, wait: Wait) -> RoomEvent:
+        """Write an event, and wait for what it set going unless only the commit is waited for."""
+        if event.type in EPHEMERAL:
+            raise InvalidInputError(
+                f"{event.type} is a signal, which is shown and never stored: use publish_typing, "
+                "publish_presence or publish_read_receipt"
+            )
         cascade = Cascade()
         written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:
-            raise self._refused(room_id, channel_id, written.reason)
-        if wait == "settled" and cascade.pending and not working_for(room_id):
+            raise self._refused(event.room_id, event.source.channel_id, written.reason)
+        if wait == "settled" and cascade.pending and not working_for(event.room_id):
             await cascade.settled()
         return written.event
 

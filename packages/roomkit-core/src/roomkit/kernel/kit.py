@@ -25,6 +25,7 @@ from roomkit.abc.errors import (
     RoomKitError,
 )
 from roomkit.abc.log import get_logger
+from roomkit.abc.namespaces import is_namespace, own_namespace
 from roomkit.abc.records import checked
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
@@ -43,6 +44,8 @@ from roomkit.kernel.runtime.framework_events import FrameworkHandler
 from roomkit.kernel.runtime.scope import inside
 from roomkit.kernel.runtime.settings import kit_options
 from roomkit.kernel.runtime.store_clock import StoreClock, follow_store
+from roomkit.kernel.services.desk import ServicesDesk
+from roomkit.kernel.services.owner import HOST
 from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
     from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.services import Services
     from roomkit.abc.source import SourceProvider
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
@@ -179,6 +183,9 @@ class RoomKit(RoomOperations):
         )
         super().__init__(kernel, kernel.inbound)
         self._plugins = plugins
+        self._services = ServicesDesk(
+            self, kernel, self._namespace_of, self.process_delivery_status, self._enter
+        )
         self._ready = False
         self._configured = False
         self._starting: asyncio.Task[None] | None = None
@@ -416,6 +423,29 @@ class RoomKit(RoomOperations):
         return self._kernel.clock
 
     @property
+    def services(self) -> Services:
+        """The services of the program itself, for what is no channel: their namespace is `app`."""
+        return self._services.host
+
+    def services_of(self, namespace: str) -> Services:
+        """Return the services of a plugin, the same object each time; `app` is the host's.
+
+        Raises InvalidInputError for a text that is no plugin's name, and for `core`.
+        """
+        if not is_namespace(namespace):
+            raise InvalidInputError(
+                f"{namespace!r} is no plugin's name: use lower-case letters, digits, dashes and underscores, "
+                "as `roomkit plugins list` shows it"
+            )
+        if namespace == "core":
+            raise InvalidInputError("'core' is the kernel's own namespace: give a plugin's name")
+        return self._services.of_plugin(namespace)
+
+    def _namespace_of(self, owner: object) -> str:
+        module = type(owner).__module__
+        return self.plugins.namespace_of(module) or own_namespace(module) or HOST
+
+    @property
     def settings(self) -> KitOptions:
         """The kit's scalar options."""
         return self._kernel.settings
@@ -446,7 +476,8 @@ class RoomKit(RoomOperations):
                 f"a {type(known).__name__} is registered as {channel_id!r} already: "
                 "unregister_channel first, or use another id"
             )
-        read(owner_of(channel_id), "bind()", partial(channel.bind, self._kernel.services), object)
+        services = self._services.of_channel(channel_id, channel)
+        read(owner_of(channel_id), "bind()", partial(channel.bind, services), object)
         self._kernel.channels.add(channel_id, channel)
         self._kernel.reclaim.channels_changed()
         self._kernel.events.emit("channel_registered", channel_id=channel_id)
@@ -462,6 +493,7 @@ class RoomKit(RoomOperations):
         kernel = self._kernel
         channel = kernel.rooms.channel(channel_id)
         del kernel.channels[channel_id]
+        tasks = self._services.tasks_of(channel_id)
         worker_id = kernel.lease.worker_id
         if worker_id is not None:
             kernel.channels.left.update(kernel.lanes.take_waiting(channel_id))
@@ -472,8 +504,12 @@ class RoomKit(RoomOperations):
         try:
             await kernel.hand_over.work()
             await kernel.sources.unregistered(channel_id)
+            await tasks.end_served()
         finally:
-            await channel.close()
+            try:
+                await channel.close()
+            finally:
+                await tasks.end()
 
     def get_channel(self, channel_id: str) -> Channel | None:
         """Return a registered channel."""
@@ -723,9 +759,12 @@ class RoomKit(RoomOperations):
         of attempts does, once the source has brought messages again. Raises SourceAlreadyAttachedError.
         """
         await self._enter()
+        services = self._services.of_source(channel_id, source)
         await self._kernel.sources.attach(
             channel_id,
             source,
+            services,
+            services.tasks,
             auto_restart=auto_restart,
             restart_delay=restart_delay,
             max_restart_delay=max_restart_delay,

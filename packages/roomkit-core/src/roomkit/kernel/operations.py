@@ -10,7 +10,8 @@ from roomkit._names import nearest
 from roomkit.abc.choice import chosen
 from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import InvalidInputError
-from roomkit.kernel.conversations import ConversationOperations, not_attached
+from roomkit.kernel.conversations import ConversationOperations
+from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.channel import BindingFields, ChannelBinding
 from roomkit.models.enums import Access, AgentResponsePolicy, ChannelCategory, ChannelType

@@ -84,7 +84,7 @@ def admit(candidate: Candidate, hooks: Hooks, *, blocked: frozenset[str], core: 
         return
     try:
         hooks.register(plugin, candidate.load())
-        hooks.call_one(plugin, "roomkit_register", Registry(plugin))
+        hooks.call_one(plugin, "roomkit_register", {"registry": Registry(plugin)})
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin's SystemExit must not end the start

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pluggy
 
@@ -16,6 +16,9 @@ from roomkit._names import nearest
 from roomkit.plugins import hookspecs
 from roomkit.plugins.components import Plugin
 from roomkit.plugins.errors import InvalidPluginError, PluginFailure
+
+type Arguments = Mapping[str, object] | Callable[[Plugin], Mapping[str, object]]
+"""What a hook is called with: the same for every plugin, or made for each."""
 
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("roomkit_"))
 
@@ -43,22 +46,19 @@ class Hooks:
         self._pluggy.unregister(name=plugin.key)
         self._plugins.pop(plugin.key, None)
 
-    def call_one(self, plugin: Plugin, hook: str, argument: object) -> None:
+    def call_one(self, plugin: Plugin, hook: str, arguments: Mapping[str, object]) -> None:
         """Call the hook of one plugin, if it implements it. Raises what it raises."""
         for implementation in self._implementations(hook):
             if implementation.plugin_name == plugin.key:
-                _call(implementation, argument)
+                _call(implementation, arguments)
 
-    def call_each(
-        self, hook: str, argument: object, *, before: Callable[[str], None] | None = None
-    ) -> list[PluginFailure]:
-        """Call the hook of every plugin, and return what failed; `before` is called with each one's name."""
+    def call_each(self, hook: str, arguments: Arguments) -> list[PluginFailure]:
+        """Call the hook of every plugin, and return what failed."""
         failures = []
         for implementation in self._implementations(hook):
             try:
-                if before is not None:
-                    before(self._plugins[implementation.plugin_name].name)
-                _call(implementation, argument)
+                plugin = self._plugins[implementation.plugin_name]
+                _call(implementation, arguments(plugin) if callable(arguments) else arguments)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
@@ -66,7 +66,7 @@ class Hooks:
         return failures
 
     async def await_each(
-        self, hook: str, argument: object, *, timeout: float, reverse: bool = False
+        self, hook: str, arguments: Mapping[str, object], *, timeout: float, reverse: bool = False
     ) -> list[PluginFailure]:
         """Call the hook of every plugin and await what it returns; return what failed.
 
@@ -77,7 +77,7 @@ class Hooks:
         implementations = self._implementations(hook)
         for implementation in reversed(implementations) if reverse else implementations:
             try:
-                answer = _call(implementation, argument)
+                answer = _call(implementation, arguments)
                 if answer is None:
                     continue
                 if not inspect.isawaitable(answer):
@@ -121,9 +121,9 @@ class Hooks:
                     raise InvalidPluginError(f"{caller.name} is a wrapper; hooks cannot be wrapped")
 
 
-def _call(implementation: pluggy.HookImpl, argument: object) -> object:
-    """Call one implementation. Each hook has one argument, which it may leave out."""
-    return implementation.function(*(argument,) if implementation.argnames else ())
+def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> object:
+    """Call one implementation with those of the hook's arguments that it names."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 def _is_being_cancelled() -> bool:

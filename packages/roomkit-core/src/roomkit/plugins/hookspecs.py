@@ -15,12 +15,13 @@ plugin at a time there is nothing to wrap. `tryfirst` and `trylast` order a plug
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import Services
     from roomkit.kernel.kit import RoomKit
     from roomkit.plugins.commands import Commands
     from roomkit.plugins.doctor import DoctorReport
@@ -41,9 +42,11 @@ def roomkit_register(registry: Registry) -> None:
 
 
 @hookspec
-def roomkit_configure(kit: RoomKit) -> None:
+def roomkit_configure(kit: RoomKit, services: Services, settings: Mapping[str, object]) -> None:
     """Add hooks, resolvers or observers to a kit that is being built.
 
+    `services` are the plugin's own for this kit, the same object as `kit.services_of(name)`: keep them where
+    the plugin needs them later. `settings` is empty for a plugin without a table of its own.
     Called once for each kit, before it starts and before its first message. What a plugin adds here
     applies to every room of that kit, whether its components are in use or not: add only what the
     user asked for by installing the plugin.

@@ -10,10 +10,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import roomkit
 from roomkit.abc.log import get_logger
+from roomkit.abc.namespaces import plugin_of
 from roomkit.plugins.absence import absence, remedy
 from roomkit.plugins.components import Clash, Component, ComponentKind, ComponentState, Plugin
 from roomkit.plugins.discovery import (
@@ -26,6 +29,7 @@ from roomkit.plugins.discovery import (
 )
 from roomkit.plugins.errors import (
     BlockingImportError,
+    InvalidPluginError,
     MixedInstallationError,
     PluginBrokenError,
     PluginFailure,
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
     from roomkit.plugins.doctor import DoctorReport
 
 logger = get_logger("roomkit.plugins")
+
+_CORE = "core"
+
+_NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 
 HOOK_TIMEOUT = 30.0
 """Seconds that one plugin's start-up or shutdown may take."""
@@ -101,6 +109,12 @@ class PluginManager:
         """List the names that two plugins claim."""
         self.scan()
         return tuple(self._clashes)
+
+    def namespace_of(self, module: str) -> str | None:
+        """Return the name of the plugin that a module belongs to, None if that is no plugin's."""
+        self.scan()
+        known = ((each.name, each.module) for each in self._plugins.values() if each.name != _CORE)
+        return plugin_of(module, known)
 
     def find(self, kind: ComponentKind | str, name: str) -> Component:
         """Return the record of the component called `name`, or by that alias.
@@ -173,7 +187,8 @@ class PluginManager:
         self.scan()
         if self._mixture is not None:
             raise MixedInstallationError(self._mixture)
-        return self._settle("roomkit_configure", self._hooks.call_each("roomkit_configure", kit))
+        failures = self._hooks.call_each("roomkit_configure", partial(_configuration, kit))
+        return self._settle("roomkit_configure", failures)
 
     async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
         """Let every plugin prepare, one after the other, each within `timeout` seconds.
@@ -181,7 +196,7 @@ class PluginManager:
         Returns and raises as `configure` does.
         """
         await self.ascan()
-        failures = await self._hooks.await_each("roomkit_startup", kit, timeout=timeout)
+        failures = await self._hooks.await_each("roomkit_startup", {"kit": kit}, timeout=timeout)
         return self._settle("roomkit_startup", failures)
 
     async def shutdown(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> None:
@@ -192,14 +207,16 @@ class PluginManager:
         """
         if not self._scanned:
             return
-        failures = await self._hooks.await_each("roomkit_shutdown", kit, timeout=timeout, reverse=True)
+        failures = await self._hooks.await_each(
+            "roomkit_shutdown", {"kit": kit}, timeout=timeout, reverse=True
+        )
         if failures:
             raise PluginHooksError("roomkit_shutdown", failures)
 
     def commands(self, cli: Commands) -> tuple[PluginFailure, ...]:
         """Let every plugin add its commands. Returns the failures."""
         self.scan()
-        return self._report("roomkit_commands", self._hooks.call_each("roomkit_commands", cli))
+        return self._report("roomkit_commands", self._hooks.call_each("roomkit_commands", {"cli": cli}))
 
     def doctor(self, report: DoctorReport) -> tuple[PluginFailure, ...]:
         """Report the state of every plugin, then let each add its own checks. Returns the failures."""
@@ -220,7 +237,7 @@ class PluginManager:
             report.enter(clash.loser)
             report.warn(clash.loser, str(clash), next_step=f"block {clash.winner} or {clash.loser}")
         failures = self._report(
-            "roomkit_doctor", self._hooks.call_each("roomkit_doctor", report, before=report.enter)
+            "roomkit_doctor", self._hooks.call_each("roomkit_doctor", partial(_examination, report))
         )
         for failure in failures:
             report.enter(failure.plugin)
@@ -323,6 +340,20 @@ class PluginManager:
         return tuple(failures)
 
 
+def _configuration(kit: RoomKit, plugin: Plugin) -> Mapping[str, object]:
+    """Return what a plugin's `roomkit_configure` is called with."""
+    services = kit.services if plugin.name == _CORE else kit.services_of(plugin.name)
+    if plugin.name != _CORE and services is kit.services:
+        raise InvalidPluginError(f"{plugin.name!r} is the namespace of the program: rename its entry point")
+    return {"kit": kit, "services": services, "settings": _NO_SETTINGS}
+
+
+def _examination(report: DoctorReport, plugin: Plugin) -> Mapping[str, object]:
+    """Return what a plugin's `roomkit_doctor` is called with; the findings are entered under its name."""
+    report.enter(plugin.name)
+    return {"report": report}
+
+
 _default_lock = threading.Lock()
 _default: PluginManager | None = None
 
@@ -342,5 +373,5 @@ def _builtin() -> Candidate:
 
         return builtin
 
-    plugin = Plugin("core", "roomkit.plugins.builtin", "roomkit-core", roomkit.__version__)
+    plugin = Plugin(_CORE, "roomkit.plugins.builtin", "roomkit-core", roomkit.__version__)
     return Candidate(plugin, load)

@@ -10,7 +10,7 @@ from typing import Any
 
 from roomkit.abc.errors import RoomKitError, StoreBusyError, StoreUnavailableError
 from roomkit_plugins.postgres.database import Database
-from roomkit_plugins.postgres.turns import BatchTurn, Turns
+from roomkit_plugins.postgres.turns import BatchTurn, BatchTurns
 
 __all__ = ["Batches"]
 
@@ -39,7 +39,7 @@ class Batches:
         self._database = database
         self._waiting: deque[_Job] = deque()  # bound: _MOST_WAITING, checked in write()
         self._busy: set[str] = set()  # bound: _TOGETHER for each batch under way
-        self._turns = Turns(self._start)
+        self._turns = BatchTurns(self._start)
 
     async def write(self, room_id: str | None, operation: str, done: Callable[[Any], None]) -> Any:
         """Run one operation, of a room or of none; return its answer. Cancellation does not undo it.

@@ -20,7 +20,7 @@ from roomkit_plugins.postgres.rows import (
     load_record,
     load_room,
 )
-from roomkit_plugins.postgres.turns import BatchTurn, Turns
+from roomkit_plugins.postgres.turns import BatchTurn, BatchTurns
 from roomkit_plugins.sql.cached import Counters, Known, Reading
 
 __all__ = ["LOAD", "Loaded", "Loads"]
@@ -81,7 +81,7 @@ class Loads:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[_Job] = []  # bound: the callers of load()
-        self._turns = Turns(self._start)
+        self._turns = BatchTurns(self._start)
 
     async def load(
         self, room_id: str, known: Known, next_index: int, wanted: int, key: str | None

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["BatchTurn", "Turns"]
+__all__ = ["BatchTurn", "BatchTurns"]
 
 _PATIENCE = 0.05
 
 
-class Turns:
+class BatchTurns:
     """One batch at a time, so that requests during it go together; a second one when it takes too long.
 
     So a batch that waits for a lock of another process does not block all others. `start` is
@@ -42,7 +42,7 @@ class Turns:
 class BatchTurn:
     """A turn to send one batch after the other, until one takes too long: then another sender takes over."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: BatchTurns) -> None:
         self._turns = turns
         self._is_held = True
         self._loop = asyncio.get_running_loop()

@@ -64,7 +64,7 @@ async def room_as_it_is(
         raise Lost("channel_not_attached")
     excerpt = None
     if is_key(room_id):
-        excerpt = await services.read_timeline(room_id, channel.channel_id, after_index=after, limit=_PAGE)
+        excerpt = await services.rooms.read_timeline(room_id, after_index=after, limit=_PAGE)
     if excerpt is None:
         raise Lost("room_not_found")
     departed = departed_senders(excerpt.participants, channel.channel_id, excerpt.binding.addresses)

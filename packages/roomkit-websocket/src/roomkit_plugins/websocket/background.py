@@ -28,14 +28,14 @@ class Background:
     def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run `work`."""
         if (services := self._channel.services) is not None:
-            services.spawn(work, name=name)
+            services.tasks.spawn(work, name=name)
         else:
             self._keep(asyncio.Task(work))
 
     def supervise(self, task: asyncio.Task[None], name: str) -> None:
         """See to the end of a task that was begun elsewhere."""
         if (services := self._channel.services) is not None:
-            services.spawn(_see_to(task), name=name)
+            services.tasks.spawn(_see_to(task), name=name)
         else:
             self._keep(task)
 

@@ -22,7 +22,7 @@ from roomkit_plugins.websocket.sessions import SessionOptions, Sessions
 from roomkit_plugins.websocket.streaming import Streaming
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import Services
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
@@ -104,7 +104,7 @@ class WebSocketChannel(Channel):
         self._recheck_interval = recheck_interval
 
     @override
-    def bind(self, services: ChannelServices) -> None:
+    def bind(self, services: Services) -> None:
         super().bind(services)
         if services.has_other_workers:
             from roomkit_plugins.websocket.workers import Workers
@@ -226,7 +226,9 @@ class WebSocketChannel(Channel):
             )
         self._connections.join(connection, room_id)
         if self.services is not None and connection.participant_id is not None:
-            self.services.spawn(self._rights.look(room_id, for_bans=True), name=f"bans of room {room_id}")
+            self.services.tasks.spawn(
+                self._rights.look(room_id, for_bans=True), name=f"bans of room {room_id}"
+            )
 
     def unsubscribe(self, connection_id: str, room_id: str) -> bool:
         """Send no more of a room's events to a connection; False when it got none."""

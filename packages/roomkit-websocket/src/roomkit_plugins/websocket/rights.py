@@ -64,7 +64,7 @@ class Rights:
         if services is None or not self._connections.audience(room_id).everyone:
             return
         try:
-            excerpt = await services.read_timeline(room_id, self._channel.channel_id)
+            excerpt = await services.rooms.read_timeline(room_id)
         except RoomKitError:
             _log.warning(
                 "rights in room %r could not be read; frames are still refused", room_id, exc_info=True

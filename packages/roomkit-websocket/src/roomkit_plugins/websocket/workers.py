@@ -18,7 +18,7 @@ from roomkit_plugins.websocket.live import LiveAnswers, ShownAnswer
 from roomkit_plugins.websocket.outbox import LONGEST_TEXT, Outboxes
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import ChannelServices, Excerpt
+    from roomkit.abc.services import Excerpt, Services
     from roomkit.models.event import RoomEvent
     from roomkit.models.realtime import EphemeralEvent
     from roomkit_plugins.websocket.frames import StreamMessage
@@ -70,7 +70,7 @@ class Workers:
     def __init__(
         self,
         channel_id: str,
-        services: ChannelServices,
+        services: Services,
         live: LiveAnswers,
         show: ShowEvent,
         show_frame: ShowFrame,
@@ -150,7 +150,7 @@ class Workers:
             await watch.listening.wait()
 
     async def _read(self, room_id: str, after: int | None, limit: int) -> Excerpt | None:
-        return await self._services.read_timeline(room_id, self._channel_id, after_index=after, limit=limit)
+        return await self._services.rooms.read_timeline(room_id, after_index=after, limit=limit)
 
     async def _listen(self, room_id: str, watch: _Watch) -> None:
         """Subscribe, then find out where the room is; without the bus, the other way round."""

@@ -414,7 +414,7 @@ def _ordered(
 
 
 def _room_of(context: RoomContext) -> str | None:
-    return context.room_id
+    return context.room_id or None
 
 
 def _checked_effects(

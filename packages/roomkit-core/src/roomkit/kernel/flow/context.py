@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, override
 
+from roomkit.abc.errors import RoomNotFoundError
 from roomkit.abc.store import RECENT_SCAN
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import Delivery
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
 
-__all__ = ["HISTORY_SCAN", "RECENT_EVENTS", "SHOWN_EVENTS", "RecordContext"]
+__all__ = ["HISTORY_SCAN", "RECENT_EVENTS", "SHOWN_EVENTS", "RecordContext", "RoomlessContext"]
 
 SHOWN_EVENTS = 50
 """How many of the newest entries a context shows."""
@@ -173,3 +174,19 @@ class RecordContext(RoomContext):
             return delivery
         own_id = f"{delivery.id}:{self.part}" if self.part else delivery.id
         return delivery.replace(id=own_id, provider=self.provider)
+
+
+class RoomlessContext(RoomContext):
+    """The context of what concerns no room: it has no bindings, people or events, and `room_id` is ""."""
+
+    def __init__(self) -> None:
+        super().__init__(_no_room)
+
+    @property
+    @override
+    def room_id(self) -> str:
+        return ""
+
+
+def _no_room() -> Room:
+    raise RoomNotFoundError("this concerns no room: look at the payload, and at context.room_id before .room")

@@ -93,7 +93,11 @@ class InboundSignals:
             data=data or {},
             timestamp=self._clock.now(),
         )
-        await self._realtime.publish_to_room(room_id, event)
+        await self.show(event)
+
+    async def show(self, event: EphemeralEvent) -> None:
+        """Publish a signal that was made already."""
+        await self._realtime.publish_to_room(event.room_id, event)
 
     async def presence(self, room_id: str, user_id: str, status: str) -> None:
         """Publish a status; one that is not in the vocabulary is a CUSTOM event."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.attributes import mistyped, read_attribute
+from roomkit.abc.attributes import mistyped, read, read_attribute
 from roomkit.abc.errors import (
     ForeignCodeError,
     LockLostError,
@@ -30,8 +31,10 @@ from roomkit.models.values import error_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from roomkit.abc.services import Services
     from roomkit.abc.source import SourceProvider
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.owned_tasks import SupervisedTasks
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.delivery import Delivery
 
@@ -48,6 +51,7 @@ type Emitted = InboundMessage | DeliveryStatus | EphemeralEvent
 @dataclass(slots=True)
 class _Attached:
     source: SourceProvider
+    tasks: SupervisedTasks
     name: str
     auto_restart: bool
     restart_delay: float
@@ -88,6 +92,8 @@ class Sources:
         self,
         channel_id: str,
         source: SourceProvider,
+        services: Services,
+        tasks: SupervisedTasks,
         *,
         auto_restart: bool = True,
         restart_delay: float = 5.0,
@@ -101,9 +107,12 @@ class Sources:
                 f"channel {channel_id!r} has the source {self._attached[channel_id].name!r} already: "
                 "detach_source first"
             )
-        name = read_attribute(f"source of channel {channel_id!r}", source, "name", str)
+        owner = f"source of channel {channel_id!r}"
+        name = read_attribute(owner, source, "name", str)
+        read(owner, "bind()", partial(source.bind, services), object)
         attached = _Attached(
             source,
+            tasks,
             name,
             auto_restart,
             restart_delay,
@@ -147,6 +156,7 @@ class Sources:
             for task in (stop, attached.task):
                 if task is not None and not task.done():
                     self._supervisor.abandon(task)
+            await attached.tasks.end()
             attached.detached = True
             self._tell("source_detached", channel_id, attached)
 
@@ -202,6 +212,7 @@ class Sources:
             else:
                 if not attached.stopping.is_set():
                     self._attached.pop(channel_id, None)
+                    await attached.tasks.end()
                     self._tell("source_ended", channel_id, attached)
                 return
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from roomkit.abc.channel import Channel
-    from roomkit.abc.services import ChannelServices
+    from roomkit.abc.services import Turns
     from roomkit.kernel.delivery.receipts import Receipts
     from roomkit.kernel.inbound.pipeline import Inbound, Wait
     from roomkit.kernel.inbound.signals import InboundSignals
@@ -92,7 +92,7 @@ class Webhooks:
         inbound: Inbound,
         receipts: Receipts,
         signals: InboundSignals,
-        services: ChannelServices,
+        turns: Turns,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
@@ -101,7 +101,7 @@ class Webhooks:
         self._inbound = inbound
         self._receipts = receipts
         self._signals = signals
-        self._services = services
+        self._turns = turns
 
     async def take(
         self, request: WebhookRequest, channel_id: str, provider: str | None, wait: Wait
@@ -253,7 +253,7 @@ class Webhooks:
             sender=message.sender_id,
             room_id=room_id,
         )
-        outcome = await self._services.run_gate(
+        outcome = await self._turns.run_gate(
             HookTrigger.ON_INVOKE,
             invoke,
             room_id=room_id,

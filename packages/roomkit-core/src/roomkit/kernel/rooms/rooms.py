@@ -16,6 +16,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StaleRoomError,
 )
+from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
@@ -55,11 +56,13 @@ if TYPE_CHECKING:
     from roomkit.models.options import KitOptions
     from roomkit.models.timer import Timer
 
-__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_registered"]
+__all__ = ["Rooms", "check_channel_id", "check_id", "check_open", "check_registered", "not_attached"]
 
 _KEYWORDS = frozenset({"all", "none", "transport", "intelligence", "internal", SYSTEM_CHANNEL_ID})
 _LONGEST_ID = 512
 _TRIES = 8
+_OWN_FIELDS = frozenset({"metadata", "state", "participant_id", "capabilities"})
+"""What a channel may change of its binding."""
 _RETENTION_PAUSE = timedelta(minutes=10)
 
 
@@ -584,6 +587,43 @@ class Rooms:
             noted={"keys": sorted(frozen)},
         )
 
+    async def change_binding(
+        self, room_id: str, channel_id: str, fn: Callable[[ChannelBinding], ChannelBinding]
+    ) -> ChannelBinding:
+        """Replace what a channel may change of its binding, without an entry in the timeline."""
+        for _ in range(_TRIES):
+            try:
+                return await self._writer.exclusively(
+                    room_id, partial(self._replace_binding, room_id, channel_id, fn)
+                )
+            except StaleRoomError:  # a lock was lost, or a gate of the room wrote in between
+                continue
+        raise StaleRoomError(
+            f"the binding of channel {channel_id!r} was not changed: room {room_id!r} changed {_TRIES} times "
+            "in between; try again"
+        )
+
+    async def _replace_binding(
+        self, room_id: str, channel_id: str, fn: Callable[[ChannelBinding], ChannelBinding]
+    ) -> ChannelBinding:
+        room = await self.get(room_id)  # before the binding, whose later changes make this version stale
+        before = await self._store.get_binding(room_id, channel_id)
+        if before is None:
+            raise not_attached(room_id, channel_id)
+        check_open(room, f"the binding of channel {channel_id!r} cannot be changed")
+        binding = _own_change(before, fn(before))
+        if binding != before:
+            commit = Commit(
+                room_id=room_id,
+                entries=(),
+                at=self._clock.now(),
+                expected_version=room.version,
+                bindings=(binding,),
+                activity=False,
+            )
+            await self._store.commit(commit)
+        return binding
+
     async def _change(
         self,
         room_id: str,
@@ -601,9 +641,7 @@ class Rooms:
         def plan(draft: Draft, record: RoomRecord) -> Draft:
             before = record.bindings.get(channel_id)
             if before is None:
-                raise ChannelNotFoundError(
-                    f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
-                )
+                raise not_attached(room_id, channel_id)
             check_open(record.room, f"the binding of channel {channel_id!r} cannot be changed")
             values = changes(before)
             data = dict(noted) if noted is not None else _noted(before, values)
@@ -676,6 +714,26 @@ class Rooms:
 def _notice(channel: Channel, binding: ChannelBinding) -> Notice:
     update = partial(channel.update_binding, binding.room_id, binding)
     return f"update_binding of channel {channel.channel_id}", update
+
+
+def not_attached(room_id: str, channel_id: str) -> ChannelNotFoundError:
+    """Return the error for a channel without a binding in a room."""
+    return ChannelNotFoundError(
+        f"channel {channel_id!r} is not attached to room {room_id!r}: attach_channel first"
+    )
+
+
+def _own_change(before: ChannelBinding, after: object) -> ChannelBinding:
+    """Return a binding as its own channel changed it. Raises InvalidInputError for what is the host's."""
+    origin = f"made for channel {before.channel_id!r} by change_binding"
+    binding = checked(after, ChannelBinding, origin)
+    for name in ChannelBinding.model_fields:
+        if name not in _OWN_FIELDS and getattr(binding, name) != getattr(before, name):
+            raise InvalidInputError(
+                f"channel {before.channel_id!r} cannot change {name!r} of its binding: a channel changes "
+                f"{', '.join(sorted(_OWN_FIELDS))}; the rest is the host's"
+            )
+    return binding
 
 
 def _noted(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:

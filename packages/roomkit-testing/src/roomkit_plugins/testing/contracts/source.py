@@ -58,18 +58,18 @@ class SourceProviderContract(ContractSuite):
 
     async def test_what_comes_is_emitted_in_order(self, source: SourceProvider) -> None:
         """Each message is whole: a sender, a channel, a content."""
-        inbox = Inbox(expected=5)
-        async with running(source, inbox):
+        emitted = Emitted(expected=5)
+        async with running(source, emitted):
             await self.bring(source, 5)
-            messages = await inbox.all()
+            messages = await emitted.all()
         assert len(messages) == 5
         assert all(each.sender_id and each.channel_id for each in messages)
 
     async def test_it_is_connected_while_it_runs(self, source: SourceProvider) -> None:
-        inbox = Inbox(expected=2)
-        async with running(source, inbox):
+        emitted = Emitted(expected=2)
+        async with running(source, emitted):
             await self.bring(source, 2)
-            await inbox.all()
+            await emitted.all()
             health = await source.healthcheck()
             assert source.status == health.status == SourceStatus.CONNECTED
             assert health.messages_received == 2
@@ -78,28 +78,28 @@ class SourceProviderContract(ContractSuite):
         assert (await source.healthcheck()).status is SourceStatus.STOPPED
 
     async def test_a_refused_message_does_not_end_it(self, source: SourceProvider) -> None:
-        inbox = Inbox(expected=3, result=InboundResult(blocked=True, reason="refused"))
-        async with running(source, inbox):
+        emitted = Emitted(expected=3, result=InboundResult(blocked=True, reason="refused"))
+        async with running(source, emitted):
             await self.bring(source, 3)
-            await inbox.all()
+            await emitted.all()
 
     async def test_it_waits_for_the_kit(self, source: SourceProvider) -> None:
         """Awaiting `emit` is the back-pressure: no more than one message is under way."""
-        inbox = Inbox(expected=3, slow=True)
-        async with running(source, inbox):
+        emitted = Emitted(expected=3, slow=True)
+        async with running(source, emitted):
             await self.bring(source, 3)
-            await inbox.all()
-        assert inbox.most_at_once == 1
+            await emitted.all()
+        assert emitted.most_at_once == 1
 
     async def test_what_is_stored_is_acknowledged(self, source: SourceProvider) -> None:
         """Once, and not before `emit` has returned."""
         if not self.redelivers:
             pytest.skip("the outside gives nothing again")
-        inbox = Inbox(expected=3, before=lambda: self.unacknowledged(source))
-        async with running(source, inbox):
+        emitted = Emitted(expected=3, before=lambda: self.unacknowledged(source))
+        async with running(source, emitted):
             await self.bring(source, 3)
-            await inbox.all()
-        assert inbox.counts == [3, 2, 1]
+            await emitted.all()
+        assert emitted.counts == [3, 2, 1]
         assert await self.unacknowledged(source) == 0
 
     async def test_what_is_not_stored_comes_again(self, source: SourceProvider) -> None:
@@ -107,59 +107,59 @@ class SourceProviderContract(ContractSuite):
         if not self.redelivers:
             pytest.skip("the outside gives nothing again")
         refused = InboundResult(blocked=True, reason="process_timeout")
-        inbox = Inbox(expected=1, result=refused)
-        async with running(source, inbox):
+        emitted = Emitted(expected=1, result=refused)
+        async with running(source, emitted):
             await self.bring(source, 1)
-            first = await inbox.all()
+            first = await emitted.all()
         assert await self.unacknowledged(source) == 1
-        inbox = Inbox(hangs=True)
-        task = asyncio.create_task(source.start(inbox))
-        await inbox.all()
+        emitted = Emitted(hangs=True)
+        task = asyncio.create_task(source.start(emitted))
+        await emitted.all()
         task.cancel()
         await asyncio.wait([task], timeout=PATIENCE)
         assert await self.unacknowledged(source) == 1
-        inbox = Inbox()
-        async with running(source, inbox):
-            again = await inbox.all()
+        emitted = Emitted()
+        async with running(source, emitted):
+            again = await emitted.all()
         assert again[0].idempotency_key == first[0].idempotency_key
         assert again[0].idempotency_key
         assert await self.unacknowledged(source) == 0
 
     async def test_stop_makes_start_return(self, source: SourceProvider) -> None:
         """Soon, without an error, however often it is told."""
-        inbox = Inbox()
-        async with running(source, inbox):
+        emitted = Emitted()
+        async with running(source, emitted):
             await self.bring(source, 1)
-            await inbox.all()
+            await emitted.all()
         await source.stop()
 
     async def test_stopping_what_never_ran_is_no_error(self, source: SourceProvider) -> None:
         """And does not keep it from being started afterwards."""
         await source.stop()
-        inbox = Inbox()
-        async with running(source, inbox):
+        emitted = Emitted()
+        async with running(source, emitted):
             await self.bring(source, 1)
-            await inbox.all()
+            await emitted.all()
 
     async def test_it_can_be_started_again(self, source: SourceProvider) -> None:
         """After it was stopped, as often as one likes."""
         for _ in range(3):
-            inbox = Inbox()
-            async with running(source, inbox):
+            emitted = Emitted()
+            async with running(source, emitted):
                 await self.bring(source, 1)
-                await inbox.all()
+                await emitted.all()
 
     async def test_it_can_be_started_again_after_a_cancellation(self, source: SourceProvider) -> None:
-        task = asyncio.create_task(source.start(Inbox()))
+        task = asyncio.create_task(source.start(Emitted()))
         for _ in range(3):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task], timeout=PATIENCE)
         assert task.done()
-        inbox = Inbox()
-        async with running(source, inbox):
+        emitted = Emitted()
+        async with running(source, emitted):
             await self.bring(source, 1)
-            await inbox.all()
+            await emitted.all()
 
     async def test_nothing_leaks(
         self, factory: Callable[[], SourceProvider | Awaitable[SourceProvider]]
@@ -167,16 +167,16 @@ class SourceProviderContract(ContractSuite):
         """Sources that run and stop leave tasks, threads and descriptors flat."""
 
         async def cycle() -> None:
-            source, inbox = await make(factory), Inbox()
-            async with running(source, inbox):
+            source, emitted = await make(factory), Emitted()
+            async with running(source, emitted):
                 await self.bring(source, 1)
-                await inbox.all()
+                await emitted.all()
             await close(source)
 
         await assert_nothing_leaks(cycle, cycles=10)
 
 
-class Inbox:
+class Emitted:
     """Takes what a source emits; `before` counts something before each message is taken."""
 
     def __init__(

@@ -1,0 +1,38 @@
+"""Under which name a class keeps what it keeps: its plugin's, else one made of its module's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*")
+_SHARED = "roomkit_plugins"
+
+
+def is_namespace(name: str) -> bool:
+    """Return whether a text can be the name of a plugin."""
+    return _NAMESPACE.fullmatch(name) is not None
+
+
+def plugin_of(module: str, plugins: Iterable[tuple[str, str]]) -> str | None:
+    """Return the name of the plugin whose package holds a module; `plugins` are (name, module)."""
+    found: tuple[int, str] | None = None
+    for name, plugin_module in plugins:
+        package = _package(plugin_module)
+        if f"{module}.".startswith(f"{package}.") and (found is None or len(package) > found[0]):
+            found = len(package), name
+    return None if found is None else found[1]
+
+
+def own_namespace(module: str) -> str | None:
+    """Return the namespace of a class that no installed plugin has; None for the program's own."""
+    first, _, rest = module.partition(".")
+    if first == _SHARED and rest:
+        first = rest.partition(".")[0]
+    name = first.strip("_").lower()
+    return name if first not in ("__main__", "roomkit") and is_namespace(name) else None
+
+
+def _package(module: str) -> str:
+    """Return the package of a plugin's module, which is often `<package>.plugin`."""
+    return module.rpartition(".")[0] or module

@@ -1,0 +1,46 @@
+"""Taking in what comes from outside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
+    from roomkit.models.realtime import EphemeralEvent
+
+__all__ = ["Inbox"]
+
+
+class Inbox(ABC):
+    """Messages, receipts and signals on their way in, as `process_inbound` takes them."""
+
+    @abstractmethod
+    async def receive(
+        self,
+        message: InboundMessage,
+        *,
+        room_id: str | None = None,
+        wait: Literal["settled", "committed"] = "committed",
+    ) -> InboundResult:
+        """Take a message of the owner's channel in; return once it is committed or refused.
+
+        A refusal is a result, `blocked` with its `reason`. StoreError means that nothing was stored: retry
+        with the same `idempotency_key`, and do not acknowledge the message before. With `wait="settled"` it
+        returns when the deliveries and answers are completed too. Without `room_id` the message is routed.
+        Raises InvalidInputError for a message of another owner's channel, and what `process_inbound` raises.
+        """
+
+    @abstractmethod
+    async def receipt(self, status: DeliveryStatus) -> Delivery | None:
+        """Match a vendor's receipt to its delivery; None if nothing matches yet. Idempotent.
+
+        Raises InvalidInputError for a receipt with wrong fields.
+        """
+
+    @abstractmethod
+    async def signal(self, signal: EphemeralEvent) -> None:
+        """Publish a signal of the owner's channel, such as typing, to its room; nothing is stored.
+
+        Raises InvalidInputError for a signal of another owner's channel.
+        """

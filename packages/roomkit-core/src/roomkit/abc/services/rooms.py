@@ -1,0 +1,99 @@
+"""Reading rooms, and writing to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import EventContent
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
+    from roomkit.models.room import Room
+
+__all__ = ["Excerpt", "RoomAccess"]
+
+
+@dataclass(slots=True, frozen=True)
+class Excerpt:
+    """A part of a timeline as one channel may see it.
+
+    `latest_index` is the place of the room's newest event when it was read, -1 of none, whether or
+    not the channel may see that. `events` are in order of index, and may go beyond it. `participants` are
+    the room's by id. A room that was deleted and made again under its id has another `room_created_at`.
+    """
+
+    binding: ChannelBinding
+    latest_index: int
+    events: Sequence[RoomEvent] = ()
+    participants: Mapping[str, Participant] = field(default_factory=dict)
+    room_created_at: datetime | None = None
+
+
+class RoomAccess(ABC):
+    """Rooms as one owner reads them, and writes to them.
+
+    `channel_id` is the owner's channel by default. A plugin, which is no channel, names one: of those whose
+    class belongs to it. The host names any. Another owner's channel raises InvalidInputError.
+    """
+
+    @abstractmethod
+    async def post(
+        self,
+        room_id: str,
+        what: EventContent | RoomEvent,
+        *,
+        channel_id: str | None = None,
+        wait: Literal["settled", "committed"] = "committed",
+    ) -> RoomEvent:
+        """Commit an event of the channel by the one write path; return the stored event.
+
+        It passes gates and permissions, and is delivered and answered like any other; `status` is BLOCKED
+        when a gate refused it. A content becomes a message. A RoomEvent may say more: its type, the
+        direction, participant and vendor's ids of its source, `generation`, `channel_data`, `metadata`,
+        `visibility`, `response_visibility`, `addressed_to`, `parent_event_id` and `idempotency_key`. Room,
+        index, status, depth, correlation and time are the kernel's, whatever it says of them: `created_at` is
+        when it was committed, because retention goes by it. A repeated `idempotency_key` returns the first
+        event. Raises what `send_event` raises.
+        """
+
+    @abstractmethod
+    async def change_binding(
+        self,
+        room_id: str,
+        fn: Callable[[ChannelBinding], ChannelBinding],
+        *,
+        channel_id: str | None = None,
+    ) -> ChannelBinding:
+        """Replace the channel's binding by `fn(binding)`; return it. The timeline gets no entry.
+
+        `fn` is pure, and called again when the room changed in between: no concurrent change is lost. It may
+        change `metadata`, `state`, `participant_id` and `capabilities`; access, mute and visibility are the
+        host's (InvalidInputError). Raises RoomNotFoundError, ChannelNotFoundError, RoomClosedError, and
+        StaleRoomError for a room that changes all the time.
+        """
+
+    @abstractmethod
+    async def read_room(self, room_id: str) -> Room:
+        """Return a room as the store has it now. Raises RoomNotFoundError."""
+
+    @abstractmethod
+    async def read_timeline(
+        self,
+        room_id: str,
+        *,
+        channel_id: str | None = None,
+        after_index: int | None = None,
+        limit: int = 100,
+    ) -> Excerpt | None:
+        """Return up to `limit` events after `after_index` as the store has them now; without it none.
+
+        None when the room does not exist, or the channel is not attached to it. Every event of an
+        index up to `latest_index` is committed: fewer than `limit` events leave none of them out.
+        Events say what they say now: former contents of edits are not in them.
+        """

@@ -1,0 +1,1 @@
+"""The kit as its owners see it: channels, providers, sources and plugins."""

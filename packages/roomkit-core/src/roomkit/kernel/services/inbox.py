@@ -1,0 +1,59 @@
+"""Taking in for one owner what comes from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, override
+
+from roomkit.abc.records import checked
+from roomkit.abc.services.inbox import Inbox
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.realtime import EphemeralEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from roomkit.kernel.inbound.pipeline import Wait
+    from roomkit.kernel.inbound.signals import InboundSignals
+    from roomkit.kernel.operations import RoomOperations
+    from roomkit.kernel.services.owner import Owner
+    from roomkit.models.delivery import Delivery, DeliveryStatus, InboundResult
+
+__all__ = ["KitInbox"]
+
+
+class KitInbox(Inbox):
+    """Hands an owner's messages, receipts and signals to the kit."""
+
+    def __init__(
+        self,
+        kit: RoomOperations,
+        owner: Owner,
+        *,
+        receipt: Callable[[DeliveryStatus], Awaitable[Delivery | None]],
+        signals: InboundSignals,
+        enter: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._kit = kit
+        self._owner = owner
+        self._receipt = receipt
+        self._signals = signals
+        self._enter = enter
+
+    @override
+    async def receive(
+        self, message: InboundMessage, *, room_id: str | None = None, wait: Wait = "committed"
+    ) -> InboundResult:
+        message = checked(message, InboundMessage, "given to inbox.receive()")
+        self._owner.channel(message.channel_id)
+        return await self._kit.process_inbound(message, room_id=room_id, wait=wait)
+
+    @override
+    async def receipt(self, status: DeliveryStatus) -> Delivery | None:
+        return await self._receipt(status)
+
+    @override
+    async def signal(self, signal: EphemeralEvent) -> None:
+        signal = checked(signal, EphemeralEvent, "given to inbox.signal()")
+        signal = signal.replace(channel_id=self._owner.channel(signal.channel_id))
+        await self._enter()
+        await self._signals.show(signal)

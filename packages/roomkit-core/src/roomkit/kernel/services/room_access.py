@@ -1,0 +1,88 @@
+"""Rooms as one owner reads them and writes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, override
+
+from roomkit.abc.services.rooms import Excerpt, RoomAccess
+from roomkit.kernel.rooms.reading import as_read
+
+if TYPE_CHECKING:
+    from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.inbound.pipeline import Wait
+    from roomkit.kernel.operations import RoomOperations
+    from roomkit.kernel.rooms.rooms import Rooms
+    from roomkit.kernel.services.owner import Owner
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import EventContent
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.room import Room
+
+__all__ = ["KitRoomAccess"]
+
+
+class KitRoomAccess(RoomAccess):
+    """Reads the store, and writes as the kit does."""
+
+    def __init__(
+        self,
+        kit: RoomOperations,
+        owner: Owner,
+        *,
+        store: ConversationStore,
+        rooms: Rooms,
+        enter: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._kit = kit
+        self._owner = owner
+        self._store = store
+        self._rooms = rooms
+        self._enter = enter
+
+    @override
+    async def post(
+        self,
+        room_id: str,
+        what: EventContent | RoomEvent,
+        *,
+        channel_id: str | None = None,
+        wait: Wait = "committed",
+    ) -> RoomEvent:
+        return await self._kit.send_event(room_id, self._owner.channel(channel_id), what, wait=wait)
+
+    @override
+    async def change_binding(
+        self,
+        room_id: str,
+        fn: Callable[[ChannelBinding], ChannelBinding],
+        *,
+        channel_id: str | None = None,
+    ) -> ChannelBinding:
+        channel_id = self._owner.channel(channel_id)
+        await self._enter()
+        return await self._rooms.change_binding(room_id, channel_id, fn)
+
+    @override
+    async def read_room(self, room_id: str) -> Room:
+        return await self._kit.get_room(room_id)
+
+    @override
+    async def read_timeline(
+        self,
+        room_id: str,
+        *,
+        channel_id: str | None = None,
+        after_index: int | None = None,
+        limit: int = 100,
+    ) -> Excerpt | None:
+        channel_id, store = self._owner.channel(channel_id), self._store
+        record = await store.load(room_id)
+        binding = record.bindings.get(channel_id) if record is not None else None
+        if record is None or binding is None:
+            return None
+        room, events = record.room, []  # bound: limit
+        if after_index is not None and after_index < room.latest_index:
+            events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
+            events = await as_read(store, events)
+        return Excerpt(binding, room.latest_index, events, record.participants, room.created_at)

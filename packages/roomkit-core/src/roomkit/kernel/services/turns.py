@@ -1,0 +1,116 @@
+"""Gates and observers of owners' triggers; they run outside every lock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, override
+
+from roomkit.abc.services.turns import GateOutcome, Turns
+from roomkit.abc.store import Commit
+from roomkit.kernel.commit.attempt import injected_entry
+from roomkit.kernel.flow.cascade import Cascade
+from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext, RoomlessContext
+from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.flow.notes import note
+from roomkit.kernel.runtime.deadline import Deadline
+from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
+    from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.services.owner import Owner
+    from roomkit.models.context import RoomContext
+
+__all__ = ["KitTurns"]
+
+
+class KitTurns(Turns):
+    """Runs the hooks of the kit."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        store: ConversationStore,
+        clock: Clock,
+        hooks: HookEngine,
+        observers: Observers,
+        writer: Writer,
+    ) -> None:
+        self._owner = owner
+        self._store = store
+        self._clock = clock
+        self._hooks = hooks
+        self._observers = observers
+        self._writer = writer
+
+    @override
+    async def run_gate[P](
+        self,
+        trigger: HookTrigger,
+        payload: P,
+        *,
+        room_id: str | None,
+        channel_id: str | None = None,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
+    ) -> GateOutcome[P]:
+        hooks = self._hooks
+        if not hooks.has_hooks(trigger, room_id):
+            return GateOutcome(True, payload)
+        selected = hooks.select(trigger, room_id, self._owner.source(channel_id, direction))
+        if not selected:
+            return GateOutcome(True, payload)
+        record = None if room_id is None else await self._store.load(room_id, recent=RECENT_EVENTS)
+        if record is None and room_id is not None:
+            return GateOutcome(False, payload, "room_not_found", "roomkit")
+        context: RoomContext = RoomlessContext() if record is None else RecordContext(record)
+        with Deadline(None) as deadline:
+            verdict = await hooks.run_gates(selected, payload, context, deadline)
+        if verdict.injected_events or verdict.tasks or verdict.observations:
+            if record is None:
+                return GateOutcome(False, payload, "room_not_found", verdict.ran[-1][0])
+            await self._keep(verdict, trigger, record)
+        return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
+
+    async def _keep(self, verdict: GateVerdict, trigger: HookTrigger, record: RoomRecord) -> None:
+        """Store the effects of a gate, whatever its verdict; its caller does not wait for more."""
+        room_id, cascade = record.room_id, Cascade()
+        if verdict.tasks or verdict.observations:
+            commit = Commit(
+                room_id=room_id,
+                entries=(),
+                at=self._clock.now(),
+                tasks=verdict.tasks,
+                observations=verdict.observations,
+                activity=False,
+            )
+            await self._store.commit(commit)
+            about = note(room_id, EventType.SYSTEM, trigger, f"what a gate of {trigger} left behind")
+            self._observers.side_effects(about, commit.tasks, commit.observations, record, cascade)
+        for injection in verdict.injected_events:
+            entry = injected_entry(record, room_id, injection)
+            await self._writer.write(
+                Draft(event=entry.event, cascade=cascade, gated=False, targets=entry.targets)
+            )
+
+    @override
+    async def observe(
+        self,
+        trigger: HookTrigger,
+        payload: object,
+        *,
+        room_id: str | None,
+        channel_id: str | None = None,
+        direction: ChannelDirection = ChannelDirection.OUTBOUND,
+    ) -> None:
+        if not self._hooks.has_hooks(trigger, room_id):
+            return
+        source = self._owner.source(channel_id, direction)
+        if room_id is None:
+            await self._hooks.observe(trigger, payload, RoomlessContext(), source)
+            return
+        record = await self._store.load(room_id, recent=RECENT_EVENTS)
+        if record is not None:
+            await self._observers.observe(trigger, payload, record, Cascade(), source)
