@@ -129,6 +129,51 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}
 
 
+async def test_what_version_7_added_is_whole(opener: Opener, path: Path) -> None:
+    """Bindings by address, timers of no room, about a person and of kinds of their own."""
+    _exhibit(7, path)
+    store = opener()
+    assert await store.find_address_room_ids("sms", "+15550001") == ["museum"]
+    bound = await store.get_binding("museum", "sms")
+    assert bound is not None
+    assert bound.state == {"conversation": "c"}
+    worker = await store.open_lease(60)
+    (timer,) = await store.claim_timers(worker, NOW, ["acme.call"])
+    assert (timer.id, timer.room_id, timer.subject, timer.due_at) == ("acme.call", None, "ann", NOW)
+    assert await store.delete_timers_of("ann") == 1
+
+
+async def test_events_of_earlier_versions_are_found_by_their_vendors_ids(opener: Opener, path: Path) -> None:
+    """And an erasure by a worker of an earlier version, which does not know of the column, takes it too."""
+    _exhibit(6, path)
+    known = "json_set(data, '$.source.external_id', 'v-' || id)"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE events SET data = {known} WHERE id IN ('e0', 'e2')")
+    store = opener()
+    found = await store.find_event("alice", "v-e2")
+    assert found is not None
+    assert found.id == "e2"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        erased = "json_remove(data, '$.source.external_id')"
+        connection.execute(f"UPDATE events SET data = {erased}, deleted = 1 WHERE id = 'e2'")
+    assert await store.find_event("alice", "v-e2") is None
+    assert await store.find_event("alice", "v-e0") is not None
+
+
+async def test_a_worker_of_an_earlier_version_is_not_given_timers_that_it_would_drop(
+    opener: Opener, path: Path
+) -> None:
+    """It claims what is due by `due_at`, whatever the kind."""
+    store = opener()
+    await store.create_room(Room(id="r"))
+    for kind in ("acme.call", "retention"):
+        await store.set_timer(Timer(id=kind, room_id="r", kind=kind, due_at=NOW))
+    assert [each.id for each in await store.list_timers("r")] == ["acme.call", "retention"]
+    with closing(sqlite3.connect(path)) as connection:
+        now = connection.execute("SELECT id FROM alarms WHERE due_at <= 2000000000000000").fetchall()
+    assert now == [("retention",)]
+
+
 @pytest.mark.parametrize("was_spoken_in", [True, False], ids=["an idle room", "an empty room"])
 @pytest.mark.parametrize(
     ("status", "timers"),

@@ -605,11 +605,11 @@ class TestTimers:
         class Flaky(InMemoryStore):
             failures = 2
 
-            async def claim_timers(self, worker_id: str, now: Any, *, limit: int = 100) -> Any:
+            async def claim_timers(self, *given: Any, **options: Any) -> Any:
                 if self.failures:
                     self.failures -= 1
                     raise StoreError("away")
-                return await super().claim_timers(worker_id, now, limit=limit)
+                return await super().claim_timers(*given, **options)
 
         async with staging(sweep_interval=30, store=Flaky()) as stage:
             await stage.open("idle", timers=TIMERS)

@@ -11,12 +11,14 @@ import asyncpg
 import pytest
 
 from roomkit.abc.errors import StoreSchemaError
+from roomkit.abc.store import Commit
 from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, RoomStatus
 from roomkit.models.room import Room
+from roomkit.models.timer import Timer
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.postgres.schema import STEPS, Step, migrate, plan
-from roomkit_plugins.testing.contracts.base import event
+from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import snapshot
 
 from .conftest import StoreMaker, ask, configured, send
@@ -83,6 +85,53 @@ async def test_a_database_of_every_version_opens_and_is_whole(
     assert [each.delivery.id for each in await store.claim("museum", worker)] == ["e1:ai"]
     (added,) = (await send(store, event("museum"))).events
     assert added.index == before.room.latest_index + 1
+
+
+async def test_what_version_6_added_is_whole(stores: StoreMaker, postgres_dsn: str) -> None:
+    """Bindings by address, timers of no room, about a person and of kinds of their own."""
+    await _exhibit(6, postgres_dsn)
+    store = stores(postgres_dsn)
+    assert await store.find_address_room_ids("sms", "+15550001") == ["museum"]
+    bound = await store.get_binding("museum", "sms")
+    assert bound is not None
+    assert bound.state == {"conversation": "c"}
+    worker = await store.open_lease(60)
+    (timer,) = await store.claim_timers(worker, NOW, ["acme.call"])
+    assert (timer.id, timer.room_id, timer.subject, timer.due_at) == ("acme.call", None, "ann", NOW)
+    assert await store.delete_timers_of("ann") == 1
+
+
+async def test_what_earlier_versions_stored_is_found_by_what_version_6_looks_for(
+    stores: StoreMaker, postgres_dsn: str
+) -> None:
+    """Vendors' ids of events, whatever else their sources say; values made from what rooms hold."""
+    await _exhibit(5, postgres_dsn)
+    source = '{"channel_id":"alice","channel_type":"sms","external_id":"v","raw_payload":{"x":"a\\u0000"}}'
+    await ask(postgres_dsn, f"UPDATE roomkit_events SET source = '{source}' WHERE id = 'e1'")
+    values = "roomkit_values (organization_id, namespace, key, room_id, data)"
+    for key, derived in (("a", "true"), ("b", "false")):
+        data = f'{{"namespace":"n","key":["{key}"],"data":{{"x":"\\u0000"}},"derived":{derived}}}'
+        await ask(postgres_dsn, f"INSERT INTO {values} VALUES ('', 'n', '[\"{key}\"]', 'museum', '{data}')")
+    store = stores(postgres_dsn)
+    found = await store.find_event("alice", "v")
+    assert found is not None
+    assert found.id == "e1"
+    await store.commit(Commit(room_id="museum", entries=(), at=NOW, redact=["e1"]))
+    assert await store.find_event("alice", "v") is None
+    assert [each.key for each in await store.list_values("n")] == [("b",)]
+
+
+async def test_a_worker_of_an_earlier_version_is_not_given_timers_that_it_would_drop(
+    stores: StoreMaker, dsn: str
+) -> None:
+    store = stores(dsn)
+    await store.create_room(Room(id="r"))
+    for kind in ("acme.call", "retention"):
+        await store.set_timer(Timer(id=kind, room_id="r", kind=kind, due_at=NOW))
+    worker = await store.open_lease(60)
+    await ask(dsn, f"SELECT roomkit_claim_alarms('{worker}', '2031-01-01', 100)")
+    held = await ask(dsn, "SELECT id FROM roomkit_alarms WHERE holder IS NOT NULL")
+    assert [tuple(each) for each in held] == [("retention",)]
 
 
 async def test_many_processes_make_the_tables_at_once(stores: StoreMaker, postgres_dsn: str) -> None:

@@ -976,6 +976,71 @@ class PutsValuesFirst(InMemoryStore):
         return await super().commit(replace(commit, values=()))
 
 
+@found_by("test_values_are_listed_by_the_parts_their_keys_begin_with")
+class ListsKeysByTheirFirstLetters(InMemoryStore):
+    async def list_values(self, namespace: str, prefix: Sequence[str] = (), **filters: Any) -> list[Value]:
+        everything = await super().list_values(namespace, (), **filters)
+        return [each for each in everything if "".join(each.key).startswith("".join(prefix))]
+
+
+@found_by("test_an_erasure_removes_what_was_derived_from_the_room")
+class KeepsWhatWasDerived(InMemoryStore):
+    def _rewrite(self, commit: Commit) -> None:
+        values = self._values._values.copy()
+        super()._rewrite(commit)
+        self._values._values.update(values)
+
+
+@found_by("test_an_erasure_removes_what_was_derived_from_the_room")
+class RemovesWhateverTheRoomKeeps(InMemoryStore):
+    def _rewrite(self, commit: Commit) -> None:
+        super()._rewrite(commit)
+        if commit.redact:
+            self._values.delete_room(commit.room_id)
+
+
+# -- look-ups -------------------------------------------------------------------------------------
+
+
+@found_by("test_an_event_is_found_by_its_vendors_id")
+class FindsEventsOfEveryTenant(InMemoryStore):
+    async def find_event(
+        self, channel_id: str, external_id: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return await super().find_event(channel_id, external_id)
+
+
+@found_by("test_the_newest_event_of_a_room_with_a_vendors_id_is_found")
+class FindsErasedEvents(InMemoryStore):
+    def _put_event(self, event: RoomEvent) -> None:
+        self._events[event.id] = event
+        self._rooms[event.room_id].put(event)
+
+
+@found_by("test_a_delivery_is_found_by_its_providers_message")
+class FindsDeliveriesOfEveryProvider(InMemoryStore):
+    async def find_delivery(
+        self, provider: str, message_id: str, *, organization_id: str | None = None
+    ) -> Delivery | None:
+        known = [key for key in self._ledger._by_message_id if key[1] == message_id]
+        return await super().find_delivery(*known[0], organization_id=organization_id) if known else None
+
+
+@found_by("test_an_address_leads_to_a_room_as_long_as_a_binding_has_it")
+class RemembersFormerAddresses(InMemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory._unindex_address = lambda record, binding: None  # type: ignore[method-assign]
+
+
+@found_by("test_rooms_are_found_by_the_address_of_a_binding")
+class FindsClosedRoomsByAddress(InMemoryStore):
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        return [each.room_id for each in self._directory.with_address(channel_id, address)][:limit]
+
+
 @found_by("test_an_event_is_found_by_its_key_in_any_room")
 class FindsTheOldestEvent(InMemoryStore):
     async def find_keyed_event(
@@ -1102,19 +1167,59 @@ class HasOneFenceForAll(InMemoryStore):
 # -- timers ---------------------------------------------------------------------------------------
 
 
+@found_by("test_only_timers_of_the_kinds_that_a_worker_handles_are_claimed")
+class FiresTimersOfEveryKind(InMemoryStore):
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        return await super().claim_timers(worker_id, now, limit=limit)
+
+
+@found_by("test_only_timers_of_the_kinds_that_a_worker_handles_are_claimed")
+class ChoosesKindsAfterTheLimit(InMemoryStore):
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        taken = await super().claim_timers(worker_id, now, limit=limit)
+        return [timer for timer in taken if kinds is None or timer.kind in kinds]
+
+
+@found_by("test_a_timer_may_belong_to_no_room")
+class LeavesOutTimersOfNoRoom(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        of_rooms = [timer for timer in commit.timers if timer.room_id is not None]
+        return await super().commit(replace(commit, timers=of_rooms))
+
+
+@found_by("test_a_timer_is_deleted")
+class KeepsTimersThatAreHeld(InMemoryStore):
+    async def delete_timer(self, timer_id: str) -> bool:
+        return timer_id not in self._timers._held and await super().delete_timer(timer_id)
+
+
+@found_by("test_the_timers_about_a_person_are_deleted")
+class DeletesTimersOfEveryTenant(InMemoryStore):
+    async def delete_timers_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return await super().delete_timers_of(subject)
+
+
 @found_by("test_a_timer_fires_when_it_is_due")
 class RingsEarly(InMemoryStore):
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
-        return await super().claim_timers(worker_id, now + timedelta(seconds=1), limit=limit)
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        return await super().claim_timers(worker_id, now + timedelta(seconds=1), kinds, limit=limit)
 
 
 @found_by("test_a_timer_fires_when_it_is_due")
 class RingsTheNewestFirst(InMemoryStore):
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
         for timer in sorted(self._timers._timers.values(), key=lambda timer: timer.due_at, reverse=True):
             if timer.due_at <= now and timer.id not in self._timers._held and limit == 1:
                 return [self._timers._take(timer, worker_id)]
-        return await super().claim_timers(worker_id, now, limit=limit)
+        return await super().claim_timers(worker_id, now, kinds, limit=limit)
 
 
 @found_by(
@@ -1122,14 +1227,18 @@ class RingsTheNewestFirst(InMemoryStore):
     "test_of_what_several_claim_at_once_each_gets_its_own",
 )
 class RingsForEverybody(InMemoryStore):
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
         return [timer for timer in self._timers._timers.values() if timer.due_at <= now][:limit]
 
 
 @found_by("test_a_timer_of_a_lost_worker_is_reclaimed")
 class NeverTakesTimersOver(InMemoryStore):
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
-        taken = await super().claim_timers(worker_id, now, limit=limit)
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        taken = await super().claim_timers(worker_id, now, kinds, limit=limit)
         return [timer for timer in taken if not timer.claims]
 
 

@@ -18,6 +18,7 @@ class Directory:
     def __init__(self) -> None:
         self._by_channel = _RoomIndex[str]()
         self._by_sender = _RoomIndex[tuple[str, str]]()
+        self._by_address = _RoomIndex[tuple[str, str]]()
         self._by_person = _RoomIndex[str]()
         self._by_identity = _RoomIndex[str]()
 
@@ -28,6 +29,10 @@ class Directory:
     def with_sender(self, channel_id: str, sender_id: str) -> Iterable[StoredRoom]:
         """Return rooms with a participant of that channel and address, attached or not."""
         return self._by_sender.get((channel_id, sender_id))
+
+    def with_address(self, channel_id: str, address: str) -> Iterable[StoredRoom]:
+        """Return rooms where the channel's binding has that address."""
+        return self._by_address.get((channel_id, address))
 
     def with_person(self, participant_id: str) -> Iterable[StoredRoom]:
         """Return rooms where that is a participant's id, or a binding's participant."""
@@ -48,8 +53,12 @@ class Directory:
         if who is not None:
             self._by_person.add(who, record)
             self._by_sender.add((binding.channel_id, who), record)
-        if before is not None and before.participant_id != who:
-            self._unindex_person(record, before.channel_id, before.participant_id)
+        if before is not None:
+            if before.participant_id != who:
+                self._unindex_person(record, before.channel_id, before.participant_id)
+            self._unindex_address(record, before)
+        if binding.address is not None:
+            self._by_address.add((binding.channel_id, binding.address), record)
         record.version += 1
 
     def drop_binding(self, record: StoredRoom, channel_id: str) -> bool:
@@ -59,8 +68,13 @@ class Directory:
             return False
         self._by_channel.discard(channel_id, record)
         self._unindex_person(record, channel_id, binding.participant_id)
+        self._unindex_address(record, binding)
         record.version += 1
         return True
+
+    def _unindex_address(self, record: StoredRoom, binding: ChannelBinding) -> None:
+        if binding.address is not None:
+            self._by_address.discard((binding.channel_id, binding.address), record)
 
     # -- participants -------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class TimerTable:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._timers: dict[str, Timer] = {}  # bound: those not fired yet; they go with their rooms
-        self._of_room: dict[str, dict[str, None]] = {}  # bound: the rooms that have timers
+        self._of_room: dict[str | None, dict[str, None]] = {}  # bound: the rooms that have timers
         self._held: dict[str, str] = {}  # bound: the timers
         self._earliest: datetime | None = None
         """No free timer is due earlier."""
@@ -89,8 +89,9 @@ class TimerTable:
         else:
             self._free(timer)
 
-    def remove(self, timer_ids: Iterable[str]) -> None:
-        """Forget timers, those that are there."""
+    def remove(self, timer_ids: Iterable[str]) -> int:
+        """Forget timers, those that are there; return how many there were."""
+        count = len(self._timers)
         for timer_id in timer_ids:
             timer = self._timers.pop(timer_id, None)
             if timer is not None:
@@ -99,6 +100,7 @@ class TimerTable:
                 del of_room[timer_id]
                 if not of_room:
                     del self._of_room[timer.room_id]
+        return count - len(self._timers)
 
     def complete(self, timer_ids: Iterable[str], worker_id: str | None) -> None:
         """Remove timers that the worker holds, or that any worker holds when it is None."""
@@ -110,8 +112,12 @@ class TimerTable:
         timers = [self._timers[timer_id] for timer_id in self._of_room.get(room_id, ())]
         return sorted(timers, key=_due_at)
 
-    def claim(self, worker_id: str, now: datetime, limit: int) -> list[Timer]:
-        """Give a worker the timers that are due and that no living worker holds."""
+    def about(self, subject: str) -> list[Timer]:
+        """Return the timers about a person."""
+        return [timer for timer in self._timers.values() if timer.subject == subject]
+
+    def claim(self, worker_id: str, now: datetime, kinds: Collection[str] | None, limit: int) -> list[Timer]:
+        """Give a worker the timers of some kinds that are due and that no living worker holds."""
         in_force = self._leases.in_force
         if not in_force(worker_id):
             return []
@@ -119,7 +125,8 @@ class TimerTable:
         if (self._earliest is None or now < self._earliest) and all(holders.values()):
             return []  # as nearly always: nothing is due, and no worker was lost
         free = [each for each in self._timers.values() if not holders.get(self._held.get(each.id, ""))]
-        due = sorted((timer for timer in free if timer.due_at <= now), key=_due_at)[:limit]
+        wanted = (timer for timer in free if timer.due_at <= now and (kinds is None or timer.kind in kinds))
+        due = sorted(wanted, key=_due_at)[: max(limit, 0)]
         taken = [self._take(timer, worker_id) for timer in due]
         self._earliest = min(
             (timer.due_at for timer in self._timers.values() if timer.id not in self._held), default=None

@@ -59,6 +59,11 @@ class Ledger:
             cut = delivery_id.find(":", cut + 1)
         return None
 
+    def find(self, provider: str, message_id: str) -> Delivery | None:
+        """Return the row of a provider's message."""
+        delivery_id = self._by_message_id.get((provider, message_id))
+        return None if delivery_id is None else self._rows[delivery_id]
+
     def of_room(self, record: StoredRoom) -> Iterator[Delivery]:
         """Return the rows of a room, in order of commit."""
         for index, targets in (record.ledger or {}).items():

@@ -72,6 +72,7 @@ class InMemoryStore(ConversationStore):
         self._events: dict[str, RoomEvent] = {}  # bound: the events of the rooms, in order of commit
         self._keys: dict[tuple[str, str], int] = {}  # bound: the events
         self._wide_keys: dict[tuple[str | None, str], str] = {}  # bound: the events
+        self._external: dict[tuple[str, str], list[str]] = {}  # bound: the events with a vendor's id
         self._tasks: dict[str, Task] = {}  # bound: the tasks of the rooms
         self._created = 0
         self._directory = Directory()
@@ -140,6 +141,8 @@ class InMemoryStore(ConversationStore):
         if amend is not None:
             before = self._events[amend.event_id]
             self._put_event(before.amended(amend.content, amend.amended_by, commit.at))
+        if commit.redact:
+            self._values.delete_derived(commit.room_id)
         for event_id in commit.redact:
             self._put_event(self._events[event_id].redacted(commit.at))
             self._ledger.redact(self._events[event_id])
@@ -192,7 +195,8 @@ class InMemoryStore(ConversationStore):
                 self._check_task(task)
         if commit.timers:
             for timer in commit.timers:
-                self._record(timer.room_id)
+                if timer.room_id is not None:
+                    self._record(timer.room_id)
 
     def _check_wide_key(self, record: StoredRoom, key: str) -> None:
         first = self._events.get(self._wide_keys.get((record.organization_id, key), ""))
@@ -213,6 +217,9 @@ class InMemoryStore(ConversationStore):
         stored.content.forget_given()
         record.events.append(stored)
         self._events[stored.id] = stored
+        external_id = stored.source.external_id
+        if external_id is not None:
+            self._external.setdefault((stored.source.channel_id, external_id), []).append(stored.id)
         key = stored.idempotency_key
         if key is not None:
             self._keys[record.room_id, key] = index
@@ -325,10 +332,14 @@ class InMemoryStore(ConversationStore):
         self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
     ) -> list[str]:
         known = _chosen(self._directory.with_sender(channel_id, sender_id), None, organization_id)
-        records = [record for record in known if channel_id in record.bindings]
-        if len(records) > 1:
-            records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
-        return [record.room_id for record in records[:limit]]
+        return _last_active([record for record in known if channel_id in record.bindings], limit)
+
+    @override
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        known = _chosen(self._directory.with_address(channel_id, address), None, organization_id)
+        return _last_active(list(known), limit)
 
     @override
     async def find_room_ids_by_channel(
@@ -390,6 +401,13 @@ class InMemoryStore(ConversationStore):
         return max(found, key=lambda event: event.created_at, default=None)
 
     @override
+    async def find_event(
+        self, channel_id: str, external_id: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        found = (self._events[each] for each in reversed(self._external.get((channel_id, external_id), ())))
+        return next((event for event in found if self._owns(organization_id, event.room_id)), None)
+
+    @override
     async def get_event_count(self, room_id: str) -> int:
         record = self._rooms.get(room_id)
         return len(record.events) if record is not None else 0
@@ -415,6 +433,9 @@ class InMemoryStore(ConversationStore):
         return event
 
     def _put_event(self, event: RoomEvent) -> None:
+        before = self._events[event.id]
+        if before.source != event.source:
+            self._forget_external(before)
         self._events[event.id] = event
         self._rooms[event.room_id].put(event)
 
@@ -424,11 +445,21 @@ class InMemoryStore(ConversationStore):
         if record.ledger is not None:
             record.ledger.pop(event.index, None)
         del self._events[event.id]
+        self._forget_external(event)
         if event.idempotency_key is not None:
             del self._keys[record.room_id, event.idempotency_key]
             wide = record.organization_id, event.idempotency_key
             if self._wide_keys.get(wide) == event.id:
                 del self._wide_keys[wide]
+
+    def _forget_external(self, event: RoomEvent) -> None:
+        if event.source.external_id is not None:
+            place = event.source.channel_id, event.source.external_id
+            left = [each for each in self._external[place] if each != event.id]
+            if left:
+                self._external[place] = left
+            else:
+                del self._external[place]
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -665,6 +696,13 @@ class InMemoryStore(ConversationStore):
         return row if row is not None and self._owns(organization_id, row.room_id) else None
 
     @override
+    async def find_delivery(
+        self, provider: str, message_id: str, *, organization_id: str | None = None
+    ) -> Delivery | None:
+        row = self._ledger.find(provider, message_id)
+        return row if row is not None and self._owns(organization_id, row.room_id) else None
+
+    @override
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
         rows = self._deliveries(query.room_id, query.organization_id)
         if query.newest_first:
@@ -734,6 +772,19 @@ class InMemoryStore(ConversationStore):
         return self._values.delete(namespace, key, organization_id, if_revision)
 
     @override
+    async def list_values(
+        self,
+        namespace: str,
+        prefix: Sequence[str] = (),
+        *,
+        organization_id: str | None = None,
+        subject: str | None = None,
+        after: Sequence[str] | None = None,
+        limit: int = 100,
+    ) -> list[Value]:
+        return self._values.scan(namespace, tuple(prefix), organization_id, subject, after, limit)
+
+    @override
     async def list_values_of(
         self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[Value]:
@@ -790,12 +841,29 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def set_timer(self, timer: Timer) -> None:
-        self._record(timer.room_id)
+        if timer.room_id is not None:
+            self._record(timer.room_id)
         self._timers.set(timer)
 
     @override
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
-        return self._timers.claim(worker_id, now, limit)
+    async def delete_timer(self, timer_id: str) -> bool:
+        return self._timers.remove([timer_id]) > 0
+
+    @override
+    async def delete_timers_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        about = self._timers.about(subject)
+        return self._timers.remove(
+            timer.id
+            for timer in about
+            if organization_id is None
+            or (timer.room_id is not None and self._owns(organization_id, timer.room_id))
+        )
+
+    @override
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        return self._timers.claim(worker_id, now, kinds, limit)
 
     @override
     async def list_timers(self, room_id: str) -> list[Timer]:
@@ -826,6 +894,12 @@ def _chosen(
         is_wanted = record.status.is_open if status is None else record.status == status
         if is_wanted and _is_of(record, organization_id):
             yield record
+
+
+def _last_active(records: list[StoredRoom], limit: int) -> list[str]:
+    if len(records) > 1:
+        records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
+    return [record.room_id for record in records[: max(limit, 0)]]
 
 
 def _bound(record: StoredRoom, channel_id: str) -> ChannelBinding:

@@ -8,7 +8,7 @@ from itertools import count
 from operator import attrgetter, itemgetter
 
 from roomkit.abc.errors import StaleValueError
-from roomkit.models.value import Value
+from roomkit.models.value import Value, encoded_key
 
 __all__ = ["Values"]
 
@@ -53,6 +53,29 @@ class Values:
     def delete_room(self, room_id: str) -> None:
         """Remove the values of a room."""
         self._delete_where(lambda value: value.room_id == room_id)
+
+    def delete_derived(self, room_id: str) -> None:
+        """Remove the values of a room that were made from what it holds."""
+        self._delete_where(lambda value: value.derived and value.room_id == room_id)
+
+    def scan(
+        self,
+        namespace: str,
+        prefix: tuple[str, ...],
+        organization_id: str | None,
+        subject: str | None,
+        after: Sequence[str] | None,
+        limit: int,
+    ) -> list[Value]:
+        """Return a page of the values whose keys begin with some parts, in order of their keys as JSON."""
+        found = {
+            encoded_key(key): value
+            for (organization, space, key), value in self._values.items()
+            if (organization, space, key[: len(prefix)]) == (organization_id, namespace, prefix)
+            and subject in (None, value.subject)
+        }
+        first = "" if after is None else encoded_key(after)
+        return [found[key] for key in sorted(found) if key > first][: max(limit, 0)]
 
     def of_subject(self, subject: str, organization_id: str | None, after: int, limit: int) -> list[Value]:
         """Return a page of the values about a person, in order of revision."""

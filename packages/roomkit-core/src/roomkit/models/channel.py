@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import (
@@ -22,6 +23,7 @@ from roomkit.models.enums import (
     LengthPolicy,
 )
 from roomkit.models.values import Int, Key, Label, Reference
+from roomkit.models.vocabulary import reads_stored
 
 if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
@@ -132,6 +134,7 @@ class RetryPolicy(Record):
 
 
 _TEXT_ONLY = ChannelCapabilities()
+LONGEST_BINDING_STATE = 4_096
 
 
 class ChannelBinding(Record):
@@ -148,6 +151,10 @@ class ChannelBinding(Record):
     `rate_limit` paces the channel: all bindings of the channel with the same limit share it, in whatever
     room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
     A limit counts per worker: with two workers the channel may send at twice the rate.
+
+    `address` is the recipient's, in the one spelling of the channel; a message from it is routed to this
+    room. `state` is what the channel knows of its side of the conversation, at most 4 KiB as JSON; it is
+    never shown outside.
     """
 
     channel_id: Key
@@ -172,6 +179,15 @@ class ChannelBinding(Record):
     fold_seconds: float = Field(default=0.5, gt=0, le=60)
     judge_streams: bool = False
     metadata: Json = EMPTY
+    address: Key | None = None
+    state: Json = EMPTY
+
+    @field_validator("state")
+    @classmethod
+    def _check_state(cls, state: Json) -> Json:
+        if state and not reads_stored() and len(json.dumps(state)) > LONGEST_BINDING_STATE:
+            raise ValueError(f"the state of a binding has {LONGEST_BINDING_STATE} bytes as JSON at most")
+        return state
 
     @property
     def addresses(self) -> str:
@@ -205,6 +221,8 @@ class BindingFields(TypedDict, total=False):
     fold_seconds: float
     judge_streams: bool
     metadata: Mapping[str, Any]
+    address: str | None
+    state: Mapping[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from roomkit_plugins.postgres.rows import (
     TIMERS,
     Table,
     facet,
+    in_more,
     load_delivery,
     load_event,
     load_identity,
@@ -42,7 +43,15 @@ from roomkit_plugins.postgres.rows import (
 )
 from roomkit_plugins.postgres.writing import Basis
 from roomkit_plugins.sql.damaged import stored_value
-from roomkit_plugins.sql.filters import LARGEST, bounded, clamp, halves, has_metadata, statuses
+from roomkit_plugins.sql.filters import (
+    LARGEST,
+    bounded,
+    clamp,
+    halves,
+    has_metadata,
+    key_range,
+    statuses,
+)
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 
 __all__ = [
@@ -51,7 +60,9 @@ __all__ = [
     "claimed",
     "count_unread",
     "deliveries_by_seq",
+    "find_delivery",
     "find_event",
+    "find_external_event",
     "find_keyed_event",
     "find_latest_room",
     "find_participants",
@@ -62,11 +73,13 @@ __all__ = [
     "get_room",
     "get_value",
     "list_room_values",
+    "list_values",
     "list_values_of",
     "query_deliveries",
     "query_events",
     "query_rooms",
     "records_of_room",
+    "room_ids_by_address",
     "room_ids_by_channel",
     "room_ids_by_sender",
     "timers_by_seq",
@@ -200,10 +213,28 @@ async def room_ids_by_sender(
         f"UNION SELECT b.room FROM roomkit_bindings b WHERE b.channel_id = {channel} "
         f"AND b.participant_id = {who}"
     )
+    return await _last_active(database, where, theirs, limit, organization_id)
+
+
+async def room_ids_by_address(
+    database: Database, channel_id: str, address: str, limit: int, organization_id: str | None
+) -> list[str]:
+    """Return the open rooms where a channel's binding has an address, the last active first."""
+    where = _Where()
+    there = (
+        f"SELECT room FROM roomkit_bindings WHERE {in_more('address')} = {where.value(address)} "
+        f"AND channel_id = {where.value(channel_id)}"
+    )
+    return await _last_active(database, where, there, limit, organization_id)
+
+
+async def _last_active(
+    database: Database, where: _Where, numbers: str, limit: int, organization_id: str | None
+) -> list[str]:
     _with_status(where, None)
     where.given("r.organization_id = {}", organization_id)
     rows = await database.fetch(
-        f"SELECT r.id FROM {_rooms_of(theirs)} {where} "
+        f"SELECT r.id FROM {_rooms_of(numbers)} {where} "
         f"ORDER BY coalesce(h.last_activity, r.created_at) DESC, r.seq "
         f"LIMIT {where.value(clamp(limit))}",
         *where.values,
@@ -443,6 +474,22 @@ async def get_delivery(
     return None if row is None else (load_delivery(row), row[-1])
 
 
+async def find_delivery(
+    database: Database, provider: str, message_id: str, organization_id: str | None
+) -> Delivery | None:
+    """Return the row of a provider's message."""
+    where = _Where()
+    vendor, message = where.value(provider), where.value(message_id)
+    where.all(
+        f"d.seq = coalesce((SELECT max(o.seq) FROM roomkit_deliveries o WHERE o.provider = {vendor} "
+        f"AND o.provider_message_id = {message}), (SELECT m.delivery FROM roomkit_messages m "
+        f"WHERE m.provider = {vendor} AND m.message_id = {message}))"
+    )
+    where.given("r.organization_id = {}", organization_id)
+    row = await database.fetchrow(f"SELECT {_DELIVERY} FROM {_LEDGER} {where}", *where.values)
+    return None if row is None else load_delivery(row)
+
+
 async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Delivery]:
     """Return rows of the ledger in order of commit, or in the reverse of it."""
     further, direction = ("<", "DESC") if query.newest_first else (">", "ASC")
@@ -515,6 +562,29 @@ async def get_value(
     return None if row is None else stored_value(*row)
 
 
+async def list_values(
+    database: Database,
+    namespace: str,
+    prefix: Sequence[str],
+    organization_id: str | None,
+    subject: str | None,
+    after: Sequence[str] | None,
+    limit: int,
+) -> list[Value]:
+    """Return a page of the values whose keys begin with some parts, in order of their keys."""
+    whole, first, end = key_range(prefix)
+    where = _Where()
+    where.all("v.organization_id = {} AND v.namespace = {}", organization_id or "", namespace)
+    where.all("v.key > {}", max("" if after is None else encoded_key(after), whole[:-1]))
+    where.all("(v.key = {} OR (v.key >= {} AND v.key < {}))", whole, first, end)
+    where.given("v.subject = {}", subject)
+    rows = await database.fetch(
+        f"SELECT {_VALUE} FROM roomkit_values v {where} ORDER BY v.key LIMIT {where.value(clamp(limit))}",
+        *where.values,
+    )
+    return [stored_value(*row) for row in rows]
+
+
 async def list_values_of(
     database: Database, subject: str, organization_id: str | None, after: int, limit: int
 ) -> list[Value]:
@@ -556,11 +626,24 @@ async def waiting_receipts(database: Database) -> AsyncIterator[tuple[int, str]]
 async def find_keyed_event(database: Database, key: str, organization_id: str | None) -> RoomEvent | None:
     """Return the newest event of any room that has an idempotency key."""
     where = _Where()
-    where.given("e.idempotency_key = {}", key)
+    where.all("e.idempotency_key = {}", key)
+    return await _newest_event(database, where, organization_id)
+
+
+async def find_external_event(
+    database: Database, channel_id: str, external_id: str, organization_id: str | None
+) -> RoomEvent | None:
+    """Return the newest event of any room that a channel brought in under a vendor's id."""
+    where = _Where()
+    where.all("e.external_id = {} AND e.source_channel_id = {}", external_id, channel_id)
+    return await _newest_event(database, where, organization_id)
+
+
+async def _newest_event(database: Database, where: _Where, organization_id: str | None) -> RoomEvent | None:
     where.given("r.organization_id = {}", organization_id)
     row = await database.fetchrow(
         f"SELECT {_EVENT}, r.id FROM roomkit_events e JOIN roomkit_rooms r ON r.seq = e.room {where} "
-        "ORDER BY e.created_at DESC, e.room DESC LIMIT 1",
+        "ORDER BY e.created_at DESC, e.room DESC, e.idx DESC LIMIT 1",
         *where.values,
     )
     return None if row is None else load_event(row[-1], row)
@@ -629,8 +712,9 @@ async def unclaimed(database: Database) -> dict[str, int]:
 async def timers_by_seq(database: Database, numbers: Sequence[int]) -> list[Timer]:
     """Return timers of some numbers, those due longest first."""
     rows = await database.fetch(
-        f"SELECT {TIMERS.select('a')}, r.id FROM roomkit_alarms a JOIN roomkit_rooms r ON r.seq = a.room "
-        "WHERE a.seq = ANY($1::bigint[]) ORDER BY a.due_at, a.seq",
+        f"SELECT {TIMERS.select('a')}, r.id FROM roomkit_alarms a "
+        "LEFT JOIN roomkit_rooms r ON r.seq = a.room WHERE a.seq = ANY($1::bigint[]) "
+        "ORDER BY a.due_at, a.seq",
         numbers,
     )
     return load_timers(rows)

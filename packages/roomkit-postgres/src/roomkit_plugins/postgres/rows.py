@@ -55,6 +55,7 @@ __all__ = [
     "encoded",
     "facet",
     "facets",
+    "in_more",
     "load_delivery",
     "load_event",
     "load_identity",
@@ -351,6 +352,11 @@ _OF_ROOMS: Mapping[type[Record], Table[Any]] = {
 }
 
 
+def in_more(field: str) -> str:
+    """Return the SQL of a text that is kept in `more`; U+FFFD is in place of NUL anywhere in it."""
+    return f"(replace(more::text, '\\u0000', '\\ufffd')::json->>'{field}')"
+
+
 def table_of[R: Record](model: type[R]) -> Table[R]:
     """Return the table of records of a kind that belong to rooms; its first column is their id."""
     return _OF_ROOMS[model]
@@ -370,7 +376,7 @@ def load_timers(rows: Iterable[Row]) -> list[Timer]:
     timers: list[Timer] = []  # bound: the rows
     for row in rows:
         try:
-            timers.append(TIMERS.load(row, room_id=_quote(row[-1])))
+            timers.append(TIMERS.load(row, room_id="null" if row[-1] is None else _quote(row[-1])))
         except StoreError:
             report_timer({"id": row[0], "room_id": row[-1], "kind": row[1]})
     return timers
@@ -445,6 +451,7 @@ def dump_event(event: RoomEvent) -> dict[str, Any]:
     row = EVENTS.dump(event)
     row["source_channel_id"] = event.source.channel_id
     row["is_history"] = event.is_history
+    row["external_id"] = event.source.external_id
     return row
 
 

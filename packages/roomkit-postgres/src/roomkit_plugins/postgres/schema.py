@@ -19,6 +19,7 @@ from roomkit_plugins.postgres.rows import (
     ROOMS,
     TASKS,
     TIMERS,
+    in_more,
 )
 from roomkit_plugins.sql.migrations import MigrationPlan, Step, check_version, planned
 
@@ -206,6 +207,24 @@ _FIFTH = (
     "WHERE key_scope IS NOT NULL",
 )
 
+# Columns for what is looked up; a text in JSON that has a NUL cannot be read with it. What workers of an
+# earlier version do not know stays in `more` when they write the row back.
+_SIXTH = (
+    "ALTER TABLE roomkit_alarms ALTER COLUMN room DROP NOT NULL",
+    f"CREATE INDEX roomkit_alarms_by_subject ON roomkit_alarms (({in_more('subject')})) "
+    f"WHERE {in_more('subject')} IS NOT NULL",
+    f"CREATE INDEX roomkit_bindings_by_address ON roomkit_bindings (({in_more('address')}), channel_id) "
+    f"WHERE {in_more('address')} IS NOT NULL",
+    # The vendor's id in the event's source.
+    f"ALTER TABLE roomkit_events ADD COLUMN external_id {_ID}",
+    "UPDATE roomkit_events SET external_id = replace(source::text, '\\u0000', '')::json->>'external_id' "
+    "WHERE strpos(source::text, '\"external_id\"') > 0",
+    "CREATE INDEX roomkit_events_by_external_id ON roomkit_events (external_id, source_channel_id) "
+    "WHERE external_id IS NOT NULL",
+    "ALTER TABLE roomkit_values ADD COLUMN derived boolean NOT NULL DEFAULT false",
+    """UPDATE roomkit_values SET derived = true WHERE data LIKE '%"derived":true}'""",
+)
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -214,6 +233,7 @@ STEPS = (
     Step(3, "receipts of the parts of a message", _THIRD),
     Step(4, "values, and events by their keys over all rooms", _FOURTH),
     Step(5, "keys that span the rooms of an organization", _FIFTH),
+    Step(6, "bindings by address, events by vendors' ids, timers by kind and person", _SIXTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -303,6 +303,12 @@ class PostgresStore(SQLStore):
         return await reading.room_ids_by_sender(self._database, channel_id, sender_id, limit, organization_id)
 
     @override
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        return await reading.room_ids_by_address(self._database, channel_id, address, limit, organization_id)
+
+    @override
     async def find_room_ids_by_channel(
         self,
         channel_id: str,
@@ -332,6 +338,12 @@ class PostgresStore(SQLStore):
         self, idempotency_key: str, *, organization_id: str | None = None
     ) -> RoomEvent | None:
         return await reading.find_keyed_event(self._database, idempotency_key, organization_id)
+
+    @override
+    async def find_event(
+        self, channel_id: str, external_id: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return await reading.find_external_event(self._database, channel_id, external_id, organization_id)
 
     @override
     async def get_event_count(self, room_id: str) -> int:
@@ -506,6 +518,12 @@ class PostgresStore(SQLStore):
         return None if found is None else found[0]
 
     @override
+    async def find_delivery(
+        self, provider: str, message_id: str, *, organization_id: str | None = None
+    ) -> Delivery | None:
+        return await reading.find_delivery(self._database, provider, message_id, organization_id)
+
+    @override
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
         return await reading.query_deliveries(self._database, query)
 
@@ -588,6 +606,21 @@ class PostgresStore(SQLStore):
         return bool(answer["deleted"])
 
     @override
+    async def list_values(
+        self,
+        namespace: str,
+        prefix: Sequence[str] = (),
+        *,
+        organization_id: str | None = None,
+        subject: str | None = None,
+        after: Sequence[str] | None = None,
+        limit: int = 100,
+    ) -> list[Value]:
+        return await reading.list_values(
+            self._database, namespace, prefix, organization_id, subject, after, limit
+        )
+
+    @override
     async def list_values_of(
         self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[Value]:
@@ -658,12 +691,27 @@ class PostgresStore(SQLStore):
             "roomkit_set_alarm($3, $4)", timer.room_id, encoded(timer_rows([timer]))
         )
         if "error" in answer:
-            raise no_room(timer.room_id)
+            raise no_room(timer.room_id or "")
 
     @override
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+    async def delete_timer(self, timer_id: str) -> bool:
+        return bool(await self._database.write("roomkit_delete_timer($3)", findable(timer_id)))
+
+    @override
+    async def delete_timers_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return int(
+            await self._database.write(
+                "roomkit_delete_timers_of($3, $4)", findable(subject), findable(organization_id)
+            )
+        )
+
+    @override
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        wanted = None if kinds is None else findable(sorted(kinds))
         numbers = await self._database.write(
-            "roomkit_claim_alarms($3, $4, $5)", worker_id, now, max(limit, 0)
+            "roomkit_claim_timers($3, $4, $5, $6)", worker_id, now, wanted, max(limit, 0)
         )
         return await reading.timers_by_seq(self._database, numbers) if numbers else []
 

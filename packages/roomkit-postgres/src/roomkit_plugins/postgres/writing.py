@@ -311,6 +311,7 @@ def value_row(value: Value) -> dict[str, Any]:
         "room_id": value.room_id,
         "expires_at": value.expires_at,
         "data": value.model_dump_json(exclude_none=True),
+        "derived": value.derived,
     }
 
 
@@ -321,7 +322,11 @@ def message_key(provider: str, message_id: str) -> int:
 
 def timer_rows(timers: Sequence[Timer]) -> list[dict[str, Any]]:
     """Return timers as rows, of several with one id the last."""
-    return [TIMERS.dump(each) for each in {each.id: each for each in timers}.values()]
+    last = {each.id: each for each in timers}.values()
+    return [
+        TIMERS.dump(each) if each.room_id is not None else {**TIMERS.dump(each), "roomless": True}
+        for each in last
+    ]
 
 
 def counters_of(row: Sequence[Any]) -> Counters:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from roomkit.models.enums import RoomStatus
 from roomkit.models.room import Room
+from roomkit.models.value import encoded_key
 
-__all__ = ["LARGEST", "bounded", "clamp", "halves", "has_metadata", "statuses"]
+__all__ = [
+    "FIRST_TIMER_KINDS",
+    "LARGEST",
+    "bounded",
+    "clamp",
+    "halves",
+    "has_metadata",
+    "key_range",
+    "statuses",
+]
+
+FIRST_TIMER_KINDS = frozenset({"room_timers", "retention", "after_broadcast"})
+"""The kinds that every worker handles. Workers of earlier versions claim any timer, and drop other kinds."""
 
 LARGEST = 2**62
 """Above every limit, offset and index, and within the 64 bits of a database's integer."""
@@ -42,3 +55,14 @@ def halves(delivery_id: str) -> Iterator[tuple[str, str]]:
     """Yield each event's and channel's id that the id of a delivery may consist of; both may have colons."""
     for colon in re.finditer(":", delivery_id):
         yield delivery_id[: colon.start()], delivery_id[colon.end() :]
+
+
+def key_range(prefix: Sequence[str]) -> tuple[str, str, str]:
+    """Return where the keys that begin with some parts are among encoded keys.
+
+    They are the first, and those from the second up to, without, the third.
+    """
+    encoded = encoded_key(prefix)
+    if not prefix:
+        return encoded, "[", "]"
+    return encoded, f"{encoded[:-1]},", f"{encoded[:-1]}-"

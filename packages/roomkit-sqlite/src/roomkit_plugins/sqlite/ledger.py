@@ -56,6 +56,11 @@ WITH RECURSIVE holders (holder) AS (
 )
 SELECT holder FROM holders WHERE holder IS NOT NULL
 """
+_OF_MESSAGE = (
+    f"SELECT d.seq, {DELIVERY} FROM delivery_messages m JOIN deliveries d ON d.seq = m.delivery "
+    "JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room "
+    "WHERE m.provider = ? AND m.message_id = ?"
+)
 _MOST_EARLY = 8
 _EARLY_KEPT = timedelta(days=1) // timedelta(microseconds=1)
 _EARLY_SPARED = 1000
@@ -72,6 +77,18 @@ def get_delivery(
     if row is None or organization_id not in (None, row[-1]):
         return None
     return delivery_of(row[:-1])
+
+
+def find_delivery(
+    connection: sqlite3.Connection, provider: str, message_id: str, organization_id: str | None
+) -> Delivery | None:
+    """Return the row of a provider's message."""
+    row = one(
+        connection,
+        f"{_OF_MESSAGE} AND (? IS NULL OR r.organization_id = ?)",
+        (provider, message_id, organization_id, organization_id),
+    )
+    return None if row is None else delivery_of(row[1:])
 
 
 def query_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
@@ -411,13 +428,7 @@ def record_receipt(
     connection: sqlite3.Connection, status: DeliveryStatus, receipt: ReceiptState, data: str, now: Clock
 ) -> Delivery | None:
     """Move the receipt of a delivery forward, or keep it for the delivery that is yet to be completed."""
-    row = one(
-        connection,
-        f"SELECT d.seq, {DELIVERY} FROM delivery_messages m JOIN deliveries d ON d.seq = m.delivery "
-        "JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room "
-        "WHERE m.provider = ? AND m.message_id = ?",
-        (status.provider, status.message_id),
-    )
+    row = one(connection, _OF_MESSAGE, (status.provider, status.message_id))
     if row is None:
         _keep_early(connection, status, receipt, data, now())
         return None

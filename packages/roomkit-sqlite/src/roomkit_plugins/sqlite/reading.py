@@ -40,6 +40,7 @@ from roomkit_plugins.sqlite.sql import Conditions, column, marks, one, snapshot
 __all__ = [
     "count_events",
     "count_unread",
+    "find_event",
     "find_event_by_key",
     "find_keyed_event",
     "find_latest_room",
@@ -55,6 +56,7 @@ __all__ = [
     "record_of_room",
     "records_of_room",
     "resolve_identity",
+    "room_ids_by_address",
     "room_ids_by_channel",
     "room_ids_by_sender",
     "search_events",
@@ -217,6 +219,25 @@ def room_ids_by_sender(
         channel_id,
         sender_id,
     )
+    return _last_active(connection, conditions, limit, organization_id)
+
+
+def room_ids_by_address(
+    connection: sqlite3.Connection, channel_id: str, address: str, limit: int, organization_id: str | None
+) -> list[str]:
+    """Return the open rooms where a channel's binding has an address, the last active first."""
+    conditions = Conditions()
+    conditions.all(
+        "r.seq IN (SELECT room FROM bindings WHERE address = ? AND channel_id = ?)",
+        address,
+        channel_id,
+    )
+    return _last_active(connection, conditions, limit, organization_id)
+
+
+def _last_active(
+    connection: sqlite3.Connection, conditions: Conditions, limit: int, organization_id: str | None
+) -> list[str]:
     conditions.given("r.organization_id = ?", organization_id)
     _with_status(conditions, None)
     sql = (
@@ -304,6 +325,19 @@ def find_keyed_event(
         f"SELECT r.id, {EVENT} FROM events e INDEXED BY events_by_any_key JOIN rooms r ON r.seq = e.room "
         "WHERE e.idempotency_key = ? AND (? IS NULL OR r.organization_id = ?) ORDER BY e.seq DESC LIMIT 1",
         (key, organization_id, organization_id),
+    )
+    return None if row is None else event_of(row[0], row[1:])
+
+
+def find_event(
+    connection: sqlite3.Connection, channel_id: str, external_id: str, organization_id: str | None
+) -> RoomEvent | None:
+    """Return the newest event of any room that a channel brought in under a vendor's id."""
+    row = one(
+        connection,
+        f"SELECT r.id, {EVENT} FROM events e JOIN rooms r ON r.seq = e.room WHERE e.external_id = ? "
+        "AND e.channel_id = ? AND (? IS NULL OR r.organization_id = ?) ORDER BY e.seq DESC LIMIT 1",
+        (external_id, channel_id, organization_id, organization_id),
     )
     return None if row is None else event_of(row[0], row[1:])
 

@@ -132,6 +132,7 @@ def room_of(row: tuple[Any, ...]) -> Room:
     _, data, event_count, next_index, version, last_activity, _, room_id = row
     room = load(Room, data, room_id)
     return room.replace(
+        id=room_id,  # by which it is found, also where the stored record is damaged
         event_count=event_count,
         latest_index=next_index - 1,
         version=version,

@@ -230,6 +230,50 @@ _SIXTH = (
         WHERE key_scope IS NOT NULL""",
 )
 
+# A timer may belong to no room. One of a kind that workers of earlier versions would drop is never due for
+# them: its time is in `due`. Those that they set have no `kind`.
+_SEVENTH = (
+    "ALTER TABLE alarms RENAME TO former_alarms",
+    """CREATE TABLE alarms (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        room INTEGER REFERENCES rooms (seq) ON DELETE CASCADE,
+        due_at INTEGER NOT NULL,
+        holder TEXT,
+        claims INTEGER NOT NULL DEFAULT 0,
+        data TEXT NOT NULL,
+        due INTEGER,
+        kind TEXT,
+        subject TEXT
+    ) STRICT""",
+    """INSERT INTO alarms (seq, id, room, due_at, holder, claims, data, kind)
+        SELECT seq, id, room, due_at, holder, claims, data,
+            CASE WHEN json_valid(data) THEN json_extract(data, '$.kind') END
+        FROM former_alarms ORDER BY seq""",
+    "DROP TABLE former_alarms",
+    "CREATE INDEX alarms_by_due ON alarms (due_at)",
+    "CREATE INDEX alarms_by_time ON alarms (coalesce(due, due_at))",
+    "CREATE INDEX alarms_by_room ON alarms (room, due_at)",
+    "CREATE INDEX alarms_by_holder ON alarms (holder) WHERE holder IS NOT NULL",
+    "CREATE INDEX alarms_by_subject ON alarms (subject) WHERE subject IS NOT NULL",
+    "ALTER TABLE bindings ADD COLUMN address TEXT",
+    "CREATE INDEX bindings_by_address ON bindings (address, channel_id, room) WHERE address IS NOT NULL",
+    "ALTER TABLE kept_values ADD COLUMN derived INTEGER NOT NULL DEFAULT 0",
+    """UPDATE kept_values SET derived = 1 WHERE data LIKE '%"derived":true}'""",
+    # The vendor's id in the event's source. A change of the event by a worker of any version changes it.
+    "ALTER TABLE events ADD COLUMN external_id TEXT",
+    """UPDATE events SET external_id = json_extract(data, '$.source.external_id')
+        WHERE instr(data, '"external_id"') AND json_valid(data)""",
+    """CREATE INDEX events_by_external_id ON events (external_id, channel_id)
+        WHERE external_id IS NOT NULL""",
+    """CREATE TRIGGER events_external_id AFTER UPDATE OF data ON events WHEN old.external_id IS NOT NULL
+        BEGIN
+            UPDATE events SET external_id =
+                CASE WHEN json_valid(new.data) THEN json_extract(new.data, '$.source.external_id') END
+            WHERE seq = new.seq;
+        END""",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, timers, early receipts, tenants", _SECOND),
@@ -237,6 +281,7 @@ STEPS = (
     Step(4, "receipts of the parts of a message", _FOURTH),
     Step(5, "values, and events by their keys over all rooms", _FIFTH),
     Step(6, "keys that span the rooms of an organization", _SIXTH),
+    Step(7, "bindings by address, events by vendors' ids, timers by kind and person", _SEVENTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

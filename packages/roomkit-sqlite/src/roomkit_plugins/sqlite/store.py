@@ -48,7 +48,13 @@ from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.presence import Presence
 from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, plan
-from roomkit_plugins.sqlite.timers import claim_timers, list_timers, prepare_timer
+from roomkit_plugins.sqlite.timers import (
+    claim_timers,
+    delete_timer,
+    delete_timers_of,
+    list_timers,
+    prepare_timer,
+)
 
 __all__ = ["SQLiteStore"]
 
@@ -263,6 +269,12 @@ class SQLiteStore(SQLStore):
         return await self._read(reading.room_ids_by_sender, channel_id, sender_id, limit, organization_id)
 
     @override
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        return await self._read(reading.room_ids_by_address, channel_id, address, limit, organization_id)
+
+    @override
     async def find_room_ids_by_channel(
         self,
         channel_id: str,
@@ -292,6 +304,12 @@ class SQLiteStore(SQLStore):
         self, idempotency_key: str, *, organization_id: str | None = None
     ) -> RoomEvent | None:
         return await self._read(reading.find_keyed_event, idempotency_key, organization_id)
+
+    @override
+    async def find_event(
+        self, channel_id: str, external_id: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        return await self._read(reading.find_event, channel_id, external_id, organization_id)
 
     @override
     async def get_event_count(self, room_id: str) -> int:
@@ -399,6 +417,12 @@ class SQLiteStore(SQLStore):
         return await self._read(ledger.get_delivery, delivery_id, organization_id)
 
     @override
+    async def find_delivery(
+        self, provider: str, message_id: str, *, organization_id: str | None = None
+    ) -> Delivery | None:
+        return await self._read(ledger.find_delivery, provider, message_id, organization_id)
+
+    @override
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
         return await self._read(ledger.query_deliveries, query)
 
@@ -443,6 +467,21 @@ class SQLiteStore(SQLStore):
     ) -> bool:
         return await self._write(
             values.delete_value, findable(namespace), key, findable(organization_id), if_revision
+        )
+
+    @override
+    async def list_values(
+        self,
+        namespace: str,
+        prefix: Sequence[str] = (),
+        *,
+        organization_id: str | None = None,
+        subject: str | None = None,
+        after: Sequence[str] | None = None,
+        limit: int = 100,
+    ) -> list[Value]:
+        return await self._read(
+            values.list_values, namespace, tuple(prefix), organization_id, subject, after, limit
         )
 
     @override
@@ -509,8 +548,19 @@ class SQLiteStore(SQLStore):
         await self._write(writing.set_timer, prepare_timer(timer))
 
     @override
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
-        return await self._write(claim_timers, worker_id, micros(now), limit, self._now)
+    async def delete_timer(self, timer_id: str) -> bool:
+        return await self._write(delete_timer, findable(timer_id))
+
+    @override
+    async def delete_timers_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        return await self._write(delete_timers_of, findable(subject), findable(organization_id))
+
+    @override
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
+        wanted = None if kinds is None else tuple(map(findable, kinds))
+        return await self._write(claim_timers, worker_id, micros(now), wanted, limit, self._now)
 
     @override
     async def list_timers(self, room_id: str) -> list[Timer]:

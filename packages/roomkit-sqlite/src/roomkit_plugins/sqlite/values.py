@@ -13,17 +13,19 @@ from typing import NamedTuple
 from roomkit.abc.errors import StaleValueError
 from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.sql.damaged import stored_value
-from roomkit_plugins.sql.filters import clamp
+from roomkit_plugins.sql.filters import clamp, key_range
 from roomkit_plugins.sqlite.rows import dump, micros, moment
 from roomkit_plugins.sqlite.sql import Row, one
 
 __all__ = [
     "PreparedValue",
+    "delete_derived_values",
     "delete_room_values",
     "delete_value",
     "delete_values_of",
     "get_value",
     "list_room_values",
+    "list_values",
     "list_values_of",
     "prepare_value",
     "purge_values",
@@ -34,8 +36,9 @@ _VALUE = "data, seq, organization_id, namespace, key, subject, room_id, expires_
 """The columns that `_value_of` takes."""
 _WHERE = "organization_id = ? AND namespace = ? AND key = ?"
 _PUT = """
-INSERT OR REPLACE INTO kept_values (organization_id, namespace, key, subject, room_id, expires_at, data)
-VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING seq
+INSERT OR REPLACE INTO kept_values
+    (organization_id, namespace, key, subject, room_id, expires_at, derived, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq
 """
 
 
@@ -51,7 +54,7 @@ def prepare_value(value: Value) -> PreparedValue:
     """Return a value as it is to be kept. Raises ValueError for what JSON cannot carry."""
     expires = None if value.expires_at is None else micros(value.expires_at)
     place = _place(value.namespace, value.key, value.organization_id)
-    return PreparedValue(value, place, (value.subject, value.room_id, expires, dump(value)))
+    return PreparedValue(value, place, (value.subject, value.room_id, expires, value.derived, dump(value)))
 
 
 def _place(namespace: str, key: Sequence[str], organization_id: str | None) -> Row:
@@ -106,6 +109,37 @@ def _check(
 def delete_room_values(connection: sqlite3.Connection, room_id: str) -> None:
     """Remove the values of a room."""
     connection.execute("DELETE FROM kept_values WHERE room_id = ?", (room_id,))
+
+
+def delete_derived_values(connection: sqlite3.Connection, room_id: str) -> None:
+    """Remove the values of a room that were made from what it holds."""
+    connection.execute("DELETE FROM kept_values WHERE room_id = ? AND derived", (room_id,))
+
+
+def list_values(
+    connection: sqlite3.Connection,
+    namespace: str,
+    prefix: Sequence[str],
+    organization_id: str | None,
+    subject: str | None,
+    after: Sequence[str] | None,
+    limit: int,
+) -> list[Value]:
+    """Return a page of the values whose keys begin with some parts, in order of their keys."""
+    whole, first, end = key_range(prefix)
+    rows = connection.execute(
+        f"SELECT {_VALUE} FROM kept_values WHERE organization_id = ? AND namespace = ? AND key > ? "
+        "AND (key = ? OR (key >= ? AND key < ?)) AND (? IS NULL OR subject = ?) ORDER BY key LIMIT ?",
+        (
+            organization_id or "",
+            namespace,
+            max("" if after is None else encoded_key(after), whole[:-1]),
+            *(whole, first, end),
+            *(subject, subject),
+            clamp(limit),
+        ),
+    )
+    return list(map(_value_of, rows))
 
 
 def list_values_of(

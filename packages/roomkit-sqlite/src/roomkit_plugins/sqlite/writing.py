@@ -61,7 +61,12 @@ from roomkit_plugins.sqlite.rows import (
 )
 from roomkit_plugins.sqlite.sql import Row, one
 from roomkit_plugins.sqlite.timers import PreparedTimer, prepare_timer, put_timer
-from roomkit_plugins.sqlite.values import delete_room_values, prepare_value, put_value
+from roomkit_plugins.sqlite.values import (
+    delete_derived_values,
+    delete_room_values,
+    prepare_value,
+    put_value,
+)
 
 __all__ = [
     "CommitRows",
@@ -92,8 +97,10 @@ WHERE id = ? AND version = coalesce(?, version) AND coalesce(fence <= ?, true)
 RETURNING {COUNTERS}
 """
 _INSERT_EVENT = """
-INSERT INTO events (room, idx, id, idempotency_key, type, status, visibility, channel_id, data, key_scope)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
+INSERT INTO events (
+    room, idx, id, idempotency_key, type, status, visibility, channel_id, data, external_id, key_scope
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     CASE WHEN ? THEN (SELECT coalesce(organization_id, '') FROM rooms WHERE seq = ?) END)
 """
 _INSERT_DELIVERY = """
@@ -101,9 +108,11 @@ INSERT INTO deliveries (room, event, channel_id, state, created_at, holder, hand
 VALUES (?, ?, ?, 'pending', ?, ?, ?)
 """
 _PUT_BINDING = """
-INSERT INTO bindings (room, channel_id, channel_type, participant_id, data) VALUES (?, ?, ?, ?, ?)
+INSERT INTO bindings (room, channel_id, channel_type, participant_id, address, data)
+VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (room, channel_id) DO UPDATE SET
-    channel_type = excluded.channel_type, participant_id = excluded.participant_id, data = excluded.data
+    channel_type = excluded.channel_type, participant_id = excluded.participant_id,
+    address = excluded.address, data = excluded.data
 """
 _PUT_PARTICIPANT = """
 INSERT INTO participants (room, id, data) VALUES (?, ?, ?)
@@ -160,6 +169,7 @@ def _entry(event: RoomEvent, given: Entry) -> _Entry:
         event.visibility,
         event.source.channel_id,
         dump(event),
+        event.source.external_id,
         given.key_spans_rooms and event.idempotency_key is not None,
     )
     return _Entry(event, row, searchable(event), tuple(dict.fromkeys(given.targets)))
@@ -193,7 +203,7 @@ def commit(connection: sqlite3.Connection, prepared: CommitRows, now: Clock) -> 
         put_value(connection, value, None)
     worker = prepared.worker if prepared.worker in living else None
     for timer in prepared.timers:
-        of_room = room if timer.room_id == prepared.room_id else _seq_of(connection, timer.room_id)
+        of_room = room if timer.room_id == prepared.room_id else _room_of(connection, timer)
         put_timer(connection, of_room, timer, worker if timer.due_at <= prepared.due else None)
     room_after = _set_fields(connection, prepared) if prepared.changes_room else None
     change = prepared.done(counters, room_after, stored, amended)
@@ -319,6 +329,8 @@ def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: Comm
         seq, before = _earlier(connection, room, first, prepared.room_id, amend.event_id, "amend")
         after.append(before.amended(amend.content, amend.amended_by, prepared.at))
         _put_event(connection, room, seq, after[-1])
+    if prepared.redact:
+        delete_derived_values(connection, prepared.room_id)
     for event_id in prepared.redact:
         seq, before = _earlier(connection, room, first, prepared.room_id, event_id, "redact")
         after.append(before.redacted(prepared.at))
@@ -349,10 +361,8 @@ def _put_event(connection: sqlite3.Connection, room: int, seq: int, event: RoomE
 
 
 def _put_binding(connection: sqlite3.Connection, room: int, binding: ChannelBinding, data: str) -> None:
-    connection.execute(
-        _PUT_BINDING,
-        (room, binding.channel_id, binding.channel_type.value, binding.participant_id, data),
-    )
+    kind, who = binding.channel_type.value, binding.participant_id
+    connection.execute(_PUT_BINDING, (room, binding.channel_id, kind, who, binding.address, data))
 
 
 def _put_participant(connection: sqlite3.Connection, room: int, person: Participant, data: str) -> None:
@@ -437,13 +447,17 @@ def create_room(
         raise room_exists(room.id) from error
     assert seq is not None
     for timer in timers:
-        of_room = seq if timer.room_id == room.id else _seq_of(connection, timer.room_id)
+        of_room = seq if timer.room_id == room.id else _room_of(connection, timer)
         put_timer(connection, of_room, timer, None)
 
 
 def set_timer(connection: sqlite3.Connection, timer: PreparedTimer) -> None:
     """Set a timer that no worker holds."""
-    put_timer(connection, _seq_of(connection, timer.room_id), timer, None)
+    put_timer(connection, _room_of(connection, timer), timer, None)
+
+
+def _room_of(connection: sqlite3.Connection, timer: PreparedTimer) -> int | None:
+    return None if timer.room_id is None else _seq_of(connection, timer.room_id)
 
 
 def patch_room(

@@ -42,6 +42,12 @@ class LedgerStore(ABC):
         """Return a row."""
 
     @abstractmethod
+    async def find_delivery(
+        self, provider: str, message_id: str, *, organization_id: str | None = None
+    ) -> Delivery | None:
+        """Return the row that has, or had, that message of the provider's: the one its receipts move."""
+
+    @abstractmethod
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
         """Return a page of rows. Raises StoreError when the row `query.after` is gone."""
 

@@ -56,11 +56,12 @@ class Commit:
     entries are to be carried out; both may be None. `room_changes` are fields of the room to set
     (`updated_at` is `at` unless it is one of them), `metadata` a shallow merge into its metadata.
     `redact` names events to be replaced by what `RoomEvent.redacted` leaves of them, and the rows of the
-    ledger that they have had written by `complete` by what `Delivery.redacted` leaves,
-    `remove_participants` participants to be removed for good. `timers` are set, each in place of
+    ledger that they have had written by `complete` by what `Delivery.redacted` leaves; with any, the
+    room's `derived` values are removed.
+    `remove_participants` are participants to be removed for good. `timers` are set, each in place of
     the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
     ride along. `absent` are those channels of the targets that are not registered with the worker.
-    `values` are put whatever there is under their keys.
+    `values` are put whatever there is under their keys, after the removals.
     """
 
     room_id: str

@@ -107,6 +107,15 @@ class RoomStore(ABC):
         """
 
     @abstractmethod
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        """Return open rooms where the channel's binding has that `address`, the last active first.
+
+        Addresses are compared character by character: callers normalise them.
+        """
+
+    @abstractmethod
     async def find_room_ids_by_channel(
         self,
         channel_id: str,

@@ -65,6 +65,12 @@ class TimelineStore(ABC):
     ) -> RoomEvent | None:
         """Return the newest event of any room with that idempotency key."""
 
+    @abstractmethod
+    async def find_event(
+        self, channel_id: str, external_id: str, *, organization_id: str | None = None
+    ) -> RoomEvent | None:
+        """Return the newest event of any room whose source has that channel and that vendor's id."""
+
     async def check_idempotency(self, room_id: str, idempotency_key: str) -> bool:
         """Return whether the room has an event with that idempotency key."""
         return await self.find_event_by_key(room_id, idempotency_key) is not None

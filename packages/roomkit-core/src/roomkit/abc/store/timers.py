@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,23 @@ class TimerStore(ABC):
         """Set a timer that no worker holds, in place of the one of its id. Raises RoomNotFoundError."""
 
     @abstractmethod
-    async def claim_timers(self, worker_id: str, now: datetime, *, limit: int = 100) -> list[Timer]:
+    async def delete_timer(self, timer_id: str) -> bool:
+        """Remove a timer, whether or not a worker holds it; False when there is none."""
+
+    @abstractmethod
+    async def delete_timers_of(self, subject: str, *, organization_id: str | None = None) -> int:
+        """Remove the timers about a person; return how many there were.
+
+        With an organization only those of its rooms: a timer of no room is of no organization.
+        """
+
+    @abstractmethod
+    async def claim_timers(
+        self, worker_id: str, now: datetime, kinds: Collection[str] | None = None, *, limit: int = 100
+    ) -> list[Timer]:
         """Take timers that are due at `now` and that no lease in force holds, those due longest first.
 
+        Only timers of the given kinds, None for all: others are left to workers that handle them.
         One taken from a worker whose lease ran out counts one more in `claims`. Nothing for a worker
         whose own lease has run out.
         """

@@ -43,6 +43,24 @@ class ValueStore(ABC):
         """Remove a value; False when there is none. Raises StaleValueError if it is of another revision."""
 
     @abstractmethod
+    async def list_values(
+        self,
+        namespace: str,
+        prefix: Sequence[str] = (),
+        *,
+        organization_id: str | None = None,
+        subject: str | None = None,
+        after: Sequence[str] | None = None,
+        limit: int = 100,
+    ) -> list[Value]:
+        """Return a page of the organization's values whose keys begin with the parts of `prefix`.
+
+        With a `subject` only those about that person. They are in the order of their keys, encoded as a
+        JSON array in ASCII; `after` is the key of the last value of the page before. Expired values that are
+        still there are among them.
+        """
+
+    @abstractmethod
     async def list_values_of(
         self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[Value]:

@@ -96,7 +96,7 @@ class TimerRunner:
 
     async def _claim(self, worker_id: str) -> list[Timer]:
         try:
-            return await self._store.claim_timers(worker_id, self._clock.now())
+            return await self._store.claim_timers(worker_id, self._clock.now(), tuple(self._kinds))
         except BaseException as error:  # timers may have been claimed without anyone here knowing
             self._lease.check_write(error)
             raise
@@ -140,12 +140,14 @@ class TimerRunner:
             return False
 
     async def _fire(self, timer: Timer, waiting: list[Timer]) -> bool:
-        fire = self._kinds.get(timer.kind)
+        fire = self._kinds[timer.kind]
         starts = int(timer.data.get(_BEGUN, 0))
         handling = handling_of(timer.claims, starts, self._settings.max_claims)
-        if fire is None or handling is Handling.QUARANTINE:
-            why = "no handler for its kind" if fire is None else f"{timer.claims} workers died with it"
-            _log.error("timer %s of room %s (%s) is dropped: %s", timer.id, timer.room_id, timer.kind, why)
+        if handling is Handling.QUARANTINE:
+            _log.error(
+                "timer %s of room %s (%s) is dropped: %d workers died with it",
+                *(timer.id, timer.room_id, timer.kind, timer.claims),
+            )
             await self._done(timer)
             return False
         try:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.models.timer import Timer
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "TimerOutcome",
     "after_broadcast_id",
     "after_broadcast_timer",
+    "room_of",
     "room_timer",
     "room_timer_id",
     "timers_of",
@@ -77,6 +79,13 @@ def after_broadcast_timer(event: RoomEvent) -> Timer:
         due_at=DUE_AT_ONCE,
         data={"event_id": event.id},
     )
+
+
+def room_of(timer: Timer) -> str:
+    """Return the room of a timer of the kernel's own kinds: each has one. Raises InvalidInputError."""
+    if timer.room_id is None:
+        raise InvalidInputError(f"timer {timer.id!r} of kind {timer.kind!r} names no room: set it with one")
+    return timer.room_id
 
 
 def room_timer_id(room_id: str) -> str:

@@ -27,6 +27,7 @@ from roomkit.kernel.flow.timers import (
     RETENTION,
     ROOM_TIMERS,
     TimerOutcome,
+    room_of,
     room_timer,
     room_timer_id,
     timers_of,
@@ -297,18 +298,18 @@ class Rooms:
 
     async def changed_by(self, timers: Sequence[Timer]) -> list[Room]:
         """Return the rooms that these timers paused or closed, as they are now."""
-        room_ids = dict.fromkeys(timer.room_id for timer in timers if timer.kind == ROOM_TIMERS)
+        room_ids = dict.fromkeys(room_of(timer) for timer in timers if timer.kind == ROOM_TIMERS)
         rooms = [await self._store.get_room(room_id) for room_id in room_ids]
         return [room for room in rooms if room is not None]
 
     async def fire_timers(self, timer: Timer) -> TimerOutcome:
         """Pause or close the room a timer is for, if its time has come."""
-        room, changed = await self.check_timers(timer.room_id)
+        room, changed = await self.check_timers(room_of(timer))
         return TimerOutcome(room.next_due, changed)
 
     async def fire_retention(self, timer: Timer) -> TimerOutcome:
         """Remove what a room keeps no longer."""
-        room = await self.get(timer.room_id)
+        room = await self.get(room_of(timer))
         if room.retention_seconds is None:
             return TimerOutcome(None)
         store, now = self._store, self._clock.now()

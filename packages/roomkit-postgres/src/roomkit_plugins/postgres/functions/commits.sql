@@ -51,18 +51,18 @@ BEGIN
         END IF;
     END IF;
     IF c.events IS NOT NULL THEN
-        INSERT INTO roomkit_events (room, idx, source_channel_id, is_history, key_scope, id, type, source,
+        INSERT INTO roomkit_events (room, idx, source_channel_id, external_id, is_history, key_scope, id, type, source,
             content, status, blocked_by, block_reason, visibility, response_visibility, addressed_to,
             chain_depth, parent_event_id, correlation_id, idempotency_key, created_at, metadata, channel_data, generation,
             amendment, more)
-        SELECT head.room, head.next_index + g.i, g.source_channel_id, g.is_history,
+        SELECT head.room, head.next_index + g.i, g.source_channel_id, g.external_id, g.is_history,
             CASE WHEN g.key_spans_rooms THEN head.scope END, g.id, g.type, g.source::json, g.content::json,
             g.status, g.blocked_by, g.block_reason, g.visibility, g.response_visibility,
             g.addressed_to::json, g.chain_depth, g.parent_event_id, g.correlation_id, g.idempotency_key,
             g.created_at, g.metadata::json, g.channel_data::json, g.generation::json, g.amendment::json,
             g.more::json
         FROM json_to_recordset(c.events) AS g (
-            i int, source_channel_id text, is_history boolean, key_spans_rooms boolean, id text, type text,
+            i int, source_channel_id text, external_id text, is_history boolean, key_spans_rooms boolean, id text, type text,
             source text, content text, status text, blocked_by text, block_reason text, visibility text,
             response_visibility text, addressed_to text, chain_depth bigint, parent_event_id text,
             correlation_id text, idempotency_key text, created_at timestamptz, metadata text,
@@ -189,9 +189,10 @@ BEGIN
             chain_depth = g.chain_depth, parent_event_id = g.parent_event_id,
             correlation_id = g.correlation_id, metadata = g.metadata::json,
             channel_data = g.channel_data::json, generation = g.generation::json,
-            amendment = g.amendment::json, more = g.more::json, is_history = g.is_history
+            amendment = g.amendment::json, more = g.more::json, is_history = g.is_history,
+            external_id = g.external_id
         FROM json_to_recordset(c.replaced) AS g (
-            is_history boolean, id text, type text, source text, content text, status text, blocked_by text,
+            external_id text, is_history boolean, id text, type text, source text, content text, status text, blocked_by text,
             block_reason text, visibility text, response_visibility text, addressed_to text,
             chain_depth bigint, parent_event_id text, correlation_id text, idempotency_key text,
             created_at timestamptz, metadata text, channel_data text, generation text, amendment text,
@@ -200,6 +201,7 @@ BEGIN
         WHERE e.id = g.id AND e.room = head.room;
     END IF;
     IF c.redacted IS NOT NULL THEN
+        DELETE FROM roomkit_values v WHERE v.room_id = c.room AND v.derived;
         UPDATE roomkit_deliveries d SET more = NULL, error = CASE WHEN d.error IS NOT NULL THEN
             json_build_object('code', d.error ->> 'code', 'message', 'erased') END
         WHERE d.seq = ANY(ARRAY(
@@ -238,10 +240,11 @@ BEGIN
     END IF;
     IF c.alarms IS NOT NULL THEN
         INSERT INTO roomkit_alarms (room, holder, id, kind, due_at, data, claims, more)
-        SELECT head.room, CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END, g.id, g.kind,
+        SELECT CASE WHEN g.roomless IS NULL THEN head.room END,
+            CASE WHEN worker_alive AND g.due_at <= c.at THEN c.worker END, g.id, g.kind,
             g.due_at, g.data::json, g.claims, g.more::json
         FROM json_to_recordset(c.alarms) AS g (
-            id text, kind text, due_at timestamptz, data text, claims bigint, more text
+            roomless boolean, id text, kind text, due_at timestamptz, data text, claims bigint, more text
         )
         ORDER BY g.id
         ON CONFLICT (id) DO UPDATE SET
@@ -249,16 +252,19 @@ BEGIN
             data = excluded.data, claims = excluded.claims, more = excluded.more;
     END IF;
     IF c.kept IS NOT NULL THEN
-        INSERT INTO roomkit_values (organization_id, namespace, key, subject, room_id, expires_at, data)
-        SELECT g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data
+        INSERT INTO roomkit_values (
+            organization_id, namespace, key, subject, room_id, expires_at, data, derived
+        )
+        SELECT g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data,
+            coalesce(g.derived, false)
         FROM json_to_recordset(c.kept) AS g (
             organization_id text, namespace text, key text, subject text, room_id text,
-            expires_at timestamptz, data text
+            expires_at timestamptz, data text, derived boolean
         )
         ORDER BY g.key
         ON CONFLICT (organization_id, namespace, key) DO UPDATE SET
             revision = nextval('roomkit_revisions'), subject = excluded.subject, room_id = excluded.room_id,
-            expires_at = excluded.expires_at, data = excluded.data;
+            expires_at = excluded.expires_at, data = excluded.data, derived = excluded.derived;
     END IF;
     IF c.changed IS NOT NULL THEN
         UPDATE roomkit_rooms r SET

@@ -173,7 +173,10 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION roomkit_claim_alarms(worker text, until timestamptz, at_most bigint)
+-- Timers of some kinds, NULL for all.
+CREATE OR REPLACE FUNCTION roomkit_claim_timers(
+    worker text, until timestamptz, wanted text[], at_most bigint
+)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     dead text[];
@@ -188,6 +191,7 @@ BEGIN
     WITH mine AS MATERIALIZED (
         SELECT a.seq FROM roomkit_alarms a
         WHERE a.due_at <= until AND (a.holder IS NULL OR a.holder = ANY(dead))
+        AND (wanted IS NULL OR a.kind = ANY(wanted))
         ORDER BY a.due_at, a.seq LIMIT at_most
         FOR UPDATE OF a SKIP LOCKED
     ), taken AS (
@@ -196,5 +200,13 @@ BEGIN
     )
     SELECT coalesce(json_agg(seq), '[]') INTO result FROM taken;
     RETURN result;
+END
+$$;
+
+-- Called by workers of an earlier version: they would drop timers of other kinds.
+CREATE OR REPLACE FUNCTION roomkit_claim_alarms(worker text, until timestamptz, at_most bigint)
+RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN roomkit_claim_timers(worker, until, '{room_timers,retention,after_broadcast}', at_most);
 END
 $$;

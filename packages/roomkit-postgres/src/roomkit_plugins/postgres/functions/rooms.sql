@@ -93,7 +93,7 @@ DECLARE
 BEGIN
     SELECT h.room INTO of_room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
     WHERE r.id = room_id FOR KEY SHARE OF h;
-    IF NOT FOUND THEN
+    IF NOT FOUND AND room_id IS NOT NULL THEN
         RETURN '{"error": "no_room"}';
     END IF;
     INSERT INTO roomkit_alarms (room, holder, id, kind, due_at, data, claims, more)
@@ -106,5 +106,28 @@ BEGIN
         room = excluded.room, holder = excluded.holder, kind = excluded.kind, due_at = excluded.due_at,
         data = excluded.data, claims = excluded.claims, more = excluded.more;
     RETURN '{}';
+END
+$$;
+
+CREATE OR REPLACE FUNCTION roomkit_delete_timer(timer_id text)
+RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM roomkit_alarms WHERE id = timer_id;
+    RETURN to_json(FOUND);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION roomkit_delete_timers_of(of_subject text, of_organization text)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    count bigint;
+BEGIN
+    DELETE FROM roomkit_alarms a
+    WHERE (replace(a.more::text, '\u0000', '\ufffd')::json->>'subject') = of_subject
+    AND (of_organization IS NULL OR EXISTS (
+        SELECT FROM roomkit_rooms r WHERE r.seq = a.room AND r.organization_id = of_organization
+    ));
+    GET DIAGNOSTICS count = ROW_COUNT;
+    RETURN to_json(count);
 END
 $$;

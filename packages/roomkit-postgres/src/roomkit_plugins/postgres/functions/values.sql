@@ -9,22 +9,31 @@ BEGIN
     SELECT * INTO g
     FROM json_to_record(given) AS g (
         organization_id text, namespace text, key text, subject text, room_id text, expires_at timestamptz,
-        data text
+        data text, derived boolean
     );
+    g.derived := coalesce(g.derived, false);
     IF made_from IS NULL THEN
-        INSERT INTO roomkit_values (organization_id, namespace, key, subject, room_id, expires_at, data)
-        VALUES (g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data)
+        INSERT INTO roomkit_values (
+            organization_id, namespace, key, subject, room_id, expires_at, data, derived
+        )
+        VALUES (
+            g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data, g.derived
+        )
         ON CONFLICT (organization_id, namespace, key) DO UPDATE SET
             revision = nextval('roomkit_revisions'), subject = excluded.subject, room_id = excluded.room_id,
-            expires_at = excluded.expires_at, data = excluded.data
+            expires_at = excluded.expires_at, data = excluded.data, derived = excluded.derived
         RETURNING revision INTO made;
     ELSIF made_from = 0 THEN
-        INSERT INTO roomkit_values (organization_id, namespace, key, subject, room_id, expires_at, data)
-        VALUES (g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data)
+        INSERT INTO roomkit_values (
+            organization_id, namespace, key, subject, room_id, expires_at, data, derived
+        )
+        VALUES (
+            g.organization_id, g.namespace, g.key, g.subject, g.room_id, g.expires_at, g.data, g.derived
+        )
         ON CONFLICT (organization_id, namespace, key) DO NOTHING RETURNING revision INTO made;
     ELSE
         UPDATE roomkit_values v SET revision = nextval('roomkit_revisions'), subject = g.subject,
-            room_id = g.room_id, expires_at = g.expires_at, data = g.data
+            room_id = g.room_id, expires_at = g.expires_at, data = g.data, derived = g.derived
         WHERE v.organization_id = g.organization_id AND v.namespace = g.namespace AND v.key = g.key
             AND v.revision = made_from
         RETURNING v.revision INTO made;

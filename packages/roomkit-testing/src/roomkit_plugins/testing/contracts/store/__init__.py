@@ -9,6 +9,7 @@ from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
 from roomkit_plugins.testing.contracts.store.keyed_values import KeyedValuesContract
 from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
+from roomkit_plugins.testing.contracts.store.lookups import LookupsContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
 from roomkit_plugins.testing.contracts.store.newer import NewerVersionContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
@@ -38,6 +39,7 @@ class ConversationStoreContract(
     TimersContract,
     ErasureContract,
     KeyedValuesContract,
+    LookupsContract,
     NewerVersionContract,
     ValuesContract,
     ConcurrencyContract,

@@ -183,7 +183,7 @@ class ConcurrencyContract(StoreSuite):
         taken = [one.delivery.id for lot in claimed for one in lot]
         assert sorted(taken) == sorted(row.id for row in await store.list_deliveries())
         assert all(len({one.delivery.holder for one in lot}) <= 1 for lot in claimed)
-        assert sorted(timer.room_id for lot in rung for timer in lot) == sorted(rooms)
+        assert sorted(str(timer.room_id) for lot in rung for timer in lot) == sorted(rooms)
 
     async def test_lanes_stay_in_order_while_several_workers_commit_and_claim(
         self, store: ConversationStore, other: ConversationStore, room: Room

@@ -15,7 +15,7 @@ from roomkit.abc.errors import DuplicateEventError, StaleValueError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.room import Room
-from roomkit.models.value import Value
+from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import StoreSuite, commit
 
@@ -175,6 +175,59 @@ class KeyedValuesContract(StoreSuite):
             await other.delete_room(room_id)
         assert [await read(store, each) for each in gone] == [None, None]
         assert await read(store, kept) == kept
+
+    async def test_values_are_listed_by_the_parts_their_keys_begin_with(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """In the order of the encoded keys, page by page; of one organization and namespace."""
+        namespace = new_id()
+        keys = [
+            ("a",),
+            ("a", ""),
+            ("a", "b"),
+            ("a", "b", "c"),
+            ("a,b",),
+            ('a"',),
+            ("a-",),
+            ("b",),
+            ("\0", "ü"),
+        ]
+        for key in keys:
+            await store.put_value(Value(namespace=namespace, key=key, subject=key[-1]))
+        await store.put_value(Value(namespace=namespace, key=("a",), organization_id="acme"))
+        await store.put_value(Value(namespace=new_id(), key=("a",)))
+
+        async def found(*prefix: str, **filters: Any) -> list[tuple[str, ...]]:
+            return [each.key for each in await other.list_values(namespace, prefix, **filters)]
+
+        everything = sorted(keys, key=encoded_key)
+        assert await found() == everything
+        under_a = [key for key in everything if key[0] == "a"]
+        assert await found("a") == under_a
+        assert await found("a", "b") == [("a", "b", "c"), ("a", "b")]
+        assert await found("a", "b", "c") == [("a", "b", "c")]
+        assert await found("a", organization_id="acme") == [("a",)]
+        assert await found("a", limit=2) == under_a[:2]
+        assert await found("a", after=under_a[1], limit=1) == under_a[2:3]
+        assert await found("a", after=under_a[-1]) == []
+        assert await found(after=everything[4]) == everything[5:]
+        assert await found("a", subject="b") == [("a", "b")]
+        assert await found("c") == []
+
+    async def test_an_erasure_removes_what_was_derived_from_the_room(
+        self, store: ConversationStore, other: ConversationStore, room: Room
+    ) -> None:
+        """In the commit that redacts: a summary may say what an erased event said."""
+        values = [
+            await store.put_value(made(new_id(), room_id=of, derived=derived, data={"x": "a\0b"}))
+            for of, derived in ((room.id, True), (room.id, False), (new_id(), True), (None, True))
+        ]
+        (said,) = await commit(store, room.id, event(room.id))
+        assert await read(other, values[0]) == values[0]
+        again = made(new_id(), room_id=room.id, derived=True)
+        await commit(other, room.id, redact=[said.id], values=[again])
+        assert [await read(store, each) is None for each in values] == [True, False, False, False]
+        assert await read(store, again) is not None
 
     async def test_the_values_about_a_person_are_listed(
         self, store: ConversationStore, other: ConversationStore

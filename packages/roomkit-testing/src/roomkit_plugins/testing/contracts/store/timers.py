@@ -69,6 +69,70 @@ class TimersContract(StoreSuite):
         assert await store.claim_timers(worker, LATER) == [later]
         assert await store.claim_timers(worker, NOW + timedelta(days=1)) == [latest]
 
+    async def test_only_timers_of_the_kinds_that_a_worker_handles_are_claimed(
+        self, store: ConversationStore, other: ConversationStore, worker: str, rival: str, room: Room
+    ) -> None:
+        """Others stay for workers that handle them; among all kinds, those due longest go first."""
+        kinds = ("retention", "acme.follow_up", "other", "room_timers")
+        timers = [
+            _timer(room.id, kind=kind, due_at=NOW + timedelta(seconds=number))
+            for number, kind in enumerate(kinds)
+        ]
+        for each in reversed(timers):
+            await store.set_timer(each)
+        assert await store.claim_timers(worker, LATER, ("retention", "other"), limit=1) == [timers[0]]
+        assert await store.claim_timers(worker, LATER, ()) == []
+        assert await store.claim_timers(worker, NOW, ("acme.follow_up",)) == []
+        assert await other.claim_timers(rival, LATER, ("nothing", "x'y")) == []
+        assert await other.claim_timers(rival, LATER, ("acme.follow_up", "retention")) == [timers[1]]
+        assert await other.claim_timers(rival, LATER) == timers[2:]
+
+    async def test_a_timer_may_belong_to_no_room(
+        self, store: ConversationStore, other: ConversationStore, worker: str, room: Room
+    ) -> None:
+        """By whatever way it is set; no room that is deleted takes it along."""
+        alone, in_commit = _timer(None), _timer(None)
+        await store.set_timer(alone)
+        await commit(store, room.id, timers=[in_commit, _timer(room.id)])
+        await store.delete_room(room.id)
+        claimed = await other.claim_timers(await other.open_lease(LEASE), LATER)
+        assert _by_id(claimed) == _by_id([alone, in_commit])
+        await store.set_timer(alone.replace(due_at=LATER))
+        assert await store.claim_timers(worker, LATER) == [alone.replace(due_at=LATER)]
+
+    async def test_a_timer_is_deleted(
+        self, store: ConversationStore, other: ConversationStore, worker: str, room: Room
+    ) -> None:
+        """Though a worker holds it; False when there is none."""
+        free, held, spared = _timer(room.id, due_at=LATER), _timer(room.id), _timer(None, due_at=LATER)
+        for each in (free, held, spared):
+            await store.set_timer(each)
+        await store.claim_timers(worker, NOW)
+        for each in (free, held):
+            assert await other.delete_timer(each.id)
+            assert not await other.delete_timer(each.id)
+        assert await store.list_timers(room.id) == []
+        assert await store.claim_timers(worker, LATER) == [spared]
+
+    async def test_the_timers_about_a_person_are_deleted(
+        self, store: ConversationStore, other: ConversationStore, worker: str
+    ) -> None:
+        """Those of one organization's rooms, or all; also those that a worker holds."""
+        who = f"{new_id()}ü"
+        rooms = [await store.create_room(Room(organization_id=each)) for each in ("a", "b")]
+        places = [(rooms[0].id, who), (rooms[1].id, who), (None, who), (rooms[0].id, "other"), (None, None)]
+        timers = [_timer(room_id, subject=subject) for room_id, subject in places]
+        for each in timers:
+            await store.set_timer(each)
+        await store.claim_timers(worker, NOW, limit=2)
+        assert await other.delete_timers_of(who, organization_id="a") == 1
+        assert await store.list_timers(rooms[0].id) == [timers[3]]
+        assert await other.delete_timers_of(who) == 2
+        assert await other.delete_timers_of(who) == 0
+        await store.close_lease(worker)
+        left = await store.claim_timers(await store.open_lease(LEASE), NOW)
+        assert {each.id for each in left} == {timers[3].id, timers[4].id}
+
     async def test_a_claimed_timer_fires_for_no_other_worker(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
@@ -227,6 +291,10 @@ class TimersContract(StoreSuite):
 def timer_of(room: Room, due_at: Any) -> Timer:
     """Build a timer of a room."""
     return Timer(id=new_id(), room_id=room.id, kind="k", due_at=due_at, data={"n": 1})
+
+
+def _timer(room_id: str | None, **fields: Any) -> Timer:
+    return Timer(**{"id": new_id(), "room_id": room_id, "kind": "k", "due_at": NOW, **fields})
 
 
 async def set_timers(store: ConversationStore, room: Room, *due_at: Any) -> list[Timer]:
