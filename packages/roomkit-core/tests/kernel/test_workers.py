@@ -337,6 +337,33 @@ async def test_lanes_do_not_wait_for_lanes_of_another_worker(house: House, two: 
 # -- a worker that is paused or cut off ---------------------------------------------------------
 
 
+async def test_workers_that_take_turns_in_a_room_hand_over_once(house: House, two: Any) -> None:
+    """From then on outcomes are written at once, so each worker finds the lanes free."""
+    first, second = await two()
+    for number in range(8):
+        await (second if number % 2 else first).say(f"{number}", wait="settled")
+        await asyncio.sleep(0)
+    assert heard(first, "bob") == ["0", "1", "2", "4", "6"]
+    assert heard(second, "bob") == ["3", "5", "7"]
+
+
+async def test_outcomes_wait_again_when_a_room_had_no_hand_over_for_ten_seconds(
+    house: House, two: Any
+) -> None:
+    """Also where the store failed in between: nothing is lost."""
+    first, second = await two()
+    await first.say("one", wait="settled")
+    await second.say("two", wait="settled")
+    house.store.gone = True
+    await first.say("three", wait="settled")
+    house.store.gone = False
+    await asyncio.sleep(2.0)
+    assert {row.state for row in (await house.rows()).values()} == {SENT}
+    await asyncio.sleep(10.0)
+    await first.say("four", wait="settled")
+    assert (await house.rows())["bob", "four"].state is PENDING
+
+
 async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two: Any) -> None:
     first, second = await two()
     slow(first, "bob", LEASE * 1.5)

@@ -211,6 +211,8 @@ class Reclaim:
             except BaseException as error:
                 self._lease.check_write(error)
                 raise
+            if claimed and worker_id == self._lease.worker_id:
+                self._ledger.handed_over(room_id)
             if only is not None:
                 claimed = [each for each in claimed if each.delivery.id in only]
             launch.extend(self._queue(record, claimed, cascade, worker_id))

@@ -28,6 +28,8 @@ _log = get_logger("roomkit.kernel")
 _PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _UNSTORABLE = "the outcome held a value that cannot be stored"
+_SHARED_SECONDS = 10.0
+"""For how long after a hand-over between workers a room's outcomes are written at once."""
 _MOST_AT_ONCE = 200
 """How many outcomes go into one write: a reclaim may have very many, and others wait for it."""
 
@@ -37,6 +39,9 @@ class OutcomeWriter:
 
     A store that is out of reach is tried again every second; nothing is dropped. An outcome that the store
     refuses in any form is retried after 1 s, 2 s, 4 s ... up to a minute, alone, until the kit closes.
+
+    In a room that had a hand-over between workers in the last 10 s, outcomes are written at once: while one
+    waits, its lane looks busy, and each delivery that another worker commits is handed over as well.
     """
 
     def __init__(
@@ -62,6 +67,8 @@ class OutcomeWriter:
         self._since = 0.0
         """When the first waiting outcome was added, by the loop's clock."""
         self._unwritten: dict[str, Delivery] = {}  # bound: outcomes that the store refuses in any form
+        self._shared: dict[str, float] = {}  # bound: the rooms handed over within _SHARED_SECONDS
+        """When a room had its last hand-over, by the loop's clock, the oldest first."""
         self.refused = 0
         """How many outcomes came too late: another worker had reclaimed the delivery."""
 
@@ -89,7 +96,29 @@ class OutcomeWriter:
             self._since = asyncio.get_running_loop().time()
         self._rows += rows
         self._timers += timers_done
-        self._write_later()
+        if self._shared and any(self._is_shared(row.room_id) for row in rows):
+            await self._write_now()
+        else:
+            self._write_later()
+
+    def handed_over(self, room_id: str) -> None:
+        """Note that deliveries of a room went from one worker to another."""
+        now = asyncio.get_running_loop().time()
+        while self._shared and next(iter(self._shared.values())) < now - _SHARED_SECONDS:
+            del self._shared[next(iter(self._shared))]
+        self._shared.pop(room_id, None)
+        self._shared[room_id] = now
+
+    def _is_shared(self, room_id: str) -> bool:
+        at = self._shared.get(room_id)
+        return at is not None and asyncio.get_running_loop().time() - at < _SHARED_SECONDS
+
+    async def _write_now(self) -> None:
+        try:
+            await self.flush()
+        except StoreError:
+            _log.warning("delivery outcomes could not be written at once; it is tried again", exc_info=True)
+            self._write_later()
 
     def _write_later(self) -> None:
         if not self._waiting:

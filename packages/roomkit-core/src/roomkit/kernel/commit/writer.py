@@ -420,6 +420,8 @@ class Writer:
             starts.append(start)
         if committed.elsewhere:
             claimers = _claimers(committed, commit.absent)
+            if any(claimers - {commit.worker_id, None}):
+                self._ledger.handed_over(record.room_id)
             after.append(partial(self._dispatcher.wake, record.room_id, claimers))
         if commit.completed or commit.timers_done:
             after.append(partial(self._ledger.written, committed.completed))
