@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks import agents, growth, lasting, messages, rooms, starting, storing, workers
+from benchmarks import agents, growth, lasting, messages, rooms, sharing, starting, storing, workers
 from benchmarks.report import HEADING, Effort, Findings, as_json, as_table
 
 type Scenario = Callable[[Effort], Coroutine[None, None, Findings]]
@@ -34,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
     "recovery": lasting.recovery,
     "bytes": lasting.bytes_on_disk,
     "workers": workers.workers,
+    "sharing": sharing.sharing,
     "import": starting.importing,
     "first": starting.first_message,
     "plugins": starting.plugins,
