@@ -192,6 +192,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import ProviderResult as ProviderResult
     from roomkit.models.enums import Access as Access
     from roomkit.models.enums import AgentResponsePolicy as AgentResponsePolicy
+    from roomkit.models.enums import AutoAttach as AutoAttach
     from roomkit.models.enums import ChannelCategory as ChannelCategory
     from roomkit.models.enums import ChannelDirection as ChannelDirection
     from roomkit.models.enums import ChannelMediaType as ChannelMediaType
@@ -389,6 +390,7 @@ HOMES = {
     "AudioReceivedCallback": "roomkit_plugins.voice",
     "AudioRecorder": "roomkit_plugins.voice",
     "AuthCallback": "roomkit_plugins.voice",
+    "AutoAttach": "roomkit.models.enums",
     "AzureAIConfig": "roomkit_plugins.openai",
     "AzureAIProvider": "roomkit_plugins.openai",
     "BackchannelDetector": "roomkit_plugins.voice",

@@ -85,6 +85,7 @@ CHANNEL_NAMES = sorted({*plain_names(Channel), "channel_id"} - OWN)
 every_name = pytest.mark.parametrize("name", CHANNEL_NAMES)
 every_fault = pytest.mark.parametrize("fault", FAULTS)
 LATER = {
+    "address_of",
     "admit",
     "bind",
     "can_stream",

@@ -197,6 +197,14 @@ class Channel(ABC):
         """
         return address
 
+    def address_of(self, metadata: Mapping[str, Any]) -> str | None:
+        """Return the recipient's address of a binding with that metadata, in its one spelling; pure.
+
+        It becomes the binding's `address`, unless the host gives one: a message from it is routed to that
+        room. By default None.
+        """
+        return None
+
     def admit(self, message: InboundMessage) -> InboundMessage:
         """Return the message as the kit is to take it; pure, no I/O, before limits and routing.
 

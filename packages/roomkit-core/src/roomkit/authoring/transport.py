@@ -102,8 +102,14 @@ class TransportChannel(Channel):
         return one_spelling(self.address_type, address)
 
     @override
+    def address_of(self, metadata: Mapping[str, Any]) -> str | None:
+        to = metadata.get(self.recipient_key)
+        return self.normalize(str(to)) if to else None
+
+    @override
     def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
-        return {"participant_id": message.sender_id, "metadata": {self.recipient_key: message.sender_id}}
+        sender = message.sender_id
+        return {"participant_id": sender, "address": sender, "metadata": {self.recipient_key: sender}}
 
     def _option(self, name: str, binding: ChannelBinding) -> Any:
         """Return the value of a keyword of `send`: the fixed one, else the binding's."""

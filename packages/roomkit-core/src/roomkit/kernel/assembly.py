@@ -35,6 +35,7 @@ from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.inbound.webhooks import Webhooks
@@ -79,7 +80,7 @@ class Backends:
     transcoder: ContentTranscoder
     clock: Clock
     resolver: IdentityResolver | None
-    router: InboundRoomRouter
+    router: InboundRoomRouter | None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -301,7 +302,7 @@ def assemble(
         writer=writer,
         observers=observers,
         signals=signals,
-        router=given.router,
+        router=given.router or DefaultInboundRoomRouter(store, channels=channels),
         desk=desk,
         claims=Claims(store=store, clock=clock, organization_id=None),
     )

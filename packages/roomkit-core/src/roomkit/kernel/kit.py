@@ -34,7 +34,7 @@ from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
 from roomkit.kernel.flow.contract import check_flags, check_store, made_locks, made_realtime, owner_of
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
-from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, adapted
+from roomkit.kernel.inbound.routing import adapted
 from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
@@ -54,6 +54,7 @@ from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     AgentResponsePolicy,
+    AutoAttach,
     ChannelDirection,
     ChannelType,
     EphemeralEventType,
@@ -177,7 +178,7 @@ class RoomKit(RoomOperations):
                 transcoder=transcoder or DefaultContentTranscoder(),
                 clock=clock,
                 resolver=identity_resolver,
-                router=DefaultInboundRoomRouter(store) if inbound_router is None else adapted(inbound_router),
+                router=None if inbound_router is None else adapted(inbound_router),
             ),
             partial(self.process_inbound, wait="committed"),
         )
@@ -531,10 +532,12 @@ class RoomKit(RoomOperations):
         ai_config: AIConfig | None = None,
         organization_id: str | None = None,
         agent_response_policy: AgentResponsePolicy | None = None,
+        auto_attach: AutoAttach | None = None,
     ) -> Room:
         """Create a room; the id is made up when none is given. Raises RoomAlreadyExistsError.
 
         `retention` is how long its events are kept: a timedelta, seconds, or text as "180d", "36h", "90min".
+        `auto_attach` is whether messages attach the channels that they come by: "known" by default.
         """
         return await self._create_room(
             room_id,
@@ -544,6 +547,7 @@ class RoomKit(RoomOperations):
             ai_config=ai_config,
             organization_id=organization_id,
             agent_response_policy=agent_response_policy,
+            auto_attach=auto_attach,
         )
 
     async def sweep_room_timers(self) -> list[Room]:

@@ -14,7 +14,7 @@ from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.channel import BindingFields, ChannelBinding
-from roomkit.models.enums import Access, AgentResponsePolicy, ChannelCategory, ChannelType
+from roomkit.models.enums import Access, AgentResponsePolicy, AutoAttach, ChannelCategory, ChannelType
 from roomkit.models.participant import Participant
 from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -49,6 +49,7 @@ class RoomOperations(ConversationOperations):
         *,
         retention: str | float | timedelta | None,
         agent_response_policy: AgentResponsePolicy | None,
+        auto_attach: AutoAttach | None,
         timers: RoomTimers | None,
         ai_config: AIConfig | None,
         organization_id: str | None,
@@ -60,6 +61,9 @@ class RoomOperations(ConversationOperations):
             metadata,
             timers=timers,
             **({} if retention is None else {"retention_seconds": seconds_of(retention)}),
+            **(
+                {} if auto_attach is None else {"auto_attach": chosen(AutoAttach, auto_attach, "auto_attach")}
+            ),
             ai_config=ai_config,
             organization_id=organization_id,
             agent_response_policy=None

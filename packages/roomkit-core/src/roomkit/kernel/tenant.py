@@ -22,7 +22,7 @@ from roomkit.models.identity import Identity
 if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter
     from roomkit.kernel.assembly import Kernel
-    from roomkit.models.enums import AgentResponsePolicy
+    from roomkit.models.enums import AgentResponsePolicy, AutoAttach
     from roomkit.models.event import RoomEvent
     from roomkit.models.room import AIConfig, Room, RoomTimers
     from roomkit.models.task import Task
@@ -73,6 +73,7 @@ class Tenant(RoomOperations):
         retention: str | float | timedelta | None = None,
         ai_config: AIConfig | None = None,
         agent_response_policy: AgentResponsePolicy | None = None,
+        auto_attach: AutoAttach | None = None,
     ) -> Room:
         """Create a room of the organization; its id is made up. A name of yours goes into the metadata."""
         return await self._create_room(
@@ -83,6 +84,7 @@ class Tenant(RoomOperations):
             ai_config=ai_config,
             organization_id=self._id,
             agent_response_policy=agent_response_policy,
+            auto_attach=auto_attach,
         )
 
     async def find_rooms(

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import ProviderResult as ProviderResult
     from roomkit.models.enums import Access as Access
     from roomkit.models.enums import AgentResponsePolicy as AgentResponsePolicy
+    from roomkit.models.enums import AutoAttach as AutoAttach
     from roomkit.models.enums import ChannelCategory as ChannelCategory
     from roomkit.models.enums import ChannelDirection as ChannelDirection
     from roomkit.models.enums import ChannelMediaType as ChannelMediaType
@@ -162,6 +163,7 @@ else:
             "Amendment",
             "Attr",
             "AudioContent",
+            "AutoAttach",
             "BindingFields",
             "Cancel",
             "ChannelBinding",

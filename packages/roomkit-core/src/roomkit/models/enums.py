@@ -10,6 +10,7 @@ from roomkit.models.vocabulary import OpenVocabulary, Vocabulary
 __all__ = [
     "Access",
     "AgentResponsePolicy",
+    "AutoAttach",
     "ChannelCategory",
     "ChannelDirection",
     "ChannelMediaType",
@@ -295,6 +296,20 @@ class AgentResponsePolicy(Vocabulary):
 
     AGENT_CHAIN = "agent_chain"
     ADDRESSED_ONLY = "addressed_only"
+
+
+@unique
+class AutoAttach(Vocabulary):
+    """Whether a message attaches the channel that it comes by to a room that it was routed to.
+
+    KNOWN: the transports of a person whom the room knows, by their address or identity. ALL: any sender's.
+    NONE: only `attach_channel` does. A room that is named, by the caller, the adapter or a session, is
+    attached to except with NONE; one that the caller names, always.
+    """
+
+    NONE = "none"
+    KNOWN = "known"
+    ALL = "all"
 
 
 class Visibility(StrEnum):

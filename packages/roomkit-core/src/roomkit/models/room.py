@@ -8,7 +8,7 @@ from pydantic import Field
 
 from roomkit.models.ai import AITool
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
-from roomkit.models.enums import AgentResponsePolicy, RoomStatus
+from roomkit.models.enums import AgentResponsePolicy, AutoAttach, RoomStatus
 from roomkit.models.values import Id, Int, Key, Text
 
 __all__ = ["AIConfig", "Room", "RoomTimers"]
@@ -45,7 +45,8 @@ class Room(Record):
     `update_room` keeps its own values of these, and `timers.last_activity_at` unless another one is
     given. `version` rises with every change of the room, its bindings or its participants. `state` is
     where plugins keep what they know of the room, each under its own name; it never comes from outside.
-    `detached_channels` were taken away on purpose: only an explicit attach brings them back.
+    `detached_channels` were taken away on purpose: only an explicit attach brings them back. `auto_attach`
+    is whether a message attaches the channel that it comes by.
     `event_count` counts the events that are there: retention takes old ones out. They are kept for
     `retention_seconds`, None for as long as the room.
     """
@@ -64,6 +65,7 @@ class Room(Record):
     ai_config: AIConfig | None = None
     agent_response_policy: AgentResponsePolicy | None = None
     detached_channels: tuple[Key, ...] = ()
+    auto_attach: AutoAttach = AutoAttach.KNOWN
     retention_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     state: Json = EMPTY
 

@@ -31,6 +31,7 @@ from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
 from roomkit.kernel.inbound.admission import admitted, first_fields, without_reserved
 from roomkit.kernel.inbound.claims import Home
 from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
+from roomkit.kernel.inbound.replies import Replies, in_thread_of, may_attach
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
@@ -42,7 +43,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import new_id
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
-from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
+from roomkit.models.enums import AutoAttach, ChannelType, EventStatus, EventType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import banned_senders
 from roomkit.models.room import Room
@@ -128,6 +129,7 @@ class Inbound:
         self._desk = desk
         self._organization_id = organization_id
         self._claims = claims
+        self._replies = Replies(store, organization_id=organization_id)
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
@@ -211,27 +213,32 @@ class Inbound:
         if message.idempotency_key:
             stored_key = inbound_key(message.channel_id, message.idempotency_key)
         routed = room_id is None
-        if room_id is None and message.room_id is not None:
-            room_id = await self._named(message.room_id, message.channel_id)
+        answered = await self._replies.answered(message, channel) if message.in_reply_to else None
+        if room_id is None and (message.room_id is not None or message.session is not None):
+            room_id = await self._named(message)
             if room_id is None and (first := await self._first(stored_key)) is not None:
                 return await self._result(
                     repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
                 )
         if room_id is None and (room_id := await self._known(message, channel)) is not None:
             routed = make_room = False
+        if room_id is None and answered is not None:
+            room_id = await self._replies.room_of(answered, message, channel)
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
-                room_id = await self._route(message, channel)
-                if room_id is None and make_room and message.event_type not in EPHEMERAL:
+                home = await self._routed(message, channel, stored_key)
+                if home is None and make_room and message.event_type not in EPHEMERAL:
                     first = await self._first(stored_key)
                     if first is not None:
                         return await self._result(
                             repeated(first), cascade, message, channel, wait, _key_of(first, stored_key)
                         )
                     home = await self._claims.claim(message, stored_key)
-                else:
-                    home = await self._found(room_id, stored_key)
+                elif home is None:
+                    home = new_id(), None
+                if answered is not None:
+                    message = in_thread_of(message, answered, *home)
                 try:
                     draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
                 except RoomNotFoundError as deleted:
@@ -239,6 +246,8 @@ class Inbound:
         else:
             check_id(room_id, "room")
             home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            if answered is not None:
+                message = in_thread_of(message, answered, *home)
             draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
@@ -277,19 +286,34 @@ class Inbound:
         message = checked(message, InboundMessage, "given to locate()")
         channel = self._rooms.channel(message.channel_id)
         message = admitted(message, channel)
-        room_id = None
-        if message.room_id is not None:
-            room_id = await self._named(message.room_id, message.channel_id)
-        if room_id is None:
-            room_id = await self._known(message, channel)
-        return await self._route(message, channel) if room_id is None else room_id
+        room_id = await self._named(message) or await self._known(message, channel)
+        if room_id is None and message.in_reply_to:
+            answered = await self._replies.answered(message, channel)
+            if answered is not None:
+                room_id = await self._replies.room_of(answered, message, channel)
+        if room_id is not None:
+            return room_id
+        home = await self._routed(message, channel, None)
+        return None if home is None else home[0]
 
-    async def _named(self, room_id: str, channel_id: str) -> str | None:
-        """Return the room that a message names, if it takes messages that come by the channel."""
-        room = await self._store.get_room(room_id, organization_id=self._organization_id)
-        if room is None or not room.status.is_open or channel_id in room.detached_channels:
-            return None
-        return room.id
+    async def _named(self, message: InboundMessage) -> str | None:
+        """Return the room that a message or its session names, if it takes messages by that channel."""
+        for room_id in (message.room_id, getattr(message.session, "room_id", None)):
+            if not isinstance(room_id, str):
+                continue
+            record = await self._store.load(room_id)
+            if record is not None and self._takes(record, message.channel_id):
+                return room_id
+        return None
+
+    def _takes(self, record: RoomRecord, channel_id: str) -> bool:
+        """Whether a room that is named takes messages that come by a channel."""
+        room = record.room
+        if not record.status.is_open or channel_id in room.detached_channels:
+            return False
+        if self._organization_id not in (None, room.organization_id):
+            return False
+        return channel_id in record.bindings or room.auto_attach is not AutoAttach.NONE
 
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""
@@ -349,10 +373,22 @@ class Inbound:
                 tracing.set_attribute(span, Attr.ROOM_ID, found)
             return found
 
-    async def _found(self, room_id: str | None, key: str | None) -> Home:
+    async def _routed(self, message: InboundMessage, channel: Channel, key: str | None) -> Home | None:
+        """Return the room that the kit's router finds; None for a new one."""
+        room_id = await self._route(message, channel)
         if room_id is None:
-            return new_id(), None
-        return room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=key)
+            return None
+        record = await self._store.load(room_id, recent=RECENT_EVENTS, key=key)
+        if record is None:
+            return room_id, None
+        if not record.status.is_open or message.channel_id in record.room.detached_channels:
+            return None
+        if message.channel_id in record.bindings:
+            return room_id, record
+        if record.room.auto_attach is AutoAttach.ALL:
+            return room_id, record
+        may_come = may_attach(record, channel) and await self._replies.knows(record, message, channel)
+        return (room_id, record) if may_come else None
 
     async def _first(self, key: str | None) -> RoomEvent | None:
         """Return the event of a redelivered message, though its room takes no messages now."""

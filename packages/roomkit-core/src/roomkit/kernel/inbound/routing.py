@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, override
 
+from roomkit.abc.channel import Channel
 from roomkit.abc.log import get_logger
 from roomkit.abc.router import InboundRoomRouter
 
@@ -21,22 +23,35 @@ _log = get_logger("roomkit.routing")
 class DefaultInboundRoomRouter(InboundRoomRouter):
     """Goes by who is writing, then by where the channel is the sender's alone.
 
-    1. The open room where the sender came by this channel before: their own conversation, the
-       most recently active one when there are several.
-    2. The one open room the channel is attached to, if no other sender uses it by that channel.
-    3. None: a new room. Two candidates are ambiguous, and another person's room is never one.
+    1. The open room whose binding of the channel has the sender's address, the most recently active one
+       when there are several: who was written to answers there.
+    2. The open room where the sender came by this channel before, likewise: their own conversation.
+    3. The one open room the channel is attached to, if no other sender uses it by that channel.
+    4. None: a new room. Two candidates are ambiguous, and another person's room is never one.
 
-    With an `organization_id` only that organization's rooms are there.
+    With an `organization_id` only that organization's rooms are there. `channels` are those registered: the
+    store is not asked for addresses of one whose bindings have none (`Channel.address_of`).
     """
 
-    def __init__(self, store: ConversationStore, *, organization_id: str | None = None) -> None:
+    def __init__(
+        self,
+        store: ConversationStore,
+        *,
+        organization_id: str | None = None,
+        channels: Mapping[str, Channel] | None = None,
+    ) -> None:
         self._store = store
         self._organization_id = organization_id
+        self._channels = channels
         self._warned: set[str] = set()  # bound: the channels
 
     def within(self, organization_id: str) -> DefaultInboundRoomRouter:
         """Return a router that finds rooms of one organization alone."""
-        return DefaultInboundRoomRouter(self._store, organization_id=organization_id)
+        return DefaultInboundRoomRouter(self._store, organization_id=organization_id, channels=self._channels)
+
+    def _has_addresses(self, channel_id: str) -> bool:
+        channel = None if self._channels is None else self._channels.get(channel_id)
+        return channel is None or type(channel).address_of is not Channel.address_of
 
     @override
     async def route(
@@ -48,6 +63,12 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
         message: InboundMessage | None = None,
     ) -> str | None:
         if participant_id:
+            if self._has_addresses(channel_id):
+                written_to = await self._store.find_address_room_ids(
+                    channel_id, participant_id, limit=1, organization_id=self._organization_id
+                )
+                if written_to:
+                    return written_to[0]
             own = await self._store.find_sender_room_ids(
                 channel_id, participant_id, limit=1, organization_id=self._organization_id
             )
@@ -121,8 +142,8 @@ def adapted(router: InboundRoomRouter) -> InboundRoomRouter:
 
 def _is_free(record: RoomRecord, channel_id: str, sender_id: str | None) -> bool:
     """Whether the sender is the only one in the room by that channel."""
-    bound = record.bindings[channel_id].participant_id
-    if bound is not None and bound != sender_id:
+    binding = record.bindings[channel_id]
+    if any(each not in (None, sender_id) for each in (binding.participant_id, binding.address)):
         return False
     return all(
         sender_id in (person.id, person.external_id)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.attributes import read
+from roomkit.abc.channel import Channel
 from roomkit.abc.errors import (
     ChannelNotFoundError,
     ChannelNotRegisteredError,
@@ -20,7 +22,7 @@ from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
-from roomkit.kernel.flow.contract import check_channel
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, check_channel, owner_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.timers import (
@@ -43,7 +45,6 @@ from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.values import LONGEST_KEY, is_key
 
 if TYPE_CHECKING:
-    from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
@@ -427,6 +428,7 @@ class Rooms:
         channel = self.channel(channel_id)
         said = check_channel(channel, channel_id)
         fields.setdefault("direction", said["direction"])
+        fields["address"] = _address(channel, channel_id, fields)
         binding = ChannelBinding(
             channel_id=channel_id,
             room_id=room_id,
@@ -584,9 +586,17 @@ class Rooms:
             channel_id,
             EventType.CHANNEL_UPDATED,
             "channel_metadata_updated",
-            lambda binding: {"metadata": FrozenDict({**binding.metadata, **frozen})},
+            lambda binding: self._readdressed(binding, FrozenDict({**binding.metadata, **frozen})),
             noted={"keys": sorted(frozen)},
         )
+
+    def _readdressed(self, binding: ChannelBinding, metadata: FrozenDict) -> dict[str, Any]:
+        """Return the changes of a binding that new metadata makes: its recipient may be another."""
+        channel = self._channels.get(binding.channel_id)
+        if channel is None or metadata == binding.metadata:
+            return {"metadata": metadata}
+        address = _address(channel, binding.channel_id, {"metadata": metadata})
+        return {"metadata": metadata, "address": address or binding.address}
 
     async def change_binding(
         self, room_id: str, channel_id: str, fn: Callable[[ChannelBinding], ChannelBinding]
@@ -613,6 +623,8 @@ class Rooms:
             raise not_attached(room_id, channel_id)
         check_open(room, f"the binding of channel {channel_id!r} cannot be changed")
         binding = _own_change(before, fn(before))
+        if binding.metadata != before.metadata:
+            binding = binding.replace(**self._readdressed(before, FrozenDict(binding.metadata)))
         if binding != before:
             commit = Commit(
                 room_id=room_id,
@@ -743,6 +755,23 @@ def _noted(before: ChannelBinding, values: Mapping[str, Any]) -> dict[str, Any]:
         noted[name] = value
         noted[f"old_{name}"] = getattr(before, name)
     return noted
+
+
+def _address(channel: Channel, channel_id: str, fields: Mapping[str, Any]) -> str | None:
+    """Return the address of a binding with these fields: the given one in its spelling, or the recipient's.
+
+    Raises ForeignCodeError.
+    """
+    owner, given = owner_of(channel_id), fields.get("address")
+    if isinstance(given, str):
+        spelled: str = read(owner, "normalize()", lambda: channel.normalize(given), str)
+        return spelled
+    if given is not None or type(channel).address_of is Channel.address_of:
+        found: str | None = given
+        return found
+    metadata = fields.get("metadata") or {}
+    found = read(owner, "address_of()", lambda: channel.address_of(metadata), OPTIONAL_TEXT)
+    return found
 
 
 def _own_address_type(found: str, channel_type: ChannelType) -> str | None:

@@ -190,6 +190,8 @@ class ChannelContract(ContractSuite):
         said = channel.admit(message(channel_id=channel.channel_id, sender_id=self.sender))
         fields = channel.first_binding(said)
         assert fields == channel.first_binding(said)
+        address = channel.address_of(fields.get("metadata") or {})
+        assert address is None or address == channel.normalize(address) == said.sender_id
         if self.needs_recipient:
             output = await self.deliver(channel, self.bound(channel, **{"metadata": {}, **fields}))
             assert output.state is DeliveryState.SENT

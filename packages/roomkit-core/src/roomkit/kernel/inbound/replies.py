@@ -1,0 +1,116 @@
+"""Messages that answer another one: which event that is, and whether its room is the sender's too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.abc.attributes import read_attribute
+from roomkit.kernel.flow.contract import owner_of, provider_of
+from roomkit.kernel.flow.permissions import address_type_of
+from roomkit.models.delivery import MOST_REPLIED_TO
+from roomkit.models.enums import AutoAttach, ChannelCategory, ParticipantStatus
+from roomkit.models.visibility import sees
+
+if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
+    from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
+
+__all__ = ["Replies", "in_thread_of", "may_attach"]
+
+_GONE = frozenset({ParticipantStatus.LEFT, ParticipantStatus.BANNED})
+
+
+class Replies:
+    """Finds what a message answers, by the vendor's ids that it names, within one organization's rooms.
+
+    What a message names is content, not authority: it leads to a room only where the sender is known there.
+    """
+
+    def __init__(self, store: ConversationStore, *, organization_id: str | None) -> None:
+        self._store = store
+        self._organization_id = organization_id
+
+    async def answered(self, message: InboundMessage, channel: Channel) -> RoomEvent | None:
+        """Return the event that a message answers: one that we delivered, else one that came in."""
+        ids = message.in_reply_to[:MOST_REPLIED_TO]
+        for provider in _providers_of(channel, message.channel_id):
+            for each in ids:
+                row = await self._store.find_delivery(provider, each, organization_id=self._organization_id)
+                if row is not None:
+                    return await self._store.get_event(row.event_id)
+        for each in ids:
+            event = await self._store.find_event(
+                message.channel_id, each, organization_id=self._organization_id
+            )
+            if event is not None:
+                return event
+        return None
+
+    async def room_of(self, answered: RoomEvent, message: InboundMessage, channel: Channel) -> str | None:
+        """Return the room of the event that a message answers, if it takes the message from this sender."""
+        record = await self._store.load(answered.room_id)
+        if record is None or not record.status.is_open or message.channel_id in record.room.detached_channels:
+            return None
+        if not await self.knows(record, message, channel):
+            return None
+        is_attached = message.channel_id in record.bindings
+        return record.room_id if is_attached or may_attach(record, channel) else None
+
+    async def knows(self, record: RoomRecord, message: InboundMessage, channel: Channel) -> bool:
+        """Return whether a message's sender is in a room: by their address, or by their identity."""
+        channel_id, sender = message.channel_id, message.sender_id
+        kind = read_attribute(owner_of(channel_id), channel, "address_type", str)
+        if any(
+            (each.address == sender and each.addresses == kind)
+            or (each.channel_id == channel_id and each.participant_id == sender)
+            for each in record.bindings.values()
+        ):
+            return True
+        people = [each for each in record.participants.values() if each.status not in _GONE]
+        if any(_is_sender(record, each, channel_id, kind, sender) for each in people):
+            return True
+        identities = {each.identity_id for each in people if each.identity_id is not None}
+        if not identities:
+            return False
+        identity = await self._store.resolve_identity(
+            str(channel.channel_type), sender, organization_id=record.room.organization_id
+        )
+        return identity is not None and identity.id in identities
+
+
+def may_attach(record: RoomRecord, channel: Channel) -> bool:
+    """Return whether a room lets a known person's message attach the channel that it comes by."""
+    return record.room.auto_attach is not AutoAttach.NONE and channel.category is ChannelCategory.TRANSPORT
+
+
+def in_thread_of(
+    message: InboundMessage, answered: RoomEvent, room_id: str, record: RoomRecord | None
+) -> InboundMessage:
+    """Return the message as an answer to an event, where both are in one room and the channel sees it."""
+    if message.parent_event_id is not None or answered.room_id != room_id:
+        return message
+    reader = None if record is None else record.bindings.get(message.channel_id)
+    if reader is not None and not sees(reader, answered.replace(amendment=None)):
+        return message
+    return message.replace(parent_event_id=answered.id)
+
+
+def _providers_of(channel: Channel, channel_id: str) -> tuple[str, ...]:
+    """Return the names under which the ledger has what the channel sent."""
+    name = provider_of(channel, channel_id)
+    return tuple(channel.provider_names) or (channel_id if name is None else name,)
+
+
+def _is_sender(record: RoomRecord, person: Participant, channel_id: str, kind: str, sender: str) -> bool:
+    """Whether a participant has the address, on this channel or on one with the same kind of addresses."""
+    if (person.external_id or person.id) != sender:
+        return False
+    ways = person.connected_via or (person.channel_id,)
+    return (
+        channel_id in ways
+        or person.address_type == kind
+        or any(address_type_of(record.bindings, each) == kind for each in ways)
+    )
