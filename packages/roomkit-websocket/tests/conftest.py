@@ -103,6 +103,7 @@ class Words(TextStream):
         self.committed: RoomEvent | None = event
         self.error = error
         self.pieces: asyncio.Queue[str | None] = asyncio.Queue(100)
+        self.ended = asyncio.Event()
 
     def say(self, *pieces: str) -> None:
         for piece in pieces:
@@ -114,9 +115,20 @@ class Words(TextStream):
     async def __aiter__(self) -> AsyncIterator[str]:
         while (piece := await self.pieces.get()) is not None:
             yield piece
-        self.event = self.committed
+        self.ended.set()
         if self.error is not None:
             raise self.error
+
+    async def complete(self) -> None:
+        await self.ended.wait()
+
+    async def turn(self) -> RoomEvent | None:
+        await self.ended.wait()
+        self.event = self.committed
+        return self.event
+
+    def heard(self, chars: int, *, estimated: bool = False) -> None:
+        raise AssertionError("a socket does not know what was heard")
 
 
 def said(text: str = "hello", room_id: str = "room", **source: str | None) -> RoomEvent:

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Committed as Committed
     from roomkit.abc.store.records import Completed as Completed
     from roomkit.abc.store.records import Entry as Entry
+    from roomkit.abc.store.records import Hearing as Hearing
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -221,6 +222,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import ChannelData as ChannelData
     from roomkit.models.event import EventSource as EventSource
     from roomkit.models.event import Generation as Generation
+    from roomkit.models.event import Heard as Heard
     from roomkit.models.event import RoomEvent as RoomEvent
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
@@ -513,6 +515,8 @@ HOMES = {
     "HandoffRequest": "roomkit_plugins.agents",
     "HandoffResult": "roomkit_plugins.agents",
     "Hang": "roomkit_plugins.testing",
+    "Heard": "roomkit.models.event",
+    "Hearing": "roomkit.abc.store.records",
     "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
     "HookRegistration": "roomkit.kernel.commit.hooks",

@@ -75,9 +75,10 @@ class Reader(RecordingChannel):
         except ProviderError as error:
             self.error = error
             raise
-        if text_stream.event is None:
+        event = await text_stream.turn()
+        if event is None:
             return ChannelOutput.skipped("nothing_committed")
-        return await self.deliver(text_stream.event, binding, context)
+        return await self.deliver(event, binding, context)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState
-from roomkit.models.event import RoomEvent
+from roomkit.models.event import Generation, RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
@@ -58,6 +58,16 @@ class ForgetsAFieldOfEvents(InMemoryStore):
         for each in result.events:
             self._events[each.id] = each.replace(channel_data=each.channel_data.replace(extra=EMPTY))
         return result
+
+
+@found_by("test_how_much_was_heard_is_kept_beside_the_event")
+class ForgetsWhatWasHeardBefore(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        for each in commit.heard:
+            event = self._events[each.event_id]
+            generation = (event.generation or Generation()).replace(heard=())
+            self._put_event(event.replace(generation=generation))
+        return await super().commit(commit)
 
 
 @found_by("test_every_field_of_a_task_is_kept")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
-    from roomkit.models.event import EventSource, RoomEvent
+    from roomkit.models.event import EventSource, Heard, RoomEvent
     from roomkit.models.participant import Participant
 
 __all__ = ["Transcript", "parts_of"]
@@ -40,7 +40,7 @@ class Transcript:
     their ids when several speak in them.
     """
 
-    __slots__ = ("_agents", "_binding", "_crowd", "_names", "_people", "_vision")
+    __slots__ = ("_agents", "_binding", "_bindings", "_crowd", "_names", "_people", "_vision")
 
     def __init__(
         self,
@@ -53,8 +53,9 @@ class Transcript:
         self._binding = binding
         self._vision = vision
         self._people: Mapping[str, Participant] = {one.id: one for one in context.participants}
+        self._bindings = context.bindings
         self._agents = {
-            one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
+            one.channel_id for one in self._bindings if one.category is ChannelCategory.INTELLIGENCE
         }
         speakers = {
             (source.channel_id, source.channel_type, source.participant_id)
@@ -66,12 +67,33 @@ class Transcript:
     def message(self, event: RoomEvent) -> AIMessage | None:
         """Return one of the events as a message, None when it says nothing."""
         own = event.source.channel_id == self._binding.channel_id
-        content = _content(event.content, vision=self._vision and not own)
+        said = event.content
+        if event.generation is not None and event.generation.heard:
+            said = self._perceived(event, event.generation.heard)
+        content = _content(said, vision=self._vision and not own)
         if not content:
             return None
         if own:
             return AIMessage(role="assistant", content=content)
         return AIMessage(role="user", content=content, name=self._speaker(event.source))
+
+    def _perceived(self, event: RoomEvent, heard: Sequence[Heard]) -> EventContent:
+        """Return an answer as the person it was for perceived it, by whichever channel gave them most."""
+        channels = self._channels_of(event.source.on_behalf_of)
+        theirs = [each.chars for each in heard if each.channel_id in channels]
+        chars, text = max(theirs or [each.chars for each in heard]), text_of(event.content)
+        unheard = text[chars:].strip()
+        if not unheard:
+            return event.content
+        return TextContent(body=f"{text[:chars].rstrip()} [not heard: {unheard}]".lstrip())
+
+    def _channels_of(self, participant_id: str | None) -> set[str]:
+        """Return the channels that carry what is said to a participant to them."""
+        person = self._people.get(participant_id or "")
+        if person is None:
+            return set()
+        bound = {one.channel_id for one in self._bindings if one.participant_id == person.id}
+        return {*bound, *person.connected_via, person.channel_id}
 
     def _person(self, speaker: tuple[str, ChannelType, str | None]) -> str | None:
         """Return the id of a speaker who is a person."""

@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Committed as Committed
     from roomkit.abc.store.records import Completed as Completed
     from roomkit.abc.store.records import Entry as Entry
+    from roomkit.abc.store.records import Hearing as Hearing
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -151,6 +152,7 @@ else:
             "ForeignCodeError",
             "GateOutcome",
             "HTTPProvider",
+            "Hearing",
             "HookRegistrationError",
             "IdentityNotFoundError",
             "IdentityResolver",

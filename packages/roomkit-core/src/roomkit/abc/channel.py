@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncIterable,
@@ -17,6 +18,7 @@ from collections.abc import (
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.provider import ReceivesWebhooks
 from roomkit.models.base import new_id, utcnow
@@ -50,20 +52,43 @@ class TextStream(ABC):
     """An answer on its way out, as one recipient sees it.
 
     Iterating yields pieces of text, each passed by the gates; a recipient that falls behind gets
-    the missed pieces as one. When iteration ends, `event` is the committed event, or None when
-    nothing of the answer was committed. A generation that failed raises its error from the
-    iteration *after* the text that was released, with `event` set to the committed part if any.
+    the missed pieces as one. It ends with the generation, before the commit: a voice can speak the last
+    sentence at once. A recipient that shows the committed event then awaits `turn`.
     """
 
     id: str
     """The id the committed event will have."""
     event: RoomEvent | None = None
+    """The committed event once `turn` has come; None before, and when nothing of the answer was committed."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[str]:
-        """Yield the text that this recipient has not yet seen, until the answer is complete.
+        """Yield the text that this recipient has not yet seen, until all of it was generated and released.
 
-        The last step waits until the committed event's turn has come in the recipient's order.
+        A generation that failed raises its error after the text that was released; `turn` then gives the part
+        that was committed, if any.
+        """
+
+    @abstractmethod
+    async def complete(self) -> None:
+        """Wait until all text is released, whether or not this recipient has read it."""
+
+    @abstractmethod
+    async def turn(self) -> RoomEvent | None:
+        """Wait for the commit, and for the event's turn in this recipient's order; return the event.
+
+        None when nothing of the answer was committed. Await it before anything is sent that has to come after
+        what was delivered to this recipient earlier. Raises nothing of a generation that failed.
+        """
+
+    @abstractmethod
+    def heard(self, chars: int, *, estimated: bool = False) -> None:
+        """Say how many characters of the text, from its start, the recipient's person has perceived by now.
+
+        It only rises: a smaller number than before is ignored. Call it before the answer is interrupted,
+        and as often as it becomes known, also after the commit until `deliver_stream` returns. The number
+        is kept beside the event (`Generation.heard`): what was not heard is not taken for said. Raises
+        InvalidInputError for a number that is negative or no integer.
         """
 
 
@@ -74,13 +99,34 @@ class _Pieces(TextStream):
         self.id = event.id
         self._pieces = pieces if isinstance(pieces, AsyncIterable) else _one_by_one(pieces)
         self._planned = event
+        self._ended = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         said: list[str] = []  # bound: one answer
-        async for piece in self._pieces:
-            said.append(piece)
-            yield piece
-        self.event = self._planned.replace(content=TextContent(body="".join(said)))
+        try:
+            async for piece in self._pieces:
+                said.append(piece)
+                yield piece
+        finally:
+            if said:
+                self.event = self._planned.replace(content=TextContent(body="".join(said)))
+            self._ended.set()
+
+    async def complete(self) -> None:
+        await self._ended.wait()
+
+    async def turn(self) -> RoomEvent | None:
+        await self._ended.wait()
+        return self.event
+
+    def heard(self, chars: int, *, estimated: bool = False) -> None:
+        check_heard(chars)
+
+
+def check_heard(chars: int) -> None:
+    """Refuse what is no number of characters. Raises InvalidInputError."""
+    if type(chars) is not int or chars < 0:
+        raise InvalidInputError(f"heard() was given {chars!r}: give it a number of characters, 0 or more")
 
 
 async def _one_by_one(pieces: Iterable[str]) -> AsyncIterator[str]:
@@ -324,12 +370,15 @@ class Channel(ABC):
         """Show an answer while it is generated.
 
         `event` has the id, source and visibility of the event to come, and no text yet. Runs beside
-        the other deliveries to the binding; the end of `text_stream` waits for its turn among them. The
+        the other deliveries to the binding; `text_stream.turn()` waits for its turn among them. The
         kit hands over a TextStream, programs perhaps strings or an iterator of them: see `text_stream_of`.
         """
         stream = text_stream_of(text_stream, event)
-        text = "".join([piece async for piece in stream])
-        final = stream.event or event.replace(content=TextContent(body=text))
+        async for _ in stream:
+            pass
+        final = await stream.turn()
+        if final is None:
+            return ChannelOutput.skipped("nothing_committed")
         return await self.deliver(final, binding, context)
 
     async def connect_session(self, session: Any, room_id: str, binding: ChannelBinding) -> None:

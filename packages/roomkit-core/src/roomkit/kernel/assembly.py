@@ -21,6 +21,7 @@ from roomkit.kernel.delivery.breaker import Breakers
 from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.handover import HandOver
+from roomkit.kernel.delivery.hearing import Hearings
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
@@ -201,6 +202,7 @@ def assemble(
         observers=observers,
         answers=answers,
         deliverer=deliverer,
+        hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
     )
     lanes = Lanes(
         supervisor=supervisor,

@@ -113,7 +113,7 @@ class InMemoryStore(ConversationStore):
         )
         if commit.participants or commit.remove_participants or commit.bindings or commit.unbind:
             self._move_people(record, commit)
-        if commit.amend is not None or commit.redact:
+        if commit.amend is not None or commit.redact or commit.heard:
             self._rewrite(commit)
         if commit.tasks or commit.observations or commit.timers or commit.values:
             self._put_work(record, commit)
@@ -143,6 +143,8 @@ class InMemoryStore(ConversationStore):
             self._put_event(before.amended(amend.content, amend.amended_by, commit.at))
         if commit.redact:
             self._values.delete_derived(commit.room_id)
+        for each in commit.heard:
+            self._put_event(self._events[each.event_id].as_heard(each.heard))
         for event_id in commit.redact:
             self._put_event(self._events[event_id].redacted(commit.at))
             self._ledger.redact(self._events[event_id])
@@ -186,6 +188,8 @@ class InMemoryStore(ConversationStore):
             _check_distinct(commit)
         if commit.amend is not None:
             self._own_event(record, commit.amend.event_id, "amend")
+        for each in commit.heard:
+            self._own_event(record, each.event_id, "mark as heard")
         if commit.redact:
             for event_id in commit.redact:
                 self._own_event(record, event_id, "redact")

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import ChannelData as ChannelData
     from roomkit.models.event import EventSource as EventSource
     from roomkit.models.event import Generation as Generation
+    from roomkit.models.event import Heard as Heard
     from roomkit.models.event import RoomEvent as RoomEvent
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
@@ -200,6 +201,7 @@ else:
             "FrozenList",
             "GATES",
             "Generation",
+            "Heard",
             "HookExecution",
             "HookResult",
             "HookTrigger",

@@ -229,10 +229,11 @@ class BindingFields(TypedDict, total=False):
 class ChannelOutput:
     """What a channel made of an event.
 
-    From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised,
-    or by a false `provider_result.success`. From `on_event`: `response_events` (complete
-    answers) or `response_stream` (an answer being generated: text deltas or stream events), with
-    tasks, observations and shallow `metadata_updates` to the room.
+    From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised, or by a
+    false `provider_result.success`. `heard` is how many characters of the event's text, from its start, the
+    recipient perceived, said by a channel that plays it: see `TextStream.heard`. From `on_event`:
+    `response_events` (complete answers) or `response_stream` (an answer being generated: text deltas or
+    stream events), with tasks, observations and shallow `metadata_updates` to the room.
     """
 
     responded: bool = False
@@ -244,6 +245,7 @@ class ChannelOutput:
     provider_result: ProviderResult | None = None
     state: DeliveryState = DeliveryState.SENT
     skip_reason: str | None = None
+    heard: int | None = None
 
     @classmethod
     def empty(cls) -> ChannelOutput:

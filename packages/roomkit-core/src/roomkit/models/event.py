@@ -11,11 +11,11 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
-from roomkit.models.content import EventContent, SystemContent, readable_content
+from roomkit.models.content import EventContent, SystemContent, readable_content, text_of
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 from roomkit.models.values import Int, Key, Label, Reference, Text, VendorJson
 
-__all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "RoomEvent"]
+__all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "Heard", "RoomEvent"]
 
 SYSTEM_CHANNEL_ID = "system"
 """The source of events the framework makes; it is never registered or attached."""
@@ -34,7 +34,7 @@ _PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser
     "blocked_by": True,
     "block_reason": True,
     "amendment": {"former_contents": True},
-    "generation": {"usage": True, "provider": True, "model": True, "error_code": True},
+    "generation": {"usage": True, "provider": True, "model": True, "error_code": True, "heard": True},
     "trace_parent": True,
     "limited": True,
 }
@@ -74,17 +74,31 @@ class ChannelData(Record):
     extra: VendorJson = EMPTY
 
 
+class Heard(Record):
+    """How far the person behind a channel perceived an answer that was played or shown to them.
+
+    `chars` counts characters of the event's text from its start, and only rises. `estimated` says that it
+    was computed from time, because the channel was not told.
+    """
+
+    channel_id: Key
+    chars: Int = Field(ge=0)
+    estimated: bool = False
+
+
 class Generation(Record):
     """How a model made an event.
 
     `usage` has the keys `input_tokens` (cache reads excluded), `output_tokens`,
     `cache_read_input_tokens`, `cache_creation_input_tokens`, `reasoning_tokens`, where known.
     `finish_reason` is `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `cancelled` or `error`;
-    or, when the agent lost its voice or its room while it answered, `muted`, `detached`, `taken_over`,
-    `unregistered`, `room_closed` or `room_archived`.
+    `interrupted` when the person answered broke it off; or, when the agent lost its voice or its room while
+    it answered, `muted`, `detached`, `taken_over`, `unregistered`, `room_closed` or `room_archived`.
     While an answer streams, gates see its segments, numbered from 0 in `segment`. The content of each begins
     with `preceding`: the last 200 characters, at most, that were released before. Both are None when the
     whole answer is judged and in the committed event.
+    `heard` has an entry for each channel that says how far its person perceived the answer, such as a call:
+    it is kept beside the text, usually after the commit, and is no change of the event.
     """
 
     provider: Label | None = None
@@ -96,6 +110,7 @@ class Generation(Record):
     segment: Int | None = None
     preceding: Text | None = None
     error_code: Label | None = None
+    heard: tuple[Heard, ...] = ()
 
 
 class Amendment(Record):
@@ -243,6 +258,21 @@ class RoomEvent(Record):
         if amendment is None or not amendment.former_contents:
             return self
         return self.replace(amendment=amendment.replace(former_contents=()))
+
+    def heard_by(self, channel_id: str) -> str:
+        """Return the text that the person behind a channel perceived: all of it where nothing says less."""
+        text = text_of(self.content)
+        heard = () if self.generation is None else self.generation.heard
+        chars = next((each.chars for each in heard if each.channel_id == channel_id), None)
+        return text if chars is None else text[:chars]
+
+    def as_heard(self, heard: Heard) -> Self:
+        """Return the event with what a channel now knows to be heard; a channel's count never falls."""
+        generation = self.generation or Generation()
+        others = tuple(each for each in generation.heard if each.channel_id != heard.channel_id)
+        before = next((each for each in generation.heard if each.channel_id == heard.channel_id), heard)
+        kept = heard if (heard.chars, not heard.estimated) >= (before.chars, not before.estimated) else before
+        return self.replace(generation=generation.replace(heard=(*others, kept)))
 
     def redacted(self, at: datetime) -> Self:
         """Return the event without its contents and author, as it stays after an erasure.

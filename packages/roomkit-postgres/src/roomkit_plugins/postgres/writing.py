@@ -98,7 +98,7 @@ class CommitParameters(sql.PreparedCommit):
     @override
     def raises_version(self) -> bool:
         """Also when an event is replaced: while the version stands, a room's events are only added to."""
-        return super().raises_version or bool(self.amend or self.redact)
+        return super().raises_version or bool(self.wanted)
 
     def _encode(self, given: Commit) -> dict[str, Any]:
         events = [{**dump_event(event), "i": place} for place, event in enumerate(self.events)]
@@ -147,7 +147,8 @@ class CommitParameters(sql.PreparedCommit):
     @property
     def wanted(self) -> tuple[str, ...]:
         """The events that have to be known."""
-        return (*self.redact, *((self.amend.event_id,) if self.amend is not None else ()))
+        amended = () if self.amend is None else (self.amend.event_id,)
+        return (*self.redact, *amended, *(each.event_id for each in self.heard))
 
     @property
     def needs_basis(self) -> bool:
@@ -170,6 +171,8 @@ class CommitParameters(sql.PreparedCommit):
         if self.amend is not None:
             target = events[self.amend.event_id]
             events[target.id] = target.amended(self.amend.content, self.amend.amended_by, self.at)
+        for each in self.heard:
+            events[each.event_id] = events[each.event_id].as_heard(each.heard)
         for event_id in self.redact:
             events[event_id] = events[event_id].redacted(self.at)
         self._replaced = [events[event_id] for event_id in dict.fromkeys(self.wanted)]

@@ -46,6 +46,7 @@ class PreparedCommit:
         self.room_changes = dict(given.room_changes) if given.room_changes else None
         self.amend = given.amend
         self.redact = tuple(given.redact)
+        self.heard = tuple(given.heard)
         self.events = [_as_stored(entry.event, given.at) for entry in given.entries]
         self.bindings = tuple(given.bindings)
         self.unbind = tuple(given.unbind)

@@ -322,7 +322,7 @@ def _duplicate(connection: sqlite3.Connection, room: int, first: int, prepared: 
 
 
 def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: CommitRows) -> list[RoomEvent]:
-    """Replace the events to amend and to redact; return them as they are now."""
+    """Replace the events to amend, to redact and that were heard; return them as they are now."""
     after: list[RoomEvent] = []  # bound: the commit
     amend = prepared.amend
     if amend is not None:
@@ -331,6 +331,10 @@ def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: Comm
         _put_event(connection, room, seq, after[-1])
     if prepared.redact:
         delete_derived_values(connection, prepared.room_id)
+    for each in prepared.heard:
+        seq, before = _earlier(connection, room, first, prepared.room_id, each.event_id, "mark as heard")
+        after.append(before.as_heard(each.heard))
+        _put_event(connection, room, seq, after[-1])
     for event_id in prepared.redact:
         seq, before = _earlier(connection, room, first, prepared.room_id, event_id, "redact")
         after.append(before.redacted(prepared.at))

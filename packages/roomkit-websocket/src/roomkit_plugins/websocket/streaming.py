@@ -42,13 +42,14 @@ class Streaming:
                 display.grow(live, text)
                 if workers is not None:
                     workers.grow(live, text)
+            committed = await stream.turn()
         except asyncio.CancelledError:
             self._end(live, stream.event, "answer_cancelled")
             raise
         except Exception:  # clients are notified, whatever failed
-            self._end(live, stream.event, "answer_failed")
+            self._end(live, await stream.turn(), "answer_failed")
             raise
-        return self._end(live, stream.event, "answer_withheld")
+        return self._end(live, committed, "answer_withheld")
 
     def _end(self, live: ShownAnswer, event: RoomEvent | None, why_not: StreamErrorCode) -> ChannelOutput:
         """End a stream with the committed event, or say why there is none."""

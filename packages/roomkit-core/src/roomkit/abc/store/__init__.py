@@ -20,6 +20,7 @@ from roomkit.abc.store.records import Commit as Commit
 from roomkit.abc.store.records import Committed as Committed
 from roomkit.abc.store.records import Completed as Completed
 from roomkit.abc.store.records import Entry as Entry
+from roomkit.abc.store.records import Hearing as Hearing
 from roomkit.abc.store.records import RoomRecord as RoomRecord
 from roomkit.abc.store.rooms import RoomStore as RoomStore
 from roomkit.abc.store.timeline import TimelineStore as TimelineStore

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery, DeliveryStatus
     from roomkit.models.enums import RoomStatus
-    from roomkit.models.event import RoomEvent
+    from roomkit.models.event import Heard, RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
-__all__ = ["Amend", "Claimed", "Commit", "Committed", "Completed", "Entry", "RoomRecord"]
+__all__ = ["Amend", "Claimed", "Commit", "Committed", "Completed", "Entry", "Hearing", "RoomRecord"]
 
 RECENT_SCAN = 10
 """`RoomRecord.recent(n)` looks at no more than this many times n entries: flat in the room's length."""
@@ -47,6 +47,14 @@ class Amend:
     amended_by: str | None
 
 
+@dataclass(slots=True, frozen=True)
+class Hearing:
+    """How far a person perceived an event committed earlier; see `RoomEvent.as_heard`."""
+
+    event_id: str
+    heard: Heard
+
+
 @dataclass(slots=True, kw_only=True)
 class Commit:
     """Everything one step writes, in one transaction.
@@ -61,7 +69,8 @@ class Commit:
     `remove_participants` are participants to be removed for good. `timers` are set, each in place of
     the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
     ride along. `absent` are those channels of the targets that are not registered with the worker.
-    `values` are put whatever there is under their keys, after the removals.
+    `values` are put whatever there is under their keys, after the removals. `heard` is kept beside the events
+    that it is of.
     """
 
     room_id: str
@@ -78,6 +87,7 @@ class Commit:
     metadata: Mapping[str, Any] | None = None
     amend: Amend | None = None
     redact: Sequence[str] = ()
+    heard: Sequence[Hearing] = ()
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
     timers: Sequence[Timer] = ()

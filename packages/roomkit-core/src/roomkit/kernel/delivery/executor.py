@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.answers import Answers
+    from roomkit.kernel.delivery.hearing import Hearings
     from roomkit.kernel.delivery.lanes import Lane
     from roomkit.kernel.delivery.settling import Settling
     from roomkit.kernel.flow.job import Job
@@ -83,6 +84,7 @@ class LaneExecutor(Executor):
         observers: Observers,
         answers: Answers,
         deliverer: Deliverer,
+        hearings: Hearings,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -98,6 +100,7 @@ class LaneExecutor(Executor):
         self._answers = answers
         self._clock = clock
         self._deliverer = deliverer
+        self._hearings = hearings
 
     async def deliver(self, job: Job, lane: Lane) -> None:
         """Carry an event to a transport, or finish the stream it was shown by."""
@@ -125,6 +128,9 @@ class LaneExecutor(Executor):
                 raise
             # Not the channel's doing (those come back in the outcome): the transcoder's, or ours.
             outcome = SendOutcome().failed(_unexpected(error))
+        says_less = job.recipient is not None and job.recipient.heard_chars is not None
+        if says_less or outcome.heard is not None or job.run.partly_heard:
+            await self._hearings.note(job, outcome)
         self._end(job, outcome, started)
 
     async def _finish_stream(self, job: Job, lane: Lane) -> SendOutcome:

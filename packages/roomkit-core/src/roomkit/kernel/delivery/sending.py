@@ -79,6 +79,7 @@ class SendOutcome:
     sent_parts = 0
     error: DeliveryError | None = None
     reason: str | None = None
+    heard: int | None = None
 
     def failed(self, error: DeliveryError) -> SendOutcome:
         """Turn it into a failure."""
@@ -412,6 +413,8 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     if not isinstance(output, ChannelOutput):
         raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
     result: object = output.provider_result
+    if output.heard is not None:
+        outcome.heard = _checked_heard(output.heard, channel_id)
     if output.state is not DeliveryState.SENT:
         if output.state is not DeliveryState.SKIPPED or type(output.skip_reason) not in _REASON:
             raise _no_skip(output, channel_id)
@@ -424,6 +427,12 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
     if result.provider is not None:
         outcome.provider = _as_text(result.provider)
+
+
+def _checked_heard(heard: object, channel_id: str) -> int:
+    if type(heard) is not int or heard < 0:
+        raise mistyped(f"the output of {owner_of(channel_id)}", "heard", heard, int)
+    return heard
 
 
 def _refusal(result: ProviderResult) -> ProviderError:

@@ -87,6 +87,7 @@ class Run:
         "event",
         "finished",
         "launched",
+        "partly_heard",
         "pending",
         "record",
         "resumed",
@@ -114,6 +115,8 @@ class Run:
         self.pending = len(targets)
         self.launched = False
         self.abandoned = False
+        self.partly_heard = False
+        """Whether a channel said that its person perceived less than all of the event."""
         self.elsewhere = False
         """Whether another worker holds other deliveries of the event, or they must be claimed first."""
         self.resumed = False

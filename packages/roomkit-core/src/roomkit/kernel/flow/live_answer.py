@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
-from roomkit.abc.channel import TextStream
+from roomkit.abc.channel import TextStream, check_heard
 
 if TYPE_CHECKING:
     from roomkit.kernel.flow.recipients import Target
@@ -40,20 +40,21 @@ class LiveAnswer:
         """Let `text` go out."""
         if text:
             self.pieces.append(text)
-            self._wake()
+            self.wake()
 
     def end(self, error: Exception | None = None) -> None:
         """Say that nothing more will come."""
         self.done = True
         self.error = error
-        self._wake()
+        self.wake()
 
     @property
     def text(self) -> str:
         """All that was released."""
         return "".join(self.pieces)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait for more look again."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -79,6 +80,9 @@ class LiveRecipient(TextStream):
         self.task: asyncio.Task[ChannelOutput] | None = None
         self.excluded = False
         """Whether a gate took the rest of the answer from it."""
+        self.heard_chars: int | None = None
+        """How much its person is known to have perceived, None if the channel does not say."""
+        self.is_estimated = False
         self._answer = answer
         self._last: int | None = None
         self._turn = asyncio.Event()
@@ -92,6 +96,7 @@ class LiveRecipient(TextStream):
         """Show the recipient nothing beyond what was released so far."""
         if not self.excluded:
             self.excluded, self._last = True, len(self._answer.pieces)
+            self._answer.wake()
 
     def broke_off(self, error: BaseException) -> bool:
         """Return whether `error` is the answer's own, and not the recipient's."""
@@ -109,9 +114,24 @@ class LiveRecipient(TextStream):
                 break
             else:
                 await answer.more()
-        await self._turn.wait()
         if answer.error is not None:
             raise answer.error
+
+    @override
+    async def complete(self) -> None:
+        while not (self._answer.done or self._last is not None):
+            await self._answer.more()
+
+    @override
+    async def turn(self) -> RoomEvent | None:
+        await self._turn.wait()
+        return self.event
+
+    @override
+    def heard(self, chars: int, *, estimated: bool = False) -> None:
+        check_heard(chars)
+        if self.heard_chars is None or chars > self.heard_chars:
+            self.heard_chars, self.is_estimated = chars, estimated
 
 
 def segments_of(buffer: str, *, final: bool) -> tuple[list[str], str]:

@@ -100,9 +100,10 @@ class RecordingChannel(Channel):
         self.streams.append(pieces)
         async for piece in text_stream:
             pieces.append(piece)  # noqa: PERF401  # a test reads them as they come
-        if text_stream.event is None:
+        event_shown = await text_stream.turn()
+        if event_shown is None:
             return ChannelOutput.skipped("nothing_committed")
-        return await self.deliver(text_stream.event, binding, context)
+        return await self.deliver(event_shown, binding, context)
 
     async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
         """Record the change."""

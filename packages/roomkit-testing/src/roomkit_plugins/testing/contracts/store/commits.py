@@ -17,11 +17,11 @@ from roomkit.abc.errors import (
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.store import RECENT_SCAN, Amend, Commit, ConversationStore, Entry
+from roomkit.abc.store import RECENT_SCAN, Amend, Commit, ConversationStore, Entry, Hearing
 from roomkit.models.base import new_id
 from roomkit.models.content import EventContent, TextContent
 from roomkit.models.enums import DeliveryState, EventStatus, EventType, RoomStatus
-from roomkit.models.event import RoomEvent
+from roomkit.models.event import Heard, RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
@@ -88,6 +88,35 @@ class CommitContract(StoreSuite):
         (third,) = await say(store, room.id, "three")
         assert third.index > stored[-1].index
         assert [each.index for each in await store.list_events(room.id)] == [0, 1, third.index]
+
+    async def test_how_much_was_heard_is_kept_beside_the_event(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """For each channel, only rising; without an entry of its own, and without changing what was said."""
+        (stored,) = await say(store, room.id, "Your order left us this morning.")
+        before = await snapshot(store, room.id)
+        for channel_id, chars, estimated, kept in (
+            ("phone", 10, True, (10, True)),
+            ("phone", 4, False, (10, True)),
+            ("phone", 10, False, (10, False)),
+            ("sms", 32, False, (32, False)),
+            ("phone", 20, True, (20, True)),
+        ):
+            heard = Heard(channel_id=channel_id, chars=chars, estimated=estimated)
+            await commit(store, room.id, heard=[Hearing(stored.id, heard)], activity=False)
+            now = await store.get_event(stored.id)
+            assert now is not None
+            assert now.generation is not None
+            found = {each.channel_id: (each.chars, each.estimated) for each in now.generation.heard}
+            assert found[channel_id] == kept
+        assert now.heard_by("phone") == "Your order left us t"
+        assert now.replace(generation=stored.generation) == stored
+        assert await store.list_events(room.id) == [now]
+        record = await store.load(room.id, recent=5)
+        assert record is not None
+        assert list(record.recent(5)) == [now]
+        changed = (await snapshot(store, room.id)).differences(before)
+        assert set(changed) <= {"events", "room"}
 
     # -- no message twice ---------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from roomkit.abc.store import Amend, Commit, ConversationStore
+from roomkit.abc.store import Amend, Commit, ConversationStore, Hearing
 from roomkit.models.content import TextContent
 from roomkit.models.enums import (
     Access,
@@ -21,6 +21,7 @@ from roomkit.models.enums import (
     RoomStatus,
     TaskStatus,
 )
+from roomkit.models.event import Heard
 from roomkit.models.identity import Identity
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
@@ -82,6 +83,20 @@ class RoomsMachine(StoreMachine):
                 entries=[],
                 at=self._tick(),
                 amend=Amend(self._event(place).id, content, "someone"),
+            )
+        )
+
+    @precondition(lambda self: self._events)
+    @rule(number=NUMBERS, place=PLACES, channel=CHANNELS, chars=st.integers(0, 9), estimated=st.booleans())
+    def hear(self, number: int, place: int, channel: str, chars: int, estimated: bool) -> None:
+        heard = Heard(channel_id=channel, chars=chars, estimated=estimated)
+        self._commit(
+            Commit(
+                room_id=self._room(number),
+                entries=[],
+                at=self._tick(),
+                heard=[Hearing(self._event(place).id, heard)],
+                activity=False,
             )
         )
 

@@ -16,10 +16,11 @@ from roomkit.abc.errors import (
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.store import Amend, ConversationStore
+from roomkit.abc.store import Amend, ConversationStore, Hearing
 from roomkit.models.base import new_id
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import DeliveryState, ReceiptState
+from roomkit.models.event import Heard
 from roomkit.models.room import Room
 from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts.base import NOW, event
@@ -332,6 +333,7 @@ class LedgerContract(StoreSuite):
             (StaleRoomError, {"expected_version": record.version + 1}),
             (EventNotFoundError, {"amend": Amend(new_id(), None, None)}),
             (EventNotFoundError, {"redact": [first.id, new_id()]}),
+            (EventNotFoundError, {"heard": [Hearing(new_id(), Heard(channel_id="phone", chars=1))]}),
             (DuplicateEventError, {}),
         ]
         for error, fields in failing:
