@@ -109,6 +109,7 @@ class CommitContract(StoreSuite):
             assert now.generation is not None
             found = {each.channel_id: (each.chars, each.estimated) for each in now.generation.heard}
             assert found[channel_id] == kept
+        assert now is not None
         assert now.heard_by("phone") == "Your order left us t"
         assert now.replace(generation=stored.generation) == stored
         assert await store.list_events(room.id) == [now]
