@@ -164,7 +164,8 @@ class ValuesContract(StoreSuite):
         async def keep(store: ConversationStore, timer: Record) -> Record | None:
             assert isinstance(timer, Timer)
             await store.set_timer(timer)
-            found = [each for each in await store.list_timers(room.id) if each.id == timer.id]
+            assert timer.room_id is not None
+            found = [each for each in await store.list_timers(timer.room_id) if each.id == timer.id]
             return found[0] if found else None
 
         await _try_all(store, Timer(id=new_id(), room_id=room.id, kind="k", due_at=NOW), keep)
