@@ -13,6 +13,7 @@ from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import SourceStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.generation import AIContext, AIResponse
+from roomkit.models.hints import EmailHints, RCSHints
 from roomkit.models.telemetry import SpanKind
 from roomkit_plugins.testing import (
     Hang,
@@ -68,9 +69,9 @@ async def test_a_provider_records_the_arguments_of_its_role() -> None:
     sms, email = MockSMSProvider(name="acme"), MockEmailProvider()
     sent = event("room")
     await sms.send(sent, "+1")
-    await email.send(sent, "ann@example.com", from_="us@example.com", subject="Hello")
+    await email.send(sent, "ann@example.com", hints=EmailHints(from_="us@example.com", subject="Hello"))
     assert sms.name == "acme"
-    assert sms.sent == [{"event": sent, "to": "+1", "from": "", "idempotency_key": None}]
+    assert sms.sent == [{"event": sent, "to": "+1", "from": "", "idempotency_key": None, "hints": None}]
     assert email.sent[0]["from"] == "us@example.com"
     assert email.sent[0]["subject"] == "Hello"
 
@@ -103,7 +104,7 @@ async def test_an_rcs_provider_simulates_phones_without_rcs() -> None:
     assert (result.channel_used, result.fallback) == ("sms", True)
     assert not await provider.check_capability("+1")
     with pytest.raises(ProviderError, match="a fallback was not allowed"):
-        await provider.send(event("room"), "+1", fallback=False)
+        await provider.send(event("room"), "+1", hints=RCSHints(fallback=False))
     failing = MockRCSProvider(simulate_failure=True)
     assert (await failing.send(event("room"), "+1")).error == "simulated_failure"
     assert [call["fallback"] for call in provider.calls] == [True, False]

@@ -227,6 +227,15 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.hints import EmailHints as EmailHints
+    from roomkit.models.hints import Hints as Hints
+    from roomkit.models.hints import HTTPHints as HTTPHints
+    from roomkit.models.hints import MessengerHints as MessengerHints
+    from roomkit.models.hints import RCSHints as RCSHints
+    from roomkit.models.hints import SMSHints as SMSHints
+    from roomkit.models.hints import TeamsHints as TeamsHints
+    from roomkit.models.hints import TelegramHints as TelegramHints
+    from roomkit.models.hints import WhatsAppHints as WhatsAppHints
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
@@ -472,6 +481,7 @@ HOMES = {
     "ElasticEmailProvider": "roomkit_plugins.elasticemail",
     "ElevenLabsTTSProvider": "roomkit_plugins.elevenlabs",
     "EmailChannel": "roomkit_plugins.email",
+    "EmailHints": "roomkit.models.hints",
     "EmailProvider": "roomkit.abc.email",
     "EmitCallback": "roomkit.abc.source",
     "EnergyVADProvider": "roomkit_plugins.vad_energy",
@@ -508,6 +518,7 @@ HOMES = {
     "GradiumTTSProvider": "roomkit_plugins.gradium",
     "HANDOFF_TOOL": "roomkit_plugins.agents",
     "HTTPChannel": "roomkit_plugins.http",
+    "HTTPHints": "roomkit.models.hints",
     "HTTPProvider": "roomkit.abc.http",
     "HTTPProviderConfig": "roomkit_plugins.http",
     "HandoffHandler": "roomkit_plugins.agents",
@@ -517,6 +528,7 @@ HOMES = {
     "Hang": "roomkit_plugins.testing",
     "Heard": "roomkit.models.event",
     "Hearing": "roomkit.abc.store.records",
+    "Hints": "roomkit.models.hints",
     "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
     "HookRegistration": "roomkit.kernel.commit.hooks",
@@ -566,6 +578,7 @@ HOMES = {
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
     "MessengerConfig": "roomkit_plugins.messenger",
+    "MessengerHints": "roomkit.models.hints",
     "MessengerProvider": "roomkit.abc.messenger",
     "MistralAIProvider": "roomkit_plugins.mistral",
     "MistralConfig": "roomkit_plugins.mistral",
@@ -633,6 +646,7 @@ HOMES = {
     "QwenTTSProvider": "roomkit_plugins.qwen",
     "RCSChannel": "roomkit_plugins.rcs",
     "RCSDeliveryResult": "roomkit.abc.rcs",
+    "RCSHints": "roomkit.models.hints",
     "RCSProvider": "roomkit.abc.rcs",
     "RNNoiseDenoiserProvider": "roomkit_plugins.rnnoise",
     "RTPBackend": "roomkit_plugins.rtp",
@@ -680,6 +694,7 @@ HOMES = {
     "SIPRealtimeTransport": "roomkit_plugins.sip",
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
+    "SMSHints": "roomkit.models.hints",
     "SMSProvider": "roomkit.abc.sms",
     "SQLiteConfig": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
@@ -760,10 +775,12 @@ HOMES = {
     "TaskStatus": "roomkit.models.enums",
     "TeamsChannel": "roomkit_plugins.teams",
     "TeamsConfig": "roomkit_plugins.teams",
+    "TeamsHints": "roomkit.models.hints",
     "TeamsProvider": "roomkit.abc.teams",
     "TelegramBotProvider": "roomkit_plugins.telegram",
     "TelegramChannel": "roomkit_plugins.telegram",
     "TelegramConfig": "roomkit_plugins.telegram",
+    "TelegramHints": "roomkit.models.hints",
     "TelegramProvider": "roomkit.abc.telegram",
     "TelemetryConfig": "roomkit.abc.telemetry",
     "TelemetryProvider": "roomkit.abc.telemetry",
@@ -837,6 +854,7 @@ HOMES = {
     "WebhookRejected": "roomkit.abc.errors",
     "WebhookRequest": "roomkit.models.webhook",
     "WhatsAppChannel": "roomkit_plugins.whatsapp",
+    "WhatsAppHints": "roomkit.models.hints",
     "WhatsAppPersonalChannel": "roomkit_plugins.neonize",
     "WhatsAppPersonalProvider": "roomkit_plugins.neonize",
     "WhatsAppPersonalSourceProvider": "roomkit_plugins.neonize",

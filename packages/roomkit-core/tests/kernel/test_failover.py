@@ -26,6 +26,7 @@ from roomkit.models import (
     ReceiptState,
     RetryPolicy,
     RoomEvent,
+    SMSHints,
     TextContent,
 )
 from roomkit.models.content import text_of
@@ -245,7 +246,12 @@ class Vendor(SMSProvider):
         return self._name
 
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: SMSHints | None = None,
     ) -> ProviderResult:
         fate = next(self._fates, "answered")
         if fate == "refused":

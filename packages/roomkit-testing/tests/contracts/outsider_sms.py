@@ -20,6 +20,7 @@ from roomkit.models.context import RoomContext
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import RoomEvent
+from roomkit.models.hints import SMSHints
 from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
@@ -71,7 +72,12 @@ class CarrierSMSProvider(SMSProvider):
         return "carrier"
 
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: SMSHints | None = None,
     ) -> ProviderResult:
         if not to.strip():
             raise ProviderError("no number", error_code=ErrorCode.MISSING_RECIPIENT, provider=self.name)

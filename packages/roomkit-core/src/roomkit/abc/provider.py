@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from roomkit.models.hints import Hints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +24,15 @@ class Provider(ABC):
     """The vendor behind a channel.
 
     Safe for concurrent use by every room of its channel. `send` of each transport's role takes the event to
-    carry, already transcoded and within the length limit, and `idempotency_key`, stable over
-    retries, for vendors that accept one. It returns a `ProviderResult` with the vendor's message id
-    and raises `ProviderError` for a failure, which says in `accepted` whether the vendor may have taken the
-    message; it never retries by itself. One that has a method `webhook` receives its vendor's requests, see
-    `ReceivesWebhooks`.
+    carry, already transcoded and within the length limit, `idempotency_key`, stable over retries, for
+    vendors that accept one, and the `hints` of its role. It returns a `ProviderResult` with the vendor's
+    message id and raises `ProviderError` for a failure, which says in `accepted` whether the vendor may
+    have taken the message; it never retries by itself. One that has a method `webhook` receives its
+    vendor's requests, see `ReceivesWebhooks`.
     """
 
+    hints_type: ClassVar[type[Hints]] = Hints
+    """What `send` takes as `hints`: of the role, or the provider's own type derived from that."""
     idempotent: bool = False
     """Whether the vendor sends one message for several sends of one `idempotency_key`."""
     retry_status: int | None = 503
@@ -53,8 +57,10 @@ class Provider(ABC):
 
 
 class SendsToAddress(Protocol):
-    """What every provider role of a transport has in common; roles add keywords of their own."""
+    """What every provider role of a transport has in common."""
 
+    hints_type: ClassVar[type[Hints]]
+    """See `Provider.hints_type`."""
     idempotent: bool
     """See `Provider.idempotent`."""
 
@@ -62,8 +68,10 @@ class SendsToAddress(Protocol):
     def name(self) -> str:
         """The provider's component name."""
 
-    async def send(self, event: RoomEvent, to: str, **options: Any) -> ProviderResult:
-        """Send the event to an address; takes `idempotency_key` besides the role's own keywords."""
+    async def send(
+        self, event: RoomEvent, to: str, *, idempotency_key: str | None = None, hints: Any = None
+    ) -> ProviderResult:
+        """Send the event to an address; `hints` are of the provider's `hints_type`, None for none."""
 
     async def close(self) -> None:
         """Release connections."""

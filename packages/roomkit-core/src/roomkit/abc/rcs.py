@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from roomkit.abc.provider import Provider
 from roomkit.models.delivery import ProviderResult
+from roomkit.models.hints import RCSHints
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
+    from roomkit.models.hints import Hints
 
 __all__ = ["RCSDeliveryResult", "RCSProvider"]
 
@@ -24,6 +26,8 @@ class RCSDeliveryResult(ProviderResult):
 class RCSProvider(Provider):
     """Sends RCS messages; see `Provider` for what every send promises."""
 
+    hints_type: ClassVar[type[Hints]] = RCSHints
+
     @property
     @abstractmethod
     def sender_id(self) -> str:
@@ -36,9 +40,14 @@ class RCSProvider(Provider):
 
     @abstractmethod
     async def send(
-        self, event: RoomEvent, to: str, *, fallback: bool = True, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: RCSHints | None = None,
     ) -> RCSDeliveryResult:
-        """Send to the E.164 number `to`, as an SMS when `fallback` is allowed and needed."""
+        """Send to the E.164 number `to`, as an SMS when that is allowed by `hints` and needed."""
 
     async def check_capability(self, phone_number: str) -> bool:
         """Return whether the phone can receive RCS; True where the vendor cannot say."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from roomkit.abc.provider import Provider
+from roomkit.models.hints import SMSHints
 
 if TYPE_CHECKING:
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
+    from roomkit.models.hints import Hints
 
 __all__ = ["SMSProvider"]
 
@@ -17,8 +19,15 @@ __all__ = ["SMSProvider"]
 class SMSProvider(Provider):
     """Sends SMS messages; see `Provider` for what every send promises."""
 
+    hints_type: ClassVar[type[Hints]] = SMSHints
+
     @abstractmethod
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: SMSHints | None = None,
     ) -> ProviderResult:
-        """Send to the E.164 number `to`, from `from_` or the configured sender."""
+        """Send to the E.164 number `to`, from the configured sender unless `hints` name one."""

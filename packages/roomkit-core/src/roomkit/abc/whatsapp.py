@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.provider import Provider
+from roomkit.models.hints import WhatsAppHints
 
 if TYPE_CHECKING:
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
+    from roomkit.models.hints import Hints
 
 __all__ = ["WhatsAppProvider"]
 
@@ -19,8 +21,17 @@ __all__ = ["WhatsAppProvider"]
 class WhatsAppProvider(Provider):
     """Sends WhatsApp messages; see `Provider` for what every send promises."""
 
+    hints_type: ClassVar[type[Hints]] = WhatsAppHints
+
     @abstractmethod
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: WhatsAppHints | None = None,
+    ) -> ProviderResult:
         """Send to the number or JID `to`."""
 
     async def send_template(

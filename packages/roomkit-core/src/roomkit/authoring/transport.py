@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, override
 
+from pydantic import TypeAdapter, ValidationError
+
+from roomkit._names import nearest
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.abc.provider import Provider
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
+    from roomkit.models.hints import Hints
 
 __all__ = ["TransportChannel"]
 
@@ -27,14 +32,16 @@ __all__ = ["TransportChannel"]
 class TransportChannel(Channel):
     """A channel configured by its type, capabilities, provider, and where the address is kept.
 
-    The recipient is the binding's `metadata[recipient_key]`. `defaults` are keywords of the role's
-    `send`: a value is fixed, None is read from the binding's metadata at each delivery. A delivery
+    The recipient is the binding's `metadata[recipient_key]`. `defaults` are hints of the provider's role,
+    such as `SMSHints.from_`: a value is fixed, None is read from the binding's metadata at each delivery.
+    Others come from the event, under the channel's type in `channel_data.extra`
+    (`{"email": {"subject": "Your order"}}`), and from `hints`. A delivery
     without a provider is skipped (`no_provider`); without an address it fails (`missing_recipient`).
     Of several `providers` the first is the preferred one. A message goes on to the next only if the failure
     is the provider's fault and it certainly has not taken the message (`ProviderError.accepted` is False), so
     none is sent by two of them; the parts of a message that is split go by one. Raises InvalidInputError
     for two providers of one name.
-    `paced_by` names the keyword whose value the vendor's limits count, such as the sending number
+    `paced_by` names the hint whose value the vendor's limits count, such as the sending number
     `from_`; without it they count for the channel.
     """
 
@@ -112,7 +119,7 @@ class TransportChannel(Channel):
         return {"participant_id": sender, "address": sender, "metadata": {self.recipient_key: sender}}
 
     def _option(self, name: str, binding: ChannelBinding) -> Any:
-        """Return the value of a keyword of `send`: the fixed one, else the binding's."""
+        """Return the value of a hint that the channel was made with: the fixed one, else the binding's."""
         fixed = self._defaults.get(name)
         return binding.metadata.get(name) if fixed is None else fixed
 
@@ -148,15 +155,67 @@ class TransportChannel(Channel):
                 error_code=ErrorCode.MISSING_RECIPIENT,
                 provider=provider.name,
             )
-        options = {name: self._option(name, binding) for name in self._defaults}
-        result = await provider.send(
-            event, str(to), idempotency_key=delivery.id if delivery is not None else None, **options
-        )
+        hints = self._hints(provider, event, binding, context)
+        key = delivery.id if delivery is not None else None
+        result = await provider.send(event, str(to), idempotency_key=key, hints=hints)
         return ChannelOutput(provider_result=result)
+
+    def hints(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Mapping[str, Any]:
+        """Return what the channel itself knows for a send, by the names of its role's hints; no I/O.
+
+        It goes before what the event and the binding say. By default nothing.
+        """
+        return {}
+
+    def _hints(
+        self, provider: SendsToAddress, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> Hints:
+        """Return the hints of a send. Raises ProviderError for what they cannot be."""
+        given = event.channel_data.extra.get(self.channel_type, {})
+        if not isinstance(given, Mapping):
+            given = {"": given}
+        bound = {name: self._option(name, binding) for name in self._defaults}
+        said = {name: value for name, value in bound.items() if value is not None}
+        fixed = {name: value for name, value in self._defaults.items() if value is not None}
+        names = {**said, **given, **self.hints(event, binding, context), **fixed}
+        return _checked_hints(provider, names, self.channel_id) if names else provider.hints_type()
 
     @override
     async def close(self) -> None:
         await _close_all(self.providers)
+
+
+def _checked_hints(provider: SendsToAddress, names: Mapping[str, Any], channel_id: str) -> Hints:
+    """Return hints by their names as the provider takes them. Raises ProviderError."""
+    kind = provider.hints_type
+    known = [each.name for each in fields(kind)]
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        try:
+            checked: Hints = _adapter(kind).validate_python(dict(names))
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_input=False)[0]
+            said = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        else:
+            return checked
+    else:
+        near = nearest(unknown, known)
+        said = f"unknown hint {unknown!r}: " + (f"did you mean {near!r}?" if near else f"use {known}")
+    raise ProviderError(
+        f"the hints of a send by channel {channel_id!r} are no {kind.__name__}: {said}",
+        error_code=ErrorCode.INVALID_REQUEST,
+        provider=provider.name,
+    )
+
+
+_adapters: dict[type[Hints], TypeAdapter[Any]] = {}  # bound: the types of hints
+
+
+def _adapter(kind: type[Hints]) -> TypeAdapter[Any]:
+    found = _adapters.get(kind)
+    if found is None:
+        found = _adapters[kind] = TypeAdapter(kind)
+    return found
 
 
 def _providers_of(

@@ -94,6 +94,15 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.hints import EmailHints as EmailHints
+    from roomkit.models.hints import Hints as Hints
+    from roomkit.models.hints import HTTPHints as HTTPHints
+    from roomkit.models.hints import MessengerHints as MessengerHints
+    from roomkit.models.hints import RCSHints as RCSHints
+    from roomkit.models.hints import SMSHints as SMSHints
+    from roomkit.models.hints import TeamsHints as TeamsHints
+    from roomkit.models.hints import TelegramHints as TelegramHints
+    from roomkit.models.hints import WhatsAppHints as WhatsAppHints
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
@@ -187,6 +196,7 @@ else:
             "DoubleText",
             "EMPTY",
             "EditContent",
+            "EmailHints",
             "EphemeralEvent",
             "EphemeralEventType",
             "Erased",
@@ -201,7 +211,9 @@ else:
             "FrozenList",
             "GATES",
             "Generation",
+            "HTTPHints",
             "Heard",
+            "Hints",
             "HookExecution",
             "HookResult",
             "HookTrigger",
@@ -221,6 +233,7 @@ else:
             "LengthPolicy",
             "LocationContent",
             "MediaContent",
+            "MessengerHints",
             "Observation",
             "OpenVocabulary",
             "Participant",
@@ -229,6 +242,7 @@ else:
             "PersonExport",
             "ProtocolTrace",
             "ProviderResult",
+            "RCSHints",
             "RateLimit",
             "ReadMark",
             "ReceiptState",
@@ -242,6 +256,7 @@ else:
             "RoomExport",
             "RoomStatus",
             "RoomTimers",
+            "SMSHints",
             "SYSTEM_CHANNEL_ID",
             "SessionStartedEvent",
             "SourceHealth",
@@ -257,6 +272,8 @@ else:
             "SystemContent",
             "Task",
             "TaskStatus",
+            "TeamsHints",
+            "TelegramHints",
             "TemplateContent",
             "TextContent",
             "Timer",
@@ -271,6 +288,7 @@ else:
             "WebhookInvoke",
             "WebhookOutcome",
             "WebhookRequest",
+            "WhatsAppHints",
             "admits",
             "banned_senders",
             "default_address_type",

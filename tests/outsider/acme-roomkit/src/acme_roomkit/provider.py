@@ -2,7 +2,7 @@
 
 from acme_roomkit.config import AcmeConfig
 from roomkit.abc import SMSProvider
-from roomkit.models import ProviderResult, RoomEvent
+from roomkit.models import ProviderResult, RoomEvent, SMSHints
 
 
 class AcmeSMSProvider(SMSProvider):
@@ -13,7 +13,12 @@ class AcmeSMSProvider(SMSProvider):
         self.accepted = 0
 
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: SMSHints | None = None,
     ) -> ProviderResult:
         """Send to the E.164 number `to`."""
         self.accepted += 1

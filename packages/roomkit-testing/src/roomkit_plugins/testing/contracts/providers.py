@@ -34,6 +34,7 @@ from roomkit.models.content import (
     VideoContent,
 )
 from roomkit.models.delivery import ProviderResult
+from roomkit.models.hints import EmailHints, RCSHints, SMSHints
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import PATIENCE, ContractSuite, close, event, make, unsaid
@@ -202,6 +203,11 @@ class ProviderContract(ContractSuite):
         """So that a channel of that role takes it."""
         assert isinstance(provider, self.role)
 
+    async def test_its_hints_are_of_its_role(self, provider: Provider) -> None:
+        """The role's, or a type derived from it; without a hint the message goes out as without any."""
+        assert issubclass(provider.hints_type, self.role.hints_type)
+        assert (await self.send(provider, TextContent(body="plain"), hints=provider.hints_type())).success
+
     async def test_it_has_a_name(self, provider: Provider) -> None:
         """By which the ledger knows the vendor; no secret is part of it."""
         assert provider.name
@@ -348,7 +354,7 @@ class SMSProviderContract(ProviderContract):
 
     async def test_the_sender_may_be_named(self, provider: SMSProvider) -> None:
         sent = event("room", "hello")
-        assert (await provider.send(sent, self.recipient, from_=self.sender)).success
+        assert (await provider.send(sent, self.recipient, hints=SMSHints(from_=self.sender))).success
 
     @property
     def sender(self) -> str:
@@ -370,7 +376,9 @@ class RCSProviderContract(ProviderContract):
 
     async def test_what_may_not_fall_back_does_not(self, provider: RCSProvider) -> None:
         try:
-            result = await provider.send(event("room", "hello"), self.recipient, fallback=False)
+            result = await provider.send(
+                event("room", "hello"), self.recipient, hints=RCSHints(fallback=False)
+            )
         except ProviderError as error:
             assert not error.retryable  # noqa: PT017
         else:
@@ -396,12 +404,31 @@ class EmailProviderContract(ProviderContract):
     async def test_sender_and_subject_may_be_named(self, provider: EmailProvider) -> None:
         """For this message; a line break in a subject cannot add a header."""
         sent = event("room", "hello")
-        result = await provider.send(sent, self.recipient, from_="us@example.com", subject="Hello, Ünï")
-        assert result.success
-        try:
-            await provider.send(sent, self.recipient, subject="Hello\r\nBcc: everybody@example.com")
-        except ProviderError as error:
-            assert not error.retryable  # noqa: PT017
+        named = EmailHints(from_="us@example.com", subject="Hello, Ünï")
+        assert (await provider.send(sent, self.recipient, hints=named)).success
+
+    async def test_a_hint_cannot_add_a_header(self, provider: EmailProvider) -> None:
+        """A line break in any of them is refused for good, or sent as something else."""
+        evil = "Hello\r\nBcc: everybody@example.com"
+        for hints in (
+            EmailHints(subject=evil),
+            EmailHints(from_=evil),
+            EmailHints(reply_to=evil),
+            EmailHints(cc=(evil,)),
+            EmailHints(references=(evil,)),
+        ):
+            try:
+                await provider.send(event("room", "hello"), self.recipient, hints=hints)
+            except ProviderError as error:
+                assert not error.retryable  # noqa: PT017
+
+    async def test_copies_and_threads_are_taken(self, provider: EmailProvider) -> None:
+        hints = EmailHints(
+            cc=("ben@example.com",),
+            reply_to="desk@example.com",
+            references=("<first@example.com>", "<last@example.com>"),
+        )
+        assert (await provider.send(event("room", "hello"), self.recipient, hints=hints)).success
 
 
 class MessengerProviderContract(ProviderContract):

@@ -19,6 +19,16 @@ from roomkit.models.base import new_id
 from roomkit.models.content import text_of
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.event import RoomEvent
+from roomkit.models.hints import (
+    EmailHints,
+    HTTPHints,
+    MessengerHints,
+    RCSHints,
+    SMSHints,
+    TeamsHints,
+    TelegramHints,
+    WhatsAppHints,
+)
 from roomkit_plugins.testing.mocks.script import Hang, Script
 
 __all__ = [
@@ -42,7 +52,7 @@ class MockProvider(Provider):
     raised, a `Hang` waited for, None sends. After it every send ends in `fail_with`, or well.
     `delay` seconds of the loop's clock pass first. With `idempotent`, a key that was sent before gets its
     first result again, and nothing is sent. Each send is a dict with `event`, `to`,
-    `idempotency_key` and the arguments of its role: in `attempts` when it was asked for, in `sent`
+    `idempotency_key`, `hints` and what those say for its role: in `attempts` when it was asked for, in `sent`
     when it went well.
     """
 
@@ -109,10 +119,18 @@ class MockSMSProvider(MockProvider, SMSProvider):
     from_number = "+15550001234"
 
     async def send(
-        self, event: RoomEvent, to: str, *, from_: str | None = None, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: SMSHints | None = None,
     ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key, **{"from": from_ or ""})
+        sender = hints.from_ if hints is not None else None
+        return await self._send(
+            event=event, to=to, idempotency_key=idempotency_key, hints=hints, **{"from": sender or ""}
+        )
 
 
 class MockRCSProvider(MockProvider, RCSProvider):
@@ -151,10 +169,18 @@ class MockRCSProvider(MockProvider, RCSProvider):
         return self.attempts
 
     async def send(
-        self, event: RoomEvent, to: str, *, fallback: bool = True, idempotency_key: str | None = None
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: RCSHints | None = None,
     ) -> RCSDeliveryResult:
         """Record the message, and play the script."""
-        result = await self._send(event=event, to=to, fallback=fallback, idempotency_key=idempotency_key)
+        fallback = hints is None or hints.fallback
+        result = await self._send(
+            event=event, to=to, idempotency_key=idempotency_key, hints=hints, fallback=fallback
+        )
         if isinstance(result, RCSDeliveryResult):
             return result
         return RCSDeliveryResult(**dict(result))
@@ -185,50 +211,79 @@ class MockEmailProvider(MockProvider, EmailProvider):
         event: RoomEvent,
         to: str,
         *,
-        from_: str | None = None,
-        subject: str | None = None,
         idempotency_key: str | None = None,
+        hints: EmailHints | None = None,
     ) -> ProviderResult:
         """Record the message, and play the script."""
+        said = hints or EmailHints()
         return await self._send(
             event=event,
             to=to,
-            subject=subject or "",
+            subject=said.subject or "",
             idempotency_key=idempotency_key,
-            **{"from": from_ or ""},
+            hints=hints,
+            **{"from": said.from_ or ""},
         )
 
 
 class MockMessengerProvider(MockProvider, MessengerProvider):
     """A Messenger vendor."""
 
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: MessengerHints | None = None,
+    ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
 class MockTeamsProvider(MockProvider, TeamsProvider):
     """A Teams vendor."""
 
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: TeamsHints | None = None,
+    ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
 class MockTelegramProvider(MockProvider, TelegramProvider):
     """A Telegram vendor."""
 
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: TelegramHints | None = None,
+    ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
 class MockHTTPProvider(MockProvider, HTTPProvider):
     """An HTTP endpoint."""
 
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: HTTPHints | None = None,
+    ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
 class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
@@ -247,9 +302,16 @@ class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
         self.templates: list[dict[str, Any]] = []  # bound: the life of a test
         self.reactions: list[dict[str, Any]] = []  # bound: the life of a test
 
-    async def send(self, event: RoomEvent, to: str, *, idempotency_key: str | None = None) -> ProviderResult:
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: WhatsAppHints | None = None,
+    ) -> ProviderResult:
         """Record the message, and play the script."""
-        return await self._send(event=event, to=to, idempotency_key=idempotency_key)
+        return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
     async def send_template(
         self, to: str, template_name: str, params: Mapping[str, str] | None = None

@@ -1,0 +1,85 @@
+"""What a send takes beside the event and the address, by the role of the provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "EmailHints",
+    "HTTPHints",
+    "Hints",
+    "MessengerHints",
+    "RCSHints",
+    "SMSHints",
+    "TeamsHints",
+    "TelegramHints",
+    "WhatsAppHints",
+]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Hints:
+    """What every role's hints are; a provider may ignore one that its vendor has no way to say."""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class SMSHints(Hints):
+    """`from_` is the number or name to send from; None for the configured sender."""
+
+    from_: str | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class RCSHints(Hints):
+    """`fallback` allows an SMS when the phone has no RCS."""
+
+    fallback: bool = True
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class EmailHints(Hints):
+    """`from_` and `subject` are the configured ones when None.
+
+    `references` are the Message-IDs of the thread, oldest first; the last is the one that is answered.
+    """
+
+    from_: str | None = None
+    subject: str | None = None
+    cc: tuple[str, ...] = ()
+    reply_to: str | None = None
+    references: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class WhatsAppHints(Hints):
+    """`reply_to` is the vendor's id of the message that is quoted."""
+
+    reply_to: str | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class MessengerHints(Hints):
+    """`reply_to` is the vendor's id of the message that is answered; `tag` allows one beyond 24 hours."""
+
+    reply_to: str | None = None
+    tag: str | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class TeamsHints(Hints):
+    """`reply_to` is the vendor's id of the message that is answered."""
+
+    reply_to: str | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class TelegramHints(Hints):
+    """`reply_to` is the vendor's id of the message that is answered; `silent` sends without a sound."""
+
+    reply_to: str | None = None
+    silent: bool = False
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class HTTPHints(Hints):
+    """No hints yet: an endpoint gets the event and the recipient."""
