@@ -548,6 +548,12 @@ async def scene_connections_and_trouble(stage, sight):
     await kit._kernel.keeper._release()  # how it comes to that is in test_workers
     kit._kernel.reclaim._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.tasks.spawn(fails(), name="failing")
+
+    class Broken(RecordingChannel):
+        async def start(self):
+            raise ValueError("no such account")
+
+    kit.register_channel(Broken("broken"))
     hang = Hang()
 
     @kit.on("channel_registered")

@@ -18,6 +18,7 @@ from planting import planted
 from roomkit.abc.channel import TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
+from roomkit.abc.services import Services
 from roomkit.abc.source import EmitCallback
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -422,3 +423,48 @@ class NeverAcknowledges(QueueSource):
     async def hand_over(self, item: str, emit: EmitCallback) -> bool:
         await emit(self.message(item))
         return False
+
+
+@planted(ChannelContract, "test_it_is_bound_before_any_loop_runs")
+class BeginsItsTaskWhenItIsBound(RecordingChannel):
+    def __init__(self) -> None:
+        super().__init__("channel")
+
+    def bind(self, services: Services) -> None:
+        super().bind(services)
+        services.tasks.serve(asyncio.sleep(1), name="too early")
+
+
+_LEAKED: list[asyncio.Task[Any]] = []
+
+
+@planted(ChannelContract, "test_what_starts_and_closes_leaks_nothing", "test_a_cancelled_start_can_be_closed")
+class LeavesItsConnectionOpen(RecordingChannel):
+    def __init__(self) -> None:
+        super().__init__("channel")
+
+    async def start(self) -> None:
+        _LEAKED.append(asyncio.create_task(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+
+
+@planted(ChannelContract, "test_a_cancelled_start_can_be_closed")
+class ClosesOnlyWhatHasStarted(RecordingChannel):
+    def __init__(self) -> None:
+        super().__init__("channel")
+        self.up: asyncio.Event | None = None
+
+    async def start(self) -> None:
+        self.up = asyncio.Event()
+        await asyncio.sleep(0)
+        self.up.set()
+
+    async def close(self) -> None:
+        if self.up is not None:
+            await self.up.wait()
+
+
+@planted(SMSProviderContract, "test_what_starts_and_closes_leaks_nothing")
+class LeavesItsLoginOpen(MockSMSProvider):
+    async def start(self) -> None:
+        _LEAKED.append(asyncio.create_task(asyncio.Event().wait()))

@@ -147,6 +147,13 @@ class AIChannel(Channel):
             if provider is not None:
                 provider.bind(services.for_part(provider))
 
+    @override
+    async def start(self) -> None:
+        """Start the providers."""
+        for provider in (self.provider, self.fallback_provider):
+            if provider is not None:
+                await provider.start()
+
     @property
     def system_prompt(self) -> str | None:
         """The agent's own instructions, where a room or a binding sets no others."""

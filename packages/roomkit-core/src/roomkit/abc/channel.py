@@ -192,6 +192,17 @@ class Channel(ABC):
         """
         self.services = services
 
+    async def start(self) -> None:
+        """Prepare what the channel needs before its first delivery: log in, connect, begin its tasks.
+
+        Called once, by the kit's `start()` after the plugins' and before any delivery, or at once for a
+        channel that is registered later; the channel's services may be used. Deliveries wait for it, each
+        attempt for as long as a lease is (`channel_not_started`). If it raises, the channel is broken: a
+        framework event `channel_broken` says why, its deliveries stay pending until it is registered again
+        or another worker takes them, and the kit runs on. It may be cancelled at any await, and `close()` is
+        called whatever became of it. `TransportChannel` starts its providers.
+        """
+
     @property
     def info(self) -> dict[str, Any]:
         """Facts for operators, without secrets."""

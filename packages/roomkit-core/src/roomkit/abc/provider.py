@@ -52,6 +52,12 @@ class Provider(ABC):
         """
         self.services = services
 
+    async def start(self) -> None:
+        """Prepare what the provider needs before its first use; called by its channel's `start`.
+
+        If it raises, the channel is broken. A provider behind several channels is started by each.
+        """
+
     async def close(self) -> None:
         """Release connections. Idempotent."""
 

@@ -75,6 +75,13 @@ class TransportChannel(Channel):
             if isinstance(provider, Provider):
                 provider.bind(services.for_part(provider))
 
+    @override
+    async def start(self) -> None:
+        providers: Sequence[object] = self.providers
+        for provider in providers:
+            if isinstance(provider, Provider):
+                await provider.start()
+
     @property
     @override
     def info(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.cluster.keeper import LeaseKeeper
 from roomkit.kernel.cluster.reclaim import Reclaim
+from roomkit.kernel.cluster.starts import ChannelStarts
 from roomkit.kernel.cluster.timers import TimerRunner
 from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.hooks import HookEngine
@@ -123,6 +124,7 @@ class Kernel:
     wakeups: Wakeups
     keeper: LeaseKeeper
     reclaim: Reclaim
+    starts: ChannelStarts
     hand_over: HandOver
     privacy: DataSubjectRequests
     webhooks: Webhooks
@@ -418,6 +420,9 @@ def assemble(
         wakeups=wakeups,
         keeper=keeper,
         reclaim=reclaim,
+        starts=ChannelStarts(
+            settings=settings, channels=channels, supervisor=supervisor, events=events, reclaim=reclaim
+        ),
         hand_over=hand_over,
         privacy=privacy,
         webhooks=webhooks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property, partial
 from types import TracebackType
@@ -84,6 +85,8 @@ __all__ = ["RoomKit"]
 
 _log = get_logger("roomkit.kernel")
 _SHORTEST_PERIOD = 1.0
+_starting: ContextVar[RoomKit | None] = ContextVar("roomkit_starting", default=None)
+"""The kit whose plugins or channels are being started by the caller's task."""
 _DEFAULTS = KitOptions()
 
 
@@ -235,11 +238,13 @@ class RoomKit(RoomOperations):
     async def start(self) -> None:
         """Find the installed plugins and start them for this kit. Once; later calls wait for the first.
 
-        On a store that outlives the process, open a lease and reclaim pending work. A plugin that
-        fails to start is reported in the log and never stops the kit. Raises a RoomKitError that names what
-        is wrong when store, locks or realtime backend cannot be used; a later call tries again.
+        Locks and realtime backend are opened, then come plugins, the lease on a store that outlives the
+        process, channels (for as long as a lease is; slower ones go on starting), and pending work is
+        reclaimed. A plugin or channel that fails to start is reported and never stops the kit. Raises a
+        RoomKitError that names what is wrong when store, locks or realtime backend cannot be used; a later
+        call tries again.
         """
-        if self._ready:
+        if self._ready or self._within_start():
             return
         self._check_open()
         if self._starting is None or (self._starting.done() and not self._ready):
@@ -247,23 +252,33 @@ class RoomKit(RoomOperations):
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        if not self._configured:
-            manager = self.plugins
-            await manager.ascan()
-            manager.configure(self)
-            self._configured = True
-            await manager.startup(self)
-        await self._begin_work()
+        token = _starting.set(self)
+        try:
+            await self._start_plugins()
+            await self._begin_work()
+        finally:
+            _starting.reset(token)
         self._ready = True
         self._entered = not self._closed
 
-    async def _begin_work(self) -> None:
-        """Reclaim pending work, once the plugins had their chance to register channels."""
-        kernel, settings = self._kernel, self._kernel.settings
+    async def _start_plugins(self) -> None:
+        kernel, manager = self._kernel, self.plugins
+        is_new = not self._configured
+        if is_new:
+            await manager.ascan()
+            manager.configure(self)
+            self._configured = True
         await kernel.locks.open()
         await kernel.realtime.open()
+        if is_new:
+            await manager.startup(self)
+
+    async def _begin_work(self) -> None:
+        """Start the channels, once the plugins had their chance to add some, and reclaim pending work."""
+        kernel, settings = self._kernel, self._kernel.settings
         await kernel.keeper.begin()
         await follow_store(kernel.clock, kernel.store)
+        await kernel.starts.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if kernel.lease.worker_id is not None:
             await kernel.pause_signals.listen(kernel.pacing.pause)
@@ -311,6 +326,8 @@ class RoomKit(RoomOperations):
     async def _close(self) -> None:
         kernel = self._kernel
         closing = Closing(kernel.settings.close_timeout, kernel.supervisor)
+        if kernel.channels.starts:
+            await closing.step("starts of channels", kernel.starts.close)
         closing.failures.extend(await kernel.sources.close(closing.left / 4))
         stuck = await kernel.supervisor.end_services(closing.left / 4)
         await kernel.supervisor.drain(closing.left / 2)
@@ -385,8 +402,8 @@ class RoomKit(RoomOperations):
             await self.start()
 
     def _within_start(self) -> bool:
-        """Whether the caller is a plugin that is just being started, and may use the kit already."""
-        return self._starting is not None and asyncio.current_task() is self._starting
+        """Whether the caller is a plugin or channel that is being started, and may use the kit already."""
+        return _starting.get() is self
 
     # -- parts, for reading -------------------------------------------------------------------
 
@@ -480,6 +497,7 @@ class RoomKit(RoomOperations):
         services = self._services.of_channel(channel_id, channel)
         read(owner_of(channel_id), "bind()", partial(channel.bind, services), object)
         self._kernel.channels.add(channel_id, channel)
+        self._kernel.starts.registered(channel_id, channel)
         self._kernel.reclaim.channels_changed()
         self._kernel.events.emit("channel_registered", channel_id=channel_id)
 
@@ -506,6 +524,7 @@ class RoomKit(RoomOperations):
             await kernel.hand_over.work()
             await kernel.sources.unregistered(channel_id)
             await tasks.end_served()
+            await kernel.starts.unregistered(channel_id)
         finally:
             try:
                 await channel.close()
@@ -515,6 +534,12 @@ class RoomKit(RoomOperations):
     def get_channel(self, channel_id: str) -> Channel | None:
         """Return a registered channel."""
         return self._kernel.channels.get(channel_id)
+
+    @property
+    def broken_channels(self) -> Mapping[str, str]:
+        """Why channels did not start, by their ids; their deliveries stay pending."""
+        starts = self._kernel.channels.starts
+        return {channel_id: start.broken for channel_id, start in starts.items() if start.broken is not None}
 
     def list_channels(self) -> list[Channel]:
         """Return all registered channels."""

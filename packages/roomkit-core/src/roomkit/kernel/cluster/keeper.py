@@ -65,7 +65,7 @@ class LeaseKeeper:
 
     async def announce(self) -> None:
         """Announce the channels that are registered now, if they have changed. Raises StoreError."""
-        worker_id, channels = self._lease.worker_id, frozenset(self._channels)
+        worker_id, channels = self._lease.worker_id, frozenset(self._channels.working)
         if worker_id is None or channels == self._announced:
             return
         # If it has expired, the next renewal finds that too.
@@ -81,7 +81,7 @@ class LeaseKeeper:
 
     async def _open(self) -> None:
         asked = asyncio.get_running_loop().time()
-        channels = frozenset(self._channels)
+        channels = frozenset(self._channels.working)
         worker_id = await self._store.open_lease(self._seconds, channels=channels)
         self._announced = channels
         self._lease.granted(worker_id, asked + self._seconds * _MARGIN)

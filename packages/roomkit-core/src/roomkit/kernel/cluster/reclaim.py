@@ -100,6 +100,19 @@ class Reclaim:
         """Announce the channels registered now, and claim the deliveries that wait for them."""
         self._wakeups.woken.set()
 
+    async def resume(self, channel_id: str) -> None:
+        """Claim the deliveries that waited for a channel to start, in their order. Raises StoreError."""
+        waiting = [room_id for room_id, each in self._channels.left if each == channel_id]
+        if self._lease.worker_id is not None:
+            if waiting:
+                self.channels_changed()
+            return
+        for room_id in waiting:
+            lane = self._lanes.get(room_id, channel_id)
+            if lane is not None and lane.task is not None:  # its jobs are on their way back
+                await asyncio.wait((lane.task,))
+            await self.take(room_id, waiting_for=channel_id)
+
     async def _run_woken(self) -> None:
         """Look at once into rooms that this worker was called to."""
         while True:
@@ -143,7 +156,8 @@ class Reclaim:
         """The channels to claim for; None is every channel, in a store that only this process sees."""
         if self._lease.worker_id is None:
             return None
-        return self._channels.keys() | self._unclaimed.expired
+        channels = self._channels
+        return {*channels.working, *(each for each in self._unclaimed.expired if each not in channels)}
 
     async def _catch_up(self) -> None:
         """Wait while too many claimed deliveries are under way, or not recorded yet."""
@@ -187,11 +201,13 @@ class Reclaim:
             _log.warning("deliveries of room %s could not be claimed; later", room_id, exc_info=True)
             self._wakeups.woken.set()
 
-    async def take(self, room_id: str, *, only: Collection[str] | None = None) -> Cascade:
+    async def take(
+        self, room_id: str, *, only: Collection[str] | None = None, waiting_for: str | None = None
+    ) -> Cascade:
         """Claim a room's waiting deliveries and start them; return the cascade of those under way.
 
-        `only` are the delivery ids meant, where the store knows of no leases: the others are being
-        worked on already. Raises StoreError.
+        Where the store knows of no leases, `only` are the delivery ids meant, or those to the channel
+        `waiting_for`, which has just started: the others are being worked on already. Raises StoreError.
         """
         cascade = Cascade()
         launch: list[Callable[[], None]] = []  # bound: the events claimed
@@ -213,6 +229,9 @@ class Reclaim:
                 raise
             if claimed and worker_id == self._lease.worker_id:
                 self._ledger.handed_over(room_id)
+            if waiting_for is not None:
+                self._channels.left.discard((room_id, waiting_for))
+                claimed = [each for each in claimed if each.delivery.channel_id == waiting_for]
             if only is not None:
                 claimed = [each for each in claimed if each.delivery.id in only]
             launch.extend(self._queue(record, claimed, cascade, worker_id))

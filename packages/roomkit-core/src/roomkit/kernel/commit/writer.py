@@ -360,7 +360,7 @@ class Writer:
                 attempt,
                 at=self._clock.now(),
                 worker_id=lease.worker_id,
-                channels=self._channels,
+                channels=self._channels.working if self._channels.starts else self._channels,
                 observed=lease.worker_id is not None
                 and self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, room_id),
                 max_chain_depth=self._settings.max_chain_depth,

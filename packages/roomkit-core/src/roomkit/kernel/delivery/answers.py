@@ -363,7 +363,7 @@ class _StreamedTurn:
         streaming: list[Target] = []  # bound: the targets
         for each in targets:
             try:
-                if each.channel is not None:
+                if each.channel is not None and each.binding.channel_id not in self._channels.starts:
                     streams: object = each.channel.can_stream(each.binding)
                     if not isinstance(streams, bool):
                         raise mistyped(owner_of(each.binding.channel_id), "can_stream()", streams, bool)

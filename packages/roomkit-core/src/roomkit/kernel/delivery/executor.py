@@ -29,6 +29,7 @@ from roomkit.kernel.delivery.sending import (
     row,
     take_output,
 )
+from roomkit.kernel.delivery.start_wait import wait_for_start
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.contract import RAISED, provider_of
 from roomkit.kernel.flow.job import Undone
@@ -114,6 +115,8 @@ class LaneExecutor(Executor):
         if job.target.failure is not None:
             self._end(job, SendOutcome().failed(_unexpected(job.target.failure)), None)
             return
+        if (self._channels.starts or self._channels.left) and not await self._is_started(job):
+            return
         try:
             if job.recipient is not None:
                 outcome = await self._finish_stream(job, lane)
@@ -190,6 +193,8 @@ class LaneExecutor(Executor):
             await self._settle_overdue(job, lane, started)
             return
         if job.claimed is not None and await self._is_quarantined(job):
+            return
+        if (self._channels.starts or self._channels.left) and not await self._is_started(job):
             return
         seconds = self._settings.agent_timeout
         failure: Exception | None = None
@@ -416,6 +421,13 @@ class LaneExecutor(Executor):
         )
         self._end(job, SendOutcome().failed(error), None)
         return True
+
+    async def _is_started(self, job: Job) -> bool:
+        """Wait until the job's channel has started; settle the job as failed if it takes too long."""
+        error = await wait_for_start(self._channels, job.target.binding, self._settings)
+        if error is not None:
+            self._end(job, SendOutcome().failed(error), None)
+        return error is None
 
     def skip(self, job: Job, reason: str) -> None:
         """Settle a job as skipped."""

@@ -50,7 +50,12 @@ class HandOver:
         self._channels = channels
 
     async def work(self) -> None:
-        """Release the turns of the bindings in `Channels.left`. Raises StoreError; the others stay there."""
+        """Release the deliveries of the bindings in `Channels.left`. Raises StoreError; others stay there.
+
+        In a store that ends with the process there is no other worker: they wait there for their channel.
+        """
+        if self._lease.worker_id is None:
+            return
         for key in tuple(self._channels.left):
             if await self._writer.exclusively(key[0], partial(self._release, *key)):
                 self._channels.left.discard(key)

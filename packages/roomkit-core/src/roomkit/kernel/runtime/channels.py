@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from roomkit.abc.channel import Channel
 
-__all__ = ["Channels"]
+__all__ = ["ChannelStart", "Channels"]
+
+
+class ChannelStart:
+    """The start of a registered channel: not begun, under way, or broken."""
+
+    __slots__ = ("broken", "ended", "task")
+
+    def __init__(self) -> None:
+        self.broken: str | None = None
+        """Why it failed."""
+        self.ended = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    async def within(self, seconds: float) -> bool:
+        """Wait for its end; return whether that came within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Channels(dict[str, Channel]):
@@ -18,8 +40,17 @@ class Channels(dict[str, Channel]):
     def __init__(self) -> None:
         super().__init__()
         self.left: set[tuple[str, str]] = set()  # bound: rooms with turns of an unregistered agent
-        """Bindings, by room and channel id, whose turns are to be released for other workers."""
+        """Bindings, by room and channel id, whose deliveries are to be released: for other workers, or for
+        when their channel has started."""
+        self.starts: dict[str, ChannelStart] = {}  # bound: the registered channels
+        """The starts of channels that have not started; most channels have nothing to start."""
         self._awaited: dict[str, asyncio.Event] = {}  # bound: channels of stored bindings
+
+    @property
+    def working(self) -> Collection[str]:
+        """The channels that this worker claims deliveries for: all but those whose start failed."""
+        broken = {channel_id for channel_id, start in self.starts.items() if start.broken is not None}
+        return self.keys() - broken if broken else self
 
     def add(self, channel_id: str, channel: Channel) -> None:
         """Register a channel, and wake those that wait for it."""

@@ -35,6 +35,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "room_channel_detached": "a channel was detached",
     "channel_registered": "a channel was registered",
     "channel_unregistered": "a channel was unregistered",
+    "channel_broken": "a channel's start failed, and its deliveries stay pending: error",
     "channel_connected": "a socket was connected: connection_id",
     "channel_disconnected": "a socket was disconnected: connection_id, reason",
     "session_started": "a stranger's message opened a room, or a call began",

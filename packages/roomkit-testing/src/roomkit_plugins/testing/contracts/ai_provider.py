@@ -39,8 +39,8 @@ from roomkit.models.ai import (
     StreamToolCall,
 )
 from roomkit.models.generation import AIContext, AIResponse
-from roomkit_plugins.testing.contracts.base import ContractSuite
 from roomkit_plugins.testing.contracts.conversations import contexts
+from roomkit_plugins.testing.contracts.life import ProviderLifeContract
 from roomkit_plugins.testing.contracts.strategies import PROPERTY
 from roomkit_plugins.testing.simulators.ai import (
     AISimulator,
@@ -73,7 +73,7 @@ _WEATHER = AITool(
 )
 
 
-class AIProviderContract(ContractSuite):
+class AIProviderContract(ProviderLifeContract):
     """What holds for every AI provider, seen from both sides of the wire.
 
     A subclass gives two fixtures: `simulator`, the vendor's running simulator, and `factory`, a

@@ -12,6 +12,7 @@ from hypothesis import given
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import InvalidInputError, ProviderError
+from roomkit.kernel.kit import RoomKit
 from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import MEDIA_TYPE_OF, TextContent
@@ -24,7 +25,6 @@ from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import (
     PATIENCE,
-    ContractSuite,
     binding,
     close,
     context,
@@ -33,6 +33,7 @@ from roomkit_plugins.testing.contracts.base import (
     message,
     unsaid,
 )
+from roomkit_plugins.testing.contracts.life import LifeContract
 from roomkit_plugins.testing.contracts.providers import EVERY_CONTENT
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, texts
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
@@ -43,8 +44,12 @@ __all__ = ["ChannelContract"]
 _LENGTHS = (1, 40, 160, 161, 1000)
 
 
-class ChannelContract(ContractSuite):
+class ChannelContract(LifeContract):
     """What every channel promises the kernel: one object for all rooms, and an end for every delivery."""
+
+    def lend(self, kit: RoomKit, part: Channel) -> None:
+        """Register the channel, which binds it."""
+        kit.register_channel(part)
 
     @pytest.fixture
     def channel(self, subject: Channel) -> Channel:
