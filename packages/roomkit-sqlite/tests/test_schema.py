@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from roomkit.abc.errors import LockLostError, StoreSchemaError, StoreUnavailableError
-from roomkit.abc.store import Commit
+from roomkit.abc.store import Commit, HomeRecord
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
@@ -127,6 +127,17 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     assert (after.receipt, status.message_id) == (ReceiptState.DELIVERED, "vendor-2")
     taken = await store.claim_timers(worker, NOW + timedelta(hours=2))
     assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}
+
+
+async def test_what_version_8_added_is_whole(opener: Opener, path: Path) -> None:
+    """Homes: of a channel in a room, and elected ones."""
+    _exhibit(8, path)
+    store = opener()
+    home = await store.get_home("museum", "voice")
+    assert home == HomeRecord("museum", "voice", "gone", 3, url="http://a", lost_at=NOW)
+    worker = await store.open_lease(60)
+    assert (await store.take_home("museum", "voice", worker)).token == 4
+    assert (await store.take_home(None, "bot", worker)).token == 3
 
 
 async def test_what_version_7_added_is_whole(opener: Opener, path: Path) -> None:

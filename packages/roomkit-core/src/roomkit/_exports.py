@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import ConversationStore as ConversationStore
+    from roomkit.abc.store.homes import HomeStore as HomeStore
     from roomkit.abc.store.leases import LeaseStore as LeaseStore
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
     from roomkit.abc.store.people import PeopleStore as PeopleStore
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Completed as Completed
     from roomkit.abc.store.records import Entry as Entry
     from roomkit.abc.store.records import Hearing as Hearing
+    from roomkit.abc.store.records import HomeRecord as HomeRecord
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit as RoomKit
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
+    from roomkit.memory.homes import Homes as Homes
     from roomkit.memory.leases import Leases as Leases
     from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
@@ -529,6 +532,9 @@ HOMES = {
     "Heard": "roomkit.models.event",
     "Hearing": "roomkit.abc.store.records",
     "Hints": "roomkit.models.hints",
+    "HomeRecord": "roomkit.abc.store.records",
+    "HomeStore": "roomkit.abc.store.homes",
+    "Homes": "roomkit.memory.homes",
     "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
     "HookRegistration": "roomkit.kernel.commit.hooks",

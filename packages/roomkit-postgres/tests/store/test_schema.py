@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from roomkit.abc.errors import StoreSchemaError
-from roomkit.abc.store import Commit
+from roomkit.abc.store import Commit, HomeRecord
 from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, RoomStatus
 from roomkit.models.room import Room
@@ -85,6 +85,17 @@ async def test_a_database_of_every_version_opens_and_is_whole(
     assert [each.delivery.id for each in await store.claim("museum", worker)] == ["e1:ai"]
     (added,) = (await send(store, event("museum"))).events
     assert added.index == before.room.latest_index + 1
+
+
+async def test_what_version_7_added_is_whole(stores: StoreMaker, postgres_dsn: str) -> None:
+    """Homes: of a channel in a room, and elected ones."""
+    await _exhibit(7, postgres_dsn)
+    store = stores(postgres_dsn)
+    home = await store.get_home("museum", "voice")
+    assert home == HomeRecord("museum", "voice", "gone", 3, url="http://a", lost_at=NOW)
+    worker = await store.open_lease(60)
+    assert (await store.take_home("museum", "voice", worker)).token == 4
+    assert (await store.take_home(None, "bot", worker)).token == 3
 
 
 async def test_what_version_6_added_is_whole(stores: StoreMaker, postgres_dsn: str) -> None:

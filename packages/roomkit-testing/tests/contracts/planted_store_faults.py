@@ -16,7 +16,7 @@ import pytest
 from planting import planted
 
 from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitError, StaleValueError
-from roomkit.abc.store import Claimed, Commit, Committed, Completed, DeliveryQuery
+from roomkit.abc.store import Claimed, Commit, Committed, Completed, DeliveryQuery, HomeRecord
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
@@ -1521,3 +1521,46 @@ class LosesItsPlaceAfterPruning(Pruning):
 
     def _put_event(self, event: RoomEvent) -> None:
         self._events[event.id] = event
+
+
+# -- homes ----------------------------------------------------------------------------------------
+
+
+@found_by("test_each_new_holder_gets_a_higher_token")
+class CountsNoHolders(InMemoryStore):
+    async def take_home(self, *args: Any, **options: Any) -> HomeRecord:
+        return replace(await super().take_home(*args, **options), token=1)
+
+
+@found_by("test_one_worker_has_a_home_until_it_leaves")
+class GivesAHomeToEveryone(InMemoryStore):
+    async def take_home(self, room_id: str | None, name: str, worker_id: str, **options: Any) -> HomeRecord:
+        holder = await self.get_home(room_id, name)
+        if holder is not None and holder.worker_id is not None:
+            await self.leave_home(room_id, name, holder.worker_id)
+        return await super().take_home(room_id, name, worker_id, **options)
+
+
+@found_by("test_a_free_lane_goes_to_the_home_of_its_channel")
+class DeliversWhereItCommits(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        self._homes.holder = lambda *_args, **_options: None  # type: ignore[method-assign]
+        return await super().commit(commit)
+
+
+@found_by("test_agents_are_placed_with_a_home_of_the_room")
+class PlacesNoAgents(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        return await super().commit(replace(commit, agents=()))
+
+
+@found_by("test_a_lane_is_yielded_to_the_holder_whole_and_in_order")
+class YieldsNothing(InMemoryStore):
+    async def yield_lane(self, room_id: str, channel_id: str, *_args: Any, **_options: Any) -> Any:
+        return await self.get_home(room_id, channel_id)
+
+
+@found_by("test_a_lane_of_a_lost_home_is_released_for_its_grace")
+class GivesNoGrace(InMemoryStore):
+    async def yield_lane(self, *args: Any, **options: Any) -> Any:
+        return await super().yield_lane(*args, **{**options, "grace": 0.0})

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
     from roomkit.abc.store import ConversationStore as ConversationStore
+    from roomkit.abc.store.homes import HomeStore as HomeStore
     from roomkit.abc.store.leases import LeaseStore as LeaseStore
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
     from roomkit.abc.store.people import PeopleStore as PeopleStore
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Completed as Completed
     from roomkit.abc.store.records import Entry as Entry
     from roomkit.abc.store.records import Hearing as Hearing
+    from roomkit.abc.store.records import HomeRecord as HomeRecord
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -153,6 +155,8 @@ else:
             "GateOutcome",
             "HTTPProvider",
             "Hearing",
+            "HomeRecord",
+            "HomeStore",
             "HookRegistrationError",
             "IdentityNotFoundError",
             "IdentityResolver",

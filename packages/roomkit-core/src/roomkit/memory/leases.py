@@ -56,6 +56,11 @@ class Leases:
         )
         return min(announcing, default=None)
 
+    def announces(self, worker_id: str, channel_id: str) -> bool:
+        """Whether a worker announces the channel."""
+        channels = self._channels.get(worker_id)
+        return channels is None or channel_id in channels
+
     def in_force(self, worker_id: str | None) -> bool:
         """Whether that is a worker whose lease has not run out."""
         if worker_id is None:

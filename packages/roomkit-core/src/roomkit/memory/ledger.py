@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import NOTHING_COMPLETED, Claimed, Completed, Entry
+from roomkit.memory.homes import Homes
 from roomkit.memory.leases import Leases
 from roomkit.memory.rooms import StoredRoom
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -32,11 +33,16 @@ class Ledger:
     """
 
     def __init__(
-        self, rooms: Mapping[str, StoredRoom], events: Mapping[str, RoomEvent], leases: Leases
+        self,
+        rooms: Mapping[str, StoredRoom],
+        events: Mapping[str, RoomEvent],
+        leases: Leases,
+        homes: Homes,
     ) -> None:
         self._rooms = rooms
         self._events = events
         self._leases = leases
+        self._homes = homes
         self._rows: dict[str, Delivery] = {}  # bound: the targets of the events that are there
         self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
         self._parts: dict[str, dict[str, ReceiptState]] = {}  # bound: the rows with parts
@@ -105,6 +111,7 @@ class Ledger:
         stored: Sequence[RoomEvent],
         worker_id: str | None,
         absent: Collection[str],
+        agents: Collection[str],
     ) -> Mapping[str, str | None]:
         """Put the rows of events just committed into their lanes; return those that are elsewhere."""
         lanes = self._all_lanes()
@@ -114,6 +121,9 @@ class Ledger:
             for channel_id in entry.targets:
                 delivery_id = f"{event.id}:{channel_id}"
                 lane = lanes.lane(event.room_id, channel_id)
+                if not lane.rows:
+                    home = self._homes.holder(event.room_id, channel_id, is_agent=channel_id in agents)
+                    lane.holder = home or committer
                 if channel_id in absent:
                     holder, is_direct = self._join_absent(
                         lane, delivery_id, event.index, channel_id, worker_id
@@ -130,11 +140,7 @@ class Ledger:
         self, lane: _Lane, delivery_id: str, index: int, committer: str | None
     ) -> tuple[str | None, bool]:
         """Return who holds a new row, and whether the committer goes on with it right away."""
-        if not lane.rows:
-            lane.holder = committer
-            is_direct = committer is not None
-        else:
-            is_direct = committer is not None and lane.holder == committer and not lane.handed
+        is_direct = committer is not None and lane.holder == committer and not lane.handed
         lane.rows[delivery_id] = index
         if is_direct:
             return committer, True
@@ -147,7 +153,7 @@ class Ledger:
         self, lane: _Lane, delivery_id: str, index: int, channel_id: str, committer: str | None
     ) -> tuple[str | None, bool]:
         """Join a lane whose channel the committer lacks: a free one goes to a worker that announces it."""
-        if not lane.rows:
+        if not lane.rows and lane.holder in (None, committer):
             lane.holder = self._leases.announcer(channel_id, besides=committer)
         lane.rows[delivery_id] = index
         if not self._leases.in_force(lane.holder):
@@ -237,6 +243,8 @@ class Ledger:
         )
         if self._lanes is not None:
             lane = self._lanes.lane(row.room_id, row.channel_id)
+            if not lane.rows:
+                lane.holder = self._homes.holder(row.room_id, row.channel_id)
             holder, _ = self._join(lane, row.id, row.event_index, None)
             row = row.replace(holder=holder)
         self._rows[row.id] = row
@@ -351,6 +359,18 @@ class Ledger:
                     row = self._rows.get(delivery_id)
                     if row is not None:
                         self._rows[delivery_id] = row.replace(holder=None)
+
+    def pass_on(self, room_id: str, channel_id: str, worker_id: str, to: str | None) -> None:
+        """Hand the rows that a worker holds of a lane over to another, or release them."""
+        lane = None if self._lanes is None else self._lanes.rooms.get(room_id, {}).get(channel_id)
+        if lane is None or lane.holder != worker_id:
+            return
+        lane.holder = to
+        lane.handed = set() if to is None else set(lane.rows)
+        for delivery_id in lane.rows:
+            row = self.get(delivery_id)
+            assert row is not None
+            self._rows[delivery_id] = row.replace(holder=to)
 
     def _all_lanes(self) -> _Lanes:
         lanes = self._lanes

@@ -30,9 +30,11 @@ from roomkit.abc.store import (
     DeliveryQuery,
     Entry,
     EventQuery,
+    HomeRecord,
     RoomQuery,
 )
 from roomkit.memory.directory import Directory, Identities
+from roomkit.memory.homes import Homes
 from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import NOWHERE, Ledger
 from roomkit.memory.rooms import StoredRoom
@@ -79,7 +81,8 @@ class InMemoryStore(ConversationStore):
         self._identities = Identities()
         self._leases = Leases()
         self._timers = TimerTable(self._leases)
-        self._ledger = Ledger(self._rooms, self._events, self._leases)
+        self._homes = Homes(self._leases)
+        self._ledger = Ledger(self._rooms, self._events, self._leases, self._homes)
         self._values = Values()
 
     @property
@@ -109,7 +112,9 @@ class InMemoryStore(ConversationStore):
             self._ledger.keep_lanes()
         stored = [self._append(record, entry, at) for entry in commit.entries]
         elsewhere = (
-            self._ledger.place(commit.entries, stored, worker_id, commit.absent) if places else NOWHERE
+            self._ledger.place(commit.entries, stored, worker_id, commit.absent, commit.agents)
+            if places
+            else NOWHERE
         )
         if commit.participants or commit.remove_participants or commit.bindings or commit.unbind:
             self._move_people(record, commit)
@@ -289,6 +294,7 @@ class InMemoryStore(ConversationStore):
         self._timers.remove([timer.id for timer in self._timers.of(room_id)])
         self._directory.forget(record)
         self._values.delete_room(room_id)
+        self._homes.delete_room(room_id)
         del self._rooms[room_id]
         record.abandon()
         return True
@@ -840,6 +846,41 @@ class InMemoryStore(ConversationStore):
     @override
     async def count_unclaimed(self) -> dict[str, int]:
         return self._ledger.unclaimed()
+
+    # -- homes --------------------------------------------------------------------------------
+
+    @override
+    async def take_home(
+        self,
+        room_id: str | None,
+        name: str,
+        worker_id: str,
+        *,
+        url: str | None = None,
+        token: int | None = None,
+    ) -> HomeRecord:
+        if room_id is not None:
+            self._record(room_id)
+        self._ledger.keep_lanes()
+        return self._homes.take(HomeRecord(room_id, name, worker_id, url=url), token)
+
+    @override
+    async def leave_home(self, room_id: str | None, name: str, worker_id: str) -> bool:
+        return self._homes.leave(room_id, name, worker_id)
+
+    @override
+    async def get_home(self, room_id: str | None, name: str) -> HomeRecord | None:
+        return self._homes.get(room_id, name)
+
+    @override
+    async def yield_lane(
+        self, room_id: str, channel_id: str, worker_id: str, *, at: datetime, grace: float
+    ) -> HomeRecord | None:
+        home = self._homes.noticed(room_id, channel_id, at)
+        if home is not None and (home.is_alive or home.is_awaited(at, grace)):
+            to = home.worker_id if home.is_alive and home.worker_id != worker_id else None
+            self._ledger.pass_on(room_id, channel_id, worker_id, to)
+        return home
 
     # -- timers -------------------------------------------------------------------------------
 

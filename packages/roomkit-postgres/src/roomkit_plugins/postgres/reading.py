@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
-from roomkit.abc.store import Claimed, DeliveryQuery, EventQuery, RoomQuery
+from roomkit.abc.store import Claimed, DeliveryQuery, EventQuery, HomeRecord, RoomQuery
 from roomkit.models.base import Record
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
@@ -41,7 +42,7 @@ from roomkit_plugins.postgres.rows import (
     load_timers,
     readable_room,
 )
-from roomkit_plugins.postgres.writing import Basis
+from roomkit_plugins.postgres.writing import Basis, home_of
 from roomkit_plugins.sql.damaged import stored_value
 from roomkit_plugins.sql.filters import (
     LARGEST,
@@ -72,6 +73,7 @@ __all__ = [
     "get_identity",
     "get_room",
     "get_value",
+    "home",
     "list_room_values",
     "list_values",
     "list_values_of",
@@ -707,6 +709,19 @@ SELECT c.channel_id, c.deliveries FROM counts c WHERE NOT EXISTS (
 async def unclaimed(database: Database) -> dict[str, int]:
     """Count the rows that no living worker holds, by channels that none announces."""
     return dict(map(tuple, await database.fetch(UNCLAIMED)))
+
+
+HOME = """
+SELECT roomkit_home_of(r.seq, $2)::text
+FROM (SELECT NULL WHERE $1::text IS NULL UNION ALL SELECT r.id FROM roomkit_rooms r WHERE r.id = $1) AS w (id)
+LEFT JOIN roomkit_rooms r ON r.id = w.id
+"""
+
+
+async def home(database: Database, room_id: str | None, name: str) -> HomeRecord | None:
+    """Return the home of a live thing, None if it was never taken."""
+    rows = await database.fetch(HOME, room_id, name)
+    return home_of(room_id, name, json.loads(rows[0][0])) if rows and rows[0][0] is not None else None
 
 
 async def timers_by_seq(database: Database, numbers: Sequence[int]) -> list[Timer]:

@@ -225,6 +225,24 @@ _SIXTH = (
     """UPDATE roomkit_values SET derived = true WHERE data LIKE '%"derived":true}'""",
 )
 
+# Which worker has a live thing: that of a channel in a room, or one elected by name, whose room is NULL. The
+# functions are internal to those that workers call, which no longer use them.
+_SEVENTH = (
+    f"""CREATE TABLE roomkit_homes (
+    {_SEQ},
+    room bigint REFERENCES roomkit_rooms (seq) ON DELETE CASCADE,
+    name {_ID} NOT NULL,
+    worker {_ID},
+    token bigint NOT NULL,
+    url text,
+    lost_at timestamptz
+)""",
+    "CREATE UNIQUE INDEX roomkit_homes_by_room ON roomkit_homes (room, name) WHERE room IS NOT NULL",
+    "CREATE UNIQUE INDEX roomkit_homes_elected ON roomkit_homes (name) WHERE room IS NULL",
+    "DROP FUNCTION IF EXISTS roomkit_lane(bigint, text, text)",
+    "DROP FUNCTION IF EXISTS roomkit_lane_of_absent(bigint, text, text)",
+)
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -234,6 +252,7 @@ STEPS = (
     Step(4, "values, and events by their keys over all rooms", _FOURTH),
     Step(5, "keys that span the rooms of an organization", _FIFTH),
     Step(6, "bindings by address, events by vendors' ids, timers by kind and person", _SIXTH),
+    Step(7, "homes of live things", _SEVENTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -21,6 +21,7 @@ from roomkit.abc.store import (
     Completed,
     DeliveryQuery,
     EventQuery,
+    HomeRecord,
     RoomQuery,
 )
 from roomkit.models.base import Record, new_id, utcnow
@@ -58,6 +59,7 @@ from roomkit_plugins.postgres.writing import (
     CommitParameters,
     PreparedEnds,
     counters_of,
+    home_of,
     message_key,
     timer_rows,
     value_row,
@@ -682,6 +684,44 @@ class PostgresStore(SQLStore):
     @override
     async def count_unclaimed(self) -> dict[str, int]:
         return await reading.unclaimed(self._database)
+
+    # -- homes --------------------------------------------------------------------------------
+
+    @override
+    async def take_home(
+        self,
+        room_id: str | None,
+        name: str,
+        worker_id: str,
+        *,
+        url: str | None = None,
+        token: int | None = None,
+    ) -> HomeRecord:
+        answer = await self._database.write(
+            "roomkit_take_home($3, $4, $5, $6, $7)", room_id, name, worker_id, url, token
+        )
+        if "error" in answer:
+            raise no_room(room_id or "")
+        return home_of(room_id, name, answer)
+
+    @override
+    async def leave_home(self, room_id: str | None, name: str, worker_id: str) -> bool:
+        return bool(
+            await self._database.write("roomkit_leave_home($3, $4, $5)", room_id, name, findable(worker_id))
+        )
+
+    @override
+    async def get_home(self, room_id: str | None, name: str) -> HomeRecord | None:
+        return await reading.home(self._database, room_id, name)
+
+    @override
+    async def yield_lane(
+        self, room_id: str, channel_id: str, worker_id: str, *, at: datetime, grace: float
+    ) -> HomeRecord | None:
+        answer = await self._database.write(
+            "roomkit_yield_lane($3, $4, $5, $6, $7)", room_id, channel_id, worker_id, at, grace
+        )
+        return None if answer is None else home_of(room_id, channel_id, answer)
 
     # -- timers -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from zlib import crc32
 from pydantic import ValidationError
 
 from roomkit.abc.errors import StoreError
-from roomkit.abc.store import Commit, Completed
+from roomkit.abc.store import Commit, Completed, HomeRecord
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
@@ -48,6 +48,7 @@ __all__ = [
     "CommitParameters",
     "PreparedEnds",
     "counters_of",
+    "home_of",
     "message_key",
     "moment",
     "timer_rows",
@@ -136,6 +137,7 @@ class CommitParameters(sql.PreparedCommit):
             "keys": self.ends.keys,
             "alarms_done": self.timers_done,
             "absent": tuple(given.absent),
+            "agents": tuple(given.agents),
             "kept": [value_row(each) for each in {_place_of(each): each for each in given.values}.values()],
         }
         return {
@@ -321,6 +323,12 @@ def value_row(value: Value) -> dict[str, Any]:
 def message_key(provider: str, message_id: str) -> int:
     """Return the lock number of a vendor's message in the database: 32 bits with a sign."""
     return crc32(f"{provider} {message_id}".encode(errors="replace")) - 2**31
+
+
+def home_of(room_id: str | None, name: str, row: Mapping[str, Any]) -> HomeRecord:
+    """Return the home in an answer."""
+    lost_at = None if row.get("lost_at") is None else moment(row["lost_at"])
+    return HomeRecord(room_id, name, row["worker"], row["token"], row["alive"], row.get("url"), lost_at)
 
 
 def timer_rows(timers: Sequence[Timer]) -> list[dict[str, Any]]:

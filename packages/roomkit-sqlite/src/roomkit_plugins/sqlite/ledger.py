@@ -14,6 +14,7 @@ from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.sql.damaged import damaged_record, is_receipt_for, readable_fields, stored_receipt
 from roomkit_plugins.sql.filters import clamp, halves
 from roomkit_plugins.sql.refusals import no_cursor, no_delivery, not_failed
+from roomkit_plugins.sqlite.homes import holder as home_holder
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, announcer, still_alive
 from roomkit_plugins.sqlite.rows import DELIVERY, EVENT, delivery_of, dump, event_of
 from roomkit_plugins.sqlite.sql import Conditions, Row, column, marks, one
@@ -203,11 +204,20 @@ class LedgerPlace(NamedTuple):
 
 
 def place_of(
-    connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
+    connection: sqlite3.Connection,
+    room: int,
+    channel_id: str,
+    worker: str | None,
+    living: AbstractSet[str],
+    *,
+    is_agent: bool = False,
 ) -> LedgerPlace:
     """Return the place of a row that `worker` puts into a lane."""
     row = one(connection, _LANE, (room, channel_id))
     if row is None:
+        home = home_holder(connection, room, channel_id, living, is_agent=is_agent)
+        if home is not None:
+            return LedgerPlace(home, handed=home != worker)
         return LedgerPlace(worker if worker in living else None, handed=False)
     holder, handed = row
     if holder not in living:
@@ -216,11 +226,22 @@ def place_of(
 
 
 def place_of_absent(
-    connection: sqlite3.Connection, room: int, channel_id: str, worker: str | None, living: AbstractSet[str]
+    connection: sqlite3.Connection,
+    room: int,
+    channel_id: str,
+    worker: str | None,
+    living: AbstractSet[str],
+    *,
+    is_agent: bool = False,
 ) -> LedgerPlace:
     """Return the place of a row whose channel is not registered with `worker`, which puts it into a lane."""
     row = one(connection, _LANE, (room, channel_id))
-    holder = announcer(connection, channel_id, living - {worker}) if row is None else row[0]
+    others = living - {worker}
+    if row is not None:
+        holder = row[0]
+    else:
+        holder = home_holder(connection, room, channel_id, others, is_agent=is_agent)
+        holder = holder or announcer(connection, channel_id, others)
     if holder not in living:
         return LedgerPlace(None, handed=False)
     return LedgerPlace(holder, handed=True)

@@ -274,6 +274,21 @@ _SEVENTH = (
         END""",
 )
 
+# Which worker has a live thing: that of a channel in a room, or one elected by name, whose room is NULL.
+_EIGHTH = (
+    """CREATE TABLE homes (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        room INTEGER REFERENCES rooms (seq) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        worker TEXT,
+        token INTEGER NOT NULL,
+        url TEXT,
+        lost_at INTEGER
+    ) STRICT""",
+    "CREATE UNIQUE INDEX homes_by_room ON homes (room, name) WHERE room IS NOT NULL",
+    "CREATE UNIQUE INDEX homes_elected ON homes (name) WHERE room IS NULL",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, timers, early receipts, tenants", _SECOND),
@@ -282,6 +297,7 @@ STEPS = (
     Step(5, "values, and events by their keys over all rooms", _FIFTH),
     Step(6, "keys that span the rooms of an organization", _SIXTH),
     Step(7, "bindings by address, events by vendors' ids, timers by kind and person", _SEVENTH),
+    Step(8, "homes of live things", _EIGHTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -21,6 +21,7 @@ from roomkit.abc.store import (
     Completed,
     DeliveryQuery,
     EventQuery,
+    HomeRecord,
     RoomQuery,
 )
 from roomkit.models.base import Record, freeze, new_id, utcnow
@@ -39,7 +40,7 @@ from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare
 from roomkit_plugins.sql.migrations import MigrationPlan, planned
 from roomkit_plugins.sql.store import SQLStore
-from roomkit_plugins.sqlite import backup, leases, ledger, reading, values, writing
+from roomkit_plugins.sqlite import backup, homes, leases, ledger, reading, values, writing
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
@@ -540,6 +541,36 @@ class SQLiteStore(SQLStore):
     @override
     async def count_unclaimed(self) -> dict[str, int]:
         return await self._read(ledger.count_unclaimed, self._now)
+
+    # -- homes --------------------------------------------------------------------------------
+
+    @override
+    async def take_home(
+        self,
+        room_id: str | None,
+        name: str,
+        worker_id: str,
+        *,
+        url: str | None = None,
+        token: int | None = None,
+    ) -> HomeRecord:
+        wanted = HomeRecord(room_id, name, worker_id, url=url)
+        return await self._write(homes.take_home, wanted, token, self._now)
+
+    @override
+    async def leave_home(self, room_id: str | None, name: str, worker_id: str) -> bool:
+        return await self._write(homes.leave_home, room_id, name, worker_id)
+
+    @override
+    async def get_home(self, room_id: str | None, name: str) -> HomeRecord | None:
+        return await self._read(homes.get_home, room_id, name, self._now)
+
+    @override
+    async def yield_lane(
+        self, room_id: str, channel_id: str, worker_id: str, *, at: datetime, grace: float
+    ) -> HomeRecord | None:
+        lane = homes.Yielding(room_id, channel_id, worker_id, at, grace)
+        return await self._write(homes.yield_lane, lane, self._now)
 
     # -- timers -------------------------------------------------------------------------------
 

@@ -144,6 +144,7 @@ class CommitRows(sql.PreparedCommit):
         self.created_at = given.at.isoformat()
         self.due = micros(given.at)
         self.absent = frozenset(given.absent)
+        self.agents = frozenset(given.agents)
         self.activity = self.due if given.activity else None
         self.entries = list(map(_entry, self.events, given.entries))
         self.binding_rows = [dump(each) for each in self.bindings]
@@ -292,7 +293,9 @@ def _append(
             place = places.get(channel_id)
             if place is None:  # the rows of one commit all have the place of the first in their lane
                 find = place_of_absent if channel_id in prepared.absent else place_of
-                place = places[channel_id] = find(connection, room, channel_id, prepared.worker, living)
+                is_agent = channel_id in prepared.agents
+                place = find(connection, room, channel_id, prepared.worker, living, is_agent=is_agent)
+                places[channel_id] = place
             connection.execute(_INSERT_DELIVERY, (room, seq, channel_id, prepared.created_at, *place))
             if not place.is_direct:
                 elsewhere[f"{entry.event.id}:{channel_id}"] = place.holder

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from roomkit.abc.store.homes import HomeStore as HomeStore
 from roomkit.abc.store.leases import LeaseStore as LeaseStore
 from roomkit.abc.store.ledger import LedgerStore as LedgerStore
 from roomkit.abc.store.people import PeopleStore as PeopleStore
@@ -21,6 +22,7 @@ from roomkit.abc.store.records import Committed as Committed
 from roomkit.abc.store.records import Completed as Completed
 from roomkit.abc.store.records import Entry as Entry
 from roomkit.abc.store.records import Hearing as Hearing
+from roomkit.abc.store.records import HomeRecord as HomeRecord
 from roomkit.abc.store.records import RoomRecord as RoomRecord
 from roomkit.abc.store.rooms import RoomStore as RoomStore
 from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -43,6 +45,7 @@ class ConversationStore(
     ValueStore,
     LedgerStore,
     LeaseStore,
+    HomeStore,
     TimerStore,
 ):
     """Rooms, timelines, bindings, participants, identities, tasks, observations and the ledger.
@@ -122,7 +125,9 @@ class ConversationStore(
         that holds the lane, or by no worker when none does, and is in `Committed.elsewhere`. A
         commit without a worker leaves its rows in the same way, and reports nothing. A row of a channel
         in `commit.absent` whose lane is free is handed over to a worker in force that announces the
-        channel, and by no worker when none does. A timer that is due at `commit.at` is held by the
+        channel, and by no worker when none does. A free lane of a channel that has a home in the room goes to
+        the holder in force; so does, in a room with any home, that of a channel in `commit.agents`, if the
+        holder announces the channel. A timer that is due at `commit.at` is held by the
         committing worker.
 
         Raises RoomNotFoundError; StaleRoomError when the room's version is not the expected one;

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
-__all__ = ["Amend", "Claimed", "Commit", "Committed", "Completed", "Entry", "Hearing", "RoomRecord"]
+__all__ = [
+    "Amend",
+    "Claimed",
+    "Commit",
+    "Committed",
+    "Completed",
+    "Entry",
+    "Hearing",
+    "HomeRecord",
+    "RoomRecord",
+]
 
 RECENT_SCAN = 10
 """`RoomRecord.recent(n)` looks at no more than this many times n entries: flat in the room's length."""
@@ -68,9 +78,9 @@ class Commit:
     room's `derived` values are removed.
     `remove_participants` are participants to be removed for good. `timers` are set, each in place of
     the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
-    ride along. `absent` are those channels of the targets that are not registered with the worker.
-    `values` are put whatever there is under their keys, after the removals. `heard` is kept beside the events
-    that it is of.
+    ride along. `absent` are those channels of the targets that are not registered with the worker, `agents`
+    those that are intelligences. `values` are put whatever there is under their keys, after the removals.
+    `heard` is kept beside the events that it is of.
     """
 
     room_id: str
@@ -94,6 +104,7 @@ class Commit:
     completed: Sequence[Delivery] = ()
     timers_done: Sequence[str] = ()
     absent: Collection[str] = ()
+    agents: Collection[str] = ()
     values: Sequence[Value] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
@@ -135,6 +146,32 @@ class Claimed:
 
     delivery: Delivery
     event: RoomEvent
+
+
+@dataclass(slots=True, frozen=True)
+class HomeRecord:
+    """Which worker has a live thing: that of the channel `name` in a room, or one elected by name.
+
+    `worker_id` is None once the holder has left. If its lease has run out, the home is lost: `is_alive` is
+    False, and `lost_at` when that was first noticed by `yield_lane`.
+    """
+
+    room_id: str | None
+    name: str
+    worker_id: str | None = None
+    token: int = 0
+    is_alive: bool = False
+    url: str | None = None
+    lost_at: datetime | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the holder did not leave it, and its lease has run out."""
+        return self.worker_id is not None and not self.is_alive
+
+    def is_awaited(self, at: datetime, grace: float) -> bool:
+        """Whether it was lost less than `grace` seconds before `at`."""
+        return self.is_lost and (self.lost_at is None or (at - self.lost_at).total_seconds() < grace)
 
 
 class RoomRecord(Protocol):

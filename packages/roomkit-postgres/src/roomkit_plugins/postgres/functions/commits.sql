@@ -18,7 +18,7 @@ BEGIN
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[], kept json, redacted json
+        absent text[], agents text[], kept json, redacted json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
@@ -109,10 +109,12 @@ BEGIN
                 lane.new_holder, lane.new_handed
             FROM json_to_recordset(c.targets) AS g (i int, id text), LATERAL (
                 SELECT l.new_holder, l.new_handed
-                FROM roomkit_lane(head.room, g.id, CASE WHEN worker_alive THEN c.worker END) AS l
+                FROM roomkit_place(head.room, g.id, CASE WHEN worker_alive THEN c.worker END,
+                    c.agents IS NOT NULL AND g.id = ANY(c.agents)) AS l
                 WHERE c.absent IS NULL OR g.id <> ALL(c.absent)
                 UNION ALL
-                SELECT l.new_holder, l.new_handed FROM roomkit_lane_of_absent(head.room, g.id, c.worker) AS l
+                SELECT l.new_holder, l.new_handed FROM roomkit_place_absent(head.room, g.id, c.worker,
+                    c.agents IS NOT NULL AND g.id = ANY(c.agents)) AS l
                 WHERE g.id = ANY(c.absent)
             ) AS lane
             RETURNING idx, channel_id, holder, handed

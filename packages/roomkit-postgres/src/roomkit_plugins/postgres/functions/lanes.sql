@@ -82,10 +82,33 @@ BEGIN
 END
 $$;
 
+-- The living worker to which a free lane goes: with the channel's home, or for an agent's lane any of the room
+-- that announces the agent. Nearly always there is no row.
+CREATE OR REPLACE FUNCTION roomkit_home_holder(of_room bigint, of_channel text, is_agent boolean)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    home record;
+BEGIN
+    FOR home IN
+        SELECT h.worker, h.name FROM roomkit_homes h
+        WHERE h.room = of_room AND (is_agent OR h.name = of_channel) AND h.worker IS NOT NULL
+        ORDER BY h.name <> of_channel, h.name
+    LOOP
+        IF roomkit_is_alive(home.worker) AND (home.name = of_channel OR EXISTS (
+            SELECT FROM roomkit_leases l WHERE l.id = home.worker
+            AND (l.channels IS NULL OR of_channel = ANY(l.channels))
+        )) THEN
+            RETURN home.worker;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 -- All pending rows of a lane have one holder, if that holder is alive, so any of them shows it. `worker` is a
 -- committing worker that is alive, or NULL.
-CREATE OR REPLACE FUNCTION roomkit_lane(
-    of_room bigint, of_channel text, worker text, OUT new_holder text, OUT new_handed boolean,
+CREATE OR REPLACE FUNCTION roomkit_place(
+    of_room bigint, of_channel text, worker text, is_agent boolean, OUT new_holder text, OUT new_handed boolean,
     OUT is_direct boolean
 )
 RETURNS record LANGUAGE plpgsql AS $$
@@ -95,8 +118,9 @@ BEGIN
     SELECT d.holder INTO new_holder FROM roomkit_deliveries d
     WHERE d.room = of_room AND d.channel_id = of_channel AND d.state = 'pending' AND d.room >= 0 LIMIT 1;
     IF NOT FOUND THEN
-        new_holder := worker;
-        is_direct := worker IS NOT NULL;
+        new_holder := coalesce(roomkit_home_holder(of_room, of_channel, is_agent), worker);
+        new_handed := new_holder IS DISTINCT FROM worker;
+        is_direct := worker IS NOT NULL AND NOT new_handed;
     ELSIF new_holder IS NOT NULL THEN
         IF new_holder IS DISTINCT FROM worker AND NOT roomkit_is_alive(new_holder) THEN
             new_holder := NULL;
@@ -112,8 +136,8 @@ END
 $$;
 
 -- Of a channel that the committing worker lacks: a free lane is handed over to a worker that announces it.
-CREATE OR REPLACE FUNCTION roomkit_lane_of_absent(
-    of_room bigint, of_channel text, worker text, OUT new_holder text, OUT new_handed boolean
+CREATE OR REPLACE FUNCTION roomkit_place_absent(
+    of_room bigint, of_channel text, worker text, is_agent boolean, OUT new_holder text, OUT new_handed boolean
 )
 RETURNS record LANGUAGE plpgsql AS $$
 BEGIN
@@ -122,6 +146,9 @@ BEGIN
     IF FOUND THEN
         new_holder := CASE WHEN roomkit_is_alive(new_holder) THEN new_holder END;
     ELSE
+        new_holder := nullif(roomkit_home_holder(of_room, of_channel, is_agent), worker);
+    END IF;
+    IF NOT FOUND AND new_holder IS NULL THEN
         SELECT min(l.id) INTO new_holder FROM roomkit_leases l
         WHERE l.renewed_at <= clock_timestamp() + interval '1 second' AND clock_timestamp() < l.ends_at
             AND l.id IS DISTINCT FROM worker

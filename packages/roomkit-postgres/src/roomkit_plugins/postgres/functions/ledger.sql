@@ -246,7 +246,7 @@ BEGIN
     ELSIF target.state <> 'failed' THEN
         RETURN json_build_object('error', 'state', 'state', target.state);
     END IF;
-    SELECT * INTO lane FROM roomkit_lane(place.room, of_channel, NULL);
+    SELECT * INTO lane FROM roomkit_place(place.room, of_channel, NULL, false);
     UPDATE roomkit_deliveries SET state = 'pending', claims = 0, error = NULL, finished_at = NULL,
         duration_ms = NULL, holder = lane.new_holder, handed = lane.new_handed
     WHERE seq = target.seq;

@@ -6,6 +6,7 @@ from roomkit_plugins.testing.contracts.store.announcing import AnnouncingContrac
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
 from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
+from roomkit_plugins.testing.contracts.store.homes import HomesContract
 from roomkit_plugins.testing.contracts.store.keyed_values import KeyedValuesContract
 from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
@@ -36,6 +37,7 @@ class ConversationStoreContract(
     ReceiptsContract,
     LanesContract,
     AnnouncingContract,
+    HomesContract,
     TimersContract,
     ErasureContract,
     KeyedValuesContract,
