@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from roomkit.models.options import KitOptions
 from roomkit.plugins import PluginManager, default_manager
-from roomkit.plugins.components import Component, ComponentKind
-from roomkit.plugins.config import NAMED_TABLES, SINGLE_TABLES
+from roomkit.plugins.components import NAMED_TABLES, SINGLE_TABLES, Component, ComponentKind
+from roomkit.plugins.config import BINDING_FIELDS, SourceOptions
 from roomkit_plugins.cli.schema import TABLES
 from roomkit_plugins.cli.settings import Setting, sample_of, settings_of, settings_of_model
 from tools.source import Tree
@@ -23,7 +23,22 @@ you installed.
 """
 _RULES = """\
 Each but `[kit]` names its component by `plugin = "..."`; the other keys are the component's settings. A
-setting that is a component itself, such as a channel's `provider`, is a name or a table with `plugin`.
+setting that is a component itself, such as a channel's `provider`, is a name or a table with `plugin`; one
+that is a list of components, such as `providers`, is a list of those. Any other table is a plugin's own, and
+that plugin has to be installed.
+
+```toml
+[channels.support]
+plugin = "sms"
+providers = [{ plugin = "acme", token = "env:ACME_TOKEN" }, "backup"]
+
+[channels.support.binding]
+retry_policy = { max_retries = 5 }
+
+[sources.support]
+plugin = "mailbox"
+run = { max_restart_attempts = 10 }
+```
 
 ## References
 
@@ -54,6 +69,20 @@ def configuration() -> Iterator[str]:
     yield "## `[kit]`"
     yield ""
     yield from _settings(settings_of_model(KitOptions))
+    yield ""
+    yield "## `[channels.ID.binding]`"
+    yield ""
+    yield "Fields of the binding by which the channel is attached to a room, where `attach_channel` gives no"
+    yield "other. [`ChannelBinding`](../api/channel-models.md) has their types."
+    yield ""
+    yield "| key | |"
+    yield "|---|---|"
+    for name, about in BINDING_FIELDS.items():
+        yield f"| `{name}` | {about} |"
+    yield ""
+    yield "## `[sources.ID.run]`"
+    yield ""
+    yield from _settings(settings_of_model(SourceOptions))
     for component in sorted(components, key=_order):
         yield ""
         yield f"## `{component}`"
@@ -73,11 +102,7 @@ def configuration() -> Iterator[str]:
 def _first_party(manager: PluginManager) -> list[Component]:
     ours = {one.short for one in Tree().plugins} - {*_NOT_HERE}
     plugins = {"builtin", "core", *ours}
-    return [
-        each
-        for each in manager.components()
-        if each.plugin in plugins and each.kind is not ComponentKind.ROUTER
-    ]
+    return [each for each in manager.components() if each.plugin in plugins]
 
 
 def _order(component: Component) -> tuple[int, str, str]:

@@ -82,6 +82,7 @@ GIVEN: Mapping[str, Any] = {
     "channel_type": "sms",
     "event_type": "message",
     "name": "n",
+    "namespace": "acme",
     "metadata": {},
     "timers": RoomTimers(),
     "retention": "1d",

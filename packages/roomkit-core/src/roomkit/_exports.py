@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
+    from roomkit.abc.route import ASGIApp as ASGIApp
+    from roomkit.abc.route import Route as Route
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
@@ -383,6 +385,7 @@ HOMES = {
     "AIToolCall": "roomkit.models.ai",
     "AIToolCallPart": "roomkit.models.ai",
     "AIToolResultPart": "roomkit.models.ai",
+    "ASGIApp": "roomkit.abc.route",
     "Access": "roomkit.models.enums",
     "Agent": "roomkit_plugins.agents",
     "AgentResponsePolicy": "roomkit.models.enums",
@@ -694,6 +697,7 @@ HOMES = {
     "RoomStatus": "roomkit.models.enums",
     "RoomStore": "roomkit.abc.store.rooms",
     "RoomTimers": "roomkit.models.room",
+    "Route": "roomkit.abc.route",
     "RoutingConditions": "roomkit_plugins.agents",
     "RoutingRule": "roomkit_plugins.agents",
     "RunnableTool": "roomkit_plugins.ai",

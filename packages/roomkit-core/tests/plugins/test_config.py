@@ -70,7 +70,7 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 PARTS = {
     "store", "identity_resolver", "inbound_router", "lock_manager", "realtime", "telemetry", "transcoder",
-    "clock", "plugins",
+    "clock", "plugins", "tables",
 }  # fmt: skip
 """What a kit is built of; each has a table of its own, or is given by a program alone."""
 
@@ -156,7 +156,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     """A user mends a file in one go: each line names the place, the trouble and the remedy."""
     path = tmp_path / "roomkit.toml"
     path.write_text(
-        'agents = 3\n[kit]\nproces_timeout = 1\nmax_chain_depth = 0\n[stores]\nplugin = "memory"\n'
+        "agents = 3\n[kit]\nproces_timeout = 1\nmax_chain_depth = 0\n"
         '[store]\nplugin = ""\n[locks]\n[channels.a]\nplugin = "sms"\n'
         't = "env:NOT_SET"\nu = "env:"\nf = "file:none"\n'
     )
@@ -168,7 +168,6 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         "  - agents is int, not a table; write [agents]",
         "  - kit.proces_timeout is unknown; did you mean 'process_timeout'?",
         "  - kit.max_chain_depth: Input should be greater than or equal to 1",
-        "  - stores is unknown; did you mean 'store'?",
         '  - store names no component; add plugin = "..."',
         '  - locks names no component; add plugin = "..."',
         "  - channels.a.t: the environment variable NOT_SET is not set; set it",

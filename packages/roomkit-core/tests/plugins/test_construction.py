@@ -249,7 +249,7 @@ def test_the_schema_describes_what_is_installed(manager: PluginManager) -> None:
     schema: Any = json_schema(manager)
 
     line = schema["$defs"]["channel:line"]
-    assert set(line["properties"]) == {"plugin", "greeting", "extra", "provider"}
+    assert set(line["properties"]) == {"plugin", "greeting", "extra", "provider", "binding"}
     assert line["additionalProperties"] is False
     assert {"$ref": "#/$defs/sms:acme"} in line["properties"]["provider"]["anyOf"][1]["oneOf"]
     acme = schema["$defs"]["sms:acme"]

@@ -17,8 +17,7 @@ from typing import Literal, TypeAliasType, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from roomkit.plugins.components import Component, ComponentKind
-from roomkit.plugins.config import SINGLE_TABLES
+from roomkit.plugins.components import SINGLE_TABLES, Component, ComponentKind
 from roomkit.plugins.construction import config_model
 
 __all__ = ["Setting", "sample_of", "settings_of", "settings_of_model"]
@@ -53,6 +52,10 @@ def settings_of(component: Component) -> list[Setting]:
     parts = [
         Setting(name, f"{kind} component", False, None, False, "A name, or a table with `plugin`.")
         for name, kind in component.parts.items()
+    ]
+    parts += [
+        Setting(name, f"list of {kind} components", False, None, False, "Names, or tables with `plugin`.")
+        for name, kind in component.part_lists.items()
     ]
     return sorted([*own, *parts], key=lambda setting: not setting.required)
 

@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from roomkit.abc.rcs import RCSProvider as RCSProvider
     from roomkit.abc.realtime import EphemeralCallback as EphemeralCallback
     from roomkit.abc.realtime import RealtimeBackend as RealtimeBackend
+    from roomkit.abc.route import ASGIApp as ASGIApp
+    from roomkit.abc.route import Route as Route
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
@@ -125,6 +127,7 @@ else:
         __name__,
         [
             "AIProvider",
+            "ASGIApp",
             "Amend",
             "BaseSourceProvider",
             "Channel",
@@ -192,6 +195,7 @@ else:
             "RoomQuery",
             "RoomRecord",
             "RoomStore",
+            "Route",
             "SMSProvider",
             "SelfCancelledError",
             "SendsToAddress",

@@ -11,6 +11,9 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, override
 
+from pydantic import ValidationError
+
+from roomkit._names import nearest
 from roomkit.abc.attributes import read, read_attribute
 from roomkit.abc.channel import SupportsConnections
 from roomkit.abc.choice import check_choice, chosen
@@ -27,7 +30,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.log import get_logger
 from roomkit.abc.namespaces import is_namespace, own_namespace
-from roomkit.abc.records import checked
+from roomkit.abc.records import checked, problems_of
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
@@ -51,7 +54,7 @@ from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.channel import RateLimit, RetryPolicy
+from roomkit.models.channel import BINDING_DEFAULTS, RateLimit, RetryPolicy, binding_defaults
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     AgentResponsePolicy,
@@ -135,6 +138,7 @@ class RoomKit(RoomOperations):
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
+        tables: Mapping[str, object] | None = None,
     ) -> None:
         """Build a kit; whatever is not given is in memory, or the default.
 
@@ -149,9 +153,10 @@ class RoomKit(RoomOperations):
         with the process never. `lease_seconds` is after how long another worker, or this one started
         again, takes over what a killed worker had begun; workers of one store use the same. `unclaimed_after`
         is after how long a delivery fails whose channel no worker has registered. `retention` is how long
-        rooms made by this kit keep their events, as `create_room` takes it. Raises InvalidInputError for
-        values that cannot work, and for a shared store with locks that only this process sees, unless
-        `single_process` says that there is only one.
+        rooms made by this kit keep their events, as `create_room` takes it. `tables` are plugins' own
+        settings, by the name of their table in roomkit.toml: models, or mappings that `start()` checks.
+        Raises InvalidInputError for values that cannot work, and for a shared store with locks that only
+        this process sees, unless `single_process` says that there is only one.
         """
         given = locals()
         settings = kit_options({name: given[name] for name in KitOptions.model_fields})
@@ -190,6 +195,7 @@ class RoomKit(RoomOperations):
         self._services = ServicesDesk(
             self, kernel, self._namespace_of, self.process_delivery_status, self._enter
         )
+        self._tables = {} if tables is None else tables
         self._ready = False
         self._configured = False
         self._starting: asyncio.Task[None] | None = None
@@ -214,25 +220,29 @@ class RoomKit(RoomOperations):
         Raises ConfigError, naming every key that is wrong and the nearest right one.
         """
         from roomkit.plugins import default_manager
-        from roomkit.plugins.config import load_config
+        from roomkit.plugins.config import read_config
         from roomkit.plugins.construction import build_components
 
         manager = plugins or default_manager()
-        built = await build_components(load_config(source), manager)
+        built = await build_components(read_config(source), manager)
         arguments: dict[str, Any] = {
             "store": built.store,
             "lock_manager": built.locks,
             "realtime": built.realtime,
             "telemetry": built.telemetry,
             "identity_resolver": built.identity,
+            "inbound_router": built.router,
+            "tables": built.tables,
             "plugins": manager,
             **built.options.given(),
             **options,
         }
         kit = cls(**arguments)
-        for channel in (*built.channels.values(), *built.agents.values()):
-            kit.register_channel(channel)
+        for channel_id, channel in (*built.channels.items(), *built.agents.items()):
+            kit.register_channel(channel, binding=built.bindings.get(channel_id))
         await kit.start()
+        for channel_id, (source_provider, run) in built.sources.items():
+            await kit.attach_source(channel_id, source_provider, **run.model_dump())
         return kit
 
     async def start(self) -> None:
@@ -266,12 +276,20 @@ class RoomKit(RoomOperations):
         is_new = not self._configured
         if is_new:
             await manager.ascan()
-            manager.configure(self)
+            manager.configure(self, await self._plugin_settings(manager))
             self._configured = True
         await kernel.locks.open()
         await kernel.realtime.open()
         if is_new:
             await manager.startup(self)
+
+    async def _plugin_settings(self, manager: PluginManager) -> Mapping[str, object]:
+        """Return plugins' own tables as their models. Raises ConfigError."""
+        if not self._tables:
+            return {}
+        from roomkit.plugins.construction import plugin_settings
+
+        return await plugin_settings(self._tables, manager)
 
     async def _begin_work(self) -> None:
         """Start the channels, once the plugins had their chance to add some, and reclaim pending work."""
@@ -475,9 +493,10 @@ class RoomKit(RoomOperations):
 
     # -- channels -----------------------------------------------------------------------------
 
-    def register_channel(self, channel: Channel) -> None:
+    def register_channel(self, channel: Channel, *, binding: Mapping[str, Any] | None = None) -> None:
         """Make a channel known, once per process; rooms attach it by its id.
 
+        `binding` are fields of its bindings where `attach_channel` gives no other, such as a `retry_policy`.
         Raises ChannelAlreadyRegisteredError when another channel has that id, InvalidInputError for
         an id that means something else in `visibility` and for a provider's name that no store can hold, and
         ForeignCodeError for a channel whose properties or plain methods fail or return other types.
@@ -487,6 +506,7 @@ class RoomKit(RoomOperations):
         channel_id = check_channel_id(read_attribute(owner, channel, "channel_id", object))
         check_registered(channel, channel_id)
         known = self._kernel.channels.get(channel_id)
+        defaults = self._binding_defaults(channel_id, binding or {})
         if known is channel:
             return
         if known is not None:
@@ -496,10 +516,26 @@ class RoomKit(RoomOperations):
             )
         services = self._services.of_channel(channel_id, channel)
         read(owner_of(channel_id), "bind()", partial(channel.bind, services), object)
-        self._kernel.channels.add(channel_id, channel)
+        self._kernel.channels.add(channel_id, channel, defaults)
         self._kernel.starts.registered(channel_id, channel)
         self._kernel.reclaim.channels_changed()
         self._kernel.events.emit("channel_registered", channel_id=channel_id)
+
+    @staticmethod
+    def _binding_defaults(channel_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in given:
+            if name not in BINDING_DEFAULTS:
+                close = nearest(name, BINDING_DEFAULTS)
+                hint = f"did you mean {close!r}?" if close else f"give one of {', '.join(BINDING_DEFAULTS)}"
+                raise InvalidInputError(
+                    f"bindings of channel {channel_id!r} have no default {name!r}; {hint}"
+                )
+        try:
+            return binding_defaults(channel_id, given)
+        except ValidationError as error:
+            raise InvalidInputError(
+                f"binding defaults of channel {channel_id!r} cannot be used: {problems_of(error)}"
+            ) from None
 
     async def unregister_channel(self, channel_id: str) -> None:
         """Close a channel and forget it, and detach its source; its bindings stay.

@@ -136,21 +136,26 @@ class RoomOperations(ConversationOperations):
         channel_id: str,
         channel_type: ChannelType | None = None,
         category: ChannelCategory | None = None,
-        access: Access = Access.READ_WRITE,
-        visibility: str = "all",
+        access: Access | None = None,
+        visibility: str | None = None,
         **binding: Unpack[BindingFields],
     ) -> ChannelBinding:
         """Attach a registered channel to a room; attaching again replaces the binding.
 
+        What is not given is the channel's default (`register_channel(channel, binding=...)`), else READ_WRITE
+        access and visibility for all; keys of `metadata` that are not given are the default's.
         `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
         `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
         RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
         """
         await self._enter(room_id)
         _check_binding_fields(binding)
-        attached = await self._kernel.rooms.attach(
-            room_id, channel_id, channel_type, category, access, visibility, **binding
-        )
+        fields: dict[str, Any] = {**binding}
+        if access is not None:
+            fields["access"] = access
+        if visibility is not None:
+            fields["visibility"] = visibility
+        attached = await self._kernel.rooms.attach(room_id, channel_id, channel_type, category, **fields)
         if self._kernel.traces.has_early:
             self._kernel.traces.replay(room_id)
         return attached

@@ -225,6 +225,22 @@ class BindingFields(TypedDict, total=False):
     state: Mapping[str, Any]
 
 
+_OF_ONE_ROOM = {"address", "participant_id", "last_read_index", "mute_reason", "state"}
+BINDING_DEFAULTS = (
+    "access",
+    "visibility",
+    *(name for name in BindingFields.__annotations__ if name not in _OF_ONE_ROOM),
+)
+"""The fields of a binding for which a channel may have defaults."""
+
+
+def binding_defaults(channel_id: str, given: Mapping[str, object]) -> Mapping[str, Any]:
+    """Return fields of a channel's bindings as a binding has them. Raises pydantic.ValidationError."""
+    own = {"channel_id": channel_id, "room_id": "room", "channel_type": ChannelType.SYSTEM}
+    made = ChannelBinding.model_validate({**given, **own})
+    return {name: getattr(made, name) for name in given}
+
+
 @dataclass(slots=True, kw_only=True)
 class ChannelOutput:
     """What a channel made of an event.

@@ -23,7 +23,7 @@ class WebhookRequest:
     """One request, exactly as received: signatures are computed over `url` and `body`.
 
     `url` is the public URL the vendor called, with its query. Header names are matched without
-    regard to case. `received_at` is POSIX seconds.
+    regard to case. `received_at` is POSIX seconds. `path_params` are the placeholders of the route's path.
     """
 
     method: str
@@ -32,6 +32,7 @@ class WebhookRequest:
     body: bytes = field(default=b"", repr=False)
     received_at: float = field(default_factory=lambda: utcnow().timestamp())
     client_host: str | None = None
+    path_params: Mapping[str, str] = EMPTY
 
     def header(self, name: str, default: str | None = None) -> str | None:
         """Return the header `name`, whatever its case."""

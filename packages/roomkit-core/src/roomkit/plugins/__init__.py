@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roomkit.plugins.errors import PluginError as PluginError
     from roomkit.plugins.errors import PluginHooksError as PluginHooksError
     from roomkit.plugins.errors import PluginIncompatibleError as PluginIncompatibleError
+    from roomkit.plugins.errors import RouteClashError as RouteClashError
     from roomkit.plugins.hookspecs import hookimpl as hookimpl
     from roomkit.plugins.manager import PluginManager as PluginManager
     from roomkit.plugins.manager import default_manager as default_manager
@@ -56,6 +57,7 @@ else:
             "PluginIncompatibleError": "errors",
             "PluginManager": "manager",
             "Registry": "registry",
+            "RouteClashError": "errors",
             "build_components": "construction",
             "default_manager": "manager",
             "hookimpl": "hookspecs",

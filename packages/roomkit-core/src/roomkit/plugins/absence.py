@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from roomkit._exports import COMPONENTS
 from roomkit._names import how_to_get, nearest
-from roomkit.plugins.components import ComponentKind, ComponentState, Plugin
+from roomkit.plugins.components import CORE_TABLES, ComponentKind, ComponentState, Plugin
 from roomkit.plugins.errors import (
     ComponentNotFoundError,
     PluginBlockedError,
@@ -47,6 +47,17 @@ def absence(kind: str, name: str, plugins: Iterable[Plugin], known: Iterable[str
     return ComponentNotFoundError(
         f"there is no {kind} {name!r} ({choice}). `roomkit plugins list` shows what there is"
     )
+
+
+def absent_table(name: str, declared: Iterable[str]) -> str:
+    """Say that no installed plugin has a table of that name, and what to do."""
+    known = sorted((*CORE_TABLES, *declared))
+    distribution = COMPONENTS.get(f"table:{name}")
+    if distribution is not None:
+        return f"[{name}] is a table of {distribution}, which is not installed: {how_to_get(distribution)}"
+    close = nearest(name, known)
+    hint = f"did you mean {close!r}?" if close else f"known here: {', '.join(known)}"
+    return f"{name} is unknown; {hint}"
 
 
 def remedy(plugin: Plugin) -> str:

@@ -11,11 +11,19 @@ from roomkit.plugins.failure_log import log_failures
 from roomkit.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from roomkit.abc.route import Route
     from roomkit.kernel.kit import RoomKit
+    from roomkit.models.webhook import WebhookAnswer, WebhookRequest
     from roomkit.plugins.doctor import DoctorReport
     from roomkit.plugins.registry import Registry
 
 logger = get_logger("roomkit.plugins")
+_WEBHOOKS = {
+    "webhook": "/webhooks/{channel}",
+    "webhook of a provider": "/webhooks/{channel}/{provider}",
+}
 
 
 @hookimpl
@@ -64,6 +72,21 @@ def roomkit_register(registry: Registry) -> None:
 def roomkit_configure(kit: RoomKit) -> None:
     """Write the kit's failures to the log."""
     log_failures(kit)
+
+
+@hookimpl
+def roomkit_routes(kit: RoomKit) -> Iterable[Route]:
+    """Serve the webhooks of the kit's channels."""
+    from roomkit.abc.route import Route
+
+    async def receive(request: WebhookRequest) -> WebhookAnswer:
+        params = request.path_params
+        outcome = await kit.process_webhook(request, params["channel"], params.get("provider"))
+        return outcome.answer
+
+    for name, path in _WEBHOOKS.items():
+        for method in ("GET", "POST"):  # some vendors check an address by a GET
+            yield Route(method=method, path=path, name=f"{name} ({method})", handler=receive)
 
 
 @hookimpl

@@ -45,6 +45,26 @@ class ComponentKind(StrEnum):
     BACKCHANNEL = "backchannel"
 
 
+SINGLE_TABLES: Mapping[str, ComponentKind] = {
+    kind.value: kind
+    for kind in (
+        ComponentKind.STORE,
+        ComponentKind.LOCKS,
+        ComponentKind.REALTIME,
+        ComponentKind.TELEMETRY,
+        ComponentKind.IDENTITY,
+        ComponentKind.ROUTER,
+    )
+}
+"""Tables of the configuration file that hold one component each."""
+
+NAMED_TABLES = ("channels", "agents", "sources")
+"""Tables that hold one component for each id."""
+
+CORE_TABLES = ("kit", *SINGLE_TABLES, *NAMED_TABLES)
+"""Every table that is the core's; the others are plugins' own."""
+
+
 class ComponentState(StrEnum):
     """What became of a component, or of the plugin that brings it."""
 
@@ -78,6 +98,8 @@ class Component:
     aliases: tuple[str, ...] = ()
     parts: Mapping[str, ComponentKind] = field(default_factory=dict)
     """Constructor arguments that are components themselves, such as a channel's `provider`."""
+    part_lists: Mapping[str, ComponentKind] = field(default_factory=dict)
+    """Constructor arguments that are lists of components, such as a channel's `providers`."""
     state: ComponentState = ComponentState.DECLARED
     reason: str = ""
     cause: BaseException | None = None
@@ -100,6 +122,8 @@ class Plugin:
     reason: str = ""
     cause: BaseException | None = None
     components: list[Component] = field(default_factory=list)  # bound: what one plugin declares
+    tables: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares
+    """Tables of its own in the configuration file, each with the reference of its config model."""
 
     @property
     def key(self) -> str:

@@ -13,6 +13,13 @@
     plugin = "twilio"
     auth_token = "env:TWILIO_AUTH_TOKEN"
 
+    [channels.support.binding]
+    retry_policy = { max_retries = 5 }
+
+    [sources.support]
+    plugin = "mailbox"
+    run = { max_concurrent_emits = 4 }
+
     [agents.front]
     plugin = "ai"
     provider = { plugin = "anthropic", api_key = "env:ANTHROPIC_API_KEY" }
@@ -21,6 +28,9 @@
 A value `env:NAME` is the environment variable of that name, `file:PATH` the content of that file
 (relative to the configuration file, without its last newline). Both are read once, here, and travel
 as `SecretStr`; other settings get the plain text.
+
+`binding` are fields of the binding by which the channel is attached to a room, where the caller gives no
+other. `run` are options of `attach_source`. A table that is not one of these is a plugin's own.
 
 What a plugin makes of its settings is checked when the plan is built, by the plugin's own model.
 """
@@ -37,8 +47,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from roomkit._names import nearest
-from roomkit.models.options import KitOptions
-from roomkit.plugins.components import ComponentKind
+from roomkit.models.channel import BINDING_DEFAULTS, binding_defaults
+from roomkit.models.options import Count, KitOptions, Seconds
+from roomkit.plugins.components import SINGLE_TABLES
 from roomkit.plugins.errors import ConfigError
 
 _ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
@@ -55,8 +66,49 @@ class ComponentPlan(_Plan):
     settings: Mapping[str, object] = Field(default_factory=dict)
 
 
+class SourceOptions(_Plan):
+    """How `attach_source` runs a source; times are in seconds."""
+
+    auto_restart: bool = Field(True, strict=True, description="Whether a source that broke is started again.")
+    restart_delay: Seconds = Field(5.0, description="The first delay before a restart; it doubles.")
+    max_restart_delay: Seconds = Field(300.0, description="The longest delay before a restart.")
+    max_restart_attempts: Count | None = Field(
+        None, description="How often a source that brings nothing is restarted; no limit by default."
+    )
+    max_concurrent_emits: Count | None = Field(
+        10, description="How many messages may be taken in beside each other."
+    )
+
+
+BINDING_FIELDS: Mapping[str, str] = {
+    "access": "What the channel may do in a room.",
+    "visibility": "Who sees what the channel says.",
+    "direction": "Which ways events may pass.",
+    "muted": "Whether the channel may listen but not speak.",
+    "rate_limit": "How often the channel may send, over all its rooms with this limit.",
+    "recipient_rate_limit": "How often it may send to one room.",
+    "retry_policy": "How its deliveries are retried.",
+    "length_policy": "What happens to text that is too long.",
+    "double_text": "What happens to messages that come while an agent is at work.",
+    "fold_seconds": "How long an agent waits for more messages, where it folds them.",
+    "judge_streams": "Whether an answer is shown only once the whole of it is judged.",
+    "metadata": "Any keys, such as the sending number.",
+}
+"""What each key of a channel's table `binding` is for."""
+
+
+class SourcePlan(ComponentPlan):
+    """A source to build, and how to run it."""
+
+    run: SourceOptions = SourceOptions()
+
+
 class KitPlan(_Plan):
-    """What to build. Secrets in it do not show in its repr."""
+    """What to build. Secrets in it do not show in its repr.
+
+    `bindings` are the binding defaults of channels, `tables` the tables that are not the core's. `problems`
+    is what is wrong with the rest, if it was asked for.
+    """
 
     source: str = "configuration"
     kit: KitOptions = KitOptions()
@@ -65,31 +117,32 @@ class KitPlan(_Plan):
     realtime: ComponentPlan | None = None
     telemetry: ComponentPlan | None = None
     identity: ComponentPlan | None = None
+    router: ComponentPlan | None = None
     channels: Mapping[str, ComponentPlan] = Field(default_factory=dict)
     agents: Mapping[str, ComponentPlan] = Field(default_factory=dict)
-
-
-SINGLE_TABLES: Mapping[str, ComponentKind] = {
-    kind.value: kind
-    for kind in (
-        ComponentKind.STORE,
-        ComponentKind.LOCKS,
-        ComponentKind.REALTIME,
-        ComponentKind.TELEMETRY,
-        ComponentKind.IDENTITY,
-    )
-}
-"""Tables that hold one component each."""
-
-NAMED_TABLES = ("channels", "agents")
-"""Tables that hold one component for each id."""
+    sources: Mapping[str, SourcePlan] = Field(default_factory=dict)
+    bindings: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPlan:
     """Read a configuration file, or a mapping of the same shape.
 
     Imports no plugin. Raises `ConfigError` with every problem found: a file or reference that cannot be
-    read, an unknown key (with the nearest one that exists), a value of the wrong type.
+    read, an unknown key (with the nearest one that exists), a value of the wrong type. Whether a plugin
+    declares a table that is not the core's is known when the plan is built.
+    """
+    plan = read_config(source)
+    if plan.problems:
+        raise ConfigError(plan.source, list(plan.problems))
+    return plan
+
+
+def read_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPlan:
+    """Do `load_config`, but leave out what is wrong and say so in `problems`, for those who find more.
+
+    Raises `ConfigError` for a file that cannot be read as a whole.
     """
     if isinstance(source, Mapping):
         return _read("configuration", Path(), source)
@@ -133,6 +186,10 @@ def problems_of(error: ValidationError, where: str) -> list[str]:
     ]
 
 
+def _plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
 class _Reader:
     """Reads one configuration and collects its problems."""
 
@@ -140,21 +197,34 @@ class _Reader:
         self._source = source
         self._base = base
         self._problems: list[str] = []  # bound: one file
+        self._bindings: dict[str, Mapping[str, object]] = {}  # bound: one file
 
     def read(self, tables: Mapping[str, object]) -> KitPlan:
         plan: dict[str, object] = {}
+        others: dict[str, object] = {}
         for key, table in tables.items():
             if key in SINGLE_TABLES:
                 plan[key] = self._component(key, table)
-            elif key in NAMED_TABLES:
-                plan[key] = self._named(key, table)
+            elif key in ("channels", "agents"):
+                plan[key] = self._channels(key, table)
+            elif key == "sources":
+                plan[key] = self._sources(table)
             elif key == "kit":
-                plan[key] = self._options(table)
-            else:
-                self._problems.append(unknown_key("", str(key), ["kit", *SINGLE_TABLES, *NAMED_TABLES]))
-        if self._problems:
-            raise ConfigError(self._source, self._problems)
+                plan[key] = self._options(table) or KitOptions()
+            elif (entries := self._table(str(key), table)) is not None:
+                others[key] = {name: self._value(f"{key}.{name}", value) for name, value in entries.items()}
+        self._check_ids(tables)
+        plan |= {"bindings": self._bindings, "tables": others, "problems": tuple(self._problems)}
         return KitPlan.model_validate({**plan, "source": self._source})
+
+    def _check_ids(self, tables: Mapping[str, object]) -> None:
+        """Report sources of channels that are not in the file."""
+        named = [tables.get(key) for key in ("channels", "agents")]
+        ids = [name for table in named if isinstance(table, Mapping) for name in table]
+        sources = tables.get("sources")
+        for name in sources if isinstance(sources, Mapping) else ():
+            if name not in ids:
+                self._problems.append(f"{unknown_key('sources', str(name), ids)}: name a channel of the file")
 
     def _options(self, table: object) -> KitOptions | None:
         if (options := self._table("kit", table)) is None:
@@ -175,9 +245,50 @@ class _Reader:
             self._problems += problems_of(error, "kit")
             return None
 
-    def _named(self, where: str, table: object) -> dict[str, ComponentPlan | None]:
-        named = self._table(where, table) or {}
-        return {name: self._component(f"{where}.{name}", entry) for name, entry in named.items()}
+    def _channels(self, where: str, table: object) -> dict[str, ComponentPlan]:
+        plans: dict[str, ComponentPlan] = {}
+        for name, entry in (self._table(where, table) or {}).items():
+            at = f"{where}.{name}"
+            if isinstance(entry, Mapping) and "binding" in entry:
+                self._binding(f"{at}.binding", name, entry["binding"])
+                entry = {key: value for key, value in entry.items() if key != "binding"}
+            if (plan := self._component(at, entry)) is not None:
+                plans[name] = plan
+        return plans
+
+    def _binding(self, where: str, channel_id: str, table: object) -> None:
+        """Check the defaults of a channel's bindings as a binding."""
+        if (entries := self._table(where, table)) is None:
+            return
+        fields = {key: _plain(self._value(f"{where}.{key}", value)) for key, value in entries.items()}
+        known = [*BINDING_DEFAULTS]
+        self._problems += [unknown_key(where, key, known) for key in fields if key not in known]
+        try:
+            fields = {key: value for key, value in fields.items() if key in known}
+            self._bindings[channel_id] = binding_defaults(channel_id, fields)
+        except ValidationError as error:
+            self._problems += problems_of(error, where)
+
+    def _sources(self, table: object) -> dict[str, SourcePlan]:
+        plans: dict[str, SourcePlan] = {}
+        for name, entry in (self._table("sources", table) or {}).items():
+            at, run = f"sources.{name}", SourceOptions()
+            if isinstance(entry, Mapping) and "run" in entry:
+                run = self._run(f"{at}.run", entry["run"])
+                entry = {key: value for key, value in entry.items() if key != "run"}
+            if (plan := self._component(at, entry)) is not None:
+                plans[name] = SourcePlan(plugin=plan.plugin, settings=plan.settings, run=run)
+        return plans
+
+    def _run(self, where: str, table: object) -> SourceOptions:
+        entries = self._table(where, table) or {}
+        known = list(SourceOptions.model_fields)
+        self._problems += [unknown_key(where, key, known) for key in entries if key not in known]
+        try:
+            return SourceOptions.model_validate({key: entries[key] for key in entries if key in known})
+        except ValidationError as error:
+            self._problems += problems_of(error, where)
+            return SourceOptions()
 
     def _component(self, where: str, table: object) -> ComponentPlan | None:
         if (entries := self._table(where, table)) is None:

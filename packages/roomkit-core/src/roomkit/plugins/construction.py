@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,22 @@ from roomkit.abc.errors import RoomKitError
 from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
+from roomkit.abc.router import InboundRoomRouter
+from roomkit.abc.source import SourceProvider
 from roomkit.abc.store import ConversationStore
 from roomkit.abc.telemetry import TelemetryProvider
+from roomkit.memory.store import InMemoryStore
 from roomkit.models.options import KitOptions
+from roomkit.plugins.absence import absent_table
 from roomkit.plugins.components import Component, ComponentKind
-from roomkit.plugins.config import ComponentPlan, KitPlan, problems_of, unknown_key
+from roomkit.plugins.config import (
+    ComponentPlan,
+    KitPlan,
+    SourceOptions,
+    SourcePlan,
+    problems_of,
+    unknown_key,
+)
 from roomkit.plugins.errors import ConfigError, PluginBrokenError, PluginError, describe
 from roomkit.plugins.references import resolve
 
@@ -37,8 +48,12 @@ class KitParts:
     realtime: RealtimeBackend | None = None
     telemetry: TelemetryProvider | None = None
     identity: IdentityResolver | None = None
+    router: InboundRoomRouter | None = None
     channels: dict[str, Channel] = field(default_factory=dict)  # bound: the configuration
     agents: dict[str, Channel] = field(default_factory=dict)  # bound: the configuration
+    sources: Mapping[str, tuple[SourceProvider, SourceOptions]] = field(default_factory=dict)
+    bindings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    tables: Mapping[str, BaseModel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +64,15 @@ class Blueprint:
     factory: Callable[..., Any]
     arguments: Mapping[str, object]
     parts: Mapping[str, Blueprint]
+    part_lists: Mapping[str, Sequence[Blueprint]] = field(default_factory=dict)
 
 
 class Drawing:
     """Draws blueprints, and collects their problems. Imports: not for a running loop."""
 
-    def __init__(self, manager: PluginManager) -> None:
+    def __init__(self, manager: PluginManager, problems: Iterable[str] = ()) -> None:
         self._manager = manager
-        self._problems: list[str] = []  # bound: one configuration
+        self._problems = [*problems]  # bound: one configuration
         self._cause: PluginError | None = None
 
     def component(
@@ -76,11 +92,17 @@ class Drawing:
             for part in component.parts
             if part in settings
         }
-        own = {key: value for key, value in settings.items() if key not in parts}
+        lists = {
+            part: self._parts(component.part_lists[part], settings[part], f"{where}.{part}")
+            for part in component.part_lists
+            if part in settings
+        }
+        own = {key: value for key, value in settings.items() if key not in parts and key not in lists}
         arguments = self._arguments(component, factory, own, where)
         if len(self._problems) > before:
             return None
-        return Blueprint(component, factory, arguments, {k: v for k, v in parts.items() if v is not None})
+        drawn = {k: v for k, v in parts.items() if v is not None}
+        return Blueprint(component, factory, arguments, drawn, lists)
 
     def required(self, kind: ComponentKind | str, name: str, settings: Mapping[str, object]) -> Blueprint:
         """Draw one component on its own. Raises `ConfigError`, or what finding and importing it raises."""
@@ -103,6 +125,39 @@ class Drawing:
         }
         return {channel_id: blueprint for channel_id, blueprint in drawn.items() if blueprint is not None}
 
+    def sources(self, plans: Mapping[str, SourcePlan]) -> dict[str, Blueprint]:
+        """Draw the sources, by the ids of their channels."""
+        drawn = {
+            channel_id: self.plan(ComponentKind.SOURCE, plan, where=f"sources.{channel_id}")
+            for channel_id, plan in plans.items()
+        }
+        return {channel_id: blueprint for channel_id, blueprint in drawn.items() if blueprint is not None}
+
+    def tables(self, given: Mapping[str, object]) -> dict[str, BaseModel]:
+        """Validate plugins' own tables: mappings, or models that are made already."""
+        declared = self._manager.tables()
+        made: dict[str, BaseModel] = {}
+        for name, table in given.items():
+            if name not in declared:
+                self._problems.append(absent_table(name, declared))
+            elif isinstance(table, Mapping):
+                if (model := self._table(name, table, declared[name])) is not None:
+                    made[name] = model
+            elif isinstance(table, BaseModel):
+                made[name] = table
+            else:
+                self._problems.append(f"{name} is {type(table).__name__}, not a table; write [{name}]")
+        return made
+
+    def _table(self, name: str, table: Mapping[str, object], reference: str) -> BaseModel | None:
+        try:
+            model = imported_model(reference, f"the table {name!r}")
+        except PluginBrokenError as error:
+            self._problems.append(f"{name}: {error}")
+            self._cause = self._cause or error
+            return None
+        return self._configured(model, table, name, ())
+
     def check(self, source: str) -> None:
         """Raise `ConfigError` if anything was wrong."""
         if self._problems:
@@ -117,26 +172,40 @@ class Drawing:
         self._problems.append(f'{where} names no {kind}; write {{ plugin = "...", ... }}')
         return None
 
+    def _parts(self, kind: ComponentKind, value: object, where: str) -> list[Blueprint]:
+        if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+            self._problems.append(f'{where} is no list; write [{{ plugin = "...", ... }}, ...]')
+            return []
+        drawn = [self._part(kind, each, f"{where}[{index}]") for index, each in enumerate(value)]
+        return [blueprint for blueprint in drawn if blueprint is not None]
+
     def _arguments(
         self, component: Component, factory: Callable[..., Any], settings: dict[str, object], where: str
     ) -> dict[str, object]:
+        parts = [*component.parts, *component.part_lists]
         if component.config is None:
-            self._problems += [unknown_key(where, key, list(component.parts)) for key in settings]
+            self._problems += [unknown_key(where, key, parts) for key in settings]
             return {}
         model = self._model(component, where)
-        if model is None:
-            return {}
-        unknown = _unknown_keys(model, settings, component)
-        self._problems += [unknown_key(where, key, known) for key, known in unknown.items()]
-        try:
-            config = _validate(model, {key: settings[key] for key in settings if key not in unknown})
-        except ValidationError as error:
-            self._problems += problems_of(error, where)
+        config = None if model is None else self._configured(model, settings, where, parts)
+        if config is None:
             return {}
         signature = _signature(factory)
         if signature is not None and "config" in signature.parameters:
             return {"config": config}
         return {name: getattr(config, name) for name in type(config).model_fields}
+
+    def _configured(
+        self, model: type[BaseModel], settings: Mapping[str, object], where: str, parts: Iterable[str]
+    ) -> BaseModel | None:
+        """Validate settings; report each unknown key and each wrong value."""
+        unknown = _unknown_keys(model, settings, parts)
+        self._problems += [unknown_key(where, key, known) for key, known in unknown.items()]
+        try:
+            return _validate(model, {key: settings[key] for key in settings if key not in unknown})
+        except ValidationError as error:
+            self._problems += problems_of(error, where)
+            return None
 
     def _model(self, component: Component, where: str) -> type[BaseModel] | None:
         try:
@@ -145,6 +214,18 @@ class Drawing:
             self._problems.append(f"{where}: {error}")
             self._cause = self._cause or error
             return None
+
+
+async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) -> Mapping[str, BaseModel]:
+    """Return plugins' own tables as their models. Raises `ConfigError` with everything that is wrong."""
+
+    def check() -> Mapping[str, BaseModel]:
+        drawing = Drawing(manager)
+        made = drawing.tables(tables)
+        drawing.check("tables")
+        return made
+
+    return await asyncio.to_thread(check) if tables else {}
 
 
 async def build_components(plan: KitPlan, manager: PluginManager) -> KitParts:
@@ -161,24 +242,27 @@ def config_model(component: Component) -> type[BaseModel] | None:
     """Import a component's config model. Raises `PluginBrokenError` if there is none where it says."""
     if component.config is None:
         return None
+    return imported_model(component.config, f"{component}, from plugin {component.plugin!r},")
+
+
+def imported_model(reference: str, owner: str) -> type[BaseModel]:
+    """Import the config model of a component or table. Raises `PluginBrokenError`."""
     try:
-        model = resolve(component.config)
+        model = resolve(reference)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise TypeError(f"{component.config} is not a pydantic model")
+            raise TypeError(f"{reference} is not a pydantic model")
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginBrokenError(
-            f"the config model of {component}, from plugin {component.plugin!r}, cannot be loaded: "
-            f"{describe(error)}"
-        ) from error
+        raise PluginBrokenError(f"the config model of {owner} cannot be loaded: {describe(error)}") from error
     return model
 
 
 def construct(blueprint: Blueprint, **wiring: object) -> object:
     """Build a component, its parts first. Raises `PluginBrokenError` if a constructor fails."""
     parts = {name: construct(part) for name, part in blueprint.parts.items()}
-    arguments = {**blueprint.arguments, **parts, **wiring}
+    lists = {name: [construct(part) for part in parts] for name, parts in blueprint.part_lists.items()}
+    arguments = {**blueprint.arguments, **parts, **lists, **wiring}
     component = blueprint.component
     try:
         if (signature := _signature(blueprint.factory)) is not None:
@@ -196,25 +280,45 @@ def construct(blueprint: Blueprint, **wiring: object) -> object:
 
 
 def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
-    drawing = Drawing(manager)
+    drawing = Drawing(manager, plan.problems)
     store = drawing.plan(ComponentKind.STORE, plan.store, where="store")
     locks = drawing.plan(ComponentKind.LOCKS, plan.locks, where="locks")
     realtime = drawing.plan(ComponentKind.REALTIME, plan.realtime, where="realtime")
     telemetry = drawing.plan(ComponentKind.TELEMETRY, plan.telemetry, where="telemetry")
     identity = drawing.plan(ComponentKind.IDENTITY, plan.identity, where="identity")
+    router = drawing.plan(ComponentKind.ROUTER, plan.router, where="router")
     channels = drawing.channels("channels", plan.channels)
     agents = drawing.channels("agents", plan.agents)
+    sources = drawing.sources(plan.sources)
+    tables = drawing.tables(plan.tables)
     drawing.check(plan.source)
+    kept = _built(store, ConversationStore)
+    if kept is None and _takes_store(router):
+        kept = InMemoryStore()
     return KitParts(
         options=plan.kit,
-        store=_built(store, ConversationStore),
+        store=kept,
         locks=_built(locks, RoomLockManager),
         realtime=_built(realtime, RealtimeBackend),
         telemetry=_built(telemetry, TelemetryProvider),
         identity=_built(identity, IdentityResolver),
+        router=_built(router, InboundRoomRouter, **({"store": kept} if _takes_store(router) else {})),
         channels=_built_channels(channels),
         agents=_built_channels(agents),
+        sources={
+            channel_id: (source, plan.sources[channel_id].run)
+            for channel_id, blueprint in sources.items()
+            if (source := _built(blueprint, SourceProvider)) is not None
+        },
+        bindings=plan.bindings,
+        tables=tables,
     )
+
+
+def _takes_store(router: Blueprint | None) -> bool:
+    """Return whether a router looks into the store, and is to be given the kit's."""
+    signature = None if router is None else _signature(router.factory)
+    return signature is not None and "store" in signature.parameters
 
 
 def _built_channels(blueprints: Mapping[str, Blueprint]) -> dict[str, Channel]:
@@ -267,10 +371,10 @@ def _revealed(value: object, place: tuple[int | str, ...], secret: list[tuple[in
 
 
 def _unknown_keys(
-    model: type[BaseModel], settings: Mapping[str, object], component: Component
+    model: type[BaseModel], settings: Mapping[str, object], parts: Iterable[str]
 ) -> dict[str, list[str]]:
     if model.model_config.get("extra") == "allow":
         return {}
     names = {alias for name, field in model.model_fields.items() for alias in (name, field.alias) if alias}
-    known = [*names, *component.parts]
+    known = [*names, *parts]
     return {key: known for key in settings if key not in names}

@@ -60,6 +60,12 @@ class MixedInstallationError(PluginError):
     code = "mixed_installation"
 
 
+class RouteClashError(PluginError):
+    """Two plugins have routes for one method and path."""
+
+    code = "route_clash"
+
+
 class BlockingImportError(PluginError):
     """Code on a running event loop asked for a component that is not imported yet."""
 

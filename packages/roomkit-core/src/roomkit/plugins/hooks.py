@@ -54,16 +54,24 @@ class Hooks:
 
     def call_each(self, hook: str, arguments: Arguments) -> list[PluginFailure]:
         """Call the hook of every plugin, and return what failed."""
+        return self.collect(hook, arguments, lambda plugin, answer: None)[1]
+
+    def collect[T](
+        self, hook: str, arguments: Arguments, take: Callable[[Plugin, object], T]
+    ) -> tuple[list[T], list[PluginFailure]]:
+        """Call the hook of every plugin; return what `take` makes of each answer, and what failed."""
+        taken: list[T] = []  # bound: the installed plugins
         failures = []
         for implementation in self._implementations(hook):
             try:
                 plugin = self._plugins[implementation.plugin_name]
-                _call(implementation, arguments(plugin) if callable(arguments) else arguments)
+                answer = _call(implementation, arguments(plugin) if callable(arguments) else arguments)
+                taken.append(take(plugin, answer))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - reported with the plugin's name
                 failures.append(self._failure(implementation, hook, error))
-        return failures
+        return taken, failures
 
     async def await_each(
         self, hook: str, arguments: Mapping[str, object], *, timeout: float, reverse: bool = False
@@ -104,7 +112,13 @@ class Hooks:
     def _check(self, module: object) -> None:
         callers = self._pluggy.get_hookcallers(module) or []
         implemented = {caller.name for caller in callers}
-        for name in sorted(implemented - set(HOOKS)):
+        optional = {
+            caller.name
+            for caller in callers
+            for each in caller.get_hookimpls()
+            if each.plugin is module and each.optionalhook
+        }
+        for name in sorted(implemented - set(HOOKS) - optional):
             close = nearest(name, HOOKS)
             hint = f"did you mean {close!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
             raise InvalidPluginError(f"unknown hook {name!r}; {hint}")

@@ -15,12 +15,13 @@ plugin at a time there is nothing to wrap. `tryfirst` and `trylast` order a plug
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, overload
 
 import pluggy
 
 if TYPE_CHECKING:
+    from roomkit.abc.route import Route
     from roomkit.abc.services import Services
     from roomkit.kernel.kit import RoomKit
     from roomkit.plugins.commands import Commands
@@ -28,8 +29,35 @@ if TYPE_CHECKING:
     from roomkit.plugins.registry import Registry
 
 hookspec = pluggy.HookspecMarker("roomkit")
-hookimpl = pluggy.HookimplMarker("roomkit")
-"""Marks a function of a plugin as the implementation of the hook of its name."""
+_marked = pluggy.HookimplMarker("roomkit")
+
+
+@overload
+def hookimpl[F: Callable[..., object]](function: F, /) -> F: ...
+
+
+@overload
+def hookimpl[F: Callable[..., object]](
+    *, optional: bool = False, tryfirst: bool = False, trylast: bool = False, wrapper: bool = False
+) -> Callable[[F], F]: ...
+
+
+def hookimpl[F: Callable[..., object]](
+    function: F | None = None,
+    /,
+    *,
+    optional: bool = False,
+    tryfirst: bool = False,
+    trylast: bool = False,
+    wrapper: bool = False,
+) -> F | Callable[[F], F]:
+    """Mark a function of a plugin as the implementation of the hook of its name.
+
+    An `optional` one is ignored by a core that has no such hook yet; any other is an error there, because
+    its name is probably misspelt.
+    """
+    mark = _marked(optionalhook=optional, tryfirst=tryfirst, trylast=trylast, wrapper=wrapper)
+    return mark if function is None else mark(function)
 
 
 @hookspec
@@ -46,7 +74,8 @@ def roomkit_configure(kit: RoomKit, services: Services, settings: Mapping[str, o
     """Add hooks, resolvers or observers to a kit that is being built.
 
     `services` are the plugin's own for this kit, the same object as `kit.services_of(name)`: keep them where
-    the plugin needs them later. `settings` is empty for a plugin without a table of its own.
+    the plugin needs them later. `settings` has the plugin's own tables that the configuration has, each as
+    its model, by their names.
     Called once for each kit, before it starts and before its first message. What a plugin adds here
     applies to every room of that kit, whether its components are in use or not: add only what the
     user asked for by installing the plugin.
@@ -70,6 +99,16 @@ def roomkit_shutdown(kit: RoomKit) -> Awaitable[None] | None:
     start-up failed or never ran. All failures are reported together. For one object, such as a server
     that a program starts, use `kit.push_async_callback` instead: no list of kits is needed to find it.
     """
+
+
+@hookspec
+def roomkit_routes(kit: RoomKit, services: Services) -> Iterable[Route]:
+    """Return the routes that a server of this kit is to serve, besides those of the other plugins.
+
+    Called when a server is built, after `roomkit_configure`. Two plugins' routes for one method and path are
+    refused with an error that names both.
+    """
+    return ()
 
 
 @hookspec

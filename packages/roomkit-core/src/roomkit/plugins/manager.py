@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from roomkit.plugins.errors import (
     PluginBrokenError,
     PluginFailure,
     PluginHooksError,
+    RouteClashError,
     describe,
 )
 from roomkit.plugins.hooks import Hooks
@@ -41,6 +42,7 @@ from roomkit.plugins.mixture import mixture
 from roomkit.plugins.references import resolve
 
 if TYPE_CHECKING:
+    from roomkit.abc.route import Route
     from roomkit.kernel.kit import RoomKit
     from roomkit.plugins.commands import Commands
     from roomkit.plugins.doctor import DoctorReport
@@ -75,6 +77,7 @@ class PluginManager:
         self._index: dict[tuple[str, str], Component] = {}
         self._loaded: dict[Component, Callable[..., Any]] = {}
         self._clashes: list[Clash] = []
+        self._tables: dict[str, Plugin] = {}
         self._mixture: str | None = None
 
     # What there is
@@ -104,6 +107,11 @@ class PluginManager:
             for component in plugin.components
             if kind is None or component.kind == kind
         )
+
+    def tables(self) -> Mapping[str, str]:
+        """Return plugins' own tables of the configuration file, each with its model's reference."""
+        self.scan()
+        return {name: plugin.tables[name] for name, plugin in self._tables.items()}
 
     def clashes(self) -> tuple[Clash, ...]:
         """List the names that two plugins claim."""
@@ -178,17 +186,50 @@ class PluginManager:
 
     # The hooks
 
-    def configure(self, kit: RoomKit) -> tuple[PluginFailure, ...]:
-        """Let every plugin add to a kit that is being built.
+    def configure(
+        self, kit: RoomKit, settings: Mapping[str, object] = _NO_SETTINGS
+    ) -> tuple[PluginFailure, ...]:
+        """Let every plugin add to a kit that is being built; `settings` are the plugins' own tables.
 
         Returns the failures. Raises `PluginHooksError` for those of plugins that are in use: with a
-        component loaded, and `MixedInstallationError` if a foreign `roomkit` is mixed into the core.
+        component loaded or a table given, and `MixedInstallationError` if a foreign `roomkit` is mixed into
+        the core.
         """
         self.scan()
         if self._mixture is not None:
             raise MixedInstallationError(self._mixture)
-        failures = self._hooks.call_each("roomkit_configure", partial(_configuration, kit))
-        return self._settle("roomkit_configure", failures)
+        arguments = partial(self._configuration, kit, settings)
+        failures = self._hooks.call_each("roomkit_configure", arguments)
+        named = {self._tables[table].name for table in settings if table in self._tables}
+        return self._settle("roomkit_configure", failures, named)
+
+    def routes(self, kit: RoomKit) -> tuple[Route, ...]:
+        """Return the routes of every plugin, for a server of a kit that is configured.
+
+        Raises `PluginHooksError` for failures of plugins that are in use; others' are logged, and
+        `RouteClashError` for two routes for one method and path.
+        """
+        self.scan()
+        owned, failures = self._hooks.collect("roomkit_routes", partial(_routing, kit), _routes_of)
+        self._settle("roomkit_routes", failures)
+        found: list[tuple[Plugin, Route]] = []  # bound: the routes of installed plugins
+        for plugin, routes in owned:
+            for route in routes:
+                for holder, other in found:
+                    if route.collides_with(other):
+                        raise RouteClashError(
+                            f"{route.method} {route.path} is a route of {holder} and of {plugin}: "
+                            f"block {holder.name} or {plugin.name}"
+                        )
+                found.append((plugin, route))
+        return tuple(route for _, route in found)
+
+    def _configuration(
+        self, kit: RoomKit, settings: Mapping[str, object], plugin: Plugin
+    ) -> Mapping[str, object]:
+        """Return what a plugin's `roomkit_configure` is called with."""
+        own = {name: table for name, table in settings.items() if self._tables.get(name) is plugin}
+        return {**_routing(kit, plugin), "settings": MappingProxyType(own)}
 
     async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
         """Let every plugin prepare, one after the other, each within `timeout` seconds.
@@ -263,7 +304,7 @@ class PluginManager:
 
     def _scan(self) -> None:
         self._hooks = Hooks()
-        for container in (self._plugins, self._index, self._clashes):
+        for container in (self._plugins, self._index, self._clashes, self._tables):
             container.clear()  # what an interrupted scan left behind
         self._admit(_builtin())
         entry_points = self._entry_points
@@ -284,6 +325,12 @@ class PluginManager:
         if plugin.state is ComponentState.LOADED:
             for component in plugin.components:
                 self._claim(component)
+            for name in plugin.tables:
+                holder = self._tables.setdefault(name, plugin)
+                if holder is not plugin:
+                    logger.warning(
+                        "the table [%s] is claimed by %s and %s; the first has it", name, holder, plugin
+                    )
 
     def _claim(self, component: Component) -> None:
         for name in (component.name, *component.aliases):
@@ -328,8 +375,10 @@ class PluginManager:
             f"write `await kit.plugins.aget({str(kind)!r}, {name!r})`, or acreate"
         )
 
-    def _settle(self, hook: str, failures: list[PluginFailure]) -> tuple[PluginFailure, ...]:
-        in_use = {component.plugin for component in self._loaded}
+    def _settle(
+        self, hook: str, failures: list[PluginFailure], named: Collection[str] = ()
+    ) -> tuple[PluginFailure, ...]:
+        in_use = {component.plugin for component in self._loaded} | {*named}
         if fatal := [failure for failure in failures if failure.plugin in in_use]:
             raise PluginHooksError(hook, fatal)
         return self._report(hook, failures)
@@ -340,12 +389,21 @@ class PluginManager:
         return tuple(failures)
 
 
-def _configuration(kit: RoomKit, plugin: Plugin) -> Mapping[str, object]:
-    """Return what a plugin's `roomkit_configure` is called with."""
+def _routing(kit: RoomKit, plugin: Plugin) -> Mapping[str, object]:
+    """Return what a plugin's `roomkit_routes` is called with."""
     services = kit.services if plugin.name == _CORE else kit.services_of(plugin.name)
     if plugin.name != _CORE and services is kit.services:
         raise InvalidPluginError(f"{plugin.name!r} is the namespace of the program: rename its entry point")
-    return {"kit": kit, "services": services, "settings": _NO_SETTINGS}
+    return {"kit": kit, "services": services}
+
+
+def _routes_of(plugin: Plugin, answer: object) -> tuple[Plugin, Sequence[Route]]:
+    from roomkit.abc.route import Route
+
+    routes = [*answer] if isinstance(answer, Iterable) else answer
+    if not isinstance(routes, list) or not all(isinstance(route, Route) for route in routes):
+        raise TypeError("roomkit_routes returned something other than routes")
+    return plugin, routes
 
 
 def _examination(report: DoctorReport, plugin: Plugin) -> Mapping[str, object]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from roomkit._names import nearest
-from roomkit.plugins.components import Component, ComponentKind, Plugin
+from roomkit.plugins.components import CORE_TABLES, Component, ComponentKind, Plugin
 from roomkit.plugins.errors import RegistrationError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -32,7 +32,7 @@ class Registry:
         config: str | None = None,
         summary: str = "",
         aliases: Iterable[str] = (),
-        parts: Mapping[str, ComponentKind | str] | None = None,
+        parts: Mapping[str, ComponentKind | str | Sequence[ComponentKind | str]] | None = None,
     ) -> None:
         """Declare one component, without importing it.
 
@@ -40,11 +40,13 @@ class Registry:
         configuration file the component is built from its table: `config` (a pydantic model)
         validates the settings, and the class is called with the model as `config=` if it takes one,
         else with the model's fields as keyword arguments. Without `config` it takes no settings.
-        `parts` names the constructor arguments that are components: `parts={"provider": "sms"}`.
+        `parts` names the constructor arguments that are components: `parts={"provider": "sms"}`, or lists of
+        components of one kind: `parts={"providers": ["sms"]}`.
 
         Raises `RegistrationError` for an unknown kind, a malformed name or reference, or a name this
         plugin declared already.
         """
+        single, lists = _parts(parts or {})
         component = Component(
             kind=_kind(kind),
             name=_name(name),
@@ -53,7 +55,8 @@ class Registry:
             config=None if config is None else _reference("config", config),
             summary=str(summary),
             aliases=tuple(_name(alias) for alias in aliases),
-            parts={str(part): _kind(kind) for part, kind in (parts or {}).items()},
+            parts=single,
+            part_lists=lists,
         )
         taken = {
             claimed
@@ -66,6 +69,35 @@ class Registry:
             if claim in taken or claim in claims[:index]:
                 raise RegistrationError(f"{component.kind} {claim!r} is declared twice; declare it once")
         self._plugin.components.append(component)
+
+    def add_table(self, name: str, *, config: str) -> None:
+        """Declare a table of the plugin's own in the configuration file, without importing its model.
+
+        `config` is the reference of a pydantic model. `roomkit_configure` gets the validated model as
+        `settings[name]`, if the file has the table, or the program gives it (`RoomKit(tables=...)`).
+
+        Raises `RegistrationError` for a malformed name or reference, and a name that the file or this plugin
+        has already.
+        """
+        if _name(name) in (*CORE_TABLES, *self._plugin.tables):
+            raise RegistrationError(f"the table {name!r} is there already; choose another name")
+        self._plugin.tables[name] = _reference("config", config)
+
+
+def _parts(
+    given: Mapping[str, ComponentKind | str | Sequence[ComponentKind | str]],
+) -> tuple[dict[str, ComponentKind], dict[str, ComponentKind]]:
+    """Return the parts that are one component each, and those that are lists of them."""
+    single: dict[str, ComponentKind] = {}
+    lists: dict[str, ComponentKind] = {}
+    for part, kind in given.items():
+        if isinstance(kind, str):
+            single[str(part)] = _kind(kind)
+        elif len(kind) == 1:
+            lists[str(part)] = _kind(kind[0])
+        else:
+            raise RegistrationError(f"part {part!r} is {kind!r}; give a kind, or a list of one kind")
+    return single, lists
 
 
 def _kind(kind: ComponentKind | str) -> ComponentKind:

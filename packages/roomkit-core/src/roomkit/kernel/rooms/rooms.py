@@ -414,19 +414,20 @@ class Rooms:
         channel_id: str,
         channel_type: ChannelType | None = None,
         category: ChannelCategory | None = None,
-        access: Access = Access.READ_WRITE,
-        visibility: str = "all",
         *,
         unasked: bool = False,
         **fields: Any,
     ) -> ChannelBinding:
         """Attach a channel; a binding it had is replaced.
 
+        Fields that are not given are the channel's defaults, else those of `ChannelBinding`.
+
         `unasked` is for a message that comes by a channel the room does not have: it overrides
         no decision about the channel or the room, not even a concurrent one.
         """
         channel = self.channel(channel_id)
         said = check_channel(channel, channel_id)
+        fields = self._channels.binding_fields(channel_id, fields)
         fields.setdefault("direction", said["direction"])
         fields["address"] = _address(channel, channel_id, fields)
         binding = ChannelBinding(
@@ -435,8 +436,6 @@ class Rooms:
             channel_type=channel_type or said["channel_type"],
             address_type=_own_address_type(said["address_type"], channel_type or said["channel_type"]),
             category=category if category is not None else said["category"],
-            access=access,
-            visibility=visibility,
             capabilities=said["capabilities"],
             attached_at=self._clock.now(),
             **fields,
@@ -461,8 +460,8 @@ class Rooms:
             "channel_attached",
             f"channel {channel_id} was attached",
             channel_id=channel_id,
-            access=access,
-            visibility=visibility,
+            access=binding.access,
+            visibility=binding.visibility,
         )
         written = await self._write(event, plan)
         if written.event is None:
@@ -471,8 +470,8 @@ class Rooms:
             "room_channel_attached",
             room_id=room_id,
             channel_id=channel_id,
-            access=access,
-            visibility=visibility,
+            access=binding.access,
+            visibility=binding.visibility,
         )
         await self._notify(channel, binding)
         if written.draft is not None and written.draft.replaces is not None:

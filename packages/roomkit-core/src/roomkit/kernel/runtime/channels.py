@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from roomkit.abc.channel import Channel
 
@@ -44,6 +45,7 @@ class Channels(dict[str, Channel]):
         when their channel has started."""
         self.starts: dict[str, ChannelStart] = {}  # bound: the registered channels
         """The starts of channels that have not started; most channels have nothing to start."""
+        self._defaults: dict[str, Mapping[str, Any]] = {}  # bound: the registered channels
         self._awaited: dict[str, asyncio.Event] = {}  # bound: channels of stored bindings
 
     @property
@@ -52,12 +54,23 @@ class Channels(dict[str, Channel]):
         broken = {channel_id for channel_id, start in self.starts.items() if start.broken is not None}
         return self.keys() - broken if broken else self
 
-    def add(self, channel_id: str, channel: Channel) -> None:
-        """Register a channel, and wake those that wait for it."""
+    def add(self, channel_id: str, channel: Channel, defaults: Mapping[str, Any] | None = None) -> None:
+        """Register a channel with the defaults of its bindings, and wake those that wait for it."""
         self[channel_id] = channel
+        self._defaults.pop(channel_id, None)
+        if defaults:
+            self._defaults[channel_id] = defaults
         awaited = self._awaited.pop(channel_id, None)
         if awaited is not None:
             awaited.set()
+
+    def binding_fields(self, channel_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a binding: those given, else the channel's defaults; metadata is merged."""
+        defaults = self._defaults.get(channel_id)
+        if defaults is None:
+            return {**given}
+        metadata = {**defaults.get("metadata", {}), **given.get("metadata", {})}
+        return {**defaults, **given, **({"metadata": metadata} if metadata else {})}
 
     async def registered(self, channel_id: str, seconds: float) -> Channel | None:
         """Return a channel as soon as it is registered; None if it is not within `seconds`."""
