@@ -244,6 +244,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
+    from roomkit.models.hook import StateChange as StateChange
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
@@ -747,6 +748,7 @@ HOMES = {
     "StaleRoomError": "roomkit.abc.errors",
     "StaleValueError": "roomkit.abc.errors",
     "StalledAnswerError": "roomkit_plugins.ai",
+    "StateChange": "roomkit.models.hook",
     "SteeringDirective": "roomkit.models.steering",
     "StoreAccessError": "roomkit.abc.errors",
     "StoreBusyError": "roomkit.abc.errors",

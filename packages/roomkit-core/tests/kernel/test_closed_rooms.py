@@ -61,6 +61,7 @@ REFUSED: dict[str, Operation] = {
     "send_event": lambda kit, _: kit.send_event("r1", "bob", NEW),
     "edit_event": lambda kit, event_id: kit.edit_event("r1", event_id, NEW),
     "delete_event": lambda kit, event_id: kit.delete_event("r1", event_id),
+    "change_state": lambda kit, _: kit.change_state("r1", "app", lambda state: {"a": 1}),
     "process_inbound": lambda kit, _: _sent(kit),
 }
 ALLOWED: dict[str, Operation] = {

@@ -319,7 +319,16 @@ async def scene_deliveries(stage, sight):
     refused = [ChannelOutput(provider_result=ProviderResult(success=False, retryable=one)) for one in (0, 1)]
     sent = ChannelOutput(provider_result=ProviderResult(success=True, provider_message_id="m1"))
     throttled = ProviderError("slow down", error_code=ErrorCode.RATE_LIMIT, retry_after=1)
-    script = [*refused, ValueError("a bug"), ChannelOutput.skipped("offline"), Hang(), throttled, sent]
+    learnt = ChannelOutput(binding_state={"too": "much" * 2000})
+    script = [
+        *refused,
+        ValueError("a bug"),
+        ChannelOutput.skipped("offline"),
+        Hang(),
+        throttled,
+        sent,
+        learnt,
+    ]
     await stage.join(Named("vendor", script=script), retry_policy=ONCE)
     text = RecordingChannel("x").capabilities()
     audio = text.replace(media_types=(ChannelMediaType.AUDIO,))

@@ -88,6 +88,7 @@ LATER = {
     "address_of",
     "admit",
     "bind",
+    "binding_state",
     "can_stream",
     "event_of",
     "first_binding",

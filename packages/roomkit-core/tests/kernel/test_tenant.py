@@ -100,6 +100,7 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "archive_room": lambda view, ids, own: view.archive_room(ids.room),
     "delete_room": lambda view, ids, own: view.delete_room(ids.room),
     "update_room_metadata": lambda view, ids, own: view.update_room_metadata(ids.room, {"a": 1}),
+    "change_state": lambda view, ids, own: view.change_state(ids.room, "app", lambda state: {"a": 1}),
     "set_retention": lambda view, ids, own: view.set_retention(ids.room, timedelta(seconds=1)),
     "set_room_timers": lambda view, ids, own: view.set_room_timers(ids.room, RoomTimers()),
     "check_room_timers": lambda view, ids, own: view.check_room_timers(ids.room),

@@ -275,6 +275,15 @@ class DropsThreads(Channel):
         return await super().handle_inbound(message.replace(thread_id=None), context)
 
 
+@planted(ChannelContract, "test_what_a_message_says_of_the_conversation_is_pure")
+class CountsWhatItHears(Channel):
+    heard = 0
+
+    def binding_state(self, message: InboundMessage) -> Mapping[str, Any]:
+        self.heard += 1
+        return {"heard": self.heard}
+
+
 @planted(ChannelContract, "test_its_kind_of_addresses_is_one_word")
 class ChangesItsKindOfAddresses(Channel):
     @property

@@ -280,6 +280,15 @@ class Channel(ABC):
         """
         return {}
 
+    def binding_state(self, message: InboundMessage) -> Mapping[str, Any]:
+        """Return what a message says of the channel's side of the conversation; pure, no I/O.
+
+        Such as the vendor's conversation reference that answers need. It is merged, key by key, into
+        `ChannelBinding.state` in the message's commit. By default nothing: return only what may be new, in a
+        few hundred bytes; the state has at most 4 KiB as JSON.
+        """
+        return {}
+
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
 

@@ -24,6 +24,7 @@ from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.handover import HandOver
 from roomkit.kernel.delivery.hearing import Hearings
 from roomkit.kernel.delivery.lanes import Lanes
+from roomkit.kernel.delivery.learnt_state import LearntState
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
 from roomkit.kernel.delivery.pause_signals import PauseSignals
@@ -47,6 +48,7 @@ from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
+from roomkit.kernel.rooms.state import RoomStates
 from roomkit.kernel.runtime.channels import Channels
 from roomkit.kernel.runtime.framework_events import FrameworkEvents
 from roomkit.kernel.runtime.lease import Lease
@@ -113,6 +115,7 @@ class Kernel:
     channel_notices: ChannelNotices
     rights_signals: RightsSignals
     rooms: Rooms
+    states: RoomStates
     participants: Participants
     signals: InboundSignals
     desk: IdentityDesk
@@ -205,6 +208,7 @@ def assemble(
         answers=answers,
         deliverer=deliverer,
         hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
+        learnt=LearntState(store=store, clock=clock, events=events),
     )
     lanes = Lanes(
         supervisor=supervisor,
@@ -256,6 +260,7 @@ def assemble(
         lanes=lanes,
         rights_signals=rights_signals,
     )
+    states = RoomStates(store=store, writer=writer, clock=clock)
     participants = Participants(
         store=store,
         clock=clock,
@@ -409,6 +414,7 @@ def assemble(
         channel_notices=channel_notices,
         rights_signals=rights_signals,
         rooms=rooms,
+        states=states,
         participants=participants,
         signals=signals,
         desk=desk,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Unpack
 
@@ -13,6 +13,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
+from roomkit.models.base import Json
 from roomkit.models.channel import BindingFields, ChannelBinding
 from roomkit.models.enums import Access, AgentResponsePolicy, AutoAttach, ChannelCategory, ChannelType
 from roomkit.models.participant import Participant
@@ -103,6 +104,21 @@ class RoomOperations(ConversationOperations):
         """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
         await self._enter(room_id)
         return await self._kernel.rooms.update_metadata(room_id, metadata)
+
+    async def change_state(
+        self, room_id: str, namespace: str, fn: Callable[[Json | None], Json | None]
+    ) -> Json | None:
+        """Replace what is kept with a room under a namespace by `fn(state)`; return it. No timeline entry.
+
+        `namespace` is a plugin's name, or `app` for the program's own. `fn` gets the state, None for none,
+        and returns a JSON object of at most 16 KiB, 64 KiB for the room, or None to remove it. It is
+        synchronous, pure and quick, and is called again if another worker changed the room in between: no
+        change is lost. A gate returns `HookResult.allow(state=...)` instead. Raises RoomNotFoundError,
+        RoomClosedError, InvalidInputError for what cannot be stored, StaleRoomError for a room that changes
+        all the time, and what `fn` raises.
+        """
+        await self._enter(room_id)
+        return await self._kernel.states.change(room_id, namespace, fn)
 
     async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
         """Keep the room's events for so long from now on, None for as long as the room.

@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import GATES as GATES
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
+    from roomkit.models.hook import StateChange as StateChange
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
@@ -263,6 +264,7 @@ else:
             "SourceStatus",
             "Span",
             "SpanKind",
+            "StateChange",
             "SteeringDirective",
             "StreamDone",
             "StreamEvent",

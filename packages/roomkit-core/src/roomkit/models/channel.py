@@ -180,7 +180,7 @@ class ChannelBinding(Record):
     judge_streams: bool = False
     metadata: Json = EMPTY
     address: Key | None = None
-    state: Json = EMPTY
+    state: Json = Field(default=EMPTY, repr=False)
 
     @field_validator("state")
     @classmethod
@@ -188,6 +188,11 @@ class ChannelBinding(Record):
         if state and not reads_stored() and len(json.dumps(state)) > LONGEST_BINDING_STATE:
             raise ValueError(f"the state of a binding has {LONGEST_BINDING_STATE} bytes as JSON at most")
         return state
+
+    def client_view(self) -> dict[str, Any]:
+        """Return what a client may see of the binding, as JSON values: without its `state`."""
+        known = self if self.__pydantic_extra__ is None else self.without_unknown()
+        return known.model_dump(mode="json", exclude={"state"}, exclude_none=True)
 
     @property
     def addresses(self) -> str:
@@ -250,6 +255,15 @@ class ChannelOutput:
     recipient perceived, said by a channel that plays it: see `TextStream.heard`. From `on_event`:
     `response_events` (complete answers) or `response_stream` (an answer being generated: text deltas or
     stream events), with tasks, observations and shallow `metadata_updates` to the room.
+    From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised,
+    or by a false `provider_result.success`. From `on_event`: `response_events` (complete
+    answers) or `response_stream` (an answer being generated: text deltas or stream events), with
+    tasks, observations and shallow `metadata_updates` to the room.
+
+    `binding_state` is what a delivery learnt, such as a new conversation's id. It is merged, key by key,
+    into `ChannelBinding.state` before the lane's next delivery begins, which gets the binding as it is
+    then. If the process is killed between the vendor's answer and that write, the delivery is re-run under
+    its id.
     """
 
     responded: bool = False
@@ -262,6 +276,7 @@ class ChannelOutput:
     state: DeliveryState = DeliveryState.SENT
     skip_reason: str | None = None
     heard: int | None = None
+    binding_state: Mapping[str, Any] | None = None
 
     @classmethod
     def empty(cls) -> ChannelOutput:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit.models.base import EMPTY, Json
 from roomkit.models.enums import HookTrigger
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
+    from roomkit.models.value import Value
 
-__all__ = ["GATES", "HookResult", "InjectedEvent"]
+__all__ = ["GATES", "HookResult", "InjectedEvent", "StateChange"]
 
 GATES: frozenset[HookTrigger] = frozenset(
     {
@@ -40,13 +43,24 @@ class InjectedEvent:
     target_channel_ids: Sequence[str] | None = None
 
 
+type StateChange = Callable[[Json | None], Json | None] | Mapping[str, Any] | None
+"""A change of a room's state under one namespace: a pure function of the state, or the new state itself."""
+
+
 @dataclass(slots=True, frozen=True)
 class HookResult:
     """A gate's verdict: go on, go on with `event` instead, or stop with a `reason`.
 
-    The payload of `modify` has the type the gate was given. Side effects (`injected_events`,
-    `tasks`, `observations`) are kept whatever the verdict. Raises ValueError for a modify without
-    a payload and a block without a reason.
+    The payload of `modify` has the type the gate was given. Side effects (`injected_events`, `tasks`,
+    `observations`, `state`, `values`, `timers`) are kept whatever the verdict. Raises ValueError for a
+    modify without a payload and a block without a reason.
+
+    `state` changes `Room.state` by namespace, in the event's commit. A *function* is synchronous, pure and
+    takes a few milliseconds at most; it gets the state under its namespace, None for none, and is applied
+    to the state as it is at the commit, again whenever that is retried. A *value* is a decision on what the
+    gate saw: if another worker has changed that namespace meanwhile, the gates run again. None removes.
+    After eight tries the write raises StaleRoomError, and nothing is stored. `values` are put and `timers`,
+    of this room or of none, are set in the same commit.
     """
 
     action: Literal["allow", "block", "modify"] = "allow"
@@ -55,6 +69,9 @@ class HookResult:
     injected_events: Sequence[InjectedEvent] = ()
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
+    state: Mapping[str, StateChange] = EMPTY
+    values: Sequence[Value] = ()
+    timers: Sequence[Timer] = ()
 
     def __post_init__(self) -> None:
         if self.action == "modify" and self.event is None:
@@ -65,9 +82,18 @@ class HookResult:
             raise ValueError(f"unknown verdict {self.action!r}: use allow, block or modify")
 
     @classmethod
-    def allow(cls, injected: Sequence[InjectedEvent] | None = None) -> HookResult:
+    def allow(
+        cls,
+        injected: Sequence[InjectedEvent] | None = None,
+        *,
+        state: Mapping[str, StateChange] = EMPTY,
+        values: Sequence[Value] = (),
+        timers: Sequence[Timer] = (),
+    ) -> HookResult:
         """Let the payload pass as it is."""
-        return cls(injected_events=injected) if injected else _ALLOW
+        if injected or state or values or timers:
+            return cls(injected_events=injected or (), state=state, values=values, timers=timers)
+        return _ALLOW
 
     @classmethod
     def block(
@@ -76,6 +102,10 @@ class HookResult:
         injected: Sequence[InjectedEvent] | None = None,
         tasks: Sequence[Task] | None = None,
         observations: Sequence[Observation] | None = None,
+        *,
+        state: Mapping[str, StateChange] = EMPTY,
+        values: Sequence[Value] = (),
+        timers: Sequence[Timer] = (),
     ) -> HookResult:
         """Stop the payload; `reason` is shown to its sender."""
         return cls(
@@ -84,12 +114,25 @@ class HookResult:
             injected_events=injected or (),
             tasks=tasks or (),
             observations=observations or (),
+            state=state,
+            values=values,
+            timers=timers,
         )
 
     @classmethod
-    def modify(cls, event: Any, injected: Sequence[InjectedEvent] | None = None) -> HookResult:
+    def modify(
+        cls,
+        event: Any,
+        injected: Sequence[InjectedEvent] | None = None,
+        *,
+        state: Mapping[str, StateChange] = EMPTY,
+        values: Sequence[Value] = (),
+        timers: Sequence[Timer] = (),
+    ) -> HookResult:
         """Go on with `event` in place of the payload; an empty value is a value."""
-        return cls("modify", event=event, injected_events=injected or ())
+        return cls(
+            "modify", event=event, injected_events=injected or (), state=state, values=values, timers=timers
+        )
 
 
 _ALLOW = HookResult()

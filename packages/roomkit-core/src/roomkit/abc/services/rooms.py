@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.event import RoomEvent
@@ -76,6 +77,19 @@ class RoomAccess(ABC):
         change `metadata`, `state`, `participant_id` and `capabilities`; access, mute and visibility are the
         host's (InvalidInputError). Raises RoomNotFoundError, ChannelNotFoundError, RoomClosedError, and
         StaleRoomError for a room that changes all the time.
+        """
+
+    @abstractmethod
+    async def change_state(self, room_id: str, fn: Callable[[Json | None], Json | None]) -> Json | None:
+        """Replace what the owner keeps with a room, under its namespace, by `fn(state)`; return it.
+
+        `Room.state` has it for reading. The timeline gets no entry. `fn` gets None for none, and returns a
+        JSON object of at most 16 KiB, 64 KiB for the room, or None to remove it. It is synchronous, pure
+        and quick, and is called again if the room changed in between: no change is lost. Inside a gate of
+        the room it raises InvalidInputError: a gate returns `HookResult.allow(state=...)`. Keep ids in it;
+        text belongs in values with a subject. Raises RoomNotFoundError, RoomClosedError, InvalidInputError
+        for what cannot be stored, StaleRoomError for a room that changes all the time, and what `fn`
+        raises.
         """
 
     @abstractmethod

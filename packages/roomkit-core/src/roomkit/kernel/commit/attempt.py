@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomKitError
 from roomkit.abc.store import Amend, Commit, Entry
 from roomkit.kernel.flow.permissions import may_write, newcomer
+from roomkit.kernel.flow.state import changed_state, with_binding_state
 from roomkit.kernel.flow.timers import after_broadcast_timer, room_timer
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import ChannelCategory, EventStatus, RoomStatus
 from roomkit.models.task import Observation
-from roomkit.models.values import repaired
+from roomkit.models.values import error_text, repaired
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.commit.hooks import GateVerdict
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.flow.recipients import Target
+    from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
-    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.hook import InjectedEvent, StateChange
     from roomkit.models.participant import Participant
     from roomkit.models.timer import Timer
 
-__all__ = ["TOO_DEEP", "Attempt", "Block", "assemble", "block_of", "injected_entry"]
+__all__ = ["TOO_DEEP", "Attempt", "Block", "assemble", "block_of", "changed_by_gates", "injected_entry"]
 
 TOO_DEEP = "event_chain_depth_limit"
 
@@ -106,7 +108,14 @@ def assemble(
         observations = (*observations, *attempt.verdict.observations)
     if block is not None and block.by == TOO_DEEP:
         observations = (*observations, _too_deep(event, at, max_chain_depth))
-    room_changes, timers = draft.room_changes, draft.timers
+    room_changes, timers, values, state = draft.room_changes, draft.timers, draft.values, draft.state
+    verdict = attempt.verdict
+    if verdict is not None and (verdict.state or verdict.values or verdict.timers):
+        timers = (*timers, *verdict.timers)
+        values = (*values, *verdict.values)
+        state = (*state, *verdict.state)
+    if state:
+        room_changes = {**(room_changes or {}), "state": changed_by_gates(record, state)}
     is_activity = block is None and draft.activity and not draft.lifecycle
     if record.status is RoomStatus.PAUSED and is_activity:
         room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
@@ -127,7 +136,7 @@ def assemble(
         worker_id=worker_id,
         timers=timers,
         participants=participants,
-        bindings=draft.bindings,
+        bindings=_with_state(draft, record) if draft.binding_state else draft.bindings,
         unbind=draft.unbind,
         room_changes=room_changes,
         metadata=draft.metadata,
@@ -135,6 +144,7 @@ def assemble(
         tasks=tasks,
         observations=observations,
         absent=absent,
+        values=values,
         activity=is_activity,
     )
 
@@ -182,6 +192,33 @@ def _too_deep(event: RoomEvent, at: datetime, max_chain_depth: int) -> Observati
             "source_channel": event.source.channel_id,
         },
     )
+
+
+def changed_by_gates(record: RoomRecord, changes: Sequence[tuple[str, StateChange]]) -> Json:
+    """Return the state of a room after its gates' changes. Raises ForeignCodeError, InvalidInputError."""
+    try:
+        return changed_state(record.room_id, record.room.state, changes)
+    except RoomKitError:
+        raise
+    except Exception as error:  # a gate's function may raise anything
+        raise ForeignCodeError(
+            f"a gate's change of the state of room {record.room_id!r} raised {error_text(error)}: let it "
+            "return the new state, or None; nothing was stored"
+        ) from error
+
+
+def _with_state(draft: Draft, record: RoomRecord) -> Sequence[ChannelBinding]:
+    """Return the bindings to store, with what the message says merged into the state of its channel's."""
+    channel_id = draft.event.source.channel_id
+    own = {each.channel_id: each for each in draft.bindings}
+    binding = own.get(channel_id) or record.bindings.get(channel_id)
+    if binding is None:
+        return draft.bindings
+    state = {**binding.state, **draft.binding_state}
+    if state == binding.state:
+        return draft.bindings
+    own[channel_id] = with_binding_state(binding, state)
+    return tuple(own.values())
 
 
 def _is_broadcast(event: RoomEvent) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
-from roomkit.kernel.flow.effects import wrong_effect
+from roomkit.kernel.flow.effects import wrong_effect, wrong_keeping
+from roomkit.kernel.flow.state import is_decision
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.supervisor import Overdue
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.models.base import Json
     from roomkit.models.context import RoomContext
+    from roomkit.models.hook import StateChange
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
+    from roomkit.models.value import Value
 
 __all__ = ["GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
 
@@ -134,9 +139,24 @@ class GateVerdict:
     injected_events: list[InjectedEvent] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    state: list[tuple[str, StateChange]] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    timers: list[Timer] = field(default_factory=list)
     failures: list[HookFailure] = field(default_factory=list)
     ran: list[tuple[str, str, float]] = field(default_factory=list)
     """(hook, verdict, milliseconds) of each gate, in order, for the trace of the event."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is any state, value or timer to store."""
+        return bool(self.state or self.values or self.timers)
+
+    def is_outdated(self, seen: Json | None, now: Json) -> bool:
+        """Return whether a gate decided on a room's state that is another now; None: it may have seen any."""
+        return any(
+            is_decision(change) and (seen is None or seen.get(name) != now.get(name))
+            for name, change in self.state
+        )
 
 
 def _is_async(fn: object) -> bool:
@@ -326,8 +346,15 @@ class HookEngine:
                 f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
                 ".modify(...) or .block(...)",
             )
-        if result.injected_events or result.tasks or result.observations:
-            return _checked_effects(hook, result)
+        if (
+            result.injected_events
+            or result.tasks
+            or result.observations
+            or result.state
+            or result.values
+            or result.timers
+        ):
+            return _checked_effects(hook, result, context)
         return result, None
 
     def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
@@ -344,6 +371,12 @@ class HookEngine:
             verdict.tasks.extend(result.tasks)
         if result.observations:
             verdict.observations.extend(result.observations)
+        if result.state:
+            verdict.state.extend(result.state.items())
+        if result.values:
+            verdict.values.extend(result.values)
+        if result.timers:
+            verdict.timers.extend(result.timers)
         if result.action == "modify":
             verdict.payload = result.event
         elif result.action == "block":
@@ -418,9 +451,13 @@ def _room_of(context: RoomContext) -> str | None:
 
 
 def _checked_effects(
-    hook: HookRegistration, result: HookResult
+    hook: HookRegistration, result: HookResult, context: RoomContext
 ) -> tuple[HookResult | None, HookFailure | None]:
-    wrong = wrong_effect(result.tasks, result.observations) or _wrong_injection(result.injected_events)
+    wrong = (
+        wrong_effect(result.tasks, result.observations)
+        or _wrong_injection(result.injected_events)
+        or wrong_keeping(result, context)
+    )
     if wrong is None:
         return result, None
     return None, HookFailure(hook.name, hook.trigger, f"the HookResult cannot be stored: its {wrong}")

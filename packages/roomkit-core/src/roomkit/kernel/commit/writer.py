@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+    from roomkit.models.base import Json
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
 
@@ -221,6 +222,7 @@ class Writer:
         if isinstance(planned, Written):
             return planned
         verdict = await self._gate(record, planned, hooks, tenure) if hooks else None
+        seen = _seen(record, version) if verdict is not None and verdict.state else None
         for _ in range(_MAX_REPLANS):
             try:
                 return await self._commit(self._attempt(record, version, planned, verdict), tenure)
@@ -232,7 +234,10 @@ class Writer:
                 planned = await self._planned(record, draft)
                 if isinstance(planned, Written):
                     return planned
-                if verdict is not None and verdict.payload.source is not planned.event.source:
+                if verdict is not None and verdict.state and verdict.is_outdated(seen, record.room.state):
+                    verdict = await self._gate(record, planned, hooks, tenure)
+                    seen = _seen(record, version)
+                elif verdict is not None and verdict.payload.source is not planned.event.source:
                     verdict.payload = verdict.payload.replace(source=planned.event.source)
         raise StaleRoomError(
             f"room {event.room_id!r} changed {_MAX_REPLANS} times while an event was being committed: "
@@ -500,6 +505,11 @@ class Writer:
                 chain_depth=event.chain_depth,
                 max_chain_depth=self._settings.max_chain_depth,
             )
+
+
+def _seen(record: RoomRecord, version: int) -> Json | None:
+    """Return the state of the room that gates decided on; None when it may have changed while they ran."""
+    return record.room.state if record.version == version else None
 
 
 def _duplicated(duplicate: DuplicateEventError, draft: Draft) -> Written:

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding
-    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.hook import InjectedEvent, StateChange
     from roomkit.models.options import KitOptions
     from roomkit.models.task import Observation, Task
+    from roomkit.models.timer import Timer
+    from roomkit.models.value import Value
 
 __all__ = ["Answers", "answer_key", "close_stream"]
 
@@ -306,6 +308,9 @@ class _StreamedTurn:
         self._effects: dict[str, Any] = {}
         self._gate_tasks: list[Task] = []  # bound: what gates leave behind in one answer
         self._gate_observations: list[Observation] = []  # bound: likewise
+        self._gate_state: list[tuple[str, StateChange]] = []  # bound: likewise
+        self._gate_values: list[Value] = []  # bound: likewise
+        self._gate_timers: list[Timer] = []  # bound: likewise
         self._gate_injected: list[InjectedEvent] = []  # bound: likewise
 
     async def run(self, stream: AsyncIterator[str | StreamEvent], effects: Mapping[str, Any]) -> str | None:
@@ -510,6 +515,9 @@ class _StreamedTurn:
             if not verdict.allowed:  # an allowed answer's effects come with the verdict on the whole
                 self._gate_tasks += verdict.tasks
                 self._gate_observations += verdict.observations
+                self._gate_state += verdict.state
+                self._gate_values += verdict.values
+                self._gate_timers += verdict.timers
                 self._gate_injected += verdict.injected_events
                 unsaid = "".join(segments[place:]) + self._buffer
                 raise _Withheld(verdict.reason or "blocked", verdict.blocked_by or "", unsaid)
@@ -641,9 +649,12 @@ class _StreamedTurn:
             self._refused, effects = refused, {}
         effects["tasks"] = (*(effects.get("tasks") or ()), *self._gate_tasks)
         effects["observations"] = (*(effects.get("observations") or ()), *self._gate_observations)
+        kept = {"state": self._gate_state, "values": self._gate_values, "timers": self._gate_timers}
+        effects |= {name: each for name, each in kept.items() if each}
         if self._gate_injected:
             effects["injected"] = self._gate_injected
         self._gate_tasks, self._gate_observations, self._gate_injected = [], [], []
+        self._gate_state, self._gate_values, self._gate_timers = [], [], []
         return effects
 
     async def _commit_withheld(self, withheld: _Withheld, generation: Generation, *, said: bool) -> None:

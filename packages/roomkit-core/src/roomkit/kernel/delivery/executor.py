@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.answers import Answers
     from roomkit.kernel.delivery.hearing import Hearings
     from roomkit.kernel.delivery.lanes import Lane
+    from roomkit.kernel.delivery.learnt_state import LearntState
     from roomkit.kernel.delivery.settling import Settling
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.channels import Channels
@@ -86,6 +87,7 @@ class LaneExecutor(Executor):
         answers: Answers,
         deliverer: Deliverer,
         hearings: Hearings,
+        learnt: LearntState,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -102,6 +104,7 @@ class LaneExecutor(Executor):
         self._clock = clock
         self._deliverer = deliverer
         self._hearings = hearings
+        self._learnt = learnt
 
     async def deliver(self, job: Job, lane: Lane) -> None:
         """Carry an event to a transport, or finish the stream it was shown by."""
@@ -112,6 +115,8 @@ class LaneExecutor(Executor):
             return
         if job.claimed is not None and await self._is_quarantined(job):
             return
+        if self._learnt.written:
+            await self._learnt.refresh(job)
         if job.target.failure is not None:
             self._end(job, SendOutcome().failed(_unexpected(job.target.failure)), None)
             return
@@ -134,6 +139,8 @@ class LaneExecutor(Executor):
         says_less = job.recipient is not None and job.recipient.heard_chars is not None
         if says_less or outcome.heard is not None or job.run.partly_heard:
             await self._hearings.note(job, outcome)
+        if outcome.binding_state:
+            await self._learnt.keep(job, outcome.binding_state)
         self._end(job, outcome, started)
 
     async def _finish_stream(self, job: Job, lane: Lane) -> SendOutcome:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, provider_of
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
+from roomkit.models.base import EMPTY
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
@@ -80,6 +81,7 @@ class SendOutcome:
     error: DeliveryError | None = None
     reason: str | None = None
     heard: int | None = None
+    binding_state: Mapping[str, Any] = EMPTY
 
     def failed(self, error: DeliveryError) -> SendOutcome:
         """Turn it into a failure."""
@@ -412,6 +414,8 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     """
     if not isinstance(output, ChannelOutput):
         raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
+    if output.binding_state:
+        outcome.binding_state = {**outcome.binding_state, **_learnt(output.binding_state, channel_id)}
     result: object = output.provider_result
     if output.heard is not None:
         outcome.heard = _checked_heard(output.heard, channel_id)
@@ -433,6 +437,12 @@ def _checked_heard(heard: object, channel_id: str) -> int:
     if type(heard) is not int or heard < 0:
         raise mistyped(f"the output of {owner_of(channel_id)}", "heard", heard, int)
     return heard
+
+
+def _learnt(found: object, channel_id: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise mistyped(f"the output of {owner_of(channel_id)}", "binding_state", found, Mapping)
+    return found
 
 
 def _refusal(result: ProviderResult) -> ProviderError:

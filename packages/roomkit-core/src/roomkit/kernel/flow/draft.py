@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roomkit.models.base import EMPTY
 from roomkit.models.enums import EventStatus
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
-    from roomkit.models.hook import InjectedEvent
+    from roomkit.models.hook import InjectedEvent, StateChange
     from roomkit.models.participant import Participant
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer
+    from roomkit.models.value import Value
 
 __all__ = ["Draft", "Run", "Written", "repeated"]
 
@@ -28,23 +30,23 @@ __all__ = ["Draft", "Run", "Written", "repeated"]
 class Draft:
     """An event proposed to a timeline, and how to write it.
 
-    `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it.
-    `lifecycle` marks the framework's own notes on the room, which are written whatever its status,
-    are not judged by gates, and do not count as activity. `plan` is called with the room under its lock,
-    and returns the draft as it is for that state of the room, or None when there is nothing to do; it may be
-    called several times. What it raises reaches the caller, and nothing is stored. `joined` are further
-    participants who are the same person.
-    `targets` replaces the recipients by channel ids. `before` are such notes that belong right before
-    the event. `blocked`, by whom and why, stores it as refused. `injected` are events that gates added
-    to it earlier. `streamed` are recipients that have already seen the text. `record` is the room as
-    it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at it.
-    `channel_key` is the idempotency key by which its channel knows the message in every room, `address`
-    the sender as the channel calls them, where the room is to say which participant that is.
-    With `streamed`, people have read it already, and its source may have lost its right to write since.
+    `gated` puts it to the BEFORE_BROADCAST hooks; `answerable` lets intelligences answer it. `lifecycle`
+    marks the framework's own notes on the room, which are written whatever its status, are not judged by
+    gates, and do not count as activity. `plan` is called with the room under its lock, and returns the
+    draft as it is for that state of the room, or None when there is nothing to do; it may be called several
+    times. What it raises reaches the caller, and nothing is stored. `joined` are further participants who
+    are the same person. `targets` replaces the recipients by channel ids. `before` are such notes that
+    belong right before the event. `blocked`, by whom and why, stores it as refused. `injected` are events
+    that gates added to it earlier. `streamed` are recipients that have already seen the text. `record` is
+    the room as it was loaded for the draft, with `channel_key`: it is good enough where no gate looks at
+    it. `channel_key` is the idempotency key by which its channel knows the message in every room, `address`
+    the sender as the channel calls them, where the room is to say which participant that is. With
+    `streamed`, people have read it already, and its source may have lost its right to write since.
     `visible_to` is whom gates may not widen its visibility beyond. `refused_as` is its content if it is
-    stored as refused. `replaces` is a binding as it was before the draft changes
-    or removes it. `as_shown` keeps the visibility that it was streamed with,
-    whatever its source's binding says now. An event without `activity` leaves the room's timers alone.
+    stored as refused. `replaces` is a binding as it was before the draft changes or removes it. `as_shown`
+    keeps the visibility that it was streamed with, whatever its source's binding says now. An event without
+    `activity` leaves the room's timers alone. `state` are changes of the room's state, in their order,
+    `values` are put with it. `binding_state` is merged into the state of its source's binding.
     """
 
     event: RoomEvent
@@ -66,6 +68,9 @@ class Draft:
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
     timers: Sequence[Timer] = ()
+    state: Sequence[tuple[str, StateChange]] = ()
+    values: Sequence[Value] = ()
+    binding_state: Mapping[str, Any] = EMPTY
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, LiveRecipient] | None = None
     visible_to: str = "all"

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
+from roomkit.kernel.flow.state import changed_state, check_namespace
+from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
 from roomkit.models.base import Record, freeze
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
+from roomkit.models.value import Value
+from roomkit.models.values import error_text
 
-__all__ = ["wrong_effect"]
+if TYPE_CHECKING:
+    from roomkit.models.context import RoomContext
+    from roomkit.models.hook import HookResult
+
+__all__ = ["wrong_effect", "wrong_keeping"]
 
 
 def wrong_effect(tasks: object, observations: object, metadata: object = None) -> str | None:
@@ -19,6 +29,32 @@ def wrong_effect(tasks: object, observations: object, metadata: object = None) -
         or _wrong_record("observations", observations, Observation)
         or (None if metadata is None else _wrong_metadata(metadata))
     )
+
+
+def wrong_keeping(result: HookResult, context: RoomContext) -> str | None:
+    """Return why the state, values and timers of a gate cannot be stored; functions are tried out for it."""
+    wrong = _wrong_record("values", result.values, Value) or _wrong_record("timers", result.timers, Timer)
+    if wrong is not None:
+        return wrong
+    try:
+        for value in result.values:
+            check_namespace(value.namespace)
+        for timer in result.timers:
+            _check_timer(timer, context.room_id)
+        if result.state:
+            changed_state(context.room_id, context.room.state, dict(result.state).items())
+    except Exception as error:  # noqa: BLE001  # a function of a gate may raise anything: the gate failed
+        return f"state, values and timers: {error_text(error)}"
+    return None
+
+
+def _check_timer(timer: Timer, room_id: str) -> None:
+    if timer.room_id not in (None, room_id):
+        raise InvalidInputError(
+            f"timer {timer.id!r} is of room {timer.room_id!r}: a gate sets timers of its own room or of none"
+        )
+    if timer.kind in (ROOM_TIMERS, RETENTION, AFTER_BROADCAST):
+        raise InvalidInputError(f"timer {timer.id!r} is of the kernel's kind {timer.kind!r}: use another one")
 
 
 def _wrong_record(name: str, given: object, kind: type[Record]) -> str | None:

@@ -19,7 +19,7 @@ from roomkit.models.delivery import InboundMessage
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
 
-__all__ = ["admitted", "first_fields", "without_reserved"]
+__all__ = ["admitted", "first_fields", "learnt_state", "without_reserved"]
 
 
 def without_reserved(message: InboundMessage) -> InboundMessage:
@@ -42,6 +42,13 @@ def admitted(message: InboundMessage, channel: Channel) -> InboundMessage:
             f"admit() of {owner} returned a message of channel {found.channel_id!r}: keep its channel_id"
         )
     return without_reserved(found)
+
+
+def learnt_state(message: InboundMessage, channel: Channel) -> Mapping[str, Any]:
+    """Return what a message says of its channel's side of the conversation. Raises ForeignCodeError."""
+    owner = owner_of(message.channel_id)
+    found: Mapping[str, Any] = read(owner, "binding_state()", lambda: channel.binding_state(message), Mapping)
+    return found
 
 
 def first_fields(message: InboundMessage, channel: Channel, room_id: str) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
-from roomkit.kernel.inbound.admission import admitted, first_fields, without_reserved
+from roomkit.kernel.inbound.admission import admitted, first_fields, learnt_state, without_reserved
 from roomkit.kernel.inbound.claims import Home
 from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
 from roomkit.kernel.inbound.replies import Replies, in_thread_of, may_attach
@@ -40,7 +40,7 @@ from roomkit.kernel.runtime.foreign import PROMPT, may_wait
 from roomkit.kernel.runtime.scope import inside, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit.models.base import new_id
+from roomkit.models.base import EMPTY, new_id
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import AutoAttach, ChannelType, EventStatus, EventType, HookTrigger
@@ -449,6 +449,9 @@ class Inbound:
             answerable=not message.limited,
             plan=None if verdict.seat is None else partial(seated, verdict.seat),
             record=None if settled_in else record,
+            binding_state=EMPTY
+            if type(channel).binding_state is Channel.binding_state  # as nearly always
+            else learnt_state(message, channel),
             channel_key=key,
             address=event.source.participant_id if verdict.event.source is event.source else None,
         )

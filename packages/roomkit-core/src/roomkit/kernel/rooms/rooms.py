@@ -25,6 +25,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, check_channel, owner_of
 from roomkit.kernel.flow.draft import Draft, Written
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.state import with_binding_state
 from roomkit.kernel.flow.timers import (
     RETENTION,
     ROOM_TIMERS,
@@ -739,6 +740,8 @@ def _own_change(before: ChannelBinding, after: object) -> ChannelBinding:
     """Return a binding as its own channel changed it. Raises InvalidInputError for what is the host's."""
     origin = f"made for channel {before.channel_id!r} by change_binding"
     binding = checked(after, ChannelBinding, origin)
+    if binding.state != before.state:
+        binding = with_binding_state(binding, binding.state)
     for name in ChannelBinding.model_fields:
         if name not in _OWN_FIELDS and getattr(binding, name) != getattr(before, name):
             raise InvalidInputError(

@@ -59,6 +59,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",
     "sending_paused": "a vendor's rate limit pauses all sends under a pace key: pace_key, seconds",
     "circuit_breaker_opened": "a channel's provider is left alone for a while",
+    "binding_state_refused": "what a delivery learnt of its binding cannot be stored",
     "circuit_breaker_closed": "a channel's provider works again",
     "lease_lost": "the lease on the store ran out, so deliveries under way were released: lost",
     "agent_failed": "an intelligence failed to answer: code, error",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.operations import RoomOperations
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.services.owner import Owner
+    from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.event import RoomEvent
@@ -62,6 +63,10 @@ class KitRoomAccess(RoomAccess):
         channel_id = self._owner.channel(channel_id)
         await self._enter()
         return await self._rooms.change_binding(room_id, channel_id, fn)
+
+    @override
+    async def change_state(self, room_id: str, fn: Callable[[Json | None], Json | None]) -> Json | None:
+        return await self._kit.change_state(room_id, self._owner.namespace, fn)
 
     @override
     async def read_room(self, room_id: str) -> Room:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, override
 
+from roomkit.abc.errors import RoomNotFoundError, StaleRoomError
 from roomkit.abc.services.turns import GateOutcome, Turns
 from roomkit.abc.store import Commit
-from roomkit.kernel.commit.attempt import injected_entry
+from roomkit.kernel.commit.attempt import changed_by_gates, injected_entry
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext, RoomlessContext
 from roomkit.kernel.flow.draft import Draft
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
 
 __all__ = ["KitTurns"]
+
+
+_TRIES = 8
 
 
 class KitTurns(Turns):
@@ -62,38 +66,64 @@ class KitTurns(Turns):
         selected = hooks.select(trigger, room_id, self._owner.source(channel_id, direction))
         if not selected:
             return GateOutcome(True, payload)
-        record = None if room_id is None else await self._store.load(room_id, recent=RECENT_EVENTS)
-        if record is None and room_id is not None:
-            return GateOutcome(False, payload, "room_not_found", "roomkit")
-        context: RoomContext = RoomlessContext() if record is None else RecordContext(record)
-        with Deadline(None) as deadline:
-            verdict = await hooks.run_gates(selected, payload, context, deadline)
-        if verdict.injected_events or verdict.tasks or verdict.observations:
-            if record is None:
-                return GateOutcome(False, payload, "room_not_found", verdict.ran[-1][0])
-            await self._keep(verdict, trigger, record)
-        return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
+        for _ in range(_TRIES):
+            record = None if room_id is None else await self._store.load(room_id, recent=RECENT_EVENTS)
+            if record is None and room_id is not None:
+                return GateOutcome(False, payload, "room_not_found", "roomkit")
+            context: RoomContext = RoomlessContext() if record is None else RecordContext(record)
+            version = None if record is None else record.version
+            with Deadline(None) as deadline:
+                verdict = await hooks.run_gates(selected, payload, context, deadline)
+            if verdict.injected_events or verdict.tasks or verdict.observations or verdict.keeps:
+                if record is None:
+                    return GateOutcome(False, payload, "room_not_found", verdict.ran[-1][0])
+                if not await self._keep(verdict, trigger, record, version):
+                    continue
+            return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
+        raise StaleRoomError(
+            f"the gates of {trigger} decided {_TRIES} times on a state of room {room_id!r} that had changed: "
+            "try again"
+        )
 
-    async def _keep(self, verdict: GateVerdict, trigger: HookTrigger, record: RoomRecord) -> None:
-        """Store the effects of a gate, whatever its verdict; its caller does not wait for more."""
+    async def _keep(
+        self, verdict: GateVerdict, trigger: HookTrigger, record: RoomRecord, version: int | None
+    ) -> bool:
+        """Store the effects of a gate, whatever its verdict; False if it decided on an outdated state."""
         room_id, cascade = record.room_id, Cascade()
-        if verdict.tasks or verdict.observations:
+        seen = record.room.state if record.version == version else None
+        while verdict.tasks or verdict.observations or verdict.keeps:
             commit = Commit(
                 room_id=room_id,
                 entries=(),
                 at=self._clock.now(),
                 tasks=verdict.tasks,
                 observations=verdict.observations,
+                values=verdict.values,
+                timers=verdict.timers,
                 activity=False,
             )
-            await self._store.commit(commit)
+            if verdict.state:
+                if verdict.is_outdated(seen, record.room.state):
+                    return False
+                commit.expected_version = record.version
+                commit.room_changes = {"state": changed_by_gates(record, verdict.state)}
+            try:
+                await self._store.commit(commit)
+            except StaleRoomError:
+                found = await self._store.load(room_id, recent=RECENT_EVENTS)
+                if found is None:
+                    raise RoomNotFoundError(f"no room {room_id!r}: it was deleted in between") from None
+                record = found
+                continue
             about = note(room_id, EventType.SYSTEM, trigger, f"what a gate of {trigger} left behind")
             self._observers.side_effects(about, commit.tasks, commit.observations, record, cascade)
+            break
         for injection in verdict.injected_events:
             entry = injected_entry(record, room_id, injection)
             await self._writer.write(
                 Draft(event=entry.event, cascade=cascade, gated=False, targets=entry.targets)
             )
+        return True
 
     @override
     async def observe(

@@ -188,6 +188,17 @@ class ChannelContract(LifeContract):
         assert admitted.channel_id == channel.channel_id
         assert admitted.sender_id == channel.normalize(admitted.sender_id)
 
+    @PROPERTY
+    @given(given_message=records(InboundMessage))
+    async def test_what_a_message_says_of_the_conversation_is_pure(
+        self, channel: Channel, given_message: InboundMessage
+    ) -> None:
+        """The same message says the same each time, and a binding can hold it."""
+        said = channel.admit(given_message.replace(channel_id=channel.channel_id))
+        state = channel.binding_state(said)
+        assert channel.binding_state(said) == state
+        assert self.bound(channel, state=state).state == state
+
     async def test_who_writes_first_can_be_answered(self, channel: Channel) -> None:
         """The binding of a first message has its recipient: the answer goes out."""
         if channel.category is not ChannelCategory.TRANSPORT:
