@@ -52,7 +52,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
     "None": lambda *_, **__: None,
     "wrong type": lambda *_, **__: Wrong(),
 }
-NULLABLE = {"provider_name", "rate_limit", "services", "resolve_trace_room"}
+NULLABLE = {"delivery_timeout", "provider_name", "rate_limit", "services", "resolve_trace_room"}
 """None is an answer of these."""
 OWN = {"on_trace", "emit_trace", "extract_text", "trace_enabled", "info"}
 """Called by the channel and its program, not by the kit."""
@@ -152,7 +152,7 @@ async def test_a_channel_that_breaks_later_fails_its_own_deliveries_only(
     result = await stage.say("hello")
     assert result.error is None
     assert result.delivery_results["carol"].success
-    at_once = {"provider_name", "rate_limit", "pace_key", "provider_names"}
+    at_once = {"provider_name", "rate_limit", "pace_key", "provider_names", "delivery_timeout"}
     if name in at_once and is_fault(name, fault) and (name, fault) != ("provider_names", "None"):
         assert not result.delivery_results["bob"].success
     assert (await stage.say("elsewhere", room="r2")).delivery_results["carol"].success

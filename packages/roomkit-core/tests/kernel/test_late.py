@@ -319,7 +319,7 @@ async def deliver_with_a_queue(stage, deaf):
 async def stream(stage, deaf):
     """`deliver_stream`: the answer is committed, the row says why."""
     bob = stage.kit.channels["bob"]
-    bob._streaming = True
+    bob._streaming, bob.stream_idle_timeout = True, 30.0
     bob.deliver_stream = _output(deaf)
     await stage.agent("bot", ["an answer"], streaming=True)
     await stage.say()

@@ -176,6 +176,11 @@ class Channel(ABC):
     """Whether the channel also wants its own events, to hand them to its other recipients."""
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
+    delivery_timeout: float | None = None
+    """Seconds for one attempt of `deliver`; None for the kit's option, `math.inf` for playback."""
+    stream_idle_timeout: float = 60.0
+    """Seconds for which `deliver_stream` may make no progress once the answer is committed: it takes no text,
+    and reports nothing more as heard. Then it is cancelled."""
     provider_names: Sequence[str] = ()
     """The providers that the channel can send by, in order of preference, where there are several."""
     services: Services | None = None

@@ -27,6 +27,7 @@ from roomkit.models.vocabulary import reads_stored
 
 if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
+    from roomkit.models.content import EventContent
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
     from roomkit.models.task import Observation, Task
@@ -251,14 +252,11 @@ class ChannelOutput:
     """What a channel made of an event.
 
     From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised, or by a
-    false `provider_result.success`. `heard` is how many characters of the event's text, from its start, the
-    recipient perceived, said by a channel that plays it: see `TextStream.heard`. From `on_event`:
-    `response_events` (complete answers) or `response_stream` (an answer being generated: text deltas or
-    stream events), with tasks, observations and shallow `metadata_updates` to the room.
-    From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised,
-    or by a false `provider_result.success`. From `on_event`: `response_events` (complete
-    answers) or `response_stream` (an answer being generated: text deltas or stream events), with
-    tasks, observations and shallow `metadata_updates` to the room.
+    false `provider_result.success`. `rendered` is what was really sent of a message in one piece, where it
+    differs from the event, such as a template in its place. `heard` is how many characters of the event's
+    text, from its start, the recipient perceived, said by a channel that plays it: see `TextStream.heard`.
+    From `on_event`: `response_events` (complete answers) or `response_stream` (an answer being generated:
+    text deltas or stream events), with tasks, observations and shallow `metadata_updates` to the room.
 
     `binding_state` is what a delivery learnt, such as a new conversation's id. It is merged, key by key,
     into `ChannelBinding.state` before the lane's next delivery begins, which gets the binding as it is
@@ -275,6 +273,7 @@ class ChannelOutput:
     provider_result: ProviderResult | None = None
     state: DeliveryState = DeliveryState.SENT
     skip_reason: str | None = None
+    rendered: EventContent | None = None
     heard: int | None = None
     binding_state: Mapping[str, Any] | None = None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, override
 
 from pydantic import Field
 
 from roomkit.models.base import EMPTY, Json, Record
-from roomkit.models.content import EventContent
+from roomkit.models.content import EventContent, readable_content
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState
 from roomkit.models.values import Int, Key, Label, Reference, Summary, VendorJson, VendorKey
 
@@ -112,6 +112,7 @@ class Delivery(Record):
     goes on after them. `reason` is why it was skipped. `receipt` is what the vendor said later. While it is
     pending, `holder` is the worker that is to carry it out; `claims` counts how often it was reclaimed from
     a lost one, and a `provider` is the one that it goes by, when others of the channel were tried before.
+    `rendered` is what was really sent, where it differs from the event: in another form, cut, or a template.
     """
 
     id: Reference
@@ -125,6 +126,7 @@ class Delivery(Record):
     provider_message_id: VendorKey | None = None
     parts: tuple[VendorKey, ...] = ()
     sent_parts: Int = Field(default=0, ge=0)
+    rendered: EventContent | None = None
     error: DeliveryError | None = None
     reason: Label | None = None
     receipt: ReceiptState | None = None
@@ -133,6 +135,13 @@ class Delivery(Record):
     created_at: datetime
     finished_at: datetime | None = None
     duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @classmethod
+    @override
+    def _prepared(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "rendered" not in fields:
+            return fields
+        return {**fields, "rendered": readable_content(fields["rendered"])}
 
     @classmethod
     def planned(cls, event: RoomEvent, channel_id: str) -> Self:
@@ -153,7 +162,7 @@ class Delivery(Record):
         version go too.
         """
         error = self.error and DeliveryError(code=self.error.code, message="erased")
-        return self.replace(error=error, sent_parts=0).without_unknown()
+        return self.replace(error=error, sent_parts=0, rendered=None).without_unknown()
 
     @property
     def message_ids(self) -> tuple[str, ...]:

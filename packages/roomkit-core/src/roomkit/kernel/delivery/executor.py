@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from roomkit.kernel.delivery.sending import (
 )
 from roomkit.kernel.delivery.start_wait import wait_for_start
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.contract import RAISED, provider_of
+from roomkit.kernel.flow.contract import RAISED, idle_seconds_of, provider_of
 from roomkit.kernel.flow.job import Undone
 from roomkit.kernel.flow.poison import Handling, handling_of
 from roomkit.kernel.flow.voices import may_answer
@@ -161,7 +162,10 @@ class LaneExecutor(Executor):
             if provider is not None and type(provider) is not str:
                 provider = provider_of(channel, job.target.binding.channel_id)
             outcome.provider = provider
-            work = self._supervisor.finish(recipient.task, self._settings.delivery_timeout)
+            assert channel is not None
+            seconds = idle_seconds_of(channel, job.target.binding.channel_id)
+            idle = None if seconds == math.inf else seconds
+            work = self._supervisor.finish(recipient.task, idle, lambda: recipient.moved_at)
             if self._tracing is None:
                 output = await work
             else:
@@ -176,7 +180,7 @@ class LaneExecutor(Executor):
             return outcome.failed(
                 DeliveryError(
                     code=ErrorCode.TIMEOUT,
-                    message="the stream was not finished in time",
+                    message=f"the stream to {job.target.binding.channel_id!r} made no progress in time",
                     retryable=False,
                 )
             )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
@@ -19,12 +19,12 @@ from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.failover import Failover
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, provider_of
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, attempt_seconds_of, owner_of, provider_of
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import EMPTY
 from roomkit.models.channel import ChannelOutput
-from roomkit.models.content import RichContent, TextContent, text_of
+from roomkit.models.content import EventContent, RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
 from roomkit.models.telemetry import Attr, SpanKind
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.channel import ChannelBinding
-    from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
@@ -64,6 +63,8 @@ __all__ = [
 _log = get_logger("roomkit.kernel")
 _TEXT = frozenset({str})
 _REASON = frozenset({str, type(None)})
+_SECONDS = frozenset({int, float})
+_CONTENTS: tuple[type[Any], ...] = get_args(get_args(EventContent.__value__)[0])
 _NO_ID = 2**128
 """Vendors number their messages lower than this."""
 
@@ -76,8 +77,11 @@ class SendOutcome:
     provider: str | None = None
     failover: Failover | None = None
     """The channel's providers, where it has several."""
+    seconds = 0.0
+    """How long an attempt may take."""
     message_ids: Sequence[str] = ()
     sent_parts = 0
+    rendered: EventContent | None = None
     error: DeliveryError | None = None
     reason: str | None = None
     heard: int | None = None
@@ -136,10 +140,15 @@ class Deliverer:
             outcome.provider = channel.provider_name
             reading = "rate_limit"
             is_limited = channel.rate_limit is not None
+            reading = "delivery_timeout"
+            seconds = channel.delivery_timeout
             reading = "provider_names"
             names = channel.provider_names
             if names:
                 names = _text_names(names, target)
+            if seconds is not None and type(seconds) not in _SECONDS:
+                reading = "delivery_timeout"
+                raise mistyped(owner_of(target), reading, seconds, float)
         except ForeignCodeError as wrong:
             return outcome.failed(DeliveryError(code=wrong.code, message=message_of(wrong)))
         except (KeyboardInterrupt, SystemExit):
@@ -149,6 +158,7 @@ class Deliverer:
             return outcome.failed(DeliveryError(code=failure.code, message=message_of(failure)))
         if outcome.provider is not None and type(outcome.provider) is not str:
             outcome.provider = provider_of(channel, target)
+        outcome.seconds = self._settings.delivery_timeout if seconds is None else seconds
         if names:
             outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
             outcome.provider = outcome.failover.name
@@ -157,7 +167,7 @@ class Deliverer:
             await self._send(event, channel, binding, context, deadline, outcome, is_limited)
             return outcome
         try:
-            pieces = await self._pieces(event, job, binding)
+            pieces = await self._pieces(event, job, binding, outcome)
         except ProviderError as error:
             return outcome.failed(error_of(error))
         if len(pieces) == 1:
@@ -195,12 +205,17 @@ class Deliverer:
         channel_id = job.target.binding.channel_id
         with suppress(ForeignCodeError):  # its failure is that it is late
             outcome.provider = provider_of(channel, channel_id)
-        error = _late(channel_id, self._settings.delivery_timeout)
+        seconds = self._settings.delivery_timeout
+        with suppress(ForeignCodeError):
+            seconds = attempt_seconds_of(channel, channel_id) or seconds
+        error = _late(channel_id, seconds)
         self._count(error, channel_id, outcome.provider)
         self._pacing.abandon(job.target.binding)
         return outcome.failed(error_of(error))
 
-    async def _pieces(self, event: RoomEvent, job: Job, binding: ChannelBinding) -> list[RoomEvent]:
+    async def _pieces(
+        self, event: RoomEvent, job: Job, binding: ChannelBinding, outcome: SendOutcome
+    ) -> list[RoomEvent]:
         """Return the event as the channel takes it, in as many pieces as its length asks for."""
         content = event.content
         if not carries(binding.capabilities, content):
@@ -211,12 +226,15 @@ class Deliverer:
                     f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
                     error_code=ErrorCode.UNSUPPORTED_CONTENT,
                 )
-            content = fitted
+            content = outcome.rendered = _checked_content(fitted, type(self._transcoder).__name__)
             event = event.replace(content=content)
         most = binding.capabilities.max_length
         if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
             return [event]
-        return [event.replace(content=part) for part in _shorten(content, most, binding)]
+        parts = _shorten(content, most, binding)
+        if binding.length_policy is LengthPolicy.TRUNCATE:
+            outcome.rendered = parts[0]
+        return [event.replace(content=part) for part in parts]
 
     async def _transcoded(
         self, content: EventContent, source: ChannelBinding | None, binding: ChannelBinding
@@ -266,7 +284,7 @@ class Deliverer:
             else:
                 went_well = False
                 outcome.attempts += 1
-                outer = deadline.enter(settings.delivery_timeout)
+                outer = deadline.enter(None if outcome.seconds == math.inf else outcome.seconds)
                 try:
                     if self._tracing is not None:
                         output = await self._traced(
@@ -282,7 +300,7 @@ class Deliverer:
                         case Cause.FAILED:
                             error = as_provider_error(cancelled)
                         case Cause.LATE:
-                            error = _late(binding.channel_id, settings.delivery_timeout)
+                            error = _late(binding.channel_id, outcome.seconds)
                         case Cause.STOPPED:
                             raise
                 except BaseException as raised:  # a channel may raise anything
@@ -417,6 +435,8 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     if output.binding_state:
         outcome.binding_state = {**outcome.binding_state, **_learnt(output.binding_state, channel_id)}
     result: object = output.provider_result
+    if output.rendered is not None:
+        outcome.rendered = _checked_content(output.rendered, f"the output of {owner_of(channel_id)}")
     if output.heard is not None:
         outcome.heard = _checked_heard(output.heard, channel_id)
     if output.state is not DeliveryState.SENT:
@@ -443,6 +463,14 @@ def _learnt(found: object, channel_id: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise mistyped(f"the output of {owner_of(channel_id)}", "binding_state", found, Mapping)
     return found
+
+
+def _checked_content(found: object, owner: str) -> EventContent:
+    """Return what is said to be sent in place of an event's content. Raises ForeignCodeError."""
+    if not isinstance(found, _CONTENTS):
+        raise ForeignCodeError(f"rendered content of {owner} is {type(found).__name__}: use an EventContent")
+    content: EventContent = checked(found, type(found), f"of {owner}", ForeignCodeError)
+    return content
 
 
 def _refusal(result: ProviderResult) -> ProviderError:
@@ -620,6 +648,7 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
             "provider_message_id": ids[0] if ids else None,
             "parts": tuple(ids[1:]) if ids else (),
             "sent_parts": outcome.sent_parts,
+            "rendered": outcome.rendered,
             "error": outcome.error,
             "reason": outcome.reason,
             "receipt": None,

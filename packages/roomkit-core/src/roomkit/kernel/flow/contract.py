@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONAL_TEXT",
     "RAISED",
+    "attempt_seconds_of",
     "check_channel",
     "check_flags",
     "check_output",
     "check_store",
     "check_telemetry",
+    "idle_seconds_of",
     "limit_of",
     "made_locks",
     "made_realtime",
@@ -44,6 +46,7 @@ _REALTIME = RealtimeBackend | None
 RAISED = (Exception, asyncio.CancelledError, GeneratorExit)
 """What a property may raise that is then read again by a function here, for its error."""
 _NUMBER = int | float
+_SECONDS = int | float | None
 _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("channel_type", str),
     ("category", str),
@@ -52,6 +55,8 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("provider_name", OPTIONAL_TEXT),
     ("provider_names", Sequence),
     ("rate_limit", _LIMIT),
+    ("delivery_timeout", _SECONDS),
+    ("stream_idle_timeout", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),
     ("supports_streaming_delivery", bool),
@@ -85,6 +90,18 @@ def type_of(channel: Channel, channel_id: str) -> ChannelType:
 def limit_of(channel: Channel, channel_id: str) -> RateLimit | None:
     """Return a channel's own rate limit. Raises ForeignCodeError."""
     found: RateLimit | None = read_attribute(owner_of(channel_id), channel, "rate_limit", _LIMIT)
+    return found
+
+
+def attempt_seconds_of(channel: Channel, channel_id: str) -> float | None:
+    """Return a channel's own time for one attempt of a delivery. Raises ForeignCodeError."""
+    found: float | None = read_attribute(owner_of(channel_id), channel, "delivery_timeout", _SECONDS)
+    return found
+
+
+def idle_seconds_of(channel: Channel, channel_id: str) -> float:
+    """Return for how long a channel's streams may make no progress. Raises ForeignCodeError."""
+    found: float = read_attribute(owner_of(channel_id), channel, "stream_idle_timeout", _NUMBER)
     return found
 
 

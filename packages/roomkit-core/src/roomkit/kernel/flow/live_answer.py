@@ -83,6 +83,8 @@ class LiveRecipient(TextStream):
         self.heard_chars: int | None = None
         """How much its person is known to have perceived, None if the channel does not say."""
         self.is_estimated = False
+        self.moved_at = 0.0
+        """When it last made progress, by the loop's clock: took text, said some is heard, got its turn."""
         self._answer = answer
         self._last: int | None = None
         self._turn = asyncio.Event()
@@ -90,6 +92,7 @@ class LiveRecipient(TextStream):
     def commit(self, event: RoomEvent | None) -> None:
         """Give the recipient the committed event, None when nothing was committed, and its turn."""
         self.event = event
+        self.moved_at = asyncio.get_running_loop().time()
         self._turn.set()
 
     def exclude(self) -> None:
@@ -109,6 +112,7 @@ class LiveRecipient(TextStream):
             if position < len(pieces):
                 text = pieces[position] if position + 1 == len(pieces) else "".join(pieces[position:])
                 position = len(pieces)
+                self.moved_at = asyncio.get_running_loop().time()
                 yield text
             elif answer.done or self._last is not None:
                 break
@@ -132,6 +136,7 @@ class LiveRecipient(TextStream):
         check_heard(chars)
         if self.heard_chars is None or chars > self.heard_chars:
             self.heard_chars, self.is_estimated = chars, estimated
+            self.moved_at = asyncio.get_running_loop().time()
 
 
 def segments_of(buffer: str, *, final: bool) -> tuple[list[str], str]:

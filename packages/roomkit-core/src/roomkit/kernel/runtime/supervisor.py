@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -121,10 +121,17 @@ class Supervisor:
         task.add_done_callback(self._taken)
         return await self.finish(task, seconds)
 
-    async def finish[T](self, task: asyncio.Task[T], seconds: float | None = None) -> T:
-        """Wait for a task as `call` does for its own."""
+    async def finish[T](
+        self, task: asyncio.Task[T], seconds: float | None = None, moved_at: Callable[[], float] | None = None
+    ) -> T:
+        """Wait for a task as `call` does for its own; with `moved_at`, for so long after that instant."""
         try:
             await asyncio.wait((task,), timeout=seconds)
+            while moved_at is not None and seconds is not None and not task.done():
+                left = moved_at() + seconds - asyncio.get_running_loop().time()
+                if left <= 0:
+                    break
+                await asyncio.wait((task,), timeout=left)
         except asyncio.CancelledError:
             await self._end(task)
             raise
