@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
     from roomkit.abc.services.turns import Turns as Turns
+    from roomkit.abc.services.values import Values as Values
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
@@ -143,7 +144,7 @@ if TYPE_CHECKING:
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
-    from roomkit.memory.values import Values as Values
+    from roomkit.memory.values import ValueTable as ValueTable
     from roomkit.models.ai import AIImagePart as AIImagePart
     from roomkit.models.ai import AIMessage as AIMessage
     from roomkit.models.ai import AIPart as AIPart
@@ -834,7 +835,8 @@ HOMES = {
     "VLLMConfig": "roomkit_plugins.openai",
     "Value": "roomkit.models.value",
     "ValueStore": "roomkit.abc.store.values",
-    "Values": "roomkit.memory.values",
+    "ValueTable": "roomkit.memory.values",
+    "Values": "roomkit.abc.services.values",
     "VideoContent": "roomkit.models.content",
     "Violation": "roomkit_plugins.testing",
     "VirtualClock": "roomkit_plugins.testing",

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
     from roomkit.abc.services.turns import Turns as Turns
+    from roomkit.abc.services.values import Values as Values
     from roomkit.abc.sms import SMSProvider as SMSProvider
     from roomkit.abc.source import EmitCallback as EmitCallback
     from roomkit.abc.source import SourceProvider as SourceProvider
@@ -229,6 +230,7 @@ else:
             "TransportChannel",
             "Turns",
             "ValueStore",
+            "Values",
             "VoiceBackendNotConfiguredError",
             "VoiceNotConfiguredError",
             "WebhookPart",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
-    from roomkit.memory.values import Values as Values
+    from roomkit.memory.values import ValueTable as ValueTable
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -37,6 +37,6 @@ else:
             "NoopTelemetryProvider",
             "StoredRoom",
             "TimerTable",
-            "Values",
+            "ValueTable",
         ],
     )

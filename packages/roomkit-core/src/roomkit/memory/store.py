@@ -38,7 +38,7 @@ from roomkit.memory.homes import Homes
 from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import NOWHERE, Ledger
 from roomkit.memory.rooms import StoredRoom
-from roomkit.memory.values import Values
+from roomkit.memory.values import ValueTable
 from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -83,7 +83,7 @@ class InMemoryStore(ConversationStore):
         self._timers = TimerTable(self._leases)
         self._homes = Homes(self._leases)
         self._ledger = Ledger(self._rooms, self._events, self._leases, self._homes)
-        self._values = Values()
+        self._values = ValueTable()
 
     @property
     def is_process_local(self) -> bool:

@@ -10,12 +10,12 @@ from operator import attrgetter, itemgetter
 from roomkit.abc.errors import StaleValueError
 from roomkit.models.value import Value, encoded_key
 
-__all__ = ["Values"]
+__all__ = ["ValueTable"]
 
 type _Place = tuple[str | None, str, tuple[str, ...]]
 
 
-class Values:
+class ValueTable:
     """Values by organization, namespace and key."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from roomkit.abc.services.rooms import RoomAccess as RoomAccess
 from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
 from roomkit.abc.services.turns import GateOutcome as GateOutcome
 from roomkit.abc.services.turns import Turns as Turns
+from roomkit.abc.services.values import Values as Values
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -39,6 +40,7 @@ class Services(ABC):
     rooms: RoomAccess
     turns: Turns
     tasks: OwnerTasks
+    values: Values
     has_other_workers: bool = False
     """Whether other processes may serve the same rooms, and receive messages published on `realtime`."""
 

@@ -140,11 +140,23 @@ class Place:
 
     @cached_property
     def own_bindings(self) -> list[ChannelBinding]:
-        """The bindings that name the person: as participant, or by an address in the metadata."""
+        """The bindings that name the person: as participant, or by an address of theirs."""
         return [
             binding
             for binding in self.record.bindings.values()
-            if binding.participant_id in self.ids or self._reaches.intersection(_leaves(binding.metadata))
+            if binding.participant_id in self.ids
+            or binding.address in self._reaches
+            or self._reaches.intersection(_leaves(binding.metadata))
+        ]
+
+    @cached_property
+    def mentioning_bindings(self) -> list[ChannelBinding]:
+        """Other bindings, whose state has an address of the person."""
+        own = {binding.channel_id for binding in self.own_bindings}
+        return [
+            binding
+            for binding in self.record.bindings.values()
+            if binding.channel_id not in own and self._reaches.intersection(_leaves(binding.state))
         ]
 
     @cached_property

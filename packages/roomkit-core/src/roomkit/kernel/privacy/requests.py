@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.store import Commit, Entry
 from roomkit.kernel.flow.cascade import Cascade
@@ -198,6 +198,8 @@ class DataSubjectRequests:
         for subject in sorted(person.subjects):
             found = await self._store.delete_values_of(subject, organization_id=person.organization_id)
             book.erase("value", "removed", None, found)
+            found = await self._store.delete_timers_of(subject, organization_id=person.organization_id)
+            book.erase("timer", "removed", None, found)
         if not book.is_empty:
             book.retained += BEYOND_A_PERSON
             self._events.emit("person_erased", receipt_id=book.id)
@@ -331,7 +333,8 @@ class DataSubjectRequests:
         commit.remove_participants = tuple(place.participants)
         commit.participants = _without_candidate(place)
         commit.unbind = [binding.channel_id for binding in transports]
-        commit.bindings = [_told_nothing(binding, place) for binding in own if binding not in transports]
+        told = [*(binding for binding in own if binding not in transports), *place.mentioning_bindings]
+        commit.bindings = [_told_nothing(binding, place) for binding in told]
         commit.tasks = [
             _redacted(task)
             for task in await store.list_tasks(room_id)
@@ -515,8 +518,13 @@ def _without_candidate(place: Place) -> list[Participant]:
 
 
 def _told_nothing(binding: ChannelBinding, place: Place) -> ChannelBinding:
-    metadata = place.without_address(binding.metadata)
-    return binding.model_copy(update={"participant_id": None, "metadata": metadata})
+    changes: dict[str, Any] = {
+        "metadata": place.without_address(binding.metadata),
+        "state": place.without_address(binding.state),
+    }
+    if binding.participant_id in place.ids:
+        changes["participant_id"] = None
+    return binding.model_copy(update=changes)
 
 
 def _redacted(task: Task) -> Task:

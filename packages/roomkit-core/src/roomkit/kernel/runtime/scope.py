@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.cascade import Cascade
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Work", "gate_of", "innermost_gate", "inside", "origin", "outside", "present", "working_for"]
+__all__ = [
+    "Work",
+    "gate_of",
+    "innermost_gate",
+    "inside",
+    "origin",
+    "outside",
+    "present",
+    "room_at_work",
+    "working_for",
+]
 
 
 class Work:
@@ -158,6 +168,12 @@ def working_for(room_id: str) -> bool:
             return True
         work = work.parent
     return False
+
+
+def room_at_work() -> str | None:
+    """Return the room whose gate, delivery, turn or observer the caller is innermost part of."""
+    work = _active(_current.get())
+    return None if work is None else work.room_id
 
 
 def gate_of(room_id: str) -> Work | None:

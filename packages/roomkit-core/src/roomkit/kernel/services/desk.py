@@ -10,6 +10,7 @@ from roomkit.kernel.services.inbox import KitInbox
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.room_access import KitRoomAccess
 from roomkit.kernel.services.turns import KitTurns
+from roomkit.kernel.services.values import KitValues
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,6 +52,7 @@ class KitServices(Services):
         self.has_other_workers = not (kernel.store.is_process_local or kernel.realtime.is_process_local)
         self.inbox = KitInbox(kit, owner, receipt=receipt, signals=kernel.signals, enter=enter)
         self.rooms = KitRoomAccess(kit, owner, store=kernel.store, rooms=kernel.rooms, enter=enter)
+        self.values = KitValues(owner, store=kernel.store, clock=kernel.clock, enter=enter)
         self.turns = KitTurns(
             owner,
             store=kernel.store,
