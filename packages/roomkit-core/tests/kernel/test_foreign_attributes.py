@@ -52,7 +52,14 @@ FAULTS: dict[str, Callable[..., Any]] = {
     "None": lambda *_, **__: None,
     "wrong type": lambda *_, **__: Wrong(),
 }
-NULLABLE = {"delivery_timeout", "provider_name", "rate_limit", "services", "resolve_trace_room"}
+NULLABLE = {
+    "delivery_timeout",
+    "organization",
+    "provider_name",
+    "rate_limit",
+    "services",
+    "resolve_trace_room",
+}
 """None is an answer of these."""
 OWN = {"on_trace", "emit_trace", "extract_text", "trace_enabled", "info"}
 """Called by the channel and its program, not by the kit."""

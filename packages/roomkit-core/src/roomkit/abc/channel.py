@@ -176,6 +176,8 @@ class Channel(ABC):
     """Whether the channel also wants its own events, to hand them to its other recipients."""
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
+    organization: str | None = None
+    """The organization of the messages that come by the channel and name none; None for no organization."""
     delivery_timeout: float | None = None
     """Seconds for one attempt of `deliver`; None for the kit's option, `math.inf` for playback."""
     stream_idle_timeout: float = 60.0

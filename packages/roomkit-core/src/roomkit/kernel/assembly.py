@@ -36,9 +36,10 @@ from roomkit.kernel.flow.contract import check_telemetry
 from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
 from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
+from roomkit.kernel.inbound.organizations import Organizations
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
-from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
+from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, router_of
 from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.inbound.webhooks import Webhooks
@@ -120,6 +121,7 @@ class Kernel:
     signals: InboundSignals
     desk: IdentityDesk
     inbound: Inbound
+    organizations: Organizations
     receipts: Receipts
     sources: Sources
     traces: ProtocolTraces
@@ -247,19 +249,24 @@ def assemble(
         channels=channels,
     )
     channel_notices = ChannelNotices(settings=settings, supervisor=supervisor, observers=observers)
-    rooms = Rooms(
-        settings=settings,
-        store=store,
-        clock=clock,
-        notices=channel_notices,
-        hooks=hooks,
-        events=events,
-        channels=channels,
-        writer=writer,
-        observers=observers,
-        lanes=lanes,
-        rights_signals=rights_signals,
-    )
+
+    def rooms_of(organization_id: str | None) -> Rooms:
+        return Rooms(
+            settings=settings,
+            store=store,
+            clock=clock,
+            notices=channel_notices,
+            hooks=hooks,
+            events=events,
+            channels=channels,
+            writer=writer,
+            observers=observers,
+            lanes=lanes,
+            rights_signals=rights_signals,
+            organization_id=organization_id,
+        )
+
+    rooms = rooms_of(None)
     states = RoomStates(store=store, writer=writer, clock=clock)
     participants = Participants(
         store=store,
@@ -298,23 +305,31 @@ def assemble(
         channels=channels,
         resolver=given.resolver,
     )
-    inbound = Inbound(
-        settings=settings,
-        store=store,
-        tracing=tracing,
-        supervisor=supervisor,
-        hooks=hooks,
-        events=events,
-        ledger=ledger,
-        limiter=limiter,
-        rooms=rooms,
-        writer=writer,
-        observers=observers,
-        signals=signals,
-        router=given.router or DefaultInboundRoomRouter(store, channels=channels),
-        desk=desk,
-        claims=Claims(store=store, clock=clock, organization_id=None),
-    )
+    router = given.router or DefaultInboundRoomRouter(store, channels=channels)
+
+    def inbound_of(organization_id: str | None) -> Inbound:
+        return Inbound(
+            settings=settings,
+            store=store,
+            tracing=tracing,
+            supervisor=supervisor,
+            hooks=hooks,
+            events=events,
+            ledger=ledger,
+            limiter=limiter,
+            rooms=rooms if organization_id is None else rooms_of(organization_id),
+            writer=writer,
+            observers=observers,
+            signals=signals,
+            router=router_of(router, store, organization_id),
+            desk=desk,
+            claims=Claims(store=store, clock=clock, organization_id=organization_id),
+            organizations=organizations,
+            organization_id=organization_id,
+        )
+
+    organizations = Organizations(inbound_of)
+    inbound = inbound_of(None)
     receipts = Receipts(store=store, events=events, ledger=ledger, channels=channels, notices=notices)
     sources = Sources(
         supervisor=supervisor,
@@ -419,6 +434,7 @@ def assemble(
         signals=signals,
         desk=desk,
         inbound=inbound,
+        organizations=organizations,
         receipts=receipts,
         sources=sources,
         traces=traces,

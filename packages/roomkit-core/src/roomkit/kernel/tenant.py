@@ -9,18 +9,15 @@ from weakref import WeakValueDictionary
 
 from roomkit.abc.choice import chosen
 from roomkit.abc.errors import StoreError
-from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.pipeline import Inbound
-from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, OrganizationRouter
 from roomkit.kernel.operations import RoomOperations
-from roomkit.kernel.rooms.rooms import Rooms, check_id
+from roomkit.kernel.rooms.rooms import check_id
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.base import new_id
 from roomkit.models.enums import RoomStatus
 from roomkit.models.identity import Identity
 
 if TYPE_CHECKING:
-    from roomkit.abc.router import InboundRoomRouter
     from roomkit.kernel.assembly import Kernel
     from roomkit.models.enums import AgentResponsePolicy, AutoAttach
     from roomkit.models.event import RoomEvent
@@ -158,58 +155,5 @@ class Tenants:
         return view
 
     def _make(self, organization_id: str) -> Tenant:
-        kernel, router = self._kernel, self._kernel.inbound.router
-        if isinstance(router, DefaultInboundRoomRouter):
-            own: InboundRoomRouter = router.within(organization_id)
-        else:
-            own = OrganizationRouter(router, kernel.store, organization_id)
-        rooms = _OwnRooms(
-            organization_id,
-            settings=kernel.settings,
-            store=kernel.store,
-            clock=kernel.clock,
-            notices=kernel.channel_notices,
-            hooks=kernel.hooks,
-            events=kernel.events,
-            channels=kernel.channels,
-            writer=kernel.writer,
-            observers=kernel.observers,
-            lanes=kernel.lanes,
-            rights_signals=kernel.rights_signals,
-        )
-        inbound = Inbound(
-            settings=kernel.settings,
-            store=kernel.store,
-            tracing=kernel.tracing,
-            supervisor=kernel.supervisor,
-            hooks=kernel.hooks,
-            events=kernel.events,
-            ledger=kernel.ledger,
-            limiter=kernel.limiter,
-            rooms=rooms,
-            writer=kernel.writer,
-            observers=kernel.observers,
-            signals=kernel.signals,
-            router=own,
-            desk=kernel.desk,
-            claims=Claims(store=kernel.store, clock=kernel.clock, organization_id=organization_id),
-            organization_id=organization_id,
-        )
-        return Tenant(kernel, organization_id, inbound, self._enter)
-
-
-class _OwnRooms(Rooms):
-    """Makes rooms for one organization: those that a message opens are its own as well."""
-
-    def __init__(self, organization_id: str, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._organization_id = organization_id
-
-    @override
-    async def create(
-        self,
-        room_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        **fields: Any,
-    ) -> Room:
-        return await super().create(room_id, metadata, **{**fields, "organization_id": self._organization_id})
+        inbound = self._kernel.organizations.of(organization_id)
+        return Tenant(self._kernel, organization_id, inbound, self._enter)

@@ -65,8 +65,10 @@ class InboundMessage(Record):
     Keys of `metadata` that begin with `_` are dropped at the door.
 
     `in_reply_to` are the vendor's ids of the messages that this one answers, the closest first; the first
-    `MOST_REPLIED_TO` are looked up. `extra` are the vendor's private facts: they are stored in the event's
-    `channel_data.extra` and never shown to clients.
+    `MOST_REPLIED_TO` are looked up. `organization_id` is whose message it is, set by the adapter or by
+    `Channel.admit` from verified facts (the number, the account), else the channel's: a room of another one
+    takes it never, and a new room is the organization's. `extra` are the vendor's private facts: they are
+    stored in the event's `channel_data.extra` and never shown to clients.
     """
 
     channel_id: Key
@@ -84,6 +86,7 @@ class InboundMessage(Record):
     response_visibility: Reference | None = None
     addressed_to: tuple[Key, ...] | None = None
     in_reply_to: tuple[VendorKey, ...] = ()
+    organization_id: Key | None = None
     limited: bool | None = None
     raw_payload: VendorJson = EMPTY
     extra: VendorJson = EMPTY

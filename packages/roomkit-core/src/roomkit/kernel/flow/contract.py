@@ -34,6 +34,7 @@ __all__ = [
     "limit_of",
     "made_locks",
     "made_realtime",
+    "organization_of",
     "owner_of",
     "provider_of",
     "type_of",
@@ -54,6 +55,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("address_type", str),
     ("provider_name", OPTIONAL_TEXT),
     ("provider_names", Sequence),
+    ("organization", OPTIONAL_TEXT),
     ("rate_limit", _LIMIT),
     ("delivery_timeout", _SECONDS),
     ("stream_idle_timeout", _NUMBER),
@@ -90,6 +92,12 @@ def type_of(channel: Channel, channel_id: str) -> ChannelType:
 def limit_of(channel: Channel, channel_id: str) -> RateLimit | None:
     """Return a channel's own rate limit. Raises ForeignCodeError."""
     found: RateLimit | None = read_attribute(owner_of(channel_id), channel, "rate_limit", _LIMIT)
+    return found
+
+
+def organization_of(channel: Channel, channel_id: str) -> str | None:
+    """Return the organization of a channel's messages. Raises ForeignCodeError."""
+    found: str | None = read_attribute(owner_of(channel_id), channel, "organization", OPTIONAL_TEXT)
     return found
 
 

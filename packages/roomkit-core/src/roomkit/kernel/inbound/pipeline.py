@@ -24,7 +24,7 @@ from roomkit.abc.records import checked
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
+from roomkit.kernel.flow.contract import OPTIONAL_TEXT, RAISED, organization_of, owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
     from roomkit.kernel.inbound.claims import Claims
+    from roomkit.kernel.inbound.organizations import Organizations
     from roomkit.kernel.inbound.signals import InboundSignals
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -111,6 +112,7 @@ class Inbound:
         router: InboundRoomRouter,
         desk: IdentityDesk,
         claims: Claims,
+        organizations: Organizations,
         organization_id: str | None = None,
     ) -> None:
         self._settings = settings
@@ -129,6 +131,7 @@ class Inbound:
         self._desk = desk
         self._organization_id = organization_id
         self._claims = claims
+        self._organizations = organizations
         self._replies = Replies(store, organization_id=organization_id)
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
@@ -155,6 +158,15 @@ class Inbound:
             message = without_reserved(message)
         if kind.admit is not Channel.admit or kind.normalize is not Channel.normalize:
             message = admitted(message, channel)
+        owner: object = message.organization_id
+        if owner is None:
+            try:
+                owner = channel.organization
+            except RAISED as error:
+                owner = error
+        if owner is not None and owner != self._organization_id:
+            pipeline = self._of(message, channel)
+            return await pipeline.process(message, room_id, wait, make_room=make_room, refuses=refuses)
         limit = self._settings.inbound_rate_limit
         if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
             if refuses:
@@ -174,6 +186,17 @@ class Inbound:
             if room_id is None and result.event is not None:
                 tracing.set_attribute(span, Attr.ROOM_ID, result.event.room_id)
             return result
+
+    def _of(self, message: InboundMessage, channel: Channel) -> Inbound:
+        """Return the pipeline of a message's organization. Raises InvalidInputError, ForeignCodeError."""
+        owner = message.organization_id or organization_of(channel, message.channel_id)
+        assert owner is not None
+        if self._organization_id is not None:
+            raise InvalidInputError(
+                f"a message of organization {owner!r} was given to the view of {self._organization_id!r}: "
+                f"use for_organization({owner!r}), or process_inbound of the kit"
+            )
+        return self._organizations.of(check_id(owner, "organization"))
 
     async def _in_time(
         self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool
@@ -246,6 +269,8 @@ class Inbound:
         else:
             check_id(room_id, "room")
             home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            if self._organization_id is not None and not self._owns(home[1]):
+                raise _Refused("room_not_found")
             if answered is not None:
                 message = in_thread_of(message, answered, *home)
             draft, fresh = await self._prepare(message, channel, home, stored_key, cascade, make_room)
@@ -286,6 +311,11 @@ class Inbound:
         message = checked(message, InboundMessage, "given to locate()")
         channel = self._rooms.channel(message.channel_id)
         message = admitted(message, channel)
+        if (message.organization_id or organization_of(channel, message.channel_id)) not in (
+            None,
+            self._organization_id,
+        ):
+            return await self._of(message, channel).locate(message)
         room_id = await self._named(message) or await self._known(message, channel)
         if room_id is None and message.in_reply_to:
             answered = await self._replies.answered(message, channel)
@@ -306,12 +336,16 @@ class Inbound:
                 return room_id
         return None
 
+    def _owns(self, record: RoomRecord | None) -> bool:
+        """Whether a room is this organization's, or not there yet."""
+        return record is None or record.room.organization_id == self._organization_id
+
     def _takes(self, record: RoomRecord, channel_id: str) -> bool:
         """Whether a room that is named takes messages that come by a channel."""
         room = record.room
         if not record.status.is_open or channel_id in room.detached_channels:
             return False
-        if self._organization_id not in (None, room.organization_id):
+        if self._organization_id is not None and not self._owns(record):
             return False
         return channel_id in record.bindings or room.auto_attach is not AutoAttach.NONE
 

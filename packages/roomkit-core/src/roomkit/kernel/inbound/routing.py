@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ChannelType
 
-__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter", "SeedRouter", "adapted"]
+__all__ = ["DefaultInboundRoomRouter", "OrganizationRouter", "SeedRouter", "adapted", "router_of"]
 
 _log = get_logger("roomkit.routing")
 
@@ -138,6 +138,17 @@ def adapted(router: InboundRoomRouter) -> InboundRoomRouter:
     parameters = inspect.signature(router.route).parameters.values()
     takes_message = any(each.name == "message" or each.kind is each.VAR_KEYWORD for each in parameters)
     return router if takes_message else SeedRouter(router)
+
+
+def router_of(
+    router: InboundRoomRouter, store: ConversationStore, organization_id: str | None
+) -> InboundRoomRouter:
+    """Return the router within one organization, None for all rooms."""
+    if organization_id is None:
+        return router
+    if isinstance(router, DefaultInboundRoomRouter):
+        return router.within(organization_id)
+    return OrganizationRouter(router, store, organization_id)
 
 
 def _is_free(record: RoomRecord, channel_id: str, sender_id: str | None) -> bool:

@@ -145,7 +145,10 @@ _NO_TIMERS = RoomTimers()
 
 
 class Rooms:
-    """Creates, changes and closes rooms; attaches channels and sets what they may do."""
+    """Creates, changes and closes rooms; attaches channels and sets what they may do.
+
+    With an `organization_id`, rooms are made for that organization.
+    """
 
     def __init__(
         self,
@@ -161,7 +164,9 @@ class Rooms:
         observers: Observers,
         lanes: Lanes,
         rights_signals: RightsSignals,
+        organization_id: str | None = None,
     ) -> None:
+        self._organization_id = organization_id
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -195,7 +200,7 @@ class Rooms:
             timers = timers.replace(last_activity_at=timers.last_activity_at or now)
         room = Room(
             id=check_id(room_id, "room") if room_id is not None else new_id(),
-            organization_id=organization_id,
+            organization_id=self._organization_id or organization_id,
             metadata=metadata or {},
             ai_config=ai_config,
             created_at=now,
