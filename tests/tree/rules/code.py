@@ -20,6 +20,7 @@ RUNNING = ("asyncio", "random", "threading", "time")
 DEFAULTS_OF_CONTRACTS = {
     "roomkit.abc.clock.SystemClock": "the clock of every kit that is given none",
     "roomkit.abc.channel._Pieces": "plain strings as a TextStream, for the default of deliver_stream",
+    "roomkit.abc.services.homes.Home": "a live thing of this worker, with the event of its loss",
 }
 """What `roomkit.abc` implements itself, each with its reason."""
 _MOVE = "move it to roomkit.authoring, or list it in DEFAULTS_OF_CONTRACTS with the reason"

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
+    from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import NoHomeError as NoHomeError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
     from roomkit.abc.errors import ParticipantRemovedError as ParticipantRemovedError
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.homes import Home as Home
+    from roomkit.abc.services.homes import Homes as Homes
     from roomkit.abc.services.inbox import Inbox as Inbox
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
@@ -133,7 +137,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit as RoomKit
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
-    from roomkit.memory.homes import Homes as Homes
+    from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.leases import Leases as Leases
     from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
@@ -537,9 +541,12 @@ HOMES = {
     "Heard": "roomkit.models.event",
     "Hearing": "roomkit.abc.store.records",
     "Hints": "roomkit.models.hints",
+    "Home": "roomkit.abc.services.homes",
+    "HomeElsewhereError": "roomkit.abc.errors",
     "HomeRecord": "roomkit.abc.store.records",
     "HomeStore": "roomkit.abc.store.homes",
-    "Homes": "roomkit.memory.homes",
+    "HomeTable": "roomkit.memory.homes",
+    "Homes": "roomkit.abc.services.homes",
     "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
     "HookRegistration": "roomkit.kernel.commit.hooks",
@@ -618,6 +625,7 @@ HOMES = {
     "NOWHERE": "roomkit.memory.ledger",
     "NeonizeWhatsAppProvider": "roomkit_plugins.neonize",
     "NeuTTSProvider": "roomkit_plugins.neutts",
+    "NoHomeError": "roomkit.abc.errors",
     "NoopTelemetryProvider": "roomkit.memory.telemetry",
     "NumpyMixerProvider": "roomkit_plugins.voice",
     "Observation": "roomkit.models.task",

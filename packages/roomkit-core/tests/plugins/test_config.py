@@ -94,6 +94,7 @@ unclaimed_after = 120.0
 retention = "2w"
 max_lane_backlog = 50
 max_webhook_bytes = 1000
+worker_url = "https://worker-1.example"
 single_process = true
 """
 

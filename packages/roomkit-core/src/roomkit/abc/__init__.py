@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
+    from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import NoHomeError as NoHomeError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
     from roomkit.abc.errors import ParticipantRemovedError as ParticipantRemovedError
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.homes import Home as Home
+    from roomkit.abc.services.homes import Homes as Homes
     from roomkit.abc.services.inbox import Inbox as Inbox
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
@@ -159,8 +163,11 @@ else:
             "GateOutcome",
             "HTTPProvider",
             "Hearing",
+            "Home",
+            "HomeElsewhereError",
             "HomeRecord",
             "HomeStore",
+            "Homes",
             "HookRegistrationError",
             "IdentityNotFoundError",
             "IdentityResolver",
@@ -174,6 +181,7 @@ else:
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",
+            "NoHomeError",
             "OwnerTasks",
             "ParticipantBannedError",
             "ParticipantNotFoundError",

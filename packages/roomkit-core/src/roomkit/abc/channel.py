@@ -174,6 +174,11 @@ class Channel(ABC):
     """The event types that are put to an intelligence."""
     delivers_to_source: bool = False
     """Whether the channel also wants its own events, to hand them to its other recipients."""
+    home_grace: float = 0.0
+    """For how many seconds deliveries wait for a worker to take the home of a live thing that was lost.
+
+    They fail as `unreachable` after that. See `Homes`.
+    """
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
     organization: str | None = None

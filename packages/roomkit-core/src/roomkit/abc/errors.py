@@ -24,11 +24,13 @@ __all__ = [
     "ErrorCode",
     "EventNotFoundError",
     "ForeignCodeError",
+    "HomeElsewhereError",
     "HookRegistrationError",
     "IdentityNotFoundError",
     "InvalidInputError",
     "KitClosedError",
     "LockLostError",
+    "NoHomeError",
     "ParticipantBannedError",
     "ParticipantNotFoundError",
     "ParticipantRemovedError",
@@ -129,6 +131,26 @@ class ParticipantNotFoundError(RoomKitError):
     """The room has no participant of that id."""
 
     code = "participant_not_found"
+
+
+class HomeElsewhereError(RoomKitError):
+    """Another worker has the live thing.
+
+    `worker_id` is that worker, `url` where it is reached (`worker_url`), None if it did not say.
+    """
+
+    code = "home_elsewhere"
+
+    def __init__(self, message: str, *, worker_id: str, url: str | None) -> None:
+        super().__init__(message)
+        self.worker_id = worker_id
+        self.url = url
+
+
+class NoHomeError(RoomKitError):
+    """This worker does not have the live thing that a delivery is for: `deliver` raises it."""
+
+    code = "no_home"
 
 
 class ParticipantBannedError(RoomKitError):
@@ -343,6 +365,7 @@ class ErrorCode(StrEnum):
     BAD_RESPONSE = "bad_response"
     CIRCUIT_OPEN = "circuit_open"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
 
     @property

@@ -23,6 +23,7 @@ from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.handover import HandOver
 from roomkit.kernel.delivery.hearing import Hearings
+from roomkit.kernel.delivery.homes import HeldHomes
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.learnt_state import LearntState
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
@@ -131,6 +132,7 @@ class Kernel:
     reclaim: Reclaim
     starts: ChannelStarts
     hand_over: HandOver
+    homes: HeldHomes
     privacy: DataSubjectRequests
     webhooks: Webhooks
 
@@ -185,6 +187,10 @@ def assemble(
         pacing=pacing,
         breakers=breakers,
     )
+    wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
+    homes = HeldHomes(
+        settings=settings, store=store, clock=clock, lease=lease, ledger=ledger, wakeups=wakeups
+    )
     answers = Answers(
         settings=settings,
         store=store,
@@ -209,6 +215,7 @@ def assemble(
         observers=observers,
         answers=answers,
         deliverer=deliverer,
+        homes=homes,
         hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
         learnt=LearntState(store=store, clock=clock, events=events),
     )
@@ -219,7 +226,6 @@ def assemble(
         max_backlog=settings.max_lane_backlog,
         traced=tracing is not None,
     )
-    wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
     dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups)
 
     # The one way into a timeline.
@@ -364,6 +370,7 @@ def assemble(
         lanes=lanes,
         ledger=ledger,
         wakeups=wakeups,
+        homes=homes,
         seconds=settings.lease_seconds,
     )
     hand_over = HandOver(
@@ -446,6 +453,7 @@ def assemble(
             settings=settings, channels=channels, supervisor=supervisor, events=events, reclaim=reclaim
         ),
         hand_over=hand_over,
+        homes=homes,
         privacy=privacy,
         webhooks=webhooks,
     )

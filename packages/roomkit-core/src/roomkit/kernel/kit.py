@@ -135,6 +135,7 @@ class RoomKit(RoomOperations):
         max_claims: int = _DEFAULTS.max_claims,
         max_lane_backlog: int = _DEFAULTS.max_lane_backlog,
         max_webhook_bytes: int = _DEFAULTS.max_webhook_bytes,
+        worker_url: str | None = _DEFAULTS.worker_url,
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,

@@ -8,7 +8,7 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
-    from roomkit.memory.homes import Homes as Homes
+    from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.leases import Leases as Leases
     from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
@@ -26,7 +26,7 @@ else:
         [
             "ConsoleTelemetryProvider",
             "Directory",
-            "Homes",
+            "HomeTable",
             "Identities",
             "InMemoryLockManager",
             "InMemoryRealtime",

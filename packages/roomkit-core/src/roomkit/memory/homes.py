@@ -8,19 +8,19 @@ from datetime import datetime
 from roomkit.abc.store import HomeRecord
 from roomkit.memory.leases import Leases
 
-__all__ = ["Homes"]
+__all__ = ["HomeTable"]
 
 
-class Homes:
+class HomeTable:
     """Which worker has each live thing: by room (None for elected ones) and name."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
-        self._homes: dict[str | None, dict[str, HomeRecord]] = {}  # bound: rooms and elections with homes
+        self.rooms: dict[str | None, dict[str, HomeRecord]] = {}  # bound: rooms and elections with homes
 
     def get(self, room_id: str | None, name: str) -> HomeRecord | None:
         """Return a home as it is now."""
-        home = self._homes.get(room_id, {}).get(name)
+        home = self.rooms.get(room_id, {}).get(name)
         return None if home is None else replace(home, is_alive=self._leases.in_force(home.worker_id))
 
     def take(self, wanted: HomeRecord, token: int | None) -> HomeRecord:
@@ -32,7 +32,7 @@ class Homes:
             return home
         is_new = home.worker_id != wanted.worker_id
         home = replace(wanted, token=home.token + is_new, is_alive=True)
-        self._homes.setdefault(wanted.room_id, {})[wanted.name] = home
+        self.rooms.setdefault(wanted.room_id, {})[wanted.name] = home
         return home
 
     def leave(self, room_id: str | None, name: str, worker_id: str) -> bool:
@@ -40,12 +40,12 @@ class Homes:
         home = self.get(room_id, name)
         if home is None or home.worker_id != worker_id:
             return False
-        self._homes[room_id][name] = HomeRecord(room_id, name, token=home.token)
+        self.rooms[room_id][name] = HomeRecord(room_id, name, token=home.token)
         return True
 
     def holder(self, room_id: str, channel_id: str, *, is_agent: bool = False) -> str | None:
         """Return the worker to which a free lane goes: with the channel's home, or for an agent any."""
-        homes = self._homes.get(room_id)
+        homes = self.rooms.get(room_id)
         if homes is None:
             return None
         in_force, announces = self._leases.in_force, self._leases.announces
@@ -64,9 +64,9 @@ class Homes:
         """Return a home; if it is lost, with the time when that was first noticed."""
         home = self.get(room_id, name)
         if home is not None and home.is_lost and home.lost_at is None:
-            home = self._homes[room_id][name] = replace(home, lost_at=at)
+            home = self.rooms[room_id][name] = replace(home, lost_at=at)
         return home
 
     def delete_room(self, room_id: str) -> None:
         """Forget the homes of a room."""
-        self._homes.pop(room_id, None)
+        self.rooms.pop(room_id, None)

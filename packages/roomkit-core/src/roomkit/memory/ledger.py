@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import NOTHING_COMPLETED, Claimed, Completed, Entry
-from roomkit.memory.homes import Homes
+from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases
 from roomkit.memory.rooms import StoredRoom
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -37,7 +37,7 @@ class Ledger:
         rooms: Mapping[str, StoredRoom],
         events: Mapping[str, RoomEvent],
         leases: Leases,
-        homes: Homes,
+        homes: HomeTable,
     ) -> None:
         self._rooms = rooms
         self._events = events
@@ -114,7 +114,7 @@ class Ledger:
         agents: Collection[str],
     ) -> Mapping[str, str | None]:
         """Put the rows of events just committed into their lanes; return those that are elsewhere."""
-        lanes = self._all_lanes()
+        lanes, homes = self._all_lanes(), self._homes
         committer = worker_id if self._leases.in_force(worker_id) else None
         elsewhere: dict[str, str | None] = {}  # bound: the targets of the commit
         for event, entry in zip(stored, entries, strict=True):
@@ -122,8 +122,10 @@ class Ledger:
                 delivery_id = f"{event.id}:{channel_id}"
                 lane = lanes.lane(event.room_id, channel_id)
                 if not lane.rows:
-                    home = self._homes.holder(event.room_id, channel_id, is_agent=channel_id in agents)
-                    lane.holder = home or committer
+                    lane.holder = committer
+                    if event.room_id in homes.rooms:
+                        home = homes.holder(event.room_id, channel_id, is_agent=channel_id in agents)
+                        lane.holder = home or committer
                 if channel_id in absent:
                     holder, is_direct = self._join_absent(
                         lane, delivery_id, event.index, channel_id, worker_id

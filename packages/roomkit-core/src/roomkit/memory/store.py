@@ -34,7 +34,7 @@ from roomkit.abc.store import (
     RoomQuery,
 )
 from roomkit.memory.directory import Directory, Identities
-from roomkit.memory.homes import Homes
+from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import NOWHERE, Ledger
 from roomkit.memory.rooms import StoredRoom
@@ -81,7 +81,7 @@ class InMemoryStore(ConversationStore):
         self._identities = Identities()
         self._leases = Leases()
         self._timers = TimerTable(self._leases)
-        self._homes = Homes(self._leases)
+        self._homes = HomeTable(self._leases)
         self._ledger = Ledger(self._rooms, self._events, self._leases, self._homes)
         self._values = ValueTable()
 

@@ -91,6 +91,9 @@ class KitOptions(BaseModel):
     max_webhook_bytes: Count = Field(
         32 * 1024 * 1024, description="How large the body of a vendor's request may be."
     )
+    worker_url: str | None = Field(
+        None, description="Where this worker is reached by the second leg of a call; others are told it."
+    )
     single_process: bool = Field(False, strict=True, description="That no other process uses the store.")
 
     def given(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
@@ -79,19 +80,20 @@ def leave_home(connection: sqlite3.Connection, room_id: str | None, name: str, w
 
 
 def holder(
-    connection: sqlite3.Connection, room: int, channel_id: str, living: AbstractSet[str], *, is_agent: bool
+    connection: sqlite3.Connection,
+    homes: Sequence[tuple[str, str]],
+    channel_id: str,
+    living: AbstractSet[str],
 ) -> str | None:
-    """Return the worker to which a free lane goes: with the channel's home, or for an agent any."""
-    rows = connection.execute(
-        "SELECT worker, name FROM homes WHERE room = ? AND (name = ? OR ?) AND worker IS NOT NULL "
-        "ORDER BY name <> ?, name",
-        (room, channel_id, is_agent, channel_id),
-    ).fetchall()
-    for worker, name in rows:
+    """Return the worker to which a free lane goes, of those with homes of its room: worker and name.
+
+    That with the home of the channel; else, for an agent, the first that announces it.
+    """
+    for worker, name in sorted(homes, key=lambda each: (each[1] != channel_id, each[1])):
         if worker in living:
             channels = None if name == channel_id else announced(connection, living)[worker]
             if channels is None or channel_id in channels:
-                return str(worker)
+                return worker
     return None
 
 

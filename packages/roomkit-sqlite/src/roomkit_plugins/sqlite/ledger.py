@@ -40,9 +40,11 @@ __all__ = [
 
 _LEDGER = "FROM deliveries d JOIN events e ON e.seq = d.event JOIN rooms r ON r.seq = d.room"
 # Of the rows of a lane one is enough: who holds it holds them all, and one handed over comes first.
+# Where the lane is empty, only homes are found: of the channel, or for an agent of the room.
 _LANE = (
-    "SELECT holder, handed FROM deliveries WHERE room = ? AND channel_id = ? AND state = 'pending' "
-    "ORDER BY handed DESC LIMIT 1"
+    "SELECT holder, handed, NULL FROM (SELECT holder, handed FROM deliveries WHERE room = ? "
+    "AND channel_id = ? AND state = 'pending' ORDER BY handed DESC LIMIT 1) UNION ALL "
+    "SELECT worker, NULL, name FROM homes WHERE room = ? AND (name = ? OR ?) AND worker IS NOT NULL"
 )
 # SQLite, which does not know how many rows are pending, needs a hint to look for them by their holder.
 _HELD = "deliveries INDEXED BY deliveries_held"
@@ -213,13 +215,12 @@ def place_of(
     is_agent: bool = False,
 ) -> LedgerPlace:
     """Return the place of a row that `worker` puts into a lane."""
-    row = one(connection, _LANE, (room, channel_id))
-    if row is None:
-        home = home_holder(connection, room, channel_id, living, is_agent=is_agent)
+    lane, home = _lane(connection, room, channel_id, living, is_agent=is_agent)
+    if lane is None:
         if home is not None:
             return LedgerPlace(home, handed=home != worker)
         return LedgerPlace(worker if worker in living else None, handed=False)
-    holder, handed = row
+    holder, handed = lane
     if holder not in living:
         return LedgerPlace(None, handed=False)
     return LedgerPlace(holder, handed=bool(handed) or holder != worker)
@@ -235,16 +236,26 @@ def place_of_absent(
     is_agent: bool = False,
 ) -> LedgerPlace:
     """Return the place of a row whose channel is not registered with `worker`, which puts it into a lane."""
-    row = one(connection, _LANE, (room, channel_id))
     others = living - {worker}
-    if row is not None:
-        holder = row[0]
-    else:
-        holder = home_holder(connection, room, channel_id, others, is_agent=is_agent)
-        holder = holder or announcer(connection, channel_id, others)
+    lane, home = _lane(connection, room, channel_id, others, is_agent=is_agent)
+    holder = lane[0] if lane is not None else home or announcer(connection, channel_id, others)
     if holder not in living:
         return LedgerPlace(None, handed=False)
     return LedgerPlace(holder, handed=True)
+
+
+def _lane(
+    connection: sqlite3.Connection, room: int, channel_id: str, living: AbstractSet[str], *, is_agent: bool
+) -> tuple[tuple[str | None, int] | None, str | None]:
+    """Return who holds a lane, and whether a row was handed over; of an empty one, who has its home."""
+    rows = connection.execute(_LANE, (room, channel_id, room, channel_id, is_agent)).fetchall()
+    if not rows:
+        return None, None
+    for holder, handed, name in rows:
+        if name is None:
+            return (holder, handed), None
+    homes = [(worker, name) for worker, _, name in rows]
+    return None, home_holder(connection, homes, channel_id, living)
 
 
 def claim(

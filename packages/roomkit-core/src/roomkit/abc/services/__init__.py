@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.services.homes import Home as Home
+from roomkit.abc.services.homes import Homes as Homes
 from roomkit.abc.services.inbox import Inbox as Inbox
 from roomkit.abc.services.rooms import Excerpt as Excerpt
 from roomkit.abc.services.rooms import RoomAccess as RoomAccess
@@ -39,6 +41,7 @@ class Services(ABC):
     inbox: Inbox
     rooms: RoomAccess
     turns: Turns
+    homes: Homes
     tasks: OwnerTasks
     values: Values
     has_other_workers: bool = False

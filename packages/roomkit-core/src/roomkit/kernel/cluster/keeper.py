@@ -11,6 +11,7 @@ from roomkit.abc.log import get_logger
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.ledger import OutcomeWriter
+    from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.delivery.lanes import Lanes
     from roomkit.kernel.delivery.wakeups import Wakeups
     from roomkit.kernel.runtime.channels import Channels
@@ -43,6 +44,7 @@ class LeaseKeeper:
         lanes: Lanes,
         ledger: OutcomeWriter,
         wakeups: Wakeups,
+        homes: HeldHomes,
         seconds: float,
     ) -> None:
         self._store = store
@@ -53,6 +55,7 @@ class LeaseKeeper:
         self._lanes = lanes
         self._ledger = ledger
         self._wakeups = wakeups
+        self._homes = homes
         self._seconds = seconds
         self._announced: frozenset[str] = frozenset()
 
@@ -109,6 +112,7 @@ class LeaseKeeper:
             alive = await self._store.renew_lease(worker_id, self._seconds)
         if alive and lease.in_force and not lease.doubted.is_set():
             lease.renewed(asked + self._seconds * _MARGIN)
+            await self._homes.retake()  # those that could not be taken when the lease was new
             return
         lease.lost += 1
         _log.warning("the lease of worker %s expired; its deliveries are reclaimed", worker_id)
@@ -118,6 +122,7 @@ class LeaseKeeper:
             await self._store.close_lease(worker_id)
         # Until there is another id, the old one stands: no worker holds commits made under it.
         await self._open()
+        await self._homes.retake()
 
     async def _release(self) -> None:
         """Stop the work that this worker held: another one may have it by now."""

@@ -121,7 +121,9 @@ def assemble(
         room_changes = {**(room_changes or {}), "status": RoomStatus.ACTIVE}
         timers = (*timers, *_resumed_timers(record, at))
     absent: Sequence[str] = ()
+    agents: Sequence[str] = ()
     if worker_id is not None:
+        agents = [target.binding.channel_id for target in attempt.targets if target.is_agent]
         absent = [
             channel_id for entry in entries for channel_id in entry.targets if channel_id not in channels
         ]
@@ -145,6 +147,7 @@ def assemble(
         observations=observations,
         absent=absent,
         values=values,
+        agents=agents,
         activity=is_activity,
     )
 

@@ -12,9 +12,11 @@ from roomkit.abc.errors import (
     ErrorCode,
     ForeignCodeError,
     LockLostError,
+    NoHomeError,
     ProviderError,
     RoomKitError,
     StoreBusyError,
+    StoreError,
     StoreLockedError,
     StoreUnavailableError,
 )
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.answers import Answers
     from roomkit.kernel.delivery.hearing import Hearings
+    from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.delivery.lanes import Lane
     from roomkit.kernel.delivery.learnt_state import LearntState
     from roomkit.kernel.delivery.settling import Settling
@@ -87,6 +90,7 @@ class LaneExecutor(Executor):
         observers: Observers,
         answers: Answers,
         deliverer: Deliverer,
+        homes: HeldHomes,
         hearings: Hearings,
         learnt: LearntState,
         clock: Clock,
@@ -104,6 +108,7 @@ class LaneExecutor(Executor):
         self._answers = answers
         self._clock = clock
         self._deliverer = deliverer
+        self._homes = homes
         self._hearings = hearings
         self._learnt = learnt
 
@@ -128,6 +133,8 @@ class LaneExecutor(Executor):
                 outcome = await self._finish_stream(job, lane)
             else:
                 outcome = await self._deliverer.deliver(job, lane.deadline)
+        except NoHomeError:
+            outcome = await self._without_home(job)
         except asyncio.CancelledError as cancelled:
             if cause_of(cancelled, lane.deadline) is not Cause.FAILED:
                 raise
@@ -143,6 +150,17 @@ class LaneExecutor(Executor):
         if outcome.binding_state:
             await self._learnt.keep(job, outcome.binding_state)
         self._end(job, outcome, started)
+
+    async def _without_home(self, job: Job) -> SendOutcome:
+        """Pass on a delivery to a live thing that this worker lacks. Raises Undone."""
+        try:
+            return await self._homes.without(job)
+        except StoreError as error:
+            if self._lease.worker_id is None:
+                return SendOutcome().failed(_unexpected(error))
+            # Not the delivery's fault: it is re-run when the store is available again.
+            self._lease.found_expired()
+            raise Undone from error
 
     async def _finish_stream(self, job: Job, lane: Lane) -> SendOutcome:
         """Give the recipient of a stream the committed event, in its turn, and wait for its end."""
@@ -186,6 +204,8 @@ class LaneExecutor(Executor):
             )
         except BaseException as error:  # any failure is an outcome in the ledger
             if ends_task(error):
+                raise
+            if isinstance(error, NoHomeError):
                 raise
             # The answer broke off: the recipient saw the text that was committed.
             return outcome if recipient.broke_off(error) else outcome.failed(_stream_failure(error))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from roomkit.abc.attributes import mistyped, read, unreadable
-from roomkit.abc.errors import ErrorCode, ForeignCodeError, ProviderError, StoreError
+from roomkit.abc.errors import ErrorCode, ForeignCodeError, NoHomeError, ProviderError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
@@ -304,6 +304,11 @@ class Deliverer:
                         case Cause.STOPPED:
                             raise
                 except BaseException as raised:  # a channel may raise anything
+                    if isinstance(raised, NoHomeError):
+                        outcome.attempts -= 1
+                        if breaker is not None:
+                            breaker.record_abandoned()
+                        raise
                     if ends_task(raised):
                         raise
                     error = as_provider_error(raised)

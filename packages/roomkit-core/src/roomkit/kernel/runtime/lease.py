@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import (
@@ -71,6 +73,7 @@ class Lease:
         self.worker_id: str | None = None
         self.lost = 0
         """How often it expired before it was renewed."""
+        self._limits: set[asyncio.Timeout] = set()  # bound: the elected work of this worker
 
     @property
     def in_force(self) -> bool:
@@ -102,17 +105,38 @@ class Lease:
 
     def revoke(self) -> None:
         """Carry nothing out under this lease any longer."""
-        self._until = -math.inf
+        self._end_at(-math.inf)
+
+    def _end_at(self, until: float) -> None:
+        self._until = until
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(until)
+
+    @asynccontextmanager
+    async def in_force_only(self) -> AsyncIterator[asyncio.Timeout]:
+        """Run work under the lease as it is: it is cancelled when the lease runs out.
+
+        Another lease does not keep it. Raises TimeoutError then.
+        """
+        async with asyncio.timeout_at(None if self._until == math.inf else self._until) as limit:
+            self._limits.add(limit)
+            try:
+                yield limit
+            finally:
+                self._limits.discard(limit)
 
     def granted(self, worker_id: str, until: float) -> None:
         """Begin under a new id, valid `until` a time of the loop."""
+        self._end_at(-math.inf)
+        self._limits.clear()
         self.worker_id = worker_id
         self._until = until
         self.doubted.clear()
 
     def renewed(self, until: float) -> None:
         """Go on under the same id."""
-        self._until = until
+        self._end_at(until)
 
     @property
     def held_id(self) -> str | None:

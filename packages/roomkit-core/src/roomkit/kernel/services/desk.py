@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.services import Services
 from roomkit.kernel.runtime.owned_tasks import SupervisedTasks
+from roomkit.kernel.services.homes import KitHomes
 from roomkit.kernel.services.inbox import KitInbox
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.room_access import KitRoomAccess
@@ -62,6 +63,7 @@ class KitServices(Services):
             writer=kernel.writer,
         )
         self.tasks = tasks
+        self.homes = KitHomes(owner, kernel.homes, enter)
 
     @property
     @override
