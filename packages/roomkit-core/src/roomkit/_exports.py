@@ -181,6 +181,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import default_address_type as default_address_type
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
+    from roomkit.models.content import CustomContent as CustomContent
     from roomkit.models.content import DeleteContent as DeleteContent
     from roomkit.models.content import EditContent as EditContent
     from roomkit.models.content import EventContent as EventContent
@@ -250,6 +251,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
     from roomkit.models.hook import StateChange as StateChange
+    from roomkit.models.hook import is_gate as is_gate
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
@@ -462,6 +464,7 @@ HOMES = {
     "ConversationRouter": "roomkit_plugins.agents",
     "ConversationState": "roomkit_plugins.agents",
     "ConversationStore": "roomkit.abc.store",
+    "CustomContent": "roomkit.models.content",
     "DELEGATE_TOOL": "roomkit_plugins.agents",
     "DTMFDetector": "roomkit_plugins.voice",
     "DeadlockError": "roomkit_plugins.testing",
@@ -910,6 +913,7 @@ HOMES = {
     "get_llms_txt": "roomkit.ai_docs",
     "get_logger": "roomkit.abc.log",
     "is_bot_added": "roomkit_plugins.teams",
+    "is_gate": "roomkit.models.hook",
     "is_valid_phone": "roomkit_plugins.sms",
     "namesake_id": "roomkit.models.participant",
     "narrowest": "roomkit.models.visibility",

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from roomkit.models import (
     AudioContent,
     CompositeContent,
+    CustomContent,
     DeleteContent,
     EditContent,
     EventContent,
@@ -46,6 +47,7 @@ READINGS: list[tuple[Any, str]] = [
     (LocationContent(latitude=1.5, longitude=-2), "1.5, -2.0"),
     (TemplateContent(template_id="t", body="Dear you"), "Dear you"),
     (TemplateContent(template_id="t"), ""),
+    (CustomContent(kind="acme.ticket", body="a ticket", data={"id": 7}), "a ticket"),
     (CompositeContent(parts=(TEXT, VideoContent(url=URL), TEXT)), "words\nwords"),
     (CompositeContent(parts=(VideoContent(url=URL),)), ""),
     (EditContent(target_event_id="e", new_content=TEXT), "words"),

@@ -31,6 +31,7 @@ from roomkit.models.channel import (
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
+from roomkit.models.vocabulary import declare, is_declared
 
 if TYPE_CHECKING:
     from roomkit.abc.services import Services
@@ -159,6 +160,14 @@ _OURS = frozenset({(str, ChannelType, datetime), (type(None), ChannelType, datet
 """The types that a channel's provider name, type and clock have to give an event."""
 
 
+def own_channel_type(word: str) -> ChannelType:
+    """Return the type of a channel that says it as a text; a new word is declared by that.
+
+    Raises ValueError for a text that is no word.
+    """
+    return ChannelType(word) if is_declared(ChannelType, word) else declare(ChannelType, word)
+
+
 class Channel(ABC):
     """Anything that takes part in rooms: a transport carries events outside, an intelligence answers.
 
@@ -192,6 +201,13 @@ class Channel(ABC):
     """The providers that the channel can send by, in order of preference, where there are several."""
     services: Services | None = None
     _trace_observers: tuple[tuple[TraceObserver, frozenset[str] | None], ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Make a `channel_type` that is written as a text a word of the vocabulary."""
+        super().__init_subclass__()
+        kind = cls.__dict__.get("channel_type")
+        if type(kind) is str:
+            cls.channel_type = own_channel_type(kind)
 
     def __init__(self, channel_id: str) -> None:
         self.channel_id = channel_id

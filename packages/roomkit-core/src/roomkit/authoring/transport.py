@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, override
 from pydantic import TypeAdapter, ValidationError
 
 from roomkit._names import nearest
-from roomkit.abc.channel import Channel
+from roomkit.abc.channel import Channel, own_channel_type
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.abc.provider import Provider
 from roomkit.authoring.addresses import one_spelling
@@ -58,7 +58,7 @@ class TransportChannel(Channel):
         paced_by: str | None = None,
     ) -> None:
         super().__init__(channel_id)
-        self.channel_type = channel_type
+        self.channel_type = own_channel_type(channel_type)
         self.providers = _providers_of(channel_id, provider, providers)
         if len(self.providers) > 1:
             self.provider_names = tuple(each.name for each in self.providers)

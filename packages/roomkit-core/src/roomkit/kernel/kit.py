@@ -70,6 +70,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.options import KitOptions
 from roomkit.models.room import AIConfig, Room, RoomTimers
 from roomkit.models.source import SourceHealth
+from roomkit.models.vocabulary import declared, is_declared
 from roomkit.models.webhook import WebhookOutcome, WebhookRequest
 
 if TYPE_CHECKING:
@@ -277,12 +278,21 @@ class RoomKit(RoomOperations):
         is_new = not self._configured
         if is_new:
             await manager.ascan()
+            self._check_words()
             manager.configure(self, await self._plugin_settings(manager))
             self._configured = True
         await kernel.locks.open()
         await kernel.realtime.open()
         if is_new:
             await manager.startup(self)
+
+    def _check_words(self) -> None:
+        """Refuse options with words that neither the core nor a plugin declares. Raises InvalidInputError."""
+        try:
+            for each in self._kernel.settings.identity_channel_types or ():
+                declared(ChannelType, each)
+        except ValueError as error:
+            raise InvalidInputError(f"identity_channel_types cannot be used: {error}") from None
 
     async def _plugin_settings(self, manager: PluginManager) -> Mapping[str, object]:
         """Return plugins' own tables as their models. Raises ConfigError."""
@@ -856,6 +866,13 @@ class RoomKit(RoomOperations):
 
     # -- hooks and framework events -----------------------------------------------------------
 
+    def _learn_words(self, trigger: str, channel_types: Collection[str] | None) -> None:
+        """Find the plugins if a word is not the core's: one of them may declare it."""
+        kinds = channel_types or ()
+        known = is_declared(HookTrigger, trigger) and all(is_declared(ChannelType, each) for each in kinds)
+        if not known:
+            self.plugins.scan()
+
     def hook[F: HookFn](
         self,
         trigger: HookTrigger,
@@ -885,6 +902,8 @@ class RoomKit(RoomOperations):
         events are those of the verdict on the whole, and of one that refuses a segment. With
         `streams="whole"` a gate sees only the whole, and no reader sees the answer before.
         """
+
+        self._learn_words(trigger, channel_types)
 
         def register(fn: F) -> F:
             self._kernel.hooks.register(
@@ -917,6 +936,7 @@ class RoomKit(RoomOperations):
         timeout: float = 30.0,
     ) -> None:
         """Register a hook for one room; it is dropped when the room closes."""
+        self._learn_words(trigger, None)
         self._kernel.hooks.add_room_hook(
             room_id,
             HookRegistration(
@@ -950,6 +970,8 @@ class RoomKit(RoomOperations):
 
         The first answer that is not None counts; a hook that fails rejects the message.
         """
+
+        self._learn_words(trigger, channel_types)
 
         def register(fn: F) -> F:
             self._kernel.desk.hooks.append(

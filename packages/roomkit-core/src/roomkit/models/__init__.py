@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import default_address_type as default_address_type
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
+    from roomkit.models.content import CustomContent as CustomContent
     from roomkit.models.content import DeleteContent as DeleteContent
     from roomkit.models.content import EditContent as EditContent
     from roomkit.models.content import EventContent as EventContent
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import HookResult as HookResult
     from roomkit.models.hook import InjectedEvent as InjectedEvent
     from roomkit.models.hook import StateChange as StateChange
+    from roomkit.models.hook import is_gate as is_gate
     from roomkit.models.identity import Identity as Identity
     from roomkit.models.identity import IdentityHookResult as IdentityHookResult
     from roomkit.models.identity import IdentityResult as IdentityResult
@@ -186,6 +188,7 @@ else:
             "ChannelOutput",
             "ChannelType",
             "CompositeContent",
+            "CustomContent",
             "DeleteContent",
             "DeleteType",
             "Delivery",
@@ -297,6 +300,7 @@ else:
             "departed_senders",
             "error_text",
             "freeze",
+            "is_gate",
             "namesake_id",
             "narrowest",
             "new_id",

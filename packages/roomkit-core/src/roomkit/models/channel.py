@@ -20,10 +20,11 @@ from roomkit.models.enums import (
     DeliveryMode,
     DeliveryState,
     DoubleText,
+    EventType,
     LengthPolicy,
 )
 from roomkit.models.values import Int, Key, Label, Reference
-from roomkit.models.vocabulary import reads_stored
+from roomkit.models.vocabulary import about, reads_stored
 
 if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
@@ -56,7 +57,10 @@ _PHONE = frozenset(
 
 def default_address_type(channel_type: str) -> str:
     """Return the kind of addresses of a channel that does not say its own: see `Channel.address_type`."""
-    return "phone" if channel_type in _PHONE else str(channel_type)
+    if channel_type in _PHONE:
+        return "phone"
+    said = about(ChannelType, channel_type).get("address_type")
+    return said if isinstance(said, str) else str(channel_type)
 
 
 class ChannelCapabilities(Record):
@@ -87,6 +91,8 @@ class ChannelCapabilities(Record):
     max_video_duration_seconds: Int | None = Field(default=None, gt=0)
     supported_video_formats: tuple[Label, ...] = ()
     delivery_mode: DeliveryMode = DeliveryMode.BROADCAST
+    event_types: tuple[EventType, ...] = ()
+    """Plugins' event types that the channel takes; the core's own are delivered to every channel."""
     custom: Json = EMPTY
 
 

@@ -18,11 +18,12 @@ from pydantic import (
 
 from roomkit.models.base import EMPTY, Json, Record, freeze
 from roomkit.models.enums import ChannelMediaType, DeleteType
-from roomkit.models.values import Int, Key, Reference, Text
+from roomkit.models.values import Int, Key, Label, Reference, Text
 
 __all__ = [
     "AudioContent",
     "CompositeContent",
+    "CustomContent",
     "DeleteContent",
     "EditContent",
     "EventContent",
@@ -135,6 +136,18 @@ class TemplateContent(Record):
     body: Text | None = None
 
 
+class CustomContent(Record):
+    """What a plugin made up; `kind` says whose and what, as in "acme.ticket".
+
+    `body` is the text for channels that do not carry ChannelMediaType.CUSTOM, and for agents and search.
+    """
+
+    type: Literal["custom"] = "custom"
+    kind: Label = Field(min_length=1)
+    body: Text = ""
+    data: Json = EMPTY
+
+
 class DeleteContent(Record):
     """The wish to delete an earlier event; whether it is granted depends on who asks."""
 
@@ -223,6 +236,7 @@ type EventContent = Annotated[
     | CompositeContent
     | SystemContent
     | TemplateContent
+    | CustomContent
     | EditContent
     | DeleteContent
     | UnknownContent,
@@ -237,6 +251,7 @@ MEDIA_TYPE_OF: dict[str, ChannelMediaType] = {
     "video": ChannelMediaType.VIDEO,
     "location": ChannelMediaType.LOCATION,
     "template": ChannelMediaType.TEMPLATE,
+    "custom": ChannelMediaType.CUSTOM,
 }
 """The one media type that carries a content `type`; composite, system, edit and delete have none."""
 
@@ -291,7 +306,7 @@ def text_of(content: EventContent) -> str:
     a newer version is named.
     """
     match content:
-        case TextContent() | SystemContent():
+        case TextContent() | SystemContent() | CustomContent():
             return content.body
         case RichContent():
             return content.plain_text if content.plain_text is not None else content.body

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum, unique
 
-from roomkit.models.vocabulary import OpenVocabulary, Vocabulary
+from roomkit.models.vocabulary import OpenVocabulary, Vocabulary, about
 
 __all__ = [
     "Access",
@@ -38,7 +38,7 @@ __all__ = [
 
 @unique
 class ChannelType(OpenVocabulary):
-    """What kind of channel an event came from or goes to."""
+    """What kind of channel an event came from or goes to; plugins declare more."""
 
     SMS = "sms"
     MMS = "mms"
@@ -56,6 +56,17 @@ class ChannelType(OpenVocabulary):
     TEAMS = "teams"
     WEBHOOK = "webhook"
     SYSTEM = "system"
+
+
+_KIN: dict[str, str] = {ChannelType.MMS: ChannelType.SMS}
+
+
+def is_one_of(channel_type: str, kinds: Collection[str]) -> bool:
+    """Return whether filters for `kinds` let a type through: itself or its kin, as SMS for MMS."""
+    if channel_type in kinds:
+        return True
+    kin = _KIN.get(channel_type) or about(ChannelType, channel_type).get("kin")
+    return isinstance(kin, str) and is_one_of(kin, kinds)
 
 
 @unique
@@ -86,6 +97,7 @@ class ChannelMediaType(Vocabulary):
     VIDEO = "video"
     LOCATION = "location"
     TEMPLATE = "template"
+    CUSTOM = "custom"
 
 
 @unique

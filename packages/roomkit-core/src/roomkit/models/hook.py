@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.models.base import EMPTY, Json
 from roomkit.models.enums import HookTrigger
+from roomkit.models.vocabulary import about
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
-__all__ = ["GATES", "HookResult", "InjectedEvent", "StateChange"]
+__all__ = ["GATES", "HookResult", "InjectedEvent", "StateChange", "is_gate"]
 
 GATES: frozenset[HookTrigger] = frozenset(
     {
@@ -28,7 +29,12 @@ GATES: frozenset[HookTrigger] = frozenset(
         HookTrigger.ON_REALTIME_TOOL_CALL,
     }
 )
-"""The triggers whose SYNC hooks may block or rewrite; on every other trigger hooks only observe."""
+"""The core's triggers whose SYNC hooks may block or rewrite; `is_gate` knows plugins' own, too."""
+
+
+def is_gate(trigger: HookTrigger) -> bool:
+    """Return whether SYNC hooks on a trigger may block or rewrite; on any other, hooks only observe."""
+    return trigger in GATES or about(HookTrigger, trigger).get("gate") is True
 
 
 @dataclass(slots=True, frozen=True)

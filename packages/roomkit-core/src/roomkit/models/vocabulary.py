@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Self, override
 
 __all__ = ["OpenVocabulary", "Vocabulary"]
@@ -16,7 +17,9 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MOST_WORDS = 1024
 """How many undeclared words are interned: words may come from outside, and memory is not theirs."""
 _READS_STORED = ContextVar("roomkit_reads_stored", default=False)
-_words: dict[tuple[type, str], Vocabulary] = {}  # bound: _MOST_WORDS
+_words: dict[tuple[type, str], Vocabulary] = {}  # bound: _MOST_WORDS, and the declared ones
+_declared: dict[tuple[type, str], Mapping[str, object]] = {}  # bound: what installed plugins declare
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @contextmanager
@@ -83,14 +86,48 @@ class OpenVocabulary(Vocabulary):
         return cls._undeclared(value)
 
 
+def declare[V: OpenVocabulary](vocabulary: type[V], word: str, **about: object) -> V:
+    """Add a word to an open vocabulary, for this process; `about` is what the kernel has to know of it.
+
+    Declaring it again is harmless. Raises ValueError for a text that is no word, a word of the core, and one
+    that was declared otherwise.
+    """
+    member = vocabulary(word)
+    if word in vocabulary._value2member_map_:
+        raise ValueError(f"{word!r} is a {vocabulary.__name__} of the core: use another word")
+    known = _declared.setdefault((vocabulary, word), about)
+    if known and about and known != about:
+        raise ValueError(f"{vocabulary.__name__} {word!r} is declared already, otherwise: use another word")
+    if about:
+        _declared[vocabulary, word] = about
+    _words[vocabulary, word] = member
+    return member
+
+
+def is_declared(vocabulary: type[Vocabulary], word: str) -> bool:
+    """Return whether a word is the core's or was declared."""
+    return word in vocabulary._value2member_map_ or (vocabulary, word) in _declared
+
+
+def about(vocabulary: type[Vocabulary], word: str) -> Mapping[str, object]:
+    """Return what was said of a word when it was declared; nothing of the core's own."""
+    return _declared.get((vocabulary, word), _NOTHING)
+
+
+def words_of(vocabulary: type[Vocabulary]) -> list[str]:
+    """Return the core's words and the declared ones."""
+    own = [each.value for each in vocabulary]
+    return own + [word for kind, word in _declared if kind is vocabulary]
+
+
 def declared[V: Vocabulary](vocabulary: type[V], word: str) -> V:
     """Return the declared member for a word.
 
     Raises ValueError, naming the nearest word, for an undeclared one: where a program is written, it is
     a misspelling.
     """
-    if word in vocabulary._value2member_map_:
+    if is_declared(vocabulary, word):
         return vocabulary(word)
-    near = get_close_matches(str(word), [each.value for each in vocabulary], n=1)
+    near = get_close_matches(str(word), words_of(vocabulary), n=1)
     advice = f"did you mean {near[0]!r}?" if near else f"use a member of {vocabulary.__name__}"
     raise ValueError(f"unknown {vocabulary.__name__} {str(word)!r}: {advice}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from roomkit._exports import COMPONENTS
 from roomkit._names import how_to_get, nearest
+from roomkit.models.vocabulary import is_declared, words_of
 from roomkit.plugins.components import CORE_TABLES, ComponentKind, ComponentState, Plugin
 from roomkit.plugins.errors import (
     ComponentNotFoundError,
@@ -27,11 +28,8 @@ def absence(kind: str, name: str, plugins: Iterable[Plugin], known: Iterable[str
 
     `known` are the names there are of that kind.
     """
-    kinds = [member.value for member in ComponentKind]
-    if kind not in kinds:
-        close = nearest(kind, kinds)
-        hint = f"did you mean {close!r}?" if close else f"the kinds are {', '.join(kinds)}"
-        return ComponentNotFoundError(f"unknown component kind {str(kind)!r}; {hint}")
+    if not is_declared(ComponentKind, kind):
+        return ComponentNotFoundError(unknown_kind(str(kind)))
     distribution = COMPONENTS.get(f"{kind}:{name}")
     for plugin in plugins:
         if plugin.state in _REFUSALS and _would_bring(plugin, kind, name, distribution):
@@ -47,6 +45,14 @@ def absence(kind: str, name: str, plugins: Iterable[Plugin], known: Iterable[str
     return ComponentNotFoundError(
         f"there is no {kind} {name!r} ({choice}). `roomkit plugins list` shows what there is"
     )
+
+
+def unknown_kind(kind: str) -> str:
+    """Say that there is no such kind of components."""
+    kinds = words_of(ComponentKind)
+    close = nearest(kind, kinds)
+    hint = f"did you mean {close!r}?" if close else f"the kinds are {', '.join(kinds)}"
+    return f"unknown component kind {kind!r}; {hint}"
 
 
 def absent_table(name: str, declared: Iterable[str]) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from roomkit.models.vocabulary import OpenVocabulary
 
-class ComponentKind(StrEnum):
-    """The roles a component can play. The set is closed: a role needs a contract in the core."""
+
+class ComponentKind(OpenVocabulary):
+    """The roles a component can play; a plugin declares further ones (`registry.add_kind`)."""
 
     CHANNEL = "channel"
     SMS = "sms"

@@ -21,6 +21,7 @@ from roomkit.abc.store import ConversationStore
 from roomkit.abc.telemetry import TelemetryProvider
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.options import KitOptions
+from roomkit.models.vocabulary import about
 from roomkit.plugins.absence import absent_table
 from roomkit.plugins.components import Component, ComponentKind
 from roomkit.plugins.config import (
@@ -216,6 +217,16 @@ class Drawing:
             return None
 
 
+def _check_contract(component: Component, made: object) -> None:
+    """Refuse a component that is not of the contract which its kind was declared with. Raises TypeError."""
+    reference = about(ComponentKind, component.kind).get("contract")
+    if not isinstance(reference, str):
+        return
+    contract = resolve(reference)
+    if isinstance(contract, type) and not isinstance(made, contract):
+        raise TypeError(f"it is a {type(made).__name__}, which is no {reference}")
+
+
 async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) -> Mapping[str, BaseModel]:
     """Return plugins' own tables as their models. Raises `ConfigError` with everything that is wrong."""
 
@@ -270,7 +281,9 @@ def construct(blueprint: Blueprint, **wiring: object) -> object:
     except TypeError as error:
         raise ConfigError(str(component), [f"{blueprint.factory.__name__}: {error}"]) from error
     try:
-        return blueprint.factory(**arguments)
+        made = blueprint.factory(**arguments)
+        _check_contract(component, made)
+        return made
     except (RoomKitError, KeyboardInterrupt):
         raise
     except BaseException as error:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from roomkit.plugins.components import ComponentState, Plugin
-from roomkit.plugins.errors import describe
+from roomkit.models.vocabulary import is_declared
+from roomkit.plugins.absence import unknown_kind
+from roomkit.plugins.components import ComponentKind, ComponentState, Plugin
+from roomkit.plugins.errors import RegistrationError, describe
 from roomkit.plugins.hooks import Hooks
 from roomkit.plugins.registry import Registry
 from roomkit.plugins.versions import core_specifiers, satisfies
@@ -88,14 +90,29 @@ def admit(candidate: Candidate, hooks: Hooks, *, blocked: frozenset[str], core: 
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin's SystemExit must not end the start
-        plugin.state = ComponentState.BROKEN
-        plugin.reason = f"{plugin} is broken: {describe(error)}"
-        plugin.cause = error
-        hooks.unregister(plugin)
-        for component in plugin.components:
-            component.state, component.reason, component.cause = plugin.state, plugin.reason, error
+        _break(plugin, hooks, error)
     else:
         plugin.state = ComponentState.LOADED
+
+
+def check_kinds(plugin: Plugin, hooks: Hooks) -> None:
+    """Record that a plugin is broken if it names a kind of components that no plugin has declared."""
+    if plugin.state is not ComponentState.LOADED:
+        return
+    for component in plugin.components:
+        for kind in (component.kind, *component.parts.values(), *component.part_lists.values()):
+            if not is_declared(ComponentKind, kind):
+                _break(plugin, hooks, RegistrationError(unknown_kind(kind.value)))
+                return
+
+
+def _break(plugin: Plugin, hooks: Hooks, error: BaseException) -> None:
+    plugin.state = ComponentState.BROKEN
+    plugin.reason = f"{plugin} is broken: {describe(error)}"
+    plugin.cause = error
+    hooks.unregister(plugin)
+    for component in plugin.components:
+        component.state, component.reason, component.cause = plugin.state, plugin.reason, error
 
 
 def _misfit(core: str, requirements: tuple[str, ...]) -> str | None:

@@ -25,6 +25,7 @@ from roomkit.plugins.discovery import (
     admit,
     blocked_names,
     candidates,
+    check_kinds,
     installed_entry_points,
 )
 from roomkit.plugins.errors import (
@@ -306,31 +307,38 @@ class PluginManager:
         self._hooks = Hooks()
         for container in (self._plugins, self._index, self._clashes, self._tables):
             container.clear()  # what an interrupted scan left behind
-        self._admit(_builtin())
         entry_points = self._entry_points
         if entry_points is None:
             entry_points, self._mixture = installed_entry_points(), mixture()
-        for candidate in candidates(entry_points):
-            self._admit(candidate)
+        admitted = [self._admit(candidate) for candidate in (_builtin(), *candidates(entry_points))]
+        for plugin in admitted:
+            if plugin is not None:
+                self._take_in(plugin)
 
-    def _admit(self, candidate: Candidate) -> None:
+    def _admit(self, candidate: Candidate) -> Plugin | None:
         plugin = candidate.plugin
         if self._plugins.setdefault(plugin.key, plugin) is not plugin:
             logger.warning("%s is installed twice; the first is used", plugin)
-            return
+            return None
         admit(candidate, self._hooks, blocked=self._block, core=roomkit.__version__)
+        return plugin
+
+    def _take_in(self, plugin: Plugin) -> None:
+        """Claim the names of a plugin, once every plugin has declared its words."""
+        check_kinds(plugin, self._hooks)
         if plugin.reason:
             level = logging.INFO if plugin.state is ComponentState.BLOCKED else logging.WARNING
             logger.log(level, "%s", plugin.reason)
-        if plugin.state is ComponentState.LOADED:
-            for component in plugin.components:
-                self._claim(component)
-            for name in plugin.tables:
-                holder = self._tables.setdefault(name, plugin)
-                if holder is not plugin:
-                    logger.warning(
-                        "the table [%s] is claimed by %s and %s; the first has it", name, holder, plugin
-                    )
+        if plugin.state is not ComponentState.LOADED:
+            return
+        for component in plugin.components:
+            self._claim(component)
+        for name in plugin.tables:
+            holder = self._tables.setdefault(name, plugin)
+            if holder is not plugin:
+                logger.warning(
+                    "the table [%s] is claimed by %s and %s; the first has it", name, holder, plugin
+                )
 
     def _claim(self, component: Component) -> None:
         for name in (component.name, *component.aliases):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from roomkit._names import nearest
+from roomkit.models.enums import ChannelType, EventType, HookTrigger
+from roomkit.models.vocabulary import OpenVocabulary, declare
+from roomkit.plugins.absence import unknown_kind
 from roomkit.plugins.components import CORE_TABLES, Component, ComponentKind, Plugin
 from roomkit.plugins.errors import RegistrationError
 
@@ -70,6 +72,46 @@ class Registry:
                 raise RegistrationError(f"{component.kind} {claim!r} is declared twice; declare it once")
         self._plugin.components.append(component)
 
+    def add_channel_type(
+        self, name: str, *, kin: ChannelType | str | None = None, address_type: str | None = None
+    ) -> None:
+        """Declare a type of channels, such as "slack".
+
+        Filters for `kin`, a type that it is like, let it through, as those for SMS do MMS. `address_type` is
+        the kind of its senders' addresses, its own name without it. Raises `RegistrationError` for a name of
+        the core, or one that another plugin declared otherwise.
+        """
+        about: dict[str, object] = {}
+        if kin is not None:
+            about["kin"] = str(kin)
+        if address_type is not None:
+            about["address_type"] = address_type
+        _declare(ChannelType, name, **about)
+
+    def add_event_type(self, name: str, *, delivered: bool = False, answered: bool = False) -> None:
+        """Declare a type of events.
+
+        `delivered` ones go to every transport, others only to channels whose `capabilities.event_types` has
+        them. `answered` ones are put to intelligences like messages, others only to those whose `responds_to`
+        has them. Raises as `add_channel_type` does.
+        """
+        _declare(EventType, name, delivered=delivered, answered=answered)
+
+    def add_trigger(self, name: str, *, payload: str, gate: bool = False) -> None:
+        """Declare a trigger, which the plugin fires by `services.turns`.
+
+        `payload` is the reference of what its hooks are given. On a `gate` SYNC hooks may block or rewrite;
+        on any other, hooks only observe. Raises as `add_channel_type` does.
+        """
+        _declare(HookTrigger, name, payload=_reference("payload", payload), gate=gate)
+
+    def add_kind(self, name: str, *, contract: str) -> None:
+        """Declare a kind of components; `contract` is the reference of the class that they derive from.
+
+        Raises as `add_channel_type` does.
+        """
+        _declare(ComponentKind, name, contract=_reference("contract", contract))
+
     def add_table(self, name: str, *, config: str) -> None:
         """Declare a table of the plugin's own in the configuration file, without importing its model.
 
@@ -101,13 +143,18 @@ def _parts(
 
 
 def _kind(kind: ComponentKind | str) -> ComponentKind:
+    """Return a kind; one that no plugin declares is found out once all plugins have registered."""
     try:
         return ComponentKind(kind)
     except ValueError:
-        known = [member.value for member in ComponentKind]
-        close = nearest(str(kind), known)
-        hint = f"did you mean {close!r}?" if close else f"choose one of {', '.join(known)}"
-        raise RegistrationError(f"unknown component kind {kind!r}; {hint}") from None
+        raise RegistrationError(unknown_kind(str(kind))) from None
+
+
+def _declare[V: OpenVocabulary](vocabulary: type[V], word: str, **about: object) -> V:
+    try:
+        return declare(vocabulary, word, **about)
+    except ValueError as error:
+        raise RegistrationError(str(error)) from None
 
 
 def _name(name: object) -> str:

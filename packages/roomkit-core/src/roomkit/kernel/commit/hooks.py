@@ -17,9 +17,15 @@ from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import Record
-from roomkit.models.enums import ChannelDirection, ChannelType, HookExecution, HookTrigger
+from roomkit.models.enums import (
+    ChannelDirection,
+    ChannelType,
+    HookExecution,
+    HookTrigger,
+    is_one_of,
+)
 from roomkit.models.event import EventSource, RoomEvent
-from roomkit.models.hook import GATES, HookResult, InjectedEvent
+from roomkit.models.hook import HookResult, InjectedEvent, is_gate
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import error_text
 from roomkit.models.vocabulary import declared
@@ -46,7 +52,8 @@ type HookFn = Callable[[Any, "RoomContext"], Awaitable[Any]]
 class HookRegistration:
     """One hook: what runs, when, in which order, and for which events.
 
-    Filters are ANDed and tested on the event's source; None matches all. Lower `priority` runs
+    Filters are ANDed and tested on the event's source; None matches all, and a type of channels also those
+    akin to it, as SMS matches MMS. Lower `priority` runs
     first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
     what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
     with the end of what was released before, and the whole before it is committed; or only the whole, which
@@ -82,7 +89,7 @@ class HookRegistration:
             raise HookRegistrationError(
                 f"hook {self.name!r} on {self.trigger} is not a coroutine function: write `async def`"
             )
-        if self.execution is HookExecution.ASYNC and self.trigger in GATES:
+        if self.execution is HookExecution.ASYNC and is_gate(self.trigger):
             raise HookRegistrationError(
                 f"hook {self.name!r}: {self.trigger} is a gate, where an ASYNC hook would never run; "
                 "register it as SYNC, or observe AFTER_BROADCAST"
@@ -106,7 +113,7 @@ class HookRegistration:
     def matches(self, source: EventSource) -> bool:
         """Return whether the filters let an event of that source through."""
         return (
-            (self.channel_types is None or source.channel_type in self.channel_types)
+            (self.channel_types is None or is_one_of(source.channel_type, self.channel_types))
             and (self.channel_ids is None or source.channel_id in self.channel_ids)
             and (self.directions is None or source.direction in self.directions)
         )
@@ -202,7 +209,7 @@ class HookEngine:
     async def _traced(
         self, telemetry: TelemetryProvider, hook: HookRegistration, payload: Any, context: RoomContext
     ) -> Any:
-        kind = SpanKind.HOOK_SYNC if hook.trigger in GATES else SpanKind.HOOK_ASYNC
+        kind = SpanKind.HOOK_SYNC if is_gate(hook.trigger) else SpanKind.HOOK_ASYNC
         attributes = {Attr.HOOK_NAME: hook.name, Attr.HOOK_TRIGGER: str(hook.trigger)}
         room_id = _room_of(context)
         with telemetry.span(kind, f"{kind}.{hook.name}", attributes=attributes, room_id=room_id) as span:

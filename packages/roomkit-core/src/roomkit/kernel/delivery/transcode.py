@@ -14,6 +14,7 @@ from roomkit.models.content import (
     MEDIA_TYPE_OF,
     AudioContent,
     CompositeContent,
+    CustomContent,
     DeleteContent,
     EditContent,
     EventContent,
@@ -210,6 +211,8 @@ def _describe(content: EventContent) -> str:
             return "[Message deleted]"
         case TextContent() | SystemContent():
             return content.body
+        case CustomContent():
+            return content.body or f"[{content.kind}]"
         case UnknownContent():
             return text_of(content)
         case _:

@@ -9,6 +9,7 @@ from roomkit.abc.attributes import unreadable
 from roomkit.kernel.flow.contract import owner_of
 from roomkit.models.enums import AgentResponsePolicy, ChannelCategory, EventType
 from roomkit.models.visibility import admits
+from roomkit.models.vocabulary import about
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
 
 __all__ = ["Target", "answers_to", "recipients"]
+
+_OWN = frozenset(EventType)
+"""The core's event types."""
 
 
 class Target:
@@ -49,6 +53,8 @@ def recipients(
     """
     source_id = event.source.channel_id
     visibility = event.visibility
+    # What a plugin made up goes only to channels that know it, unless the plugin says otherwise.
+    asks = event.type not in _OWN and about(EventType, event.type).get("delivered") is not True
     found: list[Target] = []  # bound: the room's bindings
     for channel_id, binding in record.bindings.items():
         channel = channels.get(channel_id)
@@ -69,6 +75,8 @@ def recipients(
             continue
         target = Target(binding, channel)
         target.failure = failure
+        if asks and not target.is_agent and event.type not in binding.capabilities.event_types:
+            continue
         if target.is_agent and (
             not answerable or binding.muted or not answers_to(record, target, event, policy)
         ):
@@ -85,7 +93,10 @@ def answers_to(record: RoomRecord, target: Target, event: RoomEvent, policy: Age
     """
     try:
         if target.channel is not None and event.type not in target.channel.responds_to:
-            return False
+            if about(EventType, event.type).get("answered") is not True:
+                return False
+            if EventType.MESSAGE not in target.channel.responds_to:
+                return False
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001  # a property may raise anything: its delivery fails

@@ -22,6 +22,7 @@ from roomkit.models.enums import (
     EventType,
     HookTrigger,
     IdentificationStatus,
+    is_one_of,
 )
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
@@ -101,7 +102,7 @@ class IdentityHookRegistration:
     def matches(self, source: EventSource) -> bool:
         """Return whether the filters let an event of that source through."""
         return (
-            (self.channel_types is None or source.channel_type in self.channel_types)
+            (self.channel_types is None or is_one_of(source.channel_type, self.channel_types))
             and (self.channel_ids is None or source.channel_id in self.channel_ids)
             and (self.directions is None or source.direction in self.directions)
         )
@@ -147,7 +148,9 @@ class IdentityDesk:
     def applies(self, channel: Channel, channel_id: str) -> bool:
         """Return whether senders of that channel are resolved at all."""
         types = self._settings.identity_channel_types
-        return self.resolver is not None and (types is None or type_of(channel, channel_id) in types)
+        if self.resolver is None:
+            return False
+        return types is None or is_one_of(type_of(channel, channel_id), types)
 
     async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> SenderCheck:
         """Return who the sender is, or why the message is refused. Nothing is stored."""
