@@ -15,7 +15,7 @@ from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
-from roomkit.models.enums import DeliveryState
+from roomkit.models.enums import Access, DeliveryState
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
 
 pytestmark = pytest.mark.virtual_time
@@ -54,6 +54,14 @@ class SharedStore(InMemoryStore):
     def _fail_if_gone(self) -> None:
         if self.gone:
             raise StoreUnavailableError("the store is gone")
+
+
+class SharedRealtime(InMemoryRealtime):
+    """A backend that says that other processes receive its signals."""
+
+    @property
+    def is_process_local(self) -> bool:
+        return False
 
 
 class Calls(RecordingChannel):
@@ -98,7 +106,7 @@ class House:
         self._stage_class = stage_class
         self.store = SharedStore()
         self.locks = InMemoryLockManager()
-        self.realtime = InMemoryRealtime()
+        self.realtime = SharedRealtime()
         self.stages: list[Any] = []
 
     async def worker(self, *, grace: float = 0.0, streaming: bool = False, **options: Any) -> Any:
@@ -350,6 +358,70 @@ async def test_one_process_needs_no_lease_for_its_homes(bare_stage: type[Any]) -
         "no_session",
     ]
     await stage.kit.close()
+
+
+# -- changes elsewhere --------------------------------------------------------------------------
+
+
+CHANGES: dict[str, tuple[Any, Any]] = {
+    "muted": (lambda kit: kit.mute("r1", "voice"), lambda binding: binding.muted),
+    "metadata": (
+        lambda kit: kit.update_binding_metadata("r1", "voice", {"voice": "calm"}),
+        lambda binding: binding.metadata == {"voice": "calm"},
+    ),
+    "visibility": (
+        lambda kit: kit.set_visibility("r1", "voice", "none"),
+        lambda binding: binding.visibility == "none",
+    ),
+    "access": (
+        lambda kit: kit.set_access("r1", "voice", Access.READ_ONLY),
+        lambda binding: binding.access is Access.READ_ONLY,
+    ),
+    "detached": (lambda kit: kit.detach_channel("r1", "voice"), lambda binding: _is_over(binding)),
+    "closed": (lambda kit: kit.close_room("r1"), lambda binding: _is_over(binding)),
+    "archived": (lambda kit: kit.archive_room("r1"), lambda binding: _is_over(binding)),
+    "deleted": (lambda kit: kit.delete_room("r1"), lambda binding: _is_over(binding)),
+}
+
+
+def _is_over(binding: Any) -> bool:
+    return binding.access is Access.NONE and (binding.room_id, binding.channel_id) == ("r1", "voice")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_the_worker_with_the_call_hears_of_its_binding(house: House, change: str) -> None:
+    """Within a second of a change that another worker made; a worker without the call does not."""
+    first, second, third = [await house.worker() for _ in range(3)]
+    await second.voice.answer("r1")
+    make, is_known = CHANGES[change]
+    await make(first.kit)
+    await asyncio.sleep(1.0)
+    (known,) = second.voice.binding_updates
+    assert known[0] == "r1"
+    assert is_known(known[1])
+    assert third.voice.binding_updates == []
+
+
+@pytest.mark.parametrize("change", ["mute", "detach", "close", "ban"])
+async def test_a_turn_ends_on_whichever_worker_it_is(house: House, change: str) -> None:
+    """When its agent may no longer answer, or the person whom it answers was banned."""
+    first, second = await house.worker(), await house.worker()
+    agent = ScriptedIntelligence("agent", ["too late"], delay=60.0)
+    await first.join(agent)
+    second.kit.register_channel(ScriptedIntelligence("agent", []))
+    await first.say("hi", wait="committed")
+    await asyncio.sleep(1.0)
+    assert len(agent.seen) == 1
+    kit = second.kit
+    (person,) = await kit.list_participants("r1")
+    await {
+        "mute": lambda: kit.mute("r1", "agent"),
+        "detach": lambda: kit.detach_channel("r1", "agent"),
+        "close": lambda: kit.close_room("r1"),
+        "ban": lambda: kit.remove_participant("r1", person.id, banned=True),
+    }[change]()
+    await asyncio.sleep(1.0)
+    assert agent.cancelled == 1
 
 
 # -- elections ----------------------------------------------------------------------------------

@@ -253,6 +253,9 @@ def assemble(
         clock=clock,
         supervisor=supervisor,
         channels=channels,
+        homes=homes,
+        lanes=lanes,
+        dispatcher=dispatcher,
     )
     channel_notices = ChannelNotices(settings=settings, supervisor=supervisor, observers=observers)
 

@@ -392,6 +392,10 @@ class Lanes:
         """Return the lane of a binding, None while it is idle."""
         return self._lanes.get((room_id, channel_id))
 
+    def of_room(self, room_id: str) -> list[str]:
+        """Return the channels whose lanes in a room are at work."""
+        return [channel_id for of_room, channel_id in self._lanes if of_room == room_id]
+
     def forget(self, lane: Lane) -> None:
         """Drop an idle lane."""
         if not lane.queue:

@@ -257,6 +257,7 @@ class Rooms:
         if written.event is not None:
             self._events.emit("room_archived", room_id=room_id)
             await self._release(await self._store.list_bindings(room_id))
+            self._rights_signals.announce(room_id)
         return await self.get(room_id)
 
     async def delete(self, room_id: str) -> bool:
@@ -387,6 +388,7 @@ class Rooms:
     async def _closed(self, room_id: str, event: RoomEvent, reason: str) -> None:
         self._events.emit("room_closed", room_id=room_id, reason=reason)
         await self._release(await self._store.list_bindings(room_id))
+        self._rights_signals.announce(room_id)
         await self._observe(HookTrigger.ON_ROOM_CLOSED, event, last=True)
 
     async def update_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
