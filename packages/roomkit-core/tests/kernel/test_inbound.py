@@ -21,6 +21,7 @@ from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import (
     Access,
+    ChannelType,
     DeliveryState,
     EventStatus,
     EventType,
@@ -104,6 +105,23 @@ class TestRouting:
         assert result.event.room_id == "fresh"
         assert [one.channel_id for one in await stage.kit.list_bindings("fresh")] == ["sms"]
         assert "session_started" in stage.kinds()
+
+    @pytest.mark.parametrize("opens", [True, False])
+    @pytest.mark.parametrize("kind", [ChannelType.VOICE, ChannelType.REALTIME_VOICE, ChannelType.SMS])
+    async def test_a_channel_that_opens_sessions_reports_their_start_itself(self, stage, kind, opens):
+        """Whatever its type: for another, the kit reports the first message, to hooks too."""
+        channel = RecordingChannel("line")
+        channel.channel_type, channel.opens_sessions = kind, opens
+        stage.kit.register_channel(channel)
+        started = []
+
+        @stage.kit.hook(HookTrigger.ON_SESSION_STARTED, execution="async")
+        async def noticed(payload, _):
+            started.append(payload.channel_type)
+
+        await stage.say(channel="line", room="fresh")
+        assert ("session_started" in stage.kinds()) is not opens
+        assert started == ([] if opens else [kind])
 
     async def test_rooms_at_once_for_one_explicit_id_are_one_room(self, stage):
         """Two first messages that name the same new room both arrive in it."""

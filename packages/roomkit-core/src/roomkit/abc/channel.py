@@ -188,6 +188,11 @@ class Channel(ABC):
 
     They fail as `unreachable` after that. See `Homes`.
     """
+    opens_sessions: bool = False
+    """Whether the channel itself reports the start of its sessions (ON_SESSION_STARTED), such as calls.
+
+    For other channels, the kit takes the first message of a stranger for it.
+    """
     rate_limit: RateLimit | None = None
     """How often the channel sends, over all rooms, beside what its bindings say."""
     organization: str | None = None

@@ -61,6 +61,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("stream_idle_timeout", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),
+    ("opens_sessions", bool),
     ("supports_streaming_delivery", bool),
 )
 

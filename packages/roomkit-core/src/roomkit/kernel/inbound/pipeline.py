@@ -43,7 +43,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import EMPTY, new_id
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
-from roomkit.models.enums import AutoAttach, ChannelType, EventStatus, EventType, HookTrigger
+from roomkit.models.enums import AutoAttach, EventStatus, EventType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import banned_senders
 from roomkit.models.room import Room
@@ -75,7 +75,6 @@ __all__ = ["Inbound", "Wait"]
 type Wait = Literal["settled", "committed"]
 WAITS = ("settled", "committed")
 
-_VOICE = frozenset({ChannelType.VOICE, ChannelType.REALTIME_VOICE})
 _MAX_ROUTES = 3
 _NO_PLACE = frozenset(
     {"room_closed", "room_archived", "channel_detached", "channel_not_attached", "room_not_found"}
@@ -550,9 +549,9 @@ class Inbound:
     # -- afterwards ---------------------------------------------------------------------------
 
     def _session_started(self, message: InboundMessage, channel: Channel, draft: Draft) -> None:
-        channel_type = type_of(channel, message.channel_id)
-        if channel_type in _VOICE:
+        if read_attribute(owner_of(message.channel_id), channel, "opens_sessions", bool):
             return
+        channel_type = type_of(channel, message.channel_id)
         event = draft.event
         started = SessionStartedEvent(
             room_id=event.room_id,
