@@ -16,6 +16,7 @@ from pathlib import Path
 
 from roomkit.abc import errors
 from roomkit.abc.errors import ErrorCode, RoomKitError
+from roomkit.abc.voice import errors as voice_errors
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
 from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
@@ -63,25 +64,25 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_task_completed": ("`RoomEvent`", "delegated work has ended"),
     "on_speech_start": ("`VoiceSession`", "somebody began to speak"),
     "on_speech_end": ("`VoiceSession`", "somebody stopped speaking"),
-    "on_transcription": ("a transcription", "speech became text"),
-    "on_partial_transcription": ("a transcription", "speech is becoming text"),
-    "on_vad_silence": ("its event", "silence was detected"),
-    "on_vad_audio_level": ("its event", "the level the voice detector heard"),
-    "on_input_audio_level": ("its event", "the level of what comes in"),
-    "on_output_audio_level": ("its event", "the level of what goes out"),
+    "on_transcription": ("`TranscriptionEvent`", "speech became text"),
+    "on_partial_transcription": ("`PartialTranscriptionEvent`", "speech is becoming text"),
+    "on_vad_silence": ("`VADSilenceEvent`", "silence was detected"),
+    "on_vad_audio_level": ("`VADAudioLevelEvent`", "the level the voice detector heard"),
+    "on_input_audio_level": ("`AudioLevelEvent`", "the level of what comes in"),
+    "on_output_audio_level": ("`AudioLevelEvent`", "the level of what goes out"),
     "before_tts": ("`str`", "a text is about to be spoken"),
     "after_tts": ("`str`", "a text was spoken"),
-    "on_tts_cancelled": ("its event", "speaking was broken off"),
-    "on_barge_in": ("its event", "somebody spoke into the answer"),
-    "on_speaker_change": ("its event", "another person speaks"),
-    "on_dtmf": ("its event", "a key was pressed"),
-    "on_turn_complete": ("its event", "a speaker has finished"),
-    "on_turn_incomplete": ("its event", "a speaker has not finished"),
-    "on_backchannel": ("its event", "a listener said no more than uh-huh"),
-    "on_recording_started": ("its event", "a recording began"),
-    "on_recording_stopped": ("its event", "a recording ended"),
-    "before_bridge_audio": ("its event", "sound is about to go from one call to another"),
-    "on_realtime_tool_call": ("its event", "a speech-to-speech model calls a tool"),
+    "on_tts_cancelled": ("`TTSCancelledEvent`", "speaking was broken off"),
+    "on_barge_in": ("`BargeInEvent`", "somebody spoke into the answer"),
+    "on_speaker_change": ("`SpeakerChangeEvent`", "another person speaks"),
+    "on_dtmf": ("`DTMFDetectedEvent`", "a key was pressed"),
+    "on_turn_complete": ("`TurnCompleteEvent`", "a speaker has finished"),
+    "on_turn_incomplete": ("`TurnIncompleteEvent`", "a speaker has not finished"),
+    "on_backchannel": ("`BackchannelEvent`", "a listener said no more than uh-huh"),
+    "on_recording_started": ("`RecordingStartedEvent`", "a recording began"),
+    "on_recording_stopped": ("`RecordingStoppedEvent`", "a recording ended"),
+    "before_bridge_audio": ("`BridgeAudioEvent`", "sound is about to go from one call to another"),
+    "on_realtime_tool_call": ("`RealtimeToolCallEvent`", "a speech-to-speech model calls a tool"),
     "on_realtime_text_injected": ("`RoomEvent`", "a text was put into a speech-to-speech session"),
 }
 
@@ -216,7 +217,12 @@ def _framework_event(kind: str, about: str) -> tuple[str, str, str]:
 
 def error_classes() -> list[type[RoomKitError]]:
     """List the public errors, in order of their definition."""
-    return [getattr(errors, name) for name in errors.__all__ if name != "ErrorCode"]
+    return [
+        getattr(module, name)
+        for module in (errors, voice_errors)
+        for name in module.__all__
+        if name != "ErrorCode"
+    ]
 
 
 def _errors() -> Iterator[str]:

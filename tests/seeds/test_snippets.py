@@ -422,7 +422,6 @@ LATER: dict[str, str] = {
     "from roomkit import ConversationState, get_conversation_state, set_conversation_state": "roomkit-agents",
     "from roomkit import VoiceChannel": "roomkit-voice",
     "from roomkit.voice.pipeline import AudioPipelineConfig, VADConfig": "roomkit-voice",
-    "from roomkit.voice.interruption import InterruptionConfig, InterruptionStrategy": "roomkit-voice",
     "from roomkit import MCPToolProvider, compose_tool_handlers": "roomkit-mcp",
     "from roomkit import Skill, SkillMetadata, SkillRegistry": "roomkit-skills",
 }

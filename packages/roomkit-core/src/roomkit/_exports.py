@@ -117,6 +117,131 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
+    from roomkit.abc.voice.audio import AudioChunk as AudioChunk
+    from roomkit.abc.voice.audio import AudioFormat as AudioFormat
+    from roomkit.abc.voice.audio import AudioFrame as AudioFrame
+    from roomkit.abc.voice.audio import SpeechSegment as SpeechSegment
+    from roomkit.abc.voice.audio import TimedWord as TimedWord
+    from roomkit.abc.voice.backend import AudioReceivedCallback as AudioReceivedCallback
+    from roomkit.abc.voice.backend import AuthCallback as AuthCallback
+    from roomkit.abc.voice.backend import BackendCapacity as BackendCapacity
+    from roomkit.abc.voice.backend import BargeInCallback as BargeInCallback
+    from roomkit.abc.voice.backend import CallDecision as CallDecision
+    from roomkit.abc.voice.backend import CallGate as CallGate
+    from roomkit.abc.voice.backend import CallRequest as CallRequest
+    from roomkit.abc.voice.backend import SessionReadyCallback as SessionReadyCallback
+    from roomkit.abc.voice.backend import VoiceBackend as VoiceBackend
+    from roomkit.abc.voice.backend import VoiceCapability as VoiceCapability
+    from roomkit.abc.voice.backend import auth_context as auth_context
+    from roomkit.abc.voice.errors import AudioFormatError as AudioFormatError
+    from roomkit.abc.voice.errors import CapacityError as CapacityError
+    from roomkit.abc.voice.errors import DialError as DialError
+    from roomkit.abc.voice.errors import SharedStageError as SharedStageError
+    from roomkit.abc.voice.errors import VoiceError as VoiceError
+    from roomkit.abc.voice.errors import VoiceProviderError as VoiceProviderError
+    from roomkit.abc.voice.errors import VoiceSessionEndedError as VoiceSessionEndedError
+    from roomkit.abc.voice.errors import VoiceUnsupportedError as VoiceUnsupportedError
+    from roomkit.abc.voice.events import AudioLevelEvent as AudioLevelEvent
+    from roomkit.abc.voice.events import BackchannelEvent as BackchannelEvent
+    from roomkit.abc.voice.events import BargeInEvent as BargeInEvent
+    from roomkit.abc.voice.events import BridgeAudioEvent as BridgeAudioEvent
+    from roomkit.abc.voice.events import DTMFDetectedEvent as DTMFDetectedEvent
+    from roomkit.abc.voice.events import PartialTranscriptionEvent as PartialTranscriptionEvent
+    from roomkit.abc.voice.events import RealtimeErrorEvent as RealtimeErrorEvent
+    from roomkit.abc.voice.events import RealtimeSpeechEvent as RealtimeSpeechEvent
+    from roomkit.abc.voice.events import RealtimeToolCallEvent as RealtimeToolCallEvent
+    from roomkit.abc.voice.events import RealtimeTranscriptionEvent as RealtimeTranscriptionEvent
+    from roomkit.abc.voice.events import RecordingStartedEvent as RecordingStartedEvent
+    from roomkit.abc.voice.events import RecordingStoppedEvent as RecordingStoppedEvent
+    from roomkit.abc.voice.events import SpeakerChangeEvent as SpeakerChangeEvent
+    from roomkit.abc.voice.events import TranscriptionEvent as TranscriptionEvent
+    from roomkit.abc.voice.events import TTSCancelledEvent as TTSCancelledEvent
+    from roomkit.abc.voice.events import TurnCompleteEvent as TurnCompleteEvent
+    from roomkit.abc.voice.events import TurnIncompleteEvent as TurnIncompleteEvent
+    from roomkit.abc.voice.events import VADAudioLevelEvent as VADAudioLevelEvent
+    from roomkit.abc.voice.events import VADSilenceEvent as VADSilenceEvent
+    from roomkit.abc.voice.events import VoiceEvent as VoiceEvent
+    from roomkit.abc.voice.playback import Flushed as Flushed
+    from roomkit.abc.voice.playback import FrameSource as FrameSource
+    from roomkit.abc.voice.playback import HeardText as HeardText
+    from roomkit.abc.voice.playback import PlaybackEnd as PlaybackEnd
+    from roomkit.abc.voice.playback import PlaybackMark as PlaybackMark
+    from roomkit.abc.voice.playback import PlaybackPosition as PlaybackPosition
+    from roomkit.abc.voice.playback import PlaybackState as PlaybackState
+    from roomkit.abc.voice.playback import Playout as Playout
+    from roomkit.abc.voice.playback import Utterance as Utterance
+    from roomkit.abc.voice.realtime import RealtimeAudio as RealtimeAudio
+    from roomkit.abc.voice.realtime import RealtimeCapabilities as RealtimeCapabilities
+    from roomkit.abc.voice.realtime import RealtimeConfig as RealtimeConfig
+    from roomkit.abc.voice.realtime import RealtimeItem as RealtimeItem
+    from roomkit.abc.voice.realtime import RealtimeNotice as RealtimeNotice
+    from roomkit.abc.voice.realtime import RealtimeResponse as RealtimeResponse
+    from roomkit.abc.voice.realtime import RealtimeSession as RealtimeSession
+    from roomkit.abc.voice.realtime import RealtimeSpeech as RealtimeSpeech
+    from roomkit.abc.voice.realtime import RealtimeToolCall as RealtimeToolCall
+    from roomkit.abc.voice.realtime import RealtimeTranscript as RealtimeTranscript
+    from roomkit.abc.voice.realtime import RealtimeVoiceProvider as RealtimeVoiceProvider
+    from roomkit.abc.voice.recording import AudioRecorder as AudioRecorder
+    from roomkit.abc.voice.recording import Recording as Recording
+    from roomkit.abc.voice.recording import RecordingConfig as RecordingConfig
+    from roomkit.abc.voice.recording import RecordingConsent as RecordingConsent
+    from roomkit.abc.voice.recording import RecordingResult as RecordingResult
+    from roomkit.abc.voice.session import CallParty as CallParty
+    from roomkit.abc.voice.session import EndCause as EndCause
+    from roomkit.abc.voice.session import VoiceSession as VoiceSession
+    from roomkit.abc.voice.session import VoiceSessionState as VoiceSessionState
+    from roomkit.abc.voice.stages import AECProvider as AECProvider
+    from roomkit.abc.voice.stages import AGCConfig as AGCConfig
+    from roomkit.abc.voice.stages import AGCProvider as AGCProvider
+    from roomkit.abc.voice.stages import AudioPostProcessor as AudioPostProcessor
+    from roomkit.abc.voice.stages import AudioStage as AudioStage
+    from roomkit.abc.voice.stages import DenoiserProvider as DenoiserProvider
+    from roomkit.abc.voice.stages import DiarizationProvider as DiarizationProvider
+    from roomkit.abc.voice.stages import DTMFDetector as DTMFDetector
+    from roomkit.abc.voice.stages import FrameStage as FrameStage
+    from roomkit.abc.voice.stages import MixerProvider as MixerProvider
+    from roomkit.abc.voice.stages import ResamplerProvider as ResamplerProvider
+    from roomkit.abc.voice.stages import RunsOn as RunsOn
+    from roomkit.abc.voice.stages import VADConfig as VADConfig
+    from roomkit.abc.voice.stages import VADProvider as VADProvider
+    from roomkit.abc.voice.streams import AECStream as AECStream
+    from roomkit.abc.voice.streams import DiarizationResult as DiarizationResult
+    from roomkit.abc.voice.streams import DiarizationStream as DiarizationStream
+    from roomkit.abc.voice.streams import DTMFEvent as DTMFEvent
+    from roomkit.abc.voice.streams import DTMFStream as DTMFStream
+    from roomkit.abc.voice.streams import FrameStream as FrameStream
+    from roomkit.abc.voice.streams import ResultStream as ResultStream
+    from roomkit.abc.voice.streams import StageStream as StageStream
+    from roomkit.abc.voice.streams import StreamInfo as StreamInfo
+    from roomkit.abc.voice.streams import VADEvent as VADEvent
+    from roomkit.abc.voice.streams import VADEventType as VADEventType
+    from roomkit.abc.voice.streams import VADStream as VADStream
+    from roomkit.abc.voice.stt import STTCapabilities as STTCapabilities
+    from roomkit.abc.voice.stt import STTOptions as STTOptions
+    from roomkit.abc.voice.stt import STTProvider as STTProvider
+    from roomkit.abc.voice.stt import STTStream as STTStream
+    from roomkit.abc.voice.stt import TranscriptionResult as TranscriptionResult
+    from roomkit.abc.voice.tts import TTSCapabilities as TTSCapabilities
+    from roomkit.abc.voice.tts import TTSOptions as TTSOptions
+    from roomkit.abc.voice.tts import TTSProvider as TTSProvider
+    from roomkit.abc.voice.tts import TTSStream as TTSStream
+    from roomkit.abc.voice.tts import TTSStreamFilter as TTSStreamFilter
+    from roomkit.abc.voice.turns import AnsweredBy as AnsweredBy
+    from roomkit.abc.voice.turns import BackchannelContext as BackchannelContext
+    from roomkit.abc.voice.turns import BackchannelDecision as BackchannelDecision
+    from roomkit.abc.voice.turns import BackchannelDetector as BackchannelDetector
+    from roomkit.abc.voice.turns import Endpointing as Endpointing
+    from roomkit.abc.voice.turns import Interruption as Interruption
+    from roomkit.abc.voice.turns import InterruptionConfig as InterruptionConfig
+    from roomkit.abc.voice.turns import InterruptionStrategy as InterruptionStrategy
+    from roomkit.abc.voice.turns import MuteStrategy as MuteStrategy
+    from roomkit.abc.voice.turns import SpeculationPolicy as SpeculationPolicy
+    from roomkit.abc.voice.turns import TurnContext as TurnContext
+    from roomkit.abc.voice.turns import TurnDecision as TurnDecision
+    from roomkit.abc.voice.turns import TurnDetector as TurnDetector
+    from roomkit.abc.voice.turns import TurnEntry as TurnEntry
+    from roomkit.abc.voice.turns import TurnProfile as TurnProfile
+    from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
@@ -376,8 +501,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket import WebSocketServer as WebSocketServer
 
 HOMES = {
-    "AECProvider": "roomkit_plugins.voice",
-    "AGCProvider": "roomkit_plugins.voice",
+    "AECProvider": "roomkit.abc.voice.stages",
+    "AECStream": "roomkit.abc.voice.streams",
+    "AGCConfig": "roomkit.abc.voice.stages",
+    "AGCProvider": "roomkit.abc.voice.stages",
     "AIChannel": "roomkit_plugins.ai",
     "AIChannelConfig": "roomkit_plugins.ai",
     "AIConfig": "roomkit.models.room",
@@ -401,37 +528,51 @@ HOMES = {
     "Amend": "roomkit.abc.store.records",
     "Amendment": "roomkit.models.event",
     "AnswerTooLongError": "roomkit_plugins.ai",
+    "AnsweredBy": "roomkit.abc.voice.turns",
     "AnthropicAIProvider": "roomkit_plugins.anthropic",
     "AnthropicConfig": "roomkit_plugins.anthropic",
     "Attr": "roomkit.models.telemetry",
     "AudioBridge": "roomkit_plugins.voice",
     "AudioBridgeConfig": "roomkit_plugins.voice",
-    "AudioChunk": "roomkit_plugins.voice",
+    "AudioChunk": "roomkit.abc.voice.audio",
     "AudioContent": "roomkit.models.content",
-    "AudioFrame": "roomkit_plugins.voice",
+    "AudioFormat": "roomkit.abc.voice.audio",
+    "AudioFormatError": "roomkit.abc.voice.errors",
+    "AudioFrame": "roomkit.abc.voice.audio",
+    "AudioLevelEvent": "roomkit.abc.voice.events",
     "AudioPipeline": "roomkit_plugins.voice",
     "AudioPipelineConfig": "roomkit_plugins.voice",
-    "AudioPostProcessor": "roomkit_plugins.voice",
-    "AudioReceivedCallback": "roomkit_plugins.voice",
-    "AudioRecorder": "roomkit_plugins.voice",
-    "AuthCallback": "roomkit_plugins.voice",
+    "AudioPostProcessor": "roomkit.abc.voice.stages",
+    "AudioReceivedCallback": "roomkit.abc.voice.backend",
+    "AudioRecorder": "roomkit.abc.voice.recording",
+    "AudioStage": "roomkit.abc.voice.stages",
+    "AuthCallback": "roomkit.abc.voice.backend",
     "AutoAttach": "roomkit.models.enums",
     "AzureAIConfig": "roomkit_plugins.openai",
     "AzureAIProvider": "roomkit_plugins.openai",
-    "BackchannelDetector": "roomkit_plugins.voice",
+    "BackchannelContext": "roomkit.abc.voice.turns",
+    "BackchannelDecision": "roomkit.abc.voice.turns",
+    "BackchannelDetector": "roomkit.abc.voice.turns",
+    "BackchannelEvent": "roomkit.abc.voice.events",
+    "BackendCapacity": "roomkit.abc.voice.backend",
     "BackgroundTaskDeliveryStrategy": "roomkit_plugins.agents",
-    "BargeInCallback": "roomkit_plugins.voice",
-    "BargeInEvent": "roomkit_plugins.voice",
+    "BargeInCallback": "roomkit.abc.voice.backend",
+    "BargeInEvent": "roomkit.abc.voice.events",
     "BaseSourceProvider": "roomkit.authoring.source",
     "BindingFields": "roomkit.models.channel",
     "BotFrameworkTeamsProvider": "roomkit_plugins.teams",
-    "BridgeAudioEvent": "roomkit_plugins.voice",
+    "BridgeAudioEvent": "roomkit.abc.voice.events",
     "BridgeFrameFilter": "roomkit_plugins.voice",
     "BridgeFrameProcessor": "roomkit_plugins.voice",
     "BudgetAwareMemory": "roomkit_plugins.ai",
     "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
+    "CallDecision": "roomkit.abc.voice.backend",
+    "CallGate": "roomkit.abc.voice.backend",
+    "CallParty": "roomkit.abc.voice.session",
+    "CallRequest": "roomkit.abc.voice.backend",
     "Cancel": "roomkit.models.steering",
     "Cancellation": "roomkit_plugins.testing",
+    "CapacityError": "roomkit.abc.voice.errors",
     "Channel": "roomkit.abc.channel",
     "ChannelAlreadyRegisteredError": "roomkit.abc.errors",
     "ChannelBinding": "roomkit.models.channel",
@@ -466,7 +607,10 @@ HOMES = {
     "ConversationStore": "roomkit.abc.store",
     "CustomContent": "roomkit.models.content",
     "DELEGATE_TOOL": "roomkit_plugins.agents",
-    "DTMFDetector": "roomkit_plugins.voice",
+    "DTMFDetectedEvent": "roomkit.abc.voice.events",
+    "DTMFDetector": "roomkit.abc.voice.stages",
+    "DTMFEvent": "roomkit.abc.voice.streams",
+    "DTMFStream": "roomkit.abc.voice.streams",
     "DeadlockError": "roomkit_plugins.testing",
     "DeepgramSTTProvider": "roomkit_plugins.deepgram",
     "DefaultContentTranscoder": "roomkit.kernel.delivery.transcode",
@@ -484,9 +628,11 @@ HOMES = {
     "DeliveryResult": "roomkit.models.delivery",
     "DeliveryState": "roomkit.models.enums",
     "DeliveryStatus": "roomkit.models.delivery",
-    "DenoiserProvider": "roomkit_plugins.voice",
-    "DiarizationProvider": "roomkit_plugins.voice",
-    "DiarizationResult": "roomkit_plugins.voice",
+    "DenoiserProvider": "roomkit.abc.voice.stages",
+    "DialError": "roomkit.abc.voice.errors",
+    "DiarizationProvider": "roomkit.abc.voice.stages",
+    "DiarizationResult": "roomkit.abc.voice.streams",
+    "DiarizationStream": "roomkit.abc.voice.streams",
     "Directory": "roomkit.memory.directory",
     "DoubleText": "roomkit.models.enums",
     "DuplicateEventError": "roomkit.abc.errors",
@@ -499,6 +645,8 @@ HOMES = {
     "EmailHints": "roomkit.models.hints",
     "EmailProvider": "roomkit.abc.email",
     "EmitCallback": "roomkit.abc.source",
+    "EndCause": "roomkit.abc.voice.session",
+    "Endpointing": "roomkit.abc.voice.turns",
     "EnergyVADProvider": "roomkit_plugins.vad_energy",
     "Entry": "roomkit.abc.store.records",
     "EphemeralCallback": "roomkit.abc.realtime",
@@ -518,8 +666,12 @@ HOMES = {
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",
+    "Flushed": "roomkit.abc.voice.playback",
     "ForeignCodeError": "roomkit.abc.errors",
     "FrameError": "roomkit_plugins.websocket",
+    "FrameSource": "roomkit.abc.voice.playback",
+    "FrameStage": "roomkit.abc.voice.stages",
+    "FrameStream": "roomkit.abc.voice.streams",
     "FrameworkEvent": "roomkit.models.framework_event",
     "FrozenDict": "roomkit.models.base",
     "FrozenList": "roomkit.models.base",
@@ -542,6 +694,7 @@ HOMES = {
     "HandoffResult": "roomkit_plugins.agents",
     "Hang": "roomkit_plugins.testing",
     "Heard": "roomkit.models.event",
+    "HeardText": "roomkit.abc.voice.playback",
     "Hearing": "roomkit.abc.store.records",
     "Hints": "roomkit.models.hints",
     "Home": "roomkit.abc.services.homes",
@@ -577,8 +730,9 @@ HOMES = {
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
     "InlineImage": "roomkit.models.ai",
-    "InterruptionConfig": "roomkit_plugins.voice",
-    "InterruptionStrategy": "roomkit_plugins.voice",
+    "Interruption": "roomkit.abc.voice.turns",
+    "InterruptionConfig": "roomkit.abc.voice.turns",
+    "InterruptionStrategy": "roomkit.abc.voice.turns",
     "InvalidInputError": "roomkit.abc.errors",
     "Invoke": "roomkit.models.invoke",
     "InvokeAnswer": "roomkit.models.invoke",
@@ -603,7 +757,7 @@ HOMES = {
     "MessengerProvider": "roomkit.abc.messenger",
     "MistralAIProvider": "roomkit_plugins.mistral",
     "MistralConfig": "roomkit_plugins.mistral",
-    "MixerProvider": "roomkit_plugins.voice",
+    "MixerProvider": "roomkit.abc.voice.stages",
     "MockAIProvider": "roomkit_plugins.testing",
     "MockDenoiserProvider": "roomkit_plugins.testing",
     "MockDiarizationProvider": "roomkit_plugins.testing",
@@ -624,6 +778,7 @@ HOMES = {
     "MockVADProvider": "roomkit_plugins.testing",
     "MockVoiceBackend": "roomkit_plugins.testing",
     "MockWhatsAppProvider": "roomkit_plugins.testing",
+    "MuteStrategy": "roomkit.abc.voice.turns",
     "NATSSource": "roomkit_plugins.nats",
     "NOWHERE": "roomkit.memory.ledger",
     "NeonizeWhatsAppProvider": "roomkit_plugins.neonize",
@@ -638,7 +793,7 @@ HOMES = {
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
     "OwnerTasks": "roomkit.abc.services.tasks",
-    "PartialTranscriptionEvent": "roomkit_plugins.voice",
+    "PartialTranscriptionEvent": "roomkit.abc.voice.events",
     "Participant": "roomkit.models.participant",
     "ParticipantBannedError": "roomkit.abc.errors",
     "ParticipantNotFoundError": "roomkit.abc.errors",
@@ -649,6 +804,11 @@ HOMES = {
     "PersonExport": "roomkit.models.rights",
     "PhaseTransition": "roomkit_plugins.agents",
     "PipelineStage": "roomkit_plugins.agents",
+    "PlaybackEnd": "roomkit.abc.voice.playback",
+    "PlaybackMark": "roomkit.abc.voice.playback",
+    "PlaybackPosition": "roomkit.abc.voice.playback",
+    "PlaybackState": "roomkit.abc.voice.playback",
+    "Playout": "roomkit.abc.voice.playback",
     "PostgresConfig": "roomkit_plugins.postgres",
     "PostgresLockManager": "roomkit_plugins.postgres",
     "PostgresRealtime": "roomkit_plugins.postgres",
@@ -675,21 +835,39 @@ HOMES = {
     "RTPVoiceBackend": "roomkit_plugins.rtp",
     "RateLimit": "roomkit.models.channel",
     "ReadMark": "roomkit.models.rights",
+    "RealtimeAudio": "roomkit.abc.voice.realtime",
     "RealtimeBackend": "roomkit.abc.realtime",
-    "RealtimeErrorEvent": "roomkit_plugins.realtime_voice",
-    "RealtimeSpeechEvent": "roomkit_plugins.realtime_voice",
-    "RealtimeToolCallEvent": "roomkit_plugins.realtime_voice",
-    "RealtimeTranscriptionEvent": "roomkit_plugins.realtime_voice",
+    "RealtimeCapabilities": "roomkit.abc.voice.realtime",
+    "RealtimeConfig": "roomkit.abc.voice.realtime",
+    "RealtimeErrorEvent": "roomkit.abc.voice.events",
+    "RealtimeItem": "roomkit.abc.voice.realtime",
+    "RealtimeNotice": "roomkit.abc.voice.realtime",
+    "RealtimeResponse": "roomkit.abc.voice.realtime",
+    "RealtimeSession": "roomkit.abc.voice.realtime",
+    "RealtimeSpeech": "roomkit.abc.voice.realtime",
+    "RealtimeSpeechEvent": "roomkit.abc.voice.events",
+    "RealtimeToolCall": "roomkit.abc.voice.realtime",
+    "RealtimeToolCallEvent": "roomkit.abc.voice.events",
+    "RealtimeTranscript": "roomkit.abc.voice.realtime",
+    "RealtimeTranscriptionEvent": "roomkit.abc.voice.events",
     "RealtimeVoiceChannel": "roomkit_plugins.realtime_voice",
-    "RealtimeVoiceProvider": "roomkit_plugins.realtime_voice",
+    "RealtimeVoiceProvider": "roomkit.abc.voice.realtime",
     "ReceiptState": "roomkit.models.enums",
     "ReceivesWebhooks": "roomkit.abc.provider",
     "Recipient": "roomkit_plugins.testing",
     "Record": "roomkit.models.base",
+    "Recording": "roomkit.abc.voice.recording",
     "RecordingChannel": "roomkit_plugins.testing",
+    "RecordingConfig": "roomkit.abc.voice.recording",
+    "RecordingConsent": "roomkit.abc.voice.recording",
+    "RecordingResult": "roomkit.abc.voice.recording",
+    "RecordingStartedEvent": "roomkit.abc.voice.events",
+    "RecordingStoppedEvent": "roomkit.abc.voice.events",
     "RedisConfig": "roomkit_plugins.redis",
     "RedisLockManager": "roomkit_plugins.redis",
     "RedisRealtime": "roomkit_plugins.redis",
+    "ResamplerProvider": "roomkit.abc.voice.stages",
+    "ResultStream": "roomkit.abc.voice.streams",
     "Retained": "roomkit.models.rights",
     "RetryPolicy": "roomkit.models.channel",
     "RichContent": "roomkit.models.content",
@@ -714,6 +892,7 @@ HOMES = {
     "RoutingConditions": "roomkit_plugins.agents",
     "RoutingRule": "roomkit_plugins.agents",
     "RunnableTool": "roomkit_plugins.ai",
+    "RunsOn": "roomkit.abc.voice.stages",
     "SIPRealtimeTransport": "roomkit_plugins.sip",
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
@@ -722,7 +901,10 @@ HOMES = {
     "SQLiteConfig": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",
-    "STTProvider": "roomkit_plugins.voice",
+    "STTCapabilities": "roomkit.abc.voice.stt",
+    "STTOptions": "roomkit.abc.voice.stt",
+    "STTProvider": "roomkit.abc.voice.stt",
+    "STTStream": "roomkit.abc.voice.stt",
     "SYSTEM_CHANNEL_ID": "roomkit.models.event",
     "ScriptExecutor": "roomkit_plugins.skills",
     "ScriptResult": "roomkit_plugins.skills",
@@ -733,7 +915,9 @@ HOMES = {
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.provider",
     "Services": "roomkit.abc.services",
+    "SessionReadyCallback": "roomkit.abc.voice.backend",
     "SessionStartedEvent": "roomkit.models.session_event",
+    "SharedStageError": "roomkit.abc.voice.errors",
     "SharedStore": "roomkit_plugins.testing",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxSTTProvider": "roomkit_plugins.sherpa",
@@ -755,8 +939,11 @@ HOMES = {
     "SourceStatus": "roomkit.models.enums",
     "Span": "roomkit.models.telemetry",
     "SpanKind": "roomkit.models.telemetry",
-    "SpeakerChangeEvent": "roomkit_plugins.voice",
+    "SpeakerChangeEvent": "roomkit.abc.voice.events",
+    "SpeculationPolicy": "roomkit.abc.voice.turns",
+    "SpeechSegment": "roomkit.abc.voice.audio",
     "SpeexAECProvider": "roomkit_plugins.speex",
+    "StageStream": "roomkit.abc.voice.streams",
     "StaleRoomError": "roomkit.abc.errors",
     "StaleValueError": "roomkit.abc.errors",
     "StalledAnswerError": "roomkit_plugins.ai",
@@ -778,6 +965,7 @@ HOMES = {
     "StreamEnd": "roomkit_plugins.websocket",
     "StreamError": "roomkit_plugins.websocket",
     "StreamEvent": "roomkit.models.ai",
+    "StreamInfo": "roomkit.abc.voice.streams",
     "StreamMessage": "roomkit_plugins.websocket",
     "StreamSendFn": "roomkit_plugins.websocket",
     "StreamStart": "roomkit_plugins.websocket",
@@ -790,9 +978,12 @@ HOMES = {
     "SupportsSteering": "roomkit.abc.channel",
     "SystemClock": "roomkit.abc.clock",
     "SystemContent": "roomkit.models.content",
-    "TTSCancelledEvent": "roomkit_plugins.voice",
-    "TTSProvider": "roomkit_plugins.voice",
-    "TTSStreamFilter": "roomkit_plugins.voice",
+    "TTSCancelledEvent": "roomkit.abc.voice.events",
+    "TTSCapabilities": "roomkit.abc.voice.tts",
+    "TTSOptions": "roomkit.abc.voice.tts",
+    "TTSProvider": "roomkit.abc.voice.tts",
+    "TTSStream": "roomkit.abc.voice.tts",
+    "TTSStreamFilter": "roomkit.abc.voice.tts",
     "Task": "roomkit.models.task",
     "TaskDeliveryContext": "roomkit_plugins.agents",
     "TaskRunner": "roomkit_plugins.agents",
@@ -815,6 +1006,7 @@ HOMES = {
     "TemplateContent": "roomkit.models.content",
     "TextContent": "roomkit.models.content",
     "TextStream": "roomkit.abc.channel",
+    "TimedWord": "roomkit.abc.voice.audio",
     "TimelineStore": "roomkit.abc.store.timeline",
     "Timer": "roomkit.models.timer",
     "TimerStore": "roomkit.abc.store.timers",
@@ -824,10 +1016,17 @@ HOMES = {
     "ToolLoopError": "roomkit_plugins.ai",
     "ToolPolicy": "roomkit_plugins.ai",
     "ToolUse": "roomkit.models.tool",
-    "TranscriptionEvent": "roomkit_plugins.voice",
-    "TranscriptionResult": "roomkit_plugins.voice",
+    "TranscriptionEvent": "roomkit.abc.voice.events",
+    "TranscriptionResult": "roomkit.abc.voice.stt",
     "TransportChannel": "roomkit.authoring.transport",
-    "TurnDetector": "roomkit_plugins.voice",
+    "TurnCompleteEvent": "roomkit.abc.voice.events",
+    "TurnContext": "roomkit.abc.voice.turns",
+    "TurnDecision": "roomkit.abc.voice.turns",
+    "TurnDetector": "roomkit.abc.voice.turns",
+    "TurnEntry": "roomkit.abc.voice.turns",
+    "TurnIncompleteEvent": "roomkit.abc.voice.events",
+    "TurnProfile": "roomkit.abc.voice.turns",
+    "TurnReport": "roomkit.abc.voice.turns",
     "TurnTimeoutError": "roomkit_plugins.ai",
     "Turns": "roomkit.abc.services.turns",
     "TwilioConfig": "roomkit_plugins.twilio",
@@ -837,12 +1036,14 @@ HOMES = {
     "UnknownContent": "roomkit.models.content",
     "UnknownToolError": "roomkit_plugins.ai",
     "UpdateSystemPrompt": "roomkit.models.steering",
-    "VADAudioLevelEvent": "roomkit_plugins.voice",
-    "VADConfig": "roomkit_plugins.voice",
-    "VADEvent": "roomkit_plugins.voice",
-    "VADEventType": "roomkit_plugins.voice",
-    "VADProvider": "roomkit_plugins.voice",
-    "VADSilenceEvent": "roomkit_plugins.voice",
+    "Utterance": "roomkit.abc.voice.playback",
+    "VADAudioLevelEvent": "roomkit.abc.voice.events",
+    "VADConfig": "roomkit.abc.voice.stages",
+    "VADEvent": "roomkit.abc.voice.streams",
+    "VADEventType": "roomkit.abc.voice.streams",
+    "VADProvider": "roomkit.abc.voice.stages",
+    "VADSilenceEvent": "roomkit.abc.voice.events",
+    "VADStream": "roomkit.abc.voice.streams",
     "VLLMConfig": "roomkit_plugins.openai",
     "Value": "roomkit.models.value",
     "ValueStore": "roomkit.abc.store.values",
@@ -854,15 +1055,20 @@ HOMES = {
     "VirtualTimeLoop": "roomkit_plugins.testing",
     "Visibility": "roomkit.models.enums",
     "Vocabulary": "roomkit.models.vocabulary",
-    "VoiceBackend": "roomkit_plugins.voice",
+    "VoiceBackend": "roomkit.abc.voice.backend",
     "VoiceBackendNotConfiguredError": "roomkit.abc.errors",
-    "VoiceCapability": "roomkit_plugins.voice",
+    "VoiceCapability": "roomkit.abc.voice.backend",
     "VoiceChannel": "roomkit_plugins.voice",
+    "VoiceError": "roomkit.abc.voice.errors",
+    "VoiceEvent": "roomkit.abc.voice.events",
     "VoiceMeUpConfig": "roomkit_plugins.voicemeup",
     "VoiceMeUpSMSProvider": "roomkit_plugins.voicemeup",
     "VoiceNotConfiguredError": "roomkit.abc.errors",
-    "VoiceSession": "roomkit_plugins.voice",
-    "VoiceSessionState": "roomkit_plugins.voice",
+    "VoiceProviderError": "roomkit.abc.voice.errors",
+    "VoiceSession": "roomkit.abc.voice.session",
+    "VoiceSessionEndedError": "roomkit.abc.voice.errors",
+    "VoiceSessionState": "roomkit.abc.voice.session",
+    "VoiceUnsupportedError": "roomkit.abc.voice.errors",
     "WaitForIdleDelivery": "roomkit_plugins.agents",
     "WavFileRecorder": "roomkit_plugins.wav",
     "WebSocketChannel": "roomkit_plugins.websocket",
@@ -889,7 +1095,7 @@ HOMES = {
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
-    "auth_context": "roomkit_plugins.voice",
+    "auth_context": "roomkit.abc.voice.backend",
     "banned_senders": "roomkit.models.participant",
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",

@@ -120,6 +120,131 @@ if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
+    from roomkit.abc.voice.audio import AudioChunk as AudioChunk
+    from roomkit.abc.voice.audio import AudioFormat as AudioFormat
+    from roomkit.abc.voice.audio import AudioFrame as AudioFrame
+    from roomkit.abc.voice.audio import SpeechSegment as SpeechSegment
+    from roomkit.abc.voice.audio import TimedWord as TimedWord
+    from roomkit.abc.voice.backend import AudioReceivedCallback as AudioReceivedCallback
+    from roomkit.abc.voice.backend import AuthCallback as AuthCallback
+    from roomkit.abc.voice.backend import BackendCapacity as BackendCapacity
+    from roomkit.abc.voice.backend import BargeInCallback as BargeInCallback
+    from roomkit.abc.voice.backend import CallDecision as CallDecision
+    from roomkit.abc.voice.backend import CallGate as CallGate
+    from roomkit.abc.voice.backend import CallRequest as CallRequest
+    from roomkit.abc.voice.backend import SessionReadyCallback as SessionReadyCallback
+    from roomkit.abc.voice.backend import VoiceBackend as VoiceBackend
+    from roomkit.abc.voice.backend import VoiceCapability as VoiceCapability
+    from roomkit.abc.voice.backend import auth_context as auth_context
+    from roomkit.abc.voice.errors import AudioFormatError as AudioFormatError
+    from roomkit.abc.voice.errors import CapacityError as CapacityError
+    from roomkit.abc.voice.errors import DialError as DialError
+    from roomkit.abc.voice.errors import SharedStageError as SharedStageError
+    from roomkit.abc.voice.errors import VoiceError as VoiceError
+    from roomkit.abc.voice.errors import VoiceProviderError as VoiceProviderError
+    from roomkit.abc.voice.errors import VoiceSessionEndedError as VoiceSessionEndedError
+    from roomkit.abc.voice.errors import VoiceUnsupportedError as VoiceUnsupportedError
+    from roomkit.abc.voice.events import AudioLevelEvent as AudioLevelEvent
+    from roomkit.abc.voice.events import BackchannelEvent as BackchannelEvent
+    from roomkit.abc.voice.events import BargeInEvent as BargeInEvent
+    from roomkit.abc.voice.events import BridgeAudioEvent as BridgeAudioEvent
+    from roomkit.abc.voice.events import DTMFDetectedEvent as DTMFDetectedEvent
+    from roomkit.abc.voice.events import PartialTranscriptionEvent as PartialTranscriptionEvent
+    from roomkit.abc.voice.events import RealtimeErrorEvent as RealtimeErrorEvent
+    from roomkit.abc.voice.events import RealtimeSpeechEvent as RealtimeSpeechEvent
+    from roomkit.abc.voice.events import RealtimeToolCallEvent as RealtimeToolCallEvent
+    from roomkit.abc.voice.events import RealtimeTranscriptionEvent as RealtimeTranscriptionEvent
+    from roomkit.abc.voice.events import RecordingStartedEvent as RecordingStartedEvent
+    from roomkit.abc.voice.events import RecordingStoppedEvent as RecordingStoppedEvent
+    from roomkit.abc.voice.events import SpeakerChangeEvent as SpeakerChangeEvent
+    from roomkit.abc.voice.events import TranscriptionEvent as TranscriptionEvent
+    from roomkit.abc.voice.events import TTSCancelledEvent as TTSCancelledEvent
+    from roomkit.abc.voice.events import TurnCompleteEvent as TurnCompleteEvent
+    from roomkit.abc.voice.events import TurnIncompleteEvent as TurnIncompleteEvent
+    from roomkit.abc.voice.events import VADAudioLevelEvent as VADAudioLevelEvent
+    from roomkit.abc.voice.events import VADSilenceEvent as VADSilenceEvent
+    from roomkit.abc.voice.events import VoiceEvent as VoiceEvent
+    from roomkit.abc.voice.playback import Flushed as Flushed
+    from roomkit.abc.voice.playback import FrameSource as FrameSource
+    from roomkit.abc.voice.playback import HeardText as HeardText
+    from roomkit.abc.voice.playback import PlaybackEnd as PlaybackEnd
+    from roomkit.abc.voice.playback import PlaybackMark as PlaybackMark
+    from roomkit.abc.voice.playback import PlaybackPosition as PlaybackPosition
+    from roomkit.abc.voice.playback import PlaybackState as PlaybackState
+    from roomkit.abc.voice.playback import Playout as Playout
+    from roomkit.abc.voice.playback import Utterance as Utterance
+    from roomkit.abc.voice.realtime import RealtimeAudio as RealtimeAudio
+    from roomkit.abc.voice.realtime import RealtimeCapabilities as RealtimeCapabilities
+    from roomkit.abc.voice.realtime import RealtimeConfig as RealtimeConfig
+    from roomkit.abc.voice.realtime import RealtimeItem as RealtimeItem
+    from roomkit.abc.voice.realtime import RealtimeNotice as RealtimeNotice
+    from roomkit.abc.voice.realtime import RealtimeResponse as RealtimeResponse
+    from roomkit.abc.voice.realtime import RealtimeSession as RealtimeSession
+    from roomkit.abc.voice.realtime import RealtimeSpeech as RealtimeSpeech
+    from roomkit.abc.voice.realtime import RealtimeToolCall as RealtimeToolCall
+    from roomkit.abc.voice.realtime import RealtimeTranscript as RealtimeTranscript
+    from roomkit.abc.voice.realtime import RealtimeVoiceProvider as RealtimeVoiceProvider
+    from roomkit.abc.voice.recording import AudioRecorder as AudioRecorder
+    from roomkit.abc.voice.recording import Recording as Recording
+    from roomkit.abc.voice.recording import RecordingConfig as RecordingConfig
+    from roomkit.abc.voice.recording import RecordingConsent as RecordingConsent
+    from roomkit.abc.voice.recording import RecordingResult as RecordingResult
+    from roomkit.abc.voice.session import CallParty as CallParty
+    from roomkit.abc.voice.session import EndCause as EndCause
+    from roomkit.abc.voice.session import VoiceSession as VoiceSession
+    from roomkit.abc.voice.session import VoiceSessionState as VoiceSessionState
+    from roomkit.abc.voice.stages import AECProvider as AECProvider
+    from roomkit.abc.voice.stages import AGCConfig as AGCConfig
+    from roomkit.abc.voice.stages import AGCProvider as AGCProvider
+    from roomkit.abc.voice.stages import AudioPostProcessor as AudioPostProcessor
+    from roomkit.abc.voice.stages import AudioStage as AudioStage
+    from roomkit.abc.voice.stages import DenoiserProvider as DenoiserProvider
+    from roomkit.abc.voice.stages import DiarizationProvider as DiarizationProvider
+    from roomkit.abc.voice.stages import DTMFDetector as DTMFDetector
+    from roomkit.abc.voice.stages import FrameStage as FrameStage
+    from roomkit.abc.voice.stages import MixerProvider as MixerProvider
+    from roomkit.abc.voice.stages import ResamplerProvider as ResamplerProvider
+    from roomkit.abc.voice.stages import RunsOn as RunsOn
+    from roomkit.abc.voice.stages import VADConfig as VADConfig
+    from roomkit.abc.voice.stages import VADProvider as VADProvider
+    from roomkit.abc.voice.streams import AECStream as AECStream
+    from roomkit.abc.voice.streams import DiarizationResult as DiarizationResult
+    from roomkit.abc.voice.streams import DiarizationStream as DiarizationStream
+    from roomkit.abc.voice.streams import DTMFEvent as DTMFEvent
+    from roomkit.abc.voice.streams import DTMFStream as DTMFStream
+    from roomkit.abc.voice.streams import FrameStream as FrameStream
+    from roomkit.abc.voice.streams import ResultStream as ResultStream
+    from roomkit.abc.voice.streams import StageStream as StageStream
+    from roomkit.abc.voice.streams import StreamInfo as StreamInfo
+    from roomkit.abc.voice.streams import VADEvent as VADEvent
+    from roomkit.abc.voice.streams import VADEventType as VADEventType
+    from roomkit.abc.voice.streams import VADStream as VADStream
+    from roomkit.abc.voice.stt import STTCapabilities as STTCapabilities
+    from roomkit.abc.voice.stt import STTOptions as STTOptions
+    from roomkit.abc.voice.stt import STTProvider as STTProvider
+    from roomkit.abc.voice.stt import STTStream as STTStream
+    from roomkit.abc.voice.stt import TranscriptionResult as TranscriptionResult
+    from roomkit.abc.voice.tts import TTSCapabilities as TTSCapabilities
+    from roomkit.abc.voice.tts import TTSOptions as TTSOptions
+    from roomkit.abc.voice.tts import TTSProvider as TTSProvider
+    from roomkit.abc.voice.tts import TTSStream as TTSStream
+    from roomkit.abc.voice.tts import TTSStreamFilter as TTSStreamFilter
+    from roomkit.abc.voice.turns import AnsweredBy as AnsweredBy
+    from roomkit.abc.voice.turns import BackchannelContext as BackchannelContext
+    from roomkit.abc.voice.turns import BackchannelDecision as BackchannelDecision
+    from roomkit.abc.voice.turns import BackchannelDetector as BackchannelDetector
+    from roomkit.abc.voice.turns import Endpointing as Endpointing
+    from roomkit.abc.voice.turns import Interruption as Interruption
+    from roomkit.abc.voice.turns import InterruptionConfig as InterruptionConfig
+    from roomkit.abc.voice.turns import InterruptionStrategy as InterruptionStrategy
+    from roomkit.abc.voice.turns import MuteStrategy as MuteStrategy
+    from roomkit.abc.voice.turns import SpeculationPolicy as SpeculationPolicy
+    from roomkit.abc.voice.turns import TurnContext as TurnContext
+    from roomkit.abc.voice.turns import TurnDecision as TurnDecision
+    from roomkit.abc.voice.turns import TurnDetector as TurnDetector
+    from roomkit.abc.voice.turns import TurnEntry as TurnEntry
+    from roomkit.abc.voice.turns import TurnProfile as TurnProfile
+    from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.options import checked_options as checked_options
@@ -131,10 +256,38 @@ else:
     __getattr__, __dir__ = reexport(
         __name__,
         [
+            "AECProvider",
+            "AECStream",
+            "AGCConfig",
+            "AGCProvider",
             "AIProvider",
             "ASGIApp",
             "Amend",
+            "AnsweredBy",
+            "AudioChunk",
+            "AudioFormat",
+            "AudioFormatError",
+            "AudioFrame",
+            "AudioLevelEvent",
+            "AudioPostProcessor",
+            "AudioReceivedCallback",
+            "AudioRecorder",
+            "AudioStage",
+            "AuthCallback",
+            "BackchannelContext",
+            "BackchannelDecision",
+            "BackchannelDetector",
+            "BackchannelEvent",
+            "BackendCapacity",
+            "BargeInCallback",
+            "BargeInEvent",
             "BaseSourceProvider",
+            "BridgeAudioEvent",
+            "CallDecision",
+            "CallGate",
+            "CallParty",
+            "CallRequest",
+            "CapacityError",
             "Channel",
             "ChannelAlreadyRegisteredError",
             "ChannelNotFoundError",
@@ -148,20 +301,36 @@ else:
             "Completed",
             "ContentTranscoder",
             "ConversationStore",
+            "DTMFDetectedEvent",
+            "DTMFDetector",
+            "DTMFEvent",
+            "DTMFStream",
             "DeliveryNotFoundError",
             "DeliveryQuery",
+            "DenoiserProvider",
+            "DialError",
+            "DiarizationProvider",
+            "DiarizationResult",
+            "DiarizationStream",
             "DuplicateEventError",
             "EmailProvider",
             "EmitCallback",
+            "EndCause",
+            "Endpointing",
             "Entry",
             "EphemeralCallback",
             "ErrorCode",
             "EventNotFoundError",
             "EventQuery",
             "Excerpt",
+            "Flushed",
             "ForeignCodeError",
+            "FrameSource",
+            "FrameStage",
+            "FrameStream",
             "GateOutcome",
             "HTTPProvider",
+            "HeardText",
             "Hearing",
             "Home",
             "HomeElsewhereError",
@@ -173,6 +342,9 @@ else:
             "IdentityResolver",
             "InboundRoomRouter",
             "Inbox",
+            "Interruption",
+            "InterruptionConfig",
+            "InterruptionStrategy",
             "InvalidInputError",
             "KitClosedError",
             "LeaseStore",
@@ -181,20 +353,51 @@ else:
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",
+            "MixerProvider",
+            "MuteStrategy",
             "NoHomeError",
             "OwnerTasks",
+            "PartialTranscriptionEvent",
             "ParticipantBannedError",
             "ParticipantNotFoundError",
             "ParticipantRemovedError",
             "PeopleStore",
+            "PlaybackEnd",
+            "PlaybackMark",
+            "PlaybackPosition",
+            "PlaybackState",
+            "Playout",
             "ProcessTimeoutError",
             "Provider",
             "ProviderError",
             "Quoted",
             "RCSDeliveryResult",
             "RCSProvider",
+            "RealtimeAudio",
             "RealtimeBackend",
+            "RealtimeCapabilities",
+            "RealtimeConfig",
+            "RealtimeErrorEvent",
+            "RealtimeItem",
+            "RealtimeNotice",
+            "RealtimeResponse",
+            "RealtimeSession",
+            "RealtimeSpeech",
+            "RealtimeSpeechEvent",
+            "RealtimeToolCall",
+            "RealtimeToolCallEvent",
+            "RealtimeTranscript",
+            "RealtimeTranscriptionEvent",
+            "RealtimeVoiceProvider",
             "ReceivesWebhooks",
+            "Recording",
+            "RecordingConfig",
+            "RecordingConsent",
+            "RecordingResult",
+            "RecordingStartedEvent",
+            "RecordingStoppedEvent",
+            "ResamplerProvider",
+            "ResultStream",
             "RoomAccess",
             "RoomAlreadyExistsError",
             "RoomClosedError",
@@ -205,13 +408,24 @@ else:
             "RoomRecord",
             "RoomStore",
             "Route",
+            "RunsOn",
             "SMSProvider",
+            "STTCapabilities",
+            "STTOptions",
+            "STTProvider",
+            "STTStream",
             "SelfCancelledError",
             "SendsToAddress",
             "Services",
+            "SessionReadyCallback",
+            "SharedStageError",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "SourceProvider",
+            "SpeakerChangeEvent",
+            "SpeculationPolicy",
+            "SpeechSegment",
+            "StageStream",
             "StaleRoomError",
             "StaleValueError",
             "StoreAccessError",
@@ -224,27 +438,63 @@ else:
             "StoreReadOnlyError",
             "StoreSchemaError",
             "StoreUnavailableError",
+            "StreamInfo",
             "SupportsConnections",
             "SupportsSteering",
             "SystemClock",
+            "TTSCancelledEvent",
+            "TTSCapabilities",
+            "TTSOptions",
+            "TTSProvider",
+            "TTSStream",
+            "TTSStreamFilter",
             "TeamsProvider",
             "TelegramProvider",
             "TelemetryConfig",
             "TelemetryProvider",
             "TextStream",
+            "TimedWord",
             "TimelineStore",
             "TimerStore",
             "ToolHandler",
+            "TranscriptionEvent",
+            "TranscriptionResult",
             "TransportChannel",
+            "TurnCompleteEvent",
+            "TurnContext",
+            "TurnDecision",
+            "TurnDetector",
+            "TurnEntry",
+            "TurnIncompleteEvent",
+            "TurnProfile",
+            "TurnReport",
             "Turns",
+            "Utterance",
+            "VADAudioLevelEvent",
+            "VADConfig",
+            "VADEvent",
+            "VADEventType",
+            "VADProvider",
+            "VADSilenceEvent",
+            "VADStream",
             "ValueStore",
             "Values",
+            "VoiceBackend",
             "VoiceBackendNotConfiguredError",
+            "VoiceCapability",
+            "VoiceError",
+            "VoiceEvent",
             "VoiceNotConfiguredError",
+            "VoiceProviderError",
+            "VoiceSession",
+            "VoiceSessionEndedError",
+            "VoiceSessionState",
+            "VoiceUnsupportedError",
             "WebhookPart",
             "WebhookRejected",
             "WhatsAppProvider",
             "WorkStore",
+            "auth_context",
             "checked_options",
             "get_logger",
             "one_spelling",

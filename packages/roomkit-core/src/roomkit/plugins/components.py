@@ -45,6 +45,9 @@ class ComponentKind(OpenVocabulary):
     RESAMPLER = "resampler"
     TURN = "turn"
     BACKCHANNEL = "backchannel"
+    POSTPROCESSOR = "postprocessor"
+    MIXER = "mixer"
+    TTS_FILTER = "tts-filter"
 
 
 SINGLE_TABLES: Mapping[str, ComponentKind] = {

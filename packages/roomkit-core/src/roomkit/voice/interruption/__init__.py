@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit.abc.voice.turns import InterruptionConfig as InterruptionConfig
+    from roomkit.abc.voice.turns import InterruptionStrategy as InterruptionStrategy
 else:
     __getattr__, __dir__ = reexport(
         __name__,

@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING
 from roomkit._names import reexport
 
 if TYPE_CHECKING:
-    pass
+    from roomkit.abc.voice.events import VADAudioLevelEvent as VADAudioLevelEvent
+    from roomkit.abc.voice.events import VADSilenceEvent as VADSilenceEvent
+    from roomkit.abc.voice.recording import AudioRecorder as AudioRecorder
+    from roomkit.abc.voice.stages import AECProvider as AECProvider
+    from roomkit.abc.voice.stages import AGCProvider as AGCProvider
+    from roomkit.abc.voice.stages import AudioPostProcessor as AudioPostProcessor
+    from roomkit.abc.voice.stages import DenoiserProvider as DenoiserProvider
+    from roomkit.abc.voice.stages import DiarizationProvider as DiarizationProvider
+    from roomkit.abc.voice.stages import DTMFDetector as DTMFDetector
+    from roomkit.abc.voice.stages import VADConfig as VADConfig
+    from roomkit.abc.voice.stages import VADProvider as VADProvider
+    from roomkit.abc.voice.streams import DiarizationResult as DiarizationResult
+    from roomkit.abc.voice.streams import VADEvent as VADEvent
+    from roomkit.abc.voice.streams import VADEventType as VADEventType
+    from roomkit.abc.voice.turns import BackchannelDetector as BackchannelDetector
+    from roomkit.abc.voice.turns import TurnDetector as TurnDetector
 else:
     __getattr__, __dir__ = reexport(
         __name__,
