@@ -122,7 +122,7 @@ class Kernel:
     signals: InboundSignals
     desk: IdentityDesk
     inbound: Inbound
-    organizations: Organizations
+    organizations: Organizations[Inbound]
     receipts: Receipts
     sources: Sources
     traces: ProtocolTraces

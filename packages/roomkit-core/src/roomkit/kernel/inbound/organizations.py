@@ -8,19 +8,17 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roomkit.kernel.inbound.pipeline import Inbound
-
 __all__ = ["Organizations"]
 
 
-class Organizations:
+class Organizations[Pipeline: object]:
     """Makes pipelines, one for an organization at a time: its messages are routed one by one."""
 
-    def __init__(self, make: Callable[[str], Inbound]) -> None:
+    def __init__(self, make: Callable[[str], Pipeline]) -> None:
         self._make = make
-        self._pipelines: WeakValueDictionary[str, Inbound] = WeakValueDictionary()
+        self._pipelines: WeakValueDictionary[str, Pipeline] = WeakValueDictionary()
 
-    def of(self, organization_id: str) -> Inbound:
+    def of(self, organization_id: str) -> Pipeline:
         """Return the pipeline of an organization, the same object while it is referenced."""
         found = self._pipelines.get(organization_id)
         if found is None:

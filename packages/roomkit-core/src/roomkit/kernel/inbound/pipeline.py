@@ -111,7 +111,7 @@ class Inbound:
         router: InboundRoomRouter,
         desk: IdentityDesk,
         claims: Claims,
-        organizations: Organizations,
+        organizations: Organizations[Inbound],
         organization_id: str | None = None,
     ) -> None:
         self._settings = settings
