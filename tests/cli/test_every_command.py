@@ -16,6 +16,7 @@ import pytest
 from roomkit import Identity, InboundMessage, RoomKit, SQLiteStore, TextContent
 from roomkit.abc import ErrorCode, ProviderError
 from roomkit.models import RetryPolicy
+from roomkit.models.timer import Timer
 from roomkit.plugins.commands import Command
 from roomkit.testing import RecordingChannel
 from roomkit_plugins.cli.main import _configure, _own_commands, main
@@ -23,6 +24,7 @@ from roomkit_plugins.cli.main import _configure, _own_commands, main
 COMMANDS = {command.name: command for command in _own_commands()}
 HOSTILE = "x\nroomkit: all is well\r\x1b[2J\x9b2J\x7f\u202e\u2066\u2028."
 ROOM, SMS, WEB, ANN = f"room {HOSTILE}", f"sms {HOSTILE}", f"web {HOSTILE}", f"ann {HOSTILE}"
+TIMER = f"timer {HOSTILE}"
 
 HARMLESS: dict[str, tuple[str, ...]] = {
     "chat": (HOSTILE, "--scripted", "--as", ANN, "--room", ROOM),
@@ -38,17 +40,21 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "store backup": ("backup.db",),
     "store check": (),
     "store plan": (),
+    "timers list": ("--all",),
+    "timers retry": ("--all",),  # fires what was set: nothing is lost by it
 }
 """What destroys nothing, and words to call it with."""
 DESTROYS: dict[str, tuple[str, ...]] = {
     "deliveries drop": ("--all", "--reason", HOSTILE),
     "privacy erase": ("--person", ANN),
     "privacy retain": (ROOM, "0.001s"),
+    "timers drop": ("--all",),
 }
 GOES = {
     "deliveries drop": ("1 delivery", {"drops": 1}),
     "privacy erase": ("2 x event", {"person": ANN}),
     "privacy retain": ("of 4 events 4 are older", {"room_id": ROOM, "removes": 4, "events": 4}),
+    "timers drop": ("1 timer", {"drops": 1}),
 }
 WITHOUT_STORE = {"chat", "demo", "plugins doctor", "plugins info", "plugins list", "plugins schema"}
 
@@ -69,6 +75,8 @@ async def furnish(path: Path) -> str:
         said = InboundMessage(channel_id=WEB, sender_id="s", content=TextContent(body=HOSTILE))
         await kit.process_inbound(said, room_id=ROOM)
         await kit.resolve_participant(ROOM, "s", ANN)
+        timer = Timer(id=TIMER, kind=HOSTILE, room_id=ROOM, due_at=kit.clock.now())
+        await kit.store.set_timer(timer.buried())
         (row,) = await kit.list_deliveries(ROOM, state="failed")  # type: ignore[arg-type]
         return row.id
 
@@ -77,7 +85,8 @@ async def contents(path: Path) -> str:
     """Return all that the store has of the room, as text."""
     async with RoomKit(SQLiteStore(path), single_process=True) as kit:
         room = await kit.export_room(ROOM)
-        return room.model_dump_json(exclude={"exported_at"})
+        timers = await kit.store.find_timers()
+        return room.model_dump_json(exclude={"exported_at"}) + repr(timers)
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +257,8 @@ def test_what_a_command_shows_is_escaped(run: Run, name: str, style: tuple[str, 
         ("deliveries list", ("--after", HOSTILE)),
         ("deliveries retry", (HOSTILE,)),
         ("deliveries drop", (HOSTILE, "--reason", "y", "--yes")),
+        ("timers retry", (HOSTILE,)),
+        ("timers drop", (HOSTILE, "--yes")),
         ("privacy export", ("--person", HOSTILE)),
         ("privacy export", ("--room", HOSTILE, "--output", f"no/such{HOSTILE}/file")),
         ("privacy erase", ("--room", HOSTILE, "--yes")),

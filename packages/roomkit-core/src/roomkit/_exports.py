@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
+    from roomkit.abc.services.timers import TimerFn as TimerFn
+    from roomkit.abc.services.timers import Timers as Timers
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
     from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.services.values import Values as Values
@@ -1009,8 +1011,10 @@ HOMES = {
     "TimedWord": "roomkit.abc.voice.audio",
     "TimelineStore": "roomkit.abc.store.timeline",
     "Timer": "roomkit.models.timer",
+    "TimerFn": "roomkit.abc.services.timers",
     "TimerStore": "roomkit.abc.store.timers",
     "TimerTable": "roomkit.memory.leases",
+    "Timers": "roomkit.abc.services.timers",
     "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
     "ToolHandler": "roomkit.abc.ai",
     "ToolLoopError": "roomkit_plugins.ai",

@@ -41,6 +41,7 @@ from roomkit.models.identity import Identity, IdentityHookResult
 from roomkit.models.invoke import WebhookInvoke
 from roomkit.models.room import RoomTimers
 from roomkit.models.task import Observation, Task
+from roomkit.models.timer import Timer
 from roomkit.models.trace import ProtocolTrace
 from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing import (
@@ -557,6 +558,10 @@ async def scene_connections_and_trouble(stage, sight):
     await kit._kernel.keeper._release()  # how it comes to that is in test_workers
     kit._kernel.reclaim._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.tasks.spawn(fails(), name="failing")
+
+    dead = Timer(id="t1", kind="acme.call", due_at=kit.clock.now())
+    await kit._kernel.timers._bury(dead)  # how it comes to that is in test_plugin_timers
+    kit._kernel.timers._report_unclaimed(dead)  # likewise
 
     class Broken(RecordingChannel):
         async def start(self):

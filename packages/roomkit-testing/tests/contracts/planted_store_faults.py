@@ -1201,6 +1201,18 @@ class LeavesOutTimersOfNoRoom(InMemoryStore):
         return await super().commit(replace(commit, timers=of_rooms))
 
 
+@found_by("test_timers_of_all_rooms_are_found_page_by_page")
+class FindsOnlyTimersOfRooms(InMemoryStore):
+    async def find_timers(self, kind: str | None = None, **options: Any) -> list[Timer]:
+        return [timer for timer in await super().find_timers(kind, **options) if timer.room_id is not None]
+
+
+@found_by("test_timers_of_all_rooms_are_found_page_by_page")
+class PagesTimersByTheirTime(InMemoryStore):
+    async def find_timers(self, kind: str | None = None, **options: Any) -> list[Timer]:
+        return sorted(await super().find_timers(kind, **options), key=lambda timer: timer.id.lower())
+
+
 @found_by("test_a_timer_is_deleted")
 class KeepsTimersThatAreHeld(InMemoryStore):
     async def delete_timer(self, timer_id: str) -> bool:

@@ -48,6 +48,9 @@ def roomkit_commands(cli: Commands) -> None:
 
 
 _OPERATORS = (
+    ("timers list", "timers:configure_list", "Show the timers that kept killing their workers."),
+    ("timers retry", "timers:configure_retry", "Have dead timers fired again."),
+    ("timers drop", "timers:configure_drop", "Remove dead timers."),
     ("deliveries list", "deliveries:configure_list", "Show the ledger of deliveries."),
     ("deliveries show", "deliveries:configure_show", "Show one delivery."),
     ("deliveries retry", "deliveries:configure_retry", "Have failed deliveries carried out again."),

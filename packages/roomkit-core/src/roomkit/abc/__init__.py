@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
+    from roomkit.abc.services.timers import TimerFn as TimerFn
+    from roomkit.abc.services.timers import Timers as Timers
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
     from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.services.values import Values as Values
@@ -455,7 +457,9 @@ else:
             "TextStream",
             "TimedWord",
             "TimelineStore",
+            "TimerFn",
             "TimerStore",
+            "Timers",
             "ToolHandler",
             "TranscriptionEvent",
             "TranscriptionResult",

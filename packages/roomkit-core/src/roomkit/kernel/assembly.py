@@ -363,6 +363,7 @@ def assemble(
         clock=clock,
         supervisor=supervisor,
         lease=lease,
+        events=events,
     )
     keeper = LeaseKeeper(
         store=store,

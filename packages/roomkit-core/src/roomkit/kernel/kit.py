@@ -314,7 +314,7 @@ class RoomKit(RoomOperations):
             await kernel.rights_signals.begin()
             kernel.reclaim.begin(period)
             if settings.sweep_interval is None:
-                kernel.timers.begin(period)
+                kernel.timers.begin()
 
     @property
     def plugins(self) -> PluginManager:
@@ -570,6 +570,7 @@ class RoomKit(RoomOperations):
         try:
             await kernel.hand_over.work()
             await kernel.sources.unregistered(channel_id)
+            kernel.timers.unregister(f"@{channel_id}")
             await tasks.end_served()
             await kernel.starts.unregistered(channel_id)
         finally:

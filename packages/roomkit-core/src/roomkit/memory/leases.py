@@ -117,6 +117,19 @@ class TimerTable:
         timers = [self._timers[timer_id] for timer_id in self._of_room.get(room_id, ())]
         return sorted(timers, key=_due_at)
 
+    def page(
+        self, kind: str | None, due_before: datetime | None, after: str | None, limit: int
+    ) -> list[Timer]:
+        """Return the timers of a kind that are due by then, those with the next ids."""
+        found = (
+            timer
+            for timer in self._timers.values()
+            if kind in (None, timer.kind)
+            and (due_before is None or timer.due_at <= due_before)
+            and (after is None or timer.id > after)
+        )
+        return sorted(found, key=_id_of)[: max(limit, 0)]
+
     def about(self, subject: str) -> list[Timer]:
         """Return the timers about a person."""
         return [timer for timer in self._timers.values() if timer.subject == subject]
@@ -161,3 +174,7 @@ def _due_at(timer: Timer) -> datetime:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _id_of(timer: Timer) -> str:
+    return timer.id

@@ -911,6 +911,17 @@ class InMemoryStore(ConversationStore):
         return self._timers.claim(worker_id, now, kinds, limit)
 
     @override
+    async def find_timers(
+        self,
+        kind: str | None = None,
+        *,
+        due_before: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Timer]:
+        return self._timers.page(kind, due_before, after, limit)
+
+    @override
     async def list_timers(self, room_id: str) -> list[Timer]:
         return self._timers.of(room_id)
 

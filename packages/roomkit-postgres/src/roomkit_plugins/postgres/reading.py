@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -68,6 +69,7 @@ __all__ = [
     "find_latest_room",
     "find_participants",
     "find_record",
+    "find_timers",
     "get_basis",
     "get_delivery",
     "get_identity",
@@ -731,6 +733,23 @@ async def timers_by_seq(database: Database, numbers: Sequence[int]) -> list[Time
         "LEFT JOIN roomkit_rooms r ON r.seq = a.room WHERE a.seq = ANY($1::bigint[]) "
         "ORDER BY a.due_at, a.seq",
         numbers,
+    )
+    return load_timers(rows)
+
+
+async def find_timers(
+    database: Database, kind: str | None, after: str | None, due_before: datetime | None, limit: int
+) -> list[Timer]:
+    """Return a page of the timers of a kind that are due by then, in order of their ids."""
+    rows = await database.fetch(
+        f"SELECT {TIMERS.select('a')}, r.id FROM roomkit_alarms a "
+        "LEFT JOIN roomkit_rooms r ON r.seq = a.room "
+        "WHERE ($1::text IS NULL OR a.kind = $1) AND ($2::timestamptz IS NULL OR a.due_at <= $2) "
+        'AND ($3::text IS NULL OR a.id COLLATE "C" > $3) ORDER BY a.id COLLATE "C" LIMIT $4',
+        kind,
+        due_before,
+        after,
+        limit,
     )
     return load_timers(rows)
 

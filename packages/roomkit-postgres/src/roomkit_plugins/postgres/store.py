@@ -756,6 +756,18 @@ class PostgresStore(SQLStore):
         return await reading.timers_by_seq(self._database, numbers) if numbers else []
 
     @override
+    async def find_timers(
+        self,
+        kind: str | None = None,
+        *,
+        due_before: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Timer]:
+        ids = findable(kind), findable(after)
+        return await reading.find_timers(self._database, *ids, due_before, max(limit, 0))
+
+    @override
     async def list_timers(self, room_id: str) -> list[Timer]:
         return await reading.timers_of_room(self._database, room_id)
 

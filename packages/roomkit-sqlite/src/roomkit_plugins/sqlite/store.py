@@ -53,6 +53,7 @@ from roomkit_plugins.sqlite.timers import (
     claim_timers,
     delete_timer,
     delete_timers_of,
+    find_timers,
     list_timers,
     prepare_timer,
 )
@@ -592,6 +593,18 @@ class SQLiteStore(SQLStore):
     ) -> list[Timer]:
         wanted = None if kinds is None else tuple(map(findable, kinds))
         return await self._write(claim_timers, worker_id, micros(now), wanted, limit, self._now)
+
+    @override
+    async def find_timers(
+        self,
+        kind: str | None = None,
+        *,
+        due_before: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Timer]:
+        before = None if due_before is None else micros(due_before)
+        return await self._read(find_timers, findable(kind), before, findable(after), limit)
 
     @override
     async def list_timers(self, room_id: str) -> list[Timer]:

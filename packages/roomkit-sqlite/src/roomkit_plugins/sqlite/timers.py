@@ -17,6 +17,7 @@ __all__ = [
     "claim_timers",
     "delete_timer",
     "delete_timers_of",
+    "find_timers",
     "list_timers",
     "prepare_timer",
     "put_timer",
@@ -115,5 +116,17 @@ def list_timers(connection: sqlite3.Connection, room_id: str) -> list[Timer]:
         "SELECT id, data, claims FROM alarms WHERE room = (SELECT seq FROM rooms WHERE id = ?) "
         f"ORDER BY {_DUE}, seq",
         (room_id,),
+    ).fetchall()
+    return readable_timers(rows)
+
+
+def find_timers(
+    connection: sqlite3.Connection, kind: str | None, due_before: int | None, after: str | None, limit: int
+) -> list[Timer]:
+    """Return a page of the timers of a kind that are due by then, in order of their ids."""
+    rows = connection.execute(
+        f"SELECT id, data, claims FROM alarms WHERE (? IS NULL OR {_KIND} = ?) "
+        f"AND (? IS NULL OR {_DUE} <= ?) AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?",
+        (kind, kind, due_before, due_before, after, after, clamp(limit)),
     ).fetchall()
     return readable_timers(rows)

@@ -11,6 +11,8 @@ from roomkit.abc.services.inbox import Inbox as Inbox
 from roomkit.abc.services.rooms import Excerpt as Excerpt
 from roomkit.abc.services.rooms import RoomAccess as RoomAccess
 from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
+from roomkit.abc.services.timers import TimerFn as TimerFn
+from roomkit.abc.services.timers import Timers as Timers
 from roomkit.abc.services.turns import GateOutcome as GateOutcome
 from roomkit.abc.services.turns import Turns as Turns
 from roomkit.abc.services.values import Values as Values
@@ -41,6 +43,7 @@ class Services(ABC):
     inbox: Inbox
     rooms: RoomAccess
     turns: Turns
+    timers: Timers
     homes: Homes
     tasks: OwnerTasks
     values: Values

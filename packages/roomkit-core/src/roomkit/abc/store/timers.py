@@ -45,3 +45,18 @@ class TimerStore(ABC):
     @abstractmethod
     async def list_timers(self, room_id: str) -> list[Timer]:
         """Return the timers of a room, by the time they are due."""
+
+    @abstractmethod
+    async def find_timers(
+        self,
+        kind: str | None = None,
+        *,
+        due_before: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Timer]:
+        """Return a page of the timers of a kind, or of all, in order of their ids, by code point.
+
+        `due_before` leaves out those that are due later; `after` is the id of the last timer of the page
+        before, which need not be there any more.
+        """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import math
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from roomkit.abc.errors import RoomNotFoundError, StoreUnavailableError
@@ -14,11 +16,12 @@ from roomkit.kernel.flow.timers import DUE_AT_ONCE, TimerHandler
 from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.kernel.runtime.store_clock import follow_store
 from roomkit.models.base import FrozenDict
-from roomkit.models.timer import Timer
+from roomkit.models.timer import BEGUN, Timer
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.options import KitOptions
@@ -26,8 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["TimerRunner"]
 
 _log = get_logger("roomkit.kernel")
-_BEGUN = "begun"
+_FAILURES = "failures"
+_SHORTEST_PERIOD = 1.0
 _RETRY_SECONDS = 60.0
+_LONGEST_RETRY = 3600.0
+_UNCLAIMED_AFTER = timedelta(hours=1)
+_MOST_EXPECTED = 10_000
+"""More are found by the look every period."""
+_MARGIN = 0.001
+"""Seconds by which a timer is late, so that it is due by every clock."""
 
 
 class _Left(NamedTuple):
@@ -41,8 +51,9 @@ class _Left(NamedTuple):
 class TimerRunner:
     """Fires timers by their kind.
 
-    A timer whose handler failed is retried after a minute, and one claimed while the store failed by the next
-    sweep. A poison message (see `handling_of`) is dropped and logged: it would take down the next worker too.
+    A timer whose handler failed is retried after a minute, then after twice that, up to an hour; one claimed
+    while the store failed by the next sweep. A poison message (see `handling_of`) becomes dead: it would take
+    down the next worker too.
     """
 
     def __init__(
@@ -54,6 +65,7 @@ class TimerRunner:
         clock: Clock,
         supervisor: Supervisor,
         lease: Lease,
+        events: FrameworkEvents,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -62,22 +74,81 @@ class TimerRunner:
         self._lease = lease
         self._kinds = dict(kinds)
         self._left: list[_Left] = []  # bound: timers claimed while the store failed
+        self._events = events
+        self._task: asyncio.Task[None] | None = None
+        self._expected: list[float] = []  # bound: timers that this worker set, and that are not due yet
+        self._sooner = asyncio.Event()
+        self._looked = -math.inf
+        self._unclaimed: set[str] = set()  # bound: the kinds that were reported
 
-    def register(self, kind: str, fire: TimerHandler) -> None:
-        """Have `fire` called for timers of a kind."""
-        self._kinds[kind] = fire
+    def register(self, kind: str, fire: TimerHandler) -> bool:
+        """Have `fire` called for timers of a kind; False when it has a handler already."""
+        return self._kinds.setdefault(kind, fire) is fire
 
-    def begin(self, period: float) -> None:
-        """Look for due timers every `period` seconds."""
-        self._supervisor.serve(self._run(period), "timers")
+    def unregister(self, ending: str) -> None:
+        """Leave the kinds with that ending to other workers."""
+        for kind in [each for each in self._kinds if each.endswith(ending)]:
+            del self._kinds[kind]
 
-    async def _run(self, period: float) -> None:
+    def begin(self) -> None:
+        """Look for due timers: every third of a lease, and when one is due that this worker expects."""
+        if self._task is None:
+            self._task = self._supervisor.serve(self._run(), "timers")
+
+    def expect(self, due_at: datetime) -> None:
+        """Look for due timers when this one is, on this worker."""
+        now = asyncio.get_running_loop().time()
+        due = now + max(0.0, (due_at - self._clock.now()).total_seconds()) + _MARGIN
+        heapq.heappush(self._expected, due)
+        if len(self._expected) > 2 * _MOST_EXPECTED:
+            self._expected = heapq.nsmallest(_MOST_EXPECTED, self._expected)
+        if self._expected[0] == due:
+            self._sooner.set()
+        self.begin()
+
+    async def _run(self) -> None:
         while True:
             try:
                 await self.sweep()
+                await self._look_for_unclaimed()
             except Exception:  # noqa: BLE001  # whatever a store or a handler raises, other timers are due
                 _log.warning("due timers could not be claimed; it is tried again", exc_info=True)
-            await asyncio.sleep(period)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for the next look."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + max(_SHORTEST_PERIOD, self._settings.lease_seconds / 3)
+        while (until := min((latest, *self._expected[:1]))) > loop.time():
+            self._sooner.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._sooner.wait()
+            except TimeoutError:
+                break
+        while self._expected and self._expected[0] <= loop.time():
+            heapq.heappop(self._expected)
+
+    async def _look_for_unclaimed(self) -> None:
+        """Report, once, the kinds of which a timer has been due for an hour without a handler."""
+        now = asyncio.get_running_loop().time()
+        if self._lease.worker_id is None or now - self._looked < _UNCLAIMED_AFTER.total_seconds() / 12:
+            return
+        self._looked = now
+        overdue = await self._store.find_timers(due_before=self._clock.now() - _UNCLAIMED_AFTER)
+        for timer in overdue:
+            if timer.kind not in self._kinds and timer.kind not in self._unclaimed and not timer.is_dead:
+                self._unclaimed.add(timer.kind)
+                self._report_unclaimed(timer)
+
+    def _report_unclaimed(self, timer: Timer) -> None:
+        _log.warning(
+            "timer %s has been due for an hour and kind %s has no handler on any worker that looked: install "
+            "the plugin that set it, or remove it",
+            timer.id,
+            timer.kind,
+        )
+        self._events.emit("timer_unclaimed", room_id=timer.room_id, timer_id=timer.id, timer_kind=timer.kind)
 
     async def sweep(self) -> list[Timer]:
         """Fire every timer that is due; return those that changed anything. Raises StoreError."""
@@ -140,15 +211,14 @@ class TimerRunner:
             return False
 
     async def _fire(self, timer: Timer, waiting: list[Timer]) -> bool:
-        fire = self._kinds[timer.kind]
-        starts = int(timer.data.get(_BEGUN, 0))
+        fire = self._kinds.get(timer.kind)
+        if fire is None:  # its channel was unregistered since it was claimed
+            await self._store.set_timer(timer)
+            return False
+        starts = int(timer.data.get(BEGUN, 0))
         handling = handling_of(timer.claims, starts, self._settings.max_claims)
         if handling is Handling.QUARANTINE:
-            _log.error(
-                "timer %s of room %s (%s) is dropped: %d workers died with it",
-                *(timer.id, timer.room_id, timer.kind, timer.claims),
-            )
-            await self._done(timer)
+            await self._bury(timer)
             return False
         try:
             if handling is Handling.RECORD_START:
@@ -159,12 +229,22 @@ class TimerRunner:
         except BaseException as error:  # a handler may raise anything: it is retried
             if ends_task(error):
                 raise
-            _log.warning("timer %s of room %s failed; it is retried", timer.id, timer.room_id, exc_info=True)
-            again, changed = self._clock.now() + timedelta(seconds=_RETRY_SECONDS), False
+            failures = int(timer.data.get(_FAILURES, 0))
+            seconds = min(_RETRY_SECONDS * 2.0 ** min(failures, 10), _LONGEST_RETRY)
+            _log.warning(
+                "timer %s of room %s failed; it is retried in %g s",
+                *(timer.id, timer.room_id, seconds),
+                exc_info=True,
+            )
+            again, changed = self._clock.now() + timedelta(seconds=seconds), False
+            timer = timer.replace(data=FrozenDict({**timer.data, _FAILURES: failures + 1}))
+            forget: tuple[str, ...] = (BEGUN,)
+        else:
+            forget = (BEGUN, _FAILURES)
         if again is None:
             await self._done(timer)
             return changed
-        data = FrozenDict({name: value for name, value in timer.data.items() if name != _BEGUN})
+        data = FrozenDict({name: value for name, value in timer.data.items() if name not in forget})
         timer = timer.replace(due_at=again, claims=0, data=data)
         if again == DUE_AT_ONCE:
             waiting.append(timer)
@@ -173,7 +253,19 @@ class TimerRunner:
             await self._store.set_timer(timer)
         except RoomNotFoundError:
             return False
+        if self._task is not None:  # else a program sweeps by itself
+            self.expect(again)
         return changed
+
+    async def _bury(self, timer: Timer) -> None:
+        """Keep a poison timer where nothing claims it, until an operator decides."""
+        _log.error(
+            "timer %s of room %s (%s) is dead: %d workers died with it; check their logs, then `roomkit "
+            "timers retry` or `drop`",
+            *(timer.id, timer.room_id, timer.kind, timer.claims),
+        )
+        await self._store.set_timer(timer.buried())
+        self._events.emit("timer_dead", room_id=timer.room_id, timer_id=timer.id, timer_kind=timer.kind)
 
     async def _set_again(self, timer: Timer, worker_id: str) -> None:
         """Set a timer for the next sweep; if it cannot be set, the others still are."""
@@ -188,11 +280,11 @@ class TimerRunner:
     async def _record_start(self, timer: Timer, times: int) -> Timer:
         """Store that a timer is about to be fired; no other worker fires it for a while."""
         due_at = self._clock.now() + timedelta(seconds=_RETRY_SECONDS)
-        timer = timer.replace(data=FrozenDict({**timer.data, _BEGUN: times}), due_at=due_at)
+        timer = timer.replace(data=FrozenDict({**timer.data, BEGUN: times}), due_at=due_at)
         await self._store.set_timer(timer)
         return timer
 
     async def _done(self, timer: Timer) -> None:
         # One with a recorded start has no holder.
-        worker_id = None if _BEGUN in timer.data else await self._lease.any_worker()
+        worker_id = None if BEGUN in timer.data else await self._lease.any_worker()
         await self._store.complete((), worker_id=worker_id, timers_done=(timer.id,))

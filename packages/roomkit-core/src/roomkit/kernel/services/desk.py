@@ -10,6 +10,7 @@ from roomkit.kernel.services.homes import KitHomes
 from roomkit.kernel.services.inbox import KitInbox
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.room_access import KitRoomAccess
+from roomkit.kernel.services.timers import KitTimers
 from roomkit.kernel.services.turns import KitTurns
 from roomkit.kernel.services.values import KitValues
 
@@ -61,6 +62,14 @@ class KitServices(Services):
             hooks=kernel.hooks,
             observers=kernel.observers,
             writer=kernel.writer,
+        )
+        self.timers = KitTimers(
+            owner,
+            settings=kernel.settings,
+            store=kernel.store,
+            supervisor=kernel.supervisor,
+            runner=kernel.timers,
+            enter=enter,
         )
         self.tasks = tasks
         self.homes = KitHomes(owner, kernel.homes, enter)

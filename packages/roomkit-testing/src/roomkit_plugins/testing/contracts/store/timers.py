@@ -133,6 +133,28 @@ class TimersContract(StoreSuite):
         left = await store.claim_timers(await store.open_lease(LEASE), NOW)
         assert {each.id for each in left} == {timers[3].id, timers[4].id}
 
+    async def test_timers_of_all_rooms_are_found_page_by_page(
+        self, store: ConversationStore, other: ConversationStore, worker: str, room: Room
+    ) -> None:
+        """By kind, by when they are due, in the order of their ids; also those that a worker holds."""
+        ids = sorted(f"{prefix}{new_id()}" for prefix in ("a", "B", "ü", "\U0001f514", "z"))
+        timers = [
+            _timer(room.id if number % 2 else None, id=each, kind="acme.call", due_at=NOW + timedelta(number))
+            for number, each in enumerate(ids)
+        ]
+        for each in (*reversed(timers), _timer(room.id, kind="other")):
+            await store.set_timer(each)
+        await store.claim_timers(worker, NOW + timedelta(1), ("acme.call",))
+        assert await other.find_timers("acme.call") == timers
+        assert await other.find_timers("acme.call", limit=2) == timers[:2]
+        assert await other.find_timers("acme.call", after=ids[1], limit=2) == timers[2:4]
+        assert await other.find_timers("acme.call", due_before=timers[2].due_at) == timers[:3]
+        assert await other.find_timers("nothing") == []
+        found = await other.find_timers(due_before=NOW)
+        assert timers[0] in found
+        assert timers[1] not in found
+        assert len(await other.find_timers()) == 6
+
     async def test_a_claimed_timer_fires_for_no_other_worker(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
