@@ -16,16 +16,24 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
     WebhookRejected,
 )
+from roomkit.authoring.transport import TransportChannel
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelBinding, ChannelOutput, RateLimit
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
-from roomkit.models.enums import Access, ChannelDirection, EphemeralEventType, HookTrigger, ReceiptState
+from roomkit.models.enums import (
+    Access,
+    ChannelDirection,
+    ChannelType,
+    EphemeralEventType,
+    HookTrigger,
+    ReceiptState,
+)
 from roomkit.models.hook import HookResult
 from roomkit.models.invoke import Invoke, InvokeAnswer, WebhookInvoke
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.webhook import WebhookAnswer, WebhookOutcome, WebhookRequest
-from roomkit_plugins.testing import RecordingChannel
+from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
 
@@ -177,6 +185,31 @@ async def test_a_channels_provider_takes_its_webhooks(stage: Any) -> None:
     channel.provider = Vendor(message())
     assert (await stage.kit.process_webhook(REQUEST, "sms")).status == 200
     assert channel.webhooks() == {"Vendor": channel.provider}
+
+
+async def test_every_provider_of_a_transport_takes_its_webhooks(stage: Any) -> None:
+    """By its name; one that receives none is left out."""
+
+    class Deaf(MockSMSProvider):
+        name = "deaf"
+
+    class Hearing(MockSMSProvider):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.called = name
+
+        @property
+        def name(self) -> str:
+            return self.called
+
+        async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[Any]:
+            return [message(self.called)]
+
+    providers = [Hearing("first"), Deaf(), Hearing("second")]
+    await stage.join(TransportChannel("sms", ChannelType.SMS, providers=providers))
+    for name, status in (("first", 200), ("second", 200), ("deaf", 404), (None, 404)):
+        assert (await stage.kit.process_webhook(REQUEST, "sms", name)).status == status
+    assert await texts(stage) == ["first", "second"]
 
 
 async def test_a_request_that_is_too_large_is_not_read(staging: Any) -> None:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from roomkit._names import nearest
 from roomkit.abc.channel import Channel, own_channel_type
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
-from roomkit.abc.provider import Provider
+from roomkit.abc.provider import Provider, ReceivesWebhooks
 from roomkit.authoring.addresses import one_spelling
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
@@ -81,6 +81,12 @@ class TransportChannel(Channel):
         for provider in providers:
             if isinstance(provider, Provider):
                 await provider.start()
+
+    @override
+    def webhooks(self) -> Mapping[str, ReceivesWebhooks]:
+        providers: Sequence[object] = self.providers
+        found = [each for each in providers if isinstance(each, ReceivesWebhooks)]
+        return {getattr(each, "name", type(each).__name__): each for each in found}
 
     @property
     @override
