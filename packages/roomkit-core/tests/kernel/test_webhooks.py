@@ -489,7 +489,8 @@ async def test_an_invoke_that_cannot_be_stored_is_asked_for_again(staging: Any) 
 async def test_the_room_of_a_message_is_located_without_a_trace(stage: Any) -> None:
     """Nothing is made or claimed for a stranger, and a message then goes where it was located."""
     await stage.join(Phones(Vendor()), "r1")
-    locate = stage.kit._kernel.inbound.locate
+    await stage.socket("alice")
+    locate = stage.kit.get_channel("sms").services.rooms.locate
     await stage.say(channel="sms", by="+9")
     before = await stage.kit.store.list_rooms()
     assert [await locate(message(sender_id=each)) for each in ("+1", "+9")] == [None, "r1"]
@@ -501,3 +502,5 @@ async def test_the_room_of_a_message_is_located_without_a_trace(stage: Any) -> N
     assert await locate(message()) == result.event.room_id
     await stage.kit.close_room(result.event.room_id)
     assert await locate(message(room_id=result.event.room_id)) is None
+    with pytest.raises(InvalidInputError, match="'alice' is not one of"):
+        await locate(message(channel_id="alice"))

@@ -42,5 +42,6 @@ class Inbox(ABC):
     async def signal(self, signal: EphemeralEvent) -> None:
         """Publish a signal of the owner's channel, such as typing, to its room; nothing is stored.
 
+        It is dropped where the channel may not write: in a room that is closed or that it is not attached to.
         Raises InvalidInputError for a signal of another owner's channel.
         """

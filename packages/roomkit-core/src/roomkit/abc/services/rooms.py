@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
+    from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
@@ -95,6 +96,14 @@ class RoomAccess(ABC):
     @abstractmethod
     async def read_room(self, room_id: str) -> Room:
         """Return a room as the store has it now. Raises RoomNotFoundError."""
+
+    @abstractmethod
+    async def locate(self, message: InboundMessage) -> str | None:
+        """Return the room that a message of the owner's channel would go to; None if it would open one.
+
+        Nothing is claimed or made: a message that comes at the same time may open the room first. Raises
+        InvalidInputError for a message of another owner's channel.
+        """
 
     @abstractmethod
     async def read_timeline(

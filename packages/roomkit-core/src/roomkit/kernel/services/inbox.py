@@ -54,6 +54,6 @@ class KitInbox(Inbox):
     @override
     async def signal(self, signal: EphemeralEvent) -> None:
         signal = checked(signal, EphemeralEvent, "given to inbox.signal()")
-        signal = signal.replace(channel_id=self._owner.channel(signal.channel_id))
+        channel_id = self._owner.channel(signal.channel_id)
         await self._enter()
-        await self._signals.show(signal)
+        await self._signals.accept(signal, channel_id)

@@ -10,13 +10,14 @@ from roomkit.kernel.rooms.reading import as_read
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.inbound.pipeline import Wait
+    from roomkit.kernel.inbound.pipeline import Inbound, Wait
     from roomkit.kernel.operations import RoomOperations
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
+    from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.room import Room
 
@@ -33,12 +34,14 @@ class KitRoomAccess(RoomAccess):
         *,
         store: ConversationStore,
         rooms: Rooms,
+        inbound: Inbound,
         enter: Callable[[], Awaitable[None]],
     ) -> None:
         self._kit = kit
         self._owner = owner
         self._store = store
         self._rooms = rooms
+        self._inbound = inbound
         self._enter = enter
 
     @override
@@ -71,6 +74,12 @@ class KitRoomAccess(RoomAccess):
     @override
     async def read_room(self, room_id: str) -> Room:
         return await self._kit.get_room(room_id)
+
+    @override
+    async def locate(self, message: InboundMessage) -> str | None:
+        self._owner.channel(message.channel_id)
+        await self._enter()
+        return await self._inbound.locate(message)
 
     @override
     async def read_timeline(
