@@ -107,7 +107,7 @@ async def test_what_is_said_to_a_call_outlives_its_worker(store: Mapping[str, An
             process.kill()
         for number in range(5, 8):
             await _say(kit, f"{number}")
-        await asyncio.sleep(2 * LEASE)  # another process's lease
+        await asyncio.sleep(2 * LEASE)  # other processes
         rows = await kit.list_deliveries("r", channel_id="voice", limit=100)
         assert {row.state for row in rows[5:]} == {DeliveryState.PENDING}
         assert {row.state for row in rows} <= {DeliveryState.PENDING, DeliveryState.SENT}
