@@ -22,7 +22,7 @@ class Home:
 
 
 class Homes(ABC):
-    """Says which worker has a live thing, so that what is delivered to it goes there.
+    """Says which worker has a live thing, so that deliveries to it go there.
 
     A worker has a home under its lease on the store. A home that is not left is lost with the lease, such as
     when the worker is killed; another worker can take it then. If a worker that was paused or cut off gets
@@ -31,16 +31,16 @@ class Homes(ABC):
 
     @abstractmethod
     async def take(self, room_id: str, channel_id: str | None = None) -> Home:
-        """Have a channel's live thing in a room on this worker, and claim what waits for it.
+        """Make this worker the home of a channel's live thing in a room, and claim pending deliveries to it.
 
         Call it when the live thing is there and can be delivered to. `channel_id` is the owner's own channel
-        by default. Taking one's own home again is no error. Raises HomeElsewhereError if a worker in force
-        has it, RoomNotFoundError, StoreError.
+        by default. Taking a home that this worker has is no error. Raises HomeElsewhereError if another
+        worker in force has it, RoomNotFoundError, StoreError.
         """
 
     @abstractmethod
     async def leave(self, room_id: str, channel_id: str | None = None) -> None:
-        """Give a home up because the live thing has ended; what waits for it is skipped as `no_session`.
+        """Leave a home because the live thing has ended; pending deliveries are skipped as `no_session`.
 
         Nothing happens if this worker does not have it. Raises StoreError.
         """

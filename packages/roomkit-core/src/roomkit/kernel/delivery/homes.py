@@ -60,7 +60,7 @@ class HeldHomes:
         self._held: dict[tuple[str, str], _Held] = {}  # bound: the live things of this worker
 
     async def take(self, room_id: str, channel_id: str) -> Home:
-        """Take a home of a room; what waits for it is claimed in the background.
+        """Take a home of a room; pending deliveries to it are claimed in the background.
 
         Raises HomeElsewhereError, StoreError.
         """
@@ -75,7 +75,7 @@ class HeldHomes:
         return held.home
 
     async def leave(self, room_id: str, channel_id: str) -> None:
-        """Give a home up; what waits for it is claimed, and skipped. Raises StoreError."""
+        """Leave a home; pending deliveries to it are claimed, and skipped. Raises StoreError."""
         held = self._held.get((room_id, channel_id))
         if held is not None:
             await self._store.leave_home(room_id, channel_id, held.worker_id)

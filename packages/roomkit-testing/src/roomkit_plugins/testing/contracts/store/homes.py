@@ -29,7 +29,7 @@ _NAMES = ("voice", "bot:1", 'quote"d', "ünï", "%")
 
 
 class HomesContract(StoreSuite):
-    """One living worker has a home; what is delivered to its channel goes there, in order."""
+    """One living worker has a home; deliveries to its channel go there, in order."""
 
     # -- whose it is ------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class HomesContract(StoreSuite):
         assert await store.yield_lane(room.id, "voice", worker, at=_NOW, grace=0.0) is None
         assert not await store.leave_home(room.id, "voice", worker)
 
-    # -- what goes there --------------------------------------------------------------------------
+    # -- deliveries to it -------------------------------------------------------------------------
 
     async def test_a_free_lane_goes_to_the_home_of_its_channel(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
