@@ -67,6 +67,11 @@ class ScriptedTurns(Turns):
         await asyncio.sleep(0)
         self.observed.append((trigger, room_id, payload))
 
+    async def interrupt(
+        self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"
+    ) -> int:
+        raise NotImplementedError
+
 
 class ScriptedServices(Services):
     """The kit as a channel sees it, without a kit: what is reported is kept."""

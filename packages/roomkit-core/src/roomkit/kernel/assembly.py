@@ -24,6 +24,7 @@ from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.handover import HandOver
 from roomkit.kernel.delivery.hearing import Hearings
 from roomkit.kernel.delivery.homes import HeldHomes
+from roomkit.kernel.delivery.interruptions import Interruptions
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.learnt_state import LearntState
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
@@ -128,6 +129,7 @@ class Kernel:
     traces: ProtocolTraces
     timers: TimerRunner
     wakeups: Wakeups
+    interruptions: Interruptions
     keeper: LeaseKeeper
     reclaim: Reclaim
     starts: ChannelStarts
@@ -226,6 +228,7 @@ def assemble(
         max_backlog=settings.max_lane_backlog,
         traced=tracing is not None,
     )
+    interruptions = Interruptions(store=store, realtime=realtime, clock=clock, lanes=lanes, lease=lease)
     dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups)
 
     # The one way into a timeline.
@@ -413,6 +416,7 @@ def assemble(
             hooks=hooks,
             observers=observers,
             writer=writer,
+            interruptions=interruptions,
         ),
     )
     return Kernel(
@@ -451,6 +455,7 @@ def assemble(
         traces=traces,
         timers=timers,
         wakeups=wakeups,
+        interruptions=interruptions,
         keeper=keeper,
         reclaim=reclaim,
         starts=ChannelStarts(

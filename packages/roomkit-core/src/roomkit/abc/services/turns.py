@@ -59,3 +59,17 @@ class Turns(ABC):
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
     ) -> None:
         """Show `payload` to the observers of `trigger`; their failures are reported, never raised."""
+
+    @abstractmethod
+    async def interrupt(
+        self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"
+    ) -> int:
+        """End the answers under way in a room, whichever intelligence gives them and on whichever worker.
+
+        `stream_id` ends only the answer whose event will have that id. Generations are cancelled at once;
+        what people were shown of them is committed with `reason` as the finish reason, and the delivery to
+        the intelligence is skipped for that reason. Turns that wait are not affected, and the turn that
+        the caller is part of goes on. Returns how many it ended, before their text is committed; those of
+        other workers are ended by a signal, and counted when it is sent. Idempotent. Raises what the
+        realtime backend raises.
+        """

@@ -280,6 +280,7 @@ class _StreamedTurn:
         self._engine = hooks
         self._lease = lease
         self._channels = channels
+        self.event_id = event.id
         self._event = event
         self._binding = binding
         self._record = record
@@ -557,7 +558,7 @@ class _StreamedTurn:
             reason = "error"
             if isinstance(failure, asyncio.CancelledError):
                 interrupted = self._lane.interrupted
-                reason = interrupted if interrupted in VOICE_LOST else "cancelled"
+                reason = self._lane.finish or (interrupted if interrupted in VOICE_LOST else "cancelled")
         generation = self._generation.replace(finish_reason=reason or "stop")
         answer.end(failure if isinstance(failure, Exception) else None)
         written: Written | None = None

@@ -280,7 +280,7 @@ class LaneExecutor(Executor):
             await job.stream.break_off("the turn was abandoned")
         outcome, reason = SendOutcome(), lane.interrupted
         outcome.attempts = 1
-        lane.interrupted, lane.over = None, False
+        lane.interrupted, lane.over, lane.finish = None, False, None
         if reason is None:
             await self._failed(job, self._no_answer(job), outcome)
         else:

@@ -54,6 +54,8 @@ class Lane:
     """Why the turn under way was interrupted."""
     over = False
     """Whether any further result of the turn is ignored."""
+    finish: str | None = None
+    """The finish reason of the answer that was interrupted, where it is not the usual one."""
     _changed: asyncio.Event | None = None
     deadline: Deadline | None = None
     scope: Work | None = None
@@ -120,21 +122,23 @@ class Lane:
         elif policy is DoubleText.STEER:
             self._owner.supervisor.start(self._steer(job), f"steer {self.name}")
 
-    def interrupt(self, reason: str = "interrupted", *, over: bool = True) -> None:
-        """Cancel the turn under way, unless the caller is part of it.
+    def interrupt(self, reason: str = "interrupted", *, over: bool = True, finish: str | None = None) -> bool:
+        """Cancel the turn under way, unless the caller is part of it; return whether that ends it now.
 
-        It is `over` unless an answer counts that comes although the turn was cancelled.
+        It is `over` unless an answer counts that comes although the turn was cancelled. `finish` is the
+        finish reason of its answer.
         """
         task = self._task
         if task is None or not self.answering or (self.scope is not None and self.scope.holds_caller):
-            return
+            return False
         if self.interrupted is None:
             task.cancel()
         elif self.over or not over:
-            return
-        self.interrupted, self.over = reason, over
+            return False
+        self.interrupted, self.over, self.finish = reason, over, finish
         if self.deadline is not None:
             self.deadline.insist()
+        return True
 
     async def _steer(self, job: Job) -> None:
         if await self._owner.executor.steer(job, self) and job in self.queue:
@@ -145,7 +149,7 @@ class Lane:
         """Return whether the CancelledError just caught was an interruption, and take it back."""
         if self.interrupted is None:
             return False
-        self.interrupted, self.over = None, False
+        self.interrupted, self.over, self.finish = None, False, None
         return self._task is not None and self._task.uncancel() == 0
 
     async def work(self, deadline: Deadline, scope: Work) -> None:
@@ -336,6 +340,14 @@ class Lanes:
                 lane.working = False
                 self.forget(lane)
 
+    def interrupt(self, room_id: str, stream_id: str | None, reason: str) -> int:
+        """End the turns under way in a room, or the one whose answer has that id; return how many end now."""
+        return sum(
+            lane.interrupt(reason, finish=reason)
+            for lane in list(self._lanes.values())
+            if lane.key[0] == room_id and stream_id in (None, _stream_of(lane.busy))
+        )
+
     def end_turns(
         self, room_id: str | None, reason: str, *, of: str | None = None, for_whom: str | None = None
     ) -> None:
@@ -400,6 +412,11 @@ class Lanes:
         """Drop an idle lane."""
         if not lane.queue:
             self._lanes.pop(lane.key, None)
+
+
+def _stream_of(job: Job | None) -> str | None:
+    """Return the id of the answer that a turn streams."""
+    return None if job is None or job.stream is None else job.stream.event_id
 
 
 def _asked_by(job: Job) -> tuple[str | None, str | None]:

@@ -66,6 +66,8 @@ class Undone(Exception):
 class Breakable(Protocol):
     """Work that another task can end."""
 
+    event_id: str
+    """The id of the event that it becomes."""
     unrecorded: DeliveryError | None
     """The part that readers saw and that has no entry in the timeline."""
 

@@ -64,6 +64,7 @@ class KitServices(Services):
             hooks=kernel.hooks,
             observers=kernel.observers,
             writer=kernel.writer,
+            interruptions=kernel.interruptions,
         )
         self.timers = KitTimers(
             owner,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.delivery.interruptions import Interruptions
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.context import RoomContext
 
@@ -42,6 +43,7 @@ class KitTurns(Turns):
         hooks: HookEngine,
         observers: Observers,
         writer: Writer,
+        interruptions: Interruptions,
     ) -> None:
         self._owner = owner
         self._store = store
@@ -49,6 +51,7 @@ class KitTurns(Turns):
         self._hooks = hooks
         self._observers = observers
         self._writer = writer
+        self._interruptions = interruptions
 
     @override
     async def run_gate[P](
@@ -144,3 +147,9 @@ class KitTurns(Turns):
         record = await self._store.load(room_id, recent=RECENT_EVENTS)
         if record is not None:
             await self._observers.observe(trigger, payload, record, Cascade(), source)
+
+    @override
+    async def interrupt(
+        self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"
+    ) -> int:
+        return await self._interruptions.interrupt(room_id, stream_id, reason)
