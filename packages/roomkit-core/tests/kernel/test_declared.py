@@ -613,6 +613,15 @@ async def scene_refused_outcomes(stage, sight):
     await asyncio.sleep(5)  # virtual time
 
 
+async def scene_fallbacks(stage, sight):
+    """A channel that stands in for another, and one that is not there."""
+    wrong = ProviderError("planted", error_code=ErrorCode.INVALID_RECIPIENT)
+    await stage.socket("alice")
+    await stage.socket("first", script=[wrong], fallback="second")
+    await stage.socket("second", script=[wrong], fallback="third")
+    await sight.trying(stage.say())
+
+
 SCENES = [value for name, value in globals().items() if name.startswith("scene_")]
 OPTIONS = {
     "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},

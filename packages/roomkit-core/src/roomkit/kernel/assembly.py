@@ -21,6 +21,7 @@ from roomkit.kernel.delivery.answers import Answers
 from roomkit.kernel.delivery.breaker import Breakers
 from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
+from roomkit.kernel.delivery.fallbacks import FALLBACK, Fallbacks
 from roomkit.kernel.delivery.handover import HandOver
 from roomkit.kernel.delivery.hearing import Hearings
 from roomkit.kernel.delivery.homes import HeldHomes
@@ -171,6 +172,7 @@ def assemble(
         events=events,
         ledger=ledger,
         observers=observers,
+        fallback=lambda timer: fallbacks.now(timer),
     )
 
     # From the lanes to the outside, or to an agent.
@@ -217,6 +219,7 @@ def assemble(
         observers=observers,
         answers=answers,
         deliverer=deliverer,
+        note_fallback=lambda job, outcome: fallbacks.note(job, outcome),
         homes=homes,
         hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
         learnt=LearntState(store=store, clock=clock, events=events),
@@ -340,7 +343,7 @@ def assemble(
             organization_id=organization_id,
         )
 
-    organizations = Organizations(inbound_of)
+    organizations: Organizations[Inbound] = Organizations(inbound_of)
     inbound = inbound_of(None)
     receipts = Receipts(store=store, events=events, ledger=ledger, channels=channels, notices=notices)
     sources = Sources(
@@ -400,6 +403,15 @@ def assemble(
         unclaimed=Unclaimed(settings=settings, store=store, events=events),
         hand_over=hand_over,
     )
+    fallbacks: Fallbacks = Fallbacks(
+        store=store,
+        clock=clock,
+        supervisor=supervisor,
+        events=events,
+        ledger=ledger,
+        take=reclaim.start,
+    )
+    timers.register(FALLBACK, fallbacks.fire)
 
     webhooks = Webhooks(
         settings=settings,

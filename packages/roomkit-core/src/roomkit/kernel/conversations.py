@@ -320,11 +320,7 @@ class ConversationOperations(Scoped):
         await self._written_down()
         await self._check_delivery(delivery_id, "reopen")
         row = await self._kernel.store.reopen_delivery(delivery_id)
-        if row.holder is not None and row.holder != self._kernel.lease.worker_id:
-            self._kernel.wakeups.wake(row.room_id, (row.holder,))
-            return row
-        only = None if self._kernel.lease.worker_id is not None else (delivery_id,)
-        cascade = await self._kernel.reclaim.take(row.room_id, only=only)
+        cascade = await self._kernel.reclaim.start(row)
         if not working_for(row.room_id):
             await cascade.settled()
         await self._written_down()

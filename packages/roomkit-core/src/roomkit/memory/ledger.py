@@ -243,6 +243,10 @@ class Ledger:
         row = before.replace(
             state=DeliveryState.PENDING, error=None, finished_at=None, duration_ms=None, claims=0
         )
+        return self._put_into_lane(row)
+
+    def _put_into_lane(self, row: Delivery) -> Delivery:
+        """Keep a pending row, in its lane."""
         if self._lanes is not None:
             lane = self._lanes.lane(row.room_id, row.channel_id)
             if not lane.rows:
@@ -251,6 +255,19 @@ class Ledger:
             row = row.replace(holder=holder)
         self._rows[row.id] = row
         return row
+
+    def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        """Put the event of a row into another channel's lane; None if it has a row there."""
+        row = self.get(delivery_id)
+        if row is None:
+            raise DeliveryNotFoundError(f"no delivery {delivery_id!r}: list_deliveries shows them")
+        event = self._events[row.event_id]
+        targets = self._targets(event)
+        ledger = self._rooms[event.room_id].ledger
+        if channel_id in targets or ledger is None:
+            return None
+        ledger[event.index] = (*targets, channel_id)
+        return self._put_into_lane(row.fallback_to(channel_id))
 
     def drop(self, delivery_id: str, reason: str) -> Delivery:
         """Give a failed row up."""

@@ -745,6 +745,10 @@ class InMemoryStore(ConversationStore):
         return self._ledger.reopen(delivery_id)
 
     @override
+    async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        return self._ledger.add_fallback(delivery_id, channel_id)
+
+    @override
     async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
         return self._ledger.drop(delivery_id, reason)
 

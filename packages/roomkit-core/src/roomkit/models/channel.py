@@ -159,6 +159,11 @@ class ChannelBinding(Record):
     room (see `Channel.pace_key`). `recipient_rate_limit` paces this binding alone; both hold together.
     A limit counts per worker: with two workers the channel may send at twice the rate.
 
+    `fallback` is the channel of the room that an event goes to if its delivery by this one fails, unless its
+    outcome is unknown; with `fallback_after`, also if no receipt says within so many seconds that it was
+    delivered. Three such steps at most, and never to a channel that the event has gone to. What goes to this
+    channel does not go to its fallback besides.
+
     `address` is the recipient's, in the one spelling of the channel; a message from it is routed to this
     room. `state` is what the channel knows of its side of the conversation, at most 4 KiB as JSON; it is
     never shown outside.
@@ -186,6 +191,8 @@ class ChannelBinding(Record):
     fold_seconds: float = Field(default=0.5, gt=0, le=60)
     judge_streams: bool = False
     metadata: Json = EMPTY
+    fallback: Key | None = None
+    fallback_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     address: Key | None = None
     state: Json = Field(default=EMPTY, repr=False)
 
@@ -233,6 +240,8 @@ class BindingFields(TypedDict, total=False):
     fold_seconds: float
     judge_streams: bool
     metadata: Mapping[str, Any]
+    fallback: str | None
+    fallback_after: float | None
     address: str | None
     state: Mapping[str, Any]
 

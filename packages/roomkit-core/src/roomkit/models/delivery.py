@@ -115,6 +115,7 @@ class Delivery(Record):
     goes on after them. `reason` is why it was skipped. `receipt` is what the vendor said later. While it is
     pending, `holder` is the worker that is to carry it out; `claims` counts how often it was reclaimed from
     a lost one, and a `provider` is the one that it goes by, when others of the channel were tried before.
+    `fallback_of` is the id of the row that this one was made for, because that failed or was not confirmed.
     `rendered` is what was really sent, where it differs from the event: in another form, cut, or a template.
     """
 
@@ -132,6 +133,7 @@ class Delivery(Record):
     rendered: EventContent | None = None
     error: DeliveryError | None = None
     reason: Label | None = None
+    fallback_of: Reference | None = None
     receipt: ReceiptState | None = None
     holder: Key | None = None
     claims: int = Field(default=0, ge=0)
@@ -158,6 +160,18 @@ class Delivery(Record):
             created_at=event.created_at,
         )
 
+    def fallback_to(self, channel_id: str) -> Self:
+        """Return the row of the same event to a further channel, in place of this one."""
+        return type(self)(
+            id=f"{self.event_id}:{channel_id}",
+            room_id=self.room_id,
+            event_id=self.event_id,
+            event_index=self.event_index,
+            channel_id=channel_id,
+            created_at=self.created_at,
+            fallback_of=self.id,
+        )
+
     def redacted(self) -> Self:
         """Return what is left of the row of an event that was redacted: of a failure its code alone.
 
@@ -165,7 +179,7 @@ class Delivery(Record):
         version go too.
         """
         error = self.error and DeliveryError(code=self.error.code, message="erased")
-        return self.replace(error=error, sent_parts=0, rendered=None).without_unknown()
+        return self.replace(error=error, sent_parts=0, rendered=None, fallback_of=None).without_unknown()
 
     @property
     def message_ids(self) -> tuple[str, ...]:

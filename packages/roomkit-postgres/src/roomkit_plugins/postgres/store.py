@@ -537,6 +537,17 @@ class PostgresStore(SQLStore):
     async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
         return await self._revive(delivery_id, "roomkit_drop($3, $4, $5)", reason)
 
+    @override
+    async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        more = encoded({"fallback_of": delivery_id})
+        for event_id, of_channel in halves(delivery_id):
+            ids = (findable(event_id), findable(of_channel), findable(channel_id))
+            answer = await self._database.write("roomkit_fall_back($3, $4, $5, $6)", *ids, more)
+            if "delivery" in answer:
+                seq = answer["delivery"]
+                return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+        raise no_delivery(delivery_id)
+
     async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
         for event_id, channel_id in halves(delivery_id):
             answer = await self._database.write(function, findable(event_id), findable(channel_id), *values)

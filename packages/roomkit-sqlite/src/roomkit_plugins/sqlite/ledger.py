@@ -23,6 +23,7 @@ from roomkit_plugins.sqlite.timers import remove_timers
 __all__ = [
     "Finished",
     "LedgerPlace",
+    "add_fallback",
     "claim",
     "complete",
     "count_unclaimed",
@@ -431,6 +432,28 @@ def reopen_delivery(connection: sqlite3.Connection, delivery_id: str, now: Clock
         (dump(opened), *place, seq),
     )
     return opened
+
+
+def add_fallback(
+    connection: sqlite3.Connection, delivery_id: str, channel_id: str, now: Clock
+) -> Delivery | None:
+    """Put the event of a row into another channel's lane; None if it has a row there."""
+    row = _found(connection, f"d.room, d.event, {DELIVERY}", delivery_id)
+    if row is None:
+        raise no_delivery(delivery_id)
+    room, event, *columns = row
+    known = "SELECT 1 FROM deliveries WHERE event = ? AND channel_id = ?"
+    if one(connection, known, (event, channel_id)) is not None:
+        return None
+    place = place_of(connection, room, channel_id, None, still_alive(connection, now))
+    before = delivery_of(tuple(columns))
+    made = before.fallback_to(channel_id).replace(holder=place.holder)
+    connection.execute(
+        "INSERT INTO deliveries (room, event, channel_id, state, created_at, data, holder, handed) "
+        "VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)",
+        (room, event, channel_id, made.created_at.isoformat(), dump(made), *place),
+    )
+    return made
 
 
 def drop_delivery(connection: sqlite3.Connection, delivery_id: str, reason: str) -> Delivery:

@@ -433,6 +433,10 @@ class SQLiteStore(SQLStore):
         return await self._write(ledger.reopen_delivery, findable(delivery_id), self._now)
 
     @override
+    async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        return await self._write(ledger.add_fallback, findable(delivery_id), findable(channel_id), self._now)
+
+    @override
     async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
         return await self._write(ledger.drop_delivery, findable(delivery_id), reason)
 

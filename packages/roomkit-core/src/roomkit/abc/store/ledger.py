@@ -91,6 +91,14 @@ class LedgerStore(ABC):
         """
 
     @abstractmethod
+    async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        """Put an event of which there is a row into another channel's lane, pending; return that new row.
+
+        It has `fallback_of` the given row, and joins the lane as `reopen_delivery` does. None, and nothing
+        is changed, if the event has a row of that channel already. Raises DeliveryNotFoundError.
+        """
+
+    @abstractmethod
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         """Move the receipt of the delivery with that provider and message id forward; return the row.
 

@@ -201,6 +201,14 @@ class Reclaim:
             _log.warning("deliveries of room %s could not be claimed; later", room_id, exc_info=True)
             self._wakeups.woken.set()
 
+    async def start(self, row: Delivery) -> Cascade:
+        """Start a row that was put into its lane just now, here or at the worker that holds the lane."""
+        if row.holder is not None and row.holder != self._lease.worker_id:
+            self._wakeups.wake(row.room_id, (row.holder,))
+            return Cascade()
+        only = None if self._lease.worker_id is not None else (row.id,)
+        return await self.take(row.room_id, only=only)
+
     async def take(
         self, room_id: str, *, only: Collection[str] | None = None, waiting_for: str | None = None
     ) -> Cascade:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import SupportsSteering
@@ -93,6 +93,7 @@ class LaneExecutor(Executor):
         homes: HeldHomes,
         hearings: Hearings,
         learnt: LearntState,
+        note_fallback: Callable[[Job, SendOutcome], Awaitable[None]],
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -108,6 +109,7 @@ class LaneExecutor(Executor):
         self._answers = answers
         self._clock = clock
         self._deliverer = deliverer
+        self._note_fallback = note_fallback
         self._homes = homes
         self._hearings = hearings
         self._learnt = learnt
@@ -149,6 +151,8 @@ class LaneExecutor(Executor):
             await self._hearings.note(job, outcome)
         if outcome.binding_state:
             await self._learnt.keep(job, outcome.binding_state)
+        if job.target.binding.fallback is not None:
+            await self._note_fallback(job, outcome)
         self._end(job, outcome, started)
 
     async def _without_home(self, job: Job) -> SendOutcome:

@@ -656,6 +656,7 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
             "rendered": outcome.rendered,
             "error": outcome.error,
             "reason": outcome.reason,
+            "fallback_of": None if job.claimed is None else job.claimed.fallback_of,
             "receipt": None,
             "holder": None,
             "claims": 0,

@@ -15,6 +15,8 @@ from roomkit.models.enums import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.ledger import OutcomeWriter
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.delivery import Delivery
+    from roomkit.models.timer import Timer
 
 __all__ = ["Settling"]
 
@@ -49,7 +52,9 @@ class Settling:
         events: FrameworkEvents,
         ledger: OutcomeWriter,
         observers: Observers,
+        fallback: Callable[[Timer], Awaitable[None]],
     ) -> None:
+        self._fallback = fallback
         self._store = store
         self._tracing = tracing
         self._supervisor = supervisor
@@ -116,6 +121,17 @@ class Settling:
     async def _record(self, run: Run) -> None:
         rows, run.unrecorded = run.unrecorded, []
         await self._ledger.ended(rows)
+        if run.fallbacks:
+            due, run.fallbacks = run.fallbacks, ()
+            for timer in due:
+                run.cascade.hold()
+                self._supervisor.start(self._fall_back(timer, run), f"fallback {timer.id}")
+
+    async def _fall_back(self, timer: Timer, run: Run) -> None:
+        try:
+            await self._fallback(timer)
+        finally:
+            run.cascade.release()
 
     async def _traced(self, run: Run, tracing: ConfiguredTelemetry) -> None:
         """Settle at the event's place in its trace, and end its broadcast."""

@@ -90,6 +90,7 @@ class Run:
         "cascade",
         "elsewhere",
         "event",
+        "fallbacks",
         "finished",
         "launched",
         "partly_heard",
@@ -130,6 +131,8 @@ class Run:
         """The span of its broadcast, which ends with it; None on a worker that did not commit it."""
         self.timer_id: str | None = None
         """The timer that runs the observers if this worker dies before them."""
+        self.fallbacks: Sequence[Timer] = ()
+        """For its failed deliveries that go to another channel once they are recorded."""
         self.finished: list[Delivery] = []  # bound: the event's targets
         self.unrecorded: list[Delivery] = []  # bound: the event's targets
 

@@ -46,16 +46,16 @@ def recipients(
     answerable: bool = True,
 ) -> list[Target]:
     """Return the bindings `event` goes to, in order of attachment.
-
-    Not the source, unless its channel serves several recipients; not who may not read, nor whom
-    the event's visibility leaves out; a reaction only to those that can show one; intelligences only
-    as `answers_to` says, and not while they are muted.
+    Not a channel that is another recipient's fallback. Not the source, unless its channel serves several
+    recipients; not who may not read, nor whom the event's visibility leaves out; a reaction only to those
+    that can show one; intelligences only as `answers_to` says, and not while they are muted.
     """
     source_id = event.source.channel_id
     visibility = event.visibility
     # What a plugin made up goes only to channels that know it, unless the plugin says otherwise.
     asks = event.type not in _OWN and about(EventType, event.type).get("delivered") is not True
     found: list[Target] = []  # bound: the room's bindings
+    has_fallbacks = False
     for channel_id, binding in record.bindings.items():
         channel = channels.get(channel_id)
         failure = None
@@ -81,8 +81,25 @@ def recipients(
             not answerable or binding.muted or not answers_to(record, target, event, policy)
         ):
             continue
+        if binding.fallback is not None:
+            has_fallbacks = True
         found.append(target)
-    return found
+    return _without_fallbacks(record, found) if has_fallbacks else found
+
+
+def _without_fallbacks(record: RoomRecord, targets: list[Target]) -> list[Target]:
+    """Return the targets without those that stand in for another of them, directly or in turn."""
+    standing_in: set[str] = set()  # bound: the room's bindings
+    for target in targets:
+        binding: ChannelBinding | None = target.binding
+        if binding is None or binding.channel_id in standing_in:
+            continue
+        chain = [binding.channel_id]
+        while binding is not None and (following := binding.fallback) is not None and following not in chain:
+            chain.append(following)
+            binding = record.bindings.get(following)
+        standing_in.update(chain[1:])
+    return [target for target in targets if target.binding.channel_id not in standing_in]
 
 
 def answers_to(record: RoomRecord, target: Target, event: RoomEvent, policy: AgentResponsePolicy) -> bool:

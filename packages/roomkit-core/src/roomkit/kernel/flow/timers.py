@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AFTER_BROADCAST",
     "DUE_AT_ONCE",
+    "FALLBACK",
     "RETENTION",
     "ROOM_TIMERS",
     "TimerHandler",
     "TimerOutcome",
     "after_broadcast_id",
     "after_broadcast_timer",
+    "fallback_timer",
     "room_of",
     "room_timer",
     "room_timer_id",
@@ -31,6 +33,7 @@ __all__ = [
 ROOM_TIMERS = "room_timers"
 RETENTION = "retention"
 AFTER_BROADCAST = "after_broadcast"
+FALLBACK = "fallback"
 
 DUE_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Due whatever a worker's clock shows: the clock of the worker that set the timer may be fast."""
@@ -86,6 +89,17 @@ def room_of(timer: Timer) -> str:
     if timer.room_id is None:
         raise InvalidInputError(f"timer {timer.id!r} of kind {timer.kind!r} names no room: set it with one")
     return timer.room_id
+
+
+def fallback_timer(delivery_id: str, room_id: str, due_at: datetime) -> Timer:
+    """Return the timer that looks whether a delivery has to go to another channel."""
+    return Timer(
+        id=f"{FALLBACK}:{delivery_id}",
+        room_id=room_id,
+        kind=FALLBACK,
+        due_at=due_at,
+        data={"delivery_id": delivery_id},
+    )
 
 
 def room_timer_id(room_id: str) -> str:

@@ -438,6 +438,10 @@ class Rooms:
         fields = self._channels.binding_fields(channel_id, fields)
         fields.setdefault("direction", said["direction"])
         fields["address"] = _address(channel, channel_id, fields)
+        if fields.get("fallback") == channel_id:
+            raise InvalidInputError(
+                f"channel {channel_id!r} cannot be its own fallback: name another channel"
+            )
         binding = ChannelBinding(
             channel_id=channel_id,
             room_id=room_id,

@@ -51,6 +51,8 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "identity_error": "the identity resolver failed: error",
     "process_timeout": "a message was not committed in time: timeout",
     "delivery_succeeded": "a delivery reached its provider: duration_ms",
+    "delivery_fell_back": "an event goes to another channel, in place of another delivery: fallback_of",
+    "fallback_unavailable": "an event cannot go to the fallback of its binding: fallback_of, reason",
     "delivery_skipped": "a delivery had nowhere to go: reason",
     "delivery_failed": "a delivery failed for good: code, error",
     "delivery_outcome_repaired": "the store refused values of an outcome, which are left out: state, error",

@@ -399,6 +399,23 @@ class LanesContract(StoreSuite):
         claimed = await store.claim(room.id, worker)
         assert [each.delivery.id for each in claimed] == [failed.id, f"{later.events[0].id}:sms"]
 
+    async def test_a_row_that_falls_back_joins_the_lane_of_its_channel(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """Behind the rows that are there, at the worker that holds them; a free lane is for any worker."""
+        (failed,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
+        await complete_one(store, failed, state=DeliveryState.FAILED)
+        await say_as(store, room.id, worker, "mail")
+        made = await other.add_fallback(failed.id, "mail")
+        assert made is not None
+        assert made.holder == worker
+        assert await other.claim(room.id, rival) == []
+        assert [each.delivery for each in await store.claim(room.id, worker)] == [made]
+        free = await store.add_fallback(failed.id, "push")
+        assert free is not None
+        assert free.holder is None
+        assert [each.delivery.id for each in await other.claim(room.id, rival)] == [free.id]
+
     async def test_a_row_that_is_opened_again_in_a_free_lane_is_for_anybody(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:

@@ -265,6 +265,32 @@ class LedgerContract(StoreSuite):
         assert await store.get_delivery(row.id) == dropped
         assert list((await complete_one(store, row)).refused) == [row.id]
 
+    async def test_an_event_can_fall_back_to_another_channel(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """By a pending row of its own, which says in whose place it is; once for each channel."""
+        row = await pending(store, room.id)
+        error = DeliveryError(code="server", message="out of order")
+        await store.complete([row.replace(state=DeliveryState.FAILED, error=error, finished_at=NOW)])
+        made = await store.add_fallback(row.id, "other:channel")
+        assert made is not None
+        assert made == row.fallback_to("other:channel")
+        assert (made.state, made.fallback_of) == (DeliveryState.PENDING, row.id)
+        assert await store.get_delivery(made.id) == made
+        assert await store.list_deliveries(room.id, state=DeliveryState.PENDING) == [made]
+        before = await snapshot(store, room.id)
+        for channel_id in ("other:channel", row.channel_id):
+            assert await store.add_fallback(row.id, channel_id) is None
+        for unknown in (f"{row.event_id}:never", new_id()):
+            with pytest.raises(DeliveryNotFoundError, match=unknown):
+                await store.add_fallback(unknown, "other")
+        assert (await snapshot(store, room.id)).differences(before) == {}
+        third = await store.add_fallback(made.id, "third")
+        assert third is not None
+        assert third.fallback_of == made.id
+        assert not (await complete_one(store, made, attempts=1)).refused
+        assert (await row_of(store, made.id)).fallback_of == row.id
+
     async def test_only_what_failed_is_opened_again_or_given_up(
         self, store: ConversationStore, room: Room
     ) -> None:
