@@ -16,7 +16,7 @@ from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
 from roomkit.models.enums import Access, DeliveryState
-from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedIntelligence, ScriptedSource
 
 pytestmark = pytest.mark.virtual_time
 
@@ -466,6 +466,42 @@ async def test_elected_work_runs_on_one_worker_and_goes_on_elsewhere(house: Hous
     await asyncio.sleep(2 * LEASE)
     assert bot.at_work == ["third" if winner == "second" else "second"]
     assert bot.tokens == sorted(set(bot.tokens))
+
+
+class Connection(ScriptedSource):
+    """A source that notes which of its kind are connected."""
+
+    def __init__(self, name: str, connected: list[str], *script: Any) -> None:
+        super().__init__([*script, Hang()])
+        self.name_of_worker = name
+        self._connected = connected
+
+    async def start(self, emit: Any) -> None:
+        self._connected.append(self.name_of_worker)
+        try:
+            await super().start(emit)
+        finally:
+            self._connected.remove(self.name_of_worker)
+
+
+async def test_a_single_source_is_connected_on_one_worker(house: House) -> None:
+    """The next worker connects when it breaks or its worker is gone; it does not when it is detached."""
+    connected: list[str] = []
+    stages = [await house.worker() for _ in range(2)]
+    sources = [Connection("first", connected, ConnectionError("lost")), Connection("second", connected)]
+    for stage, source in zip(stages, sources, strict=True):
+        await stage.kit.attach_source("alice", source, single=True, restart_delay=60.0)
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(LEASE)
+    assert connected == ["second"]
+    assert sources[0].home.token < sources[1].home.token
+    await asyncio.sleep(60.0)
+    await house.kill(stages[1])
+    await asyncio.sleep(2 * LEASE)
+    assert connected == ["first"]
+    await stages[0].kit.detach_source("alice")
+    await asyncio.sleep(2 * LEASE)
+    assert connected == []
 
 
 async def test_elected_work_stops_before_another_worker_can_be_elected(house: House) -> None:

@@ -10,7 +10,7 @@ from roomkit.models.enums import SourceStatus
 from roomkit.models.source import SourceHealth
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import Services
+    from roomkit.abc.services import Home, Services
     from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
     from roomkit.models.realtime import EphemeralEvent
 
@@ -34,6 +34,8 @@ class SourceProvider(ABC):
     """A connection that brings messages in."""
 
     services: Services | None = None
+    home: Home | None = None
+    """The election under which it runs, if it is attached with `single`; its token fences what it writes."""
 
     def bind(self, services: Services) -> None:
         """Take the kit's services; called once, by `attach_source`, before `start`.
@@ -56,7 +58,8 @@ class SourceProvider(ABC):
     async def start(self, emit: EmitCallback) -> None:
         """Run until stopped (return) or broken beyond the source's own repair (raise).
 
-        Awaiting `emit` is the back-pressure. May be called again after it ended.
+        Awaiting `emit` is the back-pressure. May be called again after it ended. Attached with `single`, it
+        is called on one worker of all, and cancelled when the worker's lease runs out.
         """
 
     @abstractmethod

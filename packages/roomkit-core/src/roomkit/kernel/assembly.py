@@ -352,6 +352,7 @@ def assemble(
         process=process_inbound,
         receive=receipts.take,
         signal=signals.accept,
+        homes=homes,
     )
     traces = ProtocolTraces(
         store=store, supervisor=supervisor, hooks=hooks, channels=channels, observers=observers

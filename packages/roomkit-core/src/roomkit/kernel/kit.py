@@ -830,8 +830,12 @@ class RoomKit(RoomOperations):
         max_restart_delay: float = 300.0,
         max_restart_attempts: int | None = None,
         max_concurrent_emits: int | None = 10,
+        single: bool = False,
     ) -> None:
         """Run a source for a channel, and restart it when it breaks.
+
+        `single` runs it on one worker of all that attach it so (see `Homes.elect`), such as a bot whose
+        vendor refuses a second connection; when that worker is gone, another one runs it.
 
         The delay doubles from `restart_delay` to `max_restart_delay`, and starts over, as the count
         of attempts does, once the source has brought messages again. Raises SourceAlreadyAttachedError.
@@ -848,6 +852,7 @@ class RoomKit(RoomOperations):
             max_restart_delay=max_restart_delay,
             max_restart_attempts=max_restart_attempts,
             max_concurrent_emits=max_concurrent_emits,
+            single=single,
         )
 
     async def detach_source(self, channel_id: str) -> None:

@@ -78,6 +78,7 @@ class SourceOptions(_Plan):
     max_concurrent_emits: Count | None = Field(
         10, description="How many messages may be taken in beside each other."
     )
+    single: bool = Field(False, strict=True, description="Whether one worker of all runs it.")
 
 
 BINDING_FIELDS: Mapping[str, str] = {

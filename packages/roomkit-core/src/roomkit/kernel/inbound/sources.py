@@ -31,8 +31,9 @@ from roomkit.models.values import error_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from roomkit.abc.services import Services
+    from roomkit.abc.services import Home, Services
     from roomkit.abc.source import SourceProvider
+    from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.owned_tasks import SupervisedTasks
     from roomkit.kernel.runtime.supervisor import Supervisor
@@ -58,6 +59,7 @@ class _Attached:
     max_restart_delay: float
     max_restart_attempts: int | None
     gate: asyncio.Semaphore | None
+    single: bool
     task: asyncio.Task[None] | None = None
     attempts: int = 0
     received: int = 0
@@ -79,12 +81,14 @@ class Sources:
         process: Callable[[InboundMessage], Awaitable[InboundResult]],
         receive: Callable[[DeliveryStatus], Awaitable[Delivery | None]],
         signal: Callable[[EphemeralEvent, str], Awaitable[None]],
+        homes: HeldHomes,
     ) -> None:
         self._supervisor = supervisor
         self._events = events
         self._process = process
         self._receive = receive
         self._signal = signal
+        self._homes = homes
         self._senders = InMemoryLockManager()
         self._attached: dict[str, _Attached] = {}
 
@@ -100,8 +104,9 @@ class Sources:
         max_restart_delay: float = 300.0,
         max_restart_attempts: int | None = None,
         max_concurrent_emits: int | None = 10,
+        single: bool = False,
     ) -> None:
-        """Start a source for a channel."""
+        """Start a source for a channel; `single`, on one worker of all."""
         if channel_id in self._attached:
             raise SourceAlreadyAttachedError(
                 f"channel {channel_id!r} has the source {self._attached[channel_id].name!r} already: "
@@ -119,6 +124,7 @@ class Sources:
             max_restart_delay,
             max_restart_attempts,
             asyncio.Semaphore(max_concurrent_emits) if max_concurrent_emits is not None else None,
+            single,
         )
         self._attached[channel_id] = attached
         self._tell("source_attached", channel_id, attached)
@@ -186,7 +192,7 @@ class Sources:
         while not attached.stopping.is_set():
             received = attached.received
             try:
-                await attached.source.start(lambda message: self._emit(channel_id, attached, message))
+                await self._start(channel_id, attached)
             except BaseException as error:  # a source may raise anything: it is reported
                 if ends_task(error):
                     raise
@@ -215,6 +221,20 @@ class Sources:
                     await attached.tasks.end()
                     self._tell("source_ended", channel_id, attached)
                 return
+
+    async def _start(self, channel_id: str, attached: _Attached) -> None:
+        """Run the source until it ends; a single one where and while this worker is elected."""
+        source = attached.source
+        emit = partial(self._emit, channel_id, attached)
+        if not attached.single:
+            await source.start(emit)
+            return
+
+        async def run(home: Home) -> None:
+            source.home = home
+            await source.start(emit)
+
+        await self._homes.elect(f"source:{channel_id}", run)
 
     @staticmethod
     def _exhausted(attached: _Attached) -> bool:
