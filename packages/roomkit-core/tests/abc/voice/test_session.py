@@ -8,7 +8,14 @@ from itertools import product
 
 import pytest
 
-from roomkit.abc import EndCause, VoiceError, VoiceSession, VoiceSessionEndedError, VoiceSessionState
+from roomkit.abc import (
+    EndCause,
+    InvalidInputError,
+    VoiceError,
+    VoiceSession,
+    VoiceSessionEndedError,
+    VoiceSessionState,
+)
 
 CONNECTING, ACTIVE, PAUSED, ENDED = VoiceSessionState
 MOVES = {
@@ -46,8 +53,11 @@ def test_a_state_is_given_by_its_word() -> None:
     one = session()
     one.state = "active"  # type: ignore[assignment]
     assert one.state is ACTIVE
-    with pytest.raises(ValueError, match="ringing"):
+    with pytest.raises(InvalidInputError, match="'ringing' is no VoiceSessionState: use one of connecting"):
         one.state = "ringing"  # type: ignore[assignment]
+    with pytest.raises(InvalidInputError, match="'bored' is no EndCause: use one of remote"):
+        one.end("bored")  # type: ignore[arg-type]
+    assert (one.state, one.ended) == (ACTIVE, None)
 
 
 def test_the_first_cause_of_an_end_is_kept() -> None:

@@ -162,13 +162,23 @@ def test_every_type_is_frozen_and_slotted(name: str) -> None:
 
 def limits() -> list[tuple[str, str, float]]:
     """Return a number that each limited field does not take."""
-    wrong: Mapping[str, float] = {"Milliseconds": -1, "Positive": 0, "Count": -1, "ZeroToOne": 1.5}
+    wrong: Mapping[str, float] = {
+        "Milliseconds": -1,
+        "Positive": 0,
+        "PositiveCount": 0,
+        "Count": -1,
+        "ZeroToOne": 1.5,
+    }
     return [
         (one.__name__, field.name, wrong[word])
         for one in checked_types()
         for field in dataclasses.fields(one)
         if (word := str(field.type).removesuffix(" | None")) in wrong
     ]
+
+
+def kind_of(name: str, field: str) -> str:
+    return next(str(one.type) for one in dataclasses.fields(MADE[name]) if one.name == field)
 
 
 LIMITED = limits()
@@ -179,6 +189,14 @@ def test_a_number_outside_its_limits_is_refused_and_named(name: str, field: str,
     for value in (wrong, math.nan, math.inf, True, "1"):
         with pytest.raises(InvalidInputError, match=rf"^{name}\.{field} cannot be .+: use a finite number"):
             with_field(MADE[name], field, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, field, _ in LIMITED if "Count" in kind_of(name, field)]
+)
+def test_a_count_is_a_whole_number(name: str, field: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"{name}\.{field} cannot be 2\.5: .* whole"):
+        with_field(MADE[name], field, 2.5)
 
 
 def test_the_limited_fields_are_found() -> None:

@@ -96,7 +96,7 @@ class CallDecision(Checked):
     """
 
     accept: bool
-    status: Annotated[int, Limit(300, 699, "from 300 to 699")] = 403
+    status: Annotated[int, Limit(300, 699, "from 300 to 699", whole=True)] = 403
     reason: str = ""
     room_id: str | None = None
     participant_id: str | None = None

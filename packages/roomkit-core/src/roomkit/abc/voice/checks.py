@@ -18,9 +18,12 @@ class Limit(NamedTuple):
     low: float
     high: float
     words: str
+    whole: bool = False
 
     def takes(self, value: float) -> bool:
         """Return whether a number is within the limits."""
+        if self.whole and not isinstance(value, int):
+            return False
         return isfinite(value) and self.low <= value <= self.high
 
 
@@ -28,8 +31,10 @@ type Milliseconds = Annotated[float, Limit(0, inf, "0 or more")]
 """A length of time; 0 or more."""
 type Positive = Annotated[float, Limit(ulp(0.0), inf, "above 0")]
 """A number above 0."""
-type Count = Annotated[int, Limit(0, inf, "0 or more")]
+type Count = Annotated[int, Limit(0, inf, "whole and 0 or more", whole=True)]
 """A whole number, 0 or more."""
+type PositiveCount = Annotated[int, Limit(1, inf, "whole and above 0", whole=True)]
+"""A whole number above 0."""
 type ZeroToOne = Annotated[float, Limit(0, 1, "from 0 to 1")]
 """A number from 0 to 1, such as a confidence."""
 

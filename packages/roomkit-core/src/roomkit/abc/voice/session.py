@@ -9,6 +9,7 @@ from enum import StrEnum, unique
 from functools import partial
 from typing import Any, Literal
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.voice.audio import AudioFormat
 from roomkit.abc.voice.checks import Checked
@@ -107,11 +108,11 @@ class VoiceSession:
     def __setattr__(self, name: str, value: Any) -> None:  # Any: the value of any field
         """Set a field; a new `state` is checked.
 
-        Raises VoiceSessionEndedError if it leaves ENDED. Another move that `VoiceSessionState` does not name
-        is logged, and made.
+        Raises VoiceSessionEndedError if it leaves ENDED, InvalidInputError if it is no state. Another move
+        that `VoiceSessionState` does not name is logged, and made.
         """
         if name == "state":
-            value = VoiceSessionState(value)
+            value = _member(VoiceSessionState, value)
             self._check_move(getattr(self, "state", value), value)
         object.__setattr__(self, name, value)
 
@@ -122,7 +123,7 @@ class VoiceSession:
         """
         if self.ended is not None:
             return False
-        self.ended = EndCause(cause)
+        self.ended = _member(EndCause, cause)
         self.state = VoiceSessionState.ENDED
         return True
 
@@ -151,3 +152,11 @@ class VoiceSession:
 
     def _has_ended(self, change: str) -> VoiceSessionEndedError:
         return VoiceSessionEndedError(f"session {self.id!r} has ended and cannot {change}: open another")
+
+
+def _member[Word: StrEnum](kind: type[Word], value: str) -> Word:
+    try:
+        return kind(value)
+    except ValueError:
+        words = ", ".join(kind)
+        raise InvalidInputError(f"{value!r} is no {kind.__name__}: use one of {words}") from None

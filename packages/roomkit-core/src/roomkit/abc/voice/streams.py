@@ -9,7 +9,7 @@ from enum import StrEnum, unique
 from typing import Literal
 
 from roomkit.abc.voice.audio import AudioFrame
-from roomkit.abc.voice.checks import Checked, Milliseconds, Positive, ZeroToOne
+from roomkit.abc.voice.checks import Checked, Milliseconds, PositiveCount, ZeroToOne
 
 __all__ = [
     "AECStream",
@@ -135,7 +135,7 @@ class VADEvent(Checked):
     confidence: ZeroToOne | None = None
     duration_ms: Milliseconds | None = None
     level_db: float | None = None
-    sample_rate: Positive | None = None
+    sample_rate: PositiveCount | None = None
     at_ms: float | None = None
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any, ClassVar, Literal
 
-from roomkit.abc.voice.checks import Checked, Count, Milliseconds, Positive, ZeroToOne, wrong
+from roomkit.abc.voice.checks import Checked, Count, Milliseconds, Positive, PositiveCount, ZeroToOne, wrong
 
 __all__ = [
     "AnsweredBy",
@@ -153,7 +153,7 @@ class TurnProfile(Checked):
     speculation: SpeculationPolicy = field(default_factory=SpeculationPolicy)
     mute: MuteStrategy = MuteStrategy.NEVER
     max_turn_ms: Positive | None = None
-    max_turn_words: Positive | None = None
+    max_turn_words: PositiveCount | None = None
     remind_after_ms: Positive | None = None
     """After so much silence of the caller, the next of `reminders` is said."""
     reminders: tuple[str, ...] = ()
@@ -167,7 +167,7 @@ class TurnProfile(Checked):
     digits_terminator: Literal["*", "#"] | None = "#"
     digits_gap_ms: Positive = 3000.0
     """Digits are complete after so long without another."""
-    digits_max: Positive | None = None
+    digits_max: PositiveCount | None = None
     spelling_patience_ms: Milliseconds = 1500.0
     """What a caller who spells or dictates is given between two characters."""
 
