@@ -76,10 +76,10 @@ class Module:
 
 @dataclass(frozen=True)
 class Declared:
-    """One component that a `plugin.py` declares, read from its text."""
+    """One component or table that a `plugin.py` declares, read from its text."""
 
     name: str
-    """`kind:name`."""
+    """`kind:name`, or `table:name`."""
     target: str
     config: str | None
     aliases: tuple[str, ...]
@@ -207,6 +207,12 @@ def _declared(plugin: ast.Module) -> Iterator[Declared]:
                 config = ast.literal_eval(given["config"]) if "config" in given else None
                 aliases = ast.literal_eval(given["aliases"]) if "aliases" in given else ()
                 yield Declared(f"{kind}:{name}", target, config, tuple(aliases))
+            case ast.Call(
+                func=ast.Attribute(attr="add_table"),
+                args=[ast.Constant(value=str(name))],
+                keywords=[ast.keyword(arg="config", value=ast.Constant(value=str(config)))],
+            ):
+                yield Declared(f"table:{name}", config, None, ())
 
 
 def _flat(groups: Mapping[str, list[str]]) -> list[str]:

@@ -88,7 +88,7 @@ def undescribed() -> set[str]:
     """List the channels and kinds of the catalogue that this page has no word for."""
     kinds = {name.partition(":")[0] for name in dict(components(Tree()))}
     channels = {name.partition(":")[2] for name in dict(components(Tree())) if name.startswith("channel:")}
-    return channels - set(_CHANNELS) | kinds - set(_VENDORS) - {"channel"}
+    return channels - set(_CHANNELS) | kinds - set(_VENDORS) - {"channel", "table"}
 
 
 def _state(state: str) -> str:

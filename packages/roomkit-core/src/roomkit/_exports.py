@@ -1217,6 +1217,7 @@ COMPONENTS = {
     "stt:gradium": "roomkit-gradium",
     "stt:qwen": "roomkit-qwen",
     "stt:sherpa": "roomkit-sherpa",
+    "table:opentelemetry": "roomkit-opentelemetry",
     "teams:agents": "roomkit-teams",
     "teams:botframework": "roomkit-teams",
     "telegram:bot": "roomkit-telegram",

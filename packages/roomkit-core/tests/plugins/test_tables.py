@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from roomkit import RoomKit
-from roomkit.abc.errors import InvalidInputError, RoomAlreadyExistsError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomAlreadyExistsError
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.models.channel import BINDING_DEFAULTS, RetryPolicy
@@ -205,6 +205,11 @@ WRONG: Mapping[str, tuple[Mapping[str, Any], str]] = {
         },
         "sources.a.run.auto_start is unknown; did you mean 'auto_restart'?",
     ),
+    "a missing plugin's table": (
+        {"opentelemetry": {}},
+        "[opentelemetry] is a table of roomkit-opentelemetry, which is not installed: it is not built yet, "
+        "and a package of that name on an index is not ours",
+    ),
     "a table": ({"ticket": {"url": "x"}}, "ticket is unknown; did you mean 'tickets'?"),
     "a table's key": ({"tickets": {"url": "x", "limt": 1}}, "tickets.limt is unknown; did you mean 'limit'?"),
     "a table's value": (
@@ -224,6 +229,32 @@ async def test_what_is_wrong_is_named_with_the_nearest(manager: PluginManager, w
     with pytest.raises(ConfigError) as raised:
         await RoomKit.from_config(tables, plugins=manager)
     assert raised.value.problems == (problem,)
+
+
+async def test_a_kit_that_cannot_start_is_closed(make: Any, acme: ModuleType, file: dict[str, Any]) -> None:
+    """Its channels and sources are not left running."""
+    closed: list[str] = []
+
+    class Closing(Line):
+        async def close(self) -> None:
+            closed.append(self.channel_id)
+
+    class Unnamed(Mailbox):
+        @property
+        def name(self) -> str:
+            raise ValueError("no")
+
+    acme.Line, acme.Mailbox, acme.MailboxConfig = Closing, Unnamed, MailboxConfig  # type: ignore[attr-defined]
+
+    def register(registry: Any) -> None:
+        registry.add("channel", "line", "acme:Line")
+        registry.add("source", "mailbox", "acme:Mailbox", config="acme:MailboxConfig")
+
+    manager = make.manager(make.EntryPoint("acme", make.module(roomkit_register=register)))
+    tables = {"channels": {"support": {"plugin": "line"}}, "sources": file["sources"]}
+    with pytest.raises(ForeignCodeError, match="name of source of channel 'support' raised"):
+        await RoomKit.from_config(tables, plugins=manager)
+    assert closed == ["support"]
 
 
 async def test_all_problems_of_a_file_are_reported_together(manager: PluginManager) -> None:

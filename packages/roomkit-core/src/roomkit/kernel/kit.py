@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property, partial
@@ -240,11 +241,16 @@ class RoomKit(RoomOperations):
             **options,
         }
         kit = cls(**arguments)
-        for channel_id, channel in (*built.channels.items(), *built.agents.items()):
-            kit.register_channel(channel, binding=built.bindings.get(channel_id))
-        await kit.start()
-        for channel_id, (source_provider, run) in built.sources.items():
-            await kit.attach_source(channel_id, source_provider, **run.model_dump())
+        try:
+            for channel_id, channel in (*built.channels.items(), *built.agents.items()):
+                kit.register_channel(channel, binding=built.bindings.get(channel_id))
+            await kit.start()
+            for channel_id, (source_provider, run) in built.sources.items():
+                await kit.attach_source(channel_id, source_provider, **run.model_dump())
+        except BaseException:
+            with suppress(CloseError):  # the first failure is the one to report
+                await kit.close()
+            raise
         return kit
 
     async def start(self) -> None:

@@ -94,6 +94,8 @@ BINDING_FIELDS: Mapping[str, str] = {
     "fold_seconds": "How long an agent waits for more messages, where it folds them.",
     "judge_streams": "Whether an answer is shown only once the whole of it is judged.",
     "metadata": "Any keys, such as the sending number.",
+    "fallback": "The channel of the room that an event goes to if its delivery fails.",
+    "fallback_after": "Seconds without a receipt of delivery after which it goes there, too.",
 }
 """What each key of a channel's table `binding` is for."""
 
@@ -108,7 +110,7 @@ class KitPlan(_Plan):
     """What to build. Secrets in it do not show in its repr.
 
     `bindings` are the binding defaults of channels, `tables` the tables that are not the core's. `problems`
-    is what is wrong with the rest, if it was asked for.
+    are those of parts that were left out, from `read_config`.
     """
 
     source: str = "configuration"
@@ -141,7 +143,7 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPla
 
 
 def read_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPlan:
-    """Do `load_config`, but leave out what is wrong and say so in `problems`, for those who find more.
+    """Do `load_config`, but leave out wrong parts and list them in `problems`, for callers who find more.
 
     Raises `ConfigError` for a file that cannot be read as a whole.
     """

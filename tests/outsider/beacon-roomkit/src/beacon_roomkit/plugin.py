@@ -1,4 +1,4 @@
-"""Tells RoomKit what this package brings."""
+"""Registers the package's components, words and table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A feed of pages that keeps what was not acknowledged: in memory, in place of Beacon's queue."""
+"""A feed of pages that keeps unacknowledged ones: in memory, in place of Beacon's queue."""
 
 from __future__ import annotations
 

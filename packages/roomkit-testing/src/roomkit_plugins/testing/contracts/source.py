@@ -24,7 +24,7 @@ class SourceProviderContract(ContractSuite):
     """A source emits messages in order, and can be stopped and started again.
 
     A subclass implements `bring`: how the outside gives the source something to say. It says in `redelivers`
-    whether the outside gives again what was not acknowledged, as a queue or an offset does; then it also
+    whether the outside delivers unacknowledged messages again, as a queue or an offset does; then it also
     implements `unacknowledged`.
     """
 
@@ -34,12 +34,12 @@ class SourceProviderContract(ContractSuite):
 
     @property
     def redelivers(self) -> bool:
-        """Whether the outside gives again, at the next start, what the source did not acknowledge."""
-        raise unsaid(self, "redelivers", "whether what is not acknowledged comes again")
+        """Whether the outside delivers unacknowledged messages again at the next start."""
+        raise unsaid(self, "redelivers", "whether unacknowledged messages are delivered again")
 
     async def unacknowledged(self, source: SourceProvider) -> int:
-        """Return how many things the outside would give again now."""
-        raise unsaid(self, "unacknowledged", "how many things the outside would give again")
+        """Return how many messages the outside would deliver again now."""
+        raise unsaid(self, "unacknowledged", "how many messages the outside would deliver again")
 
     @pytest.fixture
     def source(self, subject: SourceProvider) -> SourceProvider:
