@@ -1009,6 +1009,33 @@ class RemovesWhateverTheRoomKeeps(InMemoryStore):
             self._values.delete_room(commit.room_id)
 
 
+# -- kept state -----------------------------------------------------------------------------------
+
+
+@found_by(
+    "test_a_commit_on_an_outdated_plan_is_refused",
+    "test_random_changes_of_state_by_two_workers_lose_nothing",
+)
+class ForgetsTheVersionOfBindings(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        if commit.bindings and commit.expected_version is not None:
+            await asyncio.sleep(0)
+            commit = replace(commit, expected_version=None)
+        return await super().commit(commit)
+
+
+@found_by(
+    "test_an_address_leads_to_a_room_as_long_as_a_binding_has_it",
+    "test_what_is_kept_with_a_room_and_a_binding_is_read_by_every_worker",
+    "test_random_changes_of_state_by_two_workers_lose_nothing",
+)
+class ForgetsTheStateOfBindings(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        return await super().commit(
+            replace(commit, bindings=[each.replace(state={}) for each in commit.bindings])
+        )
+
+
 # -- look-ups -------------------------------------------------------------------------------------
 
 

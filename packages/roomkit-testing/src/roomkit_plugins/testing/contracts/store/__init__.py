@@ -7,6 +7,7 @@ from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
 from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
 from roomkit_plugins.testing.contracts.store.homes import HomesContract
+from roomkit_plugins.testing.contracts.store.kept_state import KeptStateContract
 from roomkit_plugins.testing.contracts.store.keyed_values import KeyedValuesContract
 from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
@@ -40,6 +41,7 @@ class ConversationStoreContract(
     HomesContract,
     TimersContract,
     ErasureContract,
+    KeptStateContract,
     KeyedValuesContract,
     LookupsContract,
     NewerVersionContract,
