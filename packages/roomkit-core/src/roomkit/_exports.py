@@ -306,8 +306,11 @@ if TYPE_CHECKING:
     from roomkit.models.channel import RateLimit as RateLimit
     from roomkit.models.channel import RetryPolicy as RetryPolicy
     from roomkit.models.channel import default_address_type as default_address_type
+    from roomkit.models.consent import ALL_PURPOSES as ALL_PURPOSES
+    from roomkit.models.consent import Consent as Consent
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
+    from roomkit.models.content import ConsentContent as ConsentContent
     from roomkit.models.content import CustomContent as CustomContent
     from roomkit.models.content import DeleteContent as DeleteContent
     from roomkit.models.content import EditContent as EditContent
@@ -336,6 +339,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import ChannelDirection as ChannelDirection
     from roomkit.models.enums import ChannelMediaType as ChannelMediaType
     from roomkit.models.enums import ChannelType as ChannelType
+    from roomkit.models.enums import ConsentState as ConsentState
     from roomkit.models.enums import DeleteType as DeleteType
     from roomkit.models.enums import DeliveryMode as DeliveryMode
     from roomkit.models.enums import DeliveryState as DeliveryState
@@ -522,6 +526,7 @@ HOMES = {
     "AIToolCall": "roomkit.models.ai",
     "AIToolCallPart": "roomkit.models.ai",
     "AIToolResultPart": "roomkit.models.ai",
+    "ALL_PURPOSES": "roomkit.models.consent",
     "ASGIApp": "roomkit.abc.route",
     "Access": "roomkit.models.enums",
     "Agent": "roomkit_plugins.agents",
@@ -598,6 +603,9 @@ HOMES = {
     "CompactingMemoryConfig": "roomkit_plugins.ai",
     "Completed": "roomkit.abc.store.records",
     "CompositeContent": "roomkit.models.content",
+    "Consent": "roomkit.models.consent",
+    "ConsentContent": "roomkit.models.content",
+    "ConsentState": "roomkit.models.enums",
     "ConsoleTelemetryProvider": "roomkit.memory.telemetry",
     "ContentTranscoder": "roomkit.abc.transcoder",
     "ContextOnlyDelivery": "roomkit_plugins.agents",

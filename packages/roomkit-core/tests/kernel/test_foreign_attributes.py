@@ -93,6 +93,7 @@ every_name = pytest.mark.parametrize("name", CHANNEL_NAMES)
 every_fault = pytest.mark.parametrize("fault", FAULTS)
 LATER = {
     "address_of",
+    "consent_purpose",
     "admit",
     "bind",
     "binding_state",

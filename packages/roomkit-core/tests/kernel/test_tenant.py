@@ -159,7 +159,7 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "erase_person": lambda view, ids, own: view.erase_person(identity_id=ids.identity),
     "erase_person by participant": lambda view, ids, own: view.erase_person(participant_id=ids.participant),
 }
-HARMLESS = {"create_room", "create_identity", "organization_id"}
+HARMLESS = {"create_room", "create_identity", "organization_id", "consent", "set_consent"}
 """What takes no id of anything that is there."""
 
 

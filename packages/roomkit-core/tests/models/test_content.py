@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from roomkit.models import (
     AudioContent,
     CompositeContent,
+    ConsentContent,
     CustomContent,
     DeleteContent,
     EditContent,
@@ -52,6 +53,7 @@ READINGS: list[tuple[Any, str]] = [
     (CompositeContent(parts=(VideoContent(url=URL),)), ""),
     (EditContent(target_event_id="e", new_content=TEXT), "words"),
     (DeleteContent(target_event_id="e", reason="spam"), ""),
+    (ConsentContent(address_type="phone", address="+1", state="revoked", body="STOP"), "STOP"),
     (UnknownContent.of({"type": "poll"}), "[Unsupported content: poll]"),
 ]
 

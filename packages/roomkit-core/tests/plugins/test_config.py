@@ -95,6 +95,8 @@ retention = "2w"
 max_lane_backlog = 50
 max_webhook_bytes = 1000
 worker_url = "https://worker-1.example"
+require_opt_in = ["marketing"]
+suppression_key = "env:PATH"
 single_process = true
 """
 

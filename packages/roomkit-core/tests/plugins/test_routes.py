@@ -96,7 +96,9 @@ async def test_routes_of_other_paths_and_methods_do_not_collide(make: Any) -> No
         assert {HELLO, MOUNT, post} < set(manager.routes(kit))
 
 
-@pytest.mark.parametrize("answer", [None, "routes", [hello], 7], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [None, "routes", [hello], 7], ids=["nothing", "text", "functions", "number"]
+)
 async def test_something_other_than_routes_is_the_plugins_failure(
     make: Any, answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,7 +121,7 @@ async def test_something_other_than_routes_is_the_plugins_failure(
         {"path": "/a", "asgi": app, "method": "GET"},
         {"path": "/a", "handler": hello, "method": "*"},
     ],
-    ids=str,
+    ids=lambda wrong: ", ".join(f"{name} {getattr(each, '__name__', each)}" for name, each in wrong.items()),
 )
 def test_a_route_that_no_server_could_serve_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="route 'wrong'"):

@@ -299,7 +299,9 @@ class Channel(ABC):
         """Return the message as the kit is to take it; pure, no I/O, before limits and routing.
 
         By default its sender in the one spelling of `normalize`. A channel may add what it reads in the
-        message, such as a room in a signed reply address; the `channel_id` stays.
+        message, such as a room in a signed reply address; the `channel_id` stays. A message by which its
+        sender revokes or grants consent becomes one with `ConsentContent` about the sender's own address, and
+        the type CONSENT: it is kept before any limit, gate or closed room can refuse the message.
         """
         sender = self.normalize(message.sender_id)
         return message if sender == message.sender_id else message.replace(sender_id=sender)
@@ -321,6 +323,15 @@ class Channel(ABC):
         few hundred bytes; the state has at most 4 KiB as JSON.
         """
         return {}
+
+    def consent_purpose(self, event: RoomEvent, binding: ChannelBinding) -> str | None:
+        """Return the purpose that a delivery needs the recipient's consent for; None needs none. Pure.
+
+        By default None. With a purpose, such as "marketing" or "all", each attempt is judged by the register
+        of consents for the binding's `address`: where it was revoked, the delivery is skipped as `opted_out`.
+        Such a channel is sent whole answers, also where it could stream them.
+        """
+        return None
 
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.

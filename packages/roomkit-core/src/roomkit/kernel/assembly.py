@@ -17,8 +17,10 @@ from roomkit.kernel.commit.ledger import OutcomeWriter
 from roomkit.kernel.commit.observers import Observers
 from roomkit.kernel.commit.receipt_notices import ReceiptNotices
 from roomkit.kernel.commit.writer import Writer
+from roomkit.kernel.consent.consents import Consents
 from roomkit.kernel.delivery.answers import Answers
 from roomkit.kernel.delivery.breaker import Breakers
+from roomkit.kernel.delivery.consent_check import ConsentCheck
 from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.fallbacks import FALLBACK, Fallbacks
@@ -137,6 +139,7 @@ class Kernel:
     hand_over: HandOver
     homes: HeldHomes
     privacy: DataSubjectRequests
+    consents: Consents
     webhooks: Webhooks
 
 
@@ -180,6 +183,7 @@ def assemble(
     limiter = TokenBucketRateLimiter()
     pause_signals = PauseSignals(store=store, realtime=realtime, clock=clock, supervisor=supervisor)
     pacing = Pacing(TokenBucketRateLimiter(), pause_signals.announce)
+    consents = Consents(store=store, clock=clock, suppression_key=settings.suppression_key)
     deliverer = Deliverer(
         settings=settings,
         store=store,
@@ -190,6 +194,7 @@ def assemble(
         events=events,
         pacing=pacing,
         breakers=breakers,
+        agreed=ConsentCheck(consents, pacing, settings.require_opt_in),
     )
     wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
     homes = HeldHomes(
@@ -306,6 +311,7 @@ def assemble(
         lanes=lanes,
         observers=observers,
         exports=Exports(store=store, clock=clock, ledger=ledger),
+        consents=consents,
         rights_signals=rights_signals,
     )
 
@@ -339,6 +345,7 @@ def assemble(
             router=router_of(router, store, organization_id),
             desk=desk,
             claims=Claims(store=store, clock=clock, organization_id=organization_id),
+            consents=consents,
             organizations=organizations,
             organization_id=organization_id,
         )
@@ -477,6 +484,7 @@ def assemble(
         hand_over=hand_over,
         homes=homes,
         privacy=privacy,
+        consents=consents,
         webhooks=webhooks,
     )
 

@@ -75,6 +75,8 @@ from roomkit.models.vocabulary import declared, is_declared
 from roomkit.models.webhook import WebhookOutcome, WebhookRequest
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from roomkit.abc.channel import Channel
     from roomkit.abc.identity import IdentityResolver
     from roomkit.abc.locks import RoomLockManager
@@ -138,6 +140,8 @@ class RoomKit(RoomOperations):
         max_lane_backlog: int = _DEFAULTS.max_lane_backlog,
         max_webhook_bytes: int = _DEFAULTS.max_webhook_bytes,
         worker_url: str | None = _DEFAULTS.worker_url,
+        require_opt_in: Collection[str] = _DEFAULTS.require_opt_in,
+        suppression_key: str | SecretStr | None = _DEFAULTS.suppression_key,
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
@@ -146,20 +150,22 @@ class RoomKit(RoomOperations):
         """Build a kit; whatever is not given is in memory, or the default.
 
         Locks and realtime that are not given come from the store, if it has some that go with it.
-        `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before
-        a commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an
-        agent; `close_timeout` the whole of `close()`. Code of hooks, agents, channels and resolvers that
-        has not ended `abandon_after` seconds after its cancellation is abandoned: it holds no room, lane
-        or caller any longer, what it returns is ignored, and the framework event `work_abandoned` names
-        it. `retry_policy` is for bindings without their own. `sweep_interval` is how often due room timers
-        are looked for in the background: by default a third of `lease_seconds`, and in a store that ends
-        with the process never. `lease_seconds` is after how long another worker, or this one started
-        again, takes over what a killed worker had begun; workers of one store use the same. `unclaimed_after`
-        is after how long a delivery fails whose channel no worker has registered. `retention` is how long
+        `max_chain_depth` bounds answers to answers; `process_timeout` covers all that comes before a
+        commit; `delivery_timeout` one attempt of a delivery; `agent_timeout` one turn of an agent;
+        `close_timeout` the whole of `close()`. Code of hooks, agents, channels and resolvers that has not
+        ended `abandon_after` seconds after its cancellation is abandoned: it holds no room, lane or caller
+        any longer, what it returns is ignored, and the framework event `work_abandoned` names it.
+        `retry_policy` is for bindings without their own. `sweep_interval` is how often due room timers are
+        looked for in the background: by default a third of `lease_seconds`, and in a store that ends with
+        the process never. `lease_seconds` is after how long another worker, or this one started again,
+        takes over what a killed worker had begun; workers of one store use the same. `unclaimed_after` is
+        after how long a delivery fails whose channel no worker has registered. `retention` is how long
         rooms made by this kit keep their events, as `create_room` takes it. `tables` are plugins' own
         settings, by the name of their table in roomkit.toml: models, or mappings that `start()` checks.
-        Raises InvalidInputError for values that cannot work, and for a shared store with locks that only
-        this process sees, unless `single_process` says that there is only one.
+        `require_opt_in` are the purposes for which nothing is sent to an address that has not agreed
+        (`set_consent`); addresses in the register of consents are hashed with `suppression_key`, or with a
+        key that the store keeps. Raises InvalidInputError for values that cannot work, and for a shared
+        store with locks that only this process sees, unless `single_process` says that there is only one.
         """
         given = locals()
         settings = kit_options({name: given[name] for name in KitOptions.model_fields})

@@ -6,16 +6,29 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Unpack
 
+from pydantic import ValidationError
+
 from roomkit._names import nearest
-from roomkit.abc.choice import chosen
+from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.records import problems_of
 from roomkit.kernel.conversations import ConversationOperations
+from roomkit.kernel.privacy.requests import Suppression
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.base import Json
 from roomkit.models.channel import BindingFields, ChannelBinding
-from roomkit.models.enums import Access, AgentResponsePolicy, AutoAttach, ChannelCategory, ChannelType
+from roomkit.models.consent import ALL_PURPOSES, Consent
+from roomkit.models.content import ConsentContent
+from roomkit.models.enums import (
+    Access,
+    AgentResponsePolicy,
+    AutoAttach,
+    ChannelCategory,
+    ChannelType,
+    ConsentState,
+)
 from roomkit.models.participant import Participant
 from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -280,6 +293,41 @@ class RoomOperations(ConversationOperations):
         """Return the participants of a room."""
         return await self._kernel.store.list_participants(room_id) if await self._sees(room_id) else []
 
+    async def set_consent(
+        self,
+        address_type: str,
+        address: str,
+        state: ConsentState | str,
+        *,
+        purpose: str = ALL_PURPOSES,
+        source: str = "host",
+    ) -> Consent:
+        """Keep that a person agreed, or no longer agrees, to be written to at an address, for a purpose.
+
+        It holds for every room of the organization and every channel with addresses of that kind ("phone",
+        "email"), on every worker, from the next attempt on; one for no organization holds in all of them.
+        Returns what holds now. Raises InvalidInputError for a state that there is not, and StoreError.
+        """
+        await self._enter()
+        try:
+            said = ConsentContent(
+                address_type=address_type,
+                address=address,
+                state=chosen(ConsentState, state, "state"),
+                purpose=purpose,
+                source=source,
+            )
+        except ValidationError as wrong:
+            raise InvalidInputError(f"the consent cannot be kept: {problems_of(wrong)}") from None
+        return await self._kernel.consents.put(said, self._organization_id)
+
+    async def consent(
+        self, address_type: str, address: str, *, purpose: str = ALL_PURPOSES
+    ) -> Consent | None:
+        """Return what was last said of an address and exactly this purpose, None if nothing was."""
+        await self._enter()
+        return await self._kernel.consents.get(address_type, address, purpose, self._organization_id)
+
     async def export_room(self, room_id: str) -> RoomExport:
         """Return everything that is kept of a room, open or closed. Raises RoomNotFoundError.
 
@@ -349,6 +397,7 @@ class RoomOperations(ConversationOperations):
         identity_id: str | None = None,
         participant_id: str | None = None,
         organization_id: str | None = None,
+        suppression: Suppression = "keep",
     ) -> ErasureReceipt:
         """Erase a person, by one of the two ids; return a receipt that also says what was kept, and why.
 
@@ -357,13 +406,16 @@ class RoomOperations(ConversationOperations):
         tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`),
         and of those that failed the code is left. The receipt counts a delivery's row with its event.
         Then the identity with its addresses is deleted. A second call finishes an interrupted one, and
-        else finds nothing. Raises InvalidInputError for an id that is several people's, and what the store
-        raises.
+        else finds nothing. Revoked consents stay, under a hash of the address that names nobody, so that
+        nothing is sent there again; `suppression="forget"` removes them too. Raises InvalidInputError for an
+        id that is several people's, and what the store raises.
         """
+        check_choice(suppression, ("keep", "forget"), "suppression")
         await self._enter()
         organization_id = self._organization(organization_id)
         return await self._kernel.privacy.erase_person(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,
+            suppression=suppression,
         )

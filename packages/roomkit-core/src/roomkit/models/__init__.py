@@ -36,8 +36,11 @@ if TYPE_CHECKING:
     from roomkit.models.channel import RateLimit as RateLimit
     from roomkit.models.channel import RetryPolicy as RetryPolicy
     from roomkit.models.channel import default_address_type as default_address_type
+    from roomkit.models.consent import ALL_PURPOSES as ALL_PURPOSES
+    from roomkit.models.consent import Consent as Consent
     from roomkit.models.content import AudioContent as AudioContent
     from roomkit.models.content import CompositeContent as CompositeContent
+    from roomkit.models.content import ConsentContent as ConsentContent
     from roomkit.models.content import CustomContent as CustomContent
     from roomkit.models.content import DeleteContent as DeleteContent
     from roomkit.models.content import EditContent as EditContent
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import ChannelDirection as ChannelDirection
     from roomkit.models.enums import ChannelMediaType as ChannelMediaType
     from roomkit.models.enums import ChannelType as ChannelType
+    from roomkit.models.enums import ConsentState as ConsentState
     from roomkit.models.enums import DeleteType as DeleteType
     from roomkit.models.enums import DeliveryMode as DeliveryMode
     from roomkit.models.enums import DeliveryState as DeliveryState
@@ -171,6 +175,7 @@ else:
             "AIToolCall",
             "AIToolCallPart",
             "AIToolResultPart",
+            "ALL_PURPOSES",
             "Access",
             "AgentResponsePolicy",
             "Amendment",
@@ -188,6 +193,9 @@ else:
             "ChannelOutput",
             "ChannelType",
             "CompositeContent",
+            "Consent",
+            "ConsentContent",
+            "ConsentState",
             "CustomContent",
             "DeleteContent",
             "DeleteType",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
@@ -17,12 +18,13 @@ from pydantic import (
 )
 
 from roomkit.models.base import EMPTY, Json, Record, freeze
-from roomkit.models.enums import ChannelMediaType, DeleteType
+from roomkit.models.enums import ChannelMediaType, ConsentState, DeleteType
 from roomkit.models.values import Int, Key, Label, Reference, Text
 
 __all__ = [
     "AudioContent",
     "CompositeContent",
+    "ConsentContent",
     "CustomContent",
     "DeleteContent",
     "EditContent",
@@ -157,6 +159,23 @@ class DeleteContent(Record):
     reason: Text | None = None
 
 
+class ConsentContent(Record):
+    """What a person said of being written to, such as STOP or START.
+
+    `address_type` and `address` say where, `purpose` for what ("all" for everything). `source` says how it is
+    known, such as "keyword" or "vendor", `at` when it was said, if the vendor tells. `body` are their words.
+    """
+
+    type: Literal["consent"] = "consent"
+    address_type: Label
+    address: Key
+    state: ConsentState
+    purpose: Label = "all"
+    source: Label | None = None
+    at: datetime | None = None
+    body: Text = ""
+
+
 class EditContent(Record):
     """The wish to replace an earlier event's content, granted to its author."""
 
@@ -239,6 +258,7 @@ type EventContent = Annotated[
     | CustomContent
     | EditContent
     | DeleteContent
+    | ConsentContent
     | UnknownContent,
     Field(discriminator="type"),
 ]
@@ -253,7 +273,7 @@ MEDIA_TYPE_OF: dict[str, ChannelMediaType] = {
     "template": ChannelMediaType.TEMPLATE,
     "custom": ChannelMediaType.CUSTOM,
 }
-"""The one media type that carries a content `type`; composite, system, edit and delete have none."""
+"""The one media type that carries a content `type`; composite, system, edit, delete and consent have none."""
 
 
 @cache
@@ -262,7 +282,7 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def _known() -> list[str]:
-    return sorted({*MEDIA_TYPE_OF, "composite", "system", "edit", "delete"})
+    return sorted({*MEDIA_TYPE_OF, "composite", "system", "edit", "delete", "consent"})
 
 
 def readable_content(stored: Any) -> Any:
@@ -306,7 +326,7 @@ def text_of(content: EventContent) -> str:
     a newer version is named.
     """
     match content:
-        case TextContent() | SystemContent() | CustomContent():
+        case TextContent() | SystemContent() | CustomContent() | ConsentContent():
             return content.body
         case RichContent():
             return content.plain_text if content.plain_text is not None else content.body

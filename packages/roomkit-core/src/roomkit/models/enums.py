@@ -15,6 +15,7 @@ __all__ = [
     "ChannelDirection",
     "ChannelMediaType",
     "ChannelType",
+    "ConsentState",
     "DeleteType",
     "DeliveryMode",
     "DeliveryState",
@@ -128,6 +129,15 @@ class EventType(OpenVocabulary):
     DTMF = "dtmf"
     RECORDING_STARTED = "recording_started"
     RECORDING_STOPPED = "recording_stopped"
+    CONSENT = "consent"
+
+
+@unique
+class ConsentState(Vocabulary):
+    """Whether a person agreed to be written to."""
+
+    GRANTED = "granted"
+    REVOKED = "revoked"
 
 
 @unique

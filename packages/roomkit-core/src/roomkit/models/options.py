@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.duration import length_in_seconds
@@ -31,6 +31,10 @@ def _all_if_empty(value: object) -> object:
     return (value or None) if isinstance(value, Collection) else value
 
 
+def _as_set(value: object) -> object:
+    return frozenset(value) if isinstance(value, Collection) and not isinstance(value, str) else value
+
+
 def _default_if_none(value: object) -> object:
     return RetryPolicy() if value is None else value
 
@@ -41,6 +45,9 @@ Length = Annotated[float | None, BeforeValidator(_length, json_schema_input_type
 ResponsePolicy = Annotated[AgentResponsePolicy, BeforeValidator(_response_policy)]
 ChannelTypes = Annotated[frozenset[ChannelType] | None, BeforeValidator(_all_if_empty)]
 DefaultRetryPolicy = Annotated[RetryPolicy, BeforeValidator(_default_if_none)]
+
+
+Purposes = Annotated[frozenset[str], BeforeValidator(_as_set)]
 
 
 class KitOptions(BaseModel):
@@ -93,6 +100,15 @@ class KitOptions(BaseModel):
     )
     worker_url: str | None = Field(
         None, description="Where this worker is reached by the second leg of a call; others are told it."
+    )
+    require_opt_in: Purposes = Field(
+        frozenset(),
+        description="The purposes for which nothing is sent to an address that has not agreed.",
+    )
+    suppression_key: SecretStr | None = Field(
+        None,
+        description="The key that addresses in the register of consents are hashed with; by default one that "
+        "is made once for each store.",
     )
     single_process: bool = Field(False, strict=True, description="That no other process uses the store.")
 

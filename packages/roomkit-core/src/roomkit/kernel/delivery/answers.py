@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import ValidationError
 
 from roomkit.abc.attributes import mistyped
+from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomNotFoundError
 from roomkit.abc.records import checked, problems_of
 from roomkit.abc.store import Commit
@@ -388,6 +389,7 @@ class _StreamedTurn:
         for hook in hooks:
             if hook.streams == "whole":
                 return
+        targets = [target for target in targets if not _needs_consent(target)]
         if hooks:
             targets = [target for target in targets if not target.binding.judge_streams]
         self._hooks = hooks
@@ -678,6 +680,12 @@ class _StreamedTurn:
             ),
             self._job,
         )
+
+
+def _needs_consent(target: Target) -> bool:
+    """Return whether each attempt at the target is judged: it is sent the whole answer, by `deliver`."""
+    channel = target.channel
+    return channel is not None and type(channel).consent_purpose is not Channel.consent_purpose
 
 
 def answer_key(delivery_id: str, number: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from roomkit.abc.attributes import mistyped, read, unreadable
+from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ErrorCode, ForeignCodeError, NoHomeError, ProviderError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
@@ -33,10 +34,10 @@ from roomkit.models.values import error_text, message_of, repaired, vendor_key
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from roomkit.abc.channel import Channel
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
     from roomkit.kernel.delivery.breaker import Breakers, CircuitBreaker
+    from roomkit.kernel.delivery.consent_check import ConsentCheck
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.deadline import Deadline
@@ -116,6 +117,7 @@ class Deliverer:
         events: FrameworkEvents,
         pacing: Pacing,
         breakers: Breakers,
+        agreed: ConsentCheck,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -126,6 +128,7 @@ class Deliverer:
         self._events = events
         self._pacing = pacing
         self._breakers = breakers
+        self._agreed = agreed
 
     async def deliver(self, job: Job, deadline: Deadline) -> SendOutcome:
         """Carry the job's event to its binding; every failure comes back in the outcome."""
@@ -268,6 +271,7 @@ class Deliverer:
         if outcome.failover is not None:
             context.provider = outcome.failover.name
         retry, others_sent = 0, math.inf
+        needs_consent = type(channel).consent_purpose is not Channel.consent_purpose
         while True:
             if (
                 pacing.lines
@@ -276,6 +280,15 @@ class Deliverer:
                 or binding.recipient_rate_limit is not None
             ):
                 turn = await pacing.enter(channel, binding, event, turn)
+            why_not = await self._agreed(event, channel, binding, context) if needs_consent else None
+            if why_not is not None:
+                if turn is not None:
+                    pacing.leave(turn, binding, went_well=False)
+                if isinstance(why_not, str):
+                    outcome.skipped(why_not)
+                else:
+                    outcome.failed(why_not)
+                return
             breaker = self._breakers.get((binding.channel_id, outcome.provider))
             if breaker is not None and not breaker.allow_request():
                 error = _circuit_open(binding.channel_id, outcome.provider, breaker)

@@ -71,6 +71,8 @@ def recipients(
             visibility != "all" and not admits(visibility, channel_id, binding.category)
         ):
             continue
+        if event.type is EventType.CONSENT and binding.category is not ChannelCategory.INTELLIGENCE:
+            continue  # what a person said to the kit is no message to others
         if event.type is EventType.REACTION and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)

@@ -21,6 +21,7 @@ from roomkit.abc.errors import (
     SelfCancelledError,
 )
 from roomkit.abc.records import checked
+from roomkit.authoring.addresses import one_spelling
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
@@ -41,6 +42,7 @@ from roomkit.kernel.runtime.scope import inside, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import EMPTY, new_id
+from roomkit.models.content import ConsentContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import AutoAttach, EventStatus, EventType, HookTrigger
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
     from roomkit.kernel.inbound.claims import Claims
     from roomkit.kernel.inbound.organizations import Organizations
@@ -112,6 +115,7 @@ class Inbound:
         desk: IdentityDesk,
         claims: Claims,
         organizations: Organizations[Inbound],
+        consents: Consents,
         organization_id: str | None = None,
     ) -> None:
         self._settings = settings
@@ -131,6 +135,7 @@ class Inbound:
         self._organization_id = organization_id
         self._claims = claims
         self._organizations = organizations
+        self._consents = consents
         self._replies = Replies(store, organization_id=organization_id)
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
@@ -166,6 +171,8 @@ class Inbound:
         if owner is not None and owner != self._organization_id:
             pipeline = self._of(message, channel)
             return await pipeline.process(message, room_id, wait, make_room=make_room, refuses=refuses)
+        if message.event_type is EventType.CONSENT:
+            await self._keep_consent(message, channel)
         limit = self._settings.inbound_rate_limit
         if limit is not None and not self._limiter.acquire(("inbound", message.channel_id), limit):
             if refuses:
@@ -196,6 +203,27 @@ class Inbound:
                 f"use for_organization({owner!r}), or process_inbound of the kit"
             )
         return self._organizations.of(check_id(owner, "organization"))
+
+    async def _keep_consent(self, message: InboundMessage, channel: Channel) -> None:
+        """Keep what a sender said of being written to, whatever becomes of their message.
+
+        Raises InvalidInputError for what is said of another address, and StoreError: nothing is kept then.
+        """
+        said = message.content
+        kind = read_attribute(owner_of(message.channel_id), channel, "address_type", str)
+        if not isinstance(said, ConsentContent):
+            raise InvalidInputError(
+                f"a message of type {EventType.CONSENT} has {said.type} content: give it ConsentContent"
+            )
+        own = one_spelling(kind, message.sender_id)
+        if (said.address_type, one_spelling(kind, said.address)) != (kind, own):
+            raise InvalidInputError(
+                f"a message from {message.sender_id!r} on channel {message.channel_id!r} speaks for another "
+                "address: a sender's consent is about their own; the host's is kit.set_consent()"
+            )
+        key = message.idempotency_key
+        stored_key = None if key is None else inbound_key(message.channel_id, key)
+        await self._consents.put(said, self._organization_id, message_key=stored_key)
 
     async def _in_time(
         self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool

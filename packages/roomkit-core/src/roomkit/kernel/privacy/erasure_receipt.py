@@ -118,6 +118,12 @@ class ReceiptBook:
                 ),
             )
 
+    def suppressed(self, count: int) -> None:
+        """Note revoked consents, which stay so that nothing is sent to the address again."""
+        if count:
+            why = "revoked consents are kept by a hash of the address, which names nobody: see `suppression`"
+            self.retained += (Retained(kind="value", reason="suppression", why=why, count=count),)
+
     def amended_by_them(self, count: int, room_id: str) -> None:
         """Note events of others that the person had edited or deleted."""
         if count:

@@ -67,15 +67,23 @@ class Person:
         """What values about the person may name as their subject."""
         return self.ids | self.senders | {address for _, address in self._addresses}
 
+    @property
+    def addresses(self) -> set[tuple[str | None, str]]:
+        """All addresses found so far, with their kind where it is known."""
+        return self._ways | self._taken | self._of_identity
+
+    @property
+    def _of_identity(self) -> set[tuple[str | None, str]]:
+        identity = self.identity
+        known = () if identity is None else (("email", identity.email), ("phone", identity.phone))
+        return {(kind, address) for kind, address in known if address}
+
     def take_addresses(self) -> set[tuple[str | None, str]]:
         """Return the addresses found since the last call, by their kind where it is known.
 
         Of the identity, and of the rooms looked at so far.
         """
-        found = self._ways | self._addresses
-        if self.identity is not None:
-            for kind, address in (("email", self.identity.email), ("phone", self.identity.phone)):
-                found |= {(kind, address)} if address else set()
+        found = self._ways | self._addresses | self._of_identity
         if not (self.linking or self.others):  # nothing says of which kind an address is
             found |= {(None, each) for each in self.ids}
         fresh = found - self._taken

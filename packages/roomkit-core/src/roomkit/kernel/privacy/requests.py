@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.store import Commit, Entry
 from roomkit.kernel.flow.cascade import Cascade
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.lanes import Lane, Lanes
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.privacy.exports import Exports
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
     from roomkit.models.task import Task
 
-__all__ = ["ERASED", "DataSubjectRequests"]
+__all__ = ["ERASED", "DataSubjectRequests", "Suppression"]
+
+type Suppression = Literal["keep", "forget"]
+"""What becomes of revoked consents when a person is erased."""
 
 ERASED = "erased"
 """The code of what an event says once it is redacted, and why a delivery of it was skipped."""
@@ -73,6 +77,7 @@ class DataSubjectRequests:
         lanes: Lanes,
         observers: Observers,
         exports: Exports,
+        consents: Consents,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -88,6 +93,7 @@ class DataSubjectRequests:
         self._lanes = lanes
         self._observers = observers
         self.exports = exports
+        self._consents = consents
 
     async def set_retention(self, room_id: str, seconds: float | None) -> Room:
         """Keep a room's events for so long from now on. Raises RoomNotFoundError."""
@@ -171,6 +177,7 @@ class DataSubjectRequests:
         participant_id: str | None = None,
         organization_id: str | None = None,
         watch: Callable[[str], object] | None = None,
+        suppression: Suppression = "keep",
     ) -> ErasureReceipt:
         """Redact a person's words and remove the person, room by room.
 
@@ -200,10 +207,21 @@ class DataSubjectRequests:
             book.erase("value", "removed", None, found)
             found = await self._store.delete_timers_of(subject, organization_id=person.organization_id)
             book.erase("timer", "removed", None, found)
+        await self._settle_suppressions(person, book, suppression)
         if not book.is_empty:
             book.retained += BEYOND_A_PERSON
             self._events.emit("person_erased", receipt_id=book.id)
         return book.closed(self._clock.now())
+
+    async def _settle_suppressions(self, person: Person, book: ReceiptBook, suppression: Suppression) -> None:
+        """Keep the revocations of the person's addresses, which name nobody; or forget them, as asked."""
+        addresses = [(kind, address) for kind, address in person.addresses if kind is not None]
+        if suppression == "forget":
+            for kind, address in addresses:
+                found = await self._consents.forget(kind, address, person.organization_id)
+                book.erase("value", "removed", None, found)
+        else:
+            book.suppressed(await self._consents.count_revocations(addresses, person.organization_id))
 
     async def count_person(
         self,
