@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*")
 _SHARED = "roomkit_plugins"
+present_plugin: ContextVar[str | None] = ContextVar("roomkit_plugin", default=None)
+"""The plugin whose hook runs: what it registers with a kit is its own."""
+
+
+@contextmanager
+def acting_as(plugin: str) -> Iterator[None]:
+    """Have what is registered with a kit in this block be the plugin's."""
+    token = present_plugin.set(plugin)
+    try:
+        yield
+    finally:
+        present_plugin.reset(token)
 
 
 def is_namespace(name: str) -> bool:

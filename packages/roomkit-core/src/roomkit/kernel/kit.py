@@ -905,8 +905,13 @@ class RoomKit(RoomOperations):
         *,
         on_error: Literal["block", "allow"] = "block",
         streams: Literal["segments", "whole"] = "segments",
+        when: Callable[[Room], bool] | None = None,
     ) -> Callable[[F], F]:
-        """Register the decorated `async def (payload, context)` for every room.
+        """Register the decorated `async def (payload, context)` for every room, or for those of `when`.
+
+        `when=lambda room: "agents" in room.state` is a pure function of the room; a gate whose `when` raises
+        blocks as one that fails. What a plugin registers when it is configured or started is named after it,
+        `<plugin>.<name>`, in `blocked_by`, events and `remove_hook`.
 
         Gates (see `roomkit.models.hook.GATES`) return a HookResult; a gate that fails blocks unless
         `on_error="allow"`. Raises HookRegistrationError for a hook that could never work.
@@ -938,6 +943,7 @@ class RoomKit(RoomOperations):
                     directions=directions,
                     on_error=on_error,
                     streams=streams,
+                    when=when,
                 )
             )
             return fn

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pluggy
 
 from roomkit._names import nearest
+from roomkit.abc.namespaces import acting_as
 from roomkit.plugins import hookspecs
 from roomkit.plugins.components import Plugin
 from roomkit.plugins.errors import InvalidPluginError, PluginFailure
@@ -65,7 +66,8 @@ class Hooks:
         for implementation in self._implementations(hook):
             try:
                 plugin = self._plugins[implementation.plugin_name]
-                answer = _call(implementation, arguments(plugin) if callable(arguments) else arguments)
+                with acting_as(plugin.name):
+                    answer = _call(implementation, arguments(plugin) if callable(arguments) else arguments)
                 taken.append(take(plugin, answer))
             except KeyboardInterrupt:
                 raise
@@ -85,13 +87,14 @@ class Hooks:
         implementations = self._implementations(hook)
         for implementation in reversed(implementations) if reverse else implementations:
             try:
-                answer = _call(implementation, arguments)
-                if answer is None:
-                    continue
-                if not inspect.isawaitable(answer):
-                    raise TypeError(f"{hook} returned {type(answer).__name__}, not an awaitable")
-                async with asyncio.timeout(timeout):
-                    await answer
+                with acting_as(self._plugins[implementation.plugin_name].name):
+                    answer = _call(implementation, arguments)
+                    if answer is None:
+                        continue
+                    if not inspect.isawaitable(answer):
+                        raise TypeError(f"{hook} returned {type(answer).__name__}, not an awaitable")
+                    async with asyncio.timeout(timeout):
+                        await answer
             except KeyboardInterrupt:
                 raise
             except BaseException as error:

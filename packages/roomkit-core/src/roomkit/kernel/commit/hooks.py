@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.abc.namespaces import present_plugin
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.effects import wrong_effect, wrong_keeping
 from roomkit.kernel.flow.state import is_decision
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import Json
     from roomkit.models.context import RoomContext
     from roomkit.models.hook import StateChange
+    from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
@@ -57,7 +59,8 @@ class HookRegistration:
     first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
     what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
     with the end of what was released before, and the whole before it is committed; or only the whole, which
-    no recipient then sees before.
+    no recipient then sees before. `plugin` is the one that registered it, whose name is before its own.
+    `when` says whether it runs in a room at all: a pure function, which only looks.
     """
 
     trigger: HookTrigger
@@ -71,11 +74,21 @@ class HookRegistration:
     directions: Collection[ChannelDirection] | None = None
     on_error: Literal["block", "allow"] = "block"
     streams: Literal["segments", "whole"] = "segments"
+    when: Callable[[Room], bool] | None = None
+    plugin: str | None = None
     may_wait: bool = field(init=False, default=True)
     """Whether a deadline can cut it; then it runs in a task of its own, which can be left behind."""
 
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
+        self.plugin = self.plugin or present_plugin.get()
+        if self.plugin is not None:
+            self.name = f"{self.plugin}.{self.name}"
+        when: object = self.when
+        if when is not None and (not callable(when) or _is_async(when)):
+            raise HookRegistrationError(
+                f"hook {self.name!r}: when is no plain function of a room; write `when=lambda room: ...`"
+            )
         try:
             self.trigger = declared(HookTrigger, self.trigger)
             self.execution = declared(HookExecution, self.execution)
@@ -109,6 +122,17 @@ class HookRegistration:
                 f"hook {self.name!r}: streams='whole' is for BEFORE_BROADCAST, and not for {self.trigger}"
             )
         self.may_wait = may_wait(self.fn)
+
+    def applies(self, context: RoomContext) -> bool | HookFailure:
+        """Return whether it runs in the context's room, or why that cannot be said; never without a room."""
+        if self.when is None:
+            return True
+        if not context.room_id:
+            return False
+        try:
+            return bool(self.when(context.room))
+        except Exception as error:  # noqa: BLE001  # a plugin's function may raise anything: the hook failed
+            return HookFailure(self.name, self.trigger, error_text(error), cause=error)
 
     def matches(self, source: EventSource) -> bool:
         """Return whether the filters let an event of that source through."""
@@ -308,7 +332,13 @@ class HookEngine:
         loop = asyncio.get_running_loop()
         for hook in hooks:
             started = loop.time()
-            result, failure = await self._ask(hook, verdict.payload, context, deadline)
+            applies = True if hook.when is None else hook.applies(context)
+            if applies is False:
+                continue
+            if applies is True:
+                result, failure = await self._ask(hook, verdict.payload, context, deadline)
+            else:
+                result, failure = None, applies
             if failure is None and result is not None and result.action == "modify":
                 result, failure = _checked_payload(hook, kind, result)
             if failure is not None:
@@ -419,6 +449,8 @@ class HookEngine:
         return failures
 
     async def _show(self, hook: HookRegistration, payload: Any, context: RoomContext) -> HookFailure | None:
+        if hook.when is not None and (applies := hook.applies(context)) is not True:
+            return applies or None
         try:
             await self._call(hook, payload, context, hook.timeout)
         except asyncio.CancelledError as error:

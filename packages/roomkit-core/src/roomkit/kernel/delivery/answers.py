@@ -387,7 +387,7 @@ class _StreamedTurn:
         if hooks and self._binding.judge_streams:
             return
         for hook in hooks:
-            if hook.streams == "whole":
+            if hook.streams == "whole" and hook.applies(RecordContext(self._record)) is not False:
                 return
         targets = [target for target in targets if not _needs_consent(target)]
         if hooks:
