@@ -44,7 +44,8 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_identity_ambiguous": ("`RoomEvent`", "a sender may be one of several; `kit.identity_hook` decides"),
     "on_identity_unknown": ("`RoomEvent`", "nobody knows a sender; `kit.identity_hook` decides"),
     "on_participant_identified": ("`RoomEvent`", "a participant was tied to an identity"),
-    "on_task_created": ("`RoomEvent`", "a hook or an agent left a task"),
+    "on_task_created": ("`RoomEvent`", "a hook or an agent left a task, or `kit.add_task` added one"),
+    "on_task_updated": ("`RoomEvent`", "`kit.update_task` changed a task"),
     "on_observation": ("`RoomEvent`", "a hook or an agent left an observation"),
     "on_delivery_status": (
         "`DeliveryStatus`",

@@ -384,6 +384,9 @@ async def scene_agents(stage, sight):
         await stage.join(ScriptedIntelligence(name, (f"{name} {number}" for number in range(99))))
     await stage.say()
     sight.reasons |= {reason for _, reason in await stage.refused()}
+    await stage.kit.add_task(Task(id="t9", room_id="r1", title="call back"))
+    await stage.kit.update_task("t9", lambda task: task.replace(title="call again"))
+    await sight.trying(stage.kit.update_task("nothing", lambda task: task))
     services = stage.kit.get_channel("bot").services
     services.trace(
         ProtocolTrace(channel_id="bot", direction="outbound", protocol="http", summary="POST", room_id="r1")

@@ -265,6 +265,12 @@ class StoreClosedError(StoreError):
     code = "store_closed"
 
 
+class TaskNotFoundError(RoomKitError):
+    """No such task."""
+
+    code = "task_not_found"
+
+
 class DeliveryNotFoundError(RoomKitError):
     """No such row in the ledger."""
 

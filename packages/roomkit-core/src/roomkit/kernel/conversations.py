@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roomkit.abc.choice import check_choice, chosen
-from roomkit.abc.errors import EventNotFoundError, InvalidInputError, RoomClosedError
+from roomkit.abc.errors import EventNotFoundError, InvalidInputError, RoomClosedError, TaskNotFoundError
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
@@ -80,6 +80,28 @@ class ConversationOperations(Scoped):
         """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
         status = None if status is None else chosen(TaskStatus, status, "status")
         return await self._kernel.store.list_tasks(room_id, status) if await self._sees(room_id) else []
+
+    async def add_task(self, task: Task) -> Task:
+        """Add a task to a room, and show it to the observers (ON_TASK_CREATED). Return it.
+
+        Raises RoomNotFoundError, RoomClosedError, and InvalidInputError for an id that a task has already.
+        """
+        task = checked(task, Task, "given to add_task()")
+        await self._enter(task.room_id)
+        return await self._kernel.rooms.add_task(task)
+
+    async def update_task(self, task_id: str, fn: Callable[[Task], Task]) -> Task:
+        """Replace a task by `fn(task)`, also in a closed room; return it.
+
+        `fn` is pure, and called again when the room changed in between: of concurrent changes none is lost.
+        Observers are shown a changed task (ON_TASK_UPDATED). Raises TaskNotFoundError, InvalidInputError
+        for what is no task of that id and room, and StaleRoomError for a room that changes all the time.
+        """
+        await self._enter()
+        task = await self._kernel.store.get_task(task_id, organization_id=self._organization_id)
+        if task is None:
+            raise TaskNotFoundError(f"no task {task_id!r}: list_tasks shows those of a room")
+        return await self._kernel.rooms.update_task(task_id, fn)
 
     async def list_observations(self, room_id: str) -> list[Observation]:
         """Return the observations of a room."""

@@ -17,6 +17,7 @@ from roomkit.abc.errors import (
     RoomClosedError,
     RoomNotFoundError,
     StaleRoomError,
+    TaskNotFoundError,
 )
 from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
@@ -43,6 +44,7 @@ from roomkit.models.duration import LONGEST
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit.models.room import AIConfig, Room, RoomTimers
+from roomkit.models.task import Task
 from roomkit.models.values import LONGEST_KEY, is_key
 
 if TYPE_CHECKING:
@@ -692,6 +694,66 @@ class Rooms:
             await self._observe(trigger, written.event)
         return binding
 
+    # -- tasks --------------------------------------------------------------------------------
+
+    async def add_task(self, task: Task) -> Task:
+        """Add a task to an open room, and show it to the observers."""
+
+        async def work() -> None:
+            check_open(await self.get(task.room_id), f"task {task.id!r} cannot be added")
+            if await self._store.get_task(task.id) is not None:
+                raise InvalidInputError(f"task {task.id!r} exists already: update_task changes it")
+            await self._put_task(task, None)
+
+        await self._writer.exclusively(task.room_id, work)
+        await self._observe(HookTrigger.ON_TASK_CREATED, _task_note(task, EventType.TASK_CREATED))
+        return task
+
+    async def update_task(self, task_id: str, fn: Callable[[Task], Task]) -> Task:
+        """Replace a task by what `fn` makes of it, and show it to the observers if it changed."""
+        known = await self._task(task_id)
+        for _ in range(_TRIES):
+            try:
+                before, after = await self._writer.exclusively(
+                    known.room_id, partial(self._replace_task, known, fn)
+                )
+            except StaleRoomError:  # a lock was lost, or a gate of the room wrote in between
+                continue
+            if after != before:
+                await self._observe(HookTrigger.ON_TASK_UPDATED, _task_note(after, EventType.TASK_UPDATED))
+            return after
+        raise StaleRoomError(
+            f"task {task_id!r} was not changed: room {known.room_id!r} changed {_TRIES} times in between; "
+            "try again"
+        )
+
+    async def _task(self, task_id: str) -> Task:
+        found = await self._store.get_task(task_id)
+        if found is None:
+            raise TaskNotFoundError(f"no task {task_id!r}: list_tasks shows those of a room")
+        return found
+
+    async def _replace_task(self, known: Task, fn: Callable[[Task], Task]) -> tuple[Task, Task]:
+        room = await self.get(known.room_id)  # before the task, whose later changes make this version stale
+        before = await self._task(known.id)
+        after = checked(fn(before), Task, f"made of task {known.id!r} by update_task")
+        if (after.id, after.room_id) != (before.id, before.room_id):
+            raise InvalidInputError(f"task {known.id!r} cannot get another id or room: add_task adds another")
+        if after != before:
+            await self._put_task(after, room.version)
+        return before, after
+
+    async def _put_task(self, task: Task, version: int | None) -> None:
+        commit = Commit(
+            room_id=task.room_id,
+            entries=(),
+            at=self._clock.now(),
+            expected_version=version,
+            tasks=(task,),
+            activity=False,
+        )
+        await self._store.commit(commit)
+
     # -- shared -------------------------------------------------------------------------------
 
     async def _write(self, event: RoomEvent, plan: Callable[[Draft, RoomRecord], Draft | None]) -> Written:
@@ -738,6 +800,11 @@ class Rooms:
 def _notice(channel: Channel, binding: ChannelBinding) -> Notice:
     update = partial(channel.update_binding, binding.room_id, binding)
     return f"update_binding of channel {channel.channel_id}", update
+
+
+def _task_note(task: Task, kind: EventType) -> RoomEvent:
+    """Return the event that observers of tasks are shown; it is not stored."""
+    return note(task.room_id, kind, str(kind), task.title, task_id=task.id, task_title=task.title)
 
 
 def not_attached(room_id: str, channel_id: str) -> ChannelNotFoundError:
