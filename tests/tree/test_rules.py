@@ -11,6 +11,7 @@ from tests.tree.rules.code import (
     collections_are_bounded,
     contracts_have_no_logic,
     logs_are_discreet,
+    plugins_use_their_services,
     tasks_are_supervised,
 )
 from tools.exports import generate
@@ -400,6 +401,26 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         public.promised_names_are_there,
         {"packages/roomkit-core/src/roomkit/models/room.py": "__all__ = ['Room', 'TwilioSMSProvider']\n"},
         "TwilioSMSProvider is promised from roomkit-twilio, but roomkit-core brings it",
+    ),
+    (
+        plugins_use_their_services,
+        {f"{CODE}/channel.py": "def f(self):\n    self.kit.send_event()\n"},
+        "kit.send_event in a module that is no door",
+    ),
+    (
+        plugins_use_their_services,
+        {f"{CODE}/plugin.py": "def roomkit_configure(kit):\n    kit.store.commit()\n"},
+        "kit.store is behind the contract",
+    ),
+    (
+        plugins_use_their_services,
+        {f"{CODE}/plugin.py": "def roomkit_configure(kit):\n    kit._enter()\n"},
+        "kit._enter is behind the contract",
+    ),
+    (
+        plugins_use_their_services,
+        {f"{CODE}/channel.py": "def f(self):\n    return self.services._kernel.writer\n"},
+        "services._kernel is the kernel's own",
     ),
     (tasks_are_supervised, {f"{CODE}/channel.py": "asyncio.create_task(f())\n"}, "create_task outside"),
     (

@@ -27,6 +27,21 @@ DEFAULTS_OF_CONTRACTS = {
 _MOVE = "move it to roomkit.authoring, or list it in DEFAULTS_OF_CONTRACTS with the reason"
 
 
+DOORS = {
+    "roomkit_plugins.websocket.serve": "a server that a program starts for its kit",
+    "roomkit_plugins.websocket.session": "one client of it",
+    "roomkit_plugins.websocket.sessions": "the clients of a web framework",
+    "roomkit_plugins.websocket.transport": "how a session writes",
+}
+"""Modules of plugins that are handed a kit by the program, each with its reason."""
+
+OPERATORS = "roomkit_plugins.cli"
+"""Commands for operators, who work on a store."""
+
+BEHIND_THE_KIT = {"store", "hook_engine", "lock_manager", "realtime"}
+"""What a kit shows to programs and tools, and no plugin may write to or decide by."""
+
+
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
     """Nobody starts a task the kit does not know, without a comment `# supervised:` on who waits for it."""
     for module in tree.sources:
@@ -37,6 +52,33 @@ def tasks_are_supervised(tree: Tree) -> Iterator[str]:
                 line = getattr(node, "lineno", 1)
                 if "# supervised:" not in module.lines[line - 1]:
                     yield f"{tree.place(module, line)}: {call} outside the kit's supervisor"
+
+
+def plugins_use_their_services(tree: Tree) -> Iterator[str]:
+    """A channel, provider, source or store has its services; a door has the kit's public side; none more."""
+    for plugin in tree.plugins:
+        for module in plugin.modules:
+            if not module.name.startswith((*OUTSIDE_A_KIT, OPERATORS)):
+                yield from _reaches_into_the_kit(tree, module, plugin.module)
+
+
+def _reaches_into_the_kit(tree: Tree, module: Module, plugin: str) -> Iterator[str]:
+    is_door = any(f"{module.name}.".startswith(f"{door}.") for door in (*DOORS, f"{plugin}.plugin"))
+    for node in ast.walk(module.syntax):
+        if not isinstance(node, ast.Attribute):
+            continue
+        place = tree.place(module, node.lineno)
+        if node.attr.startswith("_") and _named(node.value, "services", "_services"):
+            yield f"{place}: services.{node.attr} is the kernel's own; extend roomkit.abc.services"
+        elif _named(node.value, "kit", "_kit") and (node.attr in BEHIND_THE_KIT or node.attr.startswith("_")):
+            yield f"{place}: kit.{node.attr} is behind the contract; use services.rooms, timers or values"
+        elif _named(node.value, "kit", "_kit") and not is_door:
+            yield f"{place}: kit.{node.attr} in a module that is no door; use the services of `bind`"
+
+
+def _named(node: ast.expr, *names: str) -> bool:
+    """Return whether an expression is one of those names, or an attribute of that name."""
+    return (node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")) in names
 
 
 def collections_are_bounded(tree: Tree) -> Iterator[str]:
