@@ -297,6 +297,24 @@ async def test_a_home_that_another_worker_took_in_between_is_lost(house: House) 
     house.stages.remove(first)
 
 
+async def test_a_call_that_ends_under_another_lease_has_been_left(house: House) -> None:
+    """Not lost, also before its home was taken again; taking it keeps the home."""
+    first, second = await house.worker(grace=60.0), await house.worker(grace=60.0)
+    home = await first.voice.answer("r1")
+    lease = first.kit._kernel.lease
+    house.store._leases.close(lease.worker_id)
+    lease.granted(await house.store.open_lease(LEASE), asyncio.get_running_loop().time() + LEASE)
+    assert await first.voice.answer("r1") is home
+    house.store._leases.close(lease.worker_id)
+    lease.granted(await house.store.open_lease(LEASE), asyncio.get_running_loop().time() + LEASE)
+    await first.voice.hang_up("r1")
+    record = await house.store.get_home("r1", "voice")
+    assert (record.worker_id, record.is_lost) == (None, False)
+    await second.say("hello?", wait="settled")
+    await asyncio.sleep(1.0)
+    assert [row.reason for row in (await house.rows()).values()] == ["no_session"]
+
+
 async def test_homes_are_taken_again_when_the_store_is_back(house: House) -> None:
     stage = await house.worker()
     home = await stage.voice.answer("r1")

@@ -69,18 +69,23 @@ class HeldHomes:
         if not _is_of(record, worker_id):
             raise _refused(record)
         held = self._held.get((room_id, channel_id))
-        if held is None or held.home.token != record.token:
+        if held is None:
             held = self._held[room_id, channel_id] = _Held(Home(record.token), worker_id)
+        held.home.token, held.worker_id = record.token, worker_id
         self._wake(room_id)
         return held.home
 
     async def leave(self, room_id: str, channel_id: str) -> None:
         """Leave a home; pending deliveries to it are claimed, and skipped. Raises StoreError."""
         held = self._held.get((room_id, channel_id))
-        if held is not None:
-            await self._store.leave_home(room_id, channel_id, held.worker_id)
-            self._held.pop((room_id, channel_id), None)
-            self._wake(room_id)
+        if held is None:
+            return
+        worker_id = await self._lease.any_worker()
+        if held.worker_id != worker_id:  # not taken again since there is another lease
+            await self._retake(room_id, channel_id, held, worker_id)
+        await self._store.leave_home(room_id, channel_id, worker_id)
+        self._held.pop((room_id, channel_id), None)
+        self._wake(room_id)
 
     def of_room(self, room_id: str) -> list[str]:
         """Return the channels whose live things of a room this worker has."""
@@ -97,20 +102,24 @@ class HeldHomes:
         """
         worker_id = self._lease.worker_id
         assert worker_id is not None
-        for key, held in list(self._held.items()):
-            if held.worker_id == worker_id:
-                continue
-            try:
-                record = await self._store.take_home(*key, worker_id, url=self._url, token=held.home.token)
-            except RoomNotFoundError:
-                record = None
-            if self._held.get(key) is not held:
-                continue  # left, or taken again, in between
-            if record is not None and _is_of(record, worker_id):
-                held.home.token, held.worker_id = record.token, worker_id
-            else:
-                del self._held[key]
-                held.home.lost.set()
+        for (room_id, channel_id), held in list(self._held.items()):
+            if held.worker_id != worker_id:
+                await self._retake(room_id, channel_id, held, worker_id)
+
+    async def _retake(self, room_id: str, channel_id: str, held: _Held, worker_id: str) -> None:
+        try:
+            record = await self._store.take_home(
+                room_id, channel_id, worker_id, url=self._url, token=held.home.token
+            )
+        except RoomNotFoundError:
+            record = None
+        if self._held.get((room_id, channel_id)) is not held or held.worker_id == worker_id:
+            return  # left, or taken again, in between
+        if record is not None and _is_of(record, worker_id):
+            held.home.token, held.worker_id = record.token, worker_id
+        else:
+            del self._held[room_id, channel_id]
+            held.home.lost.set()
 
     async def without(self, job: Job) -> SendOutcome:
         """Return the outcome of a delivery to a live thing that this worker lacks.
