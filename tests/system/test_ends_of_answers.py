@@ -285,9 +285,10 @@ async def test_another_workers_change_ends_an_answer_at_its_next_step(
     kit, other = workers
     result, shown, _ = await ended(kit, kind, lambda: change(other), at_once=False)
     row = row_of(result)
-    if (change, kind) == (invisible, plain):
+    if (change, kind) == (invisible, plain) and row.state is DeliveryState.SENT:
+        # The turn ended before the other worker's signal came: nobody is shown the answer.
         (answer,) = [each for each in await kit.get_timeline(ROOM) if each.id.endswith("-answer")]
-        assert (row.state, answer.visibility) == (DeliveryState.SENT, "none")
+        assert answer.visibility == "none"
         return
     assert (row.state, row.reason) == (DeliveryState.SKIPPED, CHANGES[change])
     assert shown == ([] if kind is plain else ["one. "])

@@ -327,6 +327,8 @@ class _StreamedTurn:
             withheld = stop
         except _VoiceLost as lost:  # by another worker; a change here cancels the turn
             self._lost = str(lost)
+            # It ends already: a signal of the same change does not cut off the commit of what was shown.
+            self._lane.interrupted = self._lane.interrupted or self._lost
         except BaseException as error:  # raised again once the text so far is committed
             if ends_task(error) and not isinstance(error, asyncio.CancelledError):
                 raise
