@@ -285,10 +285,11 @@ async def test_another_workers_change_ends_an_answer_at_its_next_step(
     kit, other = workers
     result, shown, _ = await ended(kit, kind, lambda: change(other), at_once=False)
     row = row_of(result)
-    if (change, kind) == (invisible, plain) and row.state is DeliveryState.SENT:
-        # The turn ended before the other worker's signal came: nobody is shown the answer.
-        (answer,) = [each for each in await kit.get_timeline(ROOM) if each.id.endswith("-answer")]
-        assert answer.visibility == "none"
+    if (change, kind) == (invisible, plain):
+        # Whether or not the other worker's signal comes before the turn ends, nobody is shown the answer.
+        said = [each for each in await kit.get_timeline(ROOM) if each.id.endswith("-answer")]
+        assert {each.visibility for each in said} <= {"none"}
+        assert said or row.state is DeliveryState.SKIPPED
         return
     assert (row.state, row.reason) == (DeliveryState.SKIPPED, CHANGES[change])
     assert shown == ([] if kind is plain else ["one. "])
