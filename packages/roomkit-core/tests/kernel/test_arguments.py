@@ -72,6 +72,9 @@ async def handler(*_args: Any) -> None: ...
 
 
 GIVEN: dict[str, Any] = {
+    "address_type": "phone",
+    "address": "+14165550123",
+    "state": "revoked",
     "room_id": "r1",
     "channel_id": "alice",
     "content": TextContent(body="x"),

@@ -95,6 +95,7 @@ RAISED_BY_OTHERS = {
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
     "StaleValueError": "the stores; the kernel claims again",
+    "NoHomeError": "channels of live things; the kernel hands the delivery over",
     "StoreError": "the stores",
     "StoreFullError": "the stores",
     "StoreReadOnlyError": "the stores",
@@ -504,6 +505,13 @@ async def scene_source_that_waits(stage, sight):
     await stage.kit.attach_source("alice", ScriptedSource([message]))
     await asyncio.sleep(5)  # virtual time
     await stage.kit.detach_source("alice")
+
+
+async def scene_homes(stage, sight):
+    """A call that another worker has."""
+    alice, store = await stage.socket("alice"), stage.kit.store
+    await store.take_home("r1", "alice", await store.open_lease(3600))
+    await sight.trying(alice.services.homes.take("r1", "alice"))
 
 
 async def scene_webhooks(stage, sight):

@@ -277,7 +277,7 @@ class _Source(BaseSourceProvider):
 @pytest.mark.parametrize("name", ["bind", "name", "status"])
 async def test_a_source_that_breaks_its_contract_is_alone(stage: Any, name: str, fault: str) -> None:
     """One that cannot be named or bound is not attached; one without a status has that of a failed one."""
-    assert {"bind", "name", "status"} == set(plain_names(SourceProvider)) - {"start", "services"}
+    assert {"bind", "name", "status"} == set(plain_names(SourceProvider)) - {"start", "services", "home"}
     if name == "bind" and fault in ("None", "wrong type"):
         return  # what it returns is not looked at
     await stage.socket("alice")

@@ -10,6 +10,7 @@ from roomkit.abc.errors import ErrorCode, HomeElsewhereError, RoomNotFoundError,
 from roomkit.abc.log import get_logger
 from roomkit.abc.services.homes import Home
 from roomkit.kernel.delivery.sending import SendOutcome
+from roomkit.kernel.flow.contract import grace_of
 from roomkit.kernel.flow.job import Undone
 from roomkit.models.delivery import DeliveryError
 
@@ -131,7 +132,7 @@ class HeldHomes:
         channel = job.target.channel
         assert channel is not None
         await self._ledger.flush()  # of deliveries that were made, none is passed on
-        now, grace = self._clock.now(), channel.home_grace
+        now, grace = self._clock.now(), grace_of(channel, channel_id)
         worker_id = await self._lease.any_worker()
         record = await self._store.yield_lane(room_id, channel_id, worker_id, at=now, grace=grace)
         if record is None or record.worker_id is None:

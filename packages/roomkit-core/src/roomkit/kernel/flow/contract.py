@@ -30,6 +30,7 @@ __all__ = [
     "check_output",
     "check_store",
     "check_telemetry",
+    "grace_of",
     "idle_seconds_of",
     "limit_of",
     "made_locks",
@@ -59,6 +60,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("rate_limit", _LIMIT),
     ("delivery_timeout", _SECONDS),
     ("stream_idle_timeout", _NUMBER),
+    ("home_grace", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),
     ("opens_sessions", bool),
@@ -87,6 +89,12 @@ def provider_of(channel: Channel | None, channel_id: str) -> str | None:
 def type_of(channel: Channel, channel_id: str) -> ChannelType:
     """Return a channel's type. Raises ForeignCodeError."""
     found: ChannelType = read_attribute(owner_of(channel_id), channel, "channel_type", str)
+    return found
+
+
+def grace_of(channel: Channel, channel_id: str) -> float:
+    """Return how long deliveries wait for a lost home. Raises ForeignCodeError."""
+    found: float = read_attribute(owner_of(channel_id), channel, "home_grace", _NUMBER)
     return found
 
 

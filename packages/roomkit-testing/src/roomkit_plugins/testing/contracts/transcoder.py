@@ -128,7 +128,7 @@ def carried(content: EventContent, capabilities: ChannelCapabilities) -> bool:
         return capabilities.supports_edit
     if content.type == "delete":
         return capabilities.supports_delete
-    if content.type == "system":
+    if content.type in ("system", "consent"):
         return True
     if isinstance(content, RichContent) and (
         (content.buttons and not capabilities.supports_buttons)
