@@ -329,6 +329,42 @@ $$;
 
 
 
+CREATE FUNCTION public.roomkit_fall_back(event_id text, of_channel text, to_channel text, of_more text) RETURNS json
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    place record;
+    target record;
+    lane record;
+    made bigint;
+BEGIN
+    SELECT e.room, e.idx INTO place FROM roomkit_events e WHERE e.id = event_id;
+    IF NOT FOUND THEN
+        RETURN '{"error": "missing"}';
+    END IF;
+    PERFORM FROM roomkit_heads WHERE room = place.room FOR NO KEY UPDATE;
+    SELECT d.created_at INTO target FROM roomkit_deliveries d
+    WHERE d.room = place.room AND d.idx = place.idx AND d.channel_id = of_channel;
+    IF NOT FOUND THEN
+        RETURN '{"error": "missing"}';
+    END IF;
+    IF EXISTS (SELECT FROM roomkit_deliveries d
+        WHERE d.room = place.room AND d.idx = place.idx AND d.channel_id = to_channel) THEN
+        RETURN '{"delivery": null}';
+    END IF;
+    SELECT * INTO lane FROM roomkit_place(place.room, to_channel, NULL, false);
+    INSERT INTO roomkit_deliveries (
+        room, idx, channel_id, state, attempts, claims, created_at, holder, handed, more
+    ) VALUES (
+        place.room, place.idx, to_channel, 'pending', 0, 0, target.created_at, lane.new_holder, lane.new_handed,
+        of_more::json
+    ) RETURNING seq INTO made;
+    RETURN json_build_object('delivery', made);
+END
+$$;
+
+
+
 CREATE FUNCTION public.roomkit_follows(later text, before text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     AS $$
