@@ -62,7 +62,7 @@ def plugins_use_their_services(tree: Tree) -> Iterator[str]:
                 yield from _reaches_into_the_kit(tree, module, plugin.module)
 
 
-def _reaches_into_the_kit(tree: Tree, module: Module, plugin: str) -> Iterator[str]:
+def _reaches_into_the_kit(tree: Tree, module: Module, plugin: str | None) -> Iterator[str]:
     is_door = any(f"{module.name}.".startswith(f"{door}.") for door in (*DOORS, f"{plugin}.plugin"))
     for node in ast.walk(module.syntax):
         if not isinstance(node, ast.Attribute):
