@@ -45,6 +45,7 @@ from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
+from roomkit.kernel.runtime.extensions import Extensions
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
 from roomkit.kernel.runtime.scope import inside
 from roomkit.kernel.runtime.settings import kit_options
@@ -500,6 +501,28 @@ class RoomKit(RoomOperations):
         if namespace == "core":
             raise InvalidInputError("'core' is the kernel's own namespace: give a plugin's name")
         return self._services.of_plugin(namespace)
+
+    @cached_property
+    def ext(self) -> Extensions:
+        """The methods that plugins add to kits: `kit.ext.<plugin>.<name>(...)`."""
+        return Extensions(self, self.plugins.method, self._method_names)
+
+    def _method_names(self) -> dict[str, list[str]]:
+        return {each.name: list(each.methods) for each in self.plugins.plugins() if each.methods}
+
+    if not TYPE_CHECKING:  # to checkers the kit has what it declares
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a method that a plugin of RoomKit's own adds, bound to the kit."""
+            plugin = None if name.startswith("_") else self.plugins.own_method(name)
+            if plugin is None:
+                raise AttributeError(
+                    f"{type(self).__name__!r} object has no attribute {name!r}, and no installed plugin adds "
+                    "it: `roomkit plugins list` shows what there is"
+                )
+            method = getattr(getattr(self.ext, plugin), name)
+            self.__dict__[name] = method
+            return method
 
     def _namespace_of(self, owner: object) -> str:
         module = type(owner).__module__

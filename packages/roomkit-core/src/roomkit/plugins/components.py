@@ -130,6 +130,9 @@ class Plugin:
     tables: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares
     """Tables of its own in the configuration file, each with the reference of its config model."""
 
+    methods: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares
+    """Methods that it adds to kits, by name, as references."""
+
     @property
     def key(self) -> str:
         """Distinguishes it from another plugin of the same name."""

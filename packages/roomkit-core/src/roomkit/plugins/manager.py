@@ -125,6 +125,16 @@ class PluginManager:
         known = ((each.name, each.module) for each in self._plugins.values() if each.name != _CORE)
         return plugin_of(module, known)
 
+    def method(self, namespace: str, name: str) -> Callable[..., Any] | None:
+        """Return the function behind a method that a plugin adds to kits, imported; None if it adds none."""
+        target = next((each.methods.get(name) for each in self.plugins() if each.name == namespace), None)
+        return None if target is None else resolve(target)
+
+    def own_method(self, name: str) -> str | None:
+        """Return which plugin of RoomKit's own adds a method of that name."""
+        own = (each for each in self.plugins() if each.module.startswith("roomkit_plugins."))
+        return next((each.name for each in own if name in each.methods), None)
+
     def find(self, kind: ComponentKind | str, name: str) -> Component:
         """Return the record of the component called `name`, or by that alias.
 

@@ -125,6 +125,19 @@ class Registry:
             raise RegistrationError(f"the table {name!r} is there already; choose another name")
         self._plugin.tables[name] = _reference("config", config)
 
+    def add_method(self, name: str, target: str) -> None:
+        """Add a method to every kit, without importing it: `add_method("call", "acme.calls:place_call")`.
+
+        `target` is a function that takes the kit first. It is `kit.ext.<plugin>.<name>`, and for plugins of
+        RoomKit's own also `kit.<name>`. Raises `RegistrationError` for a name that is no identifier or is
+        declared already, and for a malformed reference.
+        """
+        if not name.isidentifier() or name.startswith("_"):
+            raise RegistrationError(f"{name!r} cannot name a method; use an identifier, as in 'place_call'")
+        if name in self._plugin.methods:
+            raise RegistrationError(f"method {name!r} is declared twice; declare it once")
+        self._plugin.methods[name] = _reference("target", target)
+
 
 def _parts(
     given: Mapping[str, ComponentKind | str | Sequence[ComponentKind | str]],
