@@ -502,9 +502,13 @@ class RoomKit(RoomOperations):
             raise InvalidInputError("'core' is the kernel's own namespace: give a plugin's name")
         return self._services.of_plugin(namespace)
 
-    @cached_property
+    @property
     def ext(self) -> Extensions:
         """The methods that plugins add to kits: `kit.ext.<plugin>.<name>(...)`."""
+        return self._extensions
+
+    @cached_property
+    def _extensions(self) -> Extensions:
         return Extensions(self, self.plugins.method, self._method_names)
 
     def _method_names(self) -> dict[str, list[str]]:
