@@ -23,6 +23,7 @@ from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import Access, ChannelType
 from roomkit.models.room import RoomTimers
+from roomkit.models.task import Task
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
@@ -78,6 +79,9 @@ GIVEN: Mapping[str, Any] = {
     "connection_id": "c",
     "subscription_id": "s",
     "task_id": "t",
+    "task": Task(id="t2", room_id="r", title="call back"),
+    "address_type": "phone",
+    "state": "revoked",
     "address": "a",
     "channel_type": "sms",
     "event_type": "message",
@@ -101,6 +105,8 @@ NOT_CALLED = {
     "register_channel": "it takes a channel",
     "process_webhook": "it takes a request",
     "process_delivery_status": "it takes a checked record",
+    "update_task": "it takes functions",
+    "change_state": "it takes functions",
     "hook": "it takes functions",
     "add_room_hook": "it takes functions",
     "identity_hook": "it takes functions",

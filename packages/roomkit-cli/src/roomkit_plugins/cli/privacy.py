@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from roomkit.abc.duration import seconds_of
 from roomkit_plugins.cli.confirmation import Intent, add_confirmation, confirmed, counted
@@ -193,17 +193,22 @@ async def _lines(kit: RoomKit, options: argparse.Namespace) -> AsyncIterator[Exp
     return kit.privacy.exports.person_lines(**await _person(kit, options))
 
 
-async def _person(kit: RoomKit, options: argparse.Namespace) -> dict[str, str | None]:
+class _Whom(TypedDict, total=False):
+    identity_id: str
+    participant_id: str
+    organization_id: str | None
+
+
+async def _person(kit: RoomKit, options: argparse.Namespace) -> _Whom:
     """Return by which id the person is known: an identity's, where there is one."""
     store, person, organization_id = kit.store, options.person, options.organization
     is_identity = bool(
         await store.get_identity(person, organization_id=organization_id)
         or await store.find_participants(identity_id=person, organization_id=organization_id, limit=1)
     )
-    return {
-        "identity_id" if is_identity else "participant_id": person,
-        "organization_id": organization_id,
-    }
+    if is_identity:
+        return {"identity_id": person, "organization_id": organization_id}
+    return {"participant_id": person, "organization_id": organization_id}
 
 
 @contextmanager
