@@ -107,6 +107,10 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "get_timeline": lambda view, ids, own: view.get_timeline(ids.room),
     "get_event": lambda view, ids, own: view.get_event(ids.event),
     "list_tasks": lambda view, ids, own: view.list_tasks(ids.room),
+    "add_task": lambda view, ids, own: view.add_task(Task(id="new", room_id=ids.room, title="call back")),
+    "update_task": lambda view, ids, own: view.update_task(
+        ids.task, lambda task: task.replace(title="call again")
+    ),
     "get_task": lambda view, ids, own: view.get_task(ids.task),
     "list_observations": lambda view, ids, own: view.list_observations(ids.room),
     "attach_channel": lambda view, ids, own: view.attach_channel(ids.room, "web"),
