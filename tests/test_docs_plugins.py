@@ -36,8 +36,8 @@ def words(text: str) -> str:
 def test_every_hook_is_described(hook: str) -> None:
     """The reference has its signature and what its docstring says."""
     specification = getattr(hookspecs, hook)
-    (argument,) = inspect.signature(specification).parameters
-    _, heading, section = words(REFERENCE.read_text(encoding="utf-8")).partition(f"## `{hook}({argument})`")
+    arguments = ", ".join(inspect.signature(specification).parameters)
+    _, heading, section = words(REFERENCE.read_text(encoding="utf-8")).partition(f"## `{hook}({arguments})`")
 
     assert heading
     assert words(inspect.getdoc(specification) or "-") in section
