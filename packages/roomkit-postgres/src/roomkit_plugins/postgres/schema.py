@@ -226,7 +226,7 @@ _SIXTH = (
 )
 
 # Which worker has a live thing: that of a channel in a room, or one elected by name, whose room is NULL. The
-# functions are internal to those that workers call, which no longer use them.
+# functions of before that no other one calls now stay: a call that was under way uses them to its end.
 _SEVENTH = (
     f"""CREATE TABLE roomkit_homes (
     {_SEQ},
@@ -239,8 +239,6 @@ _SEVENTH = (
 )""",
     "CREATE UNIQUE INDEX roomkit_homes_by_room ON roomkit_homes (room, name) WHERE room IS NOT NULL",
     "CREATE UNIQUE INDEX roomkit_homes_elected ON roomkit_homes (name) WHERE room IS NULL",
-    "DROP FUNCTION IF EXISTS roomkit_lane(bigint, text, text)",
-    "DROP FUNCTION IF EXISTS roomkit_lane_of_absent(bigint, text, text)",
 )
 
 # After the last step the functions are replaced by those of this version, which also serve workers of the
