@@ -88,7 +88,7 @@ class TextStream(ABC):
 
         It only rises: a smaller number than before is ignored. Call it before the answer is interrupted,
         and as often as it becomes known, also after the commit until `deliver_stream` returns. The number
-        is kept beside the event (`Generation.heard`): what was not heard is not taken for said. Raises
+        is kept beside the event (`Generation.heard`), so that agents tell heard text from unheard. Raises
         InvalidInputError for a number that is negative or no integer.
         """
 
@@ -125,7 +125,7 @@ class _Pieces(TextStream):
 
 
 def check_heard(chars: int) -> None:
-    """Refuse what is no number of characters. Raises InvalidInputError."""
+    """Refuse anything but a number of characters. Raises InvalidInputError."""
     if type(chars) is not int or chars < 0:
         raise InvalidInputError(f"heard() was given {chars!r}: give it a number of characters, 0 or more")
 

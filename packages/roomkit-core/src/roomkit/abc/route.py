@@ -32,8 +32,8 @@ class Route:
 
     `path` may have placeholders, as in `/webhooks/{channel}`; the handler finds them in
     `request.path_params`. `method` is `*` for an ASGI application, which gets every method. A route is
-    `secure` if its code verifies the caller; a server serves others only where it is told to. `name` is for
-    logs and links.
+    `secure` if its code verifies the caller; a server serves others only where its configuration allows
+    them. `name` is for logs and links.
     Raises InvalidInputError for a route that no server could serve.
     """
 

@@ -121,7 +121,7 @@ class RoomOperations(ConversationOperations):
     async def change_state(
         self, room_id: str, namespace: str, fn: Callable[[Json | None], Json | None]
     ) -> Json | None:
-        """Replace what is kept with a room under a namespace by `fn(state)`; return it. No timeline entry.
+        """Replace the state of a namespace in a room by `fn(state)`; return it. No timeline entry.
 
         `namespace` is a plugin's name, or `app` for the program's own. `fn` gets the state, None for none,
         and returns a JSON object of at most 16 KiB, 64 KiB for the room, or None to remove it. It is
@@ -324,7 +324,7 @@ class RoomOperations(ConversationOperations):
     async def consent(
         self, address_type: str, address: str, *, purpose: str = ALL_PURPOSES
     ) -> Consent | None:
-        """Return what was last said of an address and exactly this purpose, None if nothing was."""
+        """Return the latest consent for an address and exactly this purpose, None without one."""
         await self._enter()
         return await self._kernel.consents.get(address_type, address, purpose, self._organization_id)
 
@@ -406,7 +406,7 @@ class RoomOperations(ConversationOperations):
         tasks and observations about them lose what they say; deliveries of all that are skipped (`erased`),
         and of those that failed the code is left. The receipt counts a delivery's row with its event.
         Then the identity with its addresses is deleted. A second call finishes an interrupted one, and
-        else finds nothing. Revoked consents stay, under a hash of the address that names nobody, so that
+        else finds nothing. Revoked consents stay, under a hash of the address, without a name, so that
         nothing is sent there again; `suppression="forget"` removes them too. Raises InvalidInputError for an
         id that is several people's, and what the store raises.
         """

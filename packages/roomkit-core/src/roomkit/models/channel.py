@@ -161,8 +161,8 @@ class ChannelBinding(Record):
 
     `fallback` is the channel of the room that an event goes to if its delivery by this one fails, unless its
     outcome is unknown; with `fallback_after`, also if no receipt says within so many seconds that it was
-    delivered. Three such steps at most, and never to a channel that the event has gone to. What goes to this
-    channel does not go to its fallback besides.
+    delivered. A chain has three such steps at most, and no channel twice. An event of this channel is not
+    delivered to its fallback in addition.
 
     `address` is the recipient's, in the one spelling of the channel; a message from it is routed to this
     room. `state` is what the channel knows of its side of the conversation, at most 4 KiB as JSON; it is

@@ -64,7 +64,7 @@ class HookResult:
     `state` changes `Room.state` by namespace, in the event's commit. A *function* is synchronous, pure and
     takes a few milliseconds at most; it gets the state under its namespace, None for none, and is applied
     to the state as it is at the commit, again whenever that is retried. A *value* is a decision on what the
-    gate saw: if another worker has changed that namespace meanwhile, the gates run again. None removes.
+    gate saw: if another worker has changed that namespace in between, the gates run again. None removes.
     After eight tries the write raises StaleRoomError, and nothing is stored. `values` are put and `timers`,
     of this room or of none, are set in the same commit.
     """

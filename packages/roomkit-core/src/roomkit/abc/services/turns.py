@@ -25,7 +25,7 @@ class GateOutcome[P]:
 
 
 class Turns(ABC):
-    """What is decided and shown while an owner works for a room.
+    """Gates, observers and interruptions of the turns in a room.
 
     Hooks are selected by channel, its type and `direction`: of `channel_id`, else of the owner's channel. A
     plugin that names none has no channel to select by, and every hook of the trigger runs. Without a

@@ -78,6 +78,6 @@ class Values(ABC):
     def scan(self, *prefix: str, subject: str | None = None) -> AsyncIterator[Value]:
         """Yield the values whose keys begin with these parts, in the order of their encoded keys.
 
-        With a `subject` only those about that person. Read in pages: what changes meanwhile may be among
-        them or not.
+        With a `subject` only those about that person. Read in pages: values that change in between may be
+        among them or not.
         """

@@ -53,7 +53,7 @@ class Consents:
     async def put(
         self, said: ConsentContent, organization_id: str | None, *, message_key: str | None = None
     ) -> Consent:
-        """Keep what was said of an address and purpose; return what holds now.
+        """Store a consent for an address and purpose; return the one in force.
 
         The newer of two counts, by the vendor's time where it is given. A message that was seen before, by
         its key, changes nothing. Raises StoreError: nothing is kept then.
@@ -117,7 +117,7 @@ class Consents:
     async def get(
         self, address_type: str, address: str, purpose: str, organization_id: str | None
     ) -> Consent | None:
-        """Return what was last said of exactly this purpose, None if nothing was."""
+        """Return the latest consent for exactly this purpose, None without one."""
         key = await self._value_key(address_type, address, purpose)
         value = await self._store.get_value(_NAMESPACE, key, organization_id=organization_id)
         return None if value is None else _consent_of(value)

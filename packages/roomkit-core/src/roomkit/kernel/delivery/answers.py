@@ -327,7 +327,7 @@ class _StreamedTurn:
             withheld = stop
         except _VoiceLost as lost:  # by another worker; a change here cancels the turn
             self._lost = str(lost)
-            # It ends already: a signal of the same change does not cut off the commit of what was shown.
+            # The answer is ending: a signal of the same change must not cut off the commit of the shown text.
             self._lane.interrupted = self._lane.interrupted or self._lost
         except BaseException as error:  # raised again once the text so far is committed
             if ends_task(error) and not isinstance(error, asyncio.CancelledError):

@@ -157,7 +157,7 @@ class HeldHomes:
                 if not limit.expired():
                     await self._step_down(name, worker_id)
                     raise
-            except BaseException:
+            except BaseException:  # whatever ended the work, another worker may be elected
                 await self._step_down(name, worker_id)
                 raise
             else:

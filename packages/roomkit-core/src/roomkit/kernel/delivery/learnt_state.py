@@ -58,7 +58,7 @@ class LearntState:
             del self.written[next(iter(self.written))]
         try:
             await _until_done(partial(self._merge, *place, given), place)
-        except RoomNotFoundError:  # deleted meanwhile, and the binding with it
+        except RoomNotFoundError:  # deleted in between, and the binding with it
             return
         except InvalidInputError as error:  # the message was sent, and cannot be taken back
             self._refused(job, error)

@@ -205,9 +205,9 @@ class Inbound:
         return self._organizations.of(check_id(owner, "organization"))
 
     async def _keep_consent(self, message: InboundMessage, channel: Channel) -> None:
-        """Keep what a sender said of being written to, whatever becomes of their message.
+        """Store a sender's consent or revocation, also if their message is refused later.
 
-        Raises InvalidInputError for what is said of another address, and StoreError: nothing is kept then.
+        Raises InvalidInputError for another person's address, and StoreError: nothing is stored then.
         """
         said = message.content
         kind = read_attribute(owner_of(message.channel_id), channel, "address_type", str)

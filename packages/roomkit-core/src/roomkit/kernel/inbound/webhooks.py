@@ -206,7 +206,7 @@ class Webhooks:
             raise WebhookRejected(str(error), status_code=400) from error
         except Overdue as error:
             raise ProcessTimeoutError(f"{receiver} did not return within {seconds} s") from error
-        except Exception as error:
+        except Exception as error:  # a provider may raise anything: it is its failure
             raise ForeignCodeError(
                 f"{receiver} raised {type(error).__name__}: see its cause; let it raise WebhookRejected for "
                 "what is not the vendor's"

@@ -121,7 +121,7 @@ class ReceiptBook:
     def suppressed(self, count: int) -> None:
         """Note revoked consents, which stay so that nothing is sent to the address again."""
         if count:
-            why = "revoked consents are kept by a hash of the address, which names nobody: see `suppression`"
+            why = "revoked consents are kept under a hash of the address, without a name: see `suppression`"
             self.retained += (Retained(kind="value", reason="suppression", why=why, count=count),)
 
     def amended_by_them(self, count: int, room_id: str) -> None:

@@ -214,7 +214,7 @@ class DataSubjectRequests:
         return book.closed(self._clock.now())
 
     async def _settle_suppressions(self, person: Person, book: ReceiptBook, suppression: Suppression) -> None:
-        """Keep the revocations of the person's addresses, which name nobody; or forget them, as asked."""
+        """Keep the revocations of the person's addresses, which hold no name, or forget them on request."""
         addresses = [(kind, address) for kind, address in person.addresses if kind is not None]
         if suppression == "forget":
             for kind, address in addresses:

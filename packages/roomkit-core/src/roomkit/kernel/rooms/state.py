@@ -1,4 +1,4 @@
-"""Changing what is kept with a room, without an entry in its timeline."""
+"""Changes of a room's state, without an entry in its timeline."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ class RoomStates:
             except StaleRoomError:  # a lock was lost in between
                 continue
         raise StaleRoomError(
-            f"the state of {namespace!r} was not changed: room {room_id!r} changed {_TRIES} times meanwhile; "
-            "try again"
+            f"the state of {namespace!r} was not changed: room {room_id!r} changed {_TRIES} times; try again"
         )
 
     async def _change(
