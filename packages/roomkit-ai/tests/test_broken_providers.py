@@ -9,7 +9,7 @@ import pytest
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ForeignCodeError
-from roomkit.models.ai import StreamDone, StreamTextDelta, StreamThinkingDelta
+from roomkit.models.ai import AIThinkingPart, AIToolCall, StreamDone, StreamTextDelta, StreamThinkingDelta
 from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.testing import MockAIProvider, MockMemoryProvider
@@ -85,6 +85,43 @@ async def test_a_wrong_response_fails_its_turn(new_stage: Any, name: str) -> Non
     assert isinstance(heard.error, ForeignCodeError), repr(heard.error)
     assert "provider Returning" in str(heard.error)
     assert name in str(heard.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("tool_calls", 5),
+        ("tool_calls", Wrong()),
+        ("tool_calls", AIToolCall.model_construct(id="1", name="look", arguments=5)),
+        ("tool_calls", AIToolCall.model_construct(id=5, name="look")),
+        ("tool_calls", AIThinkingPart(thinking="hm")),
+        ("thinking_parts", "hm"),
+        ("thinking_parts", AIThinkingPart.model_construct(thinking=5)),
+        ("thinking_parts", AIToolCall(id="1", name="look")),
+    ],
+    ids=[
+        "a number for a call",
+        "an object for a call",
+        "arguments that are none",
+        "an id that is none",
+        "reasoning for a call",
+        "text for reasoning",
+        "reasoning without text",
+        "a call for reasoning",
+    ],
+)
+async def test_a_wrong_part_of_a_response_fails_its_turn(new_stage: Any, name: str, part: Any) -> None:
+    """Also after one that was right; the error names the list, the provider and the channel."""
+    stage = new_stage()
+    provider = Returning()
+    agent = stage.agent(provider)
+    right = AIThinkingPart(thinking="well")
+    provider.response = AIResponse(content="hello", thinking_parts=[right])
+    assert (await stage.ask(agent, "Hi")).text == "hello"
+    provider.response = AIResponse(**{"content": "hello", name: [part]})
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert isinstance(heard.error, ForeignCodeError), repr(heard.error)
+    assert f"{name} of the answer of provider Returning to AI channel 'agent'" in str(heard.error)
 
 
 class Streaming(MockAIProvider):

@@ -22,7 +22,7 @@ from roomkit.models.ai import (
 )
 from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai.errors import AnswerTooLongError, StalledAnswerError
-from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_response, fields_of
+from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_parts, check_response, fields_of
 from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -275,6 +275,8 @@ async def _whole(turn: Turn, provider: AIProvider, request: AIContext) -> AsyncG
     response = await provider.generate(request)
     if type(response) is not AIResponse or (*map(type, fields_of(response)),) not in KNOWN_RESPONSES:
         check_response(response, provider, turn.channel_id)
+    if response.tool_calls or response.thinking_parts:
+        check_parts(response, provider, turn.channel_id)
     turn.tasks += response.tasks
     turn.observations += response.observations
     for part in response.thinking_parts:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import mistyped, read_attribute
 from roomkit.abc.errors import ForeignCodeError, RoomKitError
+from roomkit.abc.records import checked
+from roomkit.models.ai import AIThinkingPart, AIToolCall
 from roomkit.models.generation import AIResponse
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
 
-__all__ = ["KNOWN_RESPONSES", "check_providers", "check_response", "diagnosed", "fields_of"]
+__all__ = ["KNOWN_RESPONSES", "check_parts", "check_providers", "check_response", "diagnosed", "fields_of"]
 
 _ATTRIBUTES: tuple[tuple[str, type], ...] = (
     ("name", str),
@@ -66,7 +68,7 @@ def diagnosed(error: Exception, channel_id: str, *providers: AIProvider | None) 
 
 def check_response(response: object, provider: AIProvider, channel_id: str) -> None:
     """Check the types of a response's fields, and remember them. Raises ForeignCodeError."""
-    owner = f"the answer of provider {type(provider).__name__} to AI channel {channel_id!r}"
+    owner = _answer_of(provider, channel_id)
     if not isinstance(response, AIResponse):
         raise ForeignCodeError(f"{owner} is {type(response).__name__}: it has to be AIResponse")
     for name, kind in _RESPONSE.items():
@@ -74,3 +76,16 @@ def check_response(response: object, provider: AIProvider, channel_id: str) -> N
         if not isinstance(found, kind):
             raise mistyped(owner, name, found, kind)
     KNOWN_RESPONSES.add((*map(type, fields_of(response)),))
+
+
+def check_parts(response: AIResponse, provider: AIProvider, channel_id: str) -> None:
+    """Check a response's tool calls and reasoning blocks. Raises ForeignCodeError for a wrong one."""
+    owner = _answer_of(provider, channel_id)
+    for call in response.tool_calls:
+        checked(call, AIToolCall, f"in tool_calls of {owner}", ForeignCodeError)
+    for part in response.thinking_parts:
+        checked(part, AIThinkingPart, f"in thinking_parts of {owner}", ForeignCodeError)
+
+
+def _answer_of(provider: AIProvider, channel_id: str) -> str:
+    return f"the answer of provider {type(provider).__name__} to AI channel {channel_id!r}"
