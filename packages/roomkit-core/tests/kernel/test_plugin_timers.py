@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from roomkit import RoomKit
+from roomkit import HookResult, HookTrigger, RoomContext, RoomKit, TextContent
 from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -102,6 +103,62 @@ async def test_a_timer_of_no_room_that_is_overdue_fires_at_once(kit: RoomKit) ->
     assert fired.times == [0]
     assert made.id
     assert made.room_id is None
+
+
+@pytest.fixture(params=["an event", "a trigger"])
+async def decide(request: pytest.FixtureRequest, kit: RoomKit) -> Any:
+    """Return a function that has a gate answer with timers, by an event and by a plugin's own trigger."""
+    channel = RecordingChannel("web")
+    kit.register_channel(channel)
+    await kit.attach_channel("r1", "web")
+
+    async def decided(timers: Callable[[], list[Timer]], *, blocks: bool) -> None:
+        trigger = HookTrigger.BEFORE_BROADCAST if request.param == "an event" else HookTrigger.BEFORE_TOOL_USE
+
+        @kit.hook(trigger)
+        async def deciding(payload: Any, context: RoomContext) -> HookResult:
+            if blocks:
+                return HookResult.block("ask first", timers=timers())
+            return HookResult.allow(timers=timers())
+
+        if request.param == "an event":
+            await kit.send_event("r1", "web", TextContent(body="buy"))
+        else:
+            await kit.services.turns.run_gate(trigger, "buy", room_id="r1", channel_id="web")
+
+    return decided
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["allowed", "blocked"])
+@pytest.mark.parametrize("owner", ["host", "plugin", "channel"])
+async def test_a_gate_sets_timers_in_the_commit_of_its_decision(
+    kit: RoomKit, decide: Any, owner: str, blocks: bool
+) -> None:
+    """They fire on time, and as `set` would have set them; no other owner gets them."""
+    channel = kit.channels["web"]
+    timers = {"host": kit.services, "plugin": kit.services_of("acme"), "channel": channel.services}
+    handlers = {name: Fired() for name in timers}
+    for name, services in timers.items():
+        assert services is not None
+        services.timers.on("call", handlers[name])
+    chosen = timers[owner]
+    assert chosen is not None
+    made: Any = {"id": "c1", "room_id": "r1", "data": {"who": "ann"}, "subject": "ann"}
+    due = after(kit, 90)
+    await decide(lambda: [chosen.timers.make("call", due, **made)], blocks=blocks)
+    await asyncio.sleep(1000)
+    assert {name: each.times for name, each in handlers.items() if each.seen} == {owner: [90]}
+    (_, seen) = handlers[owner].seen[0]
+    assert seen == await chosen.timers.set("call", due, **made)
+
+
+async def test_a_timer_that_a_gate_set_is_cancelled_by_its_own_id(kit: RoomKit, decide: Any) -> None:
+    fired, timers = Fired(), kit.services.timers
+    timers.on("call", fired)
+    await decide(lambda: [timers.make("call", after(kit, 90), id="c1", room_id="r1")], blocks=False)
+    assert await timers.cancel("c1")
+    await asyncio.sleep(1000)
+    assert fired.seen == []
 
 
 async def test_the_same_id_replaces_a_timer(kit: RoomKit) -> None:
@@ -215,12 +272,17 @@ async def test_owners_have_kinds_and_ids_of_their_own(kit: RoomKit) -> None:
         ({"due": NAIVE}, "time zone"),
         ({"data": {"x": "y" * 20_000}}, "16384 bytes"),
         ({"kind": ""}, "cannot name a timer"),
+        ({"kind": "k" * 2000}, "cannot be stored"),
+        ({"id": "\0"}, "cannot be stored"),
     ],
 )
 async def test_what_cannot_be_a_timer_is_refused(kit: RoomKit, fields: Any, words: str) -> None:
     given = {"kind": "call", "due": after(kit, 1), **fields}
+    kind, due = given.pop("kind"), given.pop("due")
     with pytest.raises(InvalidInputError, match=words):
-        await kit.services.timers.set(given.pop("kind"), given.pop("due"), **given)
+        kit.services.timers.make(kind, due, **given)
+    with pytest.raises(InvalidInputError, match=words):
+        await kit.services.timers.set(kind, due, **given)
     assert await kit.store.find_timers() == []
 
 

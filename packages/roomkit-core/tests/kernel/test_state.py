@@ -167,7 +167,10 @@ class TestAGateThatKeepsState:
             {"values": [Value(namespace="core.rooms", key=("a",))]},
             {"values": ["a"]},
             {"timers": [Timer(id="t", room_id="other", kind="k", due_at=LATER)]},
-            {"timers": [Timer(id="t", room_id="r1", kind="retention", due_at=LATER)]},
+            *(
+                {"timers": [Timer(id="t", room_id="r1", kind=kind, due_at=LATER, data=data)]}
+                for kind, data in (("retention", {"given": {}}), ("app.k", {}), ("k", {"id": "t"}))
+            ),
         ],
     )
     async def test_what_cannot_be_kept_is_a_failure_of_the_gate(self, stage: Any, wrong: Any) -> None:
@@ -196,7 +199,7 @@ class TestAGateThatKeepsState:
             return HookResult.modify(
                 event,
                 values=[Value(namespace="app", key=("k",), data={"n": 1})],
-                timers=[Timer(id=f"app.{event.id}", room_id="r1", kind="app.k", due_at=due_at)],
+                timers=[stage.kit.services.timers.make("k", due_at, id=event.id, room_id="r1")],
             )
 
         result = await stage.say()

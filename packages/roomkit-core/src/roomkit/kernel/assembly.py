@@ -254,6 +254,7 @@ def assemble(
         channels=channels,
         observers=observers,
         dispatcher=dispatcher,
+        expect=lambda set_timers: timers.expect_set(set_timers),
     )
 
     # Operations on rooms.
@@ -366,7 +367,7 @@ def assemble(
     )
 
     # Work shared with other workers.
-    timers = TimerRunner(
+    timers: TimerRunner = TimerRunner(
         kinds={
             ROOM_TIMERS: rooms.fire_timers,
             RETENTION: rooms.fire_retention,
@@ -437,6 +438,7 @@ def assemble(
             observers=observers,
             writer=writer,
             interruptions=interruptions,
+            expect=timers.expect_set,
         ),
     )
     return Kernel(

@@ -56,6 +56,24 @@ class Timers(ABC):
         """
 
     @abstractmethod
+    def make(
+        self,
+        kind: str,
+        due: datetime,
+        *,
+        id: str | None = None,
+        room_id: str | None = None,
+        data: Mapping[str, Any] = EMPTY,
+        subject: str | None = None,
+    ) -> Timer:
+        """Return the timer that `set` would store, for `HookResult.timers`; nothing is stored.
+
+        A gate sets it in the commit of its event, so that a decision and its time-out are one write. It has
+        the names that the store knows, with the owner's namespace; its handler gets it as `set` returns it.
+        Pure, also inside a gate. Raises InvalidInputError for what cannot be stored.
+        """
+
+    @abstractmethod
     async def cancel(self, id: str) -> bool:
         """Remove the owner's timer of that id; False when there is none (any more).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -105,6 +105,12 @@ class TimerRunner:
         if self._expected[0] == due:
             self._sooner.set()
         self.begin()
+
+    def expect_set(self, timers: Iterable[Timer]) -> None:
+        """Look for the timers of a commit when they are due, on this worker."""
+        for timer in timers:
+            if timer.due_at != DUE_AT_ONCE:  # those are held by the worker that set them
+                self.expect(timer.due_at)
 
     async def _run(self) -> None:
         while True:

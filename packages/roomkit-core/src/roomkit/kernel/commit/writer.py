@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import Json
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
+    from roomkit.models.timer import Timer
 
 __all__ = ["Writer"]
 
@@ -90,6 +91,7 @@ class Writer:
         channels: Channels,
         observers: Observers,
         dispatcher: Dispatcher,
+        expect: Callable[[Iterable[Timer]], None],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -104,6 +106,7 @@ class Writer:
         self._channels = channels
         self._observers = observers
         self._dispatcher = dispatcher
+        self._expect = expect
         self._gate_waits = GateWaits()
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
@@ -411,6 +414,8 @@ class Writer:
         if commit.bindings or commit.unbind or commit.room_changes:
             self._dispatcher.rights_changed(commit)
         draft, record, block = attempt.draft, attempt.record, attempt.block
+        if draft.timers or (attempt.verdict is not None and attempt.verdict.timers):
+            self._expect(commit.timers)
         stored = committed.events
         position = len(stored) - 1 - len(attempt.injected)
         run, start = self._depart(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.state import changed_state, check_namespace
-from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
+from roomkit.kernel.flow.timers import GIVEN
 from roomkit.models.base import Record, freeze
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
@@ -53,8 +53,11 @@ def _check_timer(timer: Timer, room_id: str) -> None:
         raise InvalidInputError(
             f"timer {timer.id!r} is of room {timer.room_id!r}: a gate sets timers of its own room or of none"
         )
-    if timer.kind in (ROOM_TIMERS, RETENTION, AFTER_BROADCAST):
-        raise InvalidInputError(f"timer {timer.id!r} is of the kernel's kind {timer.kind!r}: use another one")
+    if GIVEN not in timer.data or "." not in timer.kind:
+        raise InvalidInputError(
+            f"timer {timer.id!r} of kind {timer.kind!r} has no owner whose handler could fire it: "
+            "make it with services.timers.make"
+        )
 
 
 def _wrong_record(name: str, given: object, kind: type[Record]) -> str | None:

@@ -17,6 +17,7 @@ __all__ = [
     "AFTER_BROADCAST",
     "DUE_AT_ONCE",
     "FALLBACK",
+    "GIVEN",
     "RETENTION",
     "ROOM_TIMERS",
     "TimerHandler",
@@ -34,6 +35,8 @@ ROOM_TIMERS = "room_timers"
 RETENTION = "retention"
 AFTER_BROADCAST = "after_broadcast"
 FALLBACK = "fallback"
+GIVEN = "given"
+"""Where an owner's data is in a stored timer: what the kernel keeps is beside it."""
 
 DUE_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Due whatever a worker's clock shows: the clock of the worker that set the timer may be fast."""

@@ -65,6 +65,7 @@ class KitServices(Services):
             observers=kernel.observers,
             writer=kernel.writer,
             interruptions=kernel.interruptions,
+            expect=kernel.timers.expect_set,
         )
         self.timers = KitTimers(
             owner,

@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, override
 
+from pydantic import ValidationError
+
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.records import problems_of
 from roomkit.abc.services.timers import TimerFn, Timers
-from roomkit.kernel.flow.timers import TimerOutcome
+from roomkit.kernel.flow.timers import GIVEN, TimerOutcome
 from roomkit.kernel.runtime.scope import Work
-from roomkit.models.base import EMPTY, Json, new_id
+from roomkit.models.base import EMPTY, new_id
 from roomkit.models.timer import Timer
 
 if TYPE_CHECKING:
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["KitTimers"]
 
 _LONGEST_DATA = 16_384
-_GIVEN = "given"
-"""Where an owner's data is in a stored timer: the kernel's own are beside it."""
 
 
 class KitTimers(Timers):
@@ -56,7 +57,7 @@ class KitTimers(Timers):
 
     def _own(self, stored: Timer, kind: str, own_id: str) -> Timer:
         """Return a stored timer as its owner set it."""
-        return stored.replace(id=own_id, kind=kind, data=stored.data.get(_GIVEN, EMPTY))
+        return stored.replace(id=own_id, kind=kind, data=stored.data.get(GIVEN, EMPTY))
 
     @override
     def on(self, kind: str, fn: TimerFn) -> None:
@@ -80,7 +81,7 @@ class KitTimers(Timers):
         return again
 
     @override
-    async def set(
+    def make(
         self,
         kind: str,
         due: datetime,
@@ -95,19 +96,32 @@ class KitTimers(Timers):
             raise InvalidInputError(
                 f"timer {own_id!r} cannot be due at {due!r}: give a datetime with a time zone"
             )
-        given = {"id": own_id, _GIVEN: _checked(data, own_id)}
-        stored = Timer(
-            id=self._named(own_id),
-            kind=self._named(kind),
-            room_id=room_id,
-            due_at=due,
-            data=given,
-            subject=subject,
-        )
+        fields = {
+            "id": self._named(own_id),
+            "kind": self._named(kind),
+            "room_id": room_id,
+            "due_at": due,
+            "data": {"id": own_id, GIVEN: data},
+            "subject": subject,
+        }
+        return _made(own_id, fields)
+
+    @override
+    async def set(
+        self,
+        kind: str,
+        due: datetime,
+        *,
+        id: str | None = None,
+        room_id: str | None = None,
+        data: Mapping[str, Any] = EMPTY,
+        subject: str | None = None,
+    ) -> Timer:
+        stored = self.make(kind, due, id=id, room_id=room_id, data=data, subject=subject)
         await self._enter()
         await self._store.set_timer(stored)
         self._runner.expect(due)
-        return self._own(stored, kind, own_id)
+        return self._own(stored, kind, str(stored.data["id"]))
 
     @override
     async def cancel(self, id: str) -> bool:
@@ -115,13 +129,14 @@ class KitTimers(Timers):
         return await self._store.delete_timer(self._named(id))
 
 
-def _checked(data: Mapping[str, Any], own_id: str) -> Json:
-    kept = Timer.model_validate(
-        {"id": own_id, "kind": "any", "due_at": "2000-01-01T00:00:00Z", "data": data}
-    ).data
-    if len(json.dumps(kept)) > _LONGEST_DATA:
+def _made(own_id: str, fields: Mapping[str, Any]) -> Timer:
+    try:
+        timer = Timer.model_validate(fields)
+    except ValidationError as wrong:
+        raise InvalidInputError(f"timer {own_id!r} cannot be stored: {problems_of(wrong)}") from None
+    if len(json.dumps(timer.data[GIVEN])) > _LONGEST_DATA:
         raise InvalidInputError(
             f"the data of timer {own_id!r} is longer than {_LONGEST_DATA} bytes as JSON: keep ids in it, and "
             "the rest in the room or in values"
         )
-    return kept
+    return timer

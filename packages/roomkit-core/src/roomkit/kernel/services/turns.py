@@ -16,6 +16,8 @@ from roomkit.kernel.runtime.deadline import Deadline
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.interruptions import Interruptions
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.context import RoomContext
+    from roomkit.models.timer import Timer
 
 __all__ = ["KitTurns"]
 
@@ -44,6 +47,7 @@ class KitTurns(Turns):
         observers: Observers,
         writer: Writer,
         interruptions: Interruptions,
+        expect: Callable[[Iterable[Timer]], None],
     ) -> None:
         self._owner = owner
         self._store = store
@@ -52,6 +56,7 @@ class KitTurns(Turns):
         self._observers = observers
         self._writer = writer
         self._interruptions = interruptions
+        self._expect = expect
 
     @override
     async def run_gate[P](
@@ -118,6 +123,7 @@ class KitTurns(Turns):
                     raise RoomNotFoundError(f"no room {room_id!r}: it was deleted in between") from None
                 record = found
                 continue
+            self._expect(verdict.timers)
             about = note(room_id, EventType.SYSTEM, trigger, f"what a gate of {trigger} left behind")
             self._observers.side_effects(about, commit.tasks, commit.observations, record, cascade)
             break
