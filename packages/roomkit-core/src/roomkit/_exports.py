@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
+    from roomkit.abc.errors import HomeLostError as HomeLostError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
@@ -709,6 +710,7 @@ HOMES = {
     "Hints": "roomkit.models.hints",
     "Home": "roomkit.abc.services.homes",
     "HomeElsewhereError": "roomkit.abc.errors",
+    "HomeLostError": "roomkit.abc.errors",
     "HomeRecord": "roomkit.abc.store.records",
     "HomeStore": "roomkit.abc.store.homes",
     "HomeTable": "roomkit.memory.homes",

@@ -95,6 +95,7 @@ RAISED_BY_OTHERS = {
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
     "StaleValueError": "the stores; the kernel claims again",
+    "HomeLostError": "the stores, for a value that a former holder writes",
     "NoHomeError": "channels of live things; the kernel hands the delivery over",
     "StoreError": "the stores",
     "StoreFullError": "the stores",

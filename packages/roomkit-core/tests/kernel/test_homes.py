@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import HomeElsewhereError, InvalidInputError, NoHomeError, StoreUnavailableError
+from roomkit.abc.errors import (
+    HomeElsewhereError,
+    HomeLostError,
+    InvalidInputError,
+    NoHomeError,
+    StoreUnavailableError,
+)
 from roomkit.abc.services import Home
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -536,6 +542,39 @@ async def test_elected_work_stops_before_another_worker_can_be_elected(house: Ho
     await asyncio.sleep(LEASE)
     assert bot.at_work == ["first"]
     assert len(set(bot.tokens)) == 2
+
+
+async def test_a_worker_that_lost_its_election_writes_no_offset(house: House) -> None:
+    """Also one that was paused, and does not know yet; the next holder's offset stays."""
+    first, second = [await house.worker() for _ in range(2)]
+    homes: list[Home] = []
+
+    async def work(home: Home) -> None:
+        homes.append(home)
+        await asyncio.Event().wait()
+
+    for stage in (first, second):
+        services = stage.kit.services
+        services.tasks.serve(services.homes.elect("bot", work), name="bot")
+        await asyncio.sleep(1.0)
+    paused = first.kit.services.values
+    await paused.put("offset", data={"at": 1}, fence=homes[0])
+    await paused.change("offset", fn=lambda data: {"at": data["at"] + 1}, fence=homes[0])
+    await house.kill(first)
+    await asyncio.sleep(2 * LEASE)
+    former, home = homes
+    values = second.kit.services.values
+    kept = await values.put("offset", data={"at": 3}, fence=home)
+    for write in (
+        values.put("offset", data={"at": 2}, fence=former),
+        values.put("other", data={"at": 2}, if_revision=0, fence=former),
+        values.change("offset", fn=lambda _: {"at": 2}, fence=former),
+        values.change("offset", fn=lambda _: None, fence=former),
+        values.delete("offset", fence=former),
+    ):
+        with pytest.raises(HomeLostError, match="end the work that holds it"):
+            await write
+    assert await values.get("offset") == kept
 
 
 async def test_elected_work_that_ends_or_fails_frees_its_name(house: House) -> None:

@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import ForeignCodeError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.authoring.transport import TransportChannel
-from roomkit.models import ChannelType, EventType, Identity, InboundMessage, TextContent
+from roomkit.models import (
+    ChannelType,
+    EventType,
+    HookResult,
+    HookTrigger,
+    Identity,
+    InboundMessage,
+    TextContent,
+)
 from roomkit.models.content import text_of
 from roomkit.models.delivery import MOST_REPLIED_TO
 from roomkit_plugins.testing import MockEmailProvider, MockIdentityResolver, MockSMSProvider, RecordingChannel
@@ -354,3 +362,52 @@ async def test_a_signal_with_a_parent_opens_nothing(stage: Any) -> None:
     stage.kit.register_channel(sms())
     said = await stage.say(channel="sms", by=ANN, room=None, in_reply_to=("x",), event_type=EventType.TYPING)
     assert said.reason == "room_not_found"
+
+
+# -- look-ups of a channel's own ------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_a_channel_finds_its_events_and_deliveries_by_its_vendors_ids(stage: Any) -> None:
+    """In whatever room; what another channel has by that id is not found."""
+    mail = await mailed(stage)
+    stage.kit.register_channel(sms())
+    sent = await texted(stage, "one", "ann@example.com", "mail")
+    reply = await stage.say(
+        channel="mail", by="ann@example.com", room=None, in_reply_to=(sent,), external_id="<r1>"
+    )
+    rooms, others = mail.services.rooms, stage.kit.get_channel("sms").services.rooms
+
+    found, row = await rooms.find_event("<r1>"), await rooms.find_delivery(sent)
+    assert (found.id, found.room_id) == (reply.event.id, "one")
+    assert (row.room_id, row.provider_message_id) == ("one", sent)
+    assert await others.find_event("<r1>") is None
+    assert await others.find_delivery(sent) is None
+    assert await rooms.find_event("<r2>") is None
+    assert await stage.kit.services.rooms.find_event("<r1>", channel_id="mail") == found
+    for find in (others.find_event, others.find_delivery):
+        with pytest.raises(InvalidInputError, match="not one of"):
+            await find("<r1>", channel_id="mail")
+
+
+@pytest.mark.virtual_time
+async def test_a_channel_of_an_organization_finds_nothing_of_another(stage: Any) -> None:
+    """Nor does a gate in a room of one."""
+    mail = await mailed(stage)
+    await stage.open("theirs", organization_id="globex")
+    await stage.kit.attach_channel("theirs", "mail", metadata={"recipient_id": "bob@example.com"})
+    event = await stage.kit.send_event("theirs", "system", TextContent(body="hello"))
+    (row,) = await stage.kit.list_deliveries("theirs", event_id=event.id)
+    rooms, seen = mail.services.rooms, []
+    assert (await rooms.find_delivery(row.provider_message_id)).room_id == "theirs"
+
+    @stage.kit.hook(HookTrigger.BEFORE_BROADCAST)
+    async def gate(event: Any, context: Any) -> HookResult:
+        seen.append(await rooms.find_delivery(row.provider_message_id))
+        return HookResult.allow()
+
+    await stage.open("ours", organization_id="acme")
+    await stage.kit.send_event("ours", "system", TextContent(body="hello"))
+    mail.organization = "acme"
+    seen.append(await rooms.find_delivery(row.provider_message_id))
+    assert seen == [None, None]

@@ -138,6 +138,12 @@ class ForgetsWhatANewerVersionSays(InMemoryStore):
         return result
 
 
+@found_by("test_a_former_holder_writes_no_value")
+class IgnoresAFence(InMemoryStore):
+    async def put_value(self, value: Value, *, fence: HomeRecord | None = None, **options: Any) -> Value:
+        return await super().put_value(value, **options)
+
+
 # -- rooms, people, work --------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
+    from roomkit.abc.errors import HomeLostError as HomeLostError
     from roomkit.abc.errors import HookRegistrationError as HookRegistrationError
     from roomkit.abc.errors import IdentityNotFoundError as IdentityNotFoundError
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
@@ -336,6 +337,7 @@ else:
             "Hearing",
             "Home",
             "HomeElsewhereError",
+            "HomeLostError",
             "HomeRecord",
             "HomeStore",
             "Homes",

@@ -25,6 +25,7 @@ __all__ = [
     "EventNotFoundError",
     "ForeignCodeError",
     "HomeElsewhereError",
+    "HomeLostError",
     "HookRegistrationError",
     "IdentityNotFoundError",
     "InvalidInputError",
@@ -145,6 +146,20 @@ class HomeElsewhereError(RoomKitError):
         super().__init__(message)
         self.worker_id = worker_id
         self.url = url
+
+
+class HomeLostError(RoomKitError):
+    """A write was fenced by a home that another holder has had since; nothing was written."""
+
+    code = "home_lost"
+
+    @classmethod
+    def at(cls, name: str, token: int) -> Self:
+        """Return the error of a write that was fenced by an outdated token of a home."""
+        return cls(
+            f"nothing was written: the home {name!r} was taken by another holder after token {token}; end "
+            "the work that holds it"
+        )
 
 
 class NoHomeError(RoomKitError):

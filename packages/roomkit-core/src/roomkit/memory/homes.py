@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from roomkit.abc.errors import HomeLostError
 from roomkit.abc.store import HomeRecord
 from roomkit.memory.leases import Leases
 
@@ -22,6 +23,14 @@ class HomeTable:
         """Return a home as it is now."""
         home = self.rooms.get(room_id, {}).get(name)
         return None if home is None else replace(home, is_alive=self._leases.in_force(home.worker_id))
+
+    def check(self, fence: HomeRecord | None) -> None:
+        """Raise HomeLostError if a home has a newer token than its fence."""
+        if fence is None:
+            return
+        home = self.get(fence.room_id, fence.name)
+        if home is None or home.token != fence.token:
+            raise HomeLostError.at(fence.name, fence.token)
 
     def take(self, wanted: HomeRecord, token: int | None) -> HomeRecord:
         """Give a home to the worker of `wanted`, unless another one in force has it; return it as it is."""

@@ -771,7 +771,10 @@ class InMemoryStore(ConversationStore):
         return self._values.get(namespace, key, organization_id)
 
     @override
-    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+    async def put_value(
+        self, value: Value, *, if_revision: int | None = None, fence: HomeRecord | None = None
+    ) -> Value:
+        self._homes.check(fence)
         return self._values.put(value, if_revision)
 
     @override
@@ -782,7 +785,9 @@ class InMemoryStore(ConversationStore):
         *,
         organization_id: str | None = None,
         if_revision: int | None = None,
+        fence: HomeRecord | None = None,
     ) -> bool:
+        self._homes.check(fence)
         return self._values.delete(namespace, key, organization_id, if_revision)
 
     @override

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Self, override
 
 from roomkit.abc.errors import (
+    HomeLostError,
     StaleValueError,
     StoreError,
     StoreLockedError,
@@ -42,6 +43,7 @@ from roomkit_plugins.postgres.cache import GrowingRooms
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.errors import FAILURES, translated
+from roomkit_plugins.postgres.fences import under_token
 from roomkit_plugins.postgres.loads import Loads
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
@@ -590,10 +592,11 @@ class PostgresStore(SQLStore):
         return await reading.get_value(self._database, namespace, key, organization_id)
 
     @override
-    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
-        answer = await self._database.write(
-            "roomkit_put_value($3, $4)", encoded(value_row(value)), if_revision
-        )
+    async def put_value(
+        self, value: Value, *, if_revision: int | None = None, fence: HomeRecord | None = None
+    ) -> Value:
+        given = encoded(value_row(value)), if_revision
+        answer = await self._fenced(fence, "roomkit_put_value($3, $4)", *given)
         if answer["revision"] is None:
             raise StaleValueError.at(value.namespace, value.key, if_revision or 0)
         return value.replace(revision=answer["revision"])
@@ -606,8 +609,10 @@ class PostgresStore(SQLStore):
         *,
         organization_id: str | None = None,
         if_revision: int | None = None,
+        fence: HomeRecord | None = None,
     ) -> bool:
-        answer = await self._database.write(
+        answer = await self._fenced(
+            fence,
             "roomkit_delete_value($3, $4, $5, $6)",
             findable(organization_id or ""),
             findable(namespace),
@@ -617,6 +622,18 @@ class PostgresStore(SQLStore):
         if "stale" in answer:
             raise StaleValueError.at(namespace, key, if_revision or 0)
         return bool(answer["deleted"])
+
+    async def _fenced(self, fence: HomeRecord | None, function: str, *given: Any) -> Any:
+        """Write while a home has the token of its fence, which no one takes until then."""
+        if fence is None:
+            return await self._database.write(function, *given)
+        guarded = under_token(function, len(given))
+        answer = await self._database.write(
+            guarded, *given, findable(fence.room_id), findable(fence.name), fence.token
+        )
+        if "lost" in answer:
+            raise HomeLostError.at(fence.name, fence.token)
+        return answer
 
     @override
     async def list_values(

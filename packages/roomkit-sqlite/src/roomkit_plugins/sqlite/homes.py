@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from roomkit.abc.errors import HomeLostError
 from roomkit.abc.store import HomeRecord
 from roomkit_plugins.sql.refusals import no_room
 from roomkit_plugins.sqlite.leases import Clock, alive, announced, still_alive
 from roomkit_plugins.sqlite.rows import micros, moment
 from roomkit_plugins.sqlite.sql import one
 
-__all__ = ["Yielding", "get_home", "holder", "leave_home", "take_home", "yield_lane"]
+__all__ = ["Yielding", "check_fence", "get_home", "holder", "leave_home", "take_home", "yield_lane"]
 
 _HOME = "SELECT h.seq, h.worker, h.token, h.url, h.lost_at FROM homes h "
 _WHERE = "WHERE h.room = (SELECT seq FROM rooms WHERE id = ?) AND h.name = ?"
@@ -35,6 +36,15 @@ def _found(
         return None, None
     seq, worker, token, url, lost_at = row
     return seq, HomeRecord(room_id, name, worker, token, worker in living, url, moment(lost_at))
+
+
+def check_fence(connection: sqlite3.Connection, fence: HomeRecord | None) -> None:
+    """Raise HomeLostError if a home has a newer token than its fence."""
+    if fence is None:
+        return
+    home = _found(connection, fence.room_id, fence.name, frozenset())[1]
+    if home is None or home.token != fence.token:
+        raise HomeLostError.at(fence.name, fence.token)
 
 
 def take_home(

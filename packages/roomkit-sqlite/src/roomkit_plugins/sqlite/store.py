@@ -459,8 +459,10 @@ class SQLiteStore(SQLStore):
         return await self._read(values.get_value, namespace, key, organization_id)
 
     @override
-    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
-        return await self._write(values.put_value, values.prepare_value(value), if_revision)
+    async def put_value(
+        self, value: Value, *, if_revision: int | None = None, fence: HomeRecord | None = None
+    ) -> Value:
+        return await self._write(values.put_value, values.prepare_value(value), if_revision, fence)
 
     @override
     async def delete_value(
@@ -470,9 +472,10 @@ class SQLiteStore(SQLStore):
         *,
         organization_id: str | None = None,
         if_revision: int | None = None,
+        fence: HomeRecord | None = None,
     ) -> bool:
         return await self._write(
-            values.delete_value, findable(namespace), key, findable(organization_id), if_revision
+            values.delete_value, findable(namespace), key, findable(organization_id), if_revision, fence
         )
 
     @override

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from roomkit.abc.errors import StaleValueError
+from roomkit.abc.store import HomeRecord
 from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.sql.damaged import stored_value
 from roomkit_plugins.sql.filters import clamp, key_range
+from roomkit_plugins.sqlite.homes import check_fence
 from roomkit_plugins.sqlite.rows import dump, micros, moment
 from roomkit_plugins.sqlite.sql import Row, one
 
@@ -75,8 +77,14 @@ def _value_of(row: Row) -> Value:
     return stored_value(data, revision, organization_id, namespace, key, subject, room_id, moment(expires_at))
 
 
-def put_value(connection: sqlite3.Connection, prepared: PreparedValue, if_revision: int | None) -> Value:
+def put_value(
+    connection: sqlite3.Connection,
+    prepared: PreparedValue,
+    if_revision: int | None,
+    fence: HomeRecord | None = None,
+) -> Value:
     """Put a value in place of the one under its key, if that is of the revision."""
+    check_fence(connection, fence)
     value = prepared.value
     if if_revision is not None:
         _check(connection, prepared.place, if_revision, value.namespace, value.key)
@@ -90,8 +98,10 @@ def delete_value(
     key: Sequence[str],
     organization_id: str | None,
     if_revision: int | None,
+    fence: HomeRecord | None,
 ) -> bool:
     """Remove a value, if it is of the revision; False when there is none."""
+    check_fence(connection, fence)
     place = _place(namespace, key, organization_id)
     if if_revision is not None and one(connection, f"SELECT 1 FROM kept_values WHERE {_WHERE}", place):
         _check(connection, place, if_revision, namespace, key)

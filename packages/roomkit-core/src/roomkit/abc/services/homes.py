@@ -13,11 +13,14 @@ class Home:
     """A live thing that this worker has.
 
     `token` is higher than that of every holder before; it rises when the worker goes on under another
-    lease. `lost` is set when another worker has the home: end the live thing.
+    lease. `lost` is set when another worker has the home: end the live thing. `room_id` (None of an elected
+    one) and `name` say which home it is. As `fence` of a value, it refuses the write once it is lost.
     """
 
-    def __init__(self, token: int) -> None:
+    def __init__(self, token: int, *, room_id: str | None = None, name: str = "") -> None:
         self.token = token
+        self.room_id = room_id
+        self.name = name
         self.lost = asyncio.Event()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.delivery import Delivery, InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
@@ -96,6 +96,22 @@ class RoomAccess(ABC):
     @abstractmethod
     async def read_room(self, room_id: str) -> Room:
         """Return a room as the store has it now. Raises RoomNotFoundError."""
+
+    @abstractmethod
+    async def find_event(self, external_id: str, *, channel_id: str | None = None) -> RoomEvent | None:
+        """Return the newest event that came by the channel under that id of the vendor's, in whatever room.
+
+        In a gate, delivery, turn or observer only rooms of the same organization are looked at, and otherwise
+        only those of the channel's organization, if it has one. Former contents of edits are not in it.
+        Raises InvalidInputError for another owner's channel, StoreError.
+        """
+
+    @abstractmethod
+    async def find_delivery(self, message_id: str, *, channel_id: str | None = None) -> Delivery | None:
+        """Return the delivery by the channel of which the vendor calls a message so, also one of its parts.
+
+        Looked for as `find_event` does. Raises InvalidInputError for another owner's channel, StoreError.
+        """
 
     @abstractmethod
     async def locate(self, message: InboundMessage) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from roomkit.abc.services.homes import Home
     from roomkit.models.base import Json
     from roomkit.models.value import Value
 
@@ -43,6 +44,7 @@ class Values(ABC):
         subject: str | None = None,
         room_id: str | None = None,
         derived: bool = False,
+        fence: Home | None = None,
     ) -> Value:
         """Put a value in place of the one under the key; return it with its new revision.
 
@@ -50,7 +52,8 @@ class Values(ABC):
         StaleValueError. `expires_in` is in seconds, or text such as "36h". The value is removed with the room
         `room_id`, which need not exist yet, and when the person whose address or id is `subject` is erased.
         `derived` says that it was made from what its room holds, such as a summary: it is removed when
-        anything of the room is erased.
+        anything of the room is erased. `fence` is a home that this worker has, such as that of a source which
+        keeps its offset: once another holder has taken it, nothing is written and HomeLostError is raised.
         """
 
     @abstractmethod
@@ -62,17 +65,22 @@ class Values(ABC):
         subject: str | None = None,
         room_id: str | None = None,
         derived: bool | None = None,
+        fence: Home | None = None,
     ) -> Value | None:
         """Replace a value's data by `fn(data)`; return the value.
 
         `fn` gets None for no value, and returns None to remove it. It is synchronous and pure, and is called
-        again when the value changed in between: no change is lost. What is not given stays as it is. Raises
-        StaleValueError for a value that changes all the time, and what `fn` raises.
+        again when the value changed in between: no change is lost. What is not given stays as it is; `fence`
+        is that of `put`. Raises StaleValueError for a value that changes all the time, HomeLostError, and
+        what `fn` raises.
         """
 
     @abstractmethod
-    async def delete(self, *key: str, if_revision: int | None = None) -> bool:
-        """Remove a value; False when there is none. Raises StaleValueError if it is of another revision."""
+    async def delete(self, *key: str, if_revision: int | None = None, fence: Home | None = None) -> bool:
+        """Remove a value; False when there is none. Raises StaleValueError if it is of another revision.
+
+        `fence` is that of `put`; raises HomeLostError.
+        """
 
     @abstractmethod
     def scan(self, *prefix: str, subject: str | None = None) -> AsyncIterator[Value]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from roomkit.abc.store.records import HomeRecord
     from roomkit.models.value import Value
 
 __all__ = ["ValueStore"]
@@ -23,12 +24,15 @@ class ValueStore(ABC):
         """Return a value of the organization, or of none; also one that has expired and is still there."""
 
     @abstractmethod
-    async def put_value(self, value: Value, *, if_revision: int | None = None) -> Value:
+    async def put_value(
+        self, value: Value, *, if_revision: int | None = None, fence: HomeRecord | None = None
+    ) -> Value:
         """Put a value in place of the one under its key; return it with its new revision.
 
         With `if_revision` only in place of that one, 0 only where there is none. Puts, deletes and reads
         of a key take effect in one order on all workers: a read sees every put that had returned before it
-        began. Raises StaleValueError.
+        began. With `fence` only while the token of that home is its newest: in one transaction, so that no
+        write of a former holder follows another holder's taking. Raises StaleValueError, HomeLostError.
         """
 
     @abstractmethod
@@ -39,8 +43,12 @@ class ValueStore(ABC):
         *,
         organization_id: str | None = None,
         if_revision: int | None = None,
+        fence: HomeRecord | None = None,
     ) -> bool:
-        """Remove a value; False when there is none. Raises StaleValueError if it is of another revision."""
+        """Remove a value; False when there is none. Raises StaleValueError if it is of another revision.
+
+        `fence` is that of `put_value`; raises HomeLostError.
+        """
 
     @abstractmethod
     async def list_values(

@@ -71,7 +71,7 @@ class HeldHomes:
             raise _refused(record)
         held = self._held.get((room_id, channel_id))
         if held is None:
-            held = self._held[room_id, channel_id] = _Held(Home(record.token), worker_id)
+            held = self._held[room_id, channel_id] = _Held(_home(record), worker_id)
         held.home.token, held.worker_id = record.token, worker_id
         self._wake(room_id)
         return held.home
@@ -176,7 +176,7 @@ class HeldHomes:
                     _log.warning("no worker could be elected for %r; it is tried again", name, exc_info=True)
                 else:
                     if _is_of(record, worker_id) and worker_id == self._lease.held_id:
-                        return worker_id, Home(record.token)
+                        return worker_id, _home(record)
             await asyncio.sleep(self._period)
 
     async def _step_down(self, name: str, worker_id: str) -> None:
@@ -186,6 +186,10 @@ class HeldHomes:
             _log.warning(
                 "the work elected as %r goes on elsewhere when the lease runs out", name, exc_info=True
             )
+
+
+def _home(record: HomeRecord) -> Home:
+    return Home(record.token, room_id=record.room_id, name=record.name)
 
 
 def _is_of(record: HomeRecord, worker_id: str) -> bool:

@@ -38,6 +38,7 @@ __all__ = [
     "organization_of",
     "owner_of",
     "provider_of",
+    "providers_of",
     "type_of",
 ]
 
@@ -102,6 +103,12 @@ def limit_of(channel: Channel, channel_id: str) -> RateLimit | None:
     """Return a channel's own rate limit. Raises ForeignCodeError."""
     found: RateLimit | None = read_attribute(owner_of(channel_id), channel, "rate_limit", _LIMIT)
     return found
+
+
+def providers_of(channel: Channel, channel_id: str) -> tuple[str, ...]:
+    """Return the names under which the ledger has what the channel sent. Raises ForeignCodeError."""
+    name = provider_of(channel, channel_id)
+    return tuple(channel.provider_names) or (channel_id if name is None else name,)
 
 
 def organization_of(channel: Channel, channel_id: str) -> str | None:

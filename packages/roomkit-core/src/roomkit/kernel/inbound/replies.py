@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import read_attribute
-from roomkit.kernel.flow.contract import owner_of, provider_of
+from roomkit.kernel.flow.contract import owner_of, providers_of
 from roomkit.kernel.flow.permissions import address_type_of
 from roomkit.models.delivery import MOST_REPLIED_TO
 from roomkit.models.enums import AutoAttach, ChannelCategory, ParticipantStatus
@@ -36,7 +36,7 @@ class Replies:
     async def answered(self, message: InboundMessage, channel: Channel) -> RoomEvent | None:
         """Return the event that a message answers: one that we delivered, else one that came in."""
         ids = message.in_reply_to[:MOST_REPLIED_TO]
-        for provider in _providers_of(channel, message.channel_id):
+        for provider in providers_of(channel, message.channel_id):
             for each in ids:
                 row = await self._store.find_delivery(provider, each, organization_id=self._organization_id)
                 if row is not None:
@@ -96,12 +96,6 @@ def in_thread_of(
     if reader is not None and not sees(reader, answered.replace(amendment=None)):
         return message
     return message.replace(parent_event_id=answered.id)
-
-
-def _providers_of(channel: Channel, channel_id: str) -> tuple[str, ...]:
-    """Return the names under which the ledger has what the channel sent."""
-    name = provider_of(channel, channel_id)
-    return tuple(channel.provider_names) or (channel_id if name is None else name,)
 
 
 def _is_sender(record: RoomRecord, person: Participant, channel_id: str, kind: str, sender: str) -> bool:

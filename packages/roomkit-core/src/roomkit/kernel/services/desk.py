@@ -54,7 +54,13 @@ class KitServices(Services):
         self.has_other_workers = not (kernel.store.is_process_local or kernel.realtime.is_process_local)
         self.inbox = KitInbox(kit, owner, receipt=receipt, signals=kernel.signals, enter=enter)
         self.rooms = KitRoomAccess(
-            kit, owner, store=kernel.store, rooms=kernel.rooms, inbound=kernel.inbound, enter=enter
+            kit,
+            owner,
+            store=kernel.store,
+            rooms=kernel.rooms,
+            channels=kernel.channels,
+            inbound=kernel.inbound,
+            enter=enter,
         )
         self.values = KitValues(owner, store=kernel.store, clock=kernel.clock, enter=enter)
         self.turns = KitTurns(

@@ -6,18 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.services.rooms import Excerpt, RoomAccess
+from roomkit.kernel.flow.contract import organization_of, providers_of
 from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.runtime.scope import room_at_work
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.inbound.pipeline import Inbound, Wait
     from roomkit.kernel.operations import RoomOperations
     from roomkit.kernel.rooms.rooms import Rooms
+    from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.delivery import Delivery, InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.room import Room
 
@@ -34,6 +37,7 @@ class KitRoomAccess(RoomAccess):
         *,
         store: ConversationStore,
         rooms: Rooms,
+        channels: Channels,
         inbound: Inbound,
         enter: Callable[[], Awaitable[None]],
     ) -> None:
@@ -41,6 +45,7 @@ class KitRoomAccess(RoomAccess):
         self._owner = owner
         self._store = store
         self._rooms = rooms
+        self._channels = channels
         self._inbound = inbound
         self._enter = enter
 
@@ -74,6 +79,34 @@ class KitRoomAccess(RoomAccess):
     @override
     async def read_room(self, room_id: str) -> Room:
         return await self._kit.get_room(room_id)
+
+    @override
+    async def find_event(self, external_id: str, *, channel_id: str | None = None) -> RoomEvent | None:
+        channel_id = self._owner.channel(channel_id)
+        await self._enter()
+        own = await self._organization(channel_id)
+        event = await self._store.find_event(channel_id, external_id, organization_id=own)
+        return None if event is None else event.without_former_contents()
+
+    @override
+    async def find_delivery(self, message_id: str, *, channel_id: str | None = None) -> Delivery | None:
+        channel_id = self._owner.channel(channel_id)
+        await self._enter()
+        own, channel = await self._organization(channel_id), self._channels.get(channel_id)
+        for provider in (channel_id,) if channel is None else providers_of(channel, channel_id):
+            row = await self._store.find_delivery(provider, message_id, organization_id=own)
+            if row is not None and row.channel_id == channel_id:
+                return row
+        return None
+
+    async def _organization(self, channel_id: str) -> str | None:
+        """Return the organization of the room at work, else of the channel; None for any."""
+        room_id = room_at_work()
+        room = None if room_id is None else await self._store.get_room(room_id)
+        if room is not None:
+            return room.organization_id
+        channel = self._channels.get(channel_id)
+        return None if channel is None else organization_of(channel, channel_id)
 
     @override
     async def locate(self, message: InboundMessage) -> str | None:

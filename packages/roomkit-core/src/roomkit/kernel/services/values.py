@@ -13,6 +13,7 @@ from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import InvalidInputError, StaleValueError
 from roomkit.abc.records import problems_of
 from roomkit.abc.services.values import Values
+from roomkit.abc.store import HomeRecord
 from roomkit.kernel.flow.state import check_namespace
 from roomkit.kernel.runtime.scope import room_at_work
 from roomkit.models.value import Value
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from roomkit.abc.clock import Clock
+    from roomkit.abc.services.homes import Home
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.base import Json
@@ -94,6 +96,7 @@ class KitValues(Values):
         subject: str | None = None,
         room_id: str | None = None,
         derived: bool = False,
+        fence: Home | None = None,
     ) -> Value:
         value = self._made(
             key=key,
@@ -105,18 +108,19 @@ class KitValues(Values):
             organization_id=await self._organization(),
         )
         if if_revision == 0:
-            return await self._put_where_none_is(value)
-        return await self._store.put_value(value, if_revision=if_revision)
+            return await self._put_where_none_is(value, _fence(fence))
+        return await self._store.put_value(value, if_revision=if_revision, fence=_fence(fence))
 
-    async def _put_where_none_is(self, value: Value) -> Value:
+    async def _put_where_none_is(self, value: Value, fence: HomeRecord | None) -> Value:
         """Put a value where there is none, or one whose time is over."""
         try:
-            return await self._store.put_value(value, if_revision=0)
+            return await self._store.put_value(value, if_revision=0, fence=fence)
         except StaleValueError:
             there = await self._read(value.organization_id, value.key)
             if self._unexpired(there) is not None:
                 raise
-        return await self._store.put_value(value, if_revision=0 if there is None else there.revision)
+        revision = 0 if there is None else there.revision
+        return await self._store.put_value(value, if_revision=revision, fence=fence)
 
     def _expiry(self, expires_in: float | timedelta | str | None) -> datetime | None:
         if expires_in is None:
@@ -143,6 +147,7 @@ class KitValues(Values):
         subject: str | None = None,
         room_id: str | None = None,
         derived: bool | None = None,
+        fence: Home | None = None,
     ) -> Value | None:
         organization_id = await self._organization()
         wanted: dict[str, Any] = {
@@ -160,14 +165,15 @@ class KitValues(Values):
                 return None
             try:
                 if data is None:
-                    await self._delete(organization_id, key, there.revision if there is not None else None)
+                    revision = None if there is None else there.revision
+                    await self._delete(organization_id, key, revision, _fence(fence))
                     return None
                 kept = {} if before is None else _kept(before)
                 value = self._made(
                     **{**kept, **given, "key": key, "data": data, "organization_id": organization_id}
                 )
                 revision = 0 if there is None else there.revision
-                return await self._store.put_value(value, if_revision=revision)
+                return await self._store.put_value(value, if_revision=revision, fence=_fence(fence))
             except StaleValueError:
                 continue
         raise StaleValueError(
@@ -176,14 +182,18 @@ class KitValues(Values):
         )
 
     @override
-    async def delete(self, *key: str, if_revision: int | None = None) -> bool:
-        return await self._delete(await self._organization(), key, if_revision)
+    async def delete(self, *key: str, if_revision: int | None = None, fence: Home | None = None) -> bool:
+        return await self._delete(await self._organization(), key, if_revision, _fence(fence))
 
     async def _delete(
-        self, organization_id: str | None, key: tuple[str, ...], if_revision: int | None
+        self,
+        organization_id: str | None,
+        key: tuple[str, ...],
+        if_revision: int | None,
+        fence: HomeRecord | None,
     ) -> bool:
         return await self._store.delete_value(
-            self._owner.namespace, key, organization_id=organization_id, if_revision=if_revision
+            self._owner.namespace, key, organization_id=organization_id, if_revision=if_revision, fence=fence
         )
 
     @override
@@ -205,6 +215,11 @@ class KitValues(Values):
             if len(page) < _PAGE:
                 return
             after = page[-1].key
+
+
+def _fence(home: Home | None) -> HomeRecord | None:
+    """Return a home as it is at this instant: its token rises with the worker's lease."""
+    return None if home is None else HomeRecord(home.room_id, home.name, token=home.token)
 
 
 def _kept(value: Value) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from roomkit.abc.errors import RoomNotFoundError
+from roomkit.abc.errors import HomeLostError, RoomNotFoundError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
+from roomkit.models.value import Value
 from roomkit_plugins.testing.contracts.base import event
 from roomkit_plugins.testing.contracts.store.base import (
     LEASE,
@@ -274,3 +276,67 @@ class HomesContract(StoreSuite):
         indexes = [each.event.index for each in claimed]
         assert indexes == sorted(indexes)
         assert len(indexes) == 10
+
+    # -- fences -----------------------------------------------------------------------------------
+
+    async def test_a_value_is_written_under_the_newest_token_of_a_home(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """Of a room's home or an elected one, whether its holder is alive, has left or is lost."""
+        for room_id in (room.id, None):
+            name, value = new_id(), Value(namespace=new_id(), key=("offset",), data={"at": 1})
+            home = await store.take_home(room_id, name, worker)
+            first = await store.put_value(value, if_revision=0, fence=home)
+            await store.leave_home(room_id, name, worker)
+            second = await other.put_value(value.replace(data={"at": 2}), fence=home)
+            assert second.revision > first.revision
+            place, revision = (value.namespace, value.key), second.revision
+            assert await store.delete_value(*place, if_revision=revision, fence=home)
+            assert not await store.delete_value(*place, fence=home)
+
+    async def test_a_former_holder_writes_no_value(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """Nor does one whose room was deleted; nothing is changed."""
+        for room_id in (room.id, None):
+            name = new_id()
+            value = Value(namespace=new_id(), key=("offset",), data={"at": 1})
+            former = await store.take_home(room_id, name, worker)
+            kept = await store.put_value(value, fence=former)
+            await store.leave_home(room_id, name, worker)
+            home = await other.take_home(room_id, name, rival)
+            for revision in (None, kept.revision):
+                with pytest.raises(HomeLostError, match=f"after token {former.token}"):
+                    await store.put_value(value.replace(data={}), if_revision=revision, fence=former)
+                with pytest.raises(HomeLostError):
+                    await store.delete_value(value.namespace, value.key, if_revision=revision, fence=former)
+            assert await other.get_value(value.namespace, value.key) == kept
+            assert (await other.put_value(value, fence=home)).revision > kept.revision
+        deleted = await store.create_room(Room())
+        home = await store.take_home(deleted.id, name, worker)
+        await store.delete_room(deleted.id)
+        with pytest.raises(HomeLostError):
+            await store.put_value(value, fence=home)
+
+    async def test_of_writes_and_takings_at_once_none_is_out_of_order(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """A value never goes back to what a former holder wrote."""
+        name, value = new_id(), Value(namespace=new_id(), key=("offset",))
+        tokens: list[int] = []
+
+        async def hold(on: ConversationStore) -> None:
+            worker = await on.open_lease(LEASE)
+            for _ in range(10):
+                home = await on.take_home(None, name, worker)
+                if home.worker_id != worker:
+                    continue
+                await on.leave_home(None, name, worker)
+                with suppress(HomeLostError):
+                    put = await on.put_value(value.replace(data={"token": home.token}), fence=home)
+                    tokens.append(put.data["token"] * 1_000_000 + put.revision)
+
+        await asyncio.gather(*(hold(each) for each in (store, other) * 3))
+        by_revision = sorted(tokens, key=lambda each: each % 1_000_000)
+        assert len(tokens) > 1
+        assert by_revision == sorted(tokens)
