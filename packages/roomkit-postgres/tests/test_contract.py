@@ -39,6 +39,17 @@ class TestPostgresLockManager(RoomLockManagerContract):
         self.link.silence()
         return True
 
+    async def kill(self, locks: RoomLockManager) -> bool:
+        """End the session without a word, and the task that would make another."""
+        assert isinstance(locks, PostgresLockManager)
+        line = locks._server._line
+        assert line._connection is not None
+        assert line._task is not None
+        line._connection.terminate()
+        line._task.cancel()
+        await asyncio.wait([line._task])
+        return True
+
     @property
     def secrets(self) -> list[str]:
         return [urlsplit(self.dsn).password or "no password"]

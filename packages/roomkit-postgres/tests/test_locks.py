@@ -7,9 +7,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 
 from roomkit.abc.errors import LockLostError, StoreAccessError, StoreUnavailableError
+from roomkit.memory import kept_locks
 from roomkit_plugins.postgres import line
 from roomkit_plugins.postgres import locks as module
 from roomkit_plugins.postgres.locks import PostgresLockManager
@@ -440,7 +442,137 @@ async def test_sessions_that_are_ended_come_again(postgres_dsn: str, managers: L
     for _ in range(5):
         tokens.append(await take(manager, "room") or 0)
         await asyncio.to_thread(end_sessions, postgres_dsn)
+        await until(lambda: manager.kept == 0)
     assert tokens == sorted(set(tokens))
+
+
+# -- locks that stay with their process ------------------------------------------------------------
+
+
+@pytest.fixture
+def no_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no connection prove itself: it would be a request that the test did not make."""
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 3600.0)
+
+
+async def use(manager: PostgresLockManager, *rooms: str, times: int = 3) -> int:
+    """Hold the locks of rooms again and again; return the last token."""
+    token = None
+    for _ in range(times):
+        for room in rooms:
+            token = await take(manager, room)
+    return token or 0
+
+
+async def test_a_room_in_use_asks_the_server_nothing(
+    proxy: CutProxy, managers: LockMaker, no_proofs: None
+) -> None:
+    """Two requests to acquire and one to release, then none, however many messages come."""
+    manager = await managers(proxy.url).open()
+    before = proxy.requests
+    first = await use(manager, "room", times=2)
+    asked = proxy.requests - before
+    assert await use(manager, "room", times=100) == first
+    assert (proxy.requests - before, manager.kept, manager.held) == (asked, 1, 0)
+    assert asked <= 3
+
+
+async def test_two_workers_that_take_turns_have_the_lock_released_at_once(
+    managers: LockMaker, only_calls_wake: None
+) -> None:
+    """One hand-over of a kept lock, then no lock is kept: a request and its answer would cost more."""
+    one, two = managers(), managers()
+    await use(one, "room")
+    assert one.kept == 1
+    for _ in range(10):
+        await use(two, "room", times=1)
+        await use(one, "room", times=1)
+        assert (one.kept, two.kept) == (0, 0)
+
+
+async def test_kept_locks_are_bounded_and_the_oldest_is_released(managers: LockMaker) -> None:
+    manager, other = await managers().open(), managers()
+    assert manager._server.kept.most >= 100, "an eighth of the lock table of a server as installed"
+    manager._server.kept.most = 10
+    await use(manager, *map(str, range(50)))
+    assert manager.kept <= 10
+    await use(manager, *map(str, range(10)), times=5)
+    assert manager.kept == 10
+    await use(manager, "eleventh")
+    assert manager.kept == 10
+    assert "0" not in manager._server.kept
+    await use(other, *map(str, range(50)), times=1)
+    assert manager.kept == 1
+
+
+async def test_an_idle_room_is_released(managers: LockMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the seconds between two proofs of the connection."""
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 0.05)
+    manager = managers()
+    await use(manager, "room")
+    assert manager.kept == 1
+    monkeypatch.setattr(kept_locks, "_IDLE", 0.0)
+    await until(lambda: manager.kept == 0)
+
+
+async def test_a_paused_process_loses_the_rooms_it_kept(
+    managers: LockMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the session that it hears nothing of; no lock counts as lost, as none was held."""
+    monkeypatch.setattr(module, "_SILENCE", 0.3)
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 3600.0)
+    paused = managers()
+    token = await use(paused, "room")
+    monkeypatch.setattr(paused._server, "_asked", lambda *_: None)
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 0.05)
+    other = managers()
+    assert (await take(other, "room") or 0) > token
+    await until(lambda: paused.kept == 0)
+    assert paused.lost == 0
+
+
+async def test_a_cut_connection_forgets_what_was_kept(
+    proxy: CutProxy, managers: LockMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No task held it, so nothing is lost; the next session ends the earlier one, which has it still."""
+    manager, other = managers(proxy.url), managers()
+    with caplog.at_level(logging.WARNING, "roomkit.postgres"):
+        token = await use(manager, "room")
+        proxy.cut()
+        await until(lambda: manager.kept == 0)
+        assert (await take(other, "room") or 0) > token
+    assert (manager.lost, caplog.records) == (0, [])
+
+
+async def test_a_lock_whose_token_the_store_refuses_is_not_kept(managers: LockMaker) -> None:
+    """Else the next attempt would come with the same token."""
+    manager = managers()
+    token = await use(manager, "room")
+    with pytest.raises(LockLostError):
+        async with manager.locked("room"):
+            raise LockLostError("refused")
+    assert manager.kept == 0
+    assert (await take(manager, "room") or 0) > token
+
+
+async def test_a_worker_of_an_earlier_version_waits_no_longer_than_a_proof_takes(
+    postgres_dsn: str, managers: LockMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits without asking; it is seen at the door, and then no lock is kept for a minute."""
+    monkeypatch.setattr(line, "_PROOF_INTERVAL", 0.05)
+    manager = managers()
+    await use(manager, "room", "other")
+    (place,) = [grant.place for grant in manager._server._grants.values() if grant.room_id == "room"]
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        assert await connection.fetchval("select pg_try_advisory_lock_shared($1)", place.door)
+        await until(lambda: manager.kept == 0)
+        await use(manager, "other")
+        assert manager.kept == 0
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", place.room):
+            pass
+    finally:
+        await connection.close()
 
 
 @pytest.mark.virtual_time(io_patience=0.3)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -117,13 +118,13 @@ class BreakableLocks(RoomLockManagerContract):
         return True
 
 
-@planted(RoomLockManagerContract, "test_the_token_rises_with_every_holder")
+@planted(RoomLockManagerContract, "test_the_token_rises_over_managers")
 class RepeatsTokens(WithTokens):
     def next_token(self) -> int:
         return 1
 
 
-@planted(RoomLockManagerContract, "test_the_token_rises_with_every_holder")
+@planted(RoomLockManagerContract, "test_the_token_never_falls")
 class ForgetsTokens(WithTokens):
     def next_token(self) -> int | None:
         token = super().next_token()
@@ -133,6 +134,66 @@ class ForgetsTokens(WithTokens):
 @planted(RoomLockManagerContract, "test_the_token_rises_over_managers")
 class CountsTokensByItself(WithTokens):
     pass
+
+
+class KeepsRooms(WithTokens):
+    """Keeps each lock until another manager asks; what becomes of a request is for each of its kind."""
+
+    keepers: Any = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.keepers = {}
+        cls.numbers = count(1)
+
+    @asynccontextmanager
+    async def locked(self, room_id: str) -> AsyncIterator[int | None]:
+        keeper = self.keepers.get(room_id)
+        if keeper is None or keeper[0] is not self:
+            while room_id in self.keepers and not self.yields(room_id):  # noqa: ASYNC110  # as a service does
+                await asyncio.sleep(1)
+            self.keepers[room_id] = self, next(self.numbers)
+        async with InMemoryLockManager.locked(self, room_id):
+            yield self.keepers[room_id][1]
+
+    def yields(self, room_id: str) -> bool:
+        """Whether the keeper of a room releases it at once."""
+        return True
+
+    async def close(self) -> None:
+        for room_id in [each for each, (keeper, _) in self.keepers.items() if keeper is self]:
+            del self.keepers[room_id]
+
+
+@planted(
+    RoomLockManagerContract,
+    "test_a_room_that_one_manager_uses_goes_to_another_that_asks",
+    "test_a_thousand_rooms_go_to_another_manager_that_asks",
+)
+class KeepsRoomsForEver(KeepsRooms):
+    def yields(self, room_id: str) -> bool:
+        return False
+
+
+@planted(RoomLockManagerContract, "test_a_closed_manager_keeps_no_room")
+class KeepsRoomsWhenClosed(KeepsRooms):
+    def yields(self, room_id: str) -> bool:
+        return not getattr(self.keepers[room_id][0], "is_closed", False)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class KillableLocks(RoomLockManagerContract):
+    async def kill(self, locks: Any) -> bool:
+        locks.is_killed = True
+        return True
+
+
+@planted(KillableLocks, "test_a_killed_manager_keeps_no_room")
+class KeepsRoomsWhenKilled(KeepsRooms):
+    def yields(self, room_id: str) -> bool:
+        return not getattr(self.keepers[room_id][0], "is_killed", False)
 
 
 @planted(BreakableLocks, "test_a_lock_that_is_lost_is_left_without_an_error")

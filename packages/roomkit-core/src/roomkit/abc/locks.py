@@ -19,6 +19,12 @@ class RoomLockManager(ABC):
     holder is paused for too long. Its holder is not notified in the middle of its work. What tells the
     two apart is the fencing token: the store refuses a commit whose token is lower than one it has
     seen for that room.
+
+    A manager may keep a lock after its holder has left it, so that the next holder of the same manager
+    costs no request. It releases a kept lock as soon as another manager asks for it, between two holders
+    also while its own tasks use the room all the time, and when it closes; one that ends without closing,
+    or that stands still, loses its kept locks like those that are held. `roomkit.memory.kept_locks` decides
+    what to keep.
     """
 
     @property
@@ -38,9 +44,11 @@ class RoomLockManager(ABC):
     def locked(self, room_id: str) -> AbstractAsyncContextManager[int | None]:
         """Return a context manager that holds the room's lock, and gives its fencing token.
 
-        The token of a room rises with every holder, over all workers, and never falls, not even when
-        the lock service loses its data; None from a manager whose locks cannot be lost. Waiters of
-        one process are served in order of arrival. Cancelling the wait leaves the lock as it was.
+        The token of a room never falls, not even when the lock service loses its data, and rises whenever
+        the lock passes from one manager to another, or was lost; holders of one manager may have the same.
+        None from a manager whose locks cannot be lost. Waiters of one process are served in order of
+        arrival. Cancelling the wait leaves the lock as it was. If LockLostError is raised inside, which is
+        how the store refuses a token, the manager does not keep the lock.
         Raises LockLostError when the lock service cannot be reached, before anything is held. Leaving
         raises nothing: a lock that was lost before is counted and logged.
         """

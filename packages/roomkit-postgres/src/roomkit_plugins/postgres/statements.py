@@ -14,6 +14,7 @@ __all__ = [
     "ORDERS",
     "RAISE_FENCE",
     "TERMINATE",
+    "WAITED_FOR",
     "WHO_AM_I",
     "Act",
     "Answer",
@@ -28,12 +29,14 @@ class Act(IntEnum):
     """Take it if it is free."""
     ANNOUNCE = 2
     """Say that we wait for it."""
-    ANNOUNCE_AND_TRY = 3
+    ANNOUNCE_AND_ASK = 3
     RELEASE = 4
     """Give it back, and notify announced waiters."""
     WITHDRAW = 5
     """We no longer wait."""
     NOTHING = 6
+    ASK = 7
+    """Take it if it is free, else ask its holder for it: it may only be kept there."""
 
 
 @unique
@@ -51,22 +54,28 @@ class Answer(IntEnum):
     """We could not announce ourselves because another session was checking at that moment; ask again."""
 
 
+_ASK = "pg_notify($4 || '_asked', room::text)::text is not null"
+
 # All orders of one moment in one round trip, each by a row, done in the order of the arrays (a scan of
 # unnest keeps it, and CASE tries its arms one by one). `room` is the lock; `door` is where those who wait
 # for it stand, each with a shared lock. A releasing session finds waiters by trying to
-# have it alone; a waiter stands at the door before it tries, so one of the two always sees the other.
-# Nothing here blocks. A notification writes to disk, so it is only sent to waiters. In a session that is not
-# ours any more nothing is done, and no row comes back.
+# have it alone; a waiter stands at the door before it tries, so one of the two always sees the other. It asks
+# the holder by a notification, on a channel of its own: older workers do not know that a lock can be kept.
+# Nothing here blocks. A notification writes to disk, so it is only sent to waiters and by them. In a session
+# that is not ours any more nothing is done, and no row comes back.
 ORDERS: Final = f"""
 select case act
   when {Act.TRY} then
     case when pg_try_advisory_lock(room) then nextval('roomkit_fence') else {Answer.TAKEN} end
   when {Act.ANNOUNCE} then
     case when pg_try_advisory_lock_shared(door) then {Answer.DONE} else {Answer.UNHEARD} end
-  when {Act.ANNOUNCE_AND_TRY} then
+  when {Act.ANNOUNCE_AND_ASK} then
     case when not pg_try_advisory_lock_shared(door) then {Answer.UNHEARD}
          when pg_try_advisory_lock(room) then nextval('roomkit_fence')
-         else {Answer.TAKEN} end
+         when {_ASK} then {Answer.TAKEN} end
+  when {Act.ASK} then
+    case when pg_try_advisory_lock(room) then nextval('roomkit_fence')
+         when {_ASK} then {Answer.TAKEN} end
   when {Act.RELEASE} then
     case when not pg_advisory_unlock(room) then {Answer.NOT_HELD}
          when pg_try_advisory_lock(door) then case when pg_advisory_unlock(door) then {Answer.DONE} end
@@ -104,7 +113,17 @@ END_WHEN_SILENT: Final = """
 """
 """The setting does not exist before PostgreSQL 14."""
 
-WHO_AM_I: Final = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
+# The rooms among these for which other sessions wait.
+WAITED_FOR: Final = """
+select room from unnest($1::bigint[], $2::bigint[]) as kept (room, door)
+where case when pg_try_advisory_lock(door) then not pg_advisory_unlock(door) else true end
+"""
+
+WHO_AM_I: Final = """
+select pid, backend_start,
+    current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int as lock_table
+from pg_stat_activity where pid = pg_backend_pid()
+"""
 
 # Our last session may live on where the network swallowed its end, and hold its rooms. A process id alone
 # may be another session's by now.

@@ -209,7 +209,7 @@ class RoomLockManagerContract(ContractSuite):
         await other.close()
         assert served == ["other"]
 
-    async def test_the_token_rises_with_every_holder(self, locks: RoomLockManager, room: str) -> None:
+    async def test_the_token_never_falls(self, locks: RoomLockManager, room: str) -> None:
         """In turn and after waiting; or it is None, always, from locks that cannot be lost."""
         tokens: list[int | None] = []
 
@@ -222,7 +222,7 @@ class RoomLockManagerContract(ContractSuite):
             for _ in range(5):
                 await enter()
             await asyncio.gather(*(enter() for _ in range(20)))
-        assert_rising(tokens)
+        assert_never_falling(tokens)
 
     async def test_the_token_rises_over_managers(
         self,
@@ -241,6 +241,94 @@ class RoomLockManagerContract(ContractSuite):
                         tokens.append(token)
                 await other.close()
         assert_rising(tokens)
+
+    async def test_a_room_that_one_manager_uses_goes_to_another_that_asks(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """And back again; the token rises each time that it changes hands."""
+        other = await self.other_or_skip(locks, factory)
+        async with asyncio.timeout(PATIENCE):
+            tokens = [(await self.use(manager, room))[-1] for manager in (locks, other, locks)]
+        await other.close()
+        assert_rising(tokens)
+
+    async def test_a_room_in_use_all_the_time_is_yielded_between_two_holders(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """Tasks of one manager follow one another without a pause; another manager gets its turns."""
+        other = await self.other_or_skip(locks, factory)
+        inside, is_over = 0, False
+
+        async def hammer() -> None:
+            while not is_over:
+                await enter(locks)
+
+        async def enter(manager: RoomLockManager) -> None:
+            nonlocal inside
+            async with manager.locked(room):
+                inside += 1
+                assert inside == 1
+                await asyncio.sleep(0)
+                inside -= 1
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            await self.use(locks, room)
+            for _ in range(3):
+                group.create_task(hammer())
+            for _ in range(3):
+                await enter(other)
+            is_over = True
+        await other.close()
+
+    async def test_a_thousand_rooms_go_to_another_manager_that_asks(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """All of them at once, after their first manager has used them again and again."""
+        other = await self.other_or_skip(locks, factory)
+        rooms = [f"{room}:{number}" for number in range(1000)]
+        async with asyncio.timeout(2 * PATIENCE):
+            before = await asyncio.gather(*(self.use(locks, each) for each in rooms))
+            after = await asyncio.gather(*(self.use(other, each) for each in rooms))
+        await other.close()
+        for first, then in zip(before, after, strict=True):
+            assert_rising([first[-1], then[0]])
+
+    async def test_a_closed_manager_keeps_no_room(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        other = await self.other_or_skip(locks, factory)
+        async with asyncio.timeout(PATIENCE):
+            before = await self.use(locks, room)
+            await locks.close()
+            assert_rising([before[-1], (await self.use(other, room))[0]])
+        await other.close()
+
+    async def test_a_killed_manager_keeps_no_room(
+        self,
+        locks: RoomLockManager,
+        room: str,
+        factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]],
+    ) -> None:
+        """Nor one that it held: another gets it within seconds, with a higher token."""
+        other = await self.other_or_skip(locks, factory)
+        async with asyncio.timeout(PATIENCE):
+            before = await self.use(locks, room)
+            if not await self.kill(locks):
+                pytest.skip("there is nothing that could be killed")
+            assert_rising([before[-1], (await self.use(other, room))[0]])
+        await other.close()
 
     async def test_a_lock_that_is_lost_is_left_without_an_error(
         self, locks: RoomLockManager, room: str, caplog: pytest.LogCaptureFixture
@@ -313,6 +401,30 @@ class RoomLockManagerContract(ContractSuite):
         """Break what the manager holds its locks by, and return True; False when nothing can be broken."""
         return False
 
+    async def kill(self, locks: RoomLockManager) -> bool:
+        """End the manager's connections and tasks as the death of its process does, and return True.
+
+        Nothing is released. False when there is nothing but this process.
+        """
+        return False
+
+    async def use(self, locks: RoomLockManager, room: str) -> list[int | None]:
+        """Hold the room several times, as a busy process does; return the tokens."""
+        tokens: list[int | None] = []
+        for _ in range(4):
+            async with locks.locked(room) as token:
+                tokens.append(token)
+        assert_never_falling(tokens)
+        return tokens
+
+    async def other_or_skip(
+        self, locks: RoomLockManager, factory: Callable[[], RoomLockManager | Awaitable[RoomLockManager]]
+    ) -> RoomLockManager:
+        """Return another manager of the same rooms; skip the test where there is none."""
+        if locks.is_process_local:
+            pytest.skip("the lock is local to the process, and says so")
+        return await make(factory)
+
     async def silence_link(self, locks: RoomLockManager) -> bool:
         """Let nothing more pass on the manager's connections, without an end; return True.
 
@@ -334,6 +446,13 @@ class RoomLockManagerContract(ContractSuite):
         """Assert that the room can be entered."""
         async with asyncio.timeout(PATIENCE), locks.locked(room):
             pass
+
+
+def assert_never_falling(tokens: Sequence[int | None]) -> None:
+    """Assert that no token is lower than an earlier one, or that none is given at all."""
+    numbers = [token for token in tokens if token is not None]
+    assert len(numbers) in (0, len(tokens)), f"some holders have no token: {tokens}"
+    assert numbers == sorted(numbers), f"the tokens fall: {tokens}"
 
 
 def assert_rising(tokens: Sequence[int | None]) -> None:
