@@ -266,6 +266,7 @@ if TYPE_CHECKING:
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.homes import HomeTable as HomeTable
+    from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
     from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
@@ -749,6 +750,7 @@ HOMES = {
     "Invoke": "roomkit.models.invoke",
     "InvokeAnswer": "roomkit.models.invoke",
     "Json": "roomkit.models.base",
+    "KeptLocks": "roomkit.memory.kept_locks",
     "KitClosedError": "roomkit.abc.errors",
     "KitOptions": "roomkit.models.options",
     "LeaseStore": "roomkit.abc.store.leases",

@@ -23,7 +23,7 @@ class RoomLockManager(ABC):
     A manager may keep a lock after its holder has left it, so that the next holder of the same manager
     costs no request. It releases a kept lock as soon as another manager asks for it, between two holders
     also while its own tasks use the room all the time, and when it closes; one that ends without closing,
-    or that stands still, loses its kept locks like those that are held. `roomkit.memory.kept_locks` decides
+    or that stands still, loses its kept locks like those that are held. `roomkit.memory.KeptLocks` decides
     what to keep.
     """
 

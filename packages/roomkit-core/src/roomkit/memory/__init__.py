@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.homes import HomeTable as HomeTable
+    from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
     from roomkit.memory.leases import TimerTable as TimerTable
     from roomkit.memory.ledger import NOWHERE as NOWHERE
@@ -31,6 +32,7 @@ else:
             "InMemoryLockManager",
             "InMemoryRealtime",
             "InMemoryStore",
+            "KeptLocks",
             "Leases",
             "Ledger",
             "NOWHERE",
