@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,8 +117,32 @@ async def test_an_address_that_cannot_be_told_attaches_nothing(stage: Any) -> No
         await stage.kit.attach_channel("r1", "sms")
 
 
+class Named(RecordingChannel):
+    """A channel that has no way to read an address in metadata, and names one for a stranger."""
+
+    def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        return {"address": message.sender_id, "participant_id": None}
+
+
 @pytest.mark.virtual_time
-async def test_the_store_is_asked_for_addresses_only_where_bindings_have_some(stage: Any) -> None:
+@pytest.mark.parametrize("channel_class", [RecordingChannel, Named])
+async def test_an_address_that_was_given_is_found_for_any_channel(
+    stage: Any, channel_class: type[RecordingChannel]
+) -> None:
+    """Also where the channel has no `address_of`: the host knows the address, or a first binding does."""
+    stage.kit.register_channel(channel_class("bot"))
+    for who in ("ann", "ben"):
+        await stage.kit.create_room(f"of {who}")
+        await stage.kit.attach_channel(f"of {who}", "bot", address=who)
+    assert await room_of(stage, "ben", "bot") == "of ben"
+    assert await room_of(stage, "ann", "bot") == "of ann"
+    new = await room_of(stage, "eve", "bot")
+    assert new not in ("of ann", "of ben")
+    assert await room_of(stage, "eve", "bot") == new
+
+
+@pytest.mark.virtual_time
+async def test_the_store_is_not_asked_for_addresses_of_a_known_sender_of_a_plain_channel(stage: Any) -> None:
     asked = []
     find = stage.seen_by_store.find_address_room_ids
 
@@ -125,9 +150,11 @@ async def test_the_store_is_asked_for_addresses_only_where_bindings_have_some(st
         asked.append(channel_id)
         return await find(channel_id, *args, **options)
 
-    stage.seen_by_store.find_address_room_ids = counted
     stage.kit.register_channel(sms())
     stage.kit.register_channel(RecordingChannel("web"))
+    await room_of(stage, ANN)
+    await room_of(stage, "ann", "web")
+    stage.seen_by_store.find_address_room_ids = counted
     await room_of(stage, ANN)
     await room_of(stage, "ann", "web")
 

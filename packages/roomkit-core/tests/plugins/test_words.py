@@ -132,6 +132,11 @@ def test_a_text_on_a_class_is_a_type_of_channels() -> None:
 
     assert Pager.channel_type is ChannelType(word)
     assert is_declared(ChannelType, word)
+
+    class Telex(Pager):
+        channel_type = ChannelType(f"telex_{WORD}")
+
+    assert is_declared(ChannelType, Telex.channel_type)
     fax = TransportChannel("fax", f"fax_{WORD}")  # type: ignore[arg-type]  # likewise
     assert fax.channel_type is ChannelType(f"fax_{WORD}")
     with pytest.raises(ValueError, match="not a word"):

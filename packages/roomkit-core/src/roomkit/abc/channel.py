@@ -161,7 +161,7 @@ _OURS = frozenset({(str, ChannelType, datetime), (type(None), ChannelType, datet
 
 
 def own_channel_type(word: str) -> ChannelType:
-    """Return the type of a channel that says it as a text; a new word is declared by that.
+    """Return the type that a channel names; a new word is declared by that.
 
     Raises ValueError for a text that is no word.
     """
@@ -208,10 +208,10 @@ class Channel(ABC):
     _trace_observers: tuple[tuple[TraceObserver, frozenset[str] | None], ...] = ()
 
     def __init_subclass__(cls) -> None:
-        """Make a `channel_type` that is written as a text a word of the vocabulary."""
+        """Declare the `channel_type` that a class names, a text or a member, as a word of the vocabulary."""
         super().__init_subclass__()
         kind = cls.__dict__.get("channel_type")
-        if type(kind) is str:
+        if isinstance(kind, str):
             cls.channel_type = own_channel_type(kind)
 
     def __init__(self, channel_id: str) -> None:

@@ -275,8 +275,9 @@ class ChannelOutput:
 
     `binding_state` is what a delivery learnt, such as a new conversation's id. It is merged, key by key,
     into `ChannelBinding.state` before the lane's next delivery begins, which gets the binding as it is
-    then. If the process is killed between the vendor's answer and that write, the delivery is re-run under
-    its id.
+    then. A message that came in during the delivery may have changed other keys: let `Channel.binding_state`
+    and a delivery write different ones. If the process is killed between the vendor's answer and that write,
+    the delivery is re-run under its id.
     """
 
     responded: bool = False

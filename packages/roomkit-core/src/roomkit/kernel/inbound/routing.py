@@ -29,8 +29,8 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
     3. The one open room the channel is attached to, if no other sender uses it by that channel.
     4. None: a new room. Two candidates are ambiguous, and another person's room is never one.
 
-    With an `organization_id` only that organization's rooms are there. `channels` are those registered: the
-    store is not asked for addresses of one whose bindings have none (`Channel.address_of`).
+    With an `organization_id` only that organization's rooms are there. `channels` are those registered: of
+    one without `Channel.address_of`, bindings seldom have an address, so that the second rule comes first.
     """
 
     def __init__(
@@ -53,6 +53,16 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
         channel = None if self._channels is None else self._channels.get(channel_id)
         return channel is None or type(channel).address_of is not Channel.address_of
 
+    async def _known(self, channel_id: str, sender: str) -> str | None:
+        """Return the room that the sender was written to in, or has been in."""
+        store = self._store
+        finders = [store.find_address_room_ids, store.find_sender_room_ids]
+        for find in finders if self._has_addresses(channel_id) else reversed(finders):
+            found = await find(channel_id, sender, limit=1, organization_id=self._organization_id)
+            if found:
+                return found[0]
+        return None
+
     @override
     async def route(
         self,
@@ -63,17 +73,9 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
         message: InboundMessage | None = None,
     ) -> str | None:
         if participant_id:
-            if self._has_addresses(channel_id):
-                written_to = await self._store.find_address_room_ids(
-                    channel_id, participant_id, limit=1, organization_id=self._organization_id
-                )
-                if written_to:
-                    return written_to[0]
-            own = await self._store.find_sender_room_ids(
-                channel_id, participant_id, limit=1, organization_id=self._organization_id
-            )
-            if own:
-                return own[0]
+            known = await self._known(channel_id, participant_id)
+            if known is not None:
+                return known
         rooms = await self._store.find_room_ids_by_channel(
             channel_id, limit=2, organization_id=self._organization_id
         )
