@@ -40,6 +40,7 @@ def types(session: nox.Session) -> None:
     packages = [f"--package={module}" for module in MODULES.values()]
     _run(session, "mypy", *packages, "--package=tests.tree", "--package=tools")
     _run(session, "mypy", "--package=benchmarks")
+    _run(session, "mypy", "--package=tests.contract_sketches")
     _run(session, "mypy", "noxfile.py")
     _run(session, "mypy", "packages/roomkit-core/tests/abc/voice/test_roles.py")  # contracts, implemented
 

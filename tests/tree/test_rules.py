@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tree.rules import ALL, Rule, imports, naming, packages, public, testing
+from tests.tree.rules import ALL, Rule, imports, naming, packages, public, sketches, testing
 from tests.tree.rules.code import (
     collections_are_bounded,
     contracts_have_no_logic,
@@ -125,6 +125,7 @@ module-name = "roomkit_plugins.{plugin}"
     }
 
 SMS = "packages/roomkit-sms"
+SKETCH = "tests/contract_sketches/sms.py"
 CODE = f"{SMS}/src/roomkit_plugins/sms"
 
 VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
@@ -421,6 +422,23 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         plugins_use_their_services,
         {f"{CODE}/channel.py": "def f(self):\n    return self.services._kernel.writer\n"},
         "services._kernel is the kernel's own",
+    ),
+    *(
+        (sketches.sketches_know_the_contract_alone, {SKETCH: code}, problem)
+        for code, problem in (
+            ("from roomkit.kernel.kit import RoomKit\n", "sms.py:1 imports roomkit.kernel.kit"),
+            ("from roomkit.models.room import Room\n", "sms.py:1 imports roomkit.models.room"),
+            ("import roomkit_plugins.websocket\n", "sms.py:1 imports roomkit_plugins.websocket"),
+            ("def f(kit):\n    return kit.store\n", "sms.py:2: kit.store is behind the contract"),
+            ("def f(kit):\n    kit._enter()\n", "sms.py:2: kit._enter is private"),
+            ("def f(self):\n    self.services._kernel\n", "self.services._kernel is private"),
+            ("def f(self, kit):\n    self.kit = kit\n", "self.kit: a plugin has its services"),
+        )
+    ),
+    (
+        sketches.sketches_know_the_contract_alone,
+        {"tests/contract_sketches/test_sms.py": "def test_it(kits):\n    kits[0].store\n"},
+        "test_sms.py:2: kits[0].store is behind the contract",
     ),
     (tasks_are_supervised, {f"{CODE}/channel.py": "asyncio.create_task(f())\n"}, "create_task outside"),
     (
