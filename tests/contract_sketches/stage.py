@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from roomkit import InMemoryLockManager, InMemoryRealtime, RoomKit
@@ -32,18 +33,18 @@ class _EntryPoint:
     """The entry point of a sketch: its module is the plugin."""
 
     name: str
-    module: object
+    module: ModuleType
     dist: None = None
 
     @property
     def value(self) -> str:
-        return f"{self.name}.plugin"
+        return self.module.__name__
 
-    def load(self) -> object:
+    def load(self) -> ModuleType:
         return self.module
 
 
-def manager_of(**plugins: object) -> PluginManager:
+def manager_of(**plugins: ModuleType) -> PluginManager:
     """Return a manager that finds these plugins, by name, and the core's own."""
     manager = PluginManager(entry_points=[_EntryPoint(*each) for each in plugins.items()])
     manager.scan()

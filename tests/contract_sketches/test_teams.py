@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from roomkit import ChannelType, HookResult, HookTrigger, Invoke, RoomContext, RoomKit, TextContent, WebhookRequest
+from roomkit import (
+    ChannelType,
+    HookResult,
+    HookTrigger,
+    Invoke,
+    RoomContext,
+    RoomKit,
+    TextContent,
+    WebhookRequest,
+)
 from tests.contract_sketches.stage import Vendor, Workers, killed, worker_on
 from tests.contract_sketches.teams import BotProvider, TeamsBotChannel
 

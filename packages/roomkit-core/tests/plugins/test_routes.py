@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from roomkit import RoomKit
 from roomkit.abc.errors import InvalidInputError
@@ -55,6 +56,30 @@ async def test_routes_come_from_plugins(make: Any) -> None:
             for path in ("/webhooks/{channel}", "/webhooks/{channel}/{provider}")
         }
         assert all(each.secure for each in found)
+
+
+class Desk(BaseModel):
+    """A table of a plugin's own."""
+
+    path: str = "/desk"
+
+
+async def test_routes_are_made_of_the_plugins_own_table(make: Any, acme: ModuleType) -> None:
+    """Those of each kit of its own; a kit without the table has no settings."""
+    acme.Desk = Desk  # type: ignore[attr-defined]  # the vendor's module
+
+    def register(registry: Any) -> None:
+        registry.add_table("desk", config="acme:Desk")
+
+    def routes(settings: Any) -> Any:
+        for table in settings.values():
+            yield Route(method="GET", path=table.path, name="desk", handler=hello)
+
+    module = make.module(roomkit_register=register, roomkit_routes=routes)
+    manager = make.manager(make.EntryPoint("acme", module))
+    for tables, expected in (({"desk": Desk(path="/a")}, ["/a"]), ({"desk": Desk()}, ["/desk"]), (None, [])):
+        async with RoomKit(plugins=manager, tables=tables) as kit:
+            assert [each.path for each in manager.routes(kit) if each.name == "desk"] == expected
 
 
 async def test_the_webhooks_route_answers(make: Any) -> None:

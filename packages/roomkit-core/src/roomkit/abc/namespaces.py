@@ -29,12 +29,16 @@ def is_namespace(name: str) -> bool:
 
 
 def plugin_of(module: str, plugins: Iterable[tuple[str, str]]) -> str | None:
-    """Return the name of the plugin whose package holds a module; `plugins` are (name, module)."""
+    """Return the name of the plugin that a module belongs to; `plugins` are (name, module).
+
+    Its own module and what is below it, else the package that holds it: of two plugins in one package each
+    has what is in its own module.
+    """
     found: tuple[int, str] | None = None
     for name, plugin_module in plugins:
-        package = _package(plugin_module)
-        if f"{module}.".startswith(f"{package}.") and (found is None or len(package) > found[0]):
-            found = len(package), name
+        for scope in (plugin_module, _package(plugin_module)):
+            if f"{module}.".startswith(f"{scope}.") and (found is None or len(scope) > found[0]):
+                found = len(scope), name
     return None if found is None else found[1]
 
 

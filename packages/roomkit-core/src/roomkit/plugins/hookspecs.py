@@ -102,11 +102,11 @@ def roomkit_shutdown(kit: RoomKit) -> Awaitable[None] | None:
 
 
 @hookspec
-def roomkit_routes(kit: RoomKit, services: Services) -> Iterable[Route]:
+def roomkit_routes(kit: RoomKit, services: Services, settings: Mapping[str, object]) -> Iterable[Route]:
     """Return the routes that a server of this kit is to serve, besides those of the other plugins.
 
-    Called when a server is built, after `roomkit_configure`. Two plugins' routes for one method and path are
-    refused with an error that names both.
+    Called when a server is built, after `roomkit_configure`, with the same `services` and `settings`. Two
+    plugins' routes for one method and path are refused with an error that names both.
     """
     return ()
 

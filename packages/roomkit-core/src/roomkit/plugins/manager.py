@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import roomkit
 from roomkit.abc.log import get_logger
@@ -44,6 +45,7 @@ from roomkit.plugins.references import resolve
 
 if TYPE_CHECKING:
     from roomkit.abc.route import Route
+    from roomkit.abc.services import Services
     from roomkit.kernel.kit import RoomKit
     from roomkit.plugins.commands import Commands
     from roomkit.plugins.doctor import DoctorReport
@@ -79,6 +81,7 @@ class PluginManager:
         self._loaded: dict[Component, Callable[..., Any]] = {}
         self._clashes: list[Clash] = []
         self._tables: dict[str, Plugin] = {}
+        self._settings: WeakKeyDictionary[RoomKit, Mapping[str, object]] = WeakKeyDictionary()
         self._mixture: str | None = None
 
     # What there is
@@ -209,6 +212,7 @@ class PluginManager:
         self.scan()
         if self._mixture is not None:
             raise MixedInstallationError(self._mixture)
+        self._settings[kit] = settings
         arguments = partial(self._configuration, kit, settings)
         failures = self._hooks.call_each("roomkit_configure", arguments)
         named = {self._tables[table].name for table in settings if table in self._tables}
@@ -221,7 +225,8 @@ class PluginManager:
         `RouteClashError` for two routes for one method and path.
         """
         self.scan()
-        owned, failures = self._hooks.collect("roomkit_routes", partial(_routing, kit), _routes_of)
+        arguments = partial(self._configuration, kit, self._settings.get(kit, _NO_SETTINGS))
+        owned, failures = self._hooks.collect("roomkit_routes", arguments, _routes_of)
         self._settle("roomkit_routes", failures)
         found: list[tuple[Plugin, Route]] = []  # bound: the routes of installed plugins
         for plugin, routes in owned:
@@ -238,9 +243,9 @@ class PluginManager:
     def _configuration(
         self, kit: RoomKit, settings: Mapping[str, object], plugin: Plugin
     ) -> Mapping[str, object]:
-        """Return what a plugin's `roomkit_configure` is called with."""
+        """Return what a plugin's `roomkit_configure` and `roomkit_routes` are called with."""
         own = {name: table for name, table in settings.items() if self._tables.get(name) is plugin}
-        return {**_routing(kit, plugin), "settings": MappingProxyType(own)}
+        return {"kit": kit, "services": _services_of(kit, plugin), "settings": MappingProxyType(own)}
 
     async def startup(self, kit: RoomKit, *, timeout: float = HOOK_TIMEOUT) -> tuple[PluginFailure, ...]:
         """Let every plugin prepare, one after the other, each within `timeout` seconds.
@@ -407,12 +412,11 @@ class PluginManager:
         return tuple(failures)
 
 
-def _routing(kit: RoomKit, plugin: Plugin) -> Mapping[str, object]:
-    """Return what a plugin's `roomkit_routes` is called with."""
+def _services_of(kit: RoomKit, plugin: Plugin) -> Services:
     services = kit.services if plugin.name == _CORE else kit.services_of(plugin.name)
     if plugin.name != _CORE and services is kit.services:
         raise InvalidPluginError(f"{plugin.name!r} is the namespace of the program: rename its entry point")
-    return {"kit": kit, "services": services}
+    return services
 
 
 def _routes_of(plugin: Plugin, answer: object) -> tuple[Plugin, Sequence[Route]]:
