@@ -48,6 +48,8 @@ _VENDORS = {
     "resampler": "Resamplers",
     "recorder": "Recorders",
     "store": "Stores",
+    "media": "Files",
+    "fetch": "Fetching of URLs",
     "memory": "Memories of agents",
     "locks": "Room locks",
     "realtime": "Realtime events",

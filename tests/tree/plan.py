@@ -33,6 +33,7 @@ _BESIDE = (
     "roomkit.kernel.meeting",
     "roomkit.kernel.schedule",
     "roomkit.kernel.consent",
+    "roomkit.kernel.media",
 )
 _VOICE = "roomkit.abc.voice"
 SIZES = ("path", "voice", "beside")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
+    from roomkit.abc.errors import FetchFailedError as FetchFailedError
+    from roomkit.abc.errors import FetchRefusedError as FetchRefusedError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HomeLostError as HomeLostError
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import MediaNotConfiguredError as MediaNotConfiguredError
+    from roomkit.abc.errors import MediaNotFoundError as MediaNotFoundError
+    from roomkit.abc.errors import MediaTooLargeError as MediaTooLargeError
+    from roomkit.abc.errors import MediaTypeRefusedError as MediaTypeRefusedError
     from roomkit.abc.errors import NoHomeError as NoHomeError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
     from roomkit.abc.log import Quoted as Quoted
     from roomkit.abc.log import get_logger as get_logger
+    from roomkit.abc.media import MediaStore as MediaStore
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
@@ -79,6 +86,8 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.fetch import Fetched as Fetched
+    from roomkit.abc.services.fetch import GuardedFetch as GuardedFetch
     from roomkit.abc.services.homes import Home as Home
     from roomkit.abc.services.homes import Homes as Homes
     from roomkit.abc.services.inbox import Inbox as Inbox
@@ -250,9 +259,13 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
+    from roomkit.authoring.sniffing import SNIFFED_BYTES as SNIFFED_BYTES
+    from roomkit.authoring.sniffing import matches_type as matches_type
+    from roomkit.authoring.sniffing import sniffed_type as sniffed_type
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.authoring.transport import TransportChannel as TransportChannel
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
@@ -272,6 +285,7 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import NOWHERE as NOWHERE
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
+    from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
@@ -391,6 +405,7 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import Invoke as Invoke
     from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
+    from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
@@ -453,6 +468,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import estimate_tokens as estimate_tokens
     from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
+    from roomkit_plugins.media import DiskMediaConfig as DiskMediaConfig
+    from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
+    from roomkit_plugins.media import FetchConfig as FetchConfig
+    from roomkit_plugins.media import PinnedFetch as PinnedFetch
     from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
@@ -646,6 +665,8 @@ HOMES = {
     "DiarizationResult": "roomkit.abc.voice.streams",
     "DiarizationStream": "roomkit.abc.voice.streams",
     "Directory": "roomkit.memory.directory",
+    "DiskMediaConfig": "roomkit_plugins.media",
+    "DiskMediaStore": "roomkit_plugins.media",
     "DoubleText": "roomkit.models.enums",
     "DuplicateEventError": "roomkit.abc.errors",
     "EMPTY": "roomkit.models.base",
@@ -678,6 +699,10 @@ HOMES = {
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",
+    "FetchConfig": "roomkit_plugins.media",
+    "FetchFailedError": "roomkit.abc.errors",
+    "FetchRefusedError": "roomkit.abc.errors",
+    "Fetched": "roomkit.abc.services.fetch",
     "Flushed": "roomkit.abc.voice.playback",
     "ForeignCodeError": "roomkit.abc.errors",
     "FrameError": "roomkit_plugins.websocket",
@@ -695,6 +720,7 @@ HOMES = {
     "Generation": "roomkit.models.event",
     "GradiumSTTProvider": "roomkit_plugins.gradium",
     "GradiumTTSProvider": "roomkit_plugins.gradium",
+    "GuardedFetch": "roomkit.abc.services.fetch",
     "HANDOFF_TOOL": "roomkit_plugins.agents",
     "HTTPChannel": "roomkit_plugins.http",
     "HTTPHints": "roomkit.models.hints",
@@ -733,6 +759,7 @@ HOMES = {
     "ImmediateDelivery": "roomkit_plugins.agents",
     "InMemoryConversationReferenceStore": "roomkit_plugins.teams",
     "InMemoryLockManager": "roomkit.memory.locks",
+    "InMemoryMediaStore": "roomkit.memory.media",
     "InMemoryRealtime": "roomkit.memory.realtime",
     "InMemoryStore": "roomkit.memory.store",
     "InMemoryTaskRunner": "roomkit_plugins.agents",
@@ -743,6 +770,7 @@ HOMES = {
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
     "InlineImage": "roomkit.models.ai",
+    "Intake": "roomkit.authoring.intake",
     "Interruption": "roomkit.abc.voice.turns",
     "InterruptionConfig": "roomkit.abc.voice.turns",
     "InterruptionStrategy": "roomkit.abc.voice.turns",
@@ -763,6 +791,12 @@ HOMES = {
     "LockLostError": "roomkit.abc.errors",
     "MCPToolProvider": "roomkit_plugins.mcp",
     "MediaContent": "roomkit.models.content",
+    "MediaNotConfiguredError": "roomkit.abc.errors",
+    "MediaNotFoundError": "roomkit.abc.errors",
+    "MediaRef": "roomkit.models.media",
+    "MediaStore": "roomkit.abc.media",
+    "MediaTooLargeError": "roomkit.abc.errors",
+    "MediaTypeRefusedError": "roomkit.abc.errors",
     "MemoryProvider": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
@@ -817,6 +851,7 @@ HOMES = {
     "PeopleStore": "roomkit.abc.store.people",
     "PersonExport": "roomkit.models.rights",
     "PhaseTransition": "roomkit_plugins.agents",
+    "PinnedFetch": "roomkit_plugins.media",
     "PipelineStage": "roomkit_plugins.agents",
     "PlaybackEnd": "roomkit.abc.voice.playback",
     "PlaybackMark": "roomkit.abc.voice.playback",
@@ -912,6 +947,7 @@ HOMES = {
     "SMSChannel": "roomkit_plugins.sms",
     "SMSHints": "roomkit.models.hints",
     "SMSProvider": "roomkit.abc.sms",
+    "SNIFFED_BYTES": "roomkit.authoring.sniffing",
     "SQLiteConfig": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",
@@ -1137,6 +1173,7 @@ HOMES = {
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
     "is_valid_phone": "roomkit_plugins.sms",
+    "matches_type": "roomkit.authoring.sniffing",
     "namesake_id": "roomkit.models.participant",
     "narrowest": "roomkit.models.visibility",
     "new_id": "roomkit.models.base",
@@ -1164,6 +1201,7 @@ HOMES = {
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",
     "setup_handoff": "roomkit_plugins.agents",
+    "sniffed_type": "roomkit.authoring.sniffing",
     "text_of": "roomkit.models.content",
     "text_stream_of": "roomkit.abc.channel",
     "utcnow": "roomkit.models.base",
@@ -1201,9 +1239,11 @@ COMPONENTS = {
     "email:elasticemail": "roomkit-elasticemail",
     "email:sendgrid": "roomkit-sendgrid",
     "email:smtp": "roomkit-smtp",
+    "fetch:pinned": "roomkit-media",
     "http:webhook": "roomkit-http",
     "locks:postgres": "roomkit-postgres",
     "locks:redis": "roomkit-redis",
+    "media:disk": "roomkit-media",
     "memory:budget-aware": "roomkit-ai",
     "memory:compacting": "roomkit-ai",
     "memory:sliding-window": "roomkit-ai",
@@ -1271,6 +1311,7 @@ DISTRIBUTIONS = {
     "roomkit-http": "planned",
     "roomkit-local-audio": "planned",
     "roomkit-mcp": "planned",
+    "roomkit-media": "built",
     "roomkit-messenger": "planned",
     "roomkit-mistral": "planned",
     "roomkit-nats": "planned",

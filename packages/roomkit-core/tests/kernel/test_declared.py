@@ -109,6 +109,12 @@ RAISED_BY_OTHERS = {
     "StoreClosedError": "the stores",
     "StaleRoomError": "the stores; the kernel plans again",
     "DuplicateEventError": "the stores; the kernel returns the first event",
+    "MediaNotConfiguredError": "the services of files",
+    "MediaNotFoundError": "the media stores",
+    "MediaTooLargeError": "the media stores, by Intake",
+    "MediaTypeRefusedError": "the guarded fetch",
+    "FetchRefusedError": "the guarded fetch",
+    "FetchFailedError": "the guarded fetch",
 }
 """Errors that the kernel hands on or takes in, and who raises them."""
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import DuplicateEventError as DuplicateEventError
     from roomkit.abc.errors import ErrorCode as ErrorCode
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
+    from roomkit.abc.errors import FetchFailedError as FetchFailedError
+    from roomkit.abc.errors import FetchRefusedError as FetchRefusedError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HomeLostError as HomeLostError
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import InvalidInputError as InvalidInputError
     from roomkit.abc.errors import KitClosedError as KitClosedError
     from roomkit.abc.errors import LockLostError as LockLostError
+    from roomkit.abc.errors import MediaNotConfiguredError as MediaNotConfiguredError
+    from roomkit.abc.errors import MediaNotFoundError as MediaNotFoundError
+    from roomkit.abc.errors import MediaTooLargeError as MediaTooLargeError
+    from roomkit.abc.errors import MediaTypeRefusedError as MediaTypeRefusedError
     from roomkit.abc.errors import NoHomeError as NoHomeError
     from roomkit.abc.errors import ParticipantBannedError as ParticipantBannedError
     from roomkit.abc.errors import ParticipantNotFoundError as ParticipantNotFoundError
@@ -66,6 +72,7 @@ if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
     from roomkit.abc.log import Quoted as Quoted
     from roomkit.abc.log import get_logger as get_logger
+    from roomkit.abc.media import MediaStore as MediaStore
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
@@ -82,6 +89,8 @@ if TYPE_CHECKING:
     from roomkit.abc.router import InboundRoomRouter as InboundRoomRouter
     from roomkit.abc.services import ChannelServices as ChannelServices
     from roomkit.abc.services import Services as Services
+    from roomkit.abc.services.fetch import Fetched as Fetched
+    from roomkit.abc.services.fetch import GuardedFetch as GuardedFetch
     from roomkit.abc.services.homes import Home as Home
     from roomkit.abc.services.homes import Homes as Homes
     from roomkit.abc.services.inbox import Inbox as Inbox
@@ -250,9 +259,13 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
+    from roomkit.authoring.sniffing import SNIFFED_BYTES as SNIFFED_BYTES
+    from roomkit.authoring.sniffing import matches_type as matches_type
+    from roomkit.authoring.sniffing import sniffed_type as sniffed_type
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.authoring.transport import TransportChannel as TransportChannel
 else:
@@ -326,12 +339,16 @@ else:
             "EventNotFoundError",
             "EventQuery",
             "Excerpt",
+            "FetchFailedError",
+            "FetchRefusedError",
+            "Fetched",
             "Flushed",
             "ForeignCodeError",
             "FrameSource",
             "FrameStage",
             "FrameStream",
             "GateOutcome",
+            "GuardedFetch",
             "HTTPProvider",
             "HeardText",
             "Hearing",
@@ -346,6 +363,7 @@ else:
             "IdentityResolver",
             "InboundRoomRouter",
             "Inbox",
+            "Intake",
             "Interruption",
             "InterruptionConfig",
             "InterruptionStrategy",
@@ -354,6 +372,11 @@ else:
             "LeaseStore",
             "LedgerStore",
             "LockLostError",
+            "MediaNotConfiguredError",
+            "MediaNotFoundError",
+            "MediaStore",
+            "MediaTooLargeError",
+            "MediaTypeRefusedError",
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",
@@ -414,6 +437,7 @@ else:
             "Route",
             "RunsOn",
             "SMSProvider",
+            "SNIFFED_BYTES",
             "STTCapabilities",
             "STTOptions",
             "STTProvider",
@@ -503,10 +527,12 @@ else:
             "auth_context",
             "checked_options",
             "get_logger",
+            "matches_type",
             "one_spelling",
             "pause_before",
             "retry_with_backoff",
             "seconds_of",
+            "sniffed_type",
             "text_stream_of",
         ],
     )

@@ -23,6 +23,8 @@ __all__ = [
     "DuplicateEventError",
     "ErrorCode",
     "EventNotFoundError",
+    "FetchFailedError",
+    "FetchRefusedError",
     "ForeignCodeError",
     "HomeElsewhereError",
     "HomeLostError",
@@ -31,6 +33,10 @@ __all__ = [
     "InvalidInputError",
     "KitClosedError",
     "LockLostError",
+    "MediaNotConfiguredError",
+    "MediaNotFoundError",
+    "MediaTooLargeError",
+    "MediaTypeRefusedError",
     "NoHomeError",
     "ParticipantBannedError",
     "ParticipantNotFoundError",
@@ -214,6 +220,47 @@ class VoiceBackendNotConfiguredError(RoomKitError):
     """The kit was given no voice backend."""
 
     code = "voice_backend_not_configured"
+
+
+class MediaNotConfiguredError(RoomKitError):
+    """The kit was given no media store, or no guarded fetch is installed."""
+
+    code = "media_not_configured"
+
+
+class MediaNotFoundError(RoomKitError):
+    """No such object is kept, or not in this room."""
+
+    code = "media_not_found"
+
+
+class MediaTooLargeError(RoomKitError):
+    """A file is larger than its limit; nothing of it was kept."""
+
+    code = "media_too_large"
+
+
+class MediaTypeRefusedError(RoomKitError):
+    """A file is of a type that was not asked for, by its header or by its first bytes."""
+
+    code = "media_type_refused"
+
+
+class FetchRefusedError(RoomKitError):
+    """A URL leads where the kit must not go; nothing was requested from there."""
+
+    code = "fetch_refused"
+
+
+class FetchFailedError(RoomKitError):
+    """A URL could not be fetched. `retryable` says whether a later try may succeed."""
+
+    code = "fetch_failed"
+
+    def __init__(self, message: str, *, status: int | None = None, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retryable = retryable
 
 
 class StoreError(RoomKitError):

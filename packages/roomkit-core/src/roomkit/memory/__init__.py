@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import NOWHERE as NOWHERE
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
+    from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
@@ -30,6 +31,7 @@ else:
             "HomeTable",
             "Identities",
             "InMemoryLockManager",
+            "InMemoryMediaStore",
             "InMemoryRealtime",
             "InMemoryStore",
             "KeptLocks",

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import Invoke as Invoke
     from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
+    from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
@@ -245,6 +246,7 @@ else:
             "LengthPolicy",
             "LocationContent",
             "MediaContent",
+            "MediaRef",
             "MessengerHints",
             "Observation",
             "OpenVocabulary",

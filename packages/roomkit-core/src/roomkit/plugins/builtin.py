@@ -61,6 +61,12 @@ def roomkit_register(registry: Registry) -> None:
         summary="Logs spans and metrics.",
     )
     registry.add(
+        "media",
+        "memory",
+        "roomkit.memory.media:InMemoryMediaStore",
+        summary="Files in this process; gone when it ends.",
+    )
+    registry.add(
         "router",
         "default",
         "roomkit.kernel.inbound.routing:DefaultInboundRoomRouter",

@@ -31,6 +31,8 @@ class ComponentKind(OpenVocabulary):
     SOURCE = "source"
     TELEMETRY = "telemetry"
     TASKS = "tasks"
+    MEDIA = "media"
+    FETCH = "fetch"
     STT = "stt"
     TTS = "tts"
     VOICE_BACKEND = "voice-backend"

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.channel import ChannelContract as ChannelContract
     from roomkit_plugins.testing.contracts.clock import ClockContract as ClockContract
     from roomkit_plugins.testing.contracts.connections import ConnectionsContract as ConnectionsContract
+    from roomkit_plugins.testing.contracts.fetch import GuardedFetchContract as GuardedFetchContract
     from roomkit_plugins.testing.contracts.identity import (
         IdentityResolverContract as IdentityResolverContract,
     )
     from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract as RoomLockManagerContract
+    from roomkit_plugins.testing.contracts.media import MediaStoreContract as MediaStoreContract
     from roomkit_plugins.testing.contracts.memory import MemoryProviderContract as MemoryProviderContract
     from roomkit_plugins.testing.contracts.plugin import VendorPluginContract as VendorPluginContract
     from roomkit_plugins.testing.contracts.providers import EmailProviderContract as EmailProviderContract
@@ -60,9 +62,11 @@ else:
             "ContractSuite": "base",
             "ConversationStoreContract": "store",
             "EmailProviderContract": "providers",
+            "GuardedFetchContract": "fetch",
             "HTTPProviderContract": "providers",
             "IdentityResolverContract": "identity",
             "InboundRoomRouterContract": "router",
+            "MediaStoreContract": "media",
             "MemoryProviderContract": "memory",
             "MessengerProviderContract": "providers",
             "ProviderContract": "providers",

@@ -1,0 +1,35 @@
+"""What is known of a stored file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from roomkit.models.base import Record, utcnow
+from roomkit.models.values import Id, Int, Key, Text
+
+__all__ = ["MediaRef"]
+
+MEDIA_SCHEME = "media:"
+
+
+class MediaRef(Record):
+    """A stored file: whose it is, and what is in it.
+
+    `mime_type` is what the first bytes show, `application/octet-stream` where they contradict the type that
+    was declared. `filename` is for people: no file is ever stored under it.
+    """
+
+    id: Id
+    room_id: Key
+    mime_type: Text
+    size_bytes: Int = Field(ge=0)
+    sha256: Text
+    filename: Text | None = None
+    created_at: datetime = Field(default_factory=utcnow)
+
+    @property
+    def url(self) -> str:
+        """The reference that contents hold in place of a URL: `media:<id>`."""
+        return MEDIA_SCHEME + self.id
