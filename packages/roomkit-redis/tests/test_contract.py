@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import override
 
@@ -35,6 +36,27 @@ class TestRedisLockManager(RoomLockManagerContract):
     async def silence_link(self, locks: RoomLockManager) -> bool:
         """Let the network forget the connections."""
         self.link.silence()
+        return True
+
+    @override
+    async def use(self, locks: RoomLockManager, room: str) -> list[int | None]:
+        """As a worker that has heard for some time: it keeps no lock before."""
+        assert isinstance(locks, RedisLockManager)
+        first = await super().use(locks, room)
+        while not locks._is_listening:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0)
+        return first + await super().use(locks, room)
+
+    @override
+    async def kill(self, locks: RoomLockManager) -> bool:
+        """End both connections, and the tasks that would make others."""
+        assert isinstance(locks, RedisLockManager)
+        tasks = [locks._link._task, locks._listener._task, locks._leases._task]
+        ending = [task for task in tasks if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
+        await locks._link._disconnect()
         return True
 
     @override

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from roomkit.abc.errors import LockLostError
 from roomkit_plugins.redis import RedisLockManager
+from roomkit_plugins.redis.leases import RoomKeys
 from roomkit_plugins.testing.services import CutProxy, RedisDatabase
 
 from .conftest import PATIENCE, Worker, calls, until
@@ -259,3 +260,97 @@ async def test_a_lock_granted_while_closing_is_given_back(worker: Worker, client
         await entering
     assert not [key async for key in client.scan_iter("*:lock")]
     assert locks.held == 0
+
+
+# -- locks that stay with their process ------------------------------------------------------------
+
+
+async def use(locks: RedisLockManager, *rooms: str, times: int = 4) -> int:
+    """Hold the locks of rooms again and again; return the last token."""
+    last = 0
+    for _ in range(times):
+        for room in rooms:
+            async with asyncio.timeout(PATIENCE), locks.locked(room) as token:
+                last = token
+    return last
+
+
+async def keeper(worker: Worker, *rooms: str, **options: object) -> RedisLockManager:
+    """Return a worker that keeps the locks of rooms."""
+    locks = worker(**options)
+    await use(locks, "first", times=1)
+    await until(lambda: locks._listener.is_listening(locks._channel))
+    await use(locks, *rooms)
+    assert locks.kept == len(rooms)
+    return locks
+
+
+async def test_a_room_in_use_asks_the_server_nothing(worker: Worker, client: Redis) -> None:
+    locks = await keeper(worker, "room")
+    await until(lambda: not locks._link._asked and not locks._link._waiting)
+    await client.config_resetstat()
+    first = await use(locks, "room", times=1)
+    assert await use(locks, "room", times=100) == first
+    assert "evalsha" not in await calls(client)
+    assert (locks.kept, locks.held) == (1, 0)
+
+
+async def test_workers_that_take_turns_keep_no_lock(worker: Worker) -> None:
+    """After one hand-over of a kept lock: to ask for it and release it then costs more."""
+    one, two = await keeper(worker, "room"), await keeper(worker, "other")
+    for _ in range(10):
+        await use(two, "room", times=1)
+        await use(one, "room", times=1)
+        assert (one.kept, two.kept) == (0, 1)
+
+
+async def test_a_waiter_of_an_earlier_version_is_found_by_the_renewal(worker: Worker, client: Redis) -> None:
+    """It waits without asking; then no lock is kept for a minute."""
+    locks = await keeper(worker, "room", "other", lock_seconds=0.6)
+    await client.zadd(RoomKeys(locks.config.prefix, "room").order, {"0123:1": 1})
+    await until(lambda: locks.kept == 0)
+    await use(locks, "other")
+    assert locks.kept == 0
+
+
+async def test_kept_locks_are_renewed_and_not_lost(worker: Worker, client: Redis) -> None:
+    locks, other = await keeper(worker, "room", lock_seconds=0.3), worker()
+    end = asyncio.get_running_loop().time() + 1.0
+    await until(lambda: asyncio.get_running_loop().time() > end)
+    assert (locks.kept, locks.lost) == (1, 0)
+    before = await use(locks, "room", times=1)
+    assert await use(other, "room", times=1) > before
+    assert locks.lost == 0
+
+
+async def test_a_kept_lock_that_ran_out_is_taken_again(worker: Worker, client: Redis) -> None:
+    """By the clock of this process, which a pause does not stop; nothing counts as lost."""
+    locks = await keeper(worker, "room")
+    before = await use(locks, "room", times=1)
+    (lease,) = [lease for lease in locks._leases._held.values() if lease.is_kept]
+    lease.deadline = asyncio.get_running_loop().time() - 1
+    assert await use(locks, "room", times=1) > before
+    assert locks.lost == 0
+
+
+async def test_a_lock_whose_token_the_store_refuses_is_not_kept(worker: Worker) -> None:
+    """Else the next attempt would come with the same token."""
+    locks = await keeper(worker, "room")
+    before = await use(locks, "room", times=1)
+    with pytest.raises(LockLostError):
+        async with locks.locked("room"):
+            raise LockLostError("refused")
+    assert locks.kept == 0
+    assert await use(locks, "room", times=1) > before
+
+
+async def test_a_holder_that_listens_is_not_taken_for_dead(worker: Worker, client: Redis) -> None:
+    """However long it holds the room, and however often others ask."""
+    locks, other = await keeper(worker, "room"), worker()
+    async with locks.locked("room"):
+        waiting = asyncio.create_task(use(other, "room", times=1))
+        await waits(client)
+        end = asyncio.get_running_loop().time() + 2.5
+        await until(lambda: asyncio.get_running_loop().time() > end)
+        assert not waiting.done()
+    await waiting

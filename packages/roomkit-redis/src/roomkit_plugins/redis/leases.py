@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any, override
 
 from roomkit.abc.log import get_logger
+from roomkit.memory.kept_locks import KeptLocks
 from roomkit_plugins.redis.config import RedisConfig
 from roomkit_plugins.redis.link import Link, Question
 from roomkit_plugins.redis.scripts import RELEASE, RENEW
@@ -20,6 +21,11 @@ logger = get_logger("roomkit.redis")
 
 MEMORY = 7 * 24 * 3600 * 1000
 """How long the last token of an idle room is kept, in milliseconds; later the clock alone is above it."""
+
+_MOST_KEPT = 1000
+"""The locks that a process keeps without a holder: each is renewed at a third of `lock_seconds`."""
+_AWAITED = 2
+"""What RENEW answers when others wait for the room."""
 
 
 class RoomKeys:
@@ -45,10 +51,15 @@ class RoomLease:
     owner: str
     token: int
     deadline: float
+    is_kept: bool = False
+    """Whether no task holds the lock: it stays for the next."""
 
 
 class RoomLeases:
-    """Renews all leases at a third of their time, in one batch; one not renewed in time is lost."""
+    """Renews all leases at a third of their time, in one batch; one not renewed in time is lost.
+
+    Those of rooms that are used again and again are kept when they are left, see `KeptLocks`.
+    """
 
     def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
         self._seconds = config.lock_seconds
@@ -59,10 +70,46 @@ class RoomLeases:
         self._held: dict[str, RoomLease] = {}  # bound: the rooms in use
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._kept: KeptLocks[RoomLease] = KeptLocks(self.give_back, _MOST_KEPT)
         self.lost = 0
 
-    def __len__(self) -> int:
-        return len(self._held)
+    @property
+    def held(self) -> int:
+        """How many locks tasks hold."""
+        return sum(not lease.is_kept for lease in self._held.values())
+
+    @property
+    def kept(self) -> int:
+        """How many locks stay that no task holds."""
+        return len(self._held) - self.held
+
+    def take(self, room_id: str) -> RoomLease | None:
+        """Return the room's lock if it was kept and is still ours."""
+        lease = self._kept.take(room_id)
+        if lease is None or lease.owner not in self._held:
+            return None
+        lease.is_kept = False
+        if asyncio.get_running_loop().time() < lease.deadline:
+            return lease
+        self.give_back(lease)
+        return None
+
+    def leave(self, lease: RoomLease, *, may_stay: bool) -> None:
+        """Keep the lock for the next holder, or give it back."""
+        if may_stay and lease.owner in self._held and self._kept.keep(lease.room_id, lease):
+            lease.is_kept = lease.owner in self._held  # not if it was one too many
+        else:
+            self.give_back(lease)
+
+    def asked(self, owner: str) -> None:
+        """Release a lock that another process asked for, or have it released when it is left."""
+        lease = self._held.get(owner)
+        if lease is not None:
+            self._kept.asked(lease.room_id)
+
+    def contended(self, room_id: str) -> None:
+        """Note that another process uses the room, too."""
+        self._kept.asked(room_id)
 
     def add(self, lease: RoomLease) -> None:
         """Keep the lease until it is given back."""
@@ -108,6 +155,8 @@ class RoomLeases:
             self._lose(lease, "it was not held any more when it was given back")
 
     def _lose(self, lease: RoomLease, why: str) -> None:
+        if lease.is_kept:  # no task held it
+            return
         self.lost += 1
         logger.warning(
             "The lock on room %r was lost while it was held: %s; the store refuses what its holder commits, "
@@ -130,6 +179,7 @@ class RoomLeases:
                 except TimeoutError:
                     pass
                 self._hurry.clear()
+                self._kept.expire()
                 due = loop.time() + pace
                 if self._held and not await self._renew(pace):
                     due = loop.time()
@@ -157,6 +207,8 @@ class RoomLeases:
                     self._run_out(lease)
             elif answer.result():
                 lease.deadline = asked + self._seconds
+                if answer.result() == _AWAITED and lease.is_kept:
+                    self._rest(lease)
             else:
                 del self._held[lease.owner]
                 self._lose(lease, "its lease had run out, and another has taken it")
@@ -167,15 +219,24 @@ class RoomLeases:
         return self._link.ask(
             "EVALSHA",
             RENEW,
-            2,
+            3,
             keys.lock,
             keys.fence,
+            keys.order,
             lease.owner,
             self._milliseconds,
             lease.token,
             MEMORY,
             deadline=lease.deadline,
         )
+
+    def _rest(self, lease: RoomLease) -> None:
+        logger.info(
+            "Another process waited for room %r, which was kept here, and did not ask for it, as workers of "
+            "an earlier version do: no lock is kept for a minute",
+            lease.room_id,
+        )
+        self._kept.rest()
 
     def _run_out(self, lease: RoomLease) -> None:
         del self._held[lease.owner]

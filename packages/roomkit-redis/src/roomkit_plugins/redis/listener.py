@@ -57,19 +57,24 @@ class Listener:
 
         Raises what TROUBLE names when the server refuses.
         """
-        if self._closed:
-            return False
+        self.want(channel)
         heard = self._wanted.get(channel)
         if heard is None:
-            heard = self._wanted[channel] = asyncio.get_running_loop().create_future()
-            self._change(channel)
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="redis-listen")  # supervised: close() ends it
+            return False
         await asyncio.wait([heard], timeout=patience)
         if not heard.done() or heard.cancelled():
             return False
         heard.result()
         return True
+
+    def want(self, channel: bytes) -> None:
+        """Listen to the channel from now on, without waiting for the server."""
+        if self._closed or channel in self._wanted:
+            return
+        self._wanted[channel] = asyncio.get_running_loop().create_future()
+        self._change(channel)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="redis-listen")  # supervised: close() ends it
 
     def forget(self, channel: bytes) -> None:
         """Want the channel no more."""
