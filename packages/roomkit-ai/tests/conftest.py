@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from roomkit.abc.clock import SystemClock
-from roomkit.abc.services import GateOutcome, Services, Turns
+from roomkit.abc.services import GateOutcome, Services, Speculation, Turns
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.ai import AIMessage, AITool, AIToolCall, AIToolCallPart, AIToolResultPart, StreamDone
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import (
     ChannelCategory,
     ChannelDirection,
@@ -51,6 +52,7 @@ class ScriptedTurns(Turns):
         room_id: str | None,
         channel_id: str | None = None,
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
+        speculative: bool = False,
     ) -> GateOutcome[Any]:
         assert trigger is HookTrigger.BEFORE_TOOL_USE
         return await self.gate(payload) if self.gate else GateOutcome(True, payload)
@@ -66,6 +68,9 @@ class ScriptedTurns(Turns):
     ) -> None:
         await asyncio.sleep(0)
         self.observed.append((trigger, room_id, payload))
+
+    async def speculate(self, room_id: str, message: InboundMessage) -> Speculation:
+        raise NotImplementedError
 
     async def interrupt(
         self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"

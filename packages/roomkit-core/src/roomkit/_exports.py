@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.timers import TimerFn as TimerFn
     from roomkit.abc.services.timers import Timers as Timers
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
+    from roomkit.abc.services.turns import Speculation as Speculation
     from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.services.values import Values as Values
     from roomkit.abc.sms import SMSProvider as SMSProvider
@@ -990,6 +991,7 @@ HOMES = {
     "Span": "roomkit.models.telemetry",
     "SpanKind": "roomkit.models.telemetry",
     "SpeakerChangeEvent": "roomkit.abc.voice.events",
+    "Speculation": "roomkit.abc.services.turns",
     "SpeculationPolicy": "roomkit.abc.voice.turns",
     "SpeechSegment": "roomkit.abc.voice.audio",
     "SpeexAECProvider": "roomkit_plugins.speex",

@@ -640,6 +640,18 @@ async def scene_fallbacks(stage, sight):
     await sight.trying(stage.say())
 
 
+async def scene_speculation(stage, sight):
+    """Answers prepared to a message that comes as expected, and to one that does not."""
+    await stage.socket("alice")
+    await stage.say()
+    agent = await stage.agent("bot", ["yes", "no", "no"])
+    agent.speculates = True
+    for said in ("hello", "something else"):
+        expected = InboundMessage(channel_id="alice", sender_id="alice", content=TextContent(body="Hello?"))
+        speculation = await stage.kit.services.turns.speculate("r1", expected)
+        await speculation.confirm(expected.replace(content=TextContent(body=said)), wait="settled")
+
+
 SCENES = [value for name, value in globals().items() if name.startswith("scene_")]
 OPTIONS = {
     "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},

@@ -21,7 +21,13 @@ asyncio_default_fixture_loop_scope = function
 timeout = 20
 pythonpath = {_HERE}
 """
-_MODULES = ["planted_faults", "planted_media_faults", "planted_sms_faults", "planted_store_faults"]
+_MODULES = [
+    "planted_faults",
+    "planted_media_faults",
+    "planted_sms_faults",
+    "planted_store_faults",
+    "planted_turn_faults",
+]
 
 
 def faults() -> dict[str, str]:

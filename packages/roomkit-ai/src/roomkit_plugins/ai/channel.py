@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.attributes import mistyped
@@ -95,6 +96,7 @@ class AIChannel(Channel):
     channel_type = ChannelType.AI
     category = ChannelCategory.INTELLIGENCE
     direction = ChannelDirection.BIDIRECTIONAL
+    speculates = True
 
     def __init__(
         self,
@@ -207,7 +209,9 @@ class AIChannel(Channel):
 
         A provider that streams gives a `response_stream` of text pieces that ends with one
         `StreamDone`; else the answer is one event. Nothing is answered that is the agent's own,
-        that it may not see, or that has no content. Raises what the provider raised,
+        that it may not see, or that has no content. In a speculative turn the memory takes note of the
+        event, tools run, and reasoning is reported only once the message is committed; the answer comes as
+        a stream whatever the provider can. Raises what the provider raised,
         TurnTimeoutError, StalledAnswerError, AnswerTooLongError or ToolLoopError; a stream raises it
         after the text that was released.
         """
@@ -215,7 +219,9 @@ class AIChannel(Channel):
             return ChannelOutput.empty()
         try:
             turn = await self._begin(event, binding, context)
-            live = turn is not None and streams(turn.provider, tools=bool(turn.request.tools))
+            live = turn is not None and (
+                context.speculative or streams(turn.provider, tools=bool(turn.request.tools))
+            )
         except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
             raise self._diagnosed(error)  # noqa: B904  # it is the error itself, or has it as its cause
         if turn is None:
@@ -243,7 +249,7 @@ class AIChannel(Channel):
         found = [
             turn
             for turn in self._turns.values()
-            if room_id in (None, turn.room_id) and loop_id in (None, turn.id)
+            if turn.speculation is None and room_id in (None, turn.room_id) and loop_id in (None, turn.id)
         ]
         if len(found) > 1 and room_id is None:
             raise InvalidInputError(
@@ -276,10 +282,13 @@ class AIChannel(Channel):
         role = None if sender is None else sender.role
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
         toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
-        memory = await self._recall(event, view)
+        memory = await self._recall(event, view, speculative=context.speculative)
         vision = self.provider.supports_vision
         messages = conversation(event, binding, view, memory, vision=vision)
         if not messages:
+            if context.speculative:
+                await context.confirmed()
+                await self._ingest(event, view.room.id)
             return None
         extra = self.instructions(event, binding, view)
         request = first_request(
@@ -291,7 +300,10 @@ class AIChannel(Channel):
             tools=toolbox.definitions,
             instructions=[*extra, *system_texts(memory.messages)],
         )
-        return self._turn(event, binding, request, messages, toolbox, role)
+        turn = self._turn(event, binding, request, messages, toolbox, role)
+        if context.speculative:
+            turn.speculate(context, partial(self._ingest, event, view.room.id))
+        return turn
 
     def _turn(
         self,
@@ -329,25 +341,40 @@ class AIChannel(Channel):
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 
-    async def _recall(self, event: RoomEvent, view: RoomContext) -> MemoryResult:
+    async def _recall(self, event: RoomEvent, view: RoomContext, *, speculative: bool) -> MemoryResult:
+        """Return what is remembered; the memory takes note of the event, unless that may never be."""
         seconds = self._options.tool_loop_timeout_seconds or None
         deadline = asyncio.timeout(seconds)
         room_id = view.room.id
         try:
             async with deadline:
                 found = await self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
-                await self.memory.ingest(room_id, event, channel_id=self.channel_id)
+                if not speculative:
+                    await self.memory.ingest(room_id, event, channel_id=self.channel_id)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            raise TurnTimeoutError(
-                f"the memory of {self.channel_id} gave no answer in {seconds} s"
-            ) from error
+            raise self._late_memory(seconds) from error
         if not isinstance(found, MemoryResult):
             raise mistyped(
                 f"memory {type(self.memory).__name__}", "what retrieve() returned", found, MemoryResult
             )
         return found
+
+    async def _ingest(self, event: RoomEvent, room_id: str) -> None:
+        """Have the memory take note of an event that is committed after all."""
+        seconds = self._options.tool_loop_timeout_seconds or None
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                await self.memory.ingest(room_id, event, channel_id=self.channel_id)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise self._late_memory(seconds) from error
+
+    def _late_memory(self, seconds: float | None) -> TurnTimeoutError:
+        return TurnTimeoutError(f"the memory of {self.channel_id} gave no answer in {seconds} s")
 
     async def _run(self, turn: Turn) -> AsyncGenerator[str | StreamDone]:
         """Run the turn where `steer` finds it."""
@@ -355,7 +382,11 @@ class AIChannel(Channel):
         try:
             async for item in (pieces := answer(turn)):
                 yield item
+            if turn.speculation is not None:
+                await turn.confirmed()
         except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
+            if turn.speculation is not None and not turn.speculation.speculative:
+                await turn.confirmed()
             raise self._diagnosed(error)  # noqa: B904  # it is the error itself, or has it as its cause
         finally:
             del self._turns[turn.id]

@@ -86,6 +86,8 @@ async def _continue(turn: Turn, this: Round) -> bool:
         if this.text:
             turn.add(AIMessage(role="assistant", content=this.text))
         return turn.take_directions()
+    if turn.speculation is not None:
+        await turn.confirmed()
     stuck = all_repeated(turn, this.calls)
     results = await run_calls(turn, this.calls)
     turn.rounds += 1

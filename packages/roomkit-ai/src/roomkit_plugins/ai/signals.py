@@ -7,6 +7,7 @@ view, which names none, does.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.log import get_logger
@@ -16,7 +17,7 @@ from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.telemetry import Attr, SpanKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
@@ -33,7 +34,7 @@ THINKING_PREVIEW = 1000
 class Signals:
     """Reports one turn of one agent in one room; a no-op without services."""
 
-    __slots__ = ("_channel_id", "_loop_id", "_request", "_room_id", "_services", "round")
+    __slots__ = ("_channel_id", "_loop_id", "_request", "_room_id", "_services", "deferred", "round")
 
     def __init__(self, services: Services | None, *, room_id: str, channel_id: str, loop_id: str) -> None:
         self._services = services
@@ -42,6 +43,8 @@ class Signals:
         self._loop_id = loop_id
         self._request: str | None = None
         self.round = 0
+        self.deferred: list[Callable[[], Awaitable[None]]] | None = None  # bound: the turn's
+        """Where reports are kept while the turn may not be noticed; spans are made all the same."""
 
     async def tool_started(self, use: ToolUse) -> None:
         """Report that a call which passed every gate starts."""
@@ -135,6 +138,9 @@ class Signals:
         services = self._services
         if services is None:
             return
+        if self.deferred is not None:
+            self.deferred.append(partial(self._publish, kind, data))
+            return
         details = {**data, "round": self.round, "channel_id": self._channel_id, "loop_id": self._loop_id}
         try:
             event = EphemeralEvent(
@@ -151,7 +157,9 @@ class Signals:
             logger.warning("%s was not published: %s", kind, type(error).__name__)
 
     async def _observe(self, trigger: HookTrigger, payload: object) -> None:
-        if self._services is not None:
+        if self.deferred is not None:
+            self.deferred.append(partial(self._observe, trigger, payload))
+        elif self._services is not None:
             await self._services.turns.observe(
                 trigger, payload, room_id=self._room_id, channel_id=self._channel_id
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
     from roomkit.models.channel import RetryPolicy
+    from roomkit.models.context import RoomContext
     from roomkit.models.enums import ParticipantRole
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.task import Observation, Task
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.underway import StuckHandlers
 
 __all__ = ["MAX_INBOX", "Turn"]
+
+type Deferred = Callable[[], Awaitable[None]]
 
 MAX_INBOX = 100
 """How many directions may wait for the next round."""
@@ -77,6 +80,27 @@ class Turn:
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+
+    speculation: RoomContext | None = None
+    """The context that knows when the turn's message is committed, while it is not."""
+    deferred: list[Deferred] = field(default_factory=list)  # bound: the signals of a round, and one more
+    """The effects that wait for that, in order."""
+
+    def speculate(self, context: RoomContext, *effects: Deferred) -> None:
+        """Have the turn's effects wait until its message is committed."""
+        self.speculation = context
+        self.deferred = self.signals.deferred = [*effects]
+
+    async def confirmed(self) -> None:
+        """Wait until the turn's message is committed, then have the effects that waited for it."""
+        if self.speculation is not None:
+            if self.speculation.speculative:
+                with self.stop:
+                    await self.speculation.confirmed()
+            self.speculation = self.signals.deferred = None
+            for effect in self.deferred:
+                await effect()
+            self.deferred.clear()
 
     def direct(self, directive: SteeringDirective) -> bool:
         """Take a direction from outside: at once to cancel, else before the next round.

@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.timers import TimerFn as TimerFn
     from roomkit.abc.services.timers import Timers as Timers
     from roomkit.abc.services.turns import GateOutcome as GateOutcome
+    from roomkit.abc.services.turns import Speculation as Speculation
     from roomkit.abc.services.turns import Turns as Turns
     from roomkit.abc.services.values import Values as Values
     from roomkit.abc.sms import SMSProvider as SMSProvider
@@ -451,6 +452,7 @@ else:
             "SourceNotFoundError",
             "SourceProvider",
             "SpeakerChangeEvent",
+            "Speculation",
             "SpeculationPolicy",
             "SpeechSegment",
             "StageStream",

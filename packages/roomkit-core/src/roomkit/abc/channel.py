@@ -181,6 +181,16 @@ class Channel(ABC):
     direction: ChannelDirection = ChannelDirection.BIDIRECTIONAL
     responds_to: frozenset[EventType] = frozenset({EventType.MESSAGE})
     """The event types that are put to an intelligence."""
+    speculates: bool = False
+    """Whether the intelligence can prepare an answer to a message that is not committed yet.
+
+    `on_event` is then also called with a context that is `speculative`, for an event as it is expected to be,
+    and gives its answer as always, best as a `response_stream`: the kit holds it. Until
+    `await context.confirmed()` returns, nothing may come of the turn: no tool call, nothing stored, published
+    or shown, no state that another turn sees. The call is cancelled if the message turns out otherwise; a
+    second one, for the committed message, may begin while it ends. A channel without it is only asked about
+    committed messages.
+    """
     delivers_to_source: bool = False
     """Whether the channel also wants its own events, to hand them to its other recipients."""
     home_grace: float = 0.0

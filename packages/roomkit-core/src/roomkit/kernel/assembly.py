@@ -16,6 +16,7 @@ from roomkit.kernel.commit.hooks import HookEngine
 from roomkit.kernel.commit.ledger import OutcomeWriter
 from roomkit.kernel.commit.observers import Observers
 from roomkit.kernel.commit.receipt_notices import ReceiptNotices
+from roomkit.kernel.commit.speculations import Speculations
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.consent.consents import Consents
 from roomkit.kernel.delivery.answers import Answers
@@ -61,6 +62,7 @@ from roomkit.kernel.runtime.lease import Lease
 from roomkit.kernel.runtime.supervisor import Supervisor
 from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
 from roomkit.kernel.services.owner import HOST, Owner
+from roomkit.kernel.services.speculation import Speculator
 from roomkit.kernel.services.turns import KitTurns
 from roomkit.memory.telemetry import NoopTelemetryProvider
 
@@ -118,6 +120,8 @@ class Kernel:
     pause_signals: PauseSignals
     lanes: Lanes
     writer: Writer
+    speculations: Speculations
+    speculator: Speculator
     channel_notices: ChannelNotices
     rights_signals: RightsSignals
     rooms: Rooms
@@ -238,6 +242,14 @@ def assemble(
     )
     interruptions = Interruptions(store=store, realtime=realtime, clock=clock, lanes=lanes, lease=lease)
     dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups)
+    speculations = Speculations(
+        settings=settings,
+        store=store,
+        supervisor=supervisor,
+        channels=channels,
+        events=events,
+        is_idle=lambda room_id, channel_id: lanes.get(room_id, channel_id) is None,
+    )
 
     # The one way into a timeline.
     writer = Writer(
@@ -255,6 +267,7 @@ def assemble(
         observers=observers,
         dispatcher=dispatcher,
         expect=lambda set_timers: timers.expect_set(set_timers),
+        speculations=speculations,
     )
 
     # Operations on rooms.
@@ -353,6 +366,7 @@ def assemble(
 
     organizations: Organizations[Inbound] = Organizations(inbound_of)
     inbound = inbound_of(None)
+    speculator = Speculator(store=store, inbound=inbound, writer=writer, speculations=speculations)
     receipts = Receipts(store=store, events=events, ledger=ledger, channels=channels, notices=notices)
     sources = Sources(
         supervisor=supervisor,
@@ -439,6 +453,7 @@ def assemble(
             writer=writer,
             interruptions=interruptions,
             expect=timers.expect_set,
+            speculator=speculator,
         ),
     )
     return Kernel(
@@ -463,6 +478,8 @@ def assemble(
         pause_signals=pause_signals,
         lanes=lanes,
         writer=writer,
+        speculations=speculations,
+        speculator=speculator,
         channel_notices=channel_notices,
         rights_signals=rights_signals,
         rooms=rooms,

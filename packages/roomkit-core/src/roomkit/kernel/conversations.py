@@ -15,7 +15,7 @@ from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.reading import as_read
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
-from roomkit.kernel.runtime.scope import working_for
+from roomkit.kernel.runtime.scope import check_committed, working_for
 from roomkit.kernel.scoping import Scoped
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import DeleteContent, EditContent, EventContent
@@ -86,6 +86,7 @@ class ConversationOperations(Scoped):
 
         Raises RoomNotFoundError, RoomClosedError, and InvalidInputError for an id that a task has already.
         """
+        check_committed("a task")
         task = checked(task, Task, "given to add_task()")
         await self._enter(task.room_id)
         return await self._kernel.rooms.add_task(task)
@@ -97,6 +98,7 @@ class ConversationOperations(Scoped):
         Observers are shown a changed task (ON_TASK_UPDATED). Raises TaskNotFoundError, InvalidInputError
         for what is no task of that id and room, and StaleRoomError for a room that changes all the time.
         """
+        check_committed("a task")
         await self._enter()
         task = await self._kernel.store.get_task(task_id, organization_id=self._organization_id)
         if task is None:

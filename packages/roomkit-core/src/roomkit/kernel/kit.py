@@ -369,6 +369,7 @@ class RoomKit(RoomOperations):
     async def _close(self) -> None:
         kernel = self._kernel
         closing = Closing(kernel.settings.close_timeout, kernel.supervisor)
+        kernel.speculations.close()
         if kernel.channels.starts:
             await closing.step("starts of channels", kernel.starts.close)
         closing.failures.extend(await kernel.sources.close(closing.left / 4))
@@ -603,6 +604,7 @@ class RoomKit(RoomOperations):
         worker_id = kernel.lease.worker_id
         if worker_id is not None:
             kernel.channels.left.update(kernel.lanes.take_waiting(channel_id))
+        await kernel.speculations.unregistered(channel_id)
         await kernel.lanes.end_answers(None, "unregistered", of=channel_id)
         kernel.reclaim.channels_changed()
         kernel.breakers.forget(channel_id)
@@ -933,6 +935,7 @@ class RoomKit(RoomOperations):
         on_error: Literal["block", "allow"] = "block",
         streams: Literal["segments", "whole"] = "segments",
         when: Callable[[Room], bool] | None = None,
+        speculative: bool = True,
     ) -> Callable[[F], F]:
         """Register the decorated `async def (payload, context)` for every room, or for those of `when`.
 
@@ -952,6 +955,10 @@ class RoomKit(RoomOperations):
         readers get no more until the whole, as rewritten, is committed. Tasks, observations and injected
         events are those of the verdict on the whole, and of one that refuses a segment. With
         `streams="whole"` a gate sees only the whole, and no reader sees the answer before.
+
+        A gate also judges messages to which an answer is prepared before they are committed, with
+        `context.speculative`, and again at the commit (see `Turns.speculate`). One that counts or writes
+        takes `speculative=False`: nothing is prepared where it applies.
         """
 
         self._learn_words(trigger, channel_types)
@@ -971,6 +978,7 @@ class RoomKit(RoomOperations):
                     on_error=on_error,
                     streams=streams,
                     when=when,
+                    speculative=speculative,
                 )
             )
             return fn

@@ -29,6 +29,13 @@ class RoomContext:
     is the ledger row being worked on, in `Channel.deliver` and `Channel.on_event`.
     """
 
+    speculative: bool = False
+    """Whether it is about a message that is not committed, and may never be (see `Turns.speculate`).
+
+    A gate's verdict is then asked for again, with the message as it is committed: what else it returns is
+    discarded, and it may write nothing. An intelligence prepares its answer, and has no effect before
+    `confirmed`; the flag is False from then on.
+    """
     __slots__ = ("_bindings", "_participants", "_recent", "_room", "delivery", "reader")
 
     def __init__(
@@ -97,6 +104,12 @@ class RoomContext:
         read from the store when it is asked for; a context that was made without one has no more.
         """
         return self.recent_events[-limit:] if limit > 0 else ()
+
+    async def confirmed(self) -> None:
+        """Wait, in an intelligence's speculative turn, until the message is committed; else return at once.
+
+        If it never is, or is another one than expected, the turn is cancelled here.
+        """
 
     def other_channels(self, exclude_channel_id: str) -> list[ChannelBinding]:
         """Return every binding but that of `exclude_channel_id`."""

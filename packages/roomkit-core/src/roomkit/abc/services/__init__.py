@@ -14,6 +14,7 @@ from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
 from roomkit.abc.services.timers import TimerFn as TimerFn
 from roomkit.abc.services.timers import Timers as Timers
 from roomkit.abc.services.turns import GateOutcome as GateOutcome
+from roomkit.abc.services.turns import Speculation as Speculation
 from roomkit.abc.services.turns import Turns as Turns
 from roomkit.abc.services.values import Values as Values
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from roomkit.models.enums import ChannelDirection
 
 if TYPE_CHECKING:
+    from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.enums import HookTrigger
 
-__all__ = ["GateOutcome", "Turns"]
+__all__ = ["GateOutcome", "Speculation", "Turns"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,6 +23,41 @@ class GateOutcome[P]:
     payload: P
     reason: str | None = None
     blocked_by: str | None = None
+
+
+class Speculation(ABC):
+    """Answers that are prepared to a message before it is certain, such as speech whose end is likely.
+
+    End it with one `confirm` or with `withdraw`. Until it is confirmed, nothing of it is stored, shown or
+    signalled; what it cost is in the framework events `speculation_released` and `speculation_withdrawn`.
+    """
+
+    @property
+    @abstractmethod
+    def withdrawn(self) -> str | None:
+        """Why no answer is prepared or held; None while one is, or once it was released.
+
+        `not_prepared`: no intelligence of the room can, a gate does not allow it, or the room is busy. Else
+        the reason for its withdrawal: `withdrawn`, `replaced` (by another one of that room and channel),
+        `room_changed`, `message_changed`, `refused`, `not_committed`, `expired`, `unregistered`, `closing`.
+        """
+
+    @abstractmethod
+    async def confirm(
+        self, message: InboundMessage, *, wait: Literal["settled", "committed"] = "committed"
+    ) -> InboundResult:
+        """Take the message in, as `Inbox.receive` does for that room; its answer is what was prepared.
+
+        It is, if gates return the same words as before, apart from case, punctuation and spelling in Unicode,
+        from the same sender to the same audience, and nothing else was committed to the room in between. If
+        not, what was prepared is withdrawn, and the intelligences are asked as for any message. Either way
+        each answers once. Once only: raises InvalidInputError the second time, and for a message of another
+        channel; beside these what `Inbox.receive` raises.
+        """
+
+    @abstractmethod
+    async def withdraw(self) -> None:
+        """Cancel what is prepared; of no effect once confirmed. Idempotent."""
 
 
 class Turns(ABC):
@@ -41,11 +77,14 @@ class Turns(ABC):
         room_id: str | None,
         channel_id: str | None = None,
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
+        speculative: bool = False,
     ) -> GateOutcome[P]:
         """Put `payload` to the gates of `trigger`; a gate that fails in any way blocks.
 
         With no gate registered this costs one truth test. A room that does not exist permits nothing
-        (`room_not_found`).
+        (`room_not_found`). `speculative` asks about a payload that may turn out otherwise: gates see
+        `context.speculative`, what they return beside their verdict is discarded, and one that was registered
+        with `speculative=False` blocks as `not_speculative`.
         """
 
     @abstractmethod
@@ -59,6 +98,20 @@ class Turns(ABC):
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
     ) -> None:
         """Show `payload` to the observers of `trigger`; their failures are reported, never raised."""
+
+    @abstractmethod
+    async def speculate(self, room_id: str, message: InboundMessage) -> Speculation:
+        """Have the answers to a message of the owner's channel prepared before it is certain.
+
+        It passes the BEFORE_BROADCAST gates, with `context.speculative`; what they return beside the
+        message is discarded, and nothing is prepared where one blocks, fails, or was registered with
+        `speculative=False`. The intelligences that would be asked, and can prepare (`Channel.speculates`),
+        get what the gates return, with all of their tools; a turn waits at its first tool call. There is
+        one per room and channel: another one replaces it. It is withdrawn by any other commit to the room,
+        and after `agent_timeout`. Nothing is prepared for a sender who is new to the room. Raises
+        InvalidInputError for a message that makes no event or is of another owner's channel,
+        ChannelNotRegisteredError, and what the store raises.
+        """
 
     @abstractmethod
     async def interrupt(

@@ -16,6 +16,7 @@ from roomkit.kernel.flow.effects import wrong_effect, wrong_keeping
 from roomkit.kernel.flow.state import is_decision
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.foreign import may_wait
+from roomkit.kernel.runtime.scope import Work
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import Record
 from roomkit.models.enums import (
@@ -33,6 +34,7 @@ from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider
+    from roomkit.kernel.flow.context import RecordContext, RoomlessContext
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.base import Json
@@ -43,7 +45,10 @@ if TYPE_CHECKING:
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
-__all__ = ["GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
+__all__ = ["NOT_SPECULATIVE", "GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
+
+NOT_SPECULATIVE = "not_speculative"
+"""The reason for which nothing is prepared where a gate judges only committed messages."""
 
 _log = get_logger("roomkit.hooks")
 
@@ -60,7 +65,8 @@ class HookRegistration:
     what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
     with the end of what was released before, and the whole before it is committed; or only the whole, which
     no recipient then sees before. `plugin` is the one that registered it, whose name is before its own.
-    `when` says whether it runs in a room at all: a pure function, which only looks.
+    `when` says whether it runs in a room at all: a pure function, which only looks. Without `speculative` it
+    is not asked about messages that are not committed, and no answer to those that it judges is prepared.
     """
 
     trigger: HookTrigger
@@ -75,6 +81,7 @@ class HookRegistration:
     on_error: Literal["block", "allow"] = "block"
     streams: Literal["segments", "whole"] = "segments"
     when: Callable[[Room], bool] | None = None
+    speculative: bool = True
     plugin: str | None = None
     may_wait: bool = field(init=False, default=True)
     """Whether a deadline can cut it; then it runs in a task of its own, which can be left behind."""
@@ -421,6 +428,24 @@ class HookEngine:
             verdict.reason = result.reason
             verdict.blocked_by = hook.name
         return result.action
+
+    async def rehearse(
+        self,
+        hooks: Sequence[HookRegistration],
+        payload: Any,
+        context: RecordContext | RoomlessContext,
+        deadline: Deadline,
+    ) -> GateVerdict:
+        """Put the payload of a message that is not committed to its gates; blocked where one allows no such.
+
+        They may write nothing meanwhile; what they return beside the verdict is the caller's to discard.
+        """
+        for hook in hooks:
+            if not hook.speculative and hook.applies(context) is not False:
+                return GateVerdict(payload, allowed=False, reason=NOT_SPECULATIVE, blocked_by=hook.name)
+        context.speculative = True
+        with Work(context.room_id, speculative=True):
+            return await self.run_gates(hooks, payload, context, deadline)
 
     # -- observers ----------------------------------------------------------------------------
 

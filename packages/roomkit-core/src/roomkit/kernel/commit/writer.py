@@ -22,13 +22,14 @@ from roomkit.kernel.commit.gate_waits import GateWaits
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.draft import Run, Written, repeated
 from roomkit.kernel.flow.job import Job
-from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, said_by
+from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
 from roomkit.kernel.flow.recipients import Target, recipients
 from roomkit.kernel.flow.timers import after_broadcast_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
-from roomkit.kernel.runtime.scope import Work, gate_of, origin, present, working_for
+from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.kernel.runtime.tracing import under
+from roomkit.models.base import EMPTY
 from roomkit.models.enums import EventStatus, HookTrigger, RoomStatus
 from roomkit.models.telemetry import SpanKind
 from roomkit.models.visibility import narrowest
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.commit.speculations import Speculations
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.flow.live_answer import LiveRecipient
+    from roomkit.kernel.flow.speculation import Prepared
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
@@ -92,6 +95,7 @@ class Writer:
         observers: Observers,
         dispatcher: Dispatcher,
         expect: Callable[[Iterable[Timer]], None],
+        speculations: Speculations,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -107,6 +111,7 @@ class Writer:
         self._observers = observers
         self._dispatcher = dispatcher
         self._expect = expect
+        self._speculations = speculations
         self._gate_waits = GateWaits()
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
@@ -119,6 +124,7 @@ class Writer:
         """
         work = present()
         if work is not None and work.cascade is not draft.cascade:
+            check_committed("an event")
             self._inherit(draft)
         in_gate = work is not None and work.in_gate
         write = self._write_in_gate if in_gate else self._write_outside
@@ -199,6 +205,7 @@ class Writer:
 
     async def exclusively[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
         """Run the kit's own `work` under the room's lock, or in its turn inside the room's gate."""
+        check_committed("a change")
         gate = gate_of(room_id)
         if gate is not None and gate.turn is not None:
             async with gate.turn:
@@ -208,6 +215,34 @@ class Writer:
             async with self._locks.locked(room_id):
                 got_lock()
                 return await work()
+
+    async def rehearse(self, draft: Draft, version: int) -> Attempt | None:
+        """Judge a draft as `write` would, and store nothing; None if that would refuse or add to it.
+
+        Not under the room's lock: it may change meanwhile. `version` is the one of the draft's record.
+        """
+        record = draft.record
+        assert record is not None
+        planned = await self._planned(record, draft)
+        if isinstance(planned, Written):
+            return None
+        event = planned.event
+        binding = record.bindings.get(event.source.channel_id)
+        if newcomer(record, event, binding, self._clock.now(), draft.address) is not None:
+            return None
+        hooks = self._hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
+        verdict = None
+        if hooks:
+            with Deadline(self._settings.process_timeout) as deadline:
+                try:
+                    verdict = await self._hooks.rehearse(hooks, event, RecordContext(record), deadline)
+                except (asyncio.CancelledError, TimeoutError) as error:
+                    if cause_of(error, deadline) is not Cause.LATE:
+                        raise
+                    return None
+            verdict.payload = _as_written(verdict.payload, event)
+        attempt = self._attempt(record, version, planned, verdict)
+        return None if attempt.block is not None else attempt
 
     async def _write_locked(self, draft: Draft, tenure: _Tenure) -> Written:
         event = draft.event
@@ -302,17 +337,8 @@ class Writer:
                 await _end(work)
         if self._events.wants("event_gated"):
             after.append(partial(self._tell_gated, event, verdict))
-        # A gate rewrites the content, not its author, room, or depth in a chain.
         if verdict.payload is not event:
-            verdict.payload = verdict.payload.replace(
-                id=event.id,
-                room_id=event.room_id,
-                source=event.source,
-                index=event.index,
-                status=event.status,
-                chain_depth=event.chain_depth,
-                idempotency_key=event.idempotency_key,
-            )
+            verdict.payload = _as_written(verdict.payload, event)
         return verdict
 
     def _attempt(
@@ -418,9 +444,14 @@ class Writer:
             self._expect(commit.timers)
         stored = committed.events
         position = len(stored) - 1 - len(attempt.injected)
+        held: Mapping[str, Prepared] = EMPTY
+        if self._speculations.open:
+            held = self._speculations.committed(stored[position], draft.speculated, attempt.version)
         run, start = self._depart(
-            attempt, commit, committed, stored[position], attempt.targets, draft.streamed
+            attempt, commit, committed, stored[position], attempt.targets, draft.streamed, held
         )
+        if held and draft.speculated is not None:
+            self._speculations.leave_out(draft.speculated, run.targets)
         run.span = attempt.span
         runs, starts = [run], [start]
         for entry, event in zip(commit.entries[position + 1 :], stored[position + 1 :], strict=True):
@@ -448,6 +479,7 @@ class Writer:
         event: RoomEvent,
         targets: Sequence[Target],
         streamed: Mapping[str, LiveRecipient] | None,
+        held: Mapping[str, Prepared] = EMPTY,
     ) -> tuple[Run, Callable[[], None]]:
         """Put one committed event on its way; return it, and what starts it once the lock is free."""
         elsewhere, here = committed.elsewhere, targets
@@ -467,6 +499,8 @@ class Writer:
         for target in here:
             job = Job(run, target, streamed.get(target.binding.channel_id) if streamed else None)
             job.worker_id = commit.worker_id
+            if held:
+                job.held = held.get(target.binding.channel_id)
             jobs.append(job)
         return run, self._dispatcher.enqueue(run, jobs)
 
@@ -515,6 +549,19 @@ class Writer:
 def _seen(record: RoomRecord, version: int) -> Json | None:
     """Return the state of the room that gates decided on; None when it may have changed while they ran."""
     return record.room.state if record.version == version else None
+
+
+def _as_written(judged: RoomEvent, event: RoomEvent) -> RoomEvent:
+    """Return what gates made of an event: they rewrite the content, not its author, room, or depth."""
+    return judged.replace(
+        id=event.id,
+        room_id=event.room_id,
+        source=event.source,
+        index=event.index,
+        status=event.status,
+        chain_depth=event.chain_depth,
+        idempotency_key=event.idempotency_key,
+    )
 
 
 def _duplicated(duplicate: DuplicateEventError, draft: Draft) -> Written:

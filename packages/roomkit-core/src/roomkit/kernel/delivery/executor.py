@@ -322,16 +322,6 @@ class LaneExecutor(Executor):
             return
         if job.claimed is not None and await self._answers.answered(job):
             return
-        context = RecordContext(
-            record,
-            reader=binding,
-            event=event,
-            target=channel_id,
-            hidden=lane.waiting_event_ids,
-            store=self._store,
-        )
-        if context.fix():  # messages that arrive during the turn get turns of their own
-            await context.fill()
         provider: object
         try:
             provider = channel.provider_name
@@ -339,16 +329,32 @@ class LaneExecutor(Executor):
             provider = error
         if provider is not None and type(provider) is not str:
             provider = provider_of(channel, channel_id)
+        held = job.held
+        if held is not None and held.channel is channel and held.error is None:
+            assert lane.scope is not None
+            turn = held.output(lane.scope)
+        else:
+            context = RecordContext(
+                record,
+                reader=binding,
+                event=event,
+                target=channel_id,
+                hidden=lane.waiting_event_ids,
+                store=self._store,
+            )
+            if context.fix():  # messages that arrive during the turn get turns of their own
+                await context.fill()
+            turn = channel.on_event(event, binding, context)
         outcome.provider = provider
         outcome.attempts = 1
         if self._tracing is None:
-            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            output = await self._in_time(turn, lane)
             lost = await self._answers.take(output, job, binding, record, lane)
             if lost is not None:
                 outcome.skipped(lost)
             return
         with delivery_span(self._tracing, binding, outcome.provider) as span:
-            output = await self._in_time(channel.on_event(event, binding, context), lane)
+            output = await self._in_time(turn, lane)
             lost = await self._answers.take(output, job, binding, record, lane)
             if lost is not None:
                 outcome.skipped(lost)
@@ -480,6 +486,8 @@ class LaneExecutor(Executor):
 
     def abandon(self, job: Job) -> None:
         """Release a job: the ledger keeps it as pending."""
+        if job.held is not None:
+            job.held.drop()
         if job.settled is not None:
             job.settled.set()
         if job.recipient is not None and job.recipient.task is not None:
@@ -487,6 +495,8 @@ class LaneExecutor(Executor):
         self._settling.abandoned(job.run)
 
     def _end(self, job: Job, outcome: SendOutcome, started: float | None) -> None:
+        if job.held is not None:
+            job.held.drop()
         if job.stream is not None and outcome.error is None:
             outcome.error = job.stream.unrecorded
         if job.settled is not None:

@@ -65,6 +65,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("responds_to", Container),
     ("delivers_to_source", bool),
     ("opens_sessions", bool),
+    ("speculates", bool),
     ("supports_streaming_delivery", bool),
 )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.flow.cascade import Cascade
     from roomkit.kernel.flow.live_answer import LiveRecipient
+    from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery
@@ -46,7 +47,8 @@ class Draft:
     stored as refused. `replaces` is a binding as it was before the draft changes or removes it. `as_shown`
     keeps the visibility that it was streamed with, whatever its source's binding says now. An event without
     `activity` leaves the room's timers alone. `state` are changes of the room's state, in their order,
-    `values` are put with it. `binding_state` is merged into the state of its source's binding.
+    `values` are put with it. `binding_state` is merged into the state of its source's binding. `speculated`
+    are the answers that were prepared to it.
     """
 
     event: RoomEvent
@@ -80,6 +82,7 @@ class Draft:
     record: RoomRecord | None = None
     channel_key: str | None = None
     address: str | None = None
+    speculated: HeldAnswers | None = None
 
 
 class Run:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.recipients import Target
+    from roomkit.kernel.flow.speculation import Prepared
     from roomkit.models.delivery import Delivery, DeliveryError
 
 __all__ = ["Breakable", "Job", "Undone"]
@@ -19,6 +20,7 @@ class Job:
 
     __slots__ = (
         "claimed",
+        "held",
         "overdue",
         "recipient",
         "refused",
@@ -50,6 +52,8 @@ class Job:
         """Whether its task was abandoned: another one settles it."""
         self.stream: Breakable | None = None
         """The streamed answer under way, when it is an agent's turn."""
+        self.held: Prepared | None = None
+        """The turn as it was begun before the event was committed, when it is an agent's."""
         self.settled: asyncio.Event | None = None
         """Set when the job has its outcome, where a caller waits for that."""
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.options import KitOptions
 
-__all__ = ["IdentityDesk", "IdentityHookRegistration", "SenderCheck", "seated"]
+__all__ = ["IdentityDesk", "IdentityHookRegistration", "SenderCheck", "known_sender", "seated"]
 
 _log = get_logger("roomkit.identity")
 
@@ -154,7 +154,7 @@ class IdentityDesk:
 
     async def identify(self, message: InboundMessage, event: RoomEvent, context: RoomContext) -> SenderCheck:
         """Return who the sender is, or why the message is refused. Nothing is stored."""
-        known = _known(context, message)
+        known = known_sender(context, message)
         if known is not None:
             return SenderCheck(_said_by(event, known.id))
         result = await self._resolve(message, event, context)
@@ -375,7 +375,7 @@ def _own_id(address: str | None, channel_id: str, record: RoomRecord) -> str | N
     return participant_of(record.participants, record.bindings, channel_id, address, is_address=True)
 
 
-def _known(context: RoomContext, message: InboundMessage) -> Participant | None:
+def known_sender(context: RoomContext, message: InboundMessage) -> Participant | None:
     """Return the participant known by that address, so that no resolver is asked twice."""
     for person in context.participants:
         if (

@@ -31,7 +31,7 @@ from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
 from roomkit.kernel.inbound.admission import admitted, first_fields, learnt_state, without_reserved
 from roomkit.kernel.inbound.claims import Home
-from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
+from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, known_sender, seated
 from roomkit.kernel.inbound.replies import Replies, in_thread_of, may_attach
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import EPHEMERAL
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+    from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.kernel.inbound.claims import Claims
     from roomkit.kernel.inbound.organizations import Organizations
     from roomkit.kernel.inbound.signals import InboundSignals
@@ -148,10 +149,12 @@ class Inbound:
         *,
         make_room: bool = True,
         refuses: bool = True,
+        speculated: HeldAnswers | None = None,
     ) -> InboundResult:
         """Take one message through the whole of it. Raises InvalidInputError for another `wait`.
 
-        Beyond the channel's limit it is refused, or with `refuses=False` marked as `limited`.
+        Beyond the channel's limit it is refused, or with `refuses=False` marked as `limited`. `speculated`
+        are the answers that were prepared to it.
         """
         if wait not in WAITS:
             check_choice(wait, WAITS, "wait")
@@ -170,7 +173,9 @@ class Inbound:
                 owner = error
         if owner is not None and owner != self._organization_id:
             pipeline = self._of(message, channel)
-            return await pipeline.process(message, room_id, wait, make_room=make_room, refuses=refuses)
+            return await pipeline.process(
+                message, room_id, wait, make_room=make_room, refuses=refuses, speculated=speculated
+            )
         if message.event_type is EventType.CONSENT:
             await self._keep_consent(message, channel)
         limit = self._settings.inbound_rate_limit
@@ -181,17 +186,52 @@ class Inbound:
             message = message.replace(limited=True)
         tracing = self._tracing
         if tracing is None:
-            return await self._in_time(message, channel, room_id, wait, make_room)
+            return await self._in_time(message, channel, room_id, wait, make_room, speculated)
         with tracing.span(
             SpanKind.INBOUND_PIPELINE,
             SpanKind.INBOUND_PIPELINE.value,
             room_id=room_id,
             channel_id=message.channel_id,
         ) as span:
-            result = await self._in_time(message, channel, room_id, wait, make_room)
+            result = await self._in_time(message, channel, room_id, wait, make_room, speculated)
             if room_id is None and result.event is not None:
                 tracing.set_attribute(span, Attr.ROOM_ID, result.event.room_id)
             return result
+
+    async def rehearse(self, message: InboundMessage, room_id: str) -> tuple[Draft, int, int] | None:
+        """Return the draft that a message would be, with the room's version and last index.
+
+        None where it would do more than be committed to that room. Nothing is stored. Raises as `process`.
+        """
+        message = checked(message, InboundMessage, "given to speculate()")
+        channel = self._rooms.channel(message.channel_id)
+        message = admitted(without_reserved(message), channel)
+        owner = message.organization_id or organization_of(channel, message.channel_id)
+        if owner not in (None, self._organization_id):
+            return await self._of(message, channel).rehearse(message, room_id)
+        if message.event_type is EventType.CONSENT or message.session is not None or message.in_reply_to:
+            return None
+        record = await self._store.load(room_id, recent=RECENT_EVENTS)
+        if record is None or message.channel_id not in record.bindings or not self._owns(record):
+            return None
+        version, index, context = record.version, record.room.latest_index, RecordContext(record)
+        name = f"handle_inbound of channel {message.channel_id}"
+        try:
+            event = await self._supervisor.call(channel.handle_inbound(message, context), name)
+        except RoomKitError:
+            raise
+        except Exception as error:  # whatever a channel raises is its failure
+            raise _broken(name, error, "raise InvalidInputError for a message that makes no event") from error
+        event = _parsed(event, message, None, room_id)
+        if event.type in EPHEMERAL or event.parent_event_id is not None:
+            return None
+        address = event.source.participant_id
+        if self._desk.applies(channel, message.channel_id):
+            known = known_sender(context, message)
+            if known is None:
+                return None
+            event, address = event.replace(source=event.source.replace(participant_id=known.id)), None
+        return Draft(event=event, cascade=Cascade(), record=record, address=address), version, index
 
     def _of(self, message: InboundMessage, channel: Channel) -> Inbound:
         """Return the pipeline of a message's organization. Raises InvalidInputError, ForeignCodeError."""
@@ -226,7 +266,13 @@ class Inbound:
         await self._consents.put(said, self._organization_id, message_key=stored_key)
 
     async def _in_time(
-        self, message: InboundMessage, channel: Channel, room_id: str | None, wait: Wait, make_room: bool
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        room_id: str | None,
+        wait: Wait,
+        make_room: bool,
+        speculated: HeldAnswers | None,
     ) -> InboundResult:
         """Process under the one deadline of everything before the commit."""
         seconds = self._settings.process_timeout
@@ -234,7 +280,9 @@ class Inbound:
             try:
                 for attempt in count(1):
                     try:
-                        return await self._process(message, channel, room_id, wait, deadline, make_room)
+                        return await self._process(
+                            message, channel, room_id, wait, deadline, make_room, speculated
+                        )
                     except _Outrun as outrun:
                         if attempt == _MAX_ROUTES:
                             raise _Refused(str(outrun)) from None
@@ -257,6 +305,7 @@ class Inbound:
         wait: Wait,
         deadline: Deadline,
         make_room: bool,
+        speculated: HeldAnswers | None,
     ) -> InboundResult:
         cascade = Cascade()
         stored_key = None
@@ -304,6 +353,9 @@ class Inbound:
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
             return InboundResult(draft.event)
+        if speculated is not None:
+            draft.speculated = speculated
+            draft.event = draft.event.replace(id=speculated.event.id)
         key = (draft.event.room_id, stored_key) if stored_key is not None else None
         if key is not None and key not in self._in_flight:
             self._in_flight[key] = cascade

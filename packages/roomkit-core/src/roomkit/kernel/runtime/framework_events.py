@@ -65,6 +65,10 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "circuit_breaker_opened": "a channel's provider is left alone for a while",
     "binding_state_refused": "what a delivery learnt of its binding cannot be stored",
     "circuit_breaker_closed": "a channel's provider works again",
+    "speculation_released": "an answer prepared before its message was committed is given: seconds, "
+    "characters, usage",
+    "speculation_withdrawn": "an answer prepared before its message was committed is not given: reason, "
+    "seconds, characters, usage",
     "lease_lost": "the lease on the store ran out, so deliveries under way were released: lost",
     "agent_failed": "an intelligence failed to answer: code, error",
     "background_error": "background work failed: task, error",

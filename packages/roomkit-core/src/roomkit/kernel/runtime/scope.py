@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Self
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.kernel.runtime.tracing import position
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Work",
+    "check_committed",
     "gate_of",
     "innermost_gate",
     "inside",
@@ -53,6 +55,7 @@ class Work:
         "is_turn",
         "parent",
         "room_id",
+        "speculative",
         "turn",
     )
 
@@ -65,8 +68,11 @@ class Work:
         fence: int | None = None,
         event: RoomEvent | None = None,
         cascade: Cascade | None = None,
+        speculative: bool = False,
     ) -> None:
         self.room_id = room_id
+        self.speculative = speculative
+        """Whether it is for a message that is not committed, or never was: nothing may be written for it."""
         self.event = event
         self.is_turn = False
         self.cascade = cascade
@@ -147,6 +153,18 @@ def origin(room_id: str) -> tuple[Work | None, Cascade | None]:
                 cascade = work.cascade
         work = work.parent
     return innermost, cascade
+
+
+def check_committed(what: str) -> None:
+    """Refuse to write for a message that is not committed. Raises InvalidInputError."""
+    work = _current.get()
+    while work is not None:
+        if work.speculative:
+            raise InvalidInputError(
+                f"{what} cannot be written for room {work.room_id!r}: the message is not committed; await "
+                "context.confirmed() in a turn, and do nothing in a gate while context.speculative"
+            )
+        work = work.parent
 
 
 def innermost_gate() -> Work | None:

@@ -133,7 +133,7 @@ class Supervisor:
                     break
                 await asyncio.wait((task,), timeout=left)
         except asyncio.CancelledError:
-            await self._end(task)
+            await self.stop(task)
             raise
         if task.done():
             if task.cancelled():
@@ -144,7 +144,7 @@ class Supervisor:
                 raise
             except BaseException as panic:  # such as GeneratorExit: the failure of foreign code
                 raise panicked(task.get_name(), panic) from panic
-        await self._end(task)
+        await self.stop(task)
         raise Overdue(f"{task.get_name()} did not end within {seconds} s")
 
     def _cancelled(self, name: str) -> Exception:
@@ -156,7 +156,7 @@ class Supervisor:
             "of other work escape"
         )
 
-    async def _end(self, task: asyncio.Task[Any]) -> None:
+    async def stop(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task, and abandon it if it does not end."""
         task.cancel()
         try:

@@ -72,6 +72,8 @@ class KitServices(Services):
             writer=kernel.writer,
             interruptions=kernel.interruptions,
             expect=kernel.timers.expect_set,
+            speculator=kernel.speculator,
+            enter=enter,
         )
         self.timers = KitTimers(
             owner,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, override
 
 from roomkit.abc.records import checked
 from roomkit.abc.services.inbox import Inbox
+from roomkit.kernel.runtime.scope import check_committed
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.realtime import EphemeralEvent
 
@@ -53,6 +54,7 @@ class KitInbox(Inbox):
 
     @override
     async def signal(self, signal: EphemeralEvent) -> None:
+        check_committed("a signal")
         signal = checked(signal, EphemeralEvent, "given to inbox.signal()")
         channel_id = self._owner.channel(signal.channel_id)
         await self._enter()

@@ -13,7 +13,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import problems_of
 from roomkit.abc.services.timers import TimerFn, Timers
 from roomkit.kernel.flow.timers import GIVEN, TimerOutcome
-from roomkit.kernel.runtime.scope import Work
+from roomkit.kernel.runtime.scope import Work, check_committed
 from roomkit.models.base import EMPTY, new_id
 from roomkit.models.timer import Timer
 
@@ -91,6 +91,7 @@ class KitTimers(Timers):
         data: Mapping[str, Any] = EMPTY,
         subject: str | None = None,
     ) -> Timer:
+        check_committed("a timer")
         own_id = id or new_id()
         if due.tzinfo is None:
             raise InvalidInputError(
@@ -125,6 +126,7 @@ class KitTimers(Timers):
 
     @override
     async def cancel(self, id: str) -> bool:
+        check_committed("a timer")
         await self._enter()
         return await self._store.delete_timer(self._named(id))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import RoomNotFoundError, StaleRoomError
-from roomkit.abc.services.turns import GateOutcome, Turns
+from roomkit.abc.records import checked
+from roomkit.abc.services.turns import GateOutcome, Speculation, Turns
 from roomkit.abc.store import Commit
 from roomkit.kernel.commit.attempt import changed_by_gates, injected_entry
 from roomkit.kernel.flow.cascade import Cascade
@@ -13,10 +14,11 @@ from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext, RoomlessCo
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.runtime.deadline import Deadline
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.interruptions import Interruptions
     from roomkit.kernel.services.owner import Owner
-    from roomkit.models.context import RoomContext
+    from roomkit.kernel.services.speculation import Speculator
     from roomkit.models.timer import Timer
 
 __all__ = ["KitTurns"]
@@ -48,6 +50,8 @@ class KitTurns(Turns):
         writer: Writer,
         interruptions: Interruptions,
         expect: Callable[[Iterable[Timer]], None],
+        speculator: Speculator,
+        enter: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._owner = owner
         self._store = store
@@ -57,6 +61,8 @@ class KitTurns(Turns):
         self._writer = writer
         self._interruptions = interruptions
         self._expect = expect
+        self._speculator = speculator
+        self._enter = enter
 
     @override
     async def run_gate[P](
@@ -67,6 +73,7 @@ class KitTurns(Turns):
         room_id: str | None,
         channel_id: str | None = None,
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
+        speculative: bool = False,
     ) -> GateOutcome[P]:
         hooks = self._hooks
         if not hooks.has_hooks(trigger, room_id):
@@ -78,9 +85,12 @@ class KitTurns(Turns):
             record = None if room_id is None else await self._store.load(room_id, recent=RECENT_EVENTS)
             if record is None and room_id is not None:
                 return GateOutcome(False, payload, "room_not_found", "roomkit")
-            context: RoomContext = RoomlessContext() if record is None else RecordContext(record)
+            context = RoomlessContext() if record is None else RecordContext(record)
             version = None if record is None else record.version
             with Deadline(None) as deadline:
+                if speculative:
+                    verdict = await hooks.rehearse(selected, payload, context, deadline)
+                    return GateOutcome(verdict.allowed, verdict.payload, verdict.reason, verdict.blocked_by)
                 verdict = await hooks.run_gates(selected, payload, context, deadline)
             if verdict.injected_events or verdict.tasks or verdict.observations or verdict.keeps:
                 if record is None:
@@ -153,6 +163,14 @@ class KitTurns(Turns):
         record = await self._store.load(room_id, recent=RECENT_EVENTS)
         if record is not None:
             await self._observers.observe(trigger, payload, record, Cascade(), source)
+
+    @override
+    async def speculate(self, room_id: str, message: InboundMessage) -> Speculation:
+        message = checked(message, InboundMessage, "given to turns.speculate()")
+        self._owner.channel(message.channel_id)
+        if self._enter is not None:
+            await self._enter()
+        return await self._speculator.speculate(room_id, message)
 
     @override
     async def interrupt(

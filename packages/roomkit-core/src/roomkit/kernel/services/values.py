@@ -15,7 +15,7 @@ from roomkit.abc.records import problems_of
 from roomkit.abc.services.values import Values
 from roomkit.abc.store import HomeRecord
 from roomkit.kernel.flow.state import check_namespace
-from roomkit.kernel.runtime.scope import room_at_work
+from roomkit.kernel.runtime.scope import check_committed, room_at_work
 from roomkit.models.value import Value
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class KitValues(Values):
         derived: bool = False,
         fence: Home | None = None,
     ) -> Value:
+        check_committed("a value")
         value = self._made(
             key=key,
             data=data,
@@ -149,6 +150,7 @@ class KitValues(Values):
         derived: bool | None = None,
         fence: Home | None = None,
     ) -> Value | None:
+        check_committed("a value")
         organization_id = await self._organization()
         wanted: dict[str, Any] = {
             "expires_at": self._expiry(expires_in),
@@ -183,6 +185,7 @@ class KitValues(Values):
 
     @override
     async def delete(self, *key: str, if_revision: int | None = None, fence: Home | None = None) -> bool:
+        check_committed("a value")
         return await self._delete(await self._organization(), key, if_revision, _fence(fence))
 
     async def _delete(

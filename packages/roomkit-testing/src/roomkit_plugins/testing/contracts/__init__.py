@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.identity import (
         IdentityResolverContract as IdentityResolverContract,
     )
+    from roomkit_plugins.testing.contracts.intelligence import IntelligenceContract as IntelligenceContract
     from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract as RoomLockManagerContract
     from roomkit_plugins.testing.contracts.media import MediaStoreContract as MediaStoreContract
     from roomkit_plugins.testing.contracts.memory import MemoryProviderContract as MemoryProviderContract
@@ -66,6 +67,7 @@ else:
             "HTTPProviderContract": "providers",
             "IdentityResolverContract": "identity",
             "InboundRoomRouterContract": "router",
+            "IntelligenceContract": "intelligence",
             "MediaStoreContract": "media",
             "MemoryProviderContract": "memory",
             "MessengerProviderContract": "providers",
