@@ -91,7 +91,6 @@ class KitTimers(Timers):
         data: Mapping[str, Any] = EMPTY,
         subject: str | None = None,
     ) -> Timer:
-        check_committed("a timer")
         own_id = id or new_id()
         if due.tzinfo is None:
             raise InvalidInputError(
@@ -118,6 +117,7 @@ class KitTimers(Timers):
         data: Mapping[str, Any] = EMPTY,
         subject: str | None = None,
     ) -> Timer:
+        check_committed("a timer")
         stored = self.make(kind, due, id=id, room_id=room_id, data=data, subject=subject)
         await self._enter()
         await self._store.set_timer(stored)
