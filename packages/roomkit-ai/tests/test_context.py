@@ -108,6 +108,14 @@ async def test_other_agents_and_the_system_are_labelled(stage, script):
     )
 
 
+async def test_words_that_a_model_said_in_a_call_are_an_agents(stage):
+    """They come by the channel of the call, beside the caller's."""
+    stage.event("What is open?", channel="ws")
+    stage.event("Until nine.", channel="ws", by=None, generation=Generation(provider="live"))
+    context = await request_of(stage, "So?")
+    assert context.messages[0].content == "Alice: What is open?\n[agent ws]: Until nine.\nAlice: So?"
+
+
 @pytest.mark.parametrize(
     ("heard", "read"),
     [

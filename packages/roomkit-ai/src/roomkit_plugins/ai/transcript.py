@@ -75,7 +75,7 @@ class Transcript:
             return None
         if own:
             return AIMessage(role="assistant", content=content)
-        return AIMessage(role="user", content=content, name=self._speaker(event.source))
+        return AIMessage(role="user", content=content, name=self._speaker(event))
 
     def _perceived(self, event: RoomEvent, heard: Sequence[Heard]) -> EventContent:
         """Return an answer as the person it was for perceived it, by whichever channel gave them most."""
@@ -101,7 +101,10 @@ class Transcript:
         is_none = channel_id in self._agents or channel_type in (ChannelType.SYSTEM, ChannelType.AI)
         return None if is_none else participant_id
 
-    def _speaker(self, source: EventSource) -> str | None:
+    def _speaker(self, event: RoomEvent) -> str | None:
+        source = event.source
+        if event.generation is not None:  # a speech-to-speech model's words come by a call's channel
+            return f"[agent {_label(source.channel_id)}]"
         key = (source.channel_id, source.participant_id)
         if key not in self._names:
             self._names[key] = self._named(source)
