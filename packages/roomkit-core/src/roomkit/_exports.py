@@ -505,6 +505,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import RecordingChannel as RecordingChannel
     from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
     from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import SharedRealtime as SharedRealtime
     from roomkit_plugins.testing import SharedStore as SharedStore
     from roomkit_plugins.testing import Violation as Violation
     from roomkit_plugins.testing import VirtualClock as VirtualClock
@@ -968,6 +969,7 @@ HOMES = {
     "Services": "roomkit.abc.services",
     "SessionReadyCallback": "roomkit.abc.voice.backend",
     "SessionStartedEvent": "roomkit.models.session_event",
+    "SharedRealtime": "roomkit_plugins.testing",
     "SharedStageError": "roomkit.abc.voice.errors",
     "SharedStore": "roomkit_plugins.testing",
     "SherpaOnnxDenoiserProvider": "roomkit_plugins.sherpa",

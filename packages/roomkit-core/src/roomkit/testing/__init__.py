@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import RecordingChannel as RecordingChannel
     from roomkit_plugins.testing import ScriptedIntelligence as ScriptedIntelligence
     from roomkit_plugins.testing import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing import SharedRealtime as SharedRealtime
     from roomkit_plugins.testing import SharedStore as SharedStore
     from roomkit_plugins.testing import Violation as Violation
     from roomkit_plugins.testing import VirtualClock as VirtualClock
@@ -67,6 +68,7 @@ else:
             "RecordingChannel",
             "ScriptedIntelligence",
             "ScriptedSource",
+            "SharedRealtime",
             "SharedStore",
             "Violation",
             "VirtualClock",

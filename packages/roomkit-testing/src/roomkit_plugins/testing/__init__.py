@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.mocks.providers import MockWhatsAppProvider as MockWhatsAppProvider
     from roomkit_plugins.testing.mocks.script import Hang as Hang
     from roomkit_plugins.testing.mocks.source import ScriptedSource as ScriptedSource
+    from roomkit_plugins.testing.mocks.store import SharedRealtime as SharedRealtime
     from roomkit_plugins.testing.mocks.store import SharedStore as SharedStore
     from roomkit_plugins.testing.mocks.telemetry import MockTelemetryProvider as MockTelemetryProvider
     from roomkit_plugins.testing.virtual_time import DeadlockError as DeadlockError
@@ -62,6 +63,7 @@ else:
             "RecordingChannel": "mocks.channels",
             "ScriptedIntelligence": "mocks.channels",
             "ScriptedSource": "mocks.source",
+            "SharedRealtime": "mocks.store",
             "SharedStore": "mocks.store",
             "Violation": "history",
             "VirtualClock": "virtual_time",

@@ -13,14 +13,12 @@ types, abstract classes and their documented defaults. The rules that hold for a
 - **State.** A provider serves all sessions at once and holds settings, models and pools. The state of one
   session is in the stream that `open` returns for it.
 - **Blocking.** A synchronous method called on the home loop takes at most 0.3 ms and does no I/O; a stage
-that
-  needs longer says WORKER. `open` of a stage, of STT and of TTS is synchronous: connections are made in the
-  background.
+  that needs longer says WORKER. `open` of a stage, of STT and of TTS is synchronous: connections are made in
+  the background.
 - **Bounds.** Inbound audio 100 frames and unsent audio for STT 10 s: the oldest is dropped. Results of a
-stream
-  1,000: the producer waits. An utterance 60 s, of a speech-to-speech model 300 s: `CapacityError`. Messages
-  to a client 2 s. All drops are counted.
+  stream 1,000: the producer waits. An utterance 60 s, of a speech-to-speech model 300 s: `CapacityError`.
+  Messages to a client 2 s. All drops are counted.
 - **Honesty.** A claimed capability is tested; a method without one raises `VoiceUnsupportedError`.
 - **Privacy.** Transcripts and spoken text are in logs at level DEBUG only, and never in errors, spans or
-URLs.
+  URLs.
 """
