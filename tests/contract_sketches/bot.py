@@ -52,7 +52,7 @@ class BotFeed(BaseSourceProvider):
             updates = await self._poll(offset)
             await asyncio.gather(*(self._hand_over(emit, each) for each in updates))
             offset = max((int(each["id"]) + 1 for each in updates), default=offset)
-            await values.put("offset", self._channel_id, data={"next": offset})
+            await values.put("offset", self._channel_id, data={"next": offset}, fence=self.home)
 
     async def _hand_over(self, emit: EmitCallback, update: Update) -> None:
         self._record_message()

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from roomkit import InMemoryLockManager, InMemoryRealtime, RoomKit
+from roomkit import InMemoryLockManager, RoomKit
 from roomkit.abc import Channel
 from roomkit.plugins import PluginManager
-from roomkit.testing import SharedStore, VirtualClock
+from roomkit.testing import SharedRealtime, SharedStore, VirtualClock
 
 LEASE = 0.3
 """Seconds after which the work of a killed worker is reclaimed."""
@@ -61,7 +61,7 @@ class Workers:
         self._shared: dict[str, Any] = {
             "store": SharedStore(),
             "lock_manager": InMemoryLockManager(),
-            "realtime": InMemoryRealtime(),
+            "realtime": SharedRealtime(),
             "single_process": True,
         }
         self._kits: list[RoomKit] = []  # bound: those of a test
