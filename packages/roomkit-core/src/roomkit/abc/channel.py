@@ -88,7 +88,8 @@ class TextStream(ABC):
 
         It only rises: a smaller number than before is ignored. Call it before the answer is interrupted,
         and as often as it becomes known, also after the commit until `deliver_stream` returns. The number
-        is kept beside the event (`Generation.heard`), so that agents tell heard text from unheard. Raises
+        is kept beside the event (`Generation.heard`), so that agents tell heard text from unheard. If the
+        worker is killed meanwhile, it is kept as it was a second before, at most, and as an estimate. Raises
         InvalidInputError for a number that is negative or no integer.
         """
 

@@ -34,12 +34,13 @@ from roomkit.kernel.delivery.learnt_state import LearntState
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
 from roomkit.kernel.delivery.pause_signals import PauseSignals
+from roomkit.kernel.delivery.playbacks import Playbacks
 from roomkit.kernel.delivery.receipts import Receipts
 from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
 from roomkit.kernel.delivery.wakeups import Wakeups
 from roomkit.kernel.flow.contract import check_telemetry
-from roomkit.kernel.flow.timers import AFTER_BROADCAST, RETENTION, ROOM_TIMERS
+from roomkit.kernel.flow.timers import AFTER_BROADCAST, PLAYBACK, RETENTION, ROOM_TIMERS
 from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
 from roomkit.kernel.inbound.organizations import Organizations
@@ -204,6 +205,7 @@ def assemble(
     homes = HeldHomes(
         settings=settings, store=store, clock=clock, lease=lease, ledger=ledger, wakeups=wakeups
     )
+    playbacks = Playbacks(store=store, clock=clock, supervisor=supervisor, lease=lease)
     answers = Answers(
         settings=settings,
         store=store,
@@ -213,6 +215,7 @@ def assemble(
         lease=lease,
         channels=channels,
         observers=observers,
+        playbacks=playbacks,
     )
     executor = LaneExecutor(
         settings=settings,
@@ -435,6 +438,7 @@ def assemble(
         take=reclaim.start,
     )
     timers.register(FALLBACK, fallbacks.fire)
+    timers.register(PLAYBACK, playbacks.fire)
 
     webhooks = Webhooks(
         settings=settings,

@@ -273,6 +273,8 @@ class Reclaim:
             channel_ids = [each.delivery.channel_id for each in group]
             run = Run(cascade, event, record, channel_ids, self._writer.write)
             run.resumed = True
+            # A dead worker may have played some of it.
+            run.partly_heard = event.generation is not None and any(each.delivery.claims for each in group)
             jobs: list[Job] = []  # bound: the event's targets
             gone: list[Delivery] = []  # bound: likewise
             for each in group:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine, HookRegistration
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.lanes import Lane
+    from roomkit.kernel.delivery.playbacks import Playbacks
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.flow.recipients import Target
     from roomkit.kernel.runtime.channels import Channels
@@ -94,6 +95,7 @@ class Answers:
         lease: Lease,
         channels: Channels,
         observers: Observers,
+        playbacks: Playbacks,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -103,6 +105,7 @@ class Answers:
         self._lease = lease
         self._channels = channels
         self._observers = observers
+        self._playbacks = playbacks
 
     async def take(
         self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord, lane: Lane
@@ -243,6 +246,7 @@ class Answers:
             record=record,
             job=job,
             lane=lane,
+            on_heard=None if self._lease.worker_id is None else self._playbacks.heard,
         )
         return await turn.run(stream, effects)
 
@@ -272,6 +276,7 @@ class _StreamedTurn:
         record: RoomRecord,
         job: Job,
         lane: Lane,
+        on_heard: Callable[[LiveRecipient], None] | None,
     ) -> None:
         assert lane.deadline is not None
         self._answers = answers
@@ -288,6 +293,7 @@ class _StreamedTurn:
         self._job = job
         self._question = job.run.event.source
         self._lane = lane
+        self._on_heard = on_heard
         self._deadline = lane.deadline
         self._cascade = job.run.cascade
         self._answer = LiveAnswer(event.id)
@@ -410,6 +416,7 @@ class _StreamedTurn:
     def _show_to(self, target: Target) -> LiveRecipient:
         assert target.channel is not None
         recipient = LiveRecipient(self._answer, target)
+        recipient.on_heard = self._on_heard
         context = RecordContext(
             self._record, reader=target.binding, event=self._event, target=target.binding.channel_id
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.channel import TextStream, check_heard
@@ -85,6 +85,8 @@ class LiveRecipient(TextStream):
         self.is_estimated = False
         self.moved_at = 0.0
         """When it last made progress, by the loop's clock: took text, said some is heard, got its turn."""
+        self.on_heard: Callable[[LiveRecipient], None] | None = None
+        """Called each time that more is known to be heard."""
         self._answer = answer
         self._last: int | None = None
         self._turn = asyncio.Event()
@@ -137,6 +139,8 @@ class LiveRecipient(TextStream):
         if self.heard_chars is None or chars > self.heard_chars:
             self.heard_chars, self.is_estimated = chars, estimated
             self.moved_at = asyncio.get_running_loop().time()
+            if self.on_heard is not None:
+                self.on_heard(self)
 
 
 def segments_of(buffer: str, *, final: bool) -> tuple[list[str], str]:

@@ -18,6 +18,7 @@ __all__ = [
     "DUE_AT_ONCE",
     "FALLBACK",
     "GIVEN",
+    "PLAYBACK",
     "RETENTION",
     "ROOM_TIMERS",
     "TimerHandler",
@@ -35,6 +36,7 @@ ROOM_TIMERS = "room_timers"
 RETENTION = "retention"
 AFTER_BROADCAST = "after_broadcast"
 FALLBACK = "fallback"
+PLAYBACK = "playback"
 GIVEN = "given"
 """Where an owner's data is in a stored timer: what the kernel keeps is beside it."""
 
