@@ -71,6 +71,8 @@ GIVEN: Mapping[str, Any] = {
     "identity_id": "i",
     "event_id": "e",
     "delivery_id": "e:sms",
+    "turn_id": "e:sms",
+    "results": {"c1": "yes"},
     "organization_id": "org",
     "user_id": "ann",
     "target_event_id": "e",

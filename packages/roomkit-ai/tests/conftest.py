@@ -77,6 +77,15 @@ class ScriptedTurns(Turns):
     ) -> int:
         raise NotImplementedError
 
+    async def resume(self, room_id: str, turn_id: str, results: Any) -> bool:
+        raise NotImplementedError
+
+    async def parked(self, room_id: str) -> Any:
+        raise NotImplementedError
+
+    async def asked(self, event: RoomEvent) -> Any:
+        raise NotImplementedError
+
 
 class ScriptedServices(Services):
     """The kit as a channel sees it, without a kit: what is reported is kept."""

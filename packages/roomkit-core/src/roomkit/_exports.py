@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
+    from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
     from roomkit.abc.channel import text_stream_of as text_stream_of
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
     from roomkit.abc.email import EmailProvider as EmailProvider
+    from roomkit.abc.errors import CallExpiredError as CallExpiredError
     from roomkit.abc.errors import ChannelAlreadyRegisteredError as ChannelAlreadyRegisteredError
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
     from roomkit.abc.errors import ChannelNotRegisteredError as ChannelNotRegisteredError
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreReadOnlyError as StoreReadOnlyError
     from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
+    from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -408,6 +411,10 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
     from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
+    from roomkit.models.parking import Park as Park
+    from roomkit.models.parking import ParkedCall as ParkedCall
+    from roomkit.models.parking import ParkedRound as ParkedRound
+    from roomkit.models.parking import ParkedTurn as ParkedTurn
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.participant import departed_senders as departed_senders
@@ -597,6 +604,7 @@ HOMES = {
     "BudgetAwareMemory": "roomkit_plugins.ai",
     "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
     "CallDecision": "roomkit.abc.voice.backend",
+    "CallExpiredError": "roomkit.abc.errors",
     "CallGate": "roomkit.abc.voice.backend",
     "CallParty": "roomkit.abc.voice.session",
     "CallRequest": "roomkit.abc.voice.backend",
@@ -843,6 +851,10 @@ HOMES = {
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
     "OwnerTasks": "roomkit.abc.services.tasks",
+    "Park": "roomkit.models.parking",
+    "ParkedCall": "roomkit.models.parking",
+    "ParkedRound": "roomkit.models.parking",
+    "ParkedTurn": "roomkit.models.parking",
     "PartialTranscriptionEvent": "roomkit.abc.voice.events",
     "Participant": "roomkit.models.participant",
     "ParticipantBannedError": "roomkit.abc.errors",
@@ -1029,6 +1041,7 @@ HOMES = {
     "StripBrackets": "roomkit_plugins.voice",
     "StripInternalTags": "roomkit_plugins.voice",
     "SupportsConnections": "roomkit.abc.channel",
+    "SupportsParking": "roomkit.abc.channel",
     "SupportsSteering": "roomkit.abc.channel",
     "SystemClock": "roomkit.abc.clock",
     "SystemContent": "roomkit.models.content",
@@ -1081,6 +1094,7 @@ HOMES = {
     "TurnDetector": "roomkit.abc.voice.turns",
     "TurnEntry": "roomkit.abc.voice.turns",
     "TurnIncompleteEvent": "roomkit.abc.voice.events",
+    "TurnNotParkedError": "roomkit.abc.errors",
     "TurnProfile": "roomkit.abc.voice.turns",
     "TurnReport": "roomkit.abc.voice.turns",
     "TurnTimeoutError": "roomkit_plugins.ai",

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
@@ -39,6 +40,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
 from roomkit.models.identity import Identity, IdentityHookResult
 from roomkit.models.invoke import WebhookInvoke
+from roomkit.models.parking import ParkedCall, ParkedRound
 from roomkit.models.room import RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
@@ -94,6 +96,7 @@ RAISED_BY_OTHERS = {
     "LockLostError": "roomkit-redis, roomkit-postgres",
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
+    "CallExpiredError": "none: its code and words are the result of the call",
     "StaleValueError": "the stores; the kernel claims again",
     "HomeLostError": "the stores, for a value that a former holder writes",
     "NoHomeError": "channels of live things; the kernel hands the delivery over",
@@ -519,6 +522,31 @@ async def scene_homes(stage, sight):
     alice, store = await stage.socket("alice"), stage.kit.store
     await store.take_home("r1", "alice", await store.open_lease(3600))
     await sight.trying(alice.services.homes.take("r1", "alice"))
+
+
+class Asks(ScriptedIntelligence):
+    """An agent that parks each turn and says nothing when it continues."""
+
+    async def on_event(self, event, binding, context):
+        deadline = datetime(2199, 1, 1, tzinfo=UTC)
+        call = ParkedCall(call_id="c1", name="ask", reason="why", deadline=deadline)
+        return ChannelOutput(parked=[ParkedRound([call])])
+
+    async def on_resume(self, parked, event, binding, context):
+        return ChannelOutput.empty()
+
+
+async def scene_parked_turns(stage, sight):
+    """A turn that is resumed, again, and one whose room is closed."""
+    await stage.socket("alice")
+    await stage.join(Asks("asks"))
+    for _ in range(2):
+        await stage.say()
+    first, second = await stage.kit.list_parked_turns("r1")
+    for _ in range(2):
+        await sight.trying(stage.kit.resume_turn("r1", first.turn_id, {"c1": "yes"}))
+    await stage.kit.delete_event("r1", second.event_id)
+    await stage.kit.resume_turn("r1", second.turn_id, {"c1": "yes"})
 
 
 async def scene_webhooks(stage, sight):

@@ -150,6 +150,8 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "list_deliveries": lambda view, ids, own: view.list_deliveries(ids.room),
     "list_deliveries of an event": lambda view, ids, own: view.list_deliveries(event_id=ids.event),
     "list_deliveries after one": lambda view, ids, own: view.list_deliveries(after=ids.delivery),
+    "list_parked_turns": lambda view, ids, own: view.list_parked_turns(ids.room),
+    "resume_turn": lambda view, ids, own: view.resume_turn(ids.room, ids.delivery, {"c1": "yes"}),
     "retry_delivery": lambda view, ids, own: view.retry_delivery(ids.delivery),
     "drop_delivery": lambda view, ids, own: view.drop_delivery(ids.delivery),
     "export_room": lambda view, ids, own: view.export_room(ids.room),

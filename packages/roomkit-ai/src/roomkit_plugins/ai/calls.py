@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIToolResultPart
 from roomkit.models.enums import HookTrigger
+from roomkit.models.parking import Park
 from roomkit.models.tool import ToolUse
 from roomkit_plugins.ai.errors import UnknownToolError
 from roomkit_plugins.ai.overflow import cut
+from roomkit_plugins.ai.parking import waiting_call
 from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.tools import refused, running_call
 from roomkit_plugins.ai.underway import ABANDON_AFTER, ToolRun, all_ended, end
 
 if TYPE_CHECKING:
+    from roomkit.models.parking import ParkedCall
     from roomkit_plugins.ai.generation import Call
     from roomkit_plugins.ai.turn import Turn
 
@@ -34,10 +37,13 @@ class Outcome(NamedTuple):
 
     result: str
     is_error: bool = False
+    parked: ParkedCall | None = None
 
 
 async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]:
     """Run the calls of one round concurrently; return their results in the order of the calls.
+
+    A call that its tool parks has none: it is among `turn.waiting`.
 
     A call that is refused or fails has a result that says so, and so has one whose handler does not
     end when it is cancelled: it is abandoned. Raises `Stopped` when the turn is to end: every call
@@ -61,9 +67,9 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
             _abandon(turn, run)
     results = [await _abandoned(turn, run) if run.stuck else run.task.result() for run in runs]
     for call, refusal, result in zip(calls, repeated, results, strict=True):
-        if refusal is None:
+        if refusal is None and result is not None:
             _remember(turn, call, result)
-    return results
+    return [each for each in results if each is not None]
 
 
 def _abandon(turn: Turn, run: ToolRun) -> None:
@@ -113,7 +119,7 @@ def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
     return all(_repeated(turn, call) for call in calls)
 
 
-async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPart:
+async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPart | None:
     asked = run.use
     began = asyncio.get_running_loop().time()
     run.use, refusal = await _admitted(turn, asked, refusal)
@@ -122,6 +128,9 @@ async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPar
         outcome = await _execute(turn, run)
     else:
         outcome = Outcome(refused(refusal), is_error=True)
+    if outcome.parked is not None:
+        turn.waiting.append(outcome.parked.replace(call_id=asked.call_id, name=asked.name))
+        return None
     if not run.stuck:  # else that is reported already
         took = (asyncio.get_running_loop().time() - began) * 1000
         await turn.signals.tool_ended(
@@ -164,12 +173,14 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
     try:
         run.begin_step(turn.options.tool_timeout_seconds if own is None else own)
         try:
-            result = await turn.toolbox.handler(use.name)(use.name, thawed(use.arguments))
+            result: object = await turn.toolbox.handler(use.name)(use.name, thawed(use.arguments))
         finally:
             run.end_step()
         if run.late:
             return Outcome(_late(run), is_error=True)
         error = None
+        if isinstance(result, Park):
+            return Outcome("", parked=waiting_call(turn, use, result))
         return Outcome(cut(_text(result), MAX_RESULT_CHARS))
     except UnknownToolError as failure:
         error = type(failure).__name__

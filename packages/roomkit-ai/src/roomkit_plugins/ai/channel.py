@@ -38,6 +38,7 @@ from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
+from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, diagnosed
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.shape import call_ids
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ParticipantRole
     from roomkit.models.generation import AIContext
+    from roomkit.models.parking import ParkedRound
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
@@ -203,7 +205,11 @@ class AIChannel(Channel):
         return ChannelOutput.empty()
 
     async def on_event(
-        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+        self,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        context: RoomContext,
+        parked: ParkedRound | None = None,
     ) -> ChannelOutput:
         """Answer `event`.
 
@@ -213,12 +219,12 @@ class AIChannel(Channel):
         event, tools run, and reasoning is reported only once the message is committed; the answer comes as
         a stream whatever the provider can. Raises what the provider raised,
         TurnTimeoutError, StalledAnswerError, AnswerTooLongError or ToolLoopError; a stream raises it
-        after the text that was released.
+        after the text that was released. `parked` is the round that a turn continues from.
         """
         if not self._concerned(event, binding):
             return ChannelOutput.empty()
         try:
-            turn = await self._begin(event, binding, context)
+            turn = await self._begin(event, binding, context, parked)
             live = turn is not None and (
                 context.speculative or streams(turn.provider, tools=bool(turn.request.tools))
             )
@@ -233,8 +239,18 @@ class AIChannel(Channel):
                 response_stream=self._run(turn),
                 tasks=turn.tasks,
                 observations=turn.observations,
+                parked=turn.parked,
             )
         return await self._collect(turn, binding)
+
+    async def on_resume(
+        self, parked: ParkedRound, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Continue a turn that a tool parked, as `on_event` answers; the room's history is read again.
+
+        The turn has its time, `tool_loop_timeout_seconds`, from now on; rounds and calls are counted on.
+        """
+        return await AIChannel.on_event(self, event, binding, context, parked)
 
     async def steer(
         self, directive: SteeringDirective, *, room_id: str | None = None, loop_id: str | None = None
@@ -275,14 +291,17 @@ class AIChannel(Channel):
             and sees(binding, event)
         )
 
-    async def _begin(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Turn | None:
+    async def _begin(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext, parked: ParkedRound | None
+    ) -> Turn | None:
         view = view_for(binding, context)
         source = event.source
         sender = view.get_participant(source.participant_id or source.on_behalf_of)
         role = None if sender is None else sender.role
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
         toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
-        memory = await self._recall(event, view, speculative=context.speculative)
+        is_noted = parked is None and not context.speculative
+        memory = await self._recall(event, view, is_noted=is_noted)
         vision = self.provider.supports_vision
         messages = conversation(event, binding, view, memory, vision=vision)
         if not messages:
@@ -303,6 +322,8 @@ class AIChannel(Channel):
         turn = self._turn(event, binding, request, messages, toolbox, role)
         if context.speculative:
             turn.speculate(context, partial(self._ingest, event, view.room.id))
+        if parked is not None:
+            await continue_from(turn, parked)
         return turn
 
     def _turn(
@@ -341,15 +362,15 @@ class AIChannel(Channel):
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 
-    async def _recall(self, event: RoomEvent, view: RoomContext, *, speculative: bool) -> MemoryResult:
-        """Return what is remembered; the memory takes note of the event, unless that may never be."""
+    async def _recall(self, event: RoomEvent, view: RoomContext, *, is_noted: bool) -> MemoryResult:
+        """Return what is remembered; the memory takes note of the event, if `is_noted`."""
         seconds = self._options.tool_loop_timeout_seconds or None
         deadline = asyncio.timeout(seconds)
         room_id = view.room.id
         try:
             async with deadline:
                 found = await self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
-                if not speculative:
+                if is_noted:
                     await self.memory.ingest(room_id, event, channel_id=self.channel_id)
         except TimeoutError as error:
             if not deadline.expired():
@@ -420,6 +441,7 @@ class AIChannel(Channel):
             response_events=[self._event(text, done, binding)] if text.strip() else (),
             tasks=turn.tasks,
             observations=turn.observations,
+            parked=turn.parked,
         )
 
     def _event(self, text: str, done: StreamDone, binding: ChannelBinding) -> RoomEvent:

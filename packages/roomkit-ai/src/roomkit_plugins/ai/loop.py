@@ -14,6 +14,7 @@ from roomkit.models.ai import AIMessage, StreamDone
 from roomkit_plugins.ai.calls import all_repeated, run_calls
 from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
 from roomkit_plugins.ai.generation import Echo, Round, generate
+from roomkit_plugins.ai.parking import park
 from roomkit_plugins.ai.stop import Stopped
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
             async for piece in pieces:
                 turn.last_piece = piece
                 yield piece
-        if turn.last_round and not turn.last_piece:
+        if turn.last_round and not turn.last_piece and not turn.parked:
             raise ToolLoopError(f"{turn.channel_id} used {turn.rounds} tool rounds and gave no answer")
     except Exception as error:
         turn.over = True
@@ -92,6 +93,9 @@ async def _continue(turn: Turn, this: Round) -> bool:
     results = await run_calls(turn, this.calls)
     turn.rounds += 1
     turn.calls += len(this.calls)
+    if turn.waiting:
+        park(turn, this, results)
+        return False
     turn.add(
         AIMessage(role="assistant", content=tuple(this.parts)),
         AIMessage(role="tool", content=tuple(results)),

@@ -17,6 +17,7 @@ from roomkit_plugins.ai.schema import check_arguments, schema_problem
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler
+    from roomkit.models.parking import Park
     from roomkit.models.tool import ToolUse
 
 __all__ = [
@@ -177,7 +178,7 @@ def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:
         raise ValueError(f"there is nothing to compose in {len(handlers)} handler(s): pass two or more")
     *others, last = handlers
 
-    async def composed(name: str, arguments: dict[str, Any]) -> str:
+    async def composed(name: str, arguments: dict[str, Any]) -> str | Park:
         for handler in others:
             try:
                 result = await handler(name, arguments)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.enums import ParticipantRole
+    from roomkit.models.parking import ParkedCall, ParkedRound
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.task import Observation, Task
     from roomkit_plugins.ai.config import AIChannelConfig
@@ -78,6 +79,9 @@ class Turn:
     over: bool = False
     """Whether the answer is complete, and only to be handed over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    waiting: list[ParkedCall] = field(default_factory=list)
+    """The calls of the round that wait for a result from outside."""
+    parked: list[ParkedRound] = field(default_factory=list)  # bound: one
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
 

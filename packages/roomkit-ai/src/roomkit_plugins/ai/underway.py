@@ -59,14 +59,14 @@ class ToolRun:
         """The deadline of its handler."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when nothing is to be waited for: the task has ended, or does not end."""
-        self.task: asyncio.Task[AIToolResultPart]
+        self.task: asyncio.Task[AIToolResultPart | None]
         self.late = False
         """Whether it was cancelled because its time was up: what it returns does not count."""
         self.stuck = False
         """Whether it went on after that."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, work: Coroutine[Any, Any, AIToolResultPart]) -> None:
+    def start(self, work: Coroutine[Any, Any, AIToolResultPart | None]) -> None:
         """Begin `work`."""
         self.task = asyncio.create_task(work, name=f"tool:{self.use.name}")  # supervised: by `end`
         self.task.add_done_callback(self._release)

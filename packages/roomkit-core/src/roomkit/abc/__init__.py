@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
+    from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.channel import TextStream as TextStream
     from roomkit.abc.channel import text_stream_of as text_stream_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
     from roomkit.abc.email import EmailProvider as EmailProvider
+    from roomkit.abc.errors import CallExpiredError as CallExpiredError
     from roomkit.abc.errors import ChannelAlreadyRegisteredError as ChannelAlreadyRegisteredError
     from roomkit.abc.errors import ChannelNotFoundError as ChannelNotFoundError
     from roomkit.abc.errors import ChannelNotRegisteredError as ChannelNotRegisteredError
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreReadOnlyError as StoreReadOnlyError
     from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
+    from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -301,6 +304,7 @@ else:
             "BaseSourceProvider",
             "BridgeAudioEvent",
             "CallDecision",
+            "CallExpiredError",
             "CallGate",
             "CallParty",
             "CallRequest",
@@ -470,6 +474,7 @@ else:
             "StoreUnavailableError",
             "StreamInfo",
             "SupportsConnections",
+            "SupportsParking",
             "SupportsSteering",
             "SystemClock",
             "TTSCancelledEvent",
@@ -498,6 +503,7 @@ else:
             "TurnDetector",
             "TurnEntry",
             "TurnIncompleteEvent",
+            "TurnNotParkedError",
             "TurnProfile",
             "TurnReport",
             "Turns",

@@ -17,11 +17,12 @@ from roomkit.models.ai import (
 
 if TYPE_CHECKING:
     from roomkit.models.generation import AIContext, AIResponse
+    from roomkit.models.parking import Park
 
 __all__ = ["AIProvider", "ToolHandler"]
 
-type ToolHandler = Callable[[str, dict[str, Any]], Awaitable[str]]
-"""A coroutine function from a tool's name and arguments to its result."""
+type ToolHandler = Callable[[str, dict[str, Any]], Awaitable[str | Park]]
+"""A coroutine function from a tool's name and arguments to its result, or to `Park` if that comes later."""
 
 
 class AIProvider(Provider):

@@ -38,11 +38,19 @@ if TYPE_CHECKING:
     from roomkit.models.channel import RateLimit
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
+    from roomkit.models.parking import ParkedRound
     from roomkit.models.participant import Participant
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.trace import ProtocolTrace
 
-__all__ = ["Channel", "SupportsConnections", "SupportsSteering", "TextStream", "text_stream_of"]
+__all__ = [
+    "Channel",
+    "SupportsConnections",
+    "SupportsParking",
+    "SupportsSteering",
+    "TextStream",
+    "text_stream_of",
+]
 
 _log = get_logger("roomkit.channel")
 
@@ -546,6 +554,21 @@ class SupportsSteering(Protocol):
         self, directive: SteeringDirective, *, room_id: str | None = None, loop_id: str | None = None
     ) -> bool:
         """Hand `directive` to the work under way in that room; False when there is none."""
+
+
+@runtime_checkable
+class SupportsParking(Protocol):
+    """An intelligence whose turns can wait for results of their tools (`ChannelOutput.parked`)."""
+
+    async def on_resume(
+        self, parked: ParkedRound, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> ChannelOutput:
+        """Continue the turn that answers `event`, from the round that it parked.
+
+        Each of its calls has a result. `context` is the room as it is now, `context.delivery` the row of the
+        turn's continuation. Called on any worker, again after a kill; what it returns is what `on_event` may
+        return, another parked round too.
+        """
 
 
 @runtime_checkable

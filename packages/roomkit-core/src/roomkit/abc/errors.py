@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
 
 __all__ = [
+    "CallExpiredError",
     "ChannelAlreadyRegisteredError",
     "ChannelNotFoundError",
     "ChannelNotRegisteredError",
@@ -62,6 +63,7 @@ __all__ = [
     "StoreReadOnlyError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "TurnNotParkedError",
     "VoiceBackendNotConfiguredError",
     "VoiceNotConfiguredError",
     "WebhookRejected",
@@ -190,6 +192,18 @@ class IdentityNotFoundError(RoomKitError):
     """No such identity."""
 
     code = "identity_not_found"
+
+
+class TurnNotParkedError(RoomKitError, LookupError):
+    """No turn of that id waits: it was resumed, its deadline was over, or it was dropped."""
+
+    code = "turn_not_parked"
+
+
+class CallExpiredError(RoomKitError, TimeoutError):
+    """A parked tool call got no result before its deadline."""
+
+    code = "call_expired"
 
 
 class EventNotFoundError(RoomKitError):

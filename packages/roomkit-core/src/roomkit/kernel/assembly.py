@@ -33,6 +33,8 @@ from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.learnt_state import LearntState
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
+from roomkit.kernel.delivery.parked_rounds import PARKED, ParkedRounds
+from roomkit.kernel.delivery.parked_turns import ParkedTurns
 from roomkit.kernel.delivery.pause_signals import PauseSignals
 from roomkit.kernel.delivery.playbacks import Playbacks
 from roomkit.kernel.delivery.receipts import Receipts
@@ -145,6 +147,7 @@ class Kernel:
     homes: HeldHomes
     privacy: DataSubjectRequests
     consents: Consents
+    parked: ParkedTurns
     webhooks: Webhooks
 
 
@@ -206,6 +209,7 @@ def assemble(
         settings=settings, store=store, clock=clock, lease=lease, ledger=ledger, wakeups=wakeups
     )
     playbacks = Playbacks(store=store, clock=clock, supervisor=supervisor, lease=lease)
+    rounds = ParkedRounds(store=store, clock=clock)
     answers = Answers(
         settings=settings,
         store=store,
@@ -216,6 +220,8 @@ def assemble(
         channels=channels,
         observers=observers,
         playbacks=playbacks,
+        rounds=rounds,
+        expect=lambda set_timers: timers.expect_set(set_timers),
     )
     executor = LaneExecutor(
         settings=settings,
@@ -233,6 +239,7 @@ def assemble(
         deliverer=deliverer,
         note_fallback=lambda job, outcome: fallbacks.note(job, outcome),
         homes=homes,
+        rounds=rounds,
         hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
         learnt=LearntState(store=store, clock=clock, events=events),
     )
@@ -300,6 +307,7 @@ def assemble(
             observers=observers,
             lanes=lanes,
             rights_signals=rights_signals,
+            rounds=rounds,
             organization_id=organization_id,
         )
 
@@ -397,6 +405,16 @@ def assemble(
         lease=lease,
         events=events,
     )
+    parked = ParkedTurns(
+        store=store,
+        clock=clock,
+        writer=writer,
+        rounds=rounds,
+        events=events,
+        expect=timers.expect,
+        retry_seconds=settings.lease_seconds,
+    )
+    timers.register(PARKED, parked.fire)
     keeper = LeaseKeeper(
         store=store,
         supervisor=supervisor,
@@ -458,6 +476,7 @@ def assemble(
             interruptions=interruptions,
             expect=timers.expect_set,
             speculator=speculator,
+            parked=parked,
         ),
     )
     return Kernel(
@@ -508,6 +527,7 @@ def assemble(
         homes=homes,
         privacy=privacy,
         consents=consents,
+        parked=parked,
         webhooks=webhooks,
     )
 

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roomkit.abc.choice import check_choice, chosen
-from roomkit.abc.errors import EventNotFoundError, InvalidInputError, RoomClosedError, TaskNotFoundError
+from roomkit.abc.errors import (
+    EventNotFoundError,
+    InvalidInputError,
+    RoomClosedError,
+    RoomKitError,
+    TaskNotFoundError,
+)
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
@@ -32,6 +38,7 @@ from roomkit.models.enums import (
     TaskStatus,
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
+from roomkit.models.parking import ParkedTurn
 from roomkit.models.task import Observation, Task
 
 __all__ = ["ConversationOperations"]
@@ -364,6 +371,26 @@ class ConversationOperations(Scoped):
         """Flush pending delivery outcomes, so that reads see them."""
         if self._kernel.ledger:
             await self._kernel.ledger.flush()
+
+    async def list_parked_turns(self, room_id: str | None = None, *, limit: int = 100) -> list[ParkedTurn]:
+        """Return agents' turns that wait for results of their tools, in one room or in all; in no order.
+
+        Raises RoomNotFoundError.
+        """
+        if room_id is not None:
+            await self._room(room_id)
+        scope = self._organization_id
+        return await self._kernel.parked.list(room_id, organization_id=scope, limit=limit)
+
+    async def resume_turn(
+        self, room_id: str, turn_id: str, results: Mapping[str, str | RoomKitError]
+    ) -> bool:
+        """Give results, by the id of the call, to a turn that waits for them; True if it continues now.
+
+        Once for each call; see `services.turns.resume`, also for what it raises.
+        """
+        await self._enter(room_id)
+        return await self._kernel.parked.resume(room_id, turn_id, results)
 
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
         """Move a channel's read mark to an event, never backwards, and let the room know.

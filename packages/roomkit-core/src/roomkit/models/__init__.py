@@ -121,6 +121,10 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
     from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
+    from roomkit.models.parking import Park as Park
+    from roomkit.models.parking import ParkedCall as ParkedCall
+    from roomkit.models.parking import ParkedRound as ParkedRound
+    from roomkit.models.parking import ParkedTurn as ParkedTurn
     from roomkit.models.participant import Participant as Participant
     from roomkit.models.participant import banned_senders as banned_senders
     from roomkit.models.participant import departed_senders as departed_senders
@@ -250,6 +254,10 @@ else:
             "MessengerHints",
             "Observation",
             "OpenVocabulary",
+            "Park",
+            "ParkedCall",
+            "ParkedRound",
+            "ParkedTurn",
             "Participant",
             "ParticipantRole",
             "ParticipantStatus",

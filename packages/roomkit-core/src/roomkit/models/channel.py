@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
+    from roomkit.models.parking import ParkedRound
     from roomkit.models.task import Observation, Task
 
 __all__ = [
@@ -278,6 +279,9 @@ class ChannelOutput:
     then. A message that came in during the delivery may have changed other keys: let `Channel.binding_state`
     and a delivery write different ones. If the process is killed between the vendor's answer and that write,
     the delivery is re-run under its id.
+
+    `parked` has the round of a turn that waits for results of its tools (`SupportsParking`): it is stored in
+    the commit of the turn's words. Of a stream it is read once that has ended.
     """
 
     responded: bool = False
@@ -292,6 +296,7 @@ class ChannelOutput:
     rendered: EventContent | None = None
     heard: int | None = None
     binding_state: Mapping[str, Any] | None = None
+    parked: list[ParkedRound] | tuple[ParkedRound, ...] = ()
 
     @classmethod
     def empty(cls) -> ChannelOutput:

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from roomkit.models.enums import ChannelDirection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from roomkit.abc.errors import RoomKitError
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.enums import HookTrigger
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.parking import ParkedCall, ParkedTurn
 
 __all__ = ["GateOutcome", "Speculation", "Turns"]
 
@@ -125,4 +130,30 @@ class Turns(ABC):
         the caller is part of goes on. Returns how many it ended, before their text is committed; those of
         other workers are ended by a signal, and counted when it is sent. Idempotent. Raises what the
         realtime backend raises.
+        """
+
+    @abstractmethod
+    async def resume(self, room_id: str, turn_id: str, results: Mapping[str, str | RoomKitError]) -> bool:
+        """Give results, by the id of the call, to a turn that waits for them (`Park`).
+
+        From any room, worker or channel. Each call takes one result, a RoomKitError as a failure; they are
+        durable on return. With the last one the turn continues, on a worker that has its agent, and True is
+        returned; False while other calls of it wait. Whoever calls this has decided that the answer counts:
+        of messages `asked` says so. Raises TurnNotParkedError for a turn that was resumed, whose deadline
+        was over, or that was dropped; InvalidInputError for a call that does not wait and for a result that
+        is too long (64 KiB for all of a turn); RoomNotFoundError, RoomClosedError, StoreError.
+        """
+
+    @abstractmethod
+    async def parked(self, room_id: str) -> Sequence[ParkedTurn]:
+        """Return turns of a room that wait for results, at most a hundred, in no order."""
+
+    @abstractmethod
+    async def asked(self, event: RoomEvent) -> Sequence[tuple[ParkedTurn, ParkedCall]]:
+        """Return the waiting calls that a message answers, each with its turn.
+
+        Its sender is the person who was asked (`Park.asked`), as the kit knows them: by their id in the room
+        where they were asked, or by an identity. It replies to the request (`parent_event_id`, which
+        `InboundMessage.in_reply_to` sets), or else has the code of the request as one of its words. A code
+        alone, said by another person, answers nothing.
         """

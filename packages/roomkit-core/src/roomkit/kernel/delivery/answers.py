@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine, HookRegistration
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.delivery.lanes import Lane
+    from roomkit.kernel.delivery.parked_rounds import ParkedRounds
     from roomkit.kernel.delivery.playbacks import Playbacks
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.flow.recipients import Target
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.hook import InjectedEvent, StateChange
     from roomkit.models.options import KitOptions
+    from roomkit.models.parking import ParkedRound
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
@@ -96,10 +98,14 @@ class Answers:
         channels: Channels,
         observers: Observers,
         playbacks: Playbacks,
+        rounds: ParkedRounds,
+        expect: Callable[[Iterable[Timer]], None],
     ) -> None:
+        self._expect = expect
         self._settings = settings
         self._store = store
         self._clock = clock
+        self._rounds = rounds
         self._supervisor = supervisor
         self._hooks = hooks
         self._lease = lease
@@ -127,6 +133,8 @@ class Answers:
         refused = refusal_of(effects, binding) if any(effects.values()) else None
         if refused is not None:
             effects = {}
+        if output.parked and output.response_stream is None:
+            effects, refused = self.with_parked(effects, refused, output.parked, job, record)
         for number, answer in enumerate(output.response_events):
             # Words of an agent that was muted since are stored as blocked by the writer.
             answer = checked(answer, RoomEvent, f"of agent {binding.channel_id!r}", ForeignCodeError)
@@ -141,12 +149,29 @@ class Answers:
                 effects = {}
         if output.response_stream is not None:
             check_output(output, binding.channel_id)
+            effects["parked"] = output.parked
             lost = await self._stream(output.response_stream, job, binding, record, lane, effects)
         elif any(effects.values()):
             await self.keep(effects, job, record)
         if refused is not None:
             raise refused
         return lost
+
+    def with_parked(
+        self,
+        effects: Mapping[str, Any],
+        refused: InvalidInputError | None,
+        parked: Sequence[ParkedRound],
+        job: Job,
+        record: RoomRecord,
+    ) -> tuple[dict[str, Any], InvalidInputError | None]:
+        """Return the effects of a turn with the round that it parks, or why that cannot be stored."""
+        try:
+            kept = self._rounds.parked(parked, job, record)
+        except InvalidInputError as error:
+            return dict(effects), refused or error
+        job.parked = True
+        return {**effects, **kept}, refused
 
     async def keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
         """Store the effects of a turn besides text."""
@@ -156,6 +181,7 @@ class Answers:
             await self._store.commit(commit)
         except RoomNotFoundError:
             return  # deleted in the turn, with all that belongs to it
+        self._expect(commit.timers)
         self._observers.side_effects(event, commit.tasks, commit.observations, record, job.run.cascade)
 
     def _answer_to(self, job: Job, binding: ChannelBinding, answer: RoomEvent, number: int = 0) -> RoomEvent:
@@ -170,7 +196,10 @@ class Answers:
         return answer.replace(**stamps)
 
     async def answered(self, job: Job) -> bool:
-        """Return whether the turn was answered before, by a worker that died before it recorded that."""
+        """Return whether the turn was answered or parked by a worker that died before it recorded that."""
+        if await self._rounds.head(job.run.event.room_id, job.delivery_id) is not None:
+            job.parked = True
+            return True
         key = answer_key(job.delivery_id, 0)
         return await self._store.check_idempotency(job.run.event.room_id, key)
 
@@ -657,11 +686,20 @@ class _StreamedTurn:
         Only now: an agent may add to its lists until its stream has ended.
         """
         effects, self._effects = self._effects, {}
+        parked = effects.pop("parked", ())
         if any(effects.values()) and (refused := refusal_of(effects, self._binding)) is not None:
             self._refused, effects = refused, {}
+        if parked:
+            effects, self._refused = self._answers.with_parked(
+                effects, self._refused, parked, self._job, self._record
+            )
         effects["tasks"] = (*(effects.get("tasks") or ()), *self._gate_tasks)
         effects["observations"] = (*(effects.get("observations") or ()), *self._gate_observations)
-        kept = {"state": self._gate_state, "values": self._gate_values, "timers": self._gate_timers}
+        kept: dict[str, Sequence[Any]] = {
+            "state": self._gate_state,
+            "values": [*effects.pop("values", ()), *self._gate_values],
+            "timers": [*effects.pop("timers", ()), *self._gate_timers],
+        }
         effects |= {name: each for name, each in kept.items() if each}
         if self._gate_injected:
             effects["injected"] = self._gate_injected

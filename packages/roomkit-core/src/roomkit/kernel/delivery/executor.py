@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from roomkit.abc.channel import SupportsSteering
+from roomkit.abc.channel import SupportsParking, SupportsSteering
 from roomkit.abc.errors import (
     ErrorCode,
     ForeignCodeError,
@@ -20,6 +20,7 @@ from roomkit.abc.errors import (
     StoreLockedError,
     StoreUnavailableError,
 )
+from roomkit.abc.log import get_logger
 from roomkit.kernel.delivery.answers import close_stream
 from roomkit.kernel.delivery.lanes import Executor
 from roomkit.kernel.delivery.sending import (
@@ -34,6 +35,7 @@ from roomkit.kernel.delivery.sending import (
 )
 from roomkit.kernel.delivery.start_wait import wait_for_start
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
+from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.contract import RAISED, idle_seconds_of, provider_of
 from roomkit.kernel.flow.job import Undone
 from roomkit.kernel.flow.poison import Handling, handling_of
@@ -42,12 +44,13 @@ from roomkit.kernel.runtime.deadline import Abandoned, Cause, cause_of, ends_tas
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.content import SystemContent, text_of
 from roomkit.models.delivery import DeliveryError
-from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
+from roomkit.models.enums import ChannelDirection, DeliveryState, EventType, HookTrigger
 from roomkit.models.steering import InjectMessage
 from roomkit.models.telemetry import Attr
 from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.delivery.lanes import Lane
     from roomkit.kernel.delivery.learnt_state import LearntState
+    from roomkit.kernel.delivery.parked_rounds import ParkedRounds
     from roomkit.kernel.delivery.settling import Settling
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.channels import Channels
@@ -64,11 +68,14 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
-    from roomkit.models.channel import ChannelOutput
+    from roomkit.models.channel import ChannelBinding, ChannelOutput
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
 
 __all__ = ["LaneExecutor"]
 
+_log = get_logger("roomkit.kernel")
 _TRANSIENT = (LockLostError, StoreBusyError, StoreLockedError, StoreUnavailableError)
 
 
@@ -94,6 +101,7 @@ class LaneExecutor(Executor):
         hearings: Hearings,
         learnt: LearntState,
         note_fallback: Callable[[Job, SendOutcome], Awaitable[None]],
+        rounds: ParkedRounds,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -110,6 +118,7 @@ class LaneExecutor(Executor):
         self._clock = clock
         self._deliverer = deliverer
         self._note_fallback = note_fallback
+        self._rounds = rounds
         self._homes = homes
         self._hearings = hearings
         self._learnt = learnt
@@ -270,6 +279,17 @@ class LaneExecutor(Executor):
         if failure is not None:
             await self._failed(job, failure, outcome)
         self._end(job, outcome, started)
+        if job.run.event.type is EventType.SYSTEM and continues(job.run.event):
+            self._supervisor.start(self._clear(job.run.event), "removal of a parked turn")
+
+    async def _clear(self, event: RoomEvent) -> None:
+        """Remove a parked turn whose continuation has its outcome; if that fails, its timer does it."""
+        try:
+            found = await self._rounds.continued(event)
+            if found is not None:
+                await self._rounds.forget(found[0])
+        except StoreError:
+            _log.warning("a turn of room %s that continued was not cleared", event.room_id, exc_info=True)
 
     def _no_answer(self, job: Job) -> ProviderError:
         seconds = self._settings.agent_timeout
@@ -344,7 +364,13 @@ class LaneExecutor(Executor):
             )
             if context.fix():  # messages that arrive during the turn get turns of their own
                 await context.fill()
-            turn = channel.on_event(event, binding, context)
+            if event.type is EventType.SYSTEM and continues(event):
+                continued = await self._continued(event, channel, binding, context, outcome)
+                if continued is None:
+                    return
+                turn = continued
+            else:
+                turn = channel.on_event(event, binding, context)
         outcome.provider = provider
         outcome.attempts = 1
         if self._tracing is None:
@@ -359,6 +385,27 @@ class LaneExecutor(Executor):
             if lost is not None:
                 outcome.skipped(lost)
             self._tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, lost is None)
+
+    async def _continued(
+        self,
+        event: RoomEvent,
+        channel: Channel,
+        binding: ChannelBinding,
+        context: RoomContext,
+        outcome: SendOutcome,
+    ) -> Awaitable[ChannelOutput] | None:
+        """Return the continuation of a parked turn; None, with an outcome, if that was dropped."""
+        found = await self._rounds.continued(event)
+        question = None if found is None else await self._store.get_event(found[0].event_id)
+        if found is None or question is None or question.deleted:
+            outcome.skipped("turn_dropped")
+            return None
+        if not isinstance(channel, SupportsParking):
+            raise ForeignCodeError(
+                f"agent {binding.channel_id!r} has a parked turn and no on_resume: register the channel that "
+                "parked it"
+            )
+        return channel.on_resume(found[1], question, binding, context)
 
     async def _in_time(self, turn: Awaitable[ChannelOutput], lane: Lane) -> ChannelOutput:
         """Await an agent's turn; what it returns after it was cancelled is ignored, and closed."""
@@ -497,6 +544,8 @@ class LaneExecutor(Executor):
     def _end(self, job: Job, outcome: SendOutcome, started: float | None) -> None:
         if job.held is not None:
             job.held.drop()
+        if job.parked and outcome.state is DeliveryState.SENT:
+            outcome.reason = "parked"
         if job.stream is not None and outcome.error is None:
             outcome.error = job.stream.unrecorded
         if job.settled is not None:

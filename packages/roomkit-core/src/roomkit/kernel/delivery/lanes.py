@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.job import Job, Undone
 from roomkit.kernel.runtime.deadline import Abandoned, Deadline
 from roomkit.kernel.runtime.scope import Work, innermost_gate, outside
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Executor", "Lane", "Lanes"]
 
+_FOLDING = frozenset({DoubleText.FOLD, DoubleText.INTERRUPT})
 _FOLD_WINDOWS = 4
 """A burst that does not end is answered after this many windows."""
 
@@ -117,6 +119,8 @@ class Lane:
         policy = job.target.binding.double_text
         if not job.target.is_agent or policy is DoubleText.QUEUE or self.busy is None:
             return
+        if continues(job.run.event) or continues(self.busy.run.event):
+            return  # results of tools are no more words of the person, and are not lost to them
         if policy is DoubleText.INTERRUPT:
             self.interrupt(over=False)
         elif policy is DoubleText.STEER:
@@ -205,16 +209,15 @@ class Lane:
 
     async def _gather(self, job: Job) -> Job:
         """Return the job to answer: with FOLD and INTERRUPT the last of those that wait."""
-        if job.overdue:
-            return job
         policy = job.target.binding.double_text
+        if job.overdue or policy not in _FOLDING or continues(job.run.event):
+            return job
         if policy is DoubleText.FOLD:
             await self._burst(job.target.binding.fold_seconds)
-        if policy is DoubleText.FOLD or policy is DoubleText.INTERRUPT:
-            while self.queue:
-                later = self.queue.popleft()
-                self._owner.executor.skip(job, f"folded_into:{later.run.event.id}")
-                job = self.busy = later
+        while self.queue and not continues(self.queue[0].run.event):
+            later = self.queue.popleft()
+            self._owner.executor.skip(job, f"folded_into:{later.run.event.id}")
+            job = self.busy = later
         return job
 
     async def _burst(self, window: float) -> None:

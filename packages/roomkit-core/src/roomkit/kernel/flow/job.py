@@ -22,6 +22,7 @@ class Job:
         "claimed",
         "held",
         "overdue",
+        "parked",
         "recipient",
         "refused",
         "run",
@@ -50,6 +51,8 @@ class Job:
         """The lease that it is held under."""
         self.overdue = False
         """Whether its task was abandoned: another one settles it."""
+        self.parked = False
+        """Whether the turn parked a round, and is to be continued later."""
         self.stream: Breakable | None = None
         """The streamed answer under way, when it is an agent's turn."""
         self.held: Prepared | None = None

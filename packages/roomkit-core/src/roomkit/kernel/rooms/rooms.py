@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.lanes import Lanes
+    from roomkit.kernel.delivery.parked_rounds import ParkedRounds
     from roomkit.kernel.rooms.notices import ChannelNotices, Notice
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.runtime.channels import Channels
@@ -166,9 +167,11 @@ class Rooms:
         observers: Observers,
         lanes: Lanes,
         rights_signals: RightsSignals,
+        rounds: ParkedRounds,
         organization_id: str | None = None,
     ) -> None:
         self._organization_id = organization_id
+        self._rounds = rounds
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -520,6 +523,11 @@ class Rooms:
         if channel is not None:
             assert written.draft.replaces is not None
             await self._notify(channel, written.draft.replaces.replace(access=Access.NONE))
+        if (
+            written.draft.replaces is not None
+            and written.draft.replaces.category is ChannelCategory.INTELLIGENCE
+        ):
+            await self._rounds.drop(room_id, channel_id)
         self._rights_signals.announce(room_id)
         await self._observe(HookTrigger.ON_CHANNEL_DETACHED, written.event)
         return True

@@ -74,6 +74,7 @@ class KitServices(Services):
             expect=kernel.timers.expect_set,
             speculator=kernel.speculator,
             enter=enter,
+            parked=kernel.parked,
         )
         self.timers = KitTimers(
             owner,

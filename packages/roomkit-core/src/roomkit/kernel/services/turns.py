@@ -18,16 +18,20 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from roomkit.abc.clock import Clock
+    from roomkit.abc.errors import RoomKitError
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.interruptions import Interruptions
+    from roomkit.kernel.delivery.parked_turns import ParkedTurns
     from roomkit.kernel.services.owner import Owner
     from roomkit.kernel.services.speculation import Speculator
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.parking import ParkedCall, ParkedTurn
     from roomkit.models.timer import Timer
 
 __all__ = ["KitTurns"]
@@ -50,6 +54,7 @@ class KitTurns(Turns):
         writer: Writer,
         interruptions: Interruptions,
         expect: Callable[[Iterable[Timer]], None],
+        parked: ParkedTurns,
         speculator: Speculator,
         enter: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class KitTurns(Turns):
         self._expect = expect
         self._speculator = speculator
         self._enter = enter
+        self._parked = parked
 
     @override
     async def run_gate[P](
@@ -177,3 +183,15 @@ class KitTurns(Turns):
         self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"
     ) -> int:
         return await self._interruptions.interrupt(room_id, stream_id, reason)
+
+    @override
+    async def resume(self, room_id: str, turn_id: str, results: Mapping[str, str | RoomKitError]) -> bool:
+        return await self._parked.resume(room_id, turn_id, results)
+
+    @override
+    async def parked(self, room_id: str) -> Sequence[ParkedTurn]:
+        return await self._parked.list(room_id)
+
+    @override
+    async def asked(self, event: RoomEvent) -> Sequence[tuple[ParkedTurn, ParkedCall]]:
+        return await self._parked.asked(event)
