@@ -310,6 +310,22 @@ async def test_a_revocation_survives_the_erasure_of_the_person(kit):
     assert await kit.consent("phone", ANN) is None
 
 
+async def test_an_export_says_which_revocations_are_kept(kit):
+    """Under their hash, also those that name nobody: what is kept of a person is theirs to know."""
+    await kit.store.create_identity(Identity(id="ann", display_name="Ann", phone=ANN))
+    await kit.process_inbound(text("hi"), room_id="r1")
+    await kit.process_inbound(text("STOP"), room_id="r1")
+    await kit.set_consent("phone", "+14165550999", "revoked")  # another person's
+    found = {
+        "participant": (await kit.export_person(participant_id=ANN)).values,
+        "identity": (await kit.export_person(identity_id="ann")).values,
+    }
+    for values in found.values():
+        (kept,) = [value for value in values if value.namespace == "core.consent"]
+        assert (kept.data["state"], kept.data["purpose"]) == ("revoked", "all")
+        assert ANN not in "".join(kept.key)
+
+
 async def test_the_key_of_the_hashes_may_be_configured():
     """Two stores with one key hash alike; with other keys they do not."""
     found = []

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import RateLimit
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
+    from roomkit.models.enums import ConsentState
     from roomkit.models.parking import ParkedRound
     from roomkit.models.participant import Participant
     from roomkit.models.steering import SteeringDirective
@@ -490,6 +491,15 @@ class Channel(ABC):
         live connections with some in that room reads it (`services.rooms.read_timeline`: None where the room
         or the binding is gone) and closes those without a right to it. Called for every room of the store,
         soon after the change and at least once, except where the realtime backend lost the signal.
+        """
+
+    async def consent_changed(self, room_id: str, address: str, purpose: str, state: ConsentState) -> None:
+        """Notice that the person of an address agreed, or no longer agrees, to something.
+
+        For what is live: a call ends its recording. Called for each open room where the channel's binding has
+        that `address`, or where its person wrote by the channel, when the consent for that purpose ("all" for
+        each) has changed: on the worker that has the home of the channel's live thing, within a second as a
+        rule, or where there is no home on every worker with the channel. Deliveries are judged without it.
         """
 
     def resolve_trace_room(self, session_id: str) -> str | None:

@@ -54,6 +54,7 @@ from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.inbound.webhooks import Webhooks
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
+from roomkit.kernel.rooms.consent_signals import ConsentSignals
 from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
@@ -127,6 +128,7 @@ class Kernel:
     speculator: Speculator
     channel_notices: ChannelNotices
     rights_signals: RightsSignals
+    consent_signals: ConsentSignals
     rooms: Rooms
     states: RoomStates
     participants: Participants
@@ -191,7 +193,12 @@ def assemble(
     limiter = TokenBucketRateLimiter()
     pause_signals = PauseSignals(store=store, realtime=realtime, clock=clock, supervisor=supervisor)
     pacing = Pacing(TokenBucketRateLimiter(), pause_signals.announce)
-    consents = Consents(store=store, clock=clock, suppression_key=settings.suppression_key)
+    consents = Consents(
+        store=store,
+        clock=clock,
+        announce=lambda said, organization_id: consent_signals.announce(said, organization_id),
+        suppression_key=settings.suppression_key,
+    )
     deliverer = Deliverer(
         settings=settings,
         store=store,
@@ -292,6 +299,15 @@ def assemble(
         lanes=lanes,
         dispatcher=dispatcher,
     )
+    consent_signals = ConsentSignals(
+        settings=settings,
+        store=store,
+        realtime=realtime,
+        clock=clock,
+        supervisor=supervisor,
+        channels=channels,
+        homes=homes,
+    )
     channel_notices = ChannelNotices(settings=settings, supervisor=supervisor, observers=observers)
 
     def rooms_of(organization_id: str | None) -> Rooms:
@@ -335,7 +351,7 @@ def assemble(
         writer=writer,
         lanes=lanes,
         observers=observers,
-        exports=Exports(store=store, clock=clock, ledger=ledger),
+        exports=Exports(store=store, clock=clock, ledger=ledger, consents=consents),
         consents=consents,
         rights_signals=rights_signals,
     )
@@ -505,6 +521,7 @@ def assemble(
         speculator=speculator,
         channel_notices=channel_notices,
         rights_signals=rights_signals,
+        consent_signals=consent_signals,
         rooms=rooms,
         states=states,
         participants=participants,

@@ -325,6 +325,7 @@ class RoomKit(RoomOperations):
         if kernel.lease.worker_id is not None:
             await kernel.pause_signals.listen(kernel.pacing.pause)
             await kernel.rights_signals.begin()
+            await kernel.consent_signals.begin()
             await kernel.interruptions.begin()
             kernel.reclaim.begin(period)
             if settings.sweep_interval is None:

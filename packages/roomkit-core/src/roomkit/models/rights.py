@@ -90,7 +90,8 @@ class PersonExport(Record):
 
     `participants` are their participations, `bindings` those that reach them, `events` what they said
     and what they could see of the others' words, without what the others' messages carry beside the words.
-    `values` are those whose subject is one of their ids or addresses.
+    `values` are those whose subject is one of their ids or addresses, and the revoked consents of their
+    addresses, which are kept under a hash (namespace `core.consent`).
     """
 
     exported_at: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,14 @@ class Consents:
     """
 
     def __init__(
-        self, *, store: ConversationStore, clock: Clock, suppression_key: SecretStr | None = None
+        self,
+        *,
+        store: ConversationStore,
+        clock: Clock,
+        announce: Callable[[ConsentContent, str | None], None],
+        suppression_key: SecretStr | None = None,
     ) -> None:
+        self._announce = announce
         self._store = store
         self._clock = clock
         given = None if suppression_key is None else suppression_key.get_secret_value()
@@ -75,6 +81,8 @@ class Consents:
                 )
             except StaleValueError:
                 continue  # another worker was first: judge again by what it put
+            if held is None or held.state is not said.state:
+                self._announce(said, organization_id)
             return _consent_of(put)
 
     def _value(
@@ -126,12 +134,17 @@ class Consents:
         self, addresses: Iterable[tuple[str, str]], organization_id: str | None
     ) -> int:
         """Return how many revocations are kept of a person's addresses."""
-        found = 0
+        return len([value async for value in self.revocations(addresses, organization_id)])
+
+    async def revocations(
+        self, addresses: Iterable[tuple[str, str]], organization_id: str | None
+    ) -> AsyncIterator[Value]:
+        """Yield the revocations that are kept of a person's addresses, each under its hash."""
         for address_type, address in addresses:
             prefix = await self._prefix(address_type, address)
             async for value in self._values(prefix, organization_id):
-                found += _consent_of(value).state is ConsentState.REVOKED
-        return found
+                if _consent_of(value).state is ConsentState.REVOKED:
+                    yield value
 
     async def allows(
         self,

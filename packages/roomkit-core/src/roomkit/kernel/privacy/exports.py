@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.ledger import OutcomeWriter
+    from roomkit.kernel.consent.consents import Consents
     from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
     from roomkit.models.value import Value
@@ -41,10 +42,13 @@ _FIELD_OF = {
 class Exports:
     """Reads in pages and holds no lock: concurrent writes may be part of it or not."""
 
-    def __init__(self, *, store: ConversationStore, clock: Clock, ledger: OutcomeWriter) -> None:
+    def __init__(
+        self, *, store: ConversationStore, clock: Clock, ledger: OutcomeWriter, consents: Consents
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ledger = ledger
+        self._consents = consents
 
     async def room(self, room_id: str) -> RoomExport:
         """Return everything of a room."""
@@ -125,6 +129,9 @@ class Exports:
         for subject in sorted(person.subjects):  # after the rooms: they know further addresses
             async for value in values_of(self._store, subject, person.organization_id):
                 yield ExportLine(kind="value", record=value)
+        known = [(kind, address) for kind, address in sorted(person.addresses, key=str) if kind is not None]
+        async for value in self._consents.revocations(known, person.organization_id):
+            yield ExportLine(kind="value", record=value)
 
     async def _has_values(self, person: Person) -> bool:
         store, organization_id = self._store, person.organization_id
