@@ -10,7 +10,18 @@ from tools.source import Import, Tree, owner
 FLOORS = ("models", "abc", "authoring", "memory", "plugins", "kernel")
 """The floors of the core, from the ground up. What lies beside them (`_names`, `_exports`) is below all."""
 
-ROOMS = ("flow", "runtime", "consent", "commit", "delivery", "rooms", "inbound", "privacy", "cluster")
+ROOMS = (
+    "flow",
+    "runtime",
+    "consent",
+    "commit",
+    "following",
+    "delivery",
+    "rooms",
+    "inbound",
+    "privacy",
+    "cluster",
+)
 """The rooms of the kernel, from the ground up. What lies beside them (the kit, its assembly) is above all."""
 
 UPWARD_IMPORTS = {

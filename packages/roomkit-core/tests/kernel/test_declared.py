@@ -549,6 +549,19 @@ async def scene_parked_turns(stage, sight):
     await stage.kit.resume_turn("r1", second.turn_id, {"c1": "yes"})
 
 
+async def scene_followers(stage, sight):
+    """A follower of a room that is deleted."""
+    alice = await stage.socket("alice")
+
+    async def show(event):
+        """Take it."""
+
+    follow = alice.services.homes.follow("r1", "alice", show)
+    await follow.begun()
+    await stage.kit.delete_room("r1")
+    await sight.trying(follow.wait())
+
+
 async def scene_webhooks(stage, sight):
     """A forged request, and an invoke that no gate answers in the end."""
     alice = await stage.socket("alice")

@@ -208,6 +208,12 @@ class Channel(ABC):
 
     They fail as `unreachable` after that. See `Homes`.
     """
+    follows_rooms: bool = False
+    """Whether the channel's live things may be on any worker and follow their rooms (`Homes.follow`).
+
+    `deliver` and `deliver_stream` are not called then: the kit announces events, and answers while they are
+    generated, to the channel's followers on all workers. A delivery is `sent` once it is announced.
+    """
     opens_sessions: bool = False
     """Whether the channel itself reports the start of its sessions (ON_SESSION_STARTED), such as calls.
 

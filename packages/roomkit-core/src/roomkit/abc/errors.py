@@ -26,6 +26,7 @@ __all__ = [
     "EventNotFoundError",
     "FetchFailedError",
     "FetchRefusedError",
+    "FollowEndedError",
     "ForeignCodeError",
     "HomeElsewhereError",
     "HomeLostError",
@@ -174,6 +175,22 @@ class NoHomeError(RoomKitError):
     """This worker does not have the live thing that a delivery is for: `deliver` raises it."""
 
     code = "no_home"
+
+
+class FollowEndedError(RoomKitError):
+    """A follower is shown no more of its room.
+
+    `reason` says why: `room_not_found` (the room was deleted, or the channel detached from it), `too_slow`
+    or `show_failed` (one of its functions was late, or raised), `kit_closed`. `index` is that of the newest
+    event it was shown, or that was not for it: follow again with `after=index`.
+    """
+
+    code = "follow_ended"
+
+    def __init__(self, message: str, *, reason: str, index: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.index = index
 
 
 class ParticipantBannedError(RoomKitError):

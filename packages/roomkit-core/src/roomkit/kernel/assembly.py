@@ -43,6 +43,7 @@ from roomkit.kernel.delivery.settling import Settling
 from roomkit.kernel.delivery.wakeups import Wakeups
 from roomkit.kernel.flow.contract import check_telemetry
 from roomkit.kernel.flow.timers import AFTER_BROADCAST, PLAYBACK, RETENTION, ROOM_TIMERS
+from roomkit.kernel.following.follows import Follows
 from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
 from roomkit.kernel.inbound.organizations import Organizations
@@ -147,6 +148,7 @@ class Kernel:
     starts: ChannelStarts
     hand_over: HandOver
     homes: HeldHomes
+    follows: Follows
     privacy: DataSubjectRequests
     consents: Consents
     parked: ParkedTurns
@@ -172,6 +174,8 @@ def assemble(
     hooks = HookEngine(supervisor, events, telemetry if telemetry.enabled else None, suppressed)
     channels = Channels()
     lease = Lease(store)
+
+    follows = Follows(settings=settings, store=store, realtime=realtime, clock=clock, supervisor=supervisor)
 
     # Outcomes of deliveries, and who is shown what happened.
     observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
@@ -210,6 +214,7 @@ def assemble(
         pacing=pacing,
         breakers=breakers,
         agreed=ConsentCheck(consents, pacing, settings.require_opt_in),
+        follows=follows,
     )
     wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
     homes = HeldHomes(
@@ -229,6 +234,7 @@ def assemble(
         playbacks=playbacks,
         rounds=rounds,
         expect=lambda set_timers: timers.expect_set(set_timers),
+        follows=follows,
     )
     executor = LaneExecutor(
         settings=settings,
@@ -258,7 +264,7 @@ def assemble(
         traced=tracing is not None,
     )
     interruptions = Interruptions(store=store, realtime=realtime, clock=clock, lanes=lanes, lease=lease)
-    dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups)
+    dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups, follows=follows)
     speculations = Speculations(
         settings=settings,
         store=store,
@@ -298,6 +304,7 @@ def assemble(
         homes=homes,
         lanes=lanes,
         dispatcher=dispatcher,
+        follows=follows,
     )
     consent_signals = ConsentSignals(
         settings=settings,
@@ -542,6 +549,7 @@ def assemble(
         ),
         hand_over=hand_over,
         homes=homes,
+        follows=follows,
         privacy=privacy,
         consents=consents,
         parked=parked,

@@ -16,9 +16,9 @@ from roomkit.abc.errors import (
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.flow.reading import as_read
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.signals import EPHEMERAL
-from roomkit.kernel.rooms.reading import as_read
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import check_committed, working_for

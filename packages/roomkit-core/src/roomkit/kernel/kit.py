@@ -373,6 +373,7 @@ class RoomKit(RoomOperations):
         kernel.speculations.close()
         if kernel.channels.starts:
             await closing.step("starts of channels", kernel.starts.close)
+        kernel.follows.retry_no_more()
         closing.failures.extend(await kernel.sources.close(closing.left / 4))
         stuck = await kernel.supervisor.end_services(closing.left / 4)
         await kernel.supervisor.drain(closing.left / 2)
@@ -391,6 +392,7 @@ class RoomKit(RoomOperations):
             await closing.step(f"callback {name}", callback)
         if self._configured:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
+        await closing.step("followers", kernel.follows.close)
         await closing.step("wake-ups", kernel.wakeups.end)
         await closing.step("lease", kernel.keeper.end)
         await closing.step("realtime", kernel.realtime.close)

@@ -157,6 +157,7 @@ if TYPE_CHECKING:
     from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
+    from roomkit.models.visibility import is_shown as is_shown
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
@@ -319,6 +320,7 @@ else:
             "error_text",
             "freeze",
             "is_gate",
+            "is_shown",
             "namesake_id",
             "narrowest",
             "new_id",

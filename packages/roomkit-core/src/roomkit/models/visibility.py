@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from roomkit.models.enums import ChannelCategory, EventStatus
+from roomkit.models.enums import ChannelCategory, EventStatus, EventType
+from roomkit.models.vocabulary import about
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["admits", "narrowest", "sees"]
+__all__ = ["admits", "is_shown", "narrowest", "sees"]
 
+_OWN = frozenset(EventType)
+"""The core's event types."""
 _NOBODY = frozenset({"none", "internal"})
 
 
@@ -54,6 +57,31 @@ def sees(reader: ChannelBinding, event: RoomEvent) -> bool:
         and reader.access.can_read
         and admits(event.visibility, reader.channel_id, reader.category)
     )
+
+
+def is_shown(event: RoomEvent, binding: ChannelBinding) -> bool:
+    """Return whether a committed event is shown to the live things of a channel, as it would be delivered.
+
+    Unlike `sees`, that holds for the channel's own events too: others of its people said them. What people
+    say to the kit itself (consent), and reactions and a plugin's events that the channel cannot show,
+    are for no channel that would deliver them.
+    """
+    if not binding.can_read or event.status is EventStatus.BLOCKED or event.deleted:
+        return False
+    kind = event.type
+    if kind is not EventType.MESSAGE and not _carries(binding, kind):
+        return False
+    return event.visibility == "all" or admits(event.visibility, binding.channel_id, binding.category)
+
+
+def _carries(binding: ChannelBinding, kind: EventType) -> bool:
+    """Whether a channel is delivered events of that type at all."""
+    if kind is EventType.REACTION:
+        return binding.capabilities.supports_reactions
+    if kind is EventType.CONSENT:
+        return binding.category is ChannelCategory.INTELLIGENCE
+    is_own = kind in _OWN or about(EventType, kind).get("delivered") is True
+    return is_own or kind in binding.capabilities.event_types
 
 
 def narrowest(first: str, second: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.services.homes import Follow as Follow
 from roomkit.abc.services.homes import Home as Home
 from roomkit.abc.services.homes import Homes as Homes
+from roomkit.abc.services.homes import Piece as Piece
 from roomkit.abc.services.inbox import Inbox as Inbox
 from roomkit.abc.services.rooms import Excerpt as Excerpt
 from roomkit.abc.services.rooms import RoomAccess as RoomAccess

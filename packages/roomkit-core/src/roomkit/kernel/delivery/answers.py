@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.playbacks import Playbacks
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.flow.recipients import Target
+    from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
@@ -100,6 +101,7 @@ class Answers:
         playbacks: Playbacks,
         rounds: ParkedRounds,
         expect: Callable[[Iterable[Timer]], None],
+        follows: Follows,
     ) -> None:
         self._expect = expect
         self._settings = settings
@@ -112,6 +114,7 @@ class Answers:
         self._channels = channels
         self._observers = observers
         self._playbacks = playbacks
+        self._follows = follows
 
     async def take(
         self, output: ChannelOutput, job: Job, binding: ChannelBinding, record: RoomRecord, lane: Lane
@@ -270,6 +273,7 @@ class Answers:
             hooks=self._hooks,
             lease=self._lease,
             channels=self._channels,
+            follows=self._follows,
             event=event,
             binding=binding,
             record=record,
@@ -300,6 +304,7 @@ class _StreamedTurn:
         hooks: HookEngine,
         lease: Lease,
         channels: Channels,
+        follows: Follows,
         event: RoomEvent,
         binding: ChannelBinding,
         record: RoomRecord,
@@ -315,6 +320,7 @@ class _StreamedTurn:
         self._engine = hooks
         self._lease = lease
         self._channels = channels
+        self._follows = follows
         self.event_id = event.id
         self._event = event
         self._binding = binding
@@ -449,7 +455,10 @@ class _StreamedTurn:
         context = RecordContext(
             self._record, reader=target.binding, event=self._event, target=target.binding.channel_id
         )
-        work = target.channel.deliver_stream(recipient, self._event, target.binding, context)
+        if target.channel.follows_rooms:
+            work = self._follows.relay(recipient, self._event, target.binding.channel_id)
+        else:
+            work = target.channel.deliver_stream(recipient, self._event, target.binding, context)
         recipient.task = self._supervisor.begin(
             work, f"stream {self._event.id} to {target.binding.channel_id}"
         )

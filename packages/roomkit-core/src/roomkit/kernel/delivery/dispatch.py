@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.wakeups import Wakeups
     from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.following.follows import Follows
 
 __all__ = ["LaneDispatcher"]
 
@@ -23,14 +24,18 @@ __all__ = ["LaneDispatcher"]
 class LaneDispatcher(Dispatcher):
     """Puts jobs into lanes, and has each event settle once all of its jobs were started."""
 
-    def __init__(self, *, lanes: Lanes, settling: Settling, wakeups: Wakeups) -> None:
+    def __init__(self, *, lanes: Lanes, settling: Settling, wakeups: Wakeups, follows: Follows) -> None:
         self._lanes = lanes
         self._settling = settling
         self._wakeups = wakeups
+        self._follows = follows
+        self._feeds = follows.feeds
 
     @override
     def enqueue(self, run: Run, jobs: Sequence[Job], *, always: bool = False) -> Callable[[], None]:
         """Put jobs into lanes; `always` also into full ones: claimed rows are in the ledger already."""
+        if self._feeds:
+            self._follows.committed(run)
         run.cascade.hold()
         enqueue = self._lanes.enqueue
         queued = [(job, enqueue(job, always=always)) for job in jobs]

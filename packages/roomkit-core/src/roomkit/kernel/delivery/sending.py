@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.consent_check import ConsentCheck
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.runtime.deadline import Deadline
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
@@ -118,6 +119,7 @@ class Deliverer:
         pacing: Pacing,
         breakers: Breakers,
         agreed: ConsentCheck,
+        follows: Follows,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -129,6 +131,7 @@ class Deliverer:
         self._pacing = pacing
         self._breakers = breakers
         self._agreed = agreed
+        self._follows = follows
 
     async def deliver(self, job: Job, deadline: Deadline) -> SendOutcome:
         """Carry the job's event to its binding; every failure comes back in the outcome."""
@@ -147,6 +150,12 @@ class Deliverer:
             seconds = channel.delivery_timeout
             reading = "provider_names"
             names = channel.provider_names
+            reading = "follows_rooms"
+            if channel.follows_rooms:
+                self._follows.announce(event, target)
+                outcome.attempts = 1
+                return outcome
+            reading = "provider_names"
             if names:
                 names = _text_names(names, target)
             if seconds is not None and type(seconds) not in _SECONDS:

@@ -64,6 +64,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("home_grace", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),
+    ("follows_rooms", bool),
     ("opens_sessions", bool),
     ("speculates", bool),
     ("supports_streaming_delivery", bool),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.dispatch import LaneDispatcher
     from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.delivery.lanes import Lanes
+    from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.options import KitOptions
@@ -57,6 +58,7 @@ class RightsSignals:
         homes: HeldHomes,
         lanes: Lanes,
         dispatcher: LaneDispatcher,
+        follows: Follows,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -67,6 +69,7 @@ class RightsSignals:
         self._homes = homes
         self._lanes = lanes
         self._dispatcher = dispatcher
+        self._follows = follows
         self._own_id = new_id()
         self._is_on = False
 
@@ -81,7 +84,8 @@ class RightsSignals:
             _log.warning("changes of rights on other workers are not received at once", exc_info=True)
 
     def announce(self, room_id: str) -> None:
-        """Publish, in the background, that rights in a room changed."""
+        """Publish, in the background, that rights in a room changed; followers here read it at once."""
+        self._follows.renew(room_id)
         if self._is_on:
             name = f"announcement of changed rights in room {room_id}"
             self._supervisor.start(self._publish(room_id), name, eager=False)
@@ -107,6 +111,7 @@ class RightsSignals:
         if signal.user_id == self._own_id:
             return
         room_id = signal.room_id
+        self._follows.renew(room_id)
         if live := self._homes.of_room(room_id):
             self._supervisor.start(self._rebind(room_id, live), f"bindings of live things of room {room_id}")
         if turns := self._lanes.of_room(room_id):

@@ -85,7 +85,7 @@ class KitServices(Services):
             enter=enter,
         )
         self.tasks = tasks
-        self.homes = KitHomes(owner, kernel.homes, enter)
+        self.homes = KitHomes(owner, kernel.homes, kernel.follows, enter)
 
     @property
     @override

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, override
 
 from roomkit.abc.services.rooms import Excerpt, RoomAccess
 from roomkit.kernel.flow.contract import organization_of, providers_of
-from roomkit.kernel.rooms.reading import as_read
+from roomkit.kernel.flow.reading import read_excerpt
 from roomkit.kernel.runtime.scope import room_at_work
 
 if TYPE_CHECKING:
@@ -123,13 +123,4 @@ class KitRoomAccess(RoomAccess):
         after_index: int | None = None,
         limit: int = 100,
     ) -> Excerpt | None:
-        channel_id, store = self._owner.channel(channel_id), self._store
-        record = await store.load(room_id)
-        binding = record.bindings.get(channel_id) if record is not None else None
-        if record is None or binding is None:
-            return None
-        room, events = record.room, []  # bound: limit
-        if after_index is not None and after_index < room.latest_index:
-            events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
-            events = await as_read(store, events)
-        return Excerpt(binding, room.latest_index, events, record.participants, room.created_at)
+        return await read_excerpt(self._store, room_id, self._owner.channel(channel_id), after_index, limit)

@@ -6,6 +6,7 @@ from roomkit_plugins.testing.contracts.store.announcing import AnnouncingContrac
 from roomkit_plugins.testing.contracts.store.commits import CommitContract
 from roomkit_plugins.testing.contracts.store.concurrency import ConcurrencyContract
 from roomkit_plugins.testing.contracts.store.erasure import ErasureContract
+from roomkit_plugins.testing.contracts.store.follows import FollowsContract
 from roomkit_plugins.testing.contracts.store.homes import HomesContract
 from roomkit_plugins.testing.contracts.store.kept_state import KeptStateContract
 from roomkit_plugins.testing.contracts.store.keyed_values import KeyedValuesContract
@@ -39,6 +40,7 @@ class ConversationStoreContract(
     LanesContract,
     AnnouncingContract,
     HomesContract,
+    FollowsContract,
     TimersContract,
     ErasureContract,
     KeptStateContract,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.abc.services.rooms import Excerpt
 from roomkit.models.content import EditContent, TextContent
 
 if TYPE_CHECKING:
@@ -12,9 +13,24 @@ if TYPE_CHECKING:
     from roomkit.models.content import EventContent
     from roomkit.models.event import RoomEvent
 
-__all__ = ["as_read"]
+__all__ = ["as_read", "read_excerpt"]
 
 _NOTHING = TextContent(body="")
+
+
+async def read_excerpt(
+    store: ConversationStore, room_id: str, channel_id: str, after_index: int | None, limit: int
+) -> Excerpt | None:
+    """Return a room, and a page of its events, as a channel may see them; see `RoomAccess.read_timeline`."""
+    record = await store.load(room_id)
+    binding = record.bindings.get(channel_id) if record is not None else None
+    if record is None or binding is None:
+        return None
+    room, events = record.room, []  # bound: limit
+    if after_index is not None and after_index < room.latest_index:
+        events = await store.list_events(room_id, limit=limit, after_index=after_index, reader=binding)
+        events = await as_read(store, events)
+    return Excerpt(binding, room.latest_index, events, record.participants, room.created_at)
 
 
 async def as_read(store: ConversationStore, events: Sequence[RoomEvent]) -> list[RoomEvent]:
