@@ -278,7 +278,7 @@ async def test_a_client_belongs_to_its_room_on_every_worker(town):
 
 
 def _publishing():
-    return any(task.get_name().startswith("publish for room") for task in asyncio.all_tasks())
+    return any(task.get_name().startswith("signals for") for task in asyncio.all_tasks())
 
 
 async def test_clients_that_come_and_go_leave_nothing(town):
@@ -292,7 +292,7 @@ async def test_clients_that_come_and_go_leave_nothing(town):
                 await ben.next("ack")
                 await ann.event()
             # A signal may be seen before its server has answered the worker that published it.
-            while second.channel.info["rooms_listened_to"] or _publishing():  # noqa: ASYNC110  # no event tells
+            while second.channel.info["rooms_followed"] or _publishing():  # noqa: ASYNC110  # no event tells
                 await asyncio.sleep(0)
 
         await assert_nothing_leaks(cycle, cycles=10)

@@ -390,12 +390,6 @@ class Town:
         self.turns = turns
 
     wire = Wire
-    deliver = staticmethod(deliver)
-    words = staticmethod(lambda text: Words(said(text)))
-
-    @staticmethod
-    async def show(channel: WebSocketChannel, words: Words, visibility: str = "all") -> ChannelOutput:
-        return await show(channel, words, said("").replace(id=words.id, visibility=visibility))
 
     def be_mean(self, seed: int) -> None:
         self.realtime.way = Mean(self.realtime, seed)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from roomkit.kernel.following.signals import LONGEST_EVENT
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import Access, DeliveryState, EphemeralEventType, HookTrigger
@@ -13,7 +14,6 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.hook import HookResult
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.testing import Recipient, ScriptedIntelligence, assert_history, assert_nothing_leaks
-from roomkit_plugins.websocket.bus import LONGEST_EVENT
 from roomkit_plugins.websocket.frames import StreamChunk, StreamEnd
 
 pytestmark = pytest.mark.virtual_time
@@ -127,7 +127,6 @@ async def test_a_backend_that_refuses_an_event_gets_the_reference(town):
     town.realtime.way = picky
     await first.say("one", "two")
     await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
-    assert first.channel.info["unpublished"] == 0
 
 
 async def test_a_bus_that_is_down_delays_nobody_here_and_is_made_up_for(town):
@@ -139,7 +138,6 @@ async def test_a_bus_that_is_down_delays_nobody_here_and_is_made_up_for(town):
     await town.until(lambda: here.texts == ["one", "two", "three"], seconds=0.1)
     await asyncio.sleep(5)
     assert there.texts == []
-    assert first.channel.info["unpublished"] > 0
     town.realtime.down = False
     await town.until(lambda: there.texts == ["one", "two", "three"], seconds=16)
 
@@ -161,20 +159,13 @@ async def test_what_was_said_before_the_bus_could_be_heard_is_made_up_for(town):
     wire = await second.join("c")
     await first.say("one")
     await asyncio.sleep(1)
-    first.channel._workers._closed = True  # nor does the first say it again
-    await first.channel._workers._outboxes.close(0)
+
+    async def lose(channel, event):
+        return False
+
+    town.realtime.way = lose  # nor does the first announce it again
     town.realtime.down = False
     await town.until(lambda: wire.texts == ["one"], seconds=5)
-
-
-async def test_what_is_delivered_while_a_room_is_being_looked_up_is_shown(town):
-    (only,) = await town.populate(1)
-    await only.say("one", "two")
-    events = await only.kit.get_timeline("room", as_channel="ws")
-    wire = town.wire("c").join(only.channel, "room")
-    for event in events[-2:]:
-        await town.deliver(only.channel, event)
-    await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
 
 
 async def test_a_store_that_is_away_is_asked_again(town):
@@ -271,7 +262,7 @@ async def test_what_one_said_is_not_shown_to_oneself(town):
     assert mine.frames == []
 
 
-async def test_the_ledger_speaks_for_this_worker(town):
+async def test_a_delivery_is_sent_once_it_is_announced(town):
     first, second = await town.populate(2)
     wire = await second.join("c")
     await first.say("one")
@@ -279,7 +270,7 @@ async def test_the_ledger_speaks_for_this_worker(town):
     await town.until(lambda: wire.texts == ["one", "two"])
     rows = await first.kit.list_deliveries("room")
     assert [(row.state, row.reason) for row in rows] == [
-        (DeliveryState.SKIPPED, "no_connections_here"),
+        (DeliveryState.SENT, None),
         (DeliveryState.SENT, None),
     ]
 
@@ -368,20 +359,6 @@ async def test_who_joins_late_elsewhere_gets_the_text_so_far(town):
     assert late.streamed_text == answer
 
 
-async def test_an_answer_that_is_not_for_the_channel_does_not_grow_there(town):
-    first, second = await town.populate(2)
-    wire = await second.join("c", streaming=True)
-    words = town.words("secret")
-    words.committed = None
-    showing = asyncio.create_task(town.show(first.channel, words, visibility="sms"))
-    words.say("secret")
-    await asyncio.sleep(5)
-    words.finish()
-    await showing
-    await town.turns(50)
-    assert wire.frames == []
-
-
 async def test_an_answer_under_way_ends_on_every_worker_where_the_channel_loses_the_right_to_read(town):
     first, second, third = await town.populate(3)
     await an_agent(first, "word " * 100, word_delay=0.1)
@@ -403,7 +380,6 @@ async def test_words_that_come_after_their_event_are_not_left_hanging(town):
         late.append((channel, event))
         return False
 
-    await town.until(lambda: town.realtime.published)  # that the channel was attached
     town.realtime.way = keep
     await an_agent(first, "Hello there")
     await ask(first)
@@ -417,60 +393,6 @@ async def test_words_that_come_after_their_event_are_not_left_hanging(town):
     assert not second.channel._live
 
 
-async def test_nothing_grows_after_its_end(town):
-    """The event was read from the store before the last piece came this way."""
-    first, second = await town.populate(2)
-    wire = await first.join("c", streaming=True)
-    await second.say("one")
-    await town.until(lambda: wire.texts == ["one"])
-    stored = (await first.kit.get_timeline("room", as_channel="ws"))[-1]
-    words = town.words("Hello")
-    words.committed = stored.replace(id=words.id, index=stored.index + 1)
-    showing = asyncio.create_task(town.show(first.channel, words))
-    words.say("Hel")
-    await town.until(lambda: wire.streamed_text == "Hel")
-    first.channel._workers._watched["room"].feed.offer(words.committed)
-    words.say("lo")
-    words.finish()
-    assert (await showing).state is DeliveryState.SENT
-    assert wire.kinds[1:] == ["stream_start", "stream_chunk", "stream_end"]
-
-
-async def test_an_answer_that_fails_ends_everywhere(town):
-    first, second = await town.populate(2)
-    await first.kit.attach_channel("room", "ws")
-    wire = await second.join("c", streaming=True, participant_id="ann")
-    words = town.words("Hello")
-    words.committed = None
-    showing = asyncio.create_task(town.show(first.channel, words))
-    words.say("Hel")
-    await town.until(lambda: wire.streamed_text == "Hel")
-    words.finish()
-    await showing
-    await town.until(lambda: wire.kinds[-1] == "stream_error")
-    assert wire.stream[-1].error == "answer_withheld"
-
-
-async def test_an_answer_whose_worker_died_is_given_up(town):
-    first, second = await town.populate(2)
-    wire = await second.join("c", streaming=True, participant_id="ann")
-    words = town.words("Hello")
-    showing = asyncio.create_task(town.show(first.channel, words))
-    words.say("Hel")
-    await asyncio.sleep(120)
-    assert wire.kinds[-1] == "stream_chunk"
-
-    async def dead(channel, event):
-        return False
-
-    town.realtime.way = dead
-    await asyncio.sleep(40)
-    assert wire.kinds[-1] == "stream_error"
-    assert not second.channel._live
-    showing.cancel()
-    await asyncio.wait((showing,))
-
-
 # -- what it costs, and what is left ----------------------------------------------------------------
 
 
@@ -481,11 +403,11 @@ async def test_a_room_is_listened_to_while_it_has_connections(town):
     await first.join("c1", participant_id="ann")
     await second.join("c2")
     assert town.realtime.topics == {TOPIC: 2}
-    watch = first.channel._workers._watched["room"]
+    follow = first.channel._followed._follows["room"]
     await first.join("c1", participant_id="ann")
     await town.turns()
     assert town.realtime.topics == {TOPIC: 2}
-    assert first.channel._workers._watched["room"] is watch
+    assert first.channel._followed._follows["room"] is follow
     first.channel.unregister_connection("c1")
     await town.turns()
     assert town.realtime.topics == {TOPIC: 1}
@@ -537,7 +459,7 @@ async def test_comings_and_goings_leave_nothing(town):
         await town.until(lambda: town.realtime.topics == {TOPIC: 1})
 
     await assert_nothing_leaks(cycle, cycles=100)
-    assert not second.channel._workers._watched
+    assert not second.channel.info["rooms_followed"]
     assert not second.channel._live
 
 
@@ -554,7 +476,7 @@ async def test_closing_says_what_is_still_to_be_said(town):
     await first.kit.close()
     assert [event.data["kind"] for _, event in town.realtime.published].count("committed") == 2
     await town.until(lambda: wire.texts == ["one", "two"], seconds=1)
-    assert first.channel.info["rooms_listened_to"] == 0
+    assert first.channel.info["rooms_followed"] == 0
 
 
 async def test_alone_it_tells_nobody(stage):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import FetchFailedError as FetchFailedError
     from roomkit.abc.errors import FetchRefusedError as FetchRefusedError
+    from roomkit.abc.errors import FollowEndedError as FollowEndedError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HomeLostError as HomeLostError
@@ -91,8 +92,14 @@ if TYPE_CHECKING:
     from roomkit.abc.services import Services as Services
     from roomkit.abc.services.fetch import Fetched as Fetched
     from roomkit.abc.services.fetch import GuardedFetch as GuardedFetch
+    from roomkit.abc.services.homes import Follow as Follow
     from roomkit.abc.services.homes import Home as Home
     from roomkit.abc.services.homes import Homes as Homes
+    from roomkit.abc.services.homes import Piece as Piece
+    from roomkit.abc.services.homes import PieceError as PieceError
+    from roomkit.abc.services.homes import RoomChanged as RoomChanged
+    from roomkit.abc.services.homes import ShowEvent as ShowEvent
+    from roomkit.abc.services.homes import ShowPiece as ShowPiece
     from roomkit.abc.services.inbox import Inbox as Inbox
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
@@ -447,6 +454,7 @@ if TYPE_CHECKING:
     from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
+    from roomkit.models.visibility import is_shown as is_shown
     from roomkit.models.visibility import narrowest as narrowest
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
@@ -714,6 +722,8 @@ HOMES = {
     "FetchRefusedError": "roomkit.abc.errors",
     "Fetched": "roomkit.abc.services.fetch",
     "Flushed": "roomkit.abc.voice.playback",
+    "Follow": "roomkit.abc.services.homes",
+    "FollowEndedError": "roomkit.abc.errors",
     "ForeignCodeError": "roomkit.abc.errors",
     "FrameError": "roomkit_plugins.websocket",
     "FrameSource": "roomkit.abc.voice.playback",
@@ -865,6 +875,8 @@ HOMES = {
     "PeopleStore": "roomkit.abc.store.people",
     "PersonExport": "roomkit.models.rights",
     "PhaseTransition": "roomkit_plugins.agents",
+    "Piece": "roomkit.abc.services.homes",
+    "PieceError": "roomkit.abc.services.homes",
     "PinnedFetch": "roomkit_plugins.media",
     "PipelineStage": "roomkit_plugins.agents",
     "PlaybackEnd": "roomkit.abc.voice.playback",
@@ -938,6 +950,7 @@ HOMES = {
     "Room": "roomkit.models.room",
     "RoomAccess": "roomkit.abc.services.rooms",
     "RoomAlreadyExistsError": "roomkit.abc.errors",
+    "RoomChanged": "roomkit.abc.services.homes",
     "RoomClosedError": "roomkit.abc.errors",
     "RoomContext": "roomkit.models.context",
     "RoomEvent": "roomkit.models.event",
@@ -988,6 +1001,8 @@ HOMES = {
     "SherpaOnnxSTTProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxTTSProvider": "roomkit_plugins.sherpa",
     "SherpaOnnxVADProvider": "roomkit_plugins.sherpa",
+    "ShowEvent": "roomkit.abc.services.homes",
+    "ShowPiece": "roomkit.abc.services.homes",
     "SinchConfig": "roomkit_plugins.sinch",
     "SinchSMSProvider": "roomkit_plugins.sinch",
     "Skill": "roomkit_plugins.skills",
@@ -1190,6 +1205,7 @@ HOMES = {
     "get_logger": "roomkit.abc.log",
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
+    "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
     "matches_type": "roomkit.authoring.sniffing",
     "namesake_id": "roomkit.models.participant",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import EventNotFoundError as EventNotFoundError
     from roomkit.abc.errors import FetchFailedError as FetchFailedError
     from roomkit.abc.errors import FetchRefusedError as FetchRefusedError
+    from roomkit.abc.errors import FollowEndedError as FollowEndedError
     from roomkit.abc.errors import ForeignCodeError as ForeignCodeError
     from roomkit.abc.errors import HomeElsewhereError as HomeElsewhereError
     from roomkit.abc.errors import HomeLostError as HomeLostError
@@ -94,8 +95,14 @@ if TYPE_CHECKING:
     from roomkit.abc.services import Services as Services
     from roomkit.abc.services.fetch import Fetched as Fetched
     from roomkit.abc.services.fetch import GuardedFetch as GuardedFetch
+    from roomkit.abc.services.homes import Follow as Follow
     from roomkit.abc.services.homes import Home as Home
     from roomkit.abc.services.homes import Homes as Homes
+    from roomkit.abc.services.homes import Piece as Piece
+    from roomkit.abc.services.homes import PieceError as PieceError
+    from roomkit.abc.services.homes import RoomChanged as RoomChanged
+    from roomkit.abc.services.homes import ShowEvent as ShowEvent
+    from roomkit.abc.services.homes import ShowPiece as ShowPiece
     from roomkit.abc.services.inbox import Inbox as Inbox
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
@@ -348,6 +355,8 @@ else:
             "FetchRefusedError",
             "Fetched",
             "Flushed",
+            "Follow",
+            "FollowEndedError",
             "ForeignCodeError",
             "FrameSource",
             "FrameStage",
@@ -394,6 +403,8 @@ else:
             "ParticipantNotFoundError",
             "ParticipantRemovedError",
             "PeopleStore",
+            "Piece",
+            "PieceError",
             "PlaybackEnd",
             "PlaybackMark",
             "PlaybackPosition",
@@ -432,6 +443,7 @@ else:
             "ResultStream",
             "RoomAccess",
             "RoomAlreadyExistsError",
+            "RoomChanged",
             "RoomClosedError",
             "RoomKitError",
             "RoomLockManager",
@@ -452,6 +464,8 @@ else:
             "Services",
             "SessionReadyCallback",
             "SharedStageError",
+            "ShowEvent",
+            "ShowPiece",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "SourceProvider",

@@ -15,6 +15,7 @@ from roomkit_plugins.websocket.background import Background
 from roomkit_plugins.websocket.capabilities import CAPABILITIES
 from roomkit_plugins.websocket.connection import Connection, FanOut
 from roomkit_plugins.websocket.display import Display, all_failed
+from roomkit_plugins.websocket.following import FollowedRooms
 from roomkit_plugins.websocket.live import LiveAnswers
 from roomkit_plugins.websocket.namesakes import names_of_sender
 from roomkit_plugins.websocket.rights import Rights
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import CloseFn, SendFn, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
     from roomkit_plugins.websocket.session import Session
-    from roomkit_plugins.websocket.workers import Workers
 
 __all__ = ["WebSocketChannel"]
 
@@ -62,11 +62,10 @@ class WebSocketChannel(Channel):
     where connections are registered here, `kit.ensure_participant` does.
 
     Where the store is shared and the realtime backend reaches other processes, a room may have connections on
-    several workers, and any of them may deliver to it. Each connection still gets every event once and in
-    order of index: workers tell each other of events, larger ones by reference, and what is lost, doubled or
-    overtaken on the way is put right from the store. A room that was quiet for `recheck_interval` seconds is
-    compared with the store, at most fifty rooms a second. Then register connections with a `room_id`: which
-    rooms the channel is attached to is known only to the worker where that was done.
+    several workers, and any of them may commit to it. The channel then follows the rooms of its connections
+    (`Homes.follow`), so each connection still gets every event once and in order of index. Then register
+    connections with a `room_id`: which rooms the channel is attached to is known only to the worker where
+    that was done.
 
     Use it from one event loop. Raises InvalidInputError for settings that cannot work.
     """
@@ -81,11 +80,8 @@ class WebSocketChannel(Channel):
         send_timeout: float = 5.0,
         backlog: int = 1000,
         max_failures: int = 3,
-        recheck_interval: float = 30.0,
     ) -> None:
         super().__init__(channel_id)
-        if not recheck_interval > 0:
-            raise InvalidInputError(f"recheck_interval is {recheck_interval!r}; give it a positive number")
         background = Background(self)
         self._connections = Connections(channel_id, background, self._joined, self._left)
         self._fan_out = FanOut(
@@ -97,39 +93,27 @@ class WebSocketChannel(Channel):
         )
         self._live = LiveAnswers()
         self._display = Display(channel_id, self._connections, self._fan_out, self._live)
-        self._streaming = Streaming(self._connections, self._display, None)
+        self._streaming = Streaming(self._display)
         self._rights = Rights(self, self._connections, self._display)
         self._sessions = Sessions(self)
-        self._workers: Workers | None = None
-        self._recheck_interval = recheck_interval
+        self._followed: FollowedRooms | None = None
 
     @override
     def bind(self, services: Services) -> None:
         super().bind(services)
         if services.has_other_workers:
-            from roomkit_plugins.websocket.workers import Workers
-
-            self._workers = Workers(
-                self.channel_id,
-                services,
-                self._live,
-                self._display.show,
-                self._display.show_frame,
-                self._rights.judge,
-                recheck_interval=self._recheck_interval,
-            )
-            self._streaming = Streaming(self._connections, self._display, self._workers)
+            self.follows_rooms = True
+            self._followed = FollowedRooms(services, self._live, self._display, self._rights)
 
     @property
     def info(self) -> dict[str, Any]:
         """How many connections there are, and how many were evicted so far.
 
-        With other workers also how many rooms are listened to, and how many signals were not published.
+        With other workers also how many rooms are followed.
         """
         known = {"connection_count": len(self._connections), "evicted": self._connections.evicted}
-        if self._workers is not None:
-            known["rooms_listened_to"] = len(self._workers.watched)
-            known["unpublished"] = self._workers.unpublished
+        if self._followed is not None:
+            known["rooms_followed"] = len(self._followed)
         return known
 
     @property
@@ -210,8 +194,8 @@ class WebSocketChannel(Channel):
         workers, or connections in that room, there is nothing to wait for. It waits for the store; and for
         the realtime backend for two seconds at most.
         """
-        if self._workers is not None:
-            await self._workers.listening(room_id)
+        if self._followed is not None:
+            await self._followed.listening(room_id)
 
     def subscribe(self, connection_id: str, room_id: str) -> None:
         """Send the events of a room to a connection, from now on. Raises InvalidInputError.
@@ -239,26 +223,22 @@ class WebSocketChannel(Channel):
         return True
 
     def _joined(self, connection: Connection, room_id: str, is_new: bool) -> None:
-        if self._workers is not None:
-            self._workers.watch(room_id)
+        if self._followed is not None:
+            self._followed.watch(room_id)
         if is_new:
             self._display.catch_up(connection, room_id)
 
     def _left(self, room_ids: Sequence[str]) -> None:
-        if self._workers is not None:
-            self._workers.unwatch_soon(room_ids, unless=self._connections.are_in)
+        if self._followed is not None:
+            self._followed.unwatch_soon(room_ids, unless=self._connections.are_in)
 
     async def update_participant(self, room_id: str, participant: Participant) -> None:
-        """Drop the connections of a participant who was removed or banned, here and on the other workers."""
-        departed = self._rights.bar_departed(room_id, {participant.id: participant})
-        if departed and self._workers is not None:
-            self._workers.rebound(room_id)
+        """Drop the connections of a participant who was removed or banned."""
+        self._rights.bar_departed(room_id, {participant.id: participant})
 
     async def update_rights(self, room_id: str) -> None:
         """Read what the connections to a room may do now that another worker changed it."""
-        if self._workers is not None:
-            self._workers.renew(room_id)
-        else:
+        if self._followed is None:  # a room that is followed is read anyway
             await self._rights.look(room_id)
 
     async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
@@ -269,9 +249,7 @@ class WebSocketChannel(Channel):
         else:
             self._display.withhold(room_id, binding)
             self._connections.attach(room_id)
-        if self._workers is not None:
-            self._workers.rebound(room_id)
-            self._left((room_id, *self._connections.attached))
+        self._left((room_id, *self._connections.attached))
 
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room of the connection a message came by, if it has exactly one of its own."""
@@ -292,10 +270,8 @@ class WebSocketChannel(Channel):
         Skipped as `no_connections` when there is none it may go to, or all turn out to be gone: a client gets
         by resuming what it missed. Raises ProviderError when every one of them failed at once.
 
-        With other workers, they are notified in the background, and a connection here gets it in its place
-        among theirs. The result is then of this worker alone: sent means that there are connections here,
-        which have it or will have it next; where there are none, it is skipped as `no_connections_here`, also
-        if others get it elsewhere.
+        With other workers it is not called: connections on all of them get events by following the room, and
+        a delivery is sent once it is announced.
         """
         connections: Sequence[Connection] = self._connections.audience(binding.room_id).everyone
         if event.source.channel_id == self.channel_id:
@@ -303,32 +279,25 @@ class WebSocketChannel(Channel):
             if event.source.connection_id is None:
                 names = names_of_sender(event.source, context.participants, binding.addresses)
             connections = without_sender(connections, event.source, names)
-        elsewhere = self._workers is not None and event.index >= 0
-        if self._workers is not None and elsewhere:
-            # A piece of a message that was split has the index of all of it.
-            taken = self._workers.offer(event, whole=binding.capabilities.max_length is None)
-        else:
-            taken = self._fan_out.send(connections, event) if connections else 0
-        nowhere = "no_connections_here" if elsewhere else "no_connections"
         if not connections:
-            return ChannelOutput.skipped(nowhere)
-        if taken != 0:
+            return ChannelOutput.skipped("no_connections")
+        if self._fan_out.send(connections, event):
             return ChannelOutput.empty()
         if all(connection.gone for connection in connections):
-            return ChannelOutput.skipped(nowhere)
+            return ChannelOutput.skipped("no_connections")
         raise all_failed(connections, self.channel_id, binding.room_id)
 
     @property
     def supports_streaming_delivery(self) -> bool:
         """Whether any connection, here or perhaps elsewhere, can show an answer while it is generated."""
-        return self._workers is not None or self._connections.has_streaming
+        return self.follows_rooms or self._connections.has_streaming
 
     def can_stream(self, binding: ChannelBinding) -> bool:
         """Return whether any connection of that room can show an answer while it is generated.
 
         With other workers that cannot be known, so it is assumed.
         """
-        return self._workers is not None or bool(self._connections.audience(binding.room_id).streaming)
+        return self.follows_rooms or bool(self._connections.audience(binding.room_id).streaming)
 
     async def deliver_stream(
         self, text_stream: TextStream, event: RoomEvent, binding: ChannelBinding, context: RoomContext
@@ -336,8 +305,7 @@ class WebSocketChannel(Channel):
         """Show an answer while it is generated: a start, the pieces, and one end or error, whatever comes.
 
         Who joins during it gets a start and the text so far. Connections without a `stream_send_fn` get the
-        committed event alone. It grows on the connections of other workers too, in larger pieces; a piece
-        that is lost on the way is made up for within seconds, and by the event.
+        committed event alone. With other workers it is not called, as `deliver`.
         """
         return await self._streaming.run(text_stream_of(text_stream, event), event, binding.room_id)
 
@@ -345,5 +313,5 @@ class WebSocketChannel(Channel):
         """Close the sockets of sessions, and forget every connection: others close theirs. Idempotent."""
         await self._sessions.close()
         self._connections.clear()
-        if self._workers is not None:
-            await self._workers.close()
+        if self._followed is not None:
+            self._followed.close()

@@ -15,9 +15,3 @@ class WebSocketChannelConfig(BaseModel):
     send_timeout: float = Field(5.0, gt=0, allow_inf_nan=False, description="Seconds one send may take.")
     backlog: int = Field(1000, ge=1, description="How many frames may wait for a slow connection.")
     max_failures: int = Field(3, ge=1, description="Failed sends in a row that end a connection.")
-    recheck_interval: float = Field(
-        30.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Seconds of quiet after which a room is compared with the store, with several workers.",
-    )

@@ -1,9 +1,7 @@
-"""Answers that are being shown while they are generated, here or on another worker."""
+"""Answers that are being shown while they are generated."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,34 +13,22 @@ __all__ = ["LiveAnswers", "ShownAnswer"]
 class ShownAnswer:
     """An answer that is being shown, and its text so far, for those who join during it.
 
-    `timer` is of another worker's answer: it ends one that is no longer announced; of our own it
-    announces the answer again. `over` is set once its end was shown, `withheld` if that was because the
-    channel may not see it any more.
+    `over` is set once its end was shown, `withheld` if that was because the channel may not see it any more.
     """
 
-    __slots__ = ("is_ours", "length", "over", "pieces", "start", "timer", "visibility", "withheld")
+    __slots__ = ("over", "pieces", "start", "visibility", "withheld")
 
-    def __init__(self, start: StreamStart, visibility: str = "all", *, is_ours: bool = True) -> None:
+    def __init__(self, start: StreamStart, visibility: str = "all") -> None:
         self.start = start
         self.visibility = visibility
-        self.is_ours = is_ours
         self.pieces: list[str] = []  # bound: the answer itself
-        self.length = 0
-        """Characters that were announced to other workers, or by them."""
         self.over = False
         self.withheld = False
-        self.timer: asyncio.TimerHandle | None = None
 
     @property
     def text(self) -> str:
         """All that was said."""
         return "".join(self.pieces)
-
-    def stop_timer(self) -> None:
-        """Wait for nothing more."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class LiveAnswers:
@@ -74,8 +60,4 @@ class LiveAnswers:
         if not answers:
             del self._rooms[room_id]
         live.over = True
-        live.stop_timer()
         return live
-
-    def __iter__(self) -> Iterator[ShownAnswer]:
-        return iter([live for answers in self._rooms.values() for live in answers.values()])

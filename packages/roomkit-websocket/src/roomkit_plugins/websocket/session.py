@@ -20,8 +20,8 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.log import get_logger
 from roomkit.models.event import RoomEvent
+from roomkit.models.visibility import is_shown
 from roomkit_plugins.websocket.admission import CLOSED, LOST, Lost, index_in, room_as_it_is
-from roomkit_plugins.websocket.feed import may_show
 from roomkit_plugins.websocket.namesakes import OwnIds
 from roomkit_plugins.websocket.protocol import (
     FrameError,
@@ -361,7 +361,7 @@ class Session:
         """
         source = event.source
         mine = source.participant_id in self._own_ids and source.channel_id == binding.channel_id
-        return may_show(binding, event.replace(visibility="all") if mine else event)
+        return is_shown(event.replace(visibility="all") if mine else event, binding)
 
     def _was_replayed(self, frame: Frame) -> bool:
         if isinstance(frame, RoomEvent):
