@@ -129,7 +129,8 @@ def kill(session: nox.Session) -> None:
     crashes = "packages/roomkit-sqlite/tests/test_power_cut.py"
     _run(session, "pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
     pairs = {"ROOMKIT_INTERLEAVINGS": "10000"}
-    _run(session, "pytest", "packages", "-k", "no_change_of_two_workers or lose_nothing", env=pairs)
+    selected = ("-k", "no_change_of_two_workers or lose_nothing", "--timeout=900")
+    _run(session, "pytest", "packages", *selected, env=pairs)
     folder = session.create_tmp()
     _run(session, "python", "packages/roomkit-sqlite/tests/killed.py", f"{folder}/rooms.db", kills, "7")
 

@@ -94,7 +94,7 @@ def _abandon(turn: Turn, run: ToolRun) -> None:
 async def _abandoned(turn: Turn, run: ToolRun) -> AIToolResultPart:
     use = run.use.replace(result=_late(run), is_error=True)
     await turn.signals.tool_ended(use)
-    return AIToolResultPart(tool_call_id=use.call_id, name=use.name, result=_late(run), is_error=True)
+    return _result_of(use, Outcome(_late(run), is_error=True))
 
 
 def _late(run: ToolRun) -> str:
@@ -103,14 +103,19 @@ def _late(run: ToolRun) -> str:
 
 def _asked(turn: Turn, call: Call) -> ToolUse:
     part = call.part
-    return ToolUse(
-        room_id=turn.room_id,
-        channel_id=turn.channel_id,
-        call_id=part.id,
-        name=part.name,
-        arguments=part.arguments,
-        participant_id=turn.participant_id,
-        role=turn.role,
+    return ToolUse.trusted(
+        {
+            "room_id": turn.room_id,
+            "channel_id": turn.channel_id,
+            "call_id": part.id,
+            "name": part.name,
+            "arguments": part.arguments,
+            "participant_id": turn.participant_id,
+            "role": turn.role,
+            "result": None,
+            "is_error": False,
+            "duration_ms": None,
+        }
     )
 
 
@@ -136,8 +141,12 @@ async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPar
         await turn.signals.tool_ended(
             run.use.replace(result=outcome.result, is_error=outcome.is_error, duration_ms=took)
         )
+    return _result_of(asked, outcome)
+
+
+def _result_of(use: ToolUse, outcome: Outcome) -> AIToolResultPart:
     return AIToolResultPart(
-        tool_call_id=asked.call_id, name=asked.name, result=outcome.result, is_error=outcome.is_error
+        tool_call_id=use.call_id, name=use.name, result=outcome.result, is_error=outcome.is_error
     )
 
 
@@ -215,7 +224,7 @@ def _unreadable(call: Call) -> str | None:
 
 
 def _repeated(turn: Turn, call: Call) -> str | None:
-    _, times = turn.repeats.get(_key(call), ("", 0))
+    _, times = turn.repeats.get(call.key, ("", 0))
     if times < turn.options.max_identical_calls:
         return None
     return (
@@ -225,9 +234,5 @@ def _repeated(turn: Turn, call: Call) -> str | None:
 
 
 def _remember(turn: Turn, call: Call, result: AIToolResultPart) -> None:
-    before, times = turn.repeats.get(_key(call), ("", 0))
-    turn.repeats[_key(call)] = (result.result, times + 1 if result.result == before else 1)
-
-
-def _key(call: Call) -> tuple[str, str]:
-    return call.part.name, json.dumps(call.part.arguments, sort_keys=True)
+    before, times = turn.repeats.get(call.key, ("", 0))
+    turn.repeats[call.key] = (result.result, times + 1 if result.result == before else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ class Call:
 
     part: AIToolCallPart
     invalid: str | None = None
+    key: tuple[str, str] = field(init=False)
+    """The same for calls of one tool with equal arguments."""
+
+    def __post_init__(self) -> None:
+        self.key = self.part.name, json.dumps(self.part.arguments, sort_keys=True)
 
 
 @dataclass(slots=True)

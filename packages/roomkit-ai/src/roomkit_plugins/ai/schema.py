@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -56,7 +56,29 @@ def thawed(value: Any) -> Any:
 
 
 def _check_for(tool: AITool) -> Check:
-    return _compiled(json.dumps(tool.parameters)) if tool.parameters else _accept
+    return _check_of(_Same(tool.parameters)) if tool.parameters else _accept
+
+
+class _Same:
+    """A key that is equal for one object only: as text, a schema is longer than most conversations."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self.value = value
+
+    @override
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+@lru_cache(maxsize=1024)
+def _check_of(parameters: _Same) -> Check:
+    return _compiled(json.dumps(parameters.value))
 
 
 def _accept(arguments: Mapping[str, Any]) -> list[str]:

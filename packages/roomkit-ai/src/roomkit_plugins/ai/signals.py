@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIThinkingPart
+from roomkit.models.base import FrozenDict, FrozenList, new_id
 from roomkit.models.enums import EphemeralEventType, HookTrigger
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.values import repaired
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,21 +50,21 @@ class Signals:
 
     async def tool_started(self, use: ToolUse) -> None:
         """Report that a call which passed every gate starts."""
-        call = {"id": use.call_id, "name": use.name, "arguments": use.arguments}
-        await self._publish(EphemeralEventType.TOOL_CALL_START, {"tool_calls": [call]})
+        call = FrozenDict(id=use.call_id, name=use.name, arguments=use.arguments)
+        await self._publish(EphemeralEventType.TOOL_CALL_START, {"tool_calls": FrozenList([call])})
 
     async def tool_ended(self, use: ToolUse) -> None:
         """Report the outcome of a call, run or refused."""
         if self._services is None:
             return
-        result = {
-            "id": use.call_id,
-            "name": use.name,
-            "result": (use.result or "")[:RESULT_PREVIEW],
-            "is_error": use.is_error,
-            "duration_ms": use.duration_ms,
-        }
-        details = {"tool_calls": [result], "duration_ms": use.duration_ms}
+        result = FrozenDict(
+            id=use.call_id,
+            name=use.name,
+            result=repaired((use.result or "")[:RESULT_PREVIEW], keep_nul=True),
+            is_error=use.is_error,
+            duration_ms=use.duration_ms,
+        )
+        details = {"tool_calls": FrozenList([result]), "duration_ms": use.duration_ms}
         await self._publish(EphemeralEventType.TOOL_CALL_END, details)
         await self._observe(HookTrigger.ON_TOOL_CALL, use)
 
@@ -141,20 +143,26 @@ class Signals:
         if self.deferred is not None:
             self.deferred.append(partial(self._publish, kind, data))
             return
-        details = {**data, "round": self.round, "channel_id": self._channel_id, "loop_id": self._loop_id}
         try:
-            event = EphemeralEvent(
-                room_id=self._room_id,
-                type=kind,
-                user_id=self._channel_id,
-                channel_id=self._channel_id,
-                visibility="internal",
-                data=details,
-                timestamp=services.clock.now(),
+            event = EphemeralEvent.trusted(
+                {
+                    "room_id": self._room_id,
+                    "type": kind,
+                    "user_id": self._channel_id,
+                    "id": new_id(),
+                    "channel_id": self._channel_id,
+                    "visibility": "internal",
+                    "data": self._details(data),
+                    "timestamp": services.clock.now(),
+                }
             )
             await services.realtime.publish_to_room(self._room_id, event)
         except Exception as error:  # noqa: BLE001 - a signal that is lost must not cost the answer
             logger.warning("%s was not published: %s", kind, type(error).__name__)
+
+    def _details(self, data: Mapping[str, Any]) -> FrozenDict:
+        own = {"round": self.round, "channel_id": self._channel_id, "loop_id": self._loop_id}
+        return FrozenDict({**data, **own})
 
     async def _observe(self, trigger: HookTrigger, payload: object) -> None:
         if self.deferred is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart
+from roomkit.models.base import EMPTY
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
@@ -73,9 +74,15 @@ class Transcript:
         content = _content(said, vision=self._vision and not own)
         if not content:
             return None
-        if own:
-            return AIMessage(role="assistant", content=content)
-        return AIMessage(role="user", content=content, name=self._speaker(event))
+        # What it is made of was checked, and a full window has fifty in every turn.
+        return AIMessage.trusted(
+            {
+                "role": "assistant" if own else "user",
+                "content": content,
+                "name": None if own else self._speaker(event),
+                "metadata": EMPTY,
+            }
+        )
 
     def _perceived(self, event: RoomEvent, heard: Sequence[Heard]) -> EventContent:
         """Return an answer as the person it was for perceived it, by whichever channel gave them most."""

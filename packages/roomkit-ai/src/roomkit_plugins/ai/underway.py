@@ -101,6 +101,9 @@ class ToolRun:
 async def all_ended(runs: Iterable[ToolRun]) -> None:
     """Wait for every run. The first failure ends the wait."""
     waiting = {run.ended: run for run in runs}
+    if len(waiting) == 1:
+        for ended in waiting:
+            await ended
     while waiting:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for ended in done:
