@@ -483,6 +483,18 @@ async def test_a_channel_that_no_worker_has_fails_its_deliveries(house: House, m
     assert "register_channel" in row.error.message
 
 
+async def test_all_deliveries_that_wait_for_a_missing_channel_fail_together(house: House, mixed: Any) -> None:
+    """Each does not wait for the channel again: a backlog would take hours, and hold up its observers."""
+    first, second = mixed
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 2)
+    for number in range(20):
+        await first.say(f"{number}")
+    await asyncio.sleep(900 + LEASE * 4)
+    rows = [row for (channel_id, _), row in (await house.rows()).items() if channel_id == "bob"]
+    assert [row.state for row in rows] == [FAILED] * 20
+
+
 async def test_a_channel_that_is_unregistered_is_no_longer_announced(house: House, mixed: Any) -> None:
     first, second = mixed
     await second.kit.unregister_channel("bob")

@@ -46,7 +46,7 @@ class Channels(dict[str, Channel]):
         self.starts: dict[str, ChannelStart] = {}  # bound: the registered channels
         """The starts of channels that have not started; most channels have nothing to start."""
         self._defaults: dict[str, Mapping[str, Any]] = {}  # bound: the registered channels
-        self._awaited: dict[str, asyncio.Event] = {}  # bound: channels of stored bindings
+        self._awaited: dict[str, tuple[asyncio.Event, float]] = {}  # bound: channels of stored bindings
 
     @property
     def working(self) -> Collection[str]:
@@ -62,7 +62,7 @@ class Channels(dict[str, Channel]):
             self._defaults[channel_id] = defaults
         awaited = self._awaited.pop(channel_id, None)
         if awaited is not None:
-            awaited.set()
+            awaited[0].set()
 
     def binding_fields(self, channel_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a binding: those given, else the channel's defaults; metadata is merged."""
@@ -73,11 +73,16 @@ class Channels(dict[str, Channel]):
         return {**defaults, **given, **({"metadata": metadata} if metadata else {})}
 
     async def registered(self, channel_id: str, seconds: float) -> Channel | None:
-        """Return a channel as soon as it is registered; None if it is not within `seconds`."""
+        """Return a channel as soon as it is registered; None if it is not.
+
+        It is waited for until `seconds` after it was first missed, by all together: the deliveries of a lane
+        come here one after the other.
+        """
         if channel_id not in self:
-            awaited = self._awaited.setdefault(channel_id, asyncio.Event())
+            now = asyncio.get_running_loop().time()
+            awaited, until = self._awaited.setdefault(channel_id, (asyncio.Event(), now + seconds))
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout_at(until):
                     await awaited.wait()
             except TimeoutError:
                 pass
