@@ -36,7 +36,6 @@ LEASE = 1.0
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
 _ANSWER_SECONDS = 20.0
-_MOST_BEHIND = 40
 _ROOT = Path(__file__).parents[2]
 
 
@@ -151,6 +150,8 @@ class House:
         self.clock_spread = clock_spread
         self.fault = fault
         self.plays_trees = False
+        self.most_behind = 40
+        """How far the workers may be behind what people say."""
         self.by_webhook = by_webhook
         """Whether what people say comes to the workers by a vendor's webhooks, up to three messages each."""
         self.redelivered = 0
@@ -340,7 +341,7 @@ class House:
 
         A worker that is killed before it gets anything done makes its deliveries look like poison.
         """
-        return self._enough.is_set() or self._behind() < _MOST_BEHIND
+        return self._enough.is_set() or self._behind() < self.most_behind
 
     def _behind(self) -> int:
         return 2 * sum(map(len, self.acknowledged.values())) - len(self.observed)
