@@ -1,4 +1,4 @@
-"""An outsider's channel type, provider, source, trigger, table and route, from a wheel and `roomkit.toml`."""
+"""An outsider's channel type, provider, source, trigger, timer, table and route, from a wheel and a file."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ run = { auto_restart = false }
 
 [beacon]
 urgent = "FIRE"
+answer_within = 0.5
 """
 
 PROGRAM = """
@@ -84,7 +85,12 @@ async def main():
             await told.wait()
         while PagerFeed.queues["night"].items:  # it acknowledges once `emit` has returned
             await asyncio.sleep(0)
-    facts["pages"] = sorted({*pages})
+    async with asyncio.timeout(20):
+        while not (late := [page for page in pages if page.startswith("unanswered: FIRE in hall")]):
+            told.clear()
+            await told.wait()
+    facts["pages"] = sorted({*pages} - {*late})
+    facts["late"] = bool(late)
     (room,) = await kit.store.list_rooms()
     binding = await kit.get_binding(room.id, "pagers")
     facts["binding"] = [binding.channel_type, binding.addresses, binding.retry_policy.max_retries]
@@ -133,6 +139,7 @@ def test_an_outsiders_everything_is_configured_from_a_file(installed: Environmen
         "taken": [200, ""],
         "again": [200, ""],
         "pages": ["FIRE in hall 1", "FIRE in hall 3"],
+        "late": True,
         "binding": ["pager", "pager", 1],
         "sent": ["coming"],
         "receipt": "delivered",

@@ -33,12 +33,13 @@ def roomkit_register(registry: Registry) -> None:
 
 @hookimpl
 def roomkit_configure(kit: RoomKit, services: Services, settings: Mapping[str, object]) -> None:
-    """Fire the trigger for urgent pages, if the configuration has the table."""
-    from beacon_roomkit.alerts import BeaconConfig, watch
+    """Watch for urgent pages and those that nobody answers, if the configuration has the table."""
+    from beacon_roomkit.alerts import BeaconConfig, escalate, watch
 
     config = settings.get("beacon")
     if isinstance(config, BeaconConfig):
         watch(kit, services, config)
+        escalate(kit, services, config)
 
 
 @hookimpl
