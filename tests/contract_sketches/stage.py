@@ -20,7 +20,7 @@ from roomkit.abc import Channel
 from roomkit.plugins import PluginManager
 from roomkit.testing import SharedRealtime, SharedStore, VirtualClock
 
-LEASE = 0.3
+LEASE = 0.5
 """Seconds after which the work of a killed worker is reclaimed."""
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -145,6 +145,11 @@ class Vendor:
 def die() -> None:
     """End this process as a power cut would."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def until_killed() -> None:
+    """Wait for the end: a worker whose lease expired under load reclaims its work, and dies of it then."""
+    await asyncio.Event().wait()
 
 
 async def killed[*Ts](work: Callable[[*Ts], Coroutine[Any, Any, object]], *arguments: *Ts) -> None:

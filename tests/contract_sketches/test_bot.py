@@ -22,7 +22,7 @@ from roomkit import (
 )
 from roomkit.testing import ScriptedIntelligence
 from tests.contract_sketches.bot import BotChannel, BotFeed, Update
-from tests.contract_sketches.stage import Vendor, Workers, die, killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, die, killed, until_killed, worker_on
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -146,7 +146,7 @@ async def _confirm_nothing_and_die(folder: Path) -> None:
             die()
 
         await kit.attach_source("bot", BotFeed("bot", service.poll), single=True)
-        await asyncio.Event().wait()
+        await until_killed()
 
 
 async def test_an_update_that_its_worker_died_of_is_polled_again_and_is_one_message(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from roomkit import (
 )
 from roomkit.testing import RecordingChannel, ScriptedIntelligence
 from tests.contract_sketches.calls import RATE, CallChannel, Ear, Line, Speaker
-from tests.contract_sketches.stage import Workers, die, killed, worker_on
+from tests.contract_sketches.stage import Workers, die, killed, until_killed, worker_on
 
 ORDER = "It left us today.\nIt arrives tomorrow.\nIt is blue.\n"
 
@@ -168,6 +168,7 @@ async def _hang_up_by_dying(folder: Path) -> None:
         await ring(phone)
         line.on_audio_played(lambda session, frame: die())
         await text(kit, "one")
+        await until_killed()
 
 
 async def test_what_a_dead_worker_had_to_say_is_heard_in_the_next_call(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from roomkit import (
 from roomkit.testing import RecordingChannel
 from tests.contract_sketches import crew
 from tests.contract_sketches.crew import Agent
-from tests.contract_sketches.stage import Workers, die, killed, manager_of, worker_on
+from tests.contract_sketches.stage import Workers, die, killed, manager_of, until_killed, worker_on
 
 MINUTE = timedelta(minutes=1)
 
@@ -145,7 +145,7 @@ async def _do_the_errand_and_die(folder: Path) -> None:
                 die()
 
         await kit.ext.crew.delegate("r1", "clerk", "look out", within=MINUTE, key="e1")
-        await asyncio.Event().wait()
+        await until_killed()
 
 
 async def test_a_result_whose_worker_died_comes_back_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from roomkit import (
 )
 from roomkit.testing import MockAIProvider, RecordingChannel
 from tests.contract_sketches.live import LiveChannel, Model, ModelSession
-from tests.contract_sketches.stage import Workers, die, killed, worker_on
+from tests.contract_sketches.stage import Workers, die, killed, until_killed, worker_on
 
 
 def said(role: str, text: str, number: int = 1) -> RealtimeTranscript:
@@ -134,7 +134,7 @@ async def _talk_and_die(folder: Path) -> None:
             return HookResult.allow()
 
         session.brings(said("user", "what is open?"), said("assistant", "Until nine."))
-        await asyncio.Event().wait()
+        await until_killed()
 
 
 async def test_a_conversation_goes_on_in_the_next_call_with_what_was_said(tmp_path: Path) -> None:

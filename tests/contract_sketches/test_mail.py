@@ -20,7 +20,7 @@ from roomkit import (
 )
 from roomkit.testing import RecordingChannel
 from tests.contract_sketches.mail import MailChannel, MailProvider
-from tests.contract_sketches.stage import Vendor, Workers, killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, killed, until_killed, worker_on
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 
@@ -133,6 +133,7 @@ async def _answer_and_die(folder: Path) -> None:
     async with worker_on(folder, mails(vendor)) as kit:
         event = await arrives(kit, "first", "It flickers")
         await kit.send_event(event.room_id, "system", TextContent(body="Unplug it."))
+        await until_killed()
 
 
 async def test_a_mail_that_its_worker_died_of_is_sent_once_and_its_thread_goes_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from roomkit.plugins import ConfigError
 from tests.contract_sketches import server
 from tests.contract_sketches.server import AccountProvider, Door, call
 from tests.contract_sketches.sms import signature
-from tests.contract_sketches.stage import LEASE, Vendor, die, killed, manager_of
+from tests.contract_sketches.stage import LEASE, Vendor, die, killed, manager_of, until_killed
 
 SQLITE = "roomkit_plugins.sqlite.plugin"
 ANN = "+14165550123"
@@ -146,6 +146,7 @@ async def _serve_and_die(folder: Path) -> None:
             die()
 
         await carrier(port, "north", b"n", {"id": "in1", "from": ANN, "text": "hello"})
+        await until_killed()
 
 
 async def test_a_webhook_whose_worker_died_before_it_answered_is_one_message(tmp_path: Path) -> None:

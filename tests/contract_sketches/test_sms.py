@@ -23,7 +23,7 @@ from roomkit import (
 )
 from roomkit.testing import ScriptedIntelligence
 from tests.contract_sketches.sms import CarrierChannel, CarrierProvider, signature
-from tests.contract_sketches.stage import Vendor, Workers, killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, killed, until_killed, worker_on
 
 ANN = "+14165550123"
 
@@ -160,7 +160,7 @@ async def _send_and_die(folder: Path) -> None:
         for number in range(3):
             await kit.send_event("r1", "system", TextContent(body=f"{number}"), wait="committed")
         vendor.answers.set()
-        await vendor.sends(3)
+        await until_killed()
 
 
 async def test_a_worker_that_dies_after_the_carrier_took_a_text_loses_and_repeats_none(

@@ -19,7 +19,7 @@ from roomkit import (
     TextContent,
     WebhookRequest,
 )
-from tests.contract_sketches.stage import Vendor, Workers, killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, killed, until_killed, worker_on
 from tests.contract_sketches.teams import BotProvider, TeamsBotChannel
 
 
@@ -98,6 +98,7 @@ async def _contact_and_die(folder: Path) -> None:
         await kit.create_room("r1")
         await kit.attach_channel("r1", "teams", metadata={"teams_user": "ann"})
         await kit.send_event("r1", "system", TextContent(body="hello"))
+        await until_killed()
 
 
 async def test_a_conversation_that_its_worker_died_of_is_found_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roomkit import EventType, InboundResult, RoomKit, TextContent, WebhookRequest
-from tests.contract_sketches.stage import Vendor, Workers, killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, killed, until_killed, worker_on
 from tests.contract_sketches.whatsapp import CloudProvider, WhatsAppChannel
 
 ANN = "+14165550123"
@@ -75,6 +75,7 @@ async def _hear_and_die(folder: Path) -> None:
     async with worker_on(folder, whatsapp(vendor)) as kit:
         room_id = await ann_writes(kit, 0)
         await kit.send_event(room_id, "system", TextContent(body="It is on its way."))
+        await until_killed()
 
 
 async def test_the_window_outlives_the_worker_that_heard_the_person(tmp_path: Path) -> None:
