@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from roomkit.abc.errors import LockLostError, StoreSchemaError, StoreUnavailableError
-from roomkit.abc.store import Commit, HomeRecord
+from roomkit.abc.store import Commit, HomeRecord, MediaUse
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.timer import Timer
-from roomkit_plugins.sqlite import SQLiteStore
+from roomkit_plugins.sqlite import SQLiteMediaStore, SQLiteStore
 from roomkit_plugins.sqlite.rows import dump, micros
 from roomkit_plugins.sqlite.schema import STEPS, Step, migrate, plan
 from roomkit_plugins.testing.contracts.base import NOW, event
@@ -127,6 +127,21 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     assert (after.receipt, status.message_id) == (ReceiptState.DELIVERED, "vendor-2")
     taken = await store.claim_timers(worker, NOW + timedelta(hours=2))
     assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}
+
+
+async def test_what_version_9_added_is_whole(opener: Opener, path: Path) -> None:
+    """Files, and the events that refer to them."""
+    _exhibit(9, path)
+    store = opener()
+    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": "museum", "f2": "museum"}
+    assert await store.list_event_media(["e0"]) == [MediaUse("f1", "e0")]
+    assert await store.list_unused_media(NOW + timedelta(hours=1)) == [("museum", "f2")]
+    media = await SQLiteMediaStore(path).start()
+    assert b"".join([piece async for piece in media.open("f1", start=1)]) == b"i"
+    found = await media.find("f1")
+    assert found is not None
+    assert (found.filename, found.created_at) == ("a.txt", NOW)
+    await media.close()
 
 
 async def test_what_version_8_added_is_whole(opener: Opener, path: Path) -> None:

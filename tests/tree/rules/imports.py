@@ -14,6 +14,7 @@ ROOMS = (
     "flow",
     "runtime",
     "consent",
+    "media",
     "commit",
     "following",
     "delivery",

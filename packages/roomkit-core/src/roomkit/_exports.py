@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.homes import ShowEvent as ShowEvent
     from roomkit.abc.services.homes import ShowPiece as ShowPiece
     from roomkit.abc.services.inbox import Inbox as Inbox
+    from roomkit.abc.services.media import MediaService as MediaService
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
@@ -117,6 +118,8 @@ if TYPE_CHECKING:
     from roomkit.abc.store.homes import HomeStore as HomeStore
     from roomkit.abc.store.leases import LeaseStore as LeaseStore
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
+    from roomkit.abc.store.media import MediaRegister as MediaRegister
+    from roomkit.abc.store.media import MediaUse as MediaUse
     from roomkit.abc.store.people import PeopleStore as PeopleStore
     from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
     from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -298,6 +301,7 @@ if TYPE_CHECKING:
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
+    from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
@@ -378,6 +382,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import HookTrigger as HookTrigger
     from roomkit.models.enums import IdentificationStatus as IdentificationStatus
     from roomkit.models.enums import LengthPolicy as LengthPolicy
+    from roomkit.models.enums import MediaForm as MediaForm
     from roomkit.models.enums import ParticipantRole as ParticipantRole
     from roomkit.models.enums import ParticipantStatus as ParticipantStatus
     from roomkit.models.enums import ReceiptState as ReceiptState
@@ -494,12 +499,14 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
     from roomkit_plugins.postgres import PostgresConfig as PostgresConfig
     from roomkit_plugins.postgres import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.postgres import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
     from roomkit_plugins.postgres import PostgresStore as PostgresStore
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
+    from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
     from roomkit_plugins.testing import Cancellation as Cancellation
     from roomkit_plugins.testing import DeadlockError as DeadlockError
@@ -811,12 +818,17 @@ HOMES = {
     "LockLostError": "roomkit.abc.errors",
     "MCPToolProvider": "roomkit_plugins.mcp",
     "MediaContent": "roomkit.models.content",
+    "MediaForm": "roomkit.models.enums",
     "MediaNotConfiguredError": "roomkit.abc.errors",
     "MediaNotFoundError": "roomkit.abc.errors",
     "MediaRef": "roomkit.models.media",
+    "MediaRegister": "roomkit.abc.store.media",
+    "MediaService": "roomkit.abc.services.media",
     "MediaStore": "roomkit.abc.media",
+    "MediaTable": "roomkit.memory.register",
     "MediaTooLargeError": "roomkit.abc.errors",
     "MediaTypeRefusedError": "roomkit.abc.errors",
+    "MediaUse": "roomkit.abc.store.media",
     "MemoryProvider": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
@@ -886,6 +898,7 @@ HOMES = {
     "Playout": "roomkit.abc.voice.playback",
     "PostgresConfig": "roomkit_plugins.postgres",
     "PostgresLockManager": "roomkit_plugins.postgres",
+    "PostgresMediaStore": "roomkit_plugins.postgres",
     "PostgresRealtime": "roomkit_plugins.postgres",
     "PostgresStore": "roomkit_plugins.postgres",
     "ProcessTimeoutError": "roomkit.abc.errors",
@@ -976,6 +989,7 @@ HOMES = {
     "SMSProvider": "roomkit.abc.sms",
     "SNIFFED_BYTES": "roomkit.authoring.sniffing",
     "SQLiteConfig": "roomkit_plugins.sqlite",
+    "SQLiteMediaStore": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",
     "STTCapabilities": "roomkit.abc.voice.stt",
@@ -1278,6 +1292,8 @@ COMPONENTS = {
     "locks:postgres": "roomkit-postgres",
     "locks:redis": "roomkit-redis",
     "media:disk": "roomkit-media",
+    "media:postgres": "roomkit-postgres",
+    "media:sqlite": "roomkit-sqlite",
     "memory:budget-aware": "roomkit-ai",
     "memory:compacting": "roomkit-ai",
     "memory:sliding-window": "roomkit-ai",

@@ -14,17 +14,21 @@ from roomkit.abc import errors
 from roomkit.abc.errors import (
     CloseError,
     ErrorCode,
+    FetchRefusedError,
     InvalidInputError,
     ProviderError,
     RoomKitError,
     StoreError,
     WebhookRejected,
 )
+from roomkit.abc.services.fetch import Fetched, GuardedFetch
 from roomkit.kernel.flow import permissions
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
+from roomkit.memory.media import InMemoryMediaStore
 from roomkit.memory.store import InMemoryStore
+from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
-from roomkit.models.content import DeleteContent, EditContent, RichContent, TextContent
+from roomkit.models.content import DeleteContent, EditContent, MediaContent, RichContent, TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ProviderResult
 from roomkit.models.enums import (
     Access,
@@ -112,8 +116,6 @@ RAISED_BY_OTHERS = {
     "StoreClosedError": "the stores",
     "StaleRoomError": "the stores; the kernel plans again",
     "DuplicateEventError": "the stores; the kernel returns the first event",
-    "MediaNotConfiguredError": "the services of files",
-    "MediaNotFoundError": "the media stores",
     "MediaTooLargeError": "the media stores, by Intake",
     "MediaTypeRefusedError": "the guarded fetch",
     "FetchRefusedError": "the guarded fetch",
@@ -693,8 +695,41 @@ async def scene_speculation(stage, sight):
         await speculation.confirm(expected.replace(content=TextContent(body=said)), wait="settled")
 
 
+class Elsewhere(GuardedFetch):
+    """Has one file, and refuses every other."""
+
+    async def __call__(self, url, **options):
+        if url != "https://files.example/a.txt":
+            raise FetchRefusedError("planted")
+        return Fetched(url=url, mime_type="text/plain", data=b"hi")
+
+
+async def scene_files(stage, sight):
+    """A file that nothing refers to, one that is imported, one that cannot be, and one that is gone."""
+    await stage.socket("alice")
+    kit = stage.kit
+    for name in ("a", "b"):
+        url = f"https://files.example/{name}.txt"
+        content = MediaContent(url=url, mime_type="text/plain")
+        await kit.media.import_later((await kit.send_event("r1", "alice", content)).id)
+    await asyncio.sleep(5)  # virtual time
+    await kit.store.register_media("r1", ["left"], unused_at=utcnow())
+    await kit._kernel.files.media.put(
+        lines(b"hi"), mime_type="text/plain", room_id="r1", limit=9, media_id="left"
+    )
+    await kit._kernel.sweeper.fire(None)
+    await sight.trying(kit.media.find("left"))
+    await sight.trying(kit.media.url((await kit.media.put("r1", b"", mime_type="text/plain")).id))
+
+
+async def lines(*data):
+    for each in data:
+        yield each
+
+
 SCENES = [value for name, value in globals().items() if name.startswith("scene_")]
 OPTIONS = {
+    "scene_files": {"media": InMemoryMediaStore(), "fetch": Elsewhere()},
     "scene_deliveries": {"delivery_timeout": 1, "max_lane_backlog": 2},
     "scene_gates": {"process_timeout": 3},
     "scene_identity": {"identity_timeout": 1},

@@ -98,7 +98,7 @@ def test_a_media_url_is_a_link_or_the_file_itself(kind: Any, url: str) -> None:
 )
 @pytest.mark.parametrize("kind", [MediaContent, AudioContent, VideoContent])
 def test_any_other_url_is_refused(kind: Any, url: str) -> None:
-    with pytest.raises(ValidationError, match="a media URL starts with http://, https:// or data:"):
+    with pytest.raises(ValidationError, match="a media URL starts with http://, https://, data: or media:"):
         kind(url=url, mime_type="x/y")
 
 

@@ -70,7 +70,7 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 PARTS = {
     "store", "identity_resolver", "inbound_router", "lock_manager", "realtime", "telemetry", "transcoder",
-    "clock", "plugins", "tables",
+    "clock", "plugins", "tables", "media", "fetch",
 }  # fmt: skip
 """What a kit is built of; each has a table of its own, or is given by a program alone."""
 
@@ -95,6 +95,9 @@ retention = "2w"
 max_lane_backlog = 50
 max_webhook_bytes = 1000
 worker_url = "https://worker-1.example"
+media_url = "https://chat.example"
+media_limit = 1000
+media_key = "env:PATH"
 require_opt_in = ["marketing"]
 suppression_key = "env:PATH"
 single_process = true

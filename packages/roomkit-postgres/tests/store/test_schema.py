@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,12 +12,12 @@ import asyncpg
 import pytest
 
 from roomkit.abc.errors import StoreSchemaError
-from roomkit.abc.store import Commit, HomeRecord
+from roomkit.abc.store import Commit, HomeRecord, MediaUse
 from roomkit.models.content import TextContent
 from roomkit.models.enums import DeliveryState, RoomStatus
 from roomkit.models.room import Room
 from roomkit.models.timer import Timer
-from roomkit_plugins.postgres import PostgresStore
+from roomkit_plugins.postgres import PostgresMediaStore, PostgresStore
 from roomkit_plugins.postgres.schema import STEPS, Step, migrate, plan
 from roomkit_plugins.testing.contracts.base import NOW, event
 from roomkit_plugins.testing.contracts.store.base import snapshot
@@ -85,6 +86,21 @@ async def test_a_database_of_every_version_opens_and_is_whole(
     assert [each.delivery.id for each in await store.claim("museum", worker)] == ["e1:ai"]
     (added,) = (await send(store, event("museum"))).events
     assert added.index == before.room.latest_index + 1
+
+
+async def test_what_version_8_added_is_whole(stores: StoreMaker, postgres_dsn: str) -> None:
+    """Files, and the events that refer to them."""
+    await _exhibit(8, postgres_dsn)
+    store = stores(postgres_dsn)
+    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": "museum", "f2": "museum"}
+    assert await store.list_event_media(["e0"]) == [MediaUse("f1", "e0")]
+    assert await store.list_unused_media(NOW + timedelta(hours=1)) == [("museum", "f2")]
+    media = await PostgresMediaStore(configured(postgres_dsn)).start()
+    assert b"".join([piece async for piece in media.open("f1", start=1)]) == b"i"
+    found = await media.find("f1")
+    assert found is not None
+    assert (found.filename, found.created_at) == ("a.txt", NOW)
+    await media.close()
 
 
 async def test_what_version_7_added_is_whole(stores: StoreMaker, postgres_dsn: str) -> None:

@@ -1609,3 +1609,28 @@ class YieldsNothing(InMemoryStore):
 class GivesNoGrace(InMemoryStore):
     async def yield_lane(self, *args: Any, **options: Any) -> Any:
         return await super().yield_lane(*args, **{**options, "grace": 0.0})
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@found_by("test_references_go_with_redaction_retention_and_the_room")
+class KeepsTheFilesOfErasedEvents(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        kept = {event_id: self._media.by_event.pop(event_id, set()) for event_id in commit.redact}
+        result = await super().commit(commit)
+        self._media.by_event |= kept
+        return result
+
+
+@found_by("test_a_refused_commit_adds_no_reference")
+class RefersBeforeItCommits(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        self._media.use(commit.media)
+        return await super().commit(commit)
+
+
+@found_by("test_a_reference_keeps_a_file")
+class ForgetsFilesInUse(InMemoryStore):
+    async def forget_media(self, media_ids: Collection[str]) -> int:
+        return len([self._media._rooms.pop(each) for each in media_ids if each in self._media._rooms])

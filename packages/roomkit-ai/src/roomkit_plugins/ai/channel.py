@@ -36,6 +36,7 @@ from roomkit_plugins.ai.context import (
 from roomkit_plugins.ai.errors import TurnTimeoutError
 from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.history import presentable
+from roomkit_plugins.ai.images import with_images
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.parking import continue_from
@@ -309,6 +310,8 @@ class AIChannel(Channel):
                 await context.confirmed()
                 await self._ingest(event, view.room.id)
             return None
+        if vision:
+            messages = await with_images(messages, self.services)
         extra = self.instructions(event, binding, view)
         request = first_request(
             messages,

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.homes import ShowEvent as ShowEvent
     from roomkit.abc.services.homes import ShowPiece as ShowPiece
     from roomkit.abc.services.inbox import Inbox as Inbox
+    from roomkit.abc.services.media import MediaService as MediaService
     from roomkit.abc.services.rooms import Excerpt as Excerpt
     from roomkit.abc.services.rooms import RoomAccess as RoomAccess
     from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
@@ -120,6 +121,8 @@ if TYPE_CHECKING:
     from roomkit.abc.store.homes import HomeStore as HomeStore
     from roomkit.abc.store.leases import LeaseStore as LeaseStore
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
+    from roomkit.abc.store.media import MediaRegister as MediaRegister
+    from roomkit.abc.store.media import MediaUse as MediaUse
     from roomkit.abc.store.people import PeopleStore as PeopleStore
     from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
     from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -388,9 +391,12 @@ else:
             "LockLostError",
             "MediaNotConfiguredError",
             "MediaNotFoundError",
+            "MediaRegister",
+            "MediaService",
             "MediaStore",
             "MediaTooLargeError",
             "MediaTypeRefusedError",
+            "MediaUse",
             "MemoryProvider",
             "MemoryResult",
             "MessengerProvider",

@@ -29,7 +29,7 @@ from roomkit.models.channel import (
     default_address_type,
 )
 from roomkit.models.content import TextContent, text_of
-from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType
+from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType, MediaForm
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
 from roomkit.models.vocabulary import declare, is_declared
 
@@ -228,6 +228,8 @@ class Channel(ABC):
     stream_idle_timeout: float = 60.0
     """Seconds for which `deliver_stream` may make no progress once the answer is committed: it takes no text,
     and reports nothing more as heard. Then it is cancelled."""
+    media_form: MediaForm = MediaForm.URL
+    """How `deliver` gets files that the kit keeps. Intelligences get references (`services.media.shown`)."""
     provider_names: Sequence[str] = ()
     """The providers that the channel can send by, in order of preference, where there are several."""
     services: Services | None = None

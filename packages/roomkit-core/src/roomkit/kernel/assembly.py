@@ -53,6 +53,9 @@ from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, router_of
 from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
 from roomkit.kernel.inbound.webhooks import Webhooks
+from roomkit.kernel.media.files import Files
+from roomkit.kernel.media.signing import MediaSigner
+from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports, MediaSweeper
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.consent_signals import ConsentSignals
@@ -66,6 +69,7 @@ from roomkit.kernel.runtime.framework_events import FrameworkEvents
 from roomkit.kernel.runtime.lease import Lease
 from roomkit.kernel.runtime.supervisor import Supervisor
 from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+from roomkit.kernel.services.media import KitFetch
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.speculation import Speculator
 from roomkit.kernel.services.turns import KitTurns
@@ -75,8 +79,10 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.identity import IdentityResolver
     from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.media import MediaStore
     from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.services.fetch import GuardedFetch
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
     from roomkit.models.delivery import InboundMessage, InboundResult
@@ -98,6 +104,9 @@ class Backends:
     clock: Clock
     resolver: IdentityResolver | None
     router: InboundRoomRouter | None
+    media: MediaStore | None
+    fetch: GuardedFetch | None
+    find_fetch: Callable[[], Awaitable[GuardedFetch]]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -153,6 +162,10 @@ class Kernel:
     consents: Consents
     parked: ParkedTurns
     webhooks: Webhooks
+    files: Files
+    fetch: KitFetch
+    imports: MediaImports
+    sweeper: MediaSweeper
 
 
 def assemble(
@@ -203,6 +216,8 @@ def assemble(
         announce=lambda said, organization_id: consent_signals.announce(said, organization_id),
         suppression_key=settings.suppression_key,
     )
+    signer = MediaSigner(store=store, base_url=settings.media_url, key=settings.media_key)
+    files = Files(settings=settings, store=store, clock=clock, media=given.media, signer=signer)
     deliverer = Deliverer(
         settings=settings,
         store=store,
@@ -215,6 +230,7 @@ def assemble(
         breakers=breakers,
         agreed=ConsentCheck(consents, pacing, settings.require_opt_in),
         follows=follows,
+        files=files,
     )
     wakeups = Wakeups(realtime=realtime, clock=clock, supervisor=supervisor, lease=lease)
     homes = HeldHomes(
@@ -291,6 +307,7 @@ def assemble(
         dispatcher=dispatcher,
         expect=lambda set_timers: timers.expect_set(set_timers),
         speculations=speculations,
+        files=files,
     )
 
     # Operations on rooms.
@@ -480,6 +497,14 @@ def assemble(
     )
     timers.register(FALLBACK, fallbacks.fire)
     timers.register(PLAYBACK, playbacks.fire)
+    fetch = KitFetch(given.fetch, given.find_fetch)
+    imports = MediaImports(
+        store=store, clock=clock, files=files, fetch=fetch, exclusively=writer.exclusively, events=events
+    )
+    sweeper = MediaSweeper(store=store, clock=clock, files=files, events=events)
+    if files.are_kept:  # else they are left to workers that have the files
+        timers.register(MEDIA_SWEEP, sweeper.fire)
+        timers.register(MEDIA_IMPORT, imports.fire)
 
     webhooks = Webhooks(
         settings=settings,
@@ -554,6 +579,10 @@ def assemble(
         consents=consents,
         parked=parked,
         webhooks=webhooks,
+        files=files,
+        fetch=fetch,
+        imports=imports,
+        sweeper=sweeper,
     )
 
 

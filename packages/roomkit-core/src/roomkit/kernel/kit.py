@@ -25,6 +25,7 @@ from roomkit.abc.errors import (
     CloseError,
     InvalidInputError,
     KitClosedError,
+    MediaNotConfiguredError,
     ParticipantBannedError,
     ParticipantRemovedError,
     RoomKitError,
@@ -36,10 +37,18 @@ from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.assembly import Backends, assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.contract import check_flags, check_store, made_locks, made_realtime, owner_of
+from roomkit.kernel.flow.contract import (
+    check_flags,
+    check_media,
+    check_store,
+    made_locks,
+    made_realtime,
+    owner_of,
+)
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import adapted
+from roomkit.kernel.media.route import MediaApp
 from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
@@ -81,9 +90,11 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.identity import IdentityResolver
     from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.media import MediaStore
     from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
+    from roomkit.abc.route import ASGIApp
     from roomkit.abc.router import InboundRoomRouter
-    from roomkit.abc.services import Services
+    from roomkit.abc.services import GuardedFetch, MediaService, Services
     from roomkit.abc.source import SourceProvider
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
@@ -143,6 +154,11 @@ class RoomKit(RoomOperations):
         worker_url: str | None = _DEFAULTS.worker_url,
         require_opt_in: Collection[str] = _DEFAULTS.require_opt_in,
         suppression_key: str | SecretStr | None = _DEFAULTS.suppression_key,
+        media: MediaStore | None = None,
+        fetch: GuardedFetch | None = None,
+        media_url: str | None = _DEFAULTS.media_url,
+        media_limit: int = _DEFAULTS.media_limit,
+        media_key: str | SecretStr | None = _DEFAULTS.media_key,
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
@@ -165,7 +181,10 @@ class RoomKit(RoomOperations):
         settings, by the name of their table in roomkit.toml: models, or mappings that `start()` checks.
         `require_opt_in` are the purposes for which nothing is sent to an address that has not agreed
         (`set_consent`); addresses in the register of consents are hashed with `suppression_key`, or with a
-        key that the store keeps. Raises InvalidInputError for values that cannot work, and for a shared
+        key that the store keeps. `media` keeps files, of `media_limit` bytes at most; URLs of them begin with
+        `media_url`, where the kit's routes are reached, and are signed with `media_key`, or with a key that
+        the store keeps. `fetch` fetches from URLs that come from outside; by default the installed one does
+        (roomkit-media). Raises InvalidInputError for values that cannot work, and for a shared
         store with locks that only this process sees, unless `single_process` says that there is only one.
         """
         given = locals()
@@ -179,6 +198,8 @@ class RoomKit(RoomOperations):
                 f"{type(store).__name__} is shared between processes but {type(locks).__name__} locks only "
                 "this one: pass a shared lock_manager, or single_process=True if there is only one process"
             )
+        if media is not None:
+            check_media(media, store, single_process=single_process)
         clock = clock or SystemClock()
         check_store(store, clock)
         if clock.follows_store and not store.is_process_local:
@@ -197,6 +218,9 @@ class RoomKit(RoomOperations):
                 clock=clock,
                 resolver=identity_resolver,
                 router=None if inbound_router is None else adapted(inbound_router),
+                media=media,
+                fetch=fetch,
+                find_fetch=self._find_fetch,
             ),
             partial(self.process_inbound, wait="committed"),
         )
@@ -242,6 +266,8 @@ class RoomKit(RoomOperations):
             "telemetry": built.telemetry,
             "identity_resolver": built.identity,
             "inbound_router": built.router,
+            "media": built.media,
+            "fetch": built.fetch,
             "tables": built.tables,
             "plugins": manager,
             **built.options.given(),
@@ -320,6 +346,8 @@ class RoomKit(RoomOperations):
         kernel, settings = self._kernel, self._kernel.settings
         await kernel.keeper.begin()
         await follow_store(kernel.clock, kernel.store)
+        if kernel.files.are_kept:
+            await kernel.sweeper.begin()
         await kernel.starts.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if kernel.lease.worker_id is not None:
@@ -398,6 +426,9 @@ class RoomKit(RoomOperations):
         await closing.step("realtime", kernel.realtime.close)
         await closing.step("telemetry", kernel.telemetry.close)
         await closing.step("locks", kernel.locks.close)
+        await closing.step("fetch", kernel.fetch.close)
+        if kernel.files.are_kept:
+            await closing.step("media", kernel.files.media.close)
         await closing.step("store", kernel.store.close)
         if closing.failures:
             raise CloseError("the kit closed, but not all of it went well", closing.failures)
@@ -505,6 +536,33 @@ class RoomKit(RoomOperations):
         if namespace == "core":
             raise InvalidInputError("'core' is the kernel's own namespace: give a plugin's name")
         return self._services.of_plugin(namespace)
+
+    @property
+    def media(self) -> MediaService:
+        """The files of rooms, which contents refer to by `media:<id>`."""
+        return self.services.media
+
+    @property
+    def media_app(self) -> ASGIApp | None:
+        """What serves the kit's files at their signed URLs; None without a media store.
+
+        A server mounts it at `/media`, by the routes of the plugins.
+        """
+        kernel = self._kernel
+        return MediaApp(kernel.files, kernel.clock) if kernel.files.are_kept else None
+
+    async def _find_fetch(self) -> GuardedFetch:
+        """Return the installed guarded fetch. Raises MediaNotConfiguredError."""
+        from roomkit.plugins.errors import PluginError
+
+        try:
+            found: GuardedFetch = (await self.plugins.aget("fetch", "pinned"))()
+        except PluginError as error:
+            raise MediaNotConfiguredError(
+                f"URLs cannot be fetched: no guarded fetch is installed ({error}); pip install "
+                "roomkit-media, or give RoomKit(fetch=...)"
+            ) from error
+        return found
 
     @property
     def ext(self) -> Extensions:

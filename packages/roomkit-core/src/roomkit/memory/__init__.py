@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
+    from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
     from roomkit.memory.store import InMemoryStore as InMemoryStore
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
@@ -37,6 +38,7 @@ else:
             "KeptLocks",
             "Leases",
             "Ledger",
+            "MediaTable",
             "NOWHERE",
             "NoopTelemetryProvider",
             "StoredRoom",

@@ -33,10 +33,12 @@ from roomkit.abc.store import (
     HomeRecord,
     RoomQuery,
 )
+from roomkit.abc.store.media import MediaUse
 from roomkit.memory.directory import Directory, Identities
 from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import NOWHERE, Ledger
+from roomkit.memory.register import MediaTable
 from roomkit.memory.rooms import StoredRoom
 from roomkit.memory.values import ValueTable
 from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
@@ -84,6 +86,7 @@ class InMemoryStore(ConversationStore):
         self._homes = HomeTable(self._leases)
         self._ledger = Ledger(self._rooms, self._events, self._leases, self._homes)
         self._values = ValueTable()
+        self._media = MediaTable()
 
     @property
     def is_process_local(self) -> bool:
@@ -122,6 +125,8 @@ class InMemoryStore(ConversationStore):
             self._rewrite(commit)
         if commit.tasks or commit.observations or commit.timers or commit.values:
             self._put_work(record, commit)
+        if commit.media:
+            self._media.use(each for each in commit.media if self._is_of_room(each.event_id, record))
         if commit.activity:
             record.last_activity = at
         if commit.room_changes or metadata:
@@ -130,6 +135,10 @@ class InMemoryStore(ConversationStore):
                 changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
             record.change(**{"updated_at": at, **changes})
         return Committed(stored, elsewhere, completed)
+
+    def _is_of_room(self, event_id: str, record: StoredRoom) -> bool:
+        event = self._events.get(event_id)
+        return event is not None and event.room_id == record.room_id
 
     def _move_people(self, record: StoredRoom, commit: Commit) -> None:
         for participant in commit.participants:
@@ -153,6 +162,7 @@ class InMemoryStore(ConversationStore):
         for event_id in commit.redact:
             self._put_event(self._events[event_id].redacted(commit.at))
             self._ledger.redact(self._events[event_id])
+            self._media.release(event_id)
 
     def _put_work(self, record: StoredRoom, commit: Commit) -> None:
         for task in commit.tasks:
@@ -451,6 +461,8 @@ class InMemoryStore(ConversationStore):
 
     def _forget_event(self, record: StoredRoom, event: RoomEvent) -> None:
         """Remove an event's data outside the timeline itself."""
+        if event.id in self._media.by_event:
+            self._media.release(event.id)
         self._ledger.forget(event)
         if record.ledger is not None:
             record.ledger.pop(event.index, None)
@@ -820,6 +832,28 @@ class InMemoryStore(ConversationStore):
     @override
     async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
         return self._values.purge(before, limit)
+
+    # -- files --------------------------------------------------------------------------------
+
+    @override
+    async def register_media(self, room_id: str, media_ids: Collection[str], *, unused_at: datetime) -> None:
+        self._media.register(room_id, media_ids, unused_at)
+
+    @override
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
+        return self._media.rooms(media_ids)
+
+    @override
+    async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:
+        return self._media.unused(before, limit)
+
+    @override
+    async def forget_media(self, media_ids: Collection[str]) -> int:
+        return self._media.forget(media_ids)
+
+    @override
+    async def list_event_media(self, event_ids: Sequence[str]) -> list[MediaUse]:
+        return self._media.uses(event_ids)
 
     # -- leases and lanes ---------------------------------------------------------------------
 

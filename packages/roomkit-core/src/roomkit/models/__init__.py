@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import HookTrigger as HookTrigger
     from roomkit.models.enums import IdentificationStatus as IdentificationStatus
     from roomkit.models.enums import LengthPolicy as LengthPolicy
+    from roomkit.models.enums import MediaForm as MediaForm
     from roomkit.models.enums import ParticipantRole as ParticipantRole
     from roomkit.models.enums import ParticipantStatus as ParticipantStatus
     from roomkit.models.enums import ReceiptState as ReceiptState
@@ -251,6 +252,7 @@ else:
             "LengthPolicy",
             "LocationContent",
             "MediaContent",
+            "MediaForm",
             "MediaRef",
             "MessengerHints",
             "Observation",

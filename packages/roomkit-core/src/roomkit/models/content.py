@@ -41,12 +41,12 @@ __all__ = [
 ]
 
 MAX_COMPOSITE_DEPTH = 5
-_SCHEMES = ("http://", "https://", "data:")
+_SCHEMES = ("http://", "https://", "data:", "media:")
 
 
 def _check_url(url: str) -> str:
     if not url.lower().startswith(_SCHEMES):
-        raise ValueError("a media URL starts with http://, https:// or data:")
+        raise ValueError("a media URL starts with http://, https://, data: or media:")
     return url
 
 
@@ -79,7 +79,7 @@ class RichContent(Record):
 
 
 class MediaContent(Record):
-    """A file or an image behind a URL."""
+    """A file or an image behind a URL; `media:<id>` is one that the kit keeps."""
 
     type: Literal["media"] = "media"
     url: MediaUrl

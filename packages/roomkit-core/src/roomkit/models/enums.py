@@ -27,6 +27,7 @@ __all__ = [
     "HookTrigger",
     "IdentificationStatus",
     "LengthPolicy",
+    "MediaForm",
     "ParticipantRole",
     "ParticipantStatus",
     "ReceiptState",
@@ -402,6 +403,20 @@ class RoomStatus(Vocabulary):
     def is_open(self) -> bool:
         """Whether the timeline may still grow."""
         return self is RoomStatus.ACTIVE or self is RoomStatus.PAUSED
+
+
+@unique
+class MediaForm(Vocabulary):
+    """How a channel gets the files of an event that the kit keeps.
+
+    `URL` is a signed URL, valid for an hour; where none can be made, as bytes. `BYTES` is a `data:` URL,
+    `TEXT` a line of text, `REFERENCE` the `media:` URL as it is stored, for channels that read it themselves.
+    """
+
+    URL = "url"
+    BYTES = "bytes"
+    TEXT = "text"
+    REFERENCE = "reference"
 
 
 @unique

@@ -98,6 +98,15 @@ class KitOptions(BaseModel):
     max_webhook_bytes: Count = Field(
         32 * 1024 * 1024, description="How large the body of a vendor's request may be."
     )
+    media_url: str | None = Field(
+        None, description="Where the kit's routes are reached from outside, for signed URLs of files."
+    )
+    media_limit: Count = Field(25 * 1024 * 1024, description="How many bytes a stored file may have.")
+    media_key: SecretStr | None = Field(
+        None,
+        description="The key that URLs of files are signed with; by default one that is made once for each "
+        "store.",
+    )
     worker_url: str | None = Field(
         None, description="Where this worker is reached by the second leg of a call; others are told it."
     )

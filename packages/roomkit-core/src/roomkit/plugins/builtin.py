@@ -93,6 +93,8 @@ def roomkit_routes(kit: RoomKit) -> Iterable[Route]:
     for name, path in _WEBHOOKS.items():
         for method in ("GET", "POST"):  # some vendors check an address by a GET
             yield Route(method=method, path=path, name=f"{name} ({method})", handler=receive)
+    if (app := kit.media_app) is not None:
+        yield Route(method="*", path="/media/{media_id}", name="media", asgi=app)
 
 
 @hookimpl

@@ -61,6 +61,8 @@ SINGLE_TABLES: Mapping[str, ComponentKind] = {
         ComponentKind.TELEMETRY,
         ComponentKind.IDENTITY,
         ComponentKind.ROUTER,
+        ComponentKind.MEDIA,
+        ComponentKind.FETCH,
     )
 }
 """Tables of the configuration file that hold one component each."""

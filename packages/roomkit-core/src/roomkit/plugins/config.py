@@ -121,6 +121,8 @@ class KitPlan(_Plan):
     telemetry: ComponentPlan | None = None
     identity: ComponentPlan | None = None
     router: ComponentPlan | None = None
+    media: ComponentPlan | None = None
+    fetch: ComponentPlan | None = None
     channels: Mapping[str, ComponentPlan] = Field(default_factory=dict)
     agents: Mapping[str, ComponentPlan] = Field(default_factory=dict)
     sources: Mapping[str, SourcePlan] = Field(default_factory=dict)

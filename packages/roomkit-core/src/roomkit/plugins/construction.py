@@ -14,8 +14,10 @@ from roomkit.abc.channel import Channel
 from roomkit.abc.errors import RoomKitError
 from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.locks import RoomLockManager
+from roomkit.abc.media import MediaStore
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.abc.router import InboundRoomRouter
+from roomkit.abc.services.fetch import GuardedFetch
 from roomkit.abc.source import SourceProvider
 from roomkit.abc.store import ConversationStore
 from roomkit.abc.telemetry import TelemetryProvider
@@ -50,6 +52,8 @@ class KitParts:
     telemetry: TelemetryProvider | None = None
     identity: IdentityResolver | None = None
     router: InboundRoomRouter | None = None
+    media: MediaStore | None = None
+    fetch: GuardedFetch | None = None
     channels: dict[str, Channel] = field(default_factory=dict)  # bound: the configuration
     agents: dict[str, Channel] = field(default_factory=dict)  # bound: the configuration
     sources: Mapping[str, tuple[SourceProvider, SourceOptions]] = field(default_factory=dict)
@@ -300,6 +304,8 @@ def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
     telemetry = drawing.plan(ComponentKind.TELEMETRY, plan.telemetry, where="telemetry")
     identity = drawing.plan(ComponentKind.IDENTITY, plan.identity, where="identity")
     router = drawing.plan(ComponentKind.ROUTER, plan.router, where="router")
+    media = drawing.plan(ComponentKind.MEDIA, plan.media, where="media")
+    fetch = drawing.plan(ComponentKind.FETCH, plan.fetch, where="fetch")
     channels = drawing.channels("channels", plan.channels)
     agents = drawing.channels("agents", plan.agents)
     sources = drawing.sources(plan.sources)
@@ -316,6 +322,8 @@ def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
         telemetry=_built(telemetry, TelemetryProvider),
         identity=_built(identity, IdentityResolver),
         router=_built(router, InboundRoomRouter, **({"store": kept} if _takes_store(router) else {})),
+        media=_built(media, MediaStore),
+        fetch=_built(fetch, GuardedFetch),
         channels=_built_channels(channels),
         agents=_built_channels(agents),
         sources={

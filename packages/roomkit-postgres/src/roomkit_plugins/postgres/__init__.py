@@ -7,6 +7,7 @@ from roomkit.plugins import lazy_names
 if TYPE_CHECKING:
     from roomkit_plugins.postgres.config import PostgresConfig as PostgresConfig
     from roomkit_plugins.postgres.locks import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.postgres.media import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres.realtime import PostgresRealtime as PostgresRealtime
     from roomkit_plugins.postgres.store import PostgresStore as PostgresStore
 else:
@@ -15,6 +16,7 @@ else:
         {
             "PostgresConfig": "config",
             "PostgresLockManager": "locks",
+            "PostgresMediaStore": "media",
             "PostgresRealtime": "realtime",
             "PostgresStore": "store",
         },

@@ -35,6 +35,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.postgres:PostgresConfig",
         summary="Typing, presence and other signals between workers, by LISTEN and NOTIFY.",
     )
+    registry.add(
+        "media",
+        "postgres",
+        "roomkit_plugins.postgres:PostgresMediaStore",
+        config="roomkit_plugins.postgres:PostgresConfig",
+        summary="Files in the database, in pieces.",
+    )
 
 
 @hookimpl

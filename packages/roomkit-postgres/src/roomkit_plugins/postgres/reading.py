@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from roomkit.abc.store import Claimed, DeliveryQuery, EventQuery, HomeRecord, RoomQuery
+from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import Delivery
@@ -19,6 +20,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
+from roomkit.models.values import findable
 from roomkit.models.visibility import sees
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.rows import (
@@ -564,6 +566,16 @@ async def get_value(
         encoded_key(key),
     )
     return None if row is None else stored_value(*row)
+
+
+async def list_event_media(database: Database, event_ids: Sequence[str]) -> list[MediaUse]:
+    """Return what events refer to, in order of event and file."""
+    rows = await database.fetch(
+        "SELECT u.media, u.event FROM unnest($1::text[]) WITH ORDINALITY AS g (id, place) "
+        "JOIN roomkit_media_uses u ON u.event = g.id ORDER BY g.place, u.media",
+        findable([*event_ids]),
+    )
+    return [MediaUse(*row) for row in rows]
 
 
 async def list_values(

@@ -241,6 +241,46 @@ _SEVENTH = (
     "CREATE UNIQUE INDEX roomkit_homes_elected ON roomkit_homes (name) WHERE room IS NULL",
 )
 
+# Which events refer to which files; the files themselves, in pieces. A file that has lost its last reference
+# is unused at once.
+_EIGHTH = (
+    f"CREATE TABLE roomkit_media (id {_ID} PRIMARY KEY, room_id {_ID} NOT NULL, unused_at timestamptz)",
+    "CREATE INDEX roomkit_media_unused ON roomkit_media (unused_at, id) WHERE unused_at IS NOT NULL",
+    f"""CREATE TABLE roomkit_media_uses (
+    event {_ID} NOT NULL REFERENCES roomkit_events (id) ON DELETE CASCADE,
+    media {_ID} NOT NULL,
+    PRIMARY KEY (event, media)
+)""",
+    "CREATE INDEX roomkit_media_uses_by_media ON roomkit_media_uses (media)",
+    """CREATE FUNCTION roomkit_media_used() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE roomkit_media SET unused_at = NULL WHERE id = new.media;
+    RETURN NULL;
+END
+$$""",
+    """CREATE FUNCTION roomkit_media_released() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE roomkit_media m SET unused_at = '-infinity' WHERE m.id = old.media
+    AND NOT EXISTS (SELECT FROM roomkit_media_uses u WHERE u.media = m.id);
+    RETURN NULL;
+END
+$$""",
+    "CREATE TRIGGER roomkit_media_used AFTER INSERT ON roomkit_media_uses "
+    "FOR EACH ROW EXECUTE FUNCTION roomkit_media_used()",
+    "CREATE TRIGGER roomkit_media_released AFTER DELETE ON roomkit_media_uses "
+    "FOR EACH ROW EXECUTE FUNCTION roomkit_media_released()",
+    f"CREATE TABLE roomkit_media_files (id {_ID} PRIMARY KEY, room_id {_ID} NOT NULL, data text NOT NULL)",
+    "CREATE INDEX roomkit_media_files_by_room ON roomkit_media_files (room_id)",
+    f"""CREATE TABLE roomkit_media_pieces (
+    file {_ID} NOT NULL,
+    number int NOT NULL,
+    data bytea NOT NULL,
+    PRIMARY KEY (file, number)
+)""",
+    # Files are packed already, and read from any byte.
+    "ALTER TABLE roomkit_media_pieces ALTER COLUMN data SET STORAGE EXTERNAL",
+)
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -251,6 +291,7 @@ STEPS = (
     Step(5, "keys that span the rooms of an organization", _FIFTH),
     Step(6, "bindings by address, events by vendors' ids, timers by kind and person", _SIXTH),
     Step(7, "homes of live things", _SEVENTH),
+    Step(8, "files, and the events that refer to them", _EIGHTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

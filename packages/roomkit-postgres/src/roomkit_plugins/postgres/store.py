@@ -25,6 +25,7 @@ from roomkit.abc.store import (
     HomeRecord,
     RoomQuery,
 )
+from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -671,6 +672,30 @@ class PostgresStore(SQLStore):
     @override
     async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
         return int(await self._database.write("roomkit_purge_values($3, $4)", before, max(limit, 0)))
+
+    # -- files --------------------------------------------------------------------------------
+
+    @override
+    async def register_media(self, room_id: str, media_ids: Collection[str], *, unused_at: datetime) -> None:
+        await self._database.write("roomkit_register_media($3, $4, $5)", room_id, [*media_ids], unused_at)
+
+    @override
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
+        query = "SELECT id, room_id FROM roomkit_media WHERE id = ANY($1)"
+        return dict(map(tuple, await self._database.fetch(query, findable([*media_ids]))))
+
+    @override
+    async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:
+        query = "SELECT room_id, id FROM roomkit_media WHERE unused_at <= $1 ORDER BY unused_at, id LIMIT $2"
+        return [tuple(row) for row in await self._database.fetch(query, before, max(limit, 0))]
+
+    @override
+    async def forget_media(self, media_ids: Collection[str]) -> int:
+        return int(await self._database.write("roomkit_forget_media($3)", findable([*media_ids])))
+
+    @override
+    async def list_event_media(self, event_ids: Sequence[str]) -> list[MediaUse]:
+        return await reading.list_event_media(self._database, event_ids)
 
     # -- leases and lanes ---------------------------------------------------------------------
 

@@ -138,6 +138,7 @@ class CommitParameters(sql.PreparedCommit):
             "alarms_done": self.timers_done,
             "absent": tuple(given.absent),
             "agents": tuple(given.agents),
+            "media": tuple(map(tuple, given.media)),
             "kept": [value_row(each) for each in {_place_of(each): each for each in given.values}.values()],
         }
         return {

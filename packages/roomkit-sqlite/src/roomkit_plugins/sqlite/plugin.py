@@ -22,6 +22,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.sqlite:SQLiteConfig",
         summary="Everything in one file: durable, searchable, no server.",
     )
+    registry.add(
+        "media",
+        "sqlite",
+        "roomkit_plugins.sqlite:SQLiteMediaStore",
+        config="roomkit_plugins.sqlite:SQLiteConfig",
+        summary="Files in the SQLite file, in pieces.",
+    )
 
 
 @hookimpl

@@ -145,6 +145,7 @@ _FIRST = (
 )
 
 _LAST_MOMENT = 253_402_300_799_000_000  # of the year 9999, which is as far as a datetime goes
+_LONG_AGO = -62_135_596_800_000_000  # of the year 1
 _TIMERS_DUE = f"min(coalesce(last_activity, created_at) + due_after, {_LAST_MOMENT})"
 
 _SECOND = (
@@ -289,6 +290,40 @@ _EIGHTH = (
     "CREATE UNIQUE INDEX homes_elected ON homes (name) WHERE room IS NULL",
 )
 
+# Which events refer to which files; the files themselves, in pieces. A file that has lost its last reference
+# is unused at once.
+_NINTH = (
+    "CREATE TABLE media (id TEXT NOT NULL PRIMARY KEY, room_id TEXT NOT NULL, unused_at INTEGER) STRICT",
+    "CREATE INDEX media_unused ON media (unused_at, id) WHERE unused_at IS NOT NULL",
+    """CREATE TABLE media_uses (
+        event INTEGER NOT NULL REFERENCES events (seq) ON DELETE CASCADE,
+        media TEXT NOT NULL,
+        PRIMARY KEY (event, media)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX media_uses_by_media ON media_uses (media)",
+    """CREATE TRIGGER media_used AFTER INSERT ON media_uses
+        BEGIN
+            UPDATE media SET unused_at = NULL WHERE id = new.media;
+        END""",
+    f"""CREATE TRIGGER media_released AFTER DELETE ON media_uses
+        BEGIN
+            UPDATE media SET unused_at = {_LONG_AGO} WHERE id = old.media
+            AND NOT EXISTS (SELECT 1 FROM media_uses WHERE media = old.media);
+        END""",
+    """CREATE TABLE media_files (
+        id TEXT NOT NULL PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX media_files_by_room ON media_files (room_id)",
+    """CREATE TABLE media_pieces (
+        file TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (file, number)
+    ) STRICT""",
+)
+
 STEPS = (
     Step(1, "rooms, timelines, people, work, the ledger and the full-text index", _FIRST),
     Step(2, "leases, lanes, timers, early receipts, tenants", _SECOND),
@@ -298,6 +333,7 @@ STEPS = (
     Step(6, "keys that span the rooms of an organization", _SIXTH),
     Step(7, "bindings by address, events by vendors' ids, timers by kind and person", _SEVENTH),
     Step(8, "homes of live things", _EIGHTH),
+    Step(9, "files, and the events that refer to them", _NINTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -24,6 +24,7 @@ from roomkit.abc.store import (
     HomeRecord,
     RoomQuery,
 )
+from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -40,7 +41,7 @@ from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare
 from roomkit_plugins.sql.migrations import MigrationPlan, planned
 from roomkit_plugins.sql.store import SQLStore
-from roomkit_plugins.sqlite import backup, homes, leases, ledger, reading, values, writing
+from roomkit_plugins.sqlite import backup, homes, leases, ledger, media, reading, values, writing
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
@@ -510,6 +511,28 @@ class SQLiteStore(SQLStore):
     @override
     async def purge_values(self, before: datetime, *, limit: int = 1000) -> int:
         return await self._write(values.purge_values, micros(before), limit)
+
+    # -- files --------------------------------------------------------------------------------
+
+    @override
+    async def register_media(self, room_id: str, media_ids: Collection[str], *, unused_at: datetime) -> None:
+        await self._write(media.register_media, room_id, tuple(media_ids), micros(unused_at))
+
+    @override
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
+        return await self._read(media.media_rooms, tuple(findable([*media_ids])))
+
+    @override
+    async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:
+        return await self._read(media.unused_media, micros(before), limit)
+
+    @override
+    async def forget_media(self, media_ids: Collection[str]) -> int:
+        return await self._write(media.forget_media, tuple(findable([*media_ids])))
+
+    @override
+    async def list_event_media(self, event_ids: Sequence[str]) -> list[MediaUse]:
+        return await self._read(media.event_media, tuple(findable([*event_ids])))
 
     # -- leases and lanes ---------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ from roomkit_plugins.sqlite.ledger import (
     place_of_absent,
     redact_deliveries,
 )
+from roomkit_plugins.sqlite.media import release_media, use_media
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
     EVENT,
@@ -154,6 +155,7 @@ class CommitRows(sql.PreparedCommit):
         self.timers = [prepare_timer(each) for each in given.timers]
         self.values = [prepare_value(each) for each in given.values]
         self.completed = [finished(each) for each in given.completed]
+        self.media = tuple(given.media)
 
     @property
     def asks_who_is_alive(self) -> bool:
@@ -202,6 +204,8 @@ def commit(connection: sqlite3.Connection, prepared: CommitRows, now: Clock) -> 
         connection.execute(_PUT_OBSERVATION, (room, *observation))
     for value in prepared.values:
         put_value(connection, value, None)
+    if prepared.media:
+        use_media(connection, room, prepared.media)
     worker = prepared.worker if prepared.worker in living else None
     for timer in prepared.timers:
         of_room = room if timer.room_id == prepared.room_id else _room_of(connection, timer)
@@ -343,6 +347,7 @@ def _amend(connection: sqlite3.Connection, room: int, first: int, prepared: Comm
         after.append(before.redacted(prepared.at))
         _put_event(connection, room, seq, after[-1])
         redact_deliveries(connection, seq)
+        release_media(connection, seq)
     return after
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.services.fetch import Fetched as Fetched
+from roomkit.abc.services.fetch import GuardedFetch as GuardedFetch
 from roomkit.abc.services.homes import Follow as Follow
 from roomkit.abc.services.homes import Home as Home
 from roomkit.abc.services.homes import Homes as Homes
 from roomkit.abc.services.homes import Piece as Piece
 from roomkit.abc.services.inbox import Inbox as Inbox
+from roomkit.abc.services.media import MediaService as MediaService
 from roomkit.abc.services.rooms import Excerpt as Excerpt
 from roomkit.abc.services.rooms import RoomAccess as RoomAccess
 from roomkit.abc.services.tasks import OwnerTasks as OwnerTasks
@@ -50,6 +53,8 @@ class Services(ABC):
     homes: Homes
     tasks: OwnerTasks
     values: Values
+    media: MediaService
+    fetch: GuardedFetch
     has_other_workers: bool = False
     """Whether other processes may serve the same rooms, and receive messages published on `realtime`."""
 

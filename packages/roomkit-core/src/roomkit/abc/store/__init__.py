@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from roomkit.abc.store.homes import HomeStore as HomeStore
 from roomkit.abc.store.leases import LeaseStore as LeaseStore
 from roomkit.abc.store.ledger import LedgerStore as LedgerStore
+from roomkit.abc.store.media import MediaRegister as MediaRegister
+from roomkit.abc.store.media import MediaUse as MediaUse
 from roomkit.abc.store.people import PeopleStore as PeopleStore
 from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
 from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -47,6 +49,7 @@ class ConversationStore(
     LeaseStore,
     HomeStore,
     TimerStore,
+    MediaRegister,
 ):
     """Rooms, timelines, bindings, participants, identities, tasks, observations and the ledger.
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from roomkit.abc.store.media import MediaUse
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
     from roomkit.models.delivery import Delivery, DeliveryStatus
@@ -80,7 +81,8 @@ class Commit:
     the one of its id. `completed` and `timers_done` are what `complete` takes, of any room: they
     ride along. `absent` are those channels of the targets that are not registered with the worker, `agents`
     those that are intelligences. `values` are put whatever there is under their keys, after the removals.
-    `heard` is kept beside the events that it is of.
+    `heard` is kept beside the events that it is of. `media` are files that events of the room refer to from
+    now on, new events or earlier ones; files that are not registered are passed over.
     """
 
     room_id: str
@@ -106,6 +108,7 @@ class Commit:
     absent: Collection[str] = ()
     agents: Collection[str] = ()
     values: Sequence[Value] = ()
+    media: Sequence[MediaUse] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
 

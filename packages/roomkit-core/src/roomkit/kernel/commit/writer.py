@@ -25,6 +25,7 @@ from roomkit.kernel.flow.job import Job
 from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
 from roomkit.kernel.flow.recipients import Target, recipients
 from roomkit.kernel.flow.timers import after_broadcast_id
+from roomkit.kernel.media.contents import MEDIA_TYPES
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.speculation import Prepared
+    from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
@@ -96,6 +98,7 @@ class Writer:
         dispatcher: Dispatcher,
         expect: Callable[[Iterable[Timer]], None],
         speculations: Speculations,
+        files: Files,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -112,6 +115,7 @@ class Writer:
         self._dispatcher = dispatcher
         self._expect = expect
         self._speculations = speculations
+        self._files = files
         self._gate_waits = GateWaits()
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
@@ -128,6 +132,8 @@ class Writer:
             self._inherit(draft)
         in_gate = work is not None and work.in_gate
         write = self._write_in_gate if in_gate else self._write_outside
+        if draft.event.content.type in MEDIA_TYPES:
+            write = partial(self._write_with_files, write)
         if deadline is not None:
             return await write(draft, deadline)
         seconds = self._settings.process_timeout
@@ -141,6 +147,13 @@ class Writer:
                     f"an event for room {draft.event.room_id!r} was not committed within {seconds} s; "
                     "nothing was stored"
                 ) from None
+
+    async def _write_with_files(
+        self, write: Callable[[Draft, Deadline], Awaitable[Written]], draft: Draft, deadline: Deadline
+    ) -> Written:
+        """Write a draft once its files are stored; before the room's lock is taken."""
+        draft.event = await self._files.taken_in(draft.event)
+        return await write(draft, deadline)
 
     def _inherit(self, draft: Draft) -> None:
         """Make an event written from inside a room's work part of its chain, and of its cascade."""
@@ -403,6 +416,10 @@ class Writer:
             self._broken_off(attempt, error)
             raise
         commit.fence = tenure.fence
+        for entry in commit.entries:
+            if entry.event.content.type in MEDIA_TYPES:
+                await self._prepare_files(attempt, commit)
+                break
         # From here on nothing is taken back: neither the deadline nor a cancellation may cut it.
         if tenure.deadline.close():
             raise TimeoutError
@@ -429,6 +446,13 @@ class Writer:
                 self._lease.check_write(error)
                 raise
         return self._follow(attempt, commit, committed, tenure.after)
+
+    async def _prepare_files(self, attempt: Attempt, commit: Commit) -> None:
+        try:
+            await self._files.prepare(commit)
+        except BaseException as error:
+            self._broken_off(attempt, error)
+            raise
 
     def _broken_off(self, attempt: Attempt, error: BaseException) -> None:
         """End the span of a broadcast that does not come about."""

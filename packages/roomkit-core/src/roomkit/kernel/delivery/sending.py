@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
-from roomkit.abc.attributes import mistyped, read, unreadable
+from roomkit.abc.attributes import mistyped, read, read_attribute, unreadable
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import ErrorCode, ForeignCodeError, NoHomeError, ProviderError, StoreError
+from roomkit.abc.errors import (
+    ErrorCode,
+    ForeignCodeError,
+    NoHomeError,
+    ProviderError,
+    RoomKitError,
+    StoreError,
+)
 from roomkit.abc.log import get_logger
 from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
@@ -21,13 +28,14 @@ from roomkit.kernel.delivery.failover import Failover
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, attempt_seconds_of, owner_of, provider_of
+from roomkit.kernel.media.contents import MEDIA_TYPES
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import EMPTY
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
-from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy
+from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import error_text, message_of, repaired, vendor_key
 
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.following.follows import Follows
+    from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.deadline import Deadline
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.lease import Lease
@@ -120,6 +129,7 @@ class Deliverer:
         breakers: Breakers,
         agreed: ConsentCheck,
         follows: Follows,
+        files: Files,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -132,6 +142,7 @@ class Deliverer:
         self._breakers = breakers
         self._agreed = agreed
         self._follows = follows
+        self._files = files
 
     async def deliver(self, job: Job, deadline: Deadline) -> SendOutcome:
         """Carry the job's event to its binding; every failure comes back in the outcome."""
@@ -179,9 +190,13 @@ class Deliverer:
             await self._send(event, channel, binding, context, deadline, outcome, is_limited)
             return outcome
         try:
+            if event.content.type in MEDIA_TYPES:
+                event = await self._with_files_shown(event, channel, target)
             pieces = await self._pieces(event, job, binding, outcome)
         except ProviderError as error:
             return outcome.failed(error_of(error))
+        except RoomKitError as error:
+            return outcome.failed(DeliveryError(code=error.code, message=message_of(error)))
         if len(pieces) == 1:
             await self._send(pieces[0], channel, binding, context, deadline, outcome, is_limited)
             return outcome
@@ -198,6 +213,11 @@ class Deliverer:
             if outcome.sent_parts < len(pieces):
                 await self._record(job, outcome, outcome.provider)
         return outcome
+
+    async def _with_files_shown(self, event: RoomEvent, channel: Channel, channel_id: str) -> RoomEvent:
+        form = read_attribute(owner_of(channel_id), channel, "media_form", MediaForm)
+        content = await self._files.shown(event.content, form)
+        return event if content is event.content else event.replace(content=content)
 
     async def _record(self, job: Job, outcome: SendOutcome, provider: str | None) -> bool:
         """Record in its pending row how far a delivery has come, and by whom; return whether it was done."""
@@ -238,7 +258,9 @@ class Deliverer:
                     f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
                     error_code=ErrorCode.UNSUPPORTED_CONTENT,
                 )
-            content = outcome.rendered = _checked_content(fitted, type(self._transcoder).__name__)
+            content = _checked_content(fitted, type(self._transcoder).__name__)
+            if content.type not in MEDIA_TYPES:  # those may hold files as bytes, and URLs that expire
+                outcome.rendered = content
             event = event.replace(content=content)
         most = binding.capabilities.max_length
         if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:

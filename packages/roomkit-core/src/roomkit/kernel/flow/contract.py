@@ -8,15 +8,16 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import mistyped, read, read_attribute, unreadable
-from roomkit.abc.errors import ForeignCodeError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError
 from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit
-from roomkit.models.enums import ChannelCategory, ChannelDirection
+from roomkit.models.enums import ChannelCategory, ChannelDirection, MediaForm
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
     from roomkit.abc.clock import Clock
+    from roomkit.abc.media import MediaStore
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.enums import ChannelType
@@ -27,6 +28,7 @@ __all__ = [
     "attempt_seconds_of",
     "check_channel",
     "check_flags",
+    "check_media",
     "check_output",
     "check_store",
     "check_telemetry",
@@ -68,6 +70,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("opens_sessions", bool),
     ("speculates", bool),
     ("supports_streaming_delivery", bool),
+    ("media_form", MediaForm),
 )
 
 
@@ -171,6 +174,17 @@ def check_flags(*parts: RoomLockManager | RealtimeBackend | ConversationStore) -
     """Check that stores, locks and realtime say whom they serve. Raises ForeignCodeError."""
     for part in parts:
         read_attribute(type(part).__name__, part, "is_process_local", bool)
+
+
+def check_media(media: MediaStore, store: ConversationStore, *, single_process: bool) -> None:
+    """Check that each process that uses the store sees the files. Raises InvalidInputError."""
+    is_shared = read_attribute(type(media).__name__, media, "shared", bool)
+    if not (is_shared or single_process or store.is_process_local):
+        raise InvalidInputError(
+            f"{type(store).__name__} is shared between processes but the files of {type(media).__name__} are "
+            "not: use a shared media store (of a folder that all workers see: shared=True), or "
+            "single_process=True if there is only one process"
+        )
 
 
 def check_telemetry(provider: TelemetryProvider) -> None:

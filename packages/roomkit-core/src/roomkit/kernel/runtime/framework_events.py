@@ -84,6 +84,9 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "source_waits": "what a source emitted is retried, as it is not stored: source_name, reason, seconds",
     "source_message_refused": "a detached source emitted a message: source_name, refused (how many so far)",
     "source_ended": "a source ended by itself: source_name",
+    "media_imported": "a file that an event named by its URL is kept now: media_id",
+    "media_import_failed": "such a file was refused or not there for a day, its URL stays: code, error",
+    "media_swept": "files that no event refers to were deleted: count",
     "framework_events_dropped": "a slow handler lost framework events: handler, dropped",
 }
 """Every type the core emits, and what it says; `"*"` subscribes to all of them."""

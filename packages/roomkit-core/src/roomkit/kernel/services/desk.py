@@ -8,6 +8,7 @@ from roomkit.abc.services import Services
 from roomkit.kernel.runtime.owned_tasks import SupervisedTasks
 from roomkit.kernel.services.homes import KitHomes
 from roomkit.kernel.services.inbox import KitInbox
+from roomkit.kernel.services.media import KitMedia
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.room_access import KitRoomAccess
 from roomkit.kernel.services.timers import KitTimers
@@ -84,6 +85,14 @@ class KitServices(Services):
             runner=kernel.timers,
             enter=enter,
         )
+        self.media = KitMedia(
+            store=kernel.store,
+            files=kernel.files,
+            imports=kernel.imports,
+            expect=lambda: kernel.timers.expect(kernel.clock.now()),
+            enter=enter,
+        )
+        self.fetch = kernel.fetch
         self.tasks = tasks
         self.homes = KitHomes(owner, kernel.homes, kernel.follows, enter)
 

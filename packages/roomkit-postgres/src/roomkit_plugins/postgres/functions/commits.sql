@@ -18,7 +18,7 @@ BEGIN
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[], agents text[], kept json, redacted json
+        absent text[], agents text[], kept json, redacted json, media json
     );
     IF c.room IS NOT NULL THEN
         SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
@@ -211,6 +211,17 @@ BEGIN
             WHERE e.room = head.room AND e.id = ANY(ARRAY(SELECT json_array_elements_text(c.redacted)))
             ORDER BY o.seq FOR UPDATE OF o
         ));
+    END IF;
+    IF c.redacted IS NOT NULL THEN
+        DELETE FROM roomkit_media_uses u USING roomkit_events e
+        WHERE u.event = e.id AND e.room = head.room
+        AND e.id = ANY(ARRAY(SELECT json_array_elements_text(c.redacted)));
+    END IF;
+    IF c.media IS NOT NULL THEN
+        INSERT INTO roomkit_media_uses (media, event)
+        SELECT m.id, e.id FROM json_array_elements(c.media) AS g
+        JOIN roomkit_media m ON m.id = g->>0 JOIN roomkit_events e ON e.id = g->>1 AND e.room = head.room
+        ORDER BY m.id ON CONFLICT DO NOTHING;
     END IF;
     IF c.tasks IS NOT NULL THEN
         INSERT INTO roomkit_tasks (room, id, title, description, assigned_to, status, created_at, metadata,

@@ -14,6 +14,7 @@ from roomkit_plugins.testing.contracts.store.lanes import LanesContract
 from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
 from roomkit_plugins.testing.contracts.store.lookups import LookupsContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
+from roomkit_plugins.testing.contracts.store.media_register import MediaRegisterContract
 from roomkit_plugins.testing.contracts.store.newer import NewerVersionContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
 from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
@@ -46,6 +47,7 @@ class ConversationStoreContract(
     KeptStateContract,
     KeyedValuesContract,
     LookupsContract,
+    MediaRegisterContract,
     NewerVersionContract,
     ValuesContract,
     ConcurrencyContract,

@@ -1,0 +1,107 @@
+"""Where contents refer to files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from roomkit.models.content import (
+    AudioContent,
+    CompositeContent,
+    EditContent,
+    EventContent,
+    MediaContent,
+    VideoContent,
+)
+from roomkit.models.media import MEDIA_SCHEME, MediaRef
+
+__all__ = ["MEDIA_TYPES", "Inline", "id_of", "inline_of", "referred", "urls_of", "with_urls"]
+
+MEDIA_TYPES = frozenset({"media", "audio", "video", "composite", "edit"})
+"""The types of contents that may refer to a file."""
+
+
+def urls_of(content: EventContent) -> Iterator[str]:
+    """Yield the URLs of files in a content, in order."""
+    match content:
+        case MediaContent() | AudioContent():
+            yield content.url
+        case VideoContent():
+            yield content.url
+            if content.thumbnail_url is not None:
+                yield content.thumbnail_url
+        case CompositeContent():
+            for part in content.parts:
+                yield from urls_of(part)
+        case EditContent():
+            yield from urls_of(content.new_content)
+
+
+def id_of(url: str) -> str | None:
+    """Return the id of the file that a URL refers to; None for any other URL."""
+    return url.removeprefix(MEDIA_SCHEME) if url.startswith(MEDIA_SCHEME) else None
+
+
+def referred(content: EventContent) -> list[str]:
+    """Return the ids of the files that a content refers to, each once."""
+    found = (id_of(url) for url in urls_of(content))
+    return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def with_urls(content: EventContent, urls: Mapping[str, str | MediaRef]) -> EventContent:
+    """Return a content with other URLs; for those that are files now, with what is known of the file."""
+    match content:
+        case MediaContent() if content.url in urls:
+            found = urls[content.url]
+            if isinstance(found, str):
+                return content.replace(url=found)
+            return content.replace(url=found.url, mime_type=found.mime_type, size_bytes=found.size_bytes)
+        case AudioContent() if content.url in urls:
+            found = urls[content.url]
+            if isinstance(found, str):
+                return content.replace(url=found)
+            return content.replace(url=found.url, mime_type=found.mime_type)
+        case VideoContent():
+            return _film(content, urls)
+        case CompositeContent():
+            return content.replace(parts=tuple(with_urls(part, urls) for part in content.parts))
+        case EditContent():
+            return content.replace(new_content=with_urls(content.new_content, urls))
+        case _:
+            return content
+
+
+def _film(content: VideoContent, urls: Mapping[str, str | MediaRef]) -> VideoContent:
+    found, still = urls.get(content.url), urls.get(content.thumbnail_url or "")
+    if still is not None:
+        content = content.replace(thumbnail_url=still if isinstance(still, str) else still.url)
+    if found is None:
+        return content
+    if isinstance(found, str):
+        return content.replace(url=found)
+    return content.replace(url=found.url, mime_type=found.mime_type)
+
+
+class Inline(NamedTuple):
+    """The file in a `data:` URL."""
+
+    mime_type: str
+    data: bytes
+
+
+def inline_of(url: str) -> Inline | None:
+    """Return the file that is in a `data:` URL (RFC 2397); None for one that cannot be read."""
+    head, comma, body = url.partition(",")
+    if not comma:
+        return None
+    mime_type, *parameters = head[len("data:") :].split(";")
+    mime_type = mime_type or "text/plain"
+    if not parameters or parameters[-1].strip().lower() != "base64":
+        return Inline(mime_type, unquote_to_bytes(body))
+    try:
+        return Inline(mime_type, base64.b64decode(unquote_to_bytes(body), validate=True))
+    except binascii.Error:
+        return None
