@@ -19,6 +19,7 @@ from roomkit import (
     HookResult,
     HookTrigger,
     InboundMessage,
+    Park,
     Room,
     RoomAlreadyExistsError,
     RoomContext,
@@ -55,6 +56,7 @@ def roomkit_register(registry: Registry) -> None:
     """Declare the methods."""
     registry.add_method("assemble", f"{HERE}:assemble")
     registry.add_method("delegate", f"{HERE}:delegate")
+    registry.add_method("approval", f"{HERE}:approval")
 
 
 @hookimpl
@@ -71,6 +73,13 @@ def roomkit_configure(kit: RoomKit, services: Services) -> None:
     async def report(event: RoomEvent, context: RoomContext) -> None:
         if event.source.channel_type is ChannelType.AI and event.addressed_to == ():
             await _report(services, event, context.room.state[NAME])
+
+    @kit.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC)
+    async def decide(event: RoomEvent, context: RoomContext) -> None:
+        said_yes = text_of(event.content).strip().lower().startswith("yes")
+        for turn, call in await services.turns.asked(event):
+            result = "approved" if said_yes else "refused"
+            await services.turns.resume(turn.room_id, turn.turn_id, {call.call_id: result})
 
 
 async def assemble(kit: RoomKit, room_id: str, *agents: str) -> None:
@@ -97,6 +106,12 @@ async def delegate(
     await services.rooms.change_state(child, lambda state: {**(state or {}), "parent": room_id})
     await services.rooms.post(child, _said(child, errand, key=child, to=(agent,)), channel_id=NAME)
     return child
+
+
+async def approval(kit: RoomKit, room_id: str, question: str, *, asked: str, within: timedelta) -> Park:
+    """Ask a person in a room of theirs; a tool returns the result, and its turn waits for the answer."""
+    request = await kit.services_of(NAME).rooms.post(room_id, TextContent(body=question), channel_id=NAME)
+    return Park("approval", within, asked=asked, request=request.id)
 
 
 def _has_crew(room: Room) -> bool:

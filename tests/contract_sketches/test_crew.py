@@ -10,19 +10,27 @@ from typing import Any
 import pytest
 
 from roomkit import (
+    AIChannel,
+    AIContext,
+    AIResponse,
+    AITool,
+    AIToolCall,
+    AIToolResultPart,
     HookExecution,
     HookTrigger,
     InboundMessage,
+    Park,
     RoomContext,
     RoomEvent,
     RoomKit,
     TextContent,
     text_of,
 )
-from roomkit.testing import RecordingChannel
+from roomkit.testing import MockAIProvider, RecordingChannel
 from tests.contract_sketches import crew
 from tests.contract_sketches.crew import Agent
-from tests.contract_sketches.stage import Workers, die, killed, manager_of, until_killed, worker_on
+from tests.contract_sketches.stage import Vendor, Workers, die, killed, manager_of, until_killed, worker_on
+from tests.contract_sketches.test_mail import arrives, mails
 
 MINUTE = timedelta(minutes=1)
 
@@ -128,6 +136,61 @@ async def test_an_errand_without_a_result_is_reported_when_it_is_overdue(workers
     await kits[0].close()
     await asyncio.sleep(120)
     assert (await texts(kits[1])).count("no result yet: look out") == 1
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("answer", ["yes, do", "no", None])
+async def test_a_tool_waits_for_the_answer_of_the_person_who_was_asked_by_mail(
+    workers: Workers, answer: str | None
+) -> None:
+    """It comes to the other worker; a stranger's reply approves nothing; without one a deadline ends it."""
+    post, results, kits = Vendor(), list[str](), list[RoomKit]()
+
+    async def refund(name: str, arguments: dict[str, Any]) -> Park:
+        park = await kits[0].ext.crew.approval("boss", "Refund 40 EUR?", asked="olga@x.org", within=MINUTE)
+        assert isinstance(park, Park)
+        return park
+
+    def answered(context: AIContext) -> str:
+        part = context.messages[-1].content[0]
+        assert isinstance(part, AIToolResultPart)
+        results.append(part.result)
+        return "Done."
+
+    model = MockAIProvider(
+        [
+            lambda context: AIResponse(
+                content="I ask.", tool_calls=[AIToolCall(id="c1", name="refund", arguments={})]
+            ),
+            answered,
+        ]
+    )
+    for _ in range(2):
+        agent = AIChannel("bot", model, tools=[(AITool(name="refund"), refund)])
+        kits.append(
+            await workers.start(RecordingChannel("web"), mails(post), agent, plugins=manager_of(crew=crew))
+        )
+    await kits[0].create_room("boss")
+    await kits[0].attach_channel("boss", "crew")
+    await kits[0].attach_channel("boss", "mail", metadata={"email_address": "olga@x.org"})
+    await kits[0].ensure_participant("boss", "mail", "olga@x.org")
+    await kits[0].create_room("r1")
+    for name in ("web", "bot"):
+        await kits[0].attach_channel("r1", name)
+    await says(kits[0], "my money back")
+    await post.sends(1)
+    key = post.messages[0]["key"]
+    await arrives(kits[1], "eve", "yes", in_reply_to=key, **{"from": "eve@x.org"})
+    await asyncio.sleep(1)
+    assert len(await kits[1].list_parked_turns()) == 1
+    if answer is not None:
+        await arrives(kits[1], "olga", answer, in_reply_to=key, **{"from": "olga@x.org"})
+    await asyncio.sleep(120)
+    assert await kits[1].list_parked_turns() == []
+    wanted = {"yes, do": "approved", "no": "refused"}.get(answer or "")
+    assert len(results) == 1
+    assert results == [wanted] if wanted else "approved" not in results[0]
+    assert (await texts(kits[1]))[-1] == "Done."
 
 
 def staff() -> tuple[Any, ...]:
