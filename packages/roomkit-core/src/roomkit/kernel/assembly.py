@@ -411,6 +411,7 @@ def assemble(
             desk=desk,
             claims=Claims(store=store, clock=clock, organization_id=organization_id),
             consents=consents,
+            waits=lanes.waits,
             organizations=organizations,
             organization_id=organization_id,
         )

@@ -21,7 +21,7 @@ from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
-from roomkit.kernel.runtime.scope import check_committed, working_for
+from roomkit.kernel.runtime.scope import check_committed, present, working_for
 from roomkit.kernel.scoping import Scoped
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import DeleteContent, EditContent, EventContent
@@ -245,7 +245,7 @@ class ConversationOperations(Scoped):
         if written.event is None:
             raise self._refused(event.room_id, event.source.channel_id, written.reason)
         if wait == "settled" and cascade.pending and not working_for(event.room_id):
-            await cascade.settled()
+            await (cascade.settled() if present() is None else self._kernel.lanes.waits.settled(cascade))
         return written.event
 
     async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
@@ -353,7 +353,7 @@ class ConversationOperations(Scoped):
         row = await self._kernel.store.reopen_delivery(delivery_id)
         cascade = await self._kernel.reclaim.start(row)
         if not working_for(row.room_id):
-            await cascade.settled()
+            await (cascade.settled() if present() is None else self._kernel.lanes.waits.settled(cascade))
         await self._written_down()
         return await self._kernel.store.get_delivery(delivery_id) or row
 

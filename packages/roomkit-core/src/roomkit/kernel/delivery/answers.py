@@ -590,10 +590,16 @@ class _StreamedTurn:
                 recipient.exclude()
 
     async def _finish(self, withheld: _Withheld | None, failure: BaseException | None) -> None:
-        """Commit the text and the other effects of the turn."""
+        """Commit the text and the other effects of the turn.
+
+        Neither an interruption nor the turn's deadline cuts the commit of shown text, which has its own.
+        """
+        lane, deadline = self._lane, self._deadline
+        lane.is_committing = deadline.is_shielded = bool(self._recipients)
         try:
             await self._end(withheld, failure)
         finally:
+            lane.is_committing = deadline.is_shielded = False
             left = self.taken_effects()
             left.pop("injected", None)  # they stand beside words, and there were none
             if any(left.values()):

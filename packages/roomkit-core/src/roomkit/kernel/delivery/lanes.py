@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from roomkit.kernel.delivery.waits import Waits
 from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.job import Job, Undone
 from roomkit.kernel.runtime.deadline import Abandoned, Deadline
@@ -58,6 +59,8 @@ class Lane:
     """Whether any further result of the turn is ignored."""
     finish: str | None = None
     """The finish reason of the answer that was interrupted, where it is not the usual one."""
+    is_committing = False
+    """Whether text that was shown is being committed: no interruption may cut that."""
     _changed: asyncio.Event | None = None
     deadline: Deadline | None = None
     scope: Work | None = None
@@ -134,6 +137,9 @@ class Lane:
         """
         task = self._task
         if task is None or not self.answering or (self.scope is not None and self.scope.holds_caller):
+            return False
+        if self.is_committing:
+            self.interrupted = self.interrupted or reason
             return False
         if self.interrupted is None:
             task.cancel()
@@ -260,6 +266,7 @@ class Lanes:
         self.executor = executor
         self._max_backlog = max_backlog
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self.waits = Waits(self._lanes)
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -292,6 +299,8 @@ class Lanes:
                 self.executor.refuse(job)
             elif lane.working:
                 lane.notice(job)
+                if self.waits.waiting:
+                    self.waits.queued()
             elif lane.queue:
                 lane.working = True
                 idle.append(lane)

@@ -56,9 +56,22 @@ class Cascade:
     async def settled(self) -> None:
         """Wait until no work is under way; any number of callers may wait."""
         while self.pending:
-            if self._waiter is None or self._waiter.done():
+            if self._waiter is None or self._waiter.done():  # as `waiter`: each message comes by here
                 self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiter)
+
+    def waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done when no work is under way, for callers that must not cancel it."""
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    def is_part_of(self, other: Cascade) -> bool:
+        """Whether the other cascade settles no sooner than this one."""
+        cascade: Cascade | None = self
+        while cascade is not None and cascade is not other:
+            cascade = cascade.outer
+        return cascade is other
 
 
 def result_of(row: Delivery) -> DeliveryResult:

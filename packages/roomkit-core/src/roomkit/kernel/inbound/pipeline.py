@@ -38,7 +38,7 @@ from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.foreign import PROMPT, may_wait
-from roomkit.kernel.runtime.scope import inside, working_for
+from roomkit.kernel.runtime.scope import inside, present, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import EMPTY, new_id
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+    from roomkit.kernel.delivery.waits import Waits
     from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.kernel.inbound.claims import Claims
     from roomkit.kernel.inbound.organizations import Organizations
@@ -117,6 +118,7 @@ class Inbound:
         claims: Claims,
         organizations: Organizations[Inbound],
         consents: Consents,
+        waits: Waits,
         organization_id: str | None = None,
     ) -> None:
         self._settings = settings
@@ -137,6 +139,7 @@ class Inbound:
         self._claims = claims
         self._organizations = organizations
         self._consents = consents
+        self._waits = waits
         self._replies = Replies(store, organization_id=organization_id)
         self._routing = InMemoryLockManager()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
@@ -700,7 +703,7 @@ class Inbound:
             if binding is not None:
                 await self._connect(message.session, channel, binding, cascade)
         if wait == "settled" and cascade.pending and not working_for(event.room_id if event else ""):
-            await cascade.settled()
+            await (cascade.settled() if present() is None else self._waits.settled(cascade))
         if written.run is not None:
             results: Any = DeliveryResults(written.run.finished)
         elif written.duplicate and event is not None and event.status is not EventStatus.BLOCKED:

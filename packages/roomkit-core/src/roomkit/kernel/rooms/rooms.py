@@ -769,7 +769,7 @@ class Rooms:
         draft = Draft(event=event, cascade=Cascade(), lifecycle=True, plan=plan)
         written = await self._writer.write(draft)
         if not working_for(event.room_id):
-            await draft.cascade.settled()
+            await self._lanes.waits.settled(draft.cascade)
         return written
 
     async def _notify(self, channel: Channel, binding: ChannelBinding) -> None:

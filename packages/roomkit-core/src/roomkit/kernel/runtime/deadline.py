@@ -82,6 +82,7 @@ class Deadline:
         "fired",
         "foreign",
         "grace",
+        "is_shielded",
         "on_stuck",
     )
 
@@ -96,6 +97,8 @@ class Deadline:
         """Whether the step under way was cancelled because its time was up; `caught` takes it back."""
         self.foreign = False
         """Whether it is foreign code that is at work, for an `on_stuck` that cares."""
+        self.is_shielded = False
+        """Whether the step under way is not cancelled although its time is up: it is bounded otherwise."""
         self._handle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self.abandoned = False
@@ -123,7 +126,7 @@ class Deadline:
 
     def _on_time(self) -> None:
         self._handle = None
-        if self._limit is None:
+        if self._limit is None or self.is_shielded:
             return
         if self._limit > self._loop.time():
             self._arm()

@@ -19,6 +19,7 @@ __all__ = [
     "check_committed",
     "gate_of",
     "innermost_gate",
+    "innermost_work",
     "inside",
     "origin",
     "outside",
@@ -165,6 +166,14 @@ def check_committed(what: str) -> None:
                 "context.confirmed() in a turn, and do nothing in a gate while context.speculative"
             )
         work = work.parent
+
+
+def innermost_work() -> Work | None:
+    """Return the innermost work under way with a cascade that the caller is part of."""
+    work = _active(_current.get())
+    while work is not None and work.cascade is None:
+        work = _active(work.parent)
+    return work
 
 
 def innermost_gate() -> Work | None:
