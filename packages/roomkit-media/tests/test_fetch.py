@@ -6,16 +6,15 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
+import trustme
 
 from roomkit.abc.errors import FetchFailedError, FetchRefusedError
 from roomkit_plugins.media import FetchConfig, PinnedFetch
 from roomkit_plugins.testing.contracts.fetch import PNG, Site
 
-CERTIFICATE = Path(__file__).with_name("files.test.pem")
-"""Of the name `files.test`, signed by itself, with its key; it is valid for a hundred years."""
+AUTHORITY = trustme.CA()
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -27,7 +26,7 @@ async def site() -> AsyncIterator[Site]:
     """Serve over TLS, and note the name that a client asks for."""
     site = Site()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE)
+    AUTHORITY.issue_cert("files.test").configure_cert(context)
     names: list[str | None] = []
     context.sni_callback = lambda sock, name, context: names.append(name)
     async with await asyncio.start_server(site.serve, "127.0.0.1", ssl=context) as server:
@@ -40,7 +39,8 @@ async def site() -> AsyncIterator[Site]:
 async def test_the_certificate_is_checked_for_the_name(site: Site) -> None:
     """The connection is to an address; name and certificate are the host's."""
     config = FetchConfig(allow_hosts=(f"files.test:{site.port}", f"other.test:{site.port}"))
-    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    trusting = ssl.create_default_context()
+    AUTHORITY.configure_trust(trusting)
     fetch = PinnedFetch(config, resolver=resolve, ssl_context=trusting)
     found = await fetch(f"https://files.test:{site.port}/a", limit=1000)
     assert found.data == PNG
@@ -83,7 +83,8 @@ async def test_the_next_address_is_tried_when_one_cannot_be_reached(site: Site) 
         return ("127.0.0.9", "127.0.0.1")
 
     config = FetchConfig(allow_hosts=(f"files.test:{site.port}",))
-    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    trusting = ssl.create_default_context()
+    AUTHORITY.configure_trust(trusting)
     found = await PinnedFetch(config, resolver=two, ssl_context=trusting)(
         f"https://files.test:{site.port}/a", limit=1000
     )
