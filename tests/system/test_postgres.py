@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
 
 import pytest
 
@@ -84,6 +85,66 @@ async def test_a_routed_or_gated_message_costs_one_more(kit: RoomKit, proxy: Cut
         return HookResult.allow()
 
     assert await round_trips(kit, proxy) <= 3.1
+
+
+async def test_a_room_that_sticks_to_a_worker_costs_no_request_for_its_lock(postgres_dsn: str) -> None:
+    """Two round trips of the store, also while another worker is alive and busy in a room of its own."""
+    async with _Workers(postgres_dsn) as workers:
+        await workers.say([(0, "r1"), (1, "r2")] * 5)
+        assert await workers.round_trips([(0, "r1"), (1, "r2")] * 20) == {"store": 2.0, "locks": 0.0}
+
+
+async def test_a_room_in_which_workers_take_turns_costs_three_requests_more(postgres_dsn: str) -> None:
+    """Its lock is taken and released, and outcomes are written at once; no kept lock is asked for."""
+    async with _Workers(postgres_dsn) as workers:
+        await workers.say([(0, "r1"), (1, "r1")] * 10)
+        trips = await workers.round_trips([(0, "r1"), (1, "r1")] * 20)
+        assert trips["store"] <= 3.2
+        assert trips["locks"] <= 2.2
+
+
+class _Workers:
+    """Two kits on one database, whose stores and locks are seen by a proxy each."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._stack = AsyncExitStack()
+        self._kits: list[RoomKit] = []
+        self._ways: dict[str, CutProxy] = {}
+
+    async def __aenter__(self) -> Self:
+        for name in ("store", "locks"):
+            self._ways[name] = await self._stack.enter_async_context(CutProxy(self._dsn))
+        for _ in range(2):
+            kit = RoomKit(
+                store=_SlowMachineStore(self._ways["store"].url),
+                lock_manager=PostgresLockManager(self._ways["locks"].url),
+                realtime=PostgresRealtime(self._dsn),
+                plugins=PLUGINS,
+                lease_seconds=60,
+            )
+            for name in ("alice", "bob", "carol"):
+                kit.register_channel(RecordingChannel(name))
+            self._kits.append(await self._stack.enter_async_context(kit))
+        for kit, room_id in zip(self._kits, ("r1", "r2"), strict=True):
+            await kit.create_room(room_id)
+            for name in ("alice", "bob", "carol"):
+                await kit.attach_channel(room_id, name)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def say(self, turns: Sequence[tuple[int, str]]) -> None:
+        """Have the kits take messages one after the other, each until it is settled."""
+        for number, (kit, room_id) in enumerate(turns):
+            await say(self._kits[kit], str(number), room_id=room_id)
+
+    async def round_trips(self, turns: Sequence[tuple[int, str]]) -> dict[str, float]:
+        """Return how often the stores and the locks asked the server for each of these messages."""
+        before = {name: way.requests for name, way in self._ways.items()}
+        await self.say(turns)
+        return {name: (way.requests - before[name]) / len(turns) for name, way in self._ways.items()}
 
 
 async def test_an_idle_worker_asks_once_a_second_at_most(postgres_dsn: str) -> None:
