@@ -347,6 +347,57 @@ async def test_workers_that_take_turns_in_a_room_hand_over_once(house: House, tw
     assert heard(second, "bob") == ["3", "5", "7"]
 
 
+async def test_outcomes_in_a_shared_room_are_shown_at_once_and_written_with_the_next_commit(
+    house: House, two: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No caller waits for a disk; that a row has ended already when it is written is no loss."""
+    first, second = await two()
+    written: list[tuple[str, bool]] = []
+    complete = house.store.complete
+
+    async def counted(rows: Any, **options: Any) -> Any:
+        written.extend((row.channel_id, options.get("durable", True)) for row in rows)
+        return await complete(rows, **options)
+
+    for number in range(3):
+        await (second if number % 2 else first).say(f"{number}", wait="settled")
+        await asyncio.sleep(0)
+    house.store.complete = counted
+    await second.say("3", wait="settled")
+    assert {state.state for state in (await house.rows()).values()} == {SENT}
+    assert written
+    assert not any(durable for _, durable in written)
+    await second.say("4", wait="settled")
+    await asyncio.sleep(2.0)
+    assert second.kit._kernel.ledger.refused == 0
+    assert not second.kit._kernel.ledger
+    assert "were not written" not in caplog.text
+
+
+async def test_a_failure_in_a_shared_room_is_written_before_it_shows(house: House, two: Any) -> None:
+    """It may be retried as soon as it shows, and what is written again must not undo the retry."""
+    first, second = await two()
+    for number in range(3):
+        await (second if number % 2 else first).say(f"{number}", wait="settled")
+        await asyncio.sleep(0)
+
+    async def fail(*_: Any) -> Any:
+        raise ProviderError("no line")
+
+    second.kit.get_channel("bob").deliver = fail
+    durable: list[bool] = []
+    complete = house.store.complete
+
+    async def counted(rows: Any, **options: Any) -> Any:
+        durable.extend(options.get("durable", True) for row in rows if row.state is FAILED)
+        return await complete(rows, **options)
+
+    house.store.complete = counted
+    await second.say("failing", wait="settled")
+    assert durable == [True]
+    assert (await house.rows())["bob", "failing"].state is FAILED
+
+
 async def test_outcomes_wait_again_when_a_room_had_no_hand_over_for_ten_seconds(
     house: House, two: Any
 ) -> None:

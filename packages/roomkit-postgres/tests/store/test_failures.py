@@ -21,7 +21,7 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 from roomkit.abc.store import Commit
-from roomkit.models.delivery import DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
@@ -177,6 +177,26 @@ async def test_a_server_that_is_killed_under_load_loses_nothing(
         assert [each.id for each in after.events] == [f"{room.id}-{number}" for number in range(60)]
         assert [each.index for each in after.events] == list(range(60))
         assert len(after.deliveries) == 120
+
+
+async def test_outcomes_that_did_not_wait_for_the_disk_are_written_again_after_a_crash(
+    stores: StoreMaker, dsn: str, postgres_server: PostgresServer
+) -> None:
+    """Whether the crash undid them or not; and the store goes on writing under its numbers."""
+    store = stores(acquire_timeout=30.0)
+    room = await store.create_room(Room())
+    worker = await store.open_lease(600)
+    committed = await send(store, event(room.id), targets=TARGETS, worker_id=worker)
+    ended = [
+        Delivery.planned(committed.events[0], each).replace(state=DeliveryState.SENT) for each in TARGETS
+    ]
+    shown = await store.complete(ended, worker_id=worker, durable=False)
+    assert list(shown.refused) == []
+    await asyncio.to_thread(postgres_server.kill)
+    await asyncio.to_thread(postgres_server.ensure_running)
+    await store.complete(ended, worker_id=worker)
+    assert {row.state for row in await store.list_deliveries(room.id)} == {DeliveryState.SENT}
+    assert await store.claim(room.id, worker) == []
 
 
 async def test_a_server_that_is_not_there_is_named(stores: StoreMaker) -> None:

@@ -1092,6 +1092,14 @@ class FindsTheOldestEvent(InMemoryStore):
         return next((e for e in self._events.values() if e.idempotency_key == idempotency_key), None)
 
 
+@found_by("test_an_outcome_that_is_not_durable_frees_its_lane_and_is_written_again")
+class PutsOffWhatIsNotDurable(InMemoryStore):
+    async def complete(
+        self, deliveries: Sequence[Delivery], *, durable: bool = True, **rest: Any
+    ) -> Completed:
+        return await super().complete(deliveries if durable else (), **rest)
+
+
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")
 class AsksForNoHolder(InMemoryStore):
     def _complete(
@@ -1103,7 +1111,12 @@ class AsksForNoHolder(InMemoryStore):
 @found_by("test_a_takeover_and_a_late_end_at_once_are_one_or_the_other")
 class AsksForTheHolderTooEarly(InMemoryStore):
     async def complete(
-        self, deliveries: Sequence[Delivery], *, worker_id: str | None = None, timers_done: Sequence[str] = ()
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        worker_id: str | None = None,
+        timers_done: Sequence[str] = (),
+        durable: bool = True,
     ) -> Completed:
         mine = [row for row in deliveries if self._ledger._rows[row.id].holder == worker_id]
         await asyncio.sleep(0)

@@ -702,6 +702,7 @@ class InMemoryStore(ConversationStore):
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
+        durable: bool = True,
     ) -> Completed:
         return self._complete(deliveries, worker_id, timers_done)
 

@@ -411,7 +411,9 @@ class SQLiteStore(SQLStore):
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
+        durable: bool = True,
     ) -> Completed:
+        # Durable in any case: commits that did not wait for the disk look like damage after a power cut.
         rows = [ledger.finished(each) for each in deliveries]
         return await self._write(ledger.complete, rows, worker_id, tuple(timers_done))
 

@@ -26,6 +26,7 @@ class LedgerStore(ABC):
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
+        durable: bool = True,
     ) -> Completed:
         """Write how deliveries ended, or stand, and remove the timers that were handled.
 
@@ -35,6 +36,10 @@ class LedgerStore(ABC):
 
         The vendor's message ids written here are what receipts are matched by, also those that came
         before: see `record_receipt`.
+
+        With `durable=False` other workers see the outcomes when this returns, but a crash of the store's
+        server or machine may undo them, so that the store need not wait for a disk. The caller writes them
+        once more without it, within moments: that changes nothing where they stand.
         """
 
     @abstractmethod

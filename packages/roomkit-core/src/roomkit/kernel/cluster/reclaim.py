@@ -235,8 +235,8 @@ class Reclaim:
             except BaseException as error:
                 self._lease.check_write(error)
                 raise
-            if claimed and worker_id == self._lease.worker_id:
-                self._ledger.handed_over(room_id)
+            if worker_id == self._lease.worker_id and any(not each.delivery.claims for each in claimed):
+                self._ledger.handed_over(room_id)  # by a worker that lives: a dead one's are claims
             if waiting_for is not None:
                 self._channels.left.discard((room_id, waiting_for))
                 claimed = [each for each in claimed if each.delivery.channel_id == waiting_for]

@@ -13,6 +13,7 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.store import NOTHING_COMPLETED, Completed
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.enums import DeliveryState
 from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ _LONGEST_PAUSE = 60.0
 _UNSTORABLE = "the outcome held a value that cannot be stored"
 _SHARED_SECONDS = 10.0
 """For how long after a hand-over between workers a room's outcomes are written at once."""
+_LASTING = frozenset({DeliveryState.SENT, DeliveryState.SKIPPED})
+"""Outcomes after which a row is never pending again."""
+_SEEN_SECONDS = 1.0
+"""How long outcomes that others see wait for a commit that makes them durable."""
+_MOST_SEEN = 1_000
 _MOST_AT_ONCE = 200
 """How many outcomes go into one write: a reclaim may have very many, and others wait for it."""
 
@@ -40,8 +46,11 @@ class OutcomeWriter:
     A store that is out of reach is tried again every second; nothing is dropped. An outcome that the store
     refuses in any form is retried after 1 s, 2 s, 4 s ... up to a minute, alone, until the kit closes.
 
-    In a room that had a hand-over between workers in the last 10 s, outcomes are written at once: while one
-    waits, its lane looks busy, and each delivery that another worker commits is handed over as well.
+    In a room that had a hand-over between workers in the last 10 s, outcomes are shown at once: while one
+    waits, its lane looks busy, and each delivery that another worker commits is handed over as well. They
+    are shown without a wait for the disk, and written with the next commit, or after a second: only a crash
+    of the store's server could undo them until then. A failure is written at once: it may be retried as soon
+    as it shows.
     """
 
     def __init__(
@@ -69,14 +78,20 @@ class OutcomeWriter:
         self._unwritten: dict[str, Delivery] = {}  # bound: outcomes that the store refuses in any form
         self._shared: dict[str, float] = {}  # bound: the rooms handed over within _SHARED_SECONDS
         """When a room had its last hand-over, by the loop's clock, the oldest first."""
+        self._unseen: list[Delivery] = []  # bound: outcomes that come while others are shown
+        self._showing = asyncio.Lock()
+        self._seen: list[Delivery] = []  # bound: outcomes that others see, of the last second
+        self._sees = False
+        """Whether a task waits to write them."""
+        self._seen_ids: dict[str, None] = {}  # bound: _MOST_SEEN; those of the last ones
         self.refused = 0
         """How many outcomes came too late: another worker had reclaimed the delivery."""
 
     def __bool__(self) -> bool:
-        return bool(self._rows or self._timers)
+        return bool(self._rows or self._timers or self._seen or self._unseen or self._showing.locked())
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._seen)
 
     async def ended(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
         """Write delivery outcomes, or have them written soon, as the store asks for.
@@ -92,14 +107,21 @@ class OutcomeWriter:
                 completed = await self._one_by_one(rows, timers_done, error)
             self.written(completed)
             return
-        if not self:
-            self._since = asyncio.get_running_loop().time()
-        self._rows += rows
-        self._timers += timers_done
-        if self._shared and any(self._is_shared(row.room_id) for row in rows):
+        shared = bool(self._shared) and any(self._is_shared(row.room_id) for row in rows)
+        if shared and not timers_done and all(row.state in _LASTING for row in rows):
+            self._show_soon(rows)
+            return
+        self._add(rows, timers_done)
+        if shared:
             await self._write_now()
         else:
             self._write_later()
+
+    def _add(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
+        if not self._rows and not self._timers:
+            self._since = asyncio.get_running_loop().time()
+        self._rows += rows
+        self._timers += timers_done
 
     def handed_over(self, room_id: str) -> None:
         """Note that deliveries of a room went from one worker to another."""
@@ -112,6 +134,52 @@ class OutcomeWriter:
     def _is_shared(self, room_id: str) -> bool:
         at = self._shared.get(room_id)
         return at is not None and asyncio.get_running_loop().time() - at < _SHARED_SECONDS
+
+    def _show_soon(self, rows: Sequence[Delivery]) -> None:
+        """Let other workers see outcomes that are written durably later."""
+        self._unseen += rows
+        if not self._showing.locked():
+            self._supervisor.start(self._show(), "ledger")
+
+    async def _show(self) -> None:
+        async with self._showing:
+            while self._unseen:
+                rows, self._unseen = self._unseen[:_MOST_AT_ONCE], self._unseen[_MOST_AT_ONCE:]
+                await self._show_some(rows)
+
+    async def _show_some(self, rows: Sequence[Delivery]) -> None:
+        try:
+            completed = await self._store.complete(rows, worker_id=self._lease.worker_id, durable=False)
+        except (StoreError, InvalidInputError) as error:
+            _log.debug("delivery outcomes could not be shown; they are written soon: %s", error)
+            self._add(rows)
+            self._write_later()
+            return
+        self.written(completed)
+        if not self._sees:
+            self._sees = True
+            self._supervisor.start(self._write_seen(), "ledger", eager=False)
+        self._seen += [row for row in rows if row.id not in completed.refused]
+
+    async def _write_seen(self) -> None:
+        """Write what others see, if no commit takes it along within a second."""
+        try:
+            await asyncio.sleep(_SEEN_SECONDS)
+        finally:
+            self._sees = False
+        self._collect()
+        if self._rows:
+            self._write_later()
+
+    def _collect(self) -> None:
+        """Let the next write make durable what others see already."""
+        if not self._seen:
+            return
+        self._seen_ids |= dict.fromkeys(row.id for row in self._seen)
+        while len(self._seen_ids) > _MOST_SEEN:
+            del self._seen_ids[next(iter(self._seen_ids))]
+        self._add(self._seen)
+        self._seen = []  # bound: as at first
 
     async def _write_now(self) -> None:
         try:
@@ -127,6 +195,8 @@ class OutcomeWriter:
 
     def ride(self, commit: Commit) -> None:
         """Let a commit carry the waiting outcomes."""
+        if self._seen:
+            self._collect()
         if (self._rows or self._timers) and not self._apart:
             commit.completed, commit.timers_done = self._take()
 
@@ -160,19 +230,28 @@ class OutcomeWriter:
 
     def written(self, completed: Completed) -> None:
         """Note the result of a write."""
-        if completed.refused:
-            self.refused += len(completed.refused)
+        if completed.refused and (late := [each for each in completed.refused if not self._was_seen(each)]):
+            self.refused += len(late)
             _log.warning(
                 "the outcomes of %s deliveries were not written, because another worker has reclaimed "
                 "them or their room is gone: %s",
-                len(completed.refused),
-                ", ".join(completed.refused[:5]),
+                len(late),
+                ", ".join(late[:5]),
             )
         if completed.receipts:
             self._notices.matched(completed.receipts)
 
+    def _was_seen(self, delivery_id: str) -> bool:
+        """Whether a row was refused because it shows its outcome already."""
+        if delivery_id not in self._seen_ids:
+            return False
+        del self._seen_ids[delivery_id]
+        return True
+
     async def flush(self) -> None:
         """Write all outcomes that wait now. Raises StoreError, and keeps those not written."""
+        async with self._showing:
+            self._collect()
         waiting = max(len(self._rows), len(self._timers))
         async with self._writing:
             for _ in range(0, waiting, _MOST_AT_ONCE):
@@ -278,7 +357,7 @@ class OutcomeWriter:
         loop, delay = asyncio.get_running_loop(), self._store.write_delay
         pause = delay
         try:
-            while self:
+            while self._rows or self._timers:
                 await asyncio.sleep(pause)
                 left = self._since + delay - loop.time()
                 if left > 0:  # what waited then has gone with a commit; this came later

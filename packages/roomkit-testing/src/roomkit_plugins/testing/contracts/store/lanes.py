@@ -191,6 +191,21 @@ class LanesContract(StoreSuite):
             assert row.holder == rival
             await other.complete([row.replace(state=state)], worker_id=rival)
 
+    async def test_an_outcome_that_is_not_durable_frees_its_lane_and_is_written_again(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """Others see it at once; writing it durably changes nothing, also in what has happened since."""
+        (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
+        ended = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=new_id())
+        shown = await store.complete([ended], worker_id=worker, durable=False)
+        assert list(shown.refused) == []
+        assert await row_of(other, row.id) == ended.replace(holder=None)
+        (after,) = await rows_of(other, await say_as(other, room.id, rival, "sms"))
+        assert after.holder == rival
+        again = await store.complete([ended.replace(reason="again")], worker_id=worker)
+        assert list(again.refused) == [row.id]
+        assert await row_of(other, row.id) == ended.replace(holder=None)
+
     async def test_what_a_commit_completes_makes_way_for_its_own(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
