@@ -247,6 +247,27 @@ async def test_a_change_without_an_entry_withdraws_it_at_the_latest_when_confirm
     assert withdrawals(room) == ["room_changed"]
 
 
+async def test_what_is_heard_meanwhile_withdraws_it(room):
+    """An agent that prepared its answer took all that it had said for heard."""
+
+    class Phone(RecordingChannel):
+        async def deliver_stream(self, stream, event, binding, context):
+            await asyncio.sleep(10)
+            stream.heard(3)
+            return ChannelOutput.empty()
+
+    await room.join(Phone("phone", streaming=True))
+    bot = await room.join(Assistant())
+    await room.say("First.", wait="committed")
+    await asyncio.sleep(9)
+    speculation = await speculate(room)
+    assert speculation.withdrawn is None
+    await asyncio.sleep(60)
+    assert speculation.withdrawn == "room_changed"
+    await speculation.confirm(message(), wait="settled")
+    assert [speculative for _, speculative in bot.asked] == [False, True, False]
+
+
 async def test_another_one_of_the_same_channel_replaces_it(room):
     bot = await room.join(Assistant())
     first = await speculate(room, "Where is")
@@ -724,5 +745,6 @@ async def test_a_turn_that_another_worker_has_is_not_given_twice(room):
     assert answers == ["You said: First. Done.", f"You said: {QUESTION} Done."]
     assert bot.used == []
     assert bot.ended == 1
+    assert speculation.withdrawn == "elsewhere"
     await here.close()
     await there.close()

@@ -269,7 +269,12 @@ def assemble(
         note_fallback=lambda job, outcome: fallbacks.note(job, outcome),
         homes=homes,
         rounds=rounds,
-        hearings=Hearings(store=store, clock=clock, supervisor=supervisor),
+        hearings=Hearings(
+            store=store,
+            clock=clock,
+            supervisor=supervisor,
+            changed=lambda room_id: speculations.changed(room_id),
+        ),
         learnt=LearntState(store=store, clock=clock, events=events),
     )
     lanes = Lanes(

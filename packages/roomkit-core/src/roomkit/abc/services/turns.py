@@ -44,7 +44,8 @@ class Speculation(ABC):
 
         `not_prepared`: no intelligence of the room can, a gate does not allow it, or the room is busy. Else
         the reason for its withdrawal: `withdrawn`, `replaced` (by another one of that room and channel),
-        `room_changed`, `message_changed`, `refused`, `not_committed`, `expired`, `unregistered`, `closing`.
+        `room_changed`, `message_changed`, `refused`, `not_committed`, `expired`, `unregistered`, `closing`,
+        or `elsewhere` (another worker has the turns).
         """
 
     @abstractmethod

@@ -93,7 +93,7 @@ class Speculations:
     def committed(self, event: RoomEvent, own: HeldAnswers | None, version: int) -> dict[str, Prepared]:
         """Withdraw what is held in the room of a committed event, but the answers to this very event.
 
-        Return those, by intelligence, for their lanes. Called under the room's lock.
+        Return those, by intelligence, for their lanes; `taken` follows. Called under the room's lock.
         """
         for held in list(self.open.values()):
             if held.event.room_id == event.room_id and held is not own:
@@ -104,9 +104,7 @@ class Speculations:
         if why_not is not None:
             self.withdraw(own, why_not)
             return {}
-        own.is_released = True
-        self._forget(own, "released")
-        self._count("speculation_released", own, own.turns)
+        self._forget(own, "elsewhere")
         return own.turns
 
     def withdraw(self, held: HeldAnswers, reason: str) -> None:
@@ -115,11 +113,21 @@ class Speculations:
             self._forget(held, reason)
             self._drop(held, held.turns, reason)
 
-    def leave_out(self, held: HeldAnswers, lanes: Sequence[str]) -> None:
-        """End the turns of a committed message that no lane of this worker takes."""
+    def taken(self, held: HeldAnswers, lanes: Sequence[str]) -> None:
+        """Note which lanes of this worker take the turns of a committed message; end the others."""
+        here = {name: turn for name, turn in held.turns.items() if name in lanes}
         others = {name: turn for name, turn in held.turns.items() if name not in lanes}
+        held.is_released = bool(here)
+        if here:
+            self._count("speculation_released", held, here)
         if others:
             self._drop(held, others, "elsewhere")
+
+    def changed(self, room_id: str) -> None:
+        """Withdraw what is held in a room whose history changed without a commit by the writer."""
+        for held in list(self.open.values()):
+            if held.event.room_id == room_id:
+                self.withdraw(held, "room_changed")
 
     async def unregistered(self, channel_id: str) -> None:
         """End what an intelligence prepares that is being unregistered; return when it has ended."""

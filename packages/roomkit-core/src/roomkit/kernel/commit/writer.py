@@ -475,7 +475,7 @@ class Writer:
             attempt, commit, committed, stored[position], attempt.targets, draft.streamed, held
         )
         if held and draft.speculated is not None:
-            self._speculations.leave_out(draft.speculated, run.targets)
+            self._speculations.taken(draft.speculated, run.targets)
         run.span = attempt.span
         runs, starts = [run], [start]
         for entry, event in zip(commit.entries[position + 1 :], stored[position + 1 :], strict=True):

@@ -11,6 +11,8 @@ from roomkit.models.enums import DeliveryState
 from roomkit.models.event import Heard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.delivery.sending import SendOutcome
@@ -27,7 +29,15 @@ class Hearings:
     written too, since a person may have read in one what they did not hear in another.
     """
 
-    def __init__(self, *, store: ConversationStore, clock: Clock, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        clock: Clock,
+        supervisor: Supervisor,
+        changed: Callable[[str], None],
+    ) -> None:
+        self._changed = changed
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
@@ -51,6 +61,7 @@ class Hearings:
             activity=False,
             heard=[Hearing(run.event.id, each) for each in found],
         )
+        self._changed(commit.room_id)  # an answer prepared meanwhile took more, or less, for heard
         try:
             await self._store.commit(commit)
         except (RoomNotFoundError, EventNotFoundError):
