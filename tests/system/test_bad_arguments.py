@@ -173,7 +173,7 @@ async def kit(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
     make: Mapping[str, Callable[[], ConversationStore]] = {
         "memory": InMemoryStore,
         "sqlite": lambda: SQLiteStore(str(tmp_path / "rooms.db")),
-        "postgres": lambda: PostgresStore(request.getfixturevalue("postgres_dsn")),
+        "postgres": lambda: PostgresStore(request.getfixturevalue("postgres_store_dsn")),
     }
     made = RoomKit(store=make[request.param](), plugins=PLUGINS, single_process=True)
     for channel_id in ("web", "sms"):

@@ -64,7 +64,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
     if kind == "sqlite":
         return lambda: SQLiteStore(str(path)), in_sqlite
-    dsn = request.getfixturevalue("postgres_dsn")
+    dsn = request.getfixturevalue("postgres_store_dsn")
 
     async def in_postgres(event_id: str) -> None:
         connection = await asyncpg.connect(dsn)
@@ -177,7 +177,7 @@ def damaging(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
     if request.param != "postgres":
         return lambda: SQLiteStore(str(path)), in_sqlite
-    dsn = request.getfixturevalue("postgres_dsn")
+    dsn = request.getfixturevalue("postgres_store_dsn")
 
     async def in_postgres(table: str) -> None:
         connection = await asyncpg.connect(dsn)
@@ -254,7 +254,7 @@ async def test_a_damaged_room_is_refused_by_name_and_the_others_go_on(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
     """Without its row it is not known what a room permits."""
-    dsn = request.getfixturevalue("postgres_dsn") if kind == "postgres" else ""
+    dsn = request.getfixturevalue("postgres_store_dsn") if kind == "postgres" else ""
     path = tmp_path / "rooms.db"
 
     def open_store() -> ConversationStore:

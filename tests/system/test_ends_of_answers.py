@@ -209,7 +209,7 @@ async def workers(
 ) -> AsyncIterator[Workers]:
     """Two started workers on one store; the agent is asked on the first."""
     monkeypatch.setattr("roomkit.kernel.delivery.answers._LOOK_EVERY", 0.0)
-    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     kits = make(), make()
     for kit in kits:
         kit.register_channel(RecordingChannel("alice"))

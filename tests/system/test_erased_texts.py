@@ -106,7 +106,7 @@ def on_postgres(_: Path, dsn: Callable[[], str]) -> tuple[ConversationStore, Tra
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
 async def stored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stored]:
     """A started kit."""
-    store, find = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    store, find = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     parts: Any = (
         {}
         if request.param is on_postgres

@@ -99,7 +99,7 @@ async def test_hidden_events_change_nothing(hidden: Sequence[Hidden]) -> None:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
     """Return a store of each durable kind."""
     if request.param == "postgres":
-        return PostgresStore(request.getfixturevalue("postgres_dsn"))
+        return PostgresStore(request.getfixturevalue("postgres_store_dsn"))
     return SQLiteStore(tmp_path / "rooms.db")
 
 

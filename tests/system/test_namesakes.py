@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[..., RoomKit]:
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
 def make_kit(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., RoomKit]:
     """Makes a kit on the one store of the test."""
-    made: Callable[..., RoomKit] = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    dsn = partial(request.getfixturevalue, "postgres_store_dsn")
+    made: Callable[..., RoomKit] = request.param(tmp_path, dsn)
     return made
 
 

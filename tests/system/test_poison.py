@@ -50,7 +50,7 @@ type Opener = Callable[[], ConversationStore]
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens the same data again: a restart of the process."""
     if request.param == "postgres":
-        dsn = request.getfixturevalue("postgres_dsn")
+        dsn = request.getfixturevalue("postgres_store_dsn")
         return lambda: PostgresStore(dsn)
     if request.param == "sqlite":
         return lambda: SQLiteStore(str(tmp_path / "rooms.db"))

@@ -59,7 +59,7 @@ def make_kit(request, tmp_path):
             lock_manager=redis.RedisLockManager(url),
         )
     postgres = pytest.importorskip("roomkit_plugins.postgres")
-    dsn = request.getfixturevalue("postgres_dsn")
+    dsn = request.getfixturevalue("postgres_store_dsn")
     return lambda: RoomKit(store=postgres.PostgresStore(dsn))
 
 

@@ -110,7 +110,7 @@ async def bus(request):
         return
     if request.param == "postgres":
         postgres = pytest.importorskip("roomkit_plugins.postgres")
-        dsn = request.getfixturevalue("postgres_dsn")
+        dsn = request.getfixturevalue("postgres_store_dsn")
         make = lambda: postgres.PostgresRealtime(dsn)  # noqa: E731
     else:
         redis = pytest.importorskip("roomkit_plugins.redis")

@@ -59,7 +59,7 @@ def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
     """Two started workers on one store, with two channels."""
-    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     kits = make(), make()
     for kit in kits:
         for name in ("sms", "mms"):

@@ -48,7 +48,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens the shared data once more."""
     if request.param == "sqlite":
         return lambda: SQLiteStore(str(tmp_path / "rooms.db"))
-    dsn = request.getfixturevalue("postgres_dsn")
+    dsn = request.getfixturevalue("postgres_store_dsn")
     return lambda: PostgresStore(dsn)
 
 
@@ -182,7 +182,7 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
     where: dict[str, tuple[Any, ...]] = {
         "memory": (),
         "sqlite": (str(tmp_path / "rooms.db"),),
-        "postgres": () if kind != "postgres" else (request.getfixturevalue("postgres_dsn"),),
+        "postgres": () if kind != "postgres" else (request.getfixturevalue("postgres_store_dsn"),),
     }
     store = STORES[kind](*where[kind])
     kit = RoomKit(store=store, plugins=PLUGINS, single_process=True, sweep_interval=3600.0)

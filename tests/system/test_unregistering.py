@@ -85,7 +85,7 @@ class Answering(ScriptedIntelligence):
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[RoomKit, RoomKit]]:
     """Two started workers on one store; the room has an agent and a person."""
-    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     first, second = make(), make()
     for kit in (first, second):
         kit.register_channel(RecordingChannel("web", channel_type=ChannelType.WEBSOCKET))

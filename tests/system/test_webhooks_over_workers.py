@@ -60,7 +60,7 @@ def batch(*parts: Mapping[str, Any]) -> WebhookRequest:
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
     """Two started workers on one store, with a channel that has a vendor, and an agent."""
-    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_dsn"))
+    make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     kits = make(), make()
     for kit in kits:
         sms = RecordingChannel("sms")

@@ -248,7 +248,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
         pytest.skip(f"roomkit-{request.param} is not installed")
     settings = {"path": str(tmp_path / "rooms.db")}
     if request.param == "postgres":
-        settings = {"dsn": request.getfixturevalue("postgres_dsn")}
+        settings = {"dsn": request.getfixturevalue("postgres_store_dsn")}
     made = manager.create("store", request.param, settings)
     assert isinstance(made, ConversationStore)
     return made

