@@ -20,6 +20,7 @@ from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
+from roomkit_plugins.wire.tls import shared_context
 
 if TYPE_CHECKING:
     import httpx2
@@ -148,6 +149,8 @@ class AnthropicAIProvider(AIProvider):
         """Import the SDK and make its client: two seconds and some files, so never on the loop."""
         with needed("anthropic", by="AnthropicAIProvider", distribution="roomkit-anthropic"):
             import anthropic
+        import httpx2
+
         config = self._config
         try:
             check_base_url(os.environ.get("ANTHROPIC_BASE_URL"))
@@ -168,7 +171,10 @@ class AnthropicAIProvider(AIProvider):
                 timeout=config.timeout,
                 max_retries=0,
                 default_headers=headers,
-                http_client=self._http_client or anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
+                http_client=self._http_client
+                or anthropic.DefaultAsyncHttpxClient(
+                    follow_redirects=False, verify=shared_context(httpx2.create_ssl_context)
+                ),
             )
         except anthropic.AnthropicError as error:
             raise self._no_key() from error

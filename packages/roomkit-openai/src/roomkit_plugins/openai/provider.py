@@ -19,6 +19,7 @@ from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
+from roomkit_plugins.wire.tls import shared_context
 
 if TYPE_CHECKING:
     import httpx2
@@ -172,6 +173,8 @@ class OpenAIAIProvider(AIProvider):
         """Import the SDK and make its client: a second and some files, so never on the loop."""
         with needed("openai", by="OpenAIAIProvider", distribution="roomkit-openai"):
             import openai
+        import httpx2
+
         config = self._config
         try:
             return openai.AsyncOpenAI(
@@ -182,7 +185,10 @@ class OpenAIAIProvider(AIProvider):
                 timeout=config.timeout,
                 max_retries=0,
                 default_headers=plain_headers(config.extra_headers),
-                http_client=self._http_client or openai.DefaultAsyncHttpxClient(follow_redirects=False),
+                http_client=self._http_client
+                or openai.DefaultAsyncHttpxClient(
+                    follow_redirects=False, verify=shared_context(httpx2.create_ssl_context)
+                ),
             )
         except openai.OpenAIError as error:
             raise ProviderError(
