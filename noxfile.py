@@ -137,10 +137,12 @@ def kill(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def soak(session: nox.Session) -> None:
-    """Play long what the suite plays shortly: sequences of calls, and trees of commands, on each store."""
+    """Play long what the suite plays shortly: sequences of calls, trees of commands, and all properties."""
     long = {"ROOMKIT_SEQUENCES": "500", "ROOMKIT_TREES": "100"}
     chosen = ["packages", "-k", "any_sequence_of_calls or any_tree_of_commands", "--timeout=3600"]
     _run(session, "pytest", *BOTH_CORES, *chosen, *session.posargs, env=long)
+    properties = ["packages", "-m", "hypothesis", "--timeout=3600"]
+    _run(session, "pytest", *BOTH_CORES, *properties, *session.posargs, env={"ROOMKIT_EXAMPLES": "20"})
 
 
 @nox.session(venv_backend="none", default=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit import (
@@ -25,7 +25,7 @@ from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.testing import RecordingChannel
 from roomkit_plugins.postgres import PostgresStore
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 
 VISIBLE = 75
 """More than a context shows, so that every window but the smallest has to reach back."""
@@ -87,7 +87,7 @@ async def asked(store: ConversationStore, room_id: str, hidden: Sequence[Hidden]
     return {name: (model.calls[0].system_prompt, model.calls[0].messages) for name, model in models.items()}
 
 
-@settings(PROPERTY, max_examples=4)
+@examples(4)
 @given(hidden=RUNS)
 async def test_hidden_events_change_nothing(hidden: Sequence[Hidden]) -> None:
     """Wherever they stand, however many there are, and whoever says them."""

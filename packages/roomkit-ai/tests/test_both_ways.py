@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -13,6 +13,7 @@ from roomkit.models.ai import AIThinkingPart, AITool, AIToolCall
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai import RoleOverride, ToolPolicy
+from roomkit_plugins.testing.contracts.strategies import examples
 
 NAMES = ["look", "refund", "fail", "unknown"]
 POLICY = ToolPolicy(role_overrides={"observer": RoleOverride(deny=["refund"])})
@@ -95,7 +96,7 @@ def play(new_stage, streaming, answers, chunk, role):
     st.sampled_from([None, 1, 7]),
     st.sampled_from([ParticipantRole.MEMBER, ParticipantRole.OBSERVER]),
 )
-@settings(max_examples=150, deadline=None)
+@examples(40)
 def test_both_ways_of_generating_give_the_same(new_stage, answers, chunk, role):
     whole = play(new_stage, False, answers, None, role)
     streamed = play(new_stage, True, answers, chunk, role)

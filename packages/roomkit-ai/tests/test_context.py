@@ -6,7 +6,7 @@ import asyncio
 import copy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import InvalidInputError
@@ -33,6 +33,7 @@ from roomkit.models.content import (
 from roomkit.models.enums import ChannelMediaType, EventStatus
 from roomkit.models.event import Amendment, Generation, Heard
 from roomkit_plugins.testing import MockMemoryProvider
+from roomkit_plugins.testing.contracts.strategies import examples
 
 
 async def request_of(stage, event="Now?", **options):
@@ -457,7 +458,7 @@ def hidden_from_agent(content, speaker, fields):
 
 
 @given(ENTRIES, REMEMBERED)
-@settings(max_examples=150, deadline=None)
+@examples(40)
 def test_every_request_has_a_legal_shape(new_stage, entries, remembered):
     """Whatever the timeline and the memory hold; the provider of these tests checks it."""
     stage = played(new_stage, entries)
@@ -470,7 +471,7 @@ def test_every_request_has_a_legal_shape(new_stage, entries, remembered):
 
 
 @given(ENTRIES)
-@settings(max_examples=150, deadline=None)
+@examples(40)
 def test_hidden_entries_leave_no_trace(new_stage, entries):
     """Metamorphic: with and without them, the request is the same."""
     whole = heard(played(new_stage, entries))
@@ -479,7 +480,7 @@ def test_hidden_entries_leave_no_trace(new_stage, entries):
 
 
 @given(ENTRIES)
-@settings(max_examples=50, deadline=None)
+@examples(40)
 def test_building_a_request_changes_nothing(new_stage, entries):
     """Events and context are read, and the same question gives the same request."""
     stage = played(new_stage, entries)

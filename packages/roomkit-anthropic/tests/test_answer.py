@@ -7,17 +7,17 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import StreamDone, StreamEvent, StreamThinkingDelta, StreamToolCall
 from roomkit_plugins.anthropic.answer import MessageStream, whole
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.tools import ToolNames
 
-FUZZ = settings(PROPERTY, max_examples=200)
+FUZZ = examples(40)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda children: (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -21,12 +21,12 @@ from roomkit.models.ai import (
 from roomkit_plugins.openai import OpenAIConfig, chat, responses
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import AnswerReader, OpenAIRequest
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.tools import ToolNames
 
-FUZZ = settings(PROPERTY, max_examples=200)
+FUZZ = examples(40)
 ASKED = OpenAIRequest({}, ToolNames(64), frozenset({"call_old"}), ())
 CHAT = OpenAIConfig(model="m", base_url="http://localhost:1/v1")
 RESPONSES = OpenAIConfig(model="m", base_url=None)

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit_plugins.openai.fragments import Fragments
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 
 
 def put_together(pieces: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ def _cut(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     return calls, pieces
 
 
-@settings(PROPERTY, max_examples=200)
+@examples(40)
 @given(_cut())
 def test_fragments_belong_together_by_id_or_index(
     drawn: tuple[list[tuple[str, str]], list[dict[str, Any]]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.models.ai import (
@@ -15,7 +15,7 @@ from roomkit.models.ai import (
     StreamThinkingDelta,
     StreamToolCall,
 )
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.wire.halves import joined, repaired_json
 from roomkit_plugins.wire.reading import json_value
 
@@ -36,7 +36,7 @@ def said(events: list[StreamEvent]) -> tuple[str, str]:
     )
 
 
-@settings(PROPERTY, max_examples=200)
+@examples(40)
 @given(UNITS, UNITS)
 def test_however_a_text_is_cut_it_is_the_same_text(thought: list[str], text: list[str]) -> None:
     events = [*map(StreamThinkingDelta, thought), *map(StreamTextDelta, text)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.retry_after import retry_after, should_retry
 
@@ -83,7 +83,7 @@ def test_a_redirect_is_permanent_and_names_the_host_alone(location: str | None, 
 def test_no_header_makes_a_wait_that_nothing_can_keep(header: str) -> None:
     """Whatever the vendor writes: a number of seconds up to a day, or nothing."""
 
-    @settings(PROPERTY, max_examples=200)
+    @examples(40)
     @given(value=st.text(max_size=40) | st.floats().map(str) | st.from_regex(_DATES, fullmatch=True))
     @example("9" * 400)
     @example("1e308")

@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.models import RateLimit
 from roomkit_plugins.testing import run_virtual
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 
 pytestmark = pytest.mark.virtual_time
 
@@ -144,7 +144,7 @@ def test_no_window_ever_holds_more_than_its_rate_and_the_burst() -> None:
     """Whatever the limits, and however long the pauses between arrivals."""
     rates = st.floats(0.05, 5, allow_nan=False)
 
-    @settings(PROPERTY, max_examples=40)
+    @examples(40)
     @given(
         second=st.none() | rates,
         minute=st.none() | rates.map(lambda rate: rate * 20),

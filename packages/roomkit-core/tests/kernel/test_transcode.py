@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.kernel.delivery.transcode import (
@@ -36,7 +36,7 @@ from roomkit.models import (
     VideoContent,
     text_of,
 )
-from roomkit_plugins.testing.contracts.strategies import PROPERTY, contents, records
+from roomkit_plugins.testing.contracts.strategies import contents, examples, records
 
 URL = "https://h/f"
 DATA = "data:image/png;base64,AAAA"
@@ -97,7 +97,7 @@ def test_what_a_channel_carries_is_left_alone(content: Any) -> None:
 capabilities = records(ChannelCapabilities)
 
 
-@settings(PROPERTY, max_examples=200)
+@examples(40)
 @given(content=contents(), target=capabilities)
 def test_whatever_comes_out_can_be_carried(content: Any, target: ChannelCapabilities) -> None:
     """For any content and any channel; where text is possible, something always comes out."""
@@ -110,7 +110,7 @@ def test_whatever_comes_out_can_be_carried(content: Any, target: ChannelCapabili
         assert fit(fitted, target) is fitted
 
 
-@settings(PROPERTY, max_examples=200)
+@examples(40)
 @given(content=contents(), target=capabilities)
 def test_no_file_is_ever_put_into_a_text(content: Any, target: ChannelCapabilities) -> None:
     """A data URL is megabytes of noise."""
@@ -231,7 +231,7 @@ json_values = st.recursive(
 KEYS = ["text", "title", "label", "url", "phone_number", "description", "media_url", "buttons"]
 
 
-@settings(PROPERTY, max_examples=150)
+@examples(40)
 @given(
     buttons=st.lists(st.dictionaries(st.sampled_from(KEYS), json_values), max_size=2),
     cards=st.lists(st.dictionaries(st.sampled_from(KEYS), json_values), max_size=2),
@@ -302,7 +302,7 @@ def squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-@settings(PROPERTY, max_examples=300)
+@examples(60)
 @given(text=long_texts, most=st.integers(1, 40))
 def test_pieces_are_short_enough_and_lose_nothing_but_white_space(text: str, most: int) -> None:
     """And only white space at the cuts: what lies between two words of a piece stays."""
@@ -320,7 +320,7 @@ def test_pieces_are_short_enough_and_lose_nothing_but_white_space(text: str, mos
         assert all(piece.strip() for piece in pieces)
 
 
-@settings(PROPERTY, max_examples=200)
+@examples(40)
 @given(text=long_texts, most=st.integers(12, 40))
 def test_what_belongs_together_is_not_cut(text: str, most: int) -> None:
     """Accents, vowel signs, skin tones and families of emoji stay with what they stand on."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -48,7 +48,7 @@ from roomkit.models import (
 )
 from roomkit.models.vocabulary import OpenVocabulary, Vocabulary
 from roomkit_plugins.testing.contracts.newer import NEWS, POLL, newer, news_of
-from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
+from roomkit_plugins.testing.contracts.strategies import examples, records
 
 STORED: list[type[Record]] = [
     Room,
@@ -65,7 +65,7 @@ STORED: list[type[Record]] = [
 ]
 CLOSED = [each for each in Vocabulary.__subclasses__() if each is not OpenVocabulary]
 OPEN = OpenVocabulary.__subclasses__()
-SOME = settings(PROPERTY, max_examples=4)  # generated records are whole: the first ones have every field
+SOME = examples(4)  # generated records are whole: the first ones have every field
 
 
 @pytest.mark.parametrize("model", STORED, ids=lambda model: model.__name__)

@@ -9,7 +9,7 @@ import pkgutil
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -25,7 +25,7 @@ from roomkit.models import (
     TextContent,
     UnknownContent,
 )
-from roomkit_plugins.testing.contracts.strategies import PROPERTY, contents, json_objects, records
+from roomkit_plugins.testing.contracts.strategies import PROPERTY, contents, examples, json_objects, records
 
 SOURCE = EventSource(channel_id="ws", channel_type="websocket")
 
@@ -70,7 +70,7 @@ def any_of(model: type[Record]) -> st.SearchStrategy[Record]:
 def test_a_record_is_strict_frozen_and_the_same_after_any_trip(model: type[Record]) -> None:
     """Through JSON, copies and pickling it stays equal; no field can be set, and none can be invented."""
 
-    @settings(PROPERTY, max_examples=12)
+    @examples(12)
     @given(record=any_of(model))
     def holds(record: Record) -> None:
         keeps_itself_in_json(record)

@@ -38,11 +38,6 @@ class TestPostgresStore(ConversationStoreContract):
     def secrets(self) -> list[str]:
         return [urlsplit(self.dsn).password or "no password"]
 
-    @property
-    def sequences(self) -> int:
-        """Fewer than the embedded stores: each call goes through a socket."""
-        return 12
-
     async def let_leases_run_out(self, store: ConversationStore) -> None:
         """Let them have run out a second ago, by the server's clock."""
         await _ask(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -41,7 +41,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.testing.contracts.conversations import contexts
 from roomkit_plugins.testing.contracts.life import ProviderLifeContract
-from roomkit_plugins.testing.contracts.strategies import PROPERTY
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.testing.simulators.ai import (
     AISimulator,
     Deviate,
@@ -472,7 +472,7 @@ class AIProviderContract(ProviderLifeContract):
             assert not error.retryable
         assert simulator.requests == []
 
-    @settings(PROPERTY, max_examples=120)
+    @examples(30)
     @given(fields=contexts())
     async def test_whatever_is_sent_is_taken(
         self, provider: AIProvider, simulator: AISimulator, fields: dict[str, Any]

@@ -6,6 +6,7 @@ error: so a store that forgets a field fails its contract the day the field is a
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -29,18 +30,30 @@ from roomkit.models.content import (
 )
 from roomkit.models.values import DerivedId, Id, VendorJson
 
-__all__ = ["PROPERTY", "contents", "json_objects", "records", "texts", "unique_ids"]
+__all__ = ["PROPERTY", "contents", "examples", "json_objects", "records", "texts", "unique_ids"]
 
-PROPERTY = settings(
-    deadline=None,
-    max_examples=30,
-    derandomize=True,  # a suite that passes today passes tomorrow: new examples come with new code
-    suppress_health_check=[
-        HealthCheck.function_scoped_fixture,  # examples share the fixture and use ids of their own
-        HealthCheck.differing_executors,  # a suite is run by many subclasses
-        HealthCheck.too_slow,
-    ],
-)
+_TIMES = int(os.environ.get("ROOMKIT_EXAMPLES", "1"))
+
+
+def examples(count: int) -> settings:
+    """Return the settings of a property test that tries `count` examples, the same ones each time.
+
+    A suite that passes today passes tomorrow: new examples come with new code. `ROOMKIT_EXAMPLES=20` makes a
+    long run of it: twenty times as many, and other ones each time.
+    """
+    return settings(
+        deadline=None,
+        max_examples=count * _TIMES,
+        derandomize=_TIMES == 1,
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,  # examples share the fixture and use ids of their own
+            HealthCheck.differing_executors,  # a suite is run by many subclasses
+            HealthCheck.too_slow,
+        ],
+    )
+
+
+PROPERTY = examples(30)
 """The settings of the suites' property tests."""
 
 # What JSON, SQL and every vendor can carry: text without NUL and lone surrogates, numbers that are

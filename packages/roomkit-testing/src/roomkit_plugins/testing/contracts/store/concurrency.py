@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import pytest
 
@@ -130,20 +129,17 @@ class ConcurrencyContract(StoreSuite):
         created = [each for each in await asyncio.gather(*map(create, range(10))) if each is not None]
         assert [await store.get_room(room_id)] == created
 
-    @pytest.mark.parametrize(
-        ("first", "second"),
-        [pytest.param(a, b, id=f"{a}-{b}") for a, b in combinations_with_replacement(range(17), 2)],
-    )
-    async def test_any_two_changes_at_once_are_both_seen(
-        self, store: ConversationStore, room: Room, first: int, second: int
-    ) -> None:
+    @pytest.mark.parametrize("first", range(17))
+    async def test_any_two_changes_at_once_are_both_seen(self, store: ConversationStore, first: int) -> None:
         """Partial updates of one room never lose each other, in whatever pair."""
-        for _ in range(3):
-            stage = await RaceStage.set(store, room.id)
-            one, other = stage.changes()[first], stage.changes()[second]
-            await asyncio.gather(one.make(), other.make())
-            assert await one.is_seen()
-            assert await other.is_seen()
+        for second in range(first, 17):
+            room = await store.create_room(Room())
+            for _ in range(3):
+                stage = await RaceStage.set(store, room.id)
+                one, other = stage.changes()[first], stage.changes()[second]
+                await asyncio.gather(one.make(), other.make())
+                assert await one.is_seen(), f"of {first} and {second} the first is lost"
+                assert await other.is_seen(), f"of {first} and {second} the second is lost"
 
     async def test_a_deletion_and_a_commit_at_once_leave_no_half(self, store: ConversationStore) -> None:
         """The commit was before, or finds no room; nothing of either is left."""
