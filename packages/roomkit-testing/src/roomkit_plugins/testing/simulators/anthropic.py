@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from roomkit.abc.errors import ErrorCode
 from roomkit_plugins.testing.simulators.ai import (
@@ -26,6 +18,23 @@ from roomkit_plugins.testing.simulators.ai import (
     Reply,
     ScriptedThinking,
     ScriptedUsage,
+)
+from roomkit_plugins.testing.simulators.anthropic_requests import (
+    AnthropicRefusedError,
+    MessagesBody,
+    MessagesTurn,
+    RedactedThinkingBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    anthropic_failure,
+    check_thinking,
+    check_tools,
+    check_turns,
+    error_body,
+    first_invalid,
+    invalid_request,
+    refused,
+    turns_of,
 )
 from roomkit_plugins.testing.simulators.deviations import (
     COMMON,
@@ -42,8 +51,6 @@ VERSIONS = ("2023-06-01", "2026-10-21")
 
 DEFAULT_MODELS = ("claude-sonnet-5-5", "claude-haiku-4-5")
 """A current model and an older one, which knows no adaptive thinking."""
-
-_BUDGET_ONLY = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5")
 
 _STOP_REASONS: Mapping[Finish, str] = {
     "stop": "end_turn",
@@ -107,22 +114,22 @@ class AnthropicSimulator(AISimulator):
         if request.headers.get("authorization") != f"Bearer {self.api_key}" and (
             request.headers.get("x-api-key") != self.api_key
         ):
-            return _failure(401, "authentication_error", "invalid x-api-key")
+            return anthropic_failure(401, "authentication_error", "invalid x-api-key")
         version = request.headers.get("anthropic-version")
         if version not in VERSIONS:
-            return _invalid(f"anthropic-version: {version!r} is not a valid version")
+            return invalid_request(f"anthropic-version: {version!r} is not a valid version")
         if request.path.startswith("/v1/models"):
             return None
         if (request.method, request.path) != ("POST", "/v1/messages"):
-            return _failure(404, "not_found_error", "Not Found")
+            return anthropic_failure(404, "not_found_error", "Not Found")
         if not request.headers.get("content-type", "").startswith("application/json"):
-            return _invalid("content-type: Must be application/json")
+            return invalid_request("content-type: Must be application/json")
         try:
-            body = _Body.model_validate_json(request.body, context={"version": version})
+            body = MessagesBody.model_validate_json(request.body, context={"version": version})
             self._check(body, version)
         except ValidationError as error:
-            return _invalid(_first(error))
-        except _RefusedError as error:
+            return invalid_request(first_invalid(error))
+        except AnthropicRefusedError as error:
             return error.failure
         return None
 
@@ -138,7 +145,7 @@ class AnthropicSimulator(AISimulator):
         elif name in self.models:
             await exchange.send_json(200, _model(name), self.headers())
         else:
-            await exchange.send_json(404, _error("not_found_error", f"model: {name}"), self.headers())
+            await exchange.send_json(404, error_body("not_found_error", f"model: {name}"), self.headers())
         return True
 
     def document(self, request: ReceivedRequest, reply: Reply) -> object:
@@ -203,84 +210,56 @@ class AnthropicSimulator(AISimulator):
         self.accept_thinking(ScriptedThinking(thought.text, signature))
         return {"type": "thinking", "thinking": thought.text, "signature": signature}
 
-    def _check(self, body: _Body, version: str) -> None:
-        """Check what needs more than one field. Raises _RefusedError."""
+    def _check(self, body: MessagesBody, version: str) -> None:
+        """Check what needs more than one field. Raises AnthropicRefusedError."""
         for field in ("temperature", "top_p", "top_k"):
             if version >= "2026-10-21" and field in body.model_fields_set:
-                raise _RefusedError(_invalid(f"{field}: Extra inputs are not permitted"))
+                raise refused(f"{field}: Extra inputs are not permitted")
         if body.model not in self.models:
-            raise _RefusedError(_failure(404, "not_found_error", f"model: {body.model}"))
-        _check_thinking(body)
-        _check_tools(body)
-        turns = _turns(body.messages)
-        _check_turns(turns)
+            raise AnthropicRefusedError(anthropic_failure(404, "not_found_error", f"model: {body.model}"))
+        check_thinking(body)
+        check_tools(body)
+        turns = turns_of(body.messages)
+        check_turns(turns)
         self._check_thoughts(body, turns)
 
-    def _check_thoughts(self, body: _Body, turns: Sequence[_Turn]) -> None:
+    def _check_thoughts(self, body: MessagesBody, turns: Sequence[MessagesTurn]) -> None:
         for turn in turns:
             for block in turn.blocks:
-                if isinstance(block, _Thinking) and self._signatures.get(block.signature) != block.thinking:
-                    raise _RefusedError(_invalid("Invalid `signature` in `thinking` block"))
-                if isinstance(block, _RedactedThinking) and block.data not in self._redacted:
-                    raise _RefusedError(_invalid("Invalid `data` in `redacted_thinking` block"))
+                if (
+                    isinstance(block, ThinkingBlock)
+                    and self._signatures.get(block.signature) != block.thinking
+                ):
+                    raise refused("Invalid `signature` in `thinking` block")
+                if isinstance(block, RedactedThinkingBlock) and block.data not in self._redacted:
+                    raise refused("Invalid `data` in `redacted_thinking` block")
         if body.thinking is None or body.thinking.type == "disabled" or len(turns) < 2:
             return
         last = turns[-2].blocks
-        calls = [block for block in last if isinstance(block, _ToolUse)]
+        calls = [block for block in last if isinstance(block, ToolUseBlock)]
         if any(call.id in self._thought_before for call in calls) and not isinstance(
-            last[0], _Thinking | _RedactedThinking
+            last[0], ThinkingBlock | RedactedThinkingBlock
         ):
-            raise _RefusedError(
-                _invalid(
-                    f"messages.{len(turns) - 2}.content.0.type: Expected `thinking` or "
-                    f"`redacted_thinking`, but found `{last[0].type}`"
-                )
+            raise refused(
+                f"messages.{len(turns) - 2}.content.0.type: Expected `thinking` or "
+                f"`redacted_thinking`, but found `{last[0].type}`"
             )
 
 
-class _RefusedError(Exception):
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.body)
-        self.failure = failure
-
-
-def _error(kind: str, message: str) -> dict[str, Any]:
-    return {
-        "type": "error",
-        "error": {"type": kind, "message": message},
-        "request_id": "req_simulated",
-    }
-
-
-def _failure(status: int, kind: str, message: str) -> Failure:
-    return Failure(status, _error(kind, message), {"request-id": "req_simulated"})
-
-
-def _invalid(message: str) -> Failure:
-    return _failure(400, "invalid_request_error", message)
-
-
 _FAILURES = {
-    ErrorCode.INVALID_REQUEST: _invalid("messages: Invalid"),
-    ErrorCode.CONTEXT_OVERFLOW: _invalid("prompt is too long: 210031 tokens > 200000 maximum"),
-    ErrorCode.UNSUPPORTED_CONTENT: _invalid("Could not process image"),
-    ErrorCode.AUTH: _failure(401, "authentication_error", "invalid x-api-key"),
-    ErrorCode.QUOTA: _failure(402, "billing_error", "Your credit balance is too low"),
-    ErrorCode.PERMISSION: _failure(403, "permission_error", "Not allowed to use this model"),
-    ErrorCode.NOT_FOUND: _failure(404, "not_found_error", "model: claude-none"),
-    ErrorCode.TOO_LONG: _failure(413, "request_too_large", "Request exceeds the maximum size"),
-    ErrorCode.RATE_LIMIT: _failure(429, "rate_limit_error", "Number of requests exceeded"),
-    ErrorCode.SERVER: _failure(500, "api_error", "Internal server error"),
-    ErrorCode.TIMEOUT: _failure(504, "timeout_error", "Request timed out"),
-    ErrorCode.OVERLOADED: _failure(529, "overloaded_error", "Overloaded"),
+    ErrorCode.INVALID_REQUEST: invalid_request("messages: Invalid"),
+    ErrorCode.CONTEXT_OVERFLOW: invalid_request("prompt is too long: 210031 tokens > 200000 maximum"),
+    ErrorCode.UNSUPPORTED_CONTENT: invalid_request("Could not process image"),
+    ErrorCode.AUTH: anthropic_failure(401, "authentication_error", "invalid x-api-key"),
+    ErrorCode.QUOTA: anthropic_failure(402, "billing_error", "Your credit balance is too low"),
+    ErrorCode.PERMISSION: anthropic_failure(403, "permission_error", "Not allowed to use this model"),
+    ErrorCode.NOT_FOUND: anthropic_failure(404, "not_found_error", "model: claude-none"),
+    ErrorCode.TOO_LONG: anthropic_failure(413, "request_too_large", "Request exceeds the maximum size"),
+    ErrorCode.RATE_LIMIT: anthropic_failure(429, "rate_limit_error", "Number of requests exceeded"),
+    ErrorCode.SERVER: anthropic_failure(500, "api_error", "Internal server error"),
+    ErrorCode.TIMEOUT: anthropic_failure(504, "timeout_error", "Request timed out"),
+    ErrorCode.OVERLOADED: anthropic_failure(529, "overloaded_error", "Overloaded"),
 }
-
-
-def _first(error: ValidationError) -> str:
-    # Of a union that does not fit, report the member that fitted furthest.
-    first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
-    place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-    return f"{place}: {first['msg']}"
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -363,264 +342,3 @@ _DEVIATIONS: Mapping[str, Deviation] = {
     "no index": Deviation(without("index")),
     "ended by [DONE]": Deviation(_without_stop, after=DONE),
 }
-
-
-# The request body. A field that is not here is refused, as the vendor refuses it.
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("text content blocks must contain non-whitespace text")
-    return text
-
-
-def _base64(text: str) -> str:
-    try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError("invalid base64 data") from error
-    return text
-
-
-type _Identifier = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")]
-
-
-class _CacheControl(_Strict):
-    type: Literal["ephemeral"]
-    ttl: Literal["5m", "1h"] = "5m"
-
-
-class _Text(_Strict):
-    type: Literal["text"]
-    text: Annotated[str, AfterValidator(_not_blank)]
-    cache_control: _CacheControl | None = None
-
-
-class _Base64Source(_Strict):
-    type: Literal["base64"]
-    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: Annotated[str, Field(min_length=1), AfterValidator(_base64)]
-
-
-class _URLSource(_Strict):
-    type: Literal["url"]
-    url: Annotated[str, Field(pattern=r"^https?://")]
-
-
-class _Image(_Strict):
-    type: Literal["image"]
-    source: Annotated[_Base64Source | _URLSource, Field(discriminator="type")]
-    cache_control: _CacheControl | None = None
-
-
-class _ToolUse(_Strict):
-    type: Literal["tool_use"]
-    id: _Identifier
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
-    input: dict[str, JsonValue]
-    cache_control: _CacheControl | None = None
-
-
-class _ToolResult(_Strict):
-    type: Literal["tool_result"]
-    tool_use_id: _Identifier
-    content: str | list[Annotated[_Text | _Image, Field(discriminator="type")]] = ""
-    is_error: bool = False
-    cache_control: _CacheControl | None = None
-
-
-class _Thinking(_Strict):
-    type: Literal["thinking"]
-    thinking: str
-    signature: str
-
-
-class _RedactedThinking(_Strict):
-    type: Literal["redacted_thinking"]
-    data: str
-
-
-type _UserBlock = Annotated[_Text | _Image | _ToolResult, Field(discriminator="type")]
-type _AssistantBlock = Annotated[
-    _Text | _ToolUse | _Thinking | _RedactedThinking, Field(discriminator="type")
-]
-type _Block = _Text | _Image | _ToolResult | _ToolUse | _Thinking | _RedactedThinking
-
-
-class _UserMessage(_Strict):
-    role: Literal["user"]
-    content: Annotated[str, AfterValidator(_not_blank)] | Annotated[list[_UserBlock], Field(min_length=1)]
-
-
-class _AssistantMessage(_Strict):
-    role: Literal["assistant"]
-    content: (
-        Annotated[str, AfterValidator(_not_blank)] | Annotated[list[_AssistantBlock], Field(min_length=1)]
-    )
-
-
-type _Message = Annotated[_UserMessage | _AssistantMessage, Field(discriminator="role")]
-
-
-class _InputSchema(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    type: Literal["object"]
-    properties: dict[str, JsonValue] | None = None
-    required: list[str] | None = None
-
-
-class _Tool(_Strict):
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
-    input_schema: _InputSchema
-    description: str = ""
-    cache_control: _CacheControl | None = None
-    strict: bool = False
-    type: Literal["custom"] | None = None
-
-
-class _ToolChoice(_Strict):
-    type: Literal["auto", "any", "none", "tool"]
-    name: str | None = None
-    disable_parallel_tool_use: bool = False
-
-
-class _ThinkingConfig(_Strict):
-    type: Literal["enabled", "adaptive", "disabled", "between_tools"]
-    budget_tokens: int | None = None
-    display: Literal["summarized", "omitted"] | None = None
-
-
-class _OutputConfig(_Strict):
-    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    format: JsonValue = None
-
-
-class _Metadata(_Strict):
-    user_id: str | None = None
-
-
-class _Body(_Strict):
-    model: str
-    max_tokens: Annotated[int, Field(ge=0)]
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=100_000)]
-    system: str | list[_Text] = ""
-    tools: list[_Tool] = Field(default_factory=list)
-    tool_choice: _ToolChoice | None = None
-    thinking: _ThinkingConfig | None = None
-    output_config: _OutputConfig | None = None
-    stop_sequences: list[Annotated[str, AfterValidator(_not_blank)]] = Field(default_factory=list)
-    metadata: _Metadata | None = None
-    cache_control: _CacheControl | None = None
-    service_tier: Literal["auto", "standard_only"] = "auto"
-    speed: Literal["standard", "fast"] | None = None
-    inference_geo: str | None = None
-    stream: bool = False
-    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-
-
-def _check_thinking(body: _Body) -> None:
-    thinking = body.thinking
-    if thinking is None:
-        return
-    older = body.model in _BUDGET_ONLY
-    if thinking.type == "enabled":
-        if not older:
-            raise _RefusedError(
-                _invalid('thinking.type: "enabled" is not supported on this model; use "adaptive"')
-            )
-        budget = thinking.budget_tokens
-        if budget is None or budget < 1024:
-            raise _RefusedError(_invalid("thinking.budget_tokens: Input should be at least 1024"))
-        if budget >= body.max_tokens:
-            raise _RefusedError(_invalid("`max_tokens` must be greater than `thinking.budget_tokens`"))
-        if body.tool_choice is not None and body.tool_choice.type in ("any", "tool"):
-            raise _RefusedError(_invalid("Thinking may not be enabled when tool_choice forces tool use."))
-    elif thinking.budget_tokens is not None:
-        raise _RefusedError(_invalid("thinking.budget_tokens: Extra inputs are not permitted"))
-    elif thinking.type == "adaptive" and older:
-        raise _RefusedError(_invalid("adaptive thinking is not supported on this model"))
-
-
-def _check_tools(body: _Body) -> None:
-    names = [tool.name for tool in body.tools]
-    if len(set(names)) != len(names):
-        raise _RefusedError(_invalid("tools: Tool names must be unique."))
-    choice = body.tool_choice
-    if choice is None:
-        return
-    if not names:
-        raise _RefusedError(_invalid("tool_choice may only be specified while providing tools"))
-    if choice.type == "tool" and choice.name not in names:
-        raise _RefusedError(_invalid(f"Tool '{choice.name}' not found in provided tools"))
-
-
-class _Turn:
-    """Messages of one role in a row, which the API reads as one."""
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-        self.blocks: list[_Block] = []
-
-
-def _turns(messages: Sequence[_UserMessage | _AssistantMessage]) -> list[_Turn]:
-    turns: list[_Turn] = []
-    for message in messages:
-        if not turns or turns[-1].role != message.role:
-            turns.append(_Turn(message.role))
-        if isinstance(message.content, str):
-            turns[-1].blocks.append(_Text(type="text", text=message.content))
-        else:
-            turns[-1].blocks.extend(message.content)
-    return turns
-
-
-def _check_turns(turns: Sequence[_Turn]) -> None:
-    if turns[0].role != "user":
-        raise _RefusedError(_invalid('messages: first message must use the "user" role'))
-    if turns[-1].role != "user":
-        raise _RefusedError(
-            _invalid(
-                "This model does not support assistant message prefill. "
-                "The conversation must end with a user message."
-            )
-        )
-    seen: set[str] = set()
-    called: list[str] = []
-    for place, turn in enumerate(turns):
-        if turn.role == "user":
-            _check_results(place, turn, called)
-        called = [block.id for block in turn.blocks if isinstance(block, _ToolUse)]
-        if len(set(called)) != len(called) or seen & set(called):
-            raise _RefusedError(_invalid(f"messages.{place}: `tool_use` ids must be unique"))
-        seen.update(called)
-
-
-def _check_results(place: int, turn: _Turn, called: Sequence[str]) -> None:
-    answered = [block.tool_use_id for block in turn.blocks if isinstance(block, _ToolResult)]
-    if missing := [call for call in called if call not in answered]:
-        raise _RefusedError(
-            _invalid(
-                f"messages.{place}: `tool_use` ids were found without `tool_result` blocks immediately "
-                f"after: {', '.join(missing)}. Each `tool_use` block must have a corresponding "
-                "`tool_result` block in the next message."
-            )
-        )
-    if extra := [answer for answer in answered if answer not in called]:
-        raise _RefusedError(
-            _invalid(
-                f"messages.{place}: unexpected `tool_use_id` found in `tool_result` blocks: "
-                f"{', '.join(extra)}."
-            )
-        )
-    if len(set(answered)) != len(answered):
-        raise _RefusedError(_invalid(f"messages.{place}: each tool_use must have a single result"))
-    head = turn.blocks[: len(answered)]
-    if not all(isinstance(block, _ToolResult) for block in head):
-        raise _RefusedError(_invalid(f"messages.{place}: `tool_result` blocks must come first"))
