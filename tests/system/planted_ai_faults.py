@@ -26,12 +26,12 @@ from roomkit.models.ai import (
 )
 from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
-from roomkit_plugins.testing.contracts import ai_provider
+from roomkit_plugins.testing.contracts.ai import asking
 from roomkit_plugins.testing.contracts.ai_provider import AIProviderContract
 from roomkit_plugins.testing.simulators import AnthropicSimulator
 
 if "ROOMKIT_PATIENCE" in os.environ:  # a fault that hangs is found sooner; not where others import this
-    ai_provider.PATIENCE = float(os.environ["ROOMKIT_PATIENCE"])
+    asking.PATIENCE = float(os.environ["ROOMKIT_PATIENCE"])
 
 FAULTS: dict[str, str] = {}
 """The name of the class of tests, and the test that must fail in it."""

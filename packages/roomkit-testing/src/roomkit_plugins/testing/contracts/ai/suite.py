@@ -1,0 +1,54 @@
+"""The fixtures and properties of the contract of AI providers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from roomkit.abc.ai import AIProvider
+from roomkit_plugins.testing.contracts.life import ProviderLifeContract
+from roomkit_plugins.testing.simulators.ai import (
+    AISimulator,
+)
+
+
+class AISuite(ProviderLifeContract):
+    """What the tests of an AI provider share; `AIProviderContract` is all of them."""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether this API gives reasoning back and takes it again."""
+        return True
+
+    @property
+    def sdk(self) -> str | None:
+        """The module of the vendor's SDK, imported at the first call; None without one."""
+        return None
+
+    @property
+    def passed_on(self) -> Sequence[str]:
+        """Parameters of a context that the provider passes on as they are, and this model refuses."""
+        return ()
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What the factory configured as secret; none of it may show anywhere."""
+        return ("sk-simulated", "sk-ant-simulated")
+
+    @pytest.fixture(autouse=True)
+    def no_certificates(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Let clients load none: simulators speak plain HTTP, and reading a system's takes long."""
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+    @pytest.fixture
+    def simulator(self) -> AISimulator:
+        """Return the vendor's simulator, running; the subclass gives it."""
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture `simulator`")
+
+    @pytest.fixture
+    def provider(self, subject: AIProvider) -> AIProvider:
+        """Return the provider under test."""
+        return subject
