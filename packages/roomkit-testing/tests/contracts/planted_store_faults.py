@@ -1622,6 +1622,22 @@ class GivesNoGrace(InMemoryStore):
         return await super().yield_lane(*args, **{**options, "grace": 0.0})
 
 
+# -- followers ------------------------------------------------------------------------------------
+
+
+@found_by("test_a_follower_begins_after_the_index_it_names")
+class SkipsAnEventForReaders(InMemoryStore):
+    async def list_events(self, *args: Any, **options: Any) -> Any:
+        events = await super().list_events(*args, **options)
+        return events[1:] if options.get("reader") is not None else events
+
+
+@found_by("test_the_loss_of_the_room_ends_a_follower[detached]")
+class KeepsDetachedBindings(InMemoryStore):
+    async def commit(self, commit: Commit) -> Committed:
+        return await super().commit(replace(commit, unbind=()))
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 
