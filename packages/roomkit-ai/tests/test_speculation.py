@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -15,6 +16,7 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EphemeralEventType, EventType, HookTrigger
 from roomkit.models.generation import AIResponse
 from roomkit.models.hook import HookResult
+from roomkit.models.parking import Park
 from roomkit.models.steering import InjectMessage
 from roomkit.plugins import PluginManager
 from roomkit_plugins.ai import AIChannel, SlidingWindowMemory
@@ -202,4 +204,25 @@ async def test_a_turn_that_waits_too_long_is_run_again():
     assert result.error is None
     assert await scene.said() == ["Let me see.\n\nIt arrives tomorrow."]
     assert len(scene.provider.calls) == 3
+    await scene.kit.close()
+
+
+async def test_a_tool_of_a_confirmed_turn_may_park_it():
+    """Its round is stored with the message that was confirmed, and continues as any other."""
+    scene = await Scene().open()
+
+    async def ask_a_person(name, arguments):
+        return Park(reason="approval", deadline=timedelta(days=1))
+
+    scene.agent.tool_handler = ask_a_person
+    speculation = await scene.speculate()
+    await asyncio.sleep(50)
+    assert await scene.kit.list_parked_turns("room") == []
+    await speculation.confirm(message("Where is order 7?"), wait="settled")
+    assert speculation.withdrawn is None
+    (parked,) = await scene.kit.list_parked_turns("room")
+    (call,) = parked.calls
+    assert await scene.kit.resume_turn("room", parked.turn_id, {call.call_id: "tomorrow"})
+    await scene.kit._kernel.supervisor.drain(60)
+    assert (await scene.said())[-1] == "It arrives tomorrow."
     await scene.kit.close()
