@@ -1,4 +1,4 @@
-"""A change of consent reaches what is live for the person, on the worker that has it."""
+"""A change of consent reaches the live things of the person, on the worker that has them."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Realtime(InMemoryRealtime):
 
 
 class Phone(RecordingChannel):
-    """A channel of calls, which keeps what it is told of consent; its recorder may be broken."""
+    """A channel of calls, which keeps the changes of consent; its recorder may be broken."""
 
     address_type = "phone"  # type: ignore[assignment]  # a property there
     is_broken = False
 
     def __init__(self) -> None:
         super().__init__("phone", channel_type=ChannelType.VOICE)
-        self.told: list[tuple[str, str, str, ConsentState]] = []
+        self.changes: list[tuple[str, str, str, ConsentState]] = []
 
     def normalize(self, address: str) -> str:
         return "+" + "".join(filter(str.isdigit, address))
@@ -74,7 +74,7 @@ class Phone(RecordingChannel):
     async def consent_changed(self, room_id: str, address: str, purpose: str, state: ConsentState) -> None:
         if self.is_broken:
             raise OSError("the recorder")
-        self.told.append((room_id, address, purpose, state))
+        self.changes.append((room_id, address, purpose, state))
 
 
 class World:
@@ -109,8 +109,8 @@ class World:
         return self
 
     @property
-    def told(self) -> list[list[tuple[str, str, str, ConsentState]]]:
-        return [phone.told for phone in self.phones]
+    def changes(self) -> list[list[tuple[str, str, str, ConsentState]]]:
+        return [phone.changes for phone in self.phones]
 
     async def close(self) -> None:
         for kit in self.kits:
@@ -125,7 +125,7 @@ async def world():
 
 
 REVOKED, GRANTED = ConsentState.REVOKED, ConsentState.GRANTED
-TOLD = ("call", ANN, "recording", REVOKED)
+CHANGE = ("call", ANN, "recording", REVOKED)
 
 
 @pytest.mark.parametrize("changed_by", [0, 1, 2])
@@ -134,13 +134,13 @@ async def test_the_holder_is_notified_whichever_worker_made_the_change(world, ch
     await world.phones[1].services.homes.take("call")
     await world.kits[changed_by].set_consent("phone", "+1 (416) 555-0123", "revoked", purpose="recording")
     await asyncio.sleep(1)
-    assert world.told == [[], [TOLD]]
+    assert world.changes == [[], [CHANGE]]
 
 
 async def test_without_a_home_each_worker_with_the_channel_is_notified(world):
     await world.kits[2].set_consent("phone", ANN, "revoked", purpose="recording")
     await asyncio.sleep(1)
-    assert world.told == [[TOLD], [TOLD]]
+    assert world.changes == [[CHANGE], [CHANGE]]
 
 
 async def test_a_room_whose_person_wrote_by_the_channel_counts(world):
@@ -150,8 +150,8 @@ async def test_a_room_whose_person_wrote_by_the_channel_counts(world):
     await here.process_inbound(message, room_id="web")
     await here.set_consent("phone", ANN, "granted", purpose="recording")
     await asyncio.sleep(1)
-    assert {told[0] for told in world.told[0]} == {"call", "web"}
-    assert {told[3] for told in world.told[0]} == {GRANTED}
+    assert {change[0] for change in world.changes[0]} == {"call", "web"}
+    assert {change[3] for change in world.changes[0]} == {GRANTED}
 
 
 async def test_only_a_change_is_one(world):
@@ -159,20 +159,20 @@ async def test_only_a_change_is_one(world):
     for state in ("revoked", "revoked", "granted", "granted", "revoked"):
         await here.set_consent("phone", ANN, state)
         await asyncio.sleep(1)
-    assert [told[3] for told in world.told[0]] == [REVOKED, GRANTED, REVOKED]
+    assert [change[3] for change in world.changes[0]] == [REVOKED, GRANTED, REVOKED]
 
 
 async def test_an_address_of_another_kind_is_another_persons(world):
     await world.kits[0].set_consent("email", ANN, "revoked")
     await asyncio.sleep(1)
-    assert world.told == [[], []]
+    assert world.changes == [[], []]
 
 
 async def test_a_closed_room_has_nothing_live(world):
     await world.kits[0].close_room("call")
     await world.kits[0].set_consent("phone", ANN, "revoked")
     await asyncio.sleep(1)
-    assert world.told == [[], []]
+    assert world.changes == [[], []]
 
 
 async def test_another_organizations_rooms_are_not_meant(world):
@@ -181,7 +181,7 @@ async def test_another_organizations_rooms_are_not_meant(world):
     await kit.attach_channel("acme's", "phone", address=ANN)
     await kit.for_organization("acme").set_consent("phone", ANN, "revoked")
     await asyncio.sleep(1)
-    assert [told[0] for told in world.told[0]] == ["acme's"]
+    assert [change[0] for change in world.changes[0]] == ["acme's"]
 
 
 async def test_a_message_that_says_stop_is_such_a_change(world):
@@ -200,14 +200,14 @@ async def test_a_message_that_says_stop_is_such_a_change(world):
     result = await world.kits[0].process_inbound(stop, room_id="call")
     assert result.blocked
     await asyncio.sleep(1)
-    assert world.told[0] == [("call", ANN, "all", REVOKED)]
+    assert world.changes[0] == [("call", ANN, "all", REVOKED)]
 
 
 async def test_a_channel_that_fails_keeps_the_change_from_no_other(world, caplog):
     world.phones[0].is_broken = True
     await world.kits[0].set_consent("phone", ANN, "revoked", purpose="recording")
     await asyncio.sleep(1)
-    assert world.told == [[], [TOLD]]
+    assert world.changes == [[], [CHANGE]]
     assert "consent_changed of channel phone" in caplog.text
     assert (await world.kits[1].consent("phone", ANN, purpose="recording")).state is REVOKED
 
@@ -216,6 +216,6 @@ async def test_a_consent_is_kept_though_it_cannot_be_announced(world, caplog):
     world.realtime.is_down = True
     await world.kits[0].set_consent("phone", ANN, "revoked", purpose="recording")
     await asyncio.sleep(1)
-    assert world.told == [[TOLD], []]
+    assert world.changes == [[CHANGE], []]
     assert "was not announced to other workers" in caplog.text
     assert (await world.kits[1].consent("phone", ANN, purpose="recording")).state is REVOKED

@@ -91,7 +91,7 @@ class Speculations:
             return False
 
     def committed(self, event: RoomEvent, own: HeldAnswers | None, version: int) -> dict[str, Prepared]:
-        """Withdraw what is held in the room of a committed event, but the answers to this very event.
+        """Withdraw the speculations in the room of a committed event, except the answers to this event.
 
         Return those, by intelligence, for their lanes; `taken` follows. Called under the room's lock.
         """
@@ -124,7 +124,7 @@ class Speculations:
             self._drop(held, others, "elsewhere")
 
     def changed(self, room_id: str) -> None:
-        """Withdraw what is held in a room whose history changed without a commit by the writer."""
+        """Withdraw the speculations in a room whose history changed without a commit by the writer."""
         for held in list(self.open.values()):
             if held.event.room_id == room_id:
                 self.withdraw(held, "room_changed")

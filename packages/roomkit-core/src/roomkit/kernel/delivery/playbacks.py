@@ -74,7 +74,7 @@ class Playbacks:
             self._task = None
 
     async def _write(self) -> None:
-        """Store what was heard by now; the outcomes of deliveries that have ended say it themselves."""
+        """Store the present numbers; a delivery that has ended keeps its own."""
         self._playing = {each for each in self._playing if each.task is None or not each.task.done()}
         known = [
             [each.target.binding.room_id, each.id, each.target.binding.channel_id, each.heard_chars]

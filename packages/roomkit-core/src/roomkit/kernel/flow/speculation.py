@@ -99,7 +99,7 @@ def _spoken(text: str) -> str:
 
 
 def _is_mark(text: str, at: int) -> bool:
-    """Return whether a character is punctuation that changes nothing of what is said, unlike in "1.5"."""
+    """Return whether a character is punctuation without a meaning, unlike the point in "1.5"."""
     mark = text[at]
     if not unicodedata.category(mark).startswith("P") or mark in _SAID:
         return False

@@ -20,7 +20,7 @@ __all__ = ["KitSpeculation", "Speculator"]
 
 
 class KitSpeculation(Speculation):
-    """What is held for one message, until it is taken in."""
+    """The answers that are held for one message, until it is taken in."""
 
     def __init__(
         self,
