@@ -434,6 +434,7 @@ if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
+    from roomkit.models.rights import ExportedMedia as ExportedMedia
     from roomkit.models.rights import ExportLine as ExportLine
     from roomkit.models.rights import PersonExport as PersonExport
     from roomkit.models.rights import ReadMark as ReadMark
@@ -721,6 +722,7 @@ HOMES = {
     "EventType": "roomkit.models.enums",
     "Excerpt": "roomkit.abc.services.rooms",
     "ExportLine": "roomkit.models.rights",
+    "ExportedMedia": "roomkit.models.rights",
     "FacebookMessengerProvider": "roomkit_plugins.messenger",
     "FastRTCRealtimeTransport": "roomkit_plugins.fastrtc",
     "FastRTCVoiceBackend": "roomkit_plugins.fastrtc",

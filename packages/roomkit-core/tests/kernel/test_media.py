@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import io
+import json
 from contextlib import nullcontext
 from datetime import timedelta
+from zipfile import ZipFile
 
 import pytest
 
@@ -45,6 +49,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.hook import HookResult, InjectedEvent
+from roomkit.models.rights import ExportedMedia
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
 
@@ -632,6 +637,80 @@ async def test_a_fetch_that_is_not_installed_says_what_to_install() -> None:
     async with RoomKit(plugins=PluginManager(block=["media"])) as kit:
         with pytest.raises(MediaNotConfiguredError, match="pip install roomkit-media"):
             await kit.services.fetch("https://files.example/", limit=10)
+
+
+# -- exported ---------------------------------------------------------------------------------------
+
+
+async def unpacked(pieces):
+    """Return an archive's entries by name, and how many pieces it came in."""
+    found = [piece async for piece in pieces]
+    with ZipFile(io.BytesIO(b"".join(found))) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("of", ["room", "person"])
+async def test_an_archive_has_the_files_that_its_events_refer_to(of) -> None:
+    """Each once, with a list of which event it is of; one that is gone is listed as gone."""
+    kit, _ = await stage()
+    message = InboundMessage(channel_id="ann", sender_id="ann", content=IMAGE, room_id="room")
+    first = (await kit.process_inbound(message)).event
+    again = MediaContent(url=first.content.url, mime_type="image/png")
+    second = (await kit.process_inbound(message.replace(content=again))).event
+    gone = (await kit.process_inbound(message)).event
+    await kit.edit_event("room", first.id, TextContent(body="words"))
+    media_id, gone_id = first.content.url[6:], gone.content.url[6:]
+    await kit._kernel.files.media.delete("room", [gone_id])
+    if of == "room":
+        pieces, export = kit.export_room_archive("room"), await kit.export_room("room")
+    else:
+        pieces = kit.export_person_archive(participant_id="ann")
+        export = await kit.export_person(participant_id="ann")
+    entries = await unpacked(pieces)
+    assert entries.keys() == {"records.jsonl", "media.jsonl", f"media/{media_id}"}
+    assert entries[f"media/{media_id}"] == PNG
+    listed = [ExportedMedia.model_validate_json(line) for line in entries["media.jsonl"].splitlines()]
+    assert {(each.id, each.event_id, each.is_gone) for each in listed} == {
+        (media_id, first.id, False),
+        (media_id, second.id, False),
+        (gone_id, gone.id, True),
+    }
+    sha256 = hashlib.sha256(PNG).hexdigest()
+    assert {each.sha256 for each in listed} == {sha256, None}
+    assert sorted(listed, key=str) == sorted(export.media, key=str)
+    kinds = [json.loads(line)["kind"] for line in entries["records.jsonl"].splitlines()]
+    assert kinds.count("media") == 3
+    await kit.close()
+
+
+async def test_a_file_that_goes_while_an_archive_is_written_is_listed_as_gone() -> None:
+    """The archive is whole without it."""
+    kit, _ = await stage()
+    await kit.send_event("room", "ann", IMAGE)
+    find = kit._kernel.files.media.find
+
+    async def found_and_deleted(media_id):
+        found = await find(media_id)
+        await kit._kernel.files.media.delete("room")
+        return found
+
+    kit._kernel.files.media.find = found_and_deleted
+    entries = await unpacked(kit.export_room_archive("room"))
+    assert entries.keys() == {"records.jsonl", "media.jsonl"}
+    assert json.loads(entries["media.jsonl"])["is_gone"]
+    await kit.close()
+
+
+async def test_an_archive_of_a_large_file_comes_in_pieces() -> None:
+    """No more than a few of them are in memory."""
+    kit, _ = await stage()
+    ref = await kit.media.put("room", bytes(5 * 1024 * 1024), mime_type="image/png")
+    await kit.send_event("room", "ann", MediaContent(url=ref.url, mime_type="image/png"))
+    sizes = [len(piece) async for piece in kit.export_room_archive("room")]
+    assert max(sizes) < 2.1 * 1024 * 1024
+    assert sum(sizes) > 5 * 1024 * 1024
+    await kit.close()
 
 
 # -- configuration ----------------------------------------------------------------------------------

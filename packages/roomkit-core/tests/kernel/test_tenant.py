@@ -156,6 +156,10 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "drop_delivery": lambda view, ids, own: view.drop_delivery(ids.delivery),
     "export_room": lambda view, ids, own: view.export_room(ids.room),
     "export_room_lines": lambda view, ids, own: collected(view.export_room_lines(ids.room)),
+    "export_room_archive": lambda view, ids, own: collected(view.export_room_archive(ids.room)),
+    "export_person_archive": lambda view, ids, own: collected(
+        view.export_person_archive(identity_id=ids.identity)
+    ),
     "export_person": lambda view, ids, own: view.export_person(identity_id=ids.identity),
     "export_person by participant": lambda view, ids, own: view.export_person(participant_id=ids.participant),
     "export_person_lines": lambda view, ids, own: collected(
@@ -211,6 +215,9 @@ OF_ANOTHER: dict[str, Callable[[Tenant, str], Any]] = {
     "get_delivery": lambda view, other: view.get_delivery("d", organization_id=other),
     "list_deliveries": lambda view, other: view.list_deliveries(organization_id=other),
     "export_person": lambda view, other: view.export_person(identity_id="i", organization_id=other),
+    "export_person_archive": lambda view, other: collected(
+        view.export_person_archive(identity_id="i", organization_id=other)
+    ),
     "export_person_lines": lambda view, other: collected(
         view.export_person_lines(identity_id="i", organization_id=other)
     ),

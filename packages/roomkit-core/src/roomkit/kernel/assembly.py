@@ -380,7 +380,7 @@ def assemble(
         writer=writer,
         lanes=lanes,
         observers=observers,
-        exports=Exports(store=store, clock=clock, ledger=ledger, consents=consents),
+        exports=Exports(store=store, clock=clock, ledger=ledger, consents=consents, files=files),
         consents=consents,
         rights_signals=rights_signals,
     )

@@ -345,6 +345,17 @@ class RoomOperations(ConversationOperations):
         async for line in self._kernel.privacy.exports.room_lines(room_id):
             yield line.model_dump_json()
 
+    async def export_room_archive(self, room_id: str) -> AsyncIterator[bytes]:
+        """Yield a ZIP archive of everything of a room, with the files that its events refer to.
+
+        `records.jsonl` has the lines of `export_room_lines`, `media/<id>` the files, `media.jsonl` says of
+        each its event, size and SHA-256, or that it is gone. Raises RoomNotFoundError.
+        """
+        await self._check_room(room_id)
+        exports = self._kernel.privacy.exports
+        async for piece in exports.archive(exports.room_lines(room_id)):
+            yield piece
+
     async def export_person(
         self,
         *,
@@ -381,6 +392,22 @@ class RoomOperations(ConversationOperations):
             organization_id=organization_id,
         ):
             yield line.model_dump_json()
+
+    async def export_person_archive(
+        self,
+        *,
+        identity_id: str | None = None,
+        participant_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Yield what `export_person_lines` does as an archive like that of `export_room_archive`."""
+        organization_id = self._organization(organization_id)
+        exports = self._kernel.privacy.exports
+        lines = exports.person_lines(
+            identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
+        )
+        async for piece in exports.archive(lines):
+            yield piece
 
     async def erase_room(self, room_id: str, *, organization_id: str | None = None) -> ErasureReceipt:
         """Remove a room, also a closed one, and all of it; return a receipt of removed and remaining data.

@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
+    from roomkit.models.rights import ExportedMedia as ExportedMedia
     from roomkit.models.rights import ExportLine as ExportLine
     from roomkit.models.rights import PersonExport as PersonExport
     from roomkit.models.rights import ReadMark as ReadMark
@@ -225,6 +226,7 @@ else:
             "EventStatus",
             "EventType",
             "ExportLine",
+            "ExportedMedia",
             "FrameworkEvent",
             "FrozenDict",
             "FrozenList",

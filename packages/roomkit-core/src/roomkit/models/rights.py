@@ -18,7 +18,16 @@ from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 
-__all__ = ["Erased", "ErasureReceipt", "ExportLine", "PersonExport", "ReadMark", "Retained", "RoomExport"]
+__all__ = [
+    "Erased",
+    "ErasureReceipt",
+    "ExportLine",
+    "ExportedMedia",
+    "PersonExport",
+    "ReadMark",
+    "Retained",
+    "RoomExport",
+]
 
 
 class ReadMark(Record):
@@ -27,6 +36,19 @@ class ReadMark(Record):
     room_id: str
     channel_id: str
     index: int
+
+
+class ExportedMedia(Record):
+    """A file that an exported event refers to; `is_gone` says that it is not kept any more."""
+
+    id: str
+    room_id: str
+    event_id: str
+    is_gone: bool = False
+    sha256: str | None = None
+    size_bytes: int | None = None
+    mime_type: str | None = None
+    filename: str | None = None
 
 
 type ExportRecord = (
@@ -41,6 +63,7 @@ type ExportRecord = (
     | ReadMark
     | Timer
     | Value
+    | ExportedMedia
 )
 
 type ExportKind = Literal[
@@ -56,6 +79,7 @@ type ExportKind = Literal[
     "read_mark",
     "timer",
     "value",
+    "media",
 ]
 
 
@@ -69,7 +93,8 @@ class ExportLine(Record):
 class RoomExport(Record):
     """Everything a store keeps of one room.
 
-    `events` are in order of index, `deliveries` of commit, `values` (those of the room) of revision.
+    `events` are in order of index, `deliveries` of commit, `values` (those of the room) of revision. `media`
+    lists the files that events refer to; the files themselves are in an archive (`export_room_archive`).
     """
 
     exported_at: datetime
@@ -83,6 +108,7 @@ class RoomExport(Record):
     read_marks: tuple[ReadMark, ...] = ()
     timers: tuple[Timer, ...] = ()
     values: tuple[Value, ...] = ()
+    media: tuple[ExportedMedia, ...] = ()
 
 
 class PersonExport(Record):
@@ -104,6 +130,7 @@ class PersonExport(Record):
     observations: tuple[Observation, ...] = ()
     read_marks: tuple[ReadMark, ...] = ()
     values: tuple[Value, ...] = ()
+    media: tuple[ExportedMedia, ...] = ()
 
 
 class Erased(Record):

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
     IdentityNotFoundError,
+    MediaNotConfiguredError,
+    MediaNotFoundError,
     ParticipantNotFoundError,
     RoomNotFoundError,
     StoreError,
 )
+from roomkit.kernel.media.contents import referred
+from roomkit.kernel.privacy.archive import archived
 from roomkit.kernel.privacy.person import Person, Place, find_person, shown
-from roomkit.models.rights import ExportLine, PersonExport, ReadMark, RoomExport
+from roomkit.models.rights import ExportedMedia, ExportLine, PersonExport, ReadMark, RoomExport
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.consent.consents import Consents
+    from roomkit.kernel.media.files import Files
     from roomkit.models.delivery import Delivery
     from roomkit.models.event import RoomEvent
     from roomkit.models.value import Value
@@ -36,6 +41,7 @@ _FIELD_OF = {
     "read_mark": "read_marks",
     "timer": "timers",
     "value": "values",
+    "media": "media",
 }
 
 
@@ -43,12 +49,19 @@ class Exports:
     """Reads in pages and holds no lock: concurrent writes may be part of it or not."""
 
     def __init__(
-        self, *, store: ConversationStore, clock: Clock, ledger: OutcomeWriter, consents: Consents
+        self,
+        *,
+        store: ConversationStore,
+        clock: Clock,
+        ledger: OutcomeWriter,
+        consents: Consents,
+        files: Files,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ledger = ledger
         self._consents = consents
+        self._files = files
 
     async def room(self, room_id: str) -> RoomExport:
         """Return everything of a room."""
@@ -87,6 +100,8 @@ class Exports:
             yield ExportLine(kind="participant", record=participant)
         async for event in events_of(store, room_id):
             yield ExportLine(kind="event", record=event)
+            async for line in self._media_lines(event):
+                yield line
         async for delivery in deliveries_of(store, room_id):
             yield ExportLine(kind="delivery", record=delivery)
         for task in await store.list_tasks(room_id):
@@ -151,7 +166,10 @@ class Exports:
         async for event in events_of(store, room_id):
             if place.wrote(event) or place.saw(event):
                 events.add(event.id)
-                yield ExportLine(kind="event", record=event if place.wrote(event) else shown(event))
+                event = event if place.wrote(event) else shown(event)
+                yield ExportLine(kind="event", record=event)
+                async for line in self._media_lines(event):
+                    yield line
         async for delivery in deliveries_of(store, room_id):
             if delivery.channel_id in ways and delivery.event_id in events:
                 yield ExportLine(kind="delivery", record=delivery)
@@ -166,9 +184,38 @@ class Exports:
                 mark = ReadMark(room_id=room_id, channel_id=channel_id, index=index)
                 yield ExportLine(kind="read_mark", record=mark)
 
+    async def _media_lines(self, event: RoomEvent) -> AsyncIterator[ExportLine]:
+        for media_id in referred_by(event):
+            yield ExportLine(kind="media", record=await self._media(media_id, event))
+
+    async def _media(self, media_id: str, event: RoomEvent) -> ExportedMedia:
+        known = {"id": media_id, "room_id": event.room_id, "event_id": event.id}
+        try:
+            ref = await self._files.find(media_id)
+        except (MediaNotFoundError, MediaNotConfiguredError):
+            return ExportedMedia(**known, is_gone=True)
+        return ExportedMedia(
+            **known,
+            sha256=ref.sha256,
+            size_bytes=ref.size_bytes,
+            mime_type=ref.mime_type,
+            filename=ref.filename,
+        )
+
+    async def archive(self, lines: AsyncIterator[ExportLine]) -> AsyncIterator[bytes]:
+        """Yield a ZIP archive of an export, with its files."""
+        async for piece in archived(lines, self._files):
+            yield piece
+
     async def _written_down(self) -> None:
         if self._ledger:
             await self._ledger.flush()
+
+
+def referred_by(event: RoomEvent) -> list[str]:
+    """Return the files that an event refers to, those of its former contents included."""
+    contents = (*(event.amendment.former_contents if event.amendment is not None else ()), event.content)
+    return list(dict.fromkeys(media_id for content in contents for media_id in referred(content)))
 
 
 async def events_of(store: ConversationStore, room_id: str) -> AsyncIterator[RoomEvent]:
