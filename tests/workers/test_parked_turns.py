@@ -49,8 +49,8 @@ def _dying(store: ConversationStore, point: str) -> ConversationStore:
             _die()
         return done
 
-    async def dying_put(value: Value, *, if_revision: int | None = None) -> Value:
-        put = await put_value(value, if_revision=if_revision)
+    async def dying_put(value: Value, **conditions: Any) -> Value:
+        put = await put_value(value, **conditions)
         if point == "taken" and value.namespace == "core.turn":
             _die()
         return put

@@ -443,6 +443,10 @@ if TYPE_CHECKING:
     from roomkit.models.room import AIConfig as AIConfig
     from roomkit.models.room import Room as Room
     from roomkit.models.room import RoomTimers as RoomTimers
+    from roomkit.models.scheduling import LocalTime as LocalTime
+    from roomkit.models.scheduling import ScheduledSend as ScheduledSend
+    from roomkit.models.scheduling import SendAt as SendAt
+    from roomkit.models.scheduling import ZoneFrom as ZoneFrom
     from roomkit.models.session_event import SessionStartedEvent as SessionStartedEvent
     from roomkit.models.source import SourceHealth as SourceHealth
     from roomkit.models.steering import Cancel as Cancel
@@ -468,6 +472,7 @@ if TYPE_CHECKING:
     from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
+    from roomkit.models.zone import ZoneName as ZoneName
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
     from roomkit_plugins.ai import AnswerTooLongError as AnswerTooLongError
@@ -816,6 +821,7 @@ HOMES = {
     "LedgerStore": "roomkit.abc.store.ledger",
     "LengthPolicy": "roomkit.models.enums",
     "LocalAudioBackend": "roomkit_plugins.local_audio",
+    "LocalTime": "roomkit.models.scheduling",
     "LocationContent": "roomkit.models.content",
     "LockLostError": "roomkit.abc.errors",
     "MCPToolProvider": "roomkit_plugins.mcp",
@@ -999,11 +1005,13 @@ HOMES = {
     "STTProvider": "roomkit.abc.voice.stt",
     "STTStream": "roomkit.abc.voice.stt",
     "SYSTEM_CHANNEL_ID": "roomkit.models.event",
+    "ScheduledSend": "roomkit.models.scheduling",
     "ScriptExecutor": "roomkit_plugins.skills",
     "ScriptResult": "roomkit_plugins.skills",
     "ScriptedIntelligence": "roomkit_plugins.testing",
     "ScriptedSource": "roomkit_plugins.testing",
     "SelfCancelledError": "roomkit.abc.errors",
+    "SendAt": "roomkit.models.scheduling",
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.provider",
@@ -1192,6 +1200,8 @@ HOMES = {
     "WhatsAppPersonalSourceProvider": "roomkit_plugins.neonize",
     "WhatsAppProvider": "roomkit.abc.whatsapp",
     "WorkStore": "roomkit.abc.store.work",
+    "ZoneFrom": "roomkit.models.scheduling",
+    "ZoneName": "roomkit.models.zone",
     "admits": "roomkit.models.visibility",
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",

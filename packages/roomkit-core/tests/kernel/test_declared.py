@@ -6,7 +6,7 @@ import ast
 import asyncio
 import inspect
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -562,6 +562,15 @@ async def scene_followers(stage, sight):
     await follow.begun()
     await stage.kit.delete_room("r1")
     await sight.trying(follow.wait())
+
+
+async def scene_scheduled(stage, sight):
+    """Something to be said in a room that is closed by then."""
+    await stage.socket("alice")
+    due = stage.kit.clock.now() + timedelta(seconds=5)
+    await stage.kit.send_event("r1", "alice", TextContent(body="later"), at=due)
+    await stage.kit.close_room("r1")
+    await asyncio.sleep(10)  # virtual time
 
 
 async def scene_webhooks(stage, sight):

@@ -100,6 +100,7 @@ media_limit = 1000
 media_key = "env:PATH"
 require_opt_in = ["marketing"]
 suppression_key = "env:PATH"
+timezone = "Europe/Berlin"
 single_process = true
 """
 

@@ -63,6 +63,7 @@ from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
+from roomkit.kernel.rooms.scheduled import SCHEDULED, ScheduledSends
 from roomkit.kernel.rooms.state import RoomStates
 from roomkit.kernel.runtime.channels import Channels
 from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -161,6 +162,7 @@ class Kernel:
     privacy: DataSubjectRequests
     consents: Consents
     parked: ParkedTurns
+    scheduled: ScheduledSends
     webhooks: Webhooks
     files: Files
     fetch: KitFetch
@@ -461,6 +463,10 @@ def assemble(
         retry_seconds=settings.lease_seconds,
     )
     timers.register(PARKED, parked.fire)
+    scheduled = ScheduledSends(
+        settings=settings, store=store, clock=clock, writer=writer, events=events, expect=timers.expect
+    )
+    timers.register(SCHEDULED, scheduled.fire)
     keeper = LeaseKeeper(
         store=store,
         supervisor=supervisor,
@@ -584,6 +590,7 @@ def assemble(
         privacy=privacy,
         consents=consents,
         parked=parked,
+        scheduled=scheduled,
         webhooks=webhooks,
         files=files,
         fetch=fetch,

@@ -39,6 +39,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 from roomkit.models.parking import ParkedTurn
+from roomkit.models.scheduling import ScheduledSend, SendAt
 from roomkit.models.task import Observation, Task
 
 __all__ = ["ConversationOperations"]
@@ -46,6 +47,15 @@ __all__ = ["ConversationOperations"]
 
 _SAYS_NOTHING = (EventType.MESSAGE, 0, None, None, "all", None)
 """What the arguments of `send_event` are that an event says itself."""
+
+
+def _check_stored(event: RoomEvent) -> None:
+    """Refuse an event that no timeline takes. Raises InvalidInputError."""
+    if event.type in EPHEMERAL:
+        raise InvalidInputError(
+            f"{event.type} is a signal, which is shown and never stored: use publish_typing, "
+            "publish_presence or publish_read_receipt"
+        )
 
 
 @checks_arguments(but=("process_inbound",))
@@ -164,6 +174,7 @@ class ConversationOperations(Scoped):
         idempotency_key: str | None = None,
         thread_id: str | None = None,
         wait: Wait = "settled",
+        at: SendAt | None = None,
     ) -> RoomEvent:
         """Say something in a room on behalf of one of its channels, or of `"system"`.
 
@@ -174,6 +185,11 @@ class ConversationOperations(Scoped):
         but `wait` is given then. Its id, type, content, visibility, `generation`, `channel_data` and the
         rest are kept, of its source also the direction and the vendor's ids. Room, index, status, depth,
         correlation, amendment and `created_at`, which is when it was committed, are the kernel's.
+
+        With `at` it is said then, at an instant or at a participant's `LocalTime`; the event is returned at
+        once, pending, with its final id, and `list_scheduled` has it. It is kept by the store, and said once,
+        however late, by any worker; gates, permissions and consent are judged then. One that the room no
+        longer takes is reported (framework event `scheduled_refused`).
 
         Raises RoomNotFoundError, RoomClosedError, ChannelNotFoundError, ProcessTimeoutError,
         EventNotFoundError for an edit or deletion of an event that the room does not have, and
@@ -190,7 +206,8 @@ class ConversationOperations(Scoped):
                     "an event was given with further arguments, which could say something else: set them on "
                     "the RoomEvent"
                 )
-            return await self._send(await self._drafted(room_id, channel_id, content), wait)
+            drafted = await self._drafted(room_id, channel_id, content)
+            return await (self._send(drafted, wait) if at is None else self._schedule(drafted, at))
         event = RoomEvent(
             room_id=room_id,
             type=event_type,
@@ -206,7 +223,45 @@ class ConversationOperations(Scoped):
             channel_data={"thread_id": thread_id} if thread_id is not None else {},
         )
         event = checked(event, RoomEvent, "given to send_event()")  # its content is not of our making
-        return await self._send(event, wait)
+        return await (self._send(event, wait) if at is None else self._schedule(event, at))
+
+    async def _schedule(self, event: RoomEvent, at: SendAt) -> RoomEvent:
+        _check_stored(event)
+        return await self._kernel.scheduled.add(event, at)
+
+    async def list_scheduled(self, room_id: str | None = None, *, limit: int = 100) -> list[ScheduledSend]:
+        """Return what is to be sent later, in one room or in all, by when it is due; at most `limit`.
+
+        Raises RoomNotFoundError.
+        """
+        if room_id is not None:
+            await self._room(room_id)
+        scope = self._organization_id
+        return await self._kernel.scheduled.list(room_id, organization_id=scope, limit=limit)
+
+    async def edit_scheduled(
+        self,
+        room_id: str,
+        event_id: str,
+        content: EventContent | None = None,
+        *,
+        at: SendAt | None = None,
+    ) -> ScheduledSend:
+        """Replace what is sent, or when; return it as it is then.
+
+        Raises EventNotFoundError for what was sent, is being sent, or was cancelled, RoomNotFoundError, and
+        what `send_event` raises for a time.
+        """
+        await self._enter(room_id)
+        return await self._kernel.scheduled.edit(room_id, event_id, content, at)
+
+    async def cancel_scheduled(self, room_id: str, event_id: str) -> bool:
+        """Have an event not sent; False when there is none any more, or its sending has begun.
+
+        Raises RoomNotFoundError.
+        """
+        await self._enter(room_id)
+        return await self._kernel.scheduled.cancel(room_id, event_id)
 
     async def _drafted(self, room_id: str, channel_id: str, draft: RoomEvent) -> RoomEvent:
         """Return a channel's own event as it may be proposed to the room."""
@@ -236,10 +291,7 @@ class ConversationOperations(Scoped):
     async def _send(self, event: RoomEvent, wait: Wait) -> RoomEvent:
         """Write an event, and wait for what it set going unless only the commit is waited for."""
         if event.type in EPHEMERAL:
-            raise InvalidInputError(
-                f"{event.type} is a signal, which is shown and never stored: use publish_typing, "
-                "publish_presence or publish_read_receipt"
-            )
+            _check_stored(event)
         cascade = Cascade()
         written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:

@@ -159,6 +159,7 @@ class RoomKit(RoomOperations):
         media_url: str | None = _DEFAULTS.media_url,
         media_limit: int = _DEFAULTS.media_limit,
         media_key: str | SecretStr | None = _DEFAULTS.media_key,
+        timezone: str = _DEFAULTS.timezone,
         single_process: bool = _DEFAULTS.single_process,
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
@@ -184,7 +185,8 @@ class RoomKit(RoomOperations):
         key that the store keeps. `media` keeps files, of `media_limit` bytes at most; URLs of them begin with
         `media_url`, where the kit's routes are reached, and are signed with `media_key`, or with a key that
         the store keeps. `fetch` fetches from URLs that come from outside; by default the installed one does
-        (roomkit-media). Raises InvalidInputError for values that cannot work, and for a shared
+        (roomkit-media). `timezone` is the zone for a `LocalTime` of people of whom none is known. Raises
+        InvalidInputError for values that cannot work, and for a shared
         store with locks that only this process sees, unless `single_process` says that there is only one.
         """
         given = locals()

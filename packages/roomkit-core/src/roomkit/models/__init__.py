@@ -142,6 +142,10 @@ if TYPE_CHECKING:
     from roomkit.models.room import AIConfig as AIConfig
     from roomkit.models.room import Room as Room
     from roomkit.models.room import RoomTimers as RoomTimers
+    from roomkit.models.scheduling import LocalTime as LocalTime
+    from roomkit.models.scheduling import ScheduledSend as ScheduledSend
+    from roomkit.models.scheduling import SendAt as SendAt
+    from roomkit.models.scheduling import ZoneFrom as ZoneFrom
     from roomkit.models.session_event import SessionStartedEvent as SessionStartedEvent
     from roomkit.models.source import SourceHealth as SourceHealth
     from roomkit.models.steering import Cancel as Cancel
@@ -167,6 +171,7 @@ if TYPE_CHECKING:
     from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
+    from roomkit.models.zone import ZoneName as ZoneName
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -252,6 +257,7 @@ else:
             "Json",
             "KitOptions",
             "LengthPolicy",
+            "LocalTime",
             "LocationContent",
             "MediaContent",
             "MediaForm",
@@ -285,6 +291,8 @@ else:
             "RoomTimers",
             "SMSHints",
             "SYSTEM_CHANNEL_ID",
+            "ScheduledSend",
+            "SendAt",
             "SessionStartedEvent",
             "SourceHealth",
             "SourceStatus",
@@ -317,6 +325,8 @@ else:
             "WebhookOutcome",
             "WebhookRequest",
             "WhatsAppHints",
+            "ZoneFrom",
+            "ZoneName",
             "admits",
             "banned_senders",
             "default_address_type",

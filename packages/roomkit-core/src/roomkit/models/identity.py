@@ -11,6 +11,7 @@ from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import IdentificationStatus
 from roomkit.models.hook import InjectedEvent
 from roomkit.models.values import Id, Key, Label
+from roomkit.models.zone import ZoneName
 
 __all__ = ["Identity", "IdentityHookResult", "IdentityResult"]
 
@@ -26,6 +27,7 @@ class Identity(Record):
     channel_addresses: dict[Key, tuple[Key, ...]] = Field(default_factory=dict)
     external_id: Key | None = None
     external_ids: dict[Key, Key] = Field(default_factory=dict)
+    timezone: ZoneName | None = None
     metadata: Json = EMPTY
 
     @property

@@ -12,6 +12,7 @@ from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.duration import length_in_seconds
 from roomkit.models.enums import AgentResponsePolicy, ChannelType
 from roomkit.models.vocabulary import declared
+from roomkit.models.zone import ZoneName
 
 __all__ = ["KitOptions"]
 
@@ -118,6 +119,10 @@ class KitOptions(BaseModel):
         None,
         description="The key that addresses in the register of consents are hashed with; by default one that "
         "is made once for each store.",
+    )
+    timezone: ZoneName = Field(
+        "UTC",
+        description="The zone of people of whom none is known, for `LocalTime`: a name of the IANA database.",
     )
     single_process: bool = Field(False, strict=True, description="That no other process uses the store.")
 

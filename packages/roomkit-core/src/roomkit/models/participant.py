@@ -11,6 +11,7 @@ from pydantic import Field
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
 from roomkit.models.values import LONGEST_KEY, Id, Key, Label
+from roomkit.models.zone import ZoneName
 
 __all__ = ["Participant", "banned_senders", "departed_senders", "namesake_id"]
 
@@ -41,6 +42,7 @@ class Participant(Record):
     resolved_at: datetime | None = None
     resolved_by: Key | None = None
     joined_at: datetime = Field(default_factory=utcnow)
+    timezone: ZoneName | None = None
     metadata: Json = EMPTY
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.room import Room
+    from roomkit.models.scheduling import SendAt
 
 __all__ = ["Excerpt", "RoomAccess"]
 
@@ -51,6 +52,7 @@ class RoomAccess(ABC):
         what: EventContent | RoomEvent,
         *,
         channel_id: str | None = None,
+        at: SendAt | None = None,
         wait: Literal["settled", "committed"] = "committed",
     ) -> RoomEvent:
         """Commit an event of the channel by the one write path; return the stored event.
@@ -61,7 +63,8 @@ class RoomAccess(ABC):
         `visibility`, `response_visibility`, `addressed_to`, `parent_event_id` and `idempotency_key`. Room,
         index, status, depth, correlation and time are the kernel's, whatever it says of them: `created_at` is
         when it was committed, because retention goes by it. A repeated `idempotency_key` returns the first
-        event. Raises what `send_event` raises.
+        event. With `at` it is committed then, as `send_event` does it: the pending event is returned. Raises
+        what `send_event` raises.
         """
 
     @abstractmethod

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import Delivery, InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.room import Room
+    from roomkit.models.scheduling import SendAt
 
 __all__ = ["KitRoomAccess"]
 
@@ -56,9 +57,10 @@ class KitRoomAccess(RoomAccess):
         what: EventContent | RoomEvent,
         *,
         channel_id: str | None = None,
+        at: SendAt | None = None,
         wait: Wait = "committed",
     ) -> RoomEvent:
-        return await self._kit.send_event(room_id, self._owner.channel(channel_id), what, wait=wait)
+        return await self._kit.send_event(room_id, self._owner.channel(channel_id), what, wait=wait, at=at)
 
     @override
     async def change_binding(

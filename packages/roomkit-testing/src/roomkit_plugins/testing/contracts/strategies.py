@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
 
@@ -29,6 +29,7 @@ from roomkit.models.content import (
     UnknownContent,
 )
 from roomkit.models.values import DerivedId, Id, VendorJson
+from roomkit.models.zone import ZoneName
 
 __all__ = ["PROPERTY", "contents", "examples", "json_objects", "records", "texts", "unique_ids"]
 
@@ -144,6 +145,8 @@ def _of(annotation: Any, constraints: tuple[Any, ...] = (), *, full: bool = Fals
     if origin is tuple and arguments[1:] == (...,):
         items = st.lists(_of(arguments[0], full=full), min_size=int(full) or _least(constraints), max_size=3)
         return items.map(tuple)
+    if origin is tuple:
+        return st.tuples(*(_of(each, full=full) for each in arguments))
     if origin is dict:
         return st.dictionaries(
             _of(arguments[0]), _of(arguments[1], full=full), min_size=int(full), max_size=3
@@ -214,6 +217,7 @@ _PLAIN: dict[type, Callable[[tuple[Any, ...]], st.SearchStrategy[Any]]] = {
     float: _floats,
     str: _strings,
     datetime: _datetimes,
+    time: lambda constraints: st.times(),
 }
 
 
@@ -236,6 +240,7 @@ def _event_contents() -> st.SearchStrategy[Any]:
 
 
 _SPECIAL: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+    ZoneName: lambda: st.sampled_from(("UTC", "Europe/Berlin", "America/Toronto")),
     Id: lambda: texts(min_size=1),
     DerivedId: lambda: texts(min_size=1),
     Json: json_objects,
