@@ -70,7 +70,7 @@ def test_a_file_becomes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 PARTS = {
     "store", "identity_resolver", "inbound_router", "lock_manager", "realtime", "telemetry", "transcoder",
-    "clock", "plugins", "tables", "media", "fetch",
+    "clock", "plugins", "tables", "options", "media", "fetch",
 }  # fmt: skip
 """What a kit is built of; each has a table of its own, or is given by a program alone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, override
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, override
 
 from pydantic import ValidationError
 
@@ -54,7 +55,7 @@ from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
-from roomkit.kernel.runtime.extensions import Extensions
+from roomkit.kernel.runtime.extensions import Extensions, PluginOptions
 from roomkit.kernel.runtime.framework_events import FrameworkHandler
 from roomkit.kernel.runtime.scope import inside
 from roomkit.kernel.runtime.settings import kit_options
@@ -164,6 +165,7 @@ class RoomKit(RoomOperations):
         clock: Clock | None = None,
         plugins: PluginManager | None = None,
         tables: Mapping[str, object] | None = None,
+        **options: Unpack[PluginOptions],
     ) -> None:
         """Build a kit; whatever is not given is in memory, or the default.
 
@@ -180,6 +182,8 @@ class RoomKit(RoomOperations):
         after how long a delivery fails whose channel no worker has registered. `retention` is how long
         rooms made by this kit keep their events, as `create_room` takes it. `tables` are plugins' own
         settings, by the name of their table in roomkit.toml: models, or mappings that `start()` checks.
+        `options` are arguments that plugins declare (`registry.add_option`), components as a rule; a name
+        that none declares raises TypeError.
         `require_opt_in` are the purposes for which nothing is sent to an address that has not agreed
         (`set_consent`); addresses in the register of consents are hashed with `suppression_key`, or with a
         key that the store keeps. `media` keeps files, of `media_limit` bytes at most; URLs of them begin with
@@ -231,7 +235,9 @@ class RoomKit(RoomOperations):
         self._services = ServicesDesk(
             self, kernel, self._namespace_of, self.process_delivery_status, self._enter
         )
-        self._tables = {} if tables is None else tables
+        own: Mapping[str, object] = {**options}
+        self._check_options(own)
+        self._tables: Mapping[str, object] = {**(tables or {}), **own}
         self._ready = False
         self._configured = False
         self._starting: asyncio.Task[None] | None = None
@@ -320,7 +326,8 @@ class RoomKit(RoomOperations):
         if is_new:
             await manager.ascan()
             self._check_words()
-            manager.configure(self, await self._plugin_settings(manager))
+            self._tables = await self._plugin_settings(manager)
+            manager.configure(self, self._tables)
             self._configured = True
         await kernel.locks.open()
         await kernel.realtime.open()
@@ -334,6 +341,16 @@ class RoomKit(RoomOperations):
                 declared(ChannelType, each)
         except ValueError as error:
             raise InvalidInputError(f"identity_channel_types cannot be used: {error}") from None
+
+    def _check_options(self, options: Mapping[str, object]) -> None:
+        """Refuse constructor arguments that neither the core nor a plugin declares. Raises TypeError."""
+        declared = self.plugins.options() if options else {}
+        for name in options:
+            if name not in declared:
+                own = inspect.signature(RoomKit).parameters.keys() - {"options"}
+                close = nearest(name, [*own, *declared])
+                hint = f"did you mean {close!r}?" if close else "no installed plugin declares it"
+                raise TypeError(f"RoomKit() got an unexpected keyword argument {name!r}: {hint}")
 
     async def _plugin_settings(self, manager: PluginManager) -> Mapping[str, object]:
         """Return plugins' own tables as their models. Raises ConfigError."""
@@ -581,7 +598,9 @@ class RoomKit(RoomOperations):
     if not TYPE_CHECKING:  # to checkers the kit has what it declares
 
         def __getattr__(self, name: str) -> Any:
-            """Return a method that a plugin of RoomKit's own adds, bound to the kit."""
+            """Return a plugin's option, None for one not given, or a method of a plugin of RoomKit's own."""
+            if not name.startswith("_") and name in self.plugins.options():
+                return self._tables.get(name)
             plugin = None if name.startswith("_") else self.plugins.own_method(name)
             if plugin is None:
                 raise AttributeError(

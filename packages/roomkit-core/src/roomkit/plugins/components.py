@@ -132,6 +132,7 @@ class Plugin:
     cause: BaseException | None = None
     components: list[Component] = field(default_factory=list)  # bound: what one plugin declares
     tables: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares
+    options: dict[str, ComponentKind] = field(default_factory=dict)  # bound: likewise
     """Tables of its own in the configuration file, each with the reference of its config model."""
 
     methods: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares

@@ -58,7 +58,7 @@ class KitParts:
     agents: dict[str, Channel] = field(default_factory=dict)  # bound: the configuration
     sources: Mapping[str, tuple[SourceProvider, SourceOptions]] = field(default_factory=dict)
     bindings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    tables: Mapping[str, BaseModel] = field(default_factory=dict)
+    tables: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +138,18 @@ class Drawing:
         }
         return {channel_id: blueprint for channel_id, blueprint in drawn.items() if blueprint is not None}
 
-    def tables(self, given: Mapping[str, object]) -> dict[str, BaseModel]:
-        """Validate plugins' own tables: mappings, or models that are made already."""
-        declared = self._manager.tables()
-        made: dict[str, BaseModel] = {}
+    def tables(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Validate plugins' own tables: mappings, or models that are made already.
+
+        An option of a plugin is drawn as its blueprint, or is a component that is made already.
+        """
+        declared, options = self._manager.tables(), self._manager.options()
+        made: dict[str, object] = {}
         for name, table in given.items():
-            if name not in declared:
-                self._problems.append(absent_table(name, declared))
+            if name in options:
+                made[name] = self._option(name, table, options[name])
+            elif name not in declared:
+                self._problems.append(absent_table(name, [*declared, *options]))
             elif isinstance(table, Mapping):
                 if (model := self._table(name, table, declared[name])) is not None:
                     made[name] = model
@@ -153,6 +158,15 @@ class Drawing:
             else:
                 self._problems.append(f"{name} is {type(table).__name__}, not a table; write [{name}]")
         return made
+
+    def _option(self, name: str, value: object, kind: ComponentKind) -> object:
+        if isinstance(value, Mapping | str):
+            return self._part(kind, value, name)
+        try:
+            _check_contract(kind, value)
+        except TypeError as error:
+            self._problems.append(f"{name}: {error}")
+        return value
 
     def _table(self, name: str, table: Mapping[str, object], reference: str) -> BaseModel | None:
         try:
@@ -221,9 +235,9 @@ class Drawing:
             return None
 
 
-def _check_contract(component: Component, made: object) -> None:
+def _check_contract(kind: ComponentKind, made: object) -> None:
     """Refuse a component that is not of the contract which its kind was declared with. Raises TypeError."""
-    reference = about(ComponentKind, component.kind).get("contract")
+    reference = about(ComponentKind, kind).get("contract")
     if not isinstance(reference, str):
         return
     contract = resolve(reference)
@@ -231,14 +245,17 @@ def _check_contract(component: Component, made: object) -> None:
         raise TypeError(f"it is a {type(made).__name__}, which is no {reference}")
 
 
-async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) -> Mapping[str, BaseModel]:
-    """Return plugins' own tables as their models. Raises `ConfigError` with everything that is wrong."""
+async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) -> Mapping[str, object]:
+    """Return plugins' own tables as their models, and their options as components.
 
-    def check() -> Mapping[str, BaseModel]:
+    Raises `ConfigError` with everything that is wrong, and `PluginBrokenError` if a constructor fails.
+    """
+
+    def check() -> Mapping[str, object]:
         drawing = Drawing(manager)
         made = drawing.tables(tables)
         drawing.check("tables")
-        return made
+        return _constructed(made)
 
     return await asyncio.to_thread(check) if tables else {}
 
@@ -286,7 +303,7 @@ def construct(blueprint: Blueprint, **wiring: object) -> object:
         raise ConfigError(str(component), [f"{blueprint.factory.__name__}: {error}"]) from error
     try:
         made = blueprint.factory(**arguments)
-        _check_contract(component, made)
+        _check_contract(component.kind, made)
         return made
     except (RoomKitError, KeyboardInterrupt):
         raise
@@ -294,6 +311,11 @@ def construct(blueprint: Blueprint, **wiring: object) -> object:
         raise PluginBrokenError(
             f"{component} of plugin {component.plugin!r} cannot be built: {describe(error)}"
         ) from error
+
+
+def _constructed(tables: Mapping[str, object]) -> dict[str, object]:
+    """Return tables with the components that are still to be built."""
+    return {name: construct(made) if isinstance(made, Blueprint) else made for name, made in tables.items()}
 
 
 def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
@@ -332,7 +354,7 @@ def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
             if (source := _built(blueprint, SourceProvider)) is not None
         },
         bindings=plan.bindings,
-        tables=tables,
+        tables=_constructed(tables),
     )
 
 

@@ -115,7 +115,12 @@ class PluginManager:
     def tables(self) -> Mapping[str, str]:
         """Return plugins' own tables of the configuration file, each with its model's reference."""
         self.scan()
-        return {name: plugin.tables[name] for name, plugin in self._tables.items()}
+        return {name: plugin.tables[name] for name, plugin in self._tables.items() if name in plugin.tables}
+
+    def options(self) -> Mapping[str, ComponentKind]:
+        """Return plugins' own arguments of the kit's constructor, each with the kind of its component."""
+        self.scan()
+        return {name: plugin.options[name] for name, plugin in self._tables.items() if name in plugin.options}
 
     def clashes(self) -> tuple[Clash, ...]:
         """List the names that two plugins claim."""
@@ -348,7 +353,7 @@ class PluginManager:
             return
         for component in plugin.components:
             self._claim(component)
-        for name in plugin.tables:
+        for name in (*plugin.tables, *plugin.options):
             holder = self._tables.setdefault(name, plugin)
             if holder is not plugin:
                 logger.warning(

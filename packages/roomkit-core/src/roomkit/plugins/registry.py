@@ -121,9 +121,27 @@ class Registry:
         Raises `RegistrationError` for a malformed name or reference, and a name that the file or this plugin
         has already.
         """
-        if _name(name) in (*CORE_TABLES, *self._plugin.tables):
-            raise RegistrationError(f"the table {name!r} is there already; choose another name")
+        self._check_table(_name(name))
         self._plugin.tables[name] = _reference("config", config)
+
+    def add_option(self, name: str, kind: ComponentKind | str) -> None:
+        """Declare an argument of the kit's constructor that is a component, such as `RoomKit(voice=backend)`.
+
+        In the configuration file it is a table of that name, with `plugin` and the component's settings.
+        `roomkit_configure` and `roomkit_routes` get the component as `settings[name]`, programs as
+        `kit.<name>`.
+
+        Raises `RegistrationError` for a name that is no identifier, or that the file or this plugin has
+        already.
+        """
+        if not name.isidentifier() or name.startswith("_"):
+            raise RegistrationError(f"{name!r} cannot name an option; use an identifier, as in 'voice'")
+        self._check_table(name)
+        self._plugin.options[name] = _kind(kind)
+
+    def _check_table(self, name: str) -> None:
+        if name in (*CORE_TABLES, *self._plugin.tables, *self._plugin.options):
+            raise RegistrationError(f"the table {name!r} is there already; choose another name")
 
     def add_method(self, name: str, target: str) -> None:
         """Add a method to every kit, without importing it: `add_method("call", "acme.calls:place_call")`.

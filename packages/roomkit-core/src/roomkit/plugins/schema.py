@@ -44,6 +44,8 @@ def json_schema(manager: PluginManager) -> Schema:
     tables["sources"] = {"type": "object", "additionalProperties": source}
     for table, reference in manager.tables().items():
         tables[table] = _own_table(table, reference, definitions)
+    for option, kind in manager.options().items():
+        tables[option] = _choice(manager, kind, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "roomkit.toml",

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from roomkit._names import nearest
 
-__all__ = ["Extensions", "PluginMethods"]
+__all__ = ["Extensions", "PluginMethods", "PluginOptions"]
 
 type Find = Callable[[str, str], Callable[..., Any] | None]
 type Names = Callable[[], dict[str, list[str]]]
+
+
+class PluginOptions(TypedDict, total=False):
+    """The arguments of a kit that RoomKit's own plugins declare, for type checkers: none so far.
+
+    Those of others are given by `tables=`, or with a comment for the checker.
+    """
 
 
 class Extensions:
