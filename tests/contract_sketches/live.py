@@ -169,7 +169,7 @@ class LiveChannel(Channel):
         return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
-        """Tell the model what was written in the room; it answers people, and hears of the rest."""
+        """Give the model what was written in the room; it answers people only."""
         live = self._live.get(binding.room_id)
         if live is None:
             raise NoHomeError(f"there is no call in room {binding.room_id!r}")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Service:
-    """The bot's service: it refuses a second connection, as real ones do, and forgets what was confirmed."""
+    """The bot's service: it refuses a second connection, as real ones do."""
 
     def __init__(self) -> None:
         self.updates: list[dict[str, Any]] = []  # bound: a test

@@ -121,7 +121,7 @@ async def test_an_errand_is_done_in_a_room_of_its_own_and_its_result_comes_back(
 
 @pytest.mark.virtual_time
 async def test_an_errand_without_a_result_is_reported_when_it_is_overdue(workers: Workers) -> None:
-    """By whichever worker has the plugin: the one that delegated has gone."""
+    """Any worker with the plugin fires the timer; the one that delegated is closed."""
     kits = [
         await workers.start(
             RecordingChannel("web"),

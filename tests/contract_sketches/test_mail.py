@@ -72,7 +72,7 @@ async def test_a_reply_by_mail_goes_to_the_room_that_texted_first(workers: Worke
 
 @pytest.mark.virtual_time
 async def test_a_stranger_who_names_a_mail_of_ours_gets_a_room_of_their_own(workers: Workers) -> None:
-    """Whoever has seen a Message-ID may write it: it is content, not authority."""
+    """Anyone who has seen a Message-ID can write it: it is content, not authority."""
     vendor = Vendor()
     kit = await workers.start(mails(vendor), RecordingChannel("texts"))
     room_id = await texted_first(kit)

@@ -103,7 +103,7 @@ async def test_the_carrier_that_sent_is_in_the_ledger_and_its_receipts_match(wor
 
 @pytest.mark.virtual_time
 async def test_stop_holds_in_every_room_on_every_worker_while_a_gate_is_down(workers: Workers) -> None:
-    """A campaign is pending behind the number's pace: what is not sent yet is skipped."""
+    """A campaign is pending behind the number's pace: the rest of it is skipped."""
     vendor = Vendor()
     kits = [await workers.start(texts(vendor, per_second=1)) for _ in range(2)]
     for room_id in ("r1", "r2"):
