@@ -37,6 +37,8 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_room_created": ("`RoomEvent`", "a room was created"),
     "on_room_paused": ("`RoomEvent`", "a room was paused by its timer"),
     "on_room_closed": ("`RoomEvent`", "a room was closed, by call or by its timer"),
+    "on_rooms_merged": ("`RoomEvent`", "a room was merged into this one, once; a long one is still moving"),
+    "on_room_split": ("`RoomEvent`", "events of the room were moved to another one, once"),
     "on_channel_attached": ("`RoomEvent`", "a channel was attached to a room"),
     "on_channel_detached": ("`RoomEvent`", "a channel was detached from a room"),
     "on_channel_muted": ("`RoomEvent`", "a channel was muted"),

@@ -66,6 +66,9 @@ BAD: Mapping[object, Sequence[object]] = {
 }
 GIVEN: Mapping[str, Any] = {
     "room_id": "r",
+    "room": "r",
+    "source": "r",
+    "into": "other",
     "channel_id": "web",
     "participant_id": "ann",
     "identity_id": "i",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
+    from roomkit.abc.errors import RoomBusyError as RoomBusyError
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
     from roomkit.abc.errors import RoomKitError as RoomKitError
     from roomkit.abc.errors import RoomNotFoundError as RoomNotFoundError
@@ -77,6 +78,8 @@ if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
+    from roomkit.abc.moved import busy_room as busy_room
+    from roomkit.abc.moved import moved_key as moved_key
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
@@ -120,6 +123,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
     from roomkit.abc.store.media import MediaRegister as MediaRegister
     from roomkit.abc.store.media import MediaUse as MediaUse
+    from roomkit.abc.store.moves import MoveStore as MoveStore
     from roomkit.abc.store.people import PeopleStore as PeopleStore
     from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
     from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -132,6 +136,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Entry as Entry
     from roomkit.abc.store.records import Hearing as Hearing
     from roomkit.abc.store.records import HomeRecord as HomeRecord
+    from roomkit.abc.store.records import Move as Move
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -394,6 +399,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import SYSTEM_CHANNEL_ID as SYSTEM_CHANNEL_ID
     from roomkit.models.event import Amendment as Amendment
     from roomkit.models.event import ChannelData as ChannelData
+    from roomkit.models.event import EventOrigin as EventOrigin
     from roomkit.models.event import EventSource as EventSource
     from roomkit.models.event import Generation as Generation
     from roomkit.models.event import Heard as Heard
@@ -721,6 +727,7 @@ HOMES = {
     "ErrorCode": "roomkit.abc.errors",
     "EventContent": "roomkit.models.content",
     "EventNotFoundError": "roomkit.abc.errors",
+    "EventOrigin": "roomkit.models.event",
     "EventQuery": "roomkit.abc.store.queries",
     "EventSource": "roomkit.models.event",
     "EventStatus": "roomkit.models.enums",
@@ -866,6 +873,8 @@ HOMES = {
     "MockVADProvider": "roomkit_plugins.testing",
     "MockVoiceBackend": "roomkit_plugins.testing",
     "MockWhatsAppProvider": "roomkit_plugins.testing",
+    "Move": "roomkit.abc.store.records",
+    "MoveStore": "roomkit.abc.store.moves",
     "MuteStrategy": "roomkit.abc.voice.turns",
     "NATSSource": "roomkit_plugins.nats",
     "NOWHERE": "roomkit.memory.ledger",
@@ -971,6 +980,7 @@ HOMES = {
     "Room": "roomkit.models.room",
     "RoomAccess": "roomkit.abc.services.rooms",
     "RoomAlreadyExistsError": "roomkit.abc.errors",
+    "RoomBusyError": "roomkit.abc.errors",
     "RoomChanged": "roomkit.abc.services.homes",
     "RoomClosedError": "roomkit.abc.errors",
     "RoomContext": "roomkit.models.context",
@@ -1210,6 +1220,7 @@ HOMES = {
     "banned_senders": "roomkit.models.participant",
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",
+    "busy_room": "roomkit.abc.moved",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
     "checked_options": "roomkit.authoring.options",
@@ -1234,6 +1245,7 @@ HOMES = {
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
     "matches_type": "roomkit.authoring.sniffing",
+    "moved_key": "roomkit.abc.moved",
     "namesake_id": "roomkit.models.participant",
     "narrowest": "roomkit.models.visibility",
     "new_id": "roomkit.models.base",

@@ -204,7 +204,7 @@ async def test_an_event_that_is_not_there_cannot_be_edited_or_deleted(stage: Any
             await stage.kit.delete_event("r1", event_id)
 
 
-SET_BY_THE_KIT = {"address_type", "attached_at", "capabilities"}
+SET_BY_THE_KIT = {"address_type", "also", "attached_at", "capabilities"}
 
 
 def test_attach_channel_takes_every_field_of_a_binding_that_the_kit_does_not_set() -> None:

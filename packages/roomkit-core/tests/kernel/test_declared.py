@@ -128,6 +128,7 @@ REASONS = {
     "process_timeout",
     "room_closed",
     "room_archived",
+    "room_moving",
     "hook_failed",
     "hook_timeout",
     "event_chain_depth_limit",
@@ -517,6 +518,26 @@ async def scene_source_that_waits(stage, sight):
     await stage.kit.attach_source("alice", ScriptedSource([message]))
     await asyncio.sleep(5)  # virtual time
     await stage.kit.detach_source("alice")
+
+
+async def scene_meeting_rooms(stage, sight):
+    """Two rooms that meet, and a message that comes meanwhile."""
+    await stage.open("other")
+    await stage.open("third")
+    await stage.socket("alice")
+    await stage.kit.attach_channel("other", "alice")
+    event = (await stage.say("hi", channel="alice", room="other")).event
+    await stage.kit.split_room("other", event_ids=[event.id], into="r1")
+    await stage.kit.move_channel("alice", "other", "third")
+    await stage.join(ScriptedIntelligence("slow", ["yes"], delay=2.0), "other")
+    asking = asyncio.create_task(stage.kit.send_event("other", "system", TextContent(body="well?")))
+    await asyncio.sleep(1)  # virtual time
+    merging = asyncio.create_task(stage.kit.merge_rooms("other", "r1"))
+    await asyncio.sleep(0.1)  # virtual time
+    await sight.trying(stage.say("now", channel="alice"))
+    await sight.trying(stage.kit.send_event("r1", "system", TextContent(body="now")))
+    await merging
+    await asking
 
 
 async def scene_homes(stage, sight):

@@ -15,8 +15,14 @@ from typing import Any
 import pytest
 from planting import planted
 
-from roomkit.abc.errors import DuplicateEventError, InvalidInputError, RoomKitError, StaleValueError
-from roomkit.abc.store import Claimed, Commit, Committed, Completed, DeliveryQuery, HomeRecord
+from roomkit.abc.errors import (
+    DuplicateEventError,
+    InvalidInputError,
+    RoomKitError,
+    StaleRoomError,
+    StaleValueError,
+)
+from roomkit.abc.store import Claimed, Commit, Committed, Completed, DeliveryQuery, HomeRecord, Move
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import EMPTY, utcnow
 from roomkit.models.content import TextContent
@@ -1490,11 +1496,57 @@ class RemovesBindingsToo(InMemoryStore):
         return await super().commit(replace(commit, unbind=[*commit.unbind, *bound]))
 
 
+# -- moves ----------------------------------------------------------------------------------------
+
+
+@found_by("test_moved_events_are_appended_in_order", "test_random_moves_lose_and_duplicate_nothing")
+class UsesTheIndexesOfMovedEventsAgain(InMemoryStore):
+    async def move(self, move: Move) -> int:
+        moved = await super().move(move)
+        source = self._record(move.source.room_id)
+        source.next_index = source.events[-1].index + 1 if source.events else 0
+        return moved
+
+
+@found_by("test_rows_of_moved_events_go_along")
+class LeavesRowsOfMovedEvents(InMemoryStore):
+    async def move(self, move: Move) -> int:
+        self._ledger.moved = lambda event: None  # type: ignore[method-assign]
+        return await super().move(move)
+
+
+@found_by("test_a_refused_move_changes_nothing[stale target]")
+class WritesHalfAMove(InMemoryStore):
+    async def move(self, move: Move) -> int:
+        expected = move.into.expected_version
+        moved = await super().move(replace(move, into=replace(move.into, expected_version=None)))
+        if expected is not None and expected != self._record(move.into.room_id).version:
+            raise StaleRoomError("too late")
+        return moved
+
+
+@found_by("test_a_room_with_pending_deliveries_does_not_move_whole")
+class MovesWhatIsPending(InMemoryStore):
+    def _check_settled(self, *_: Any) -> None:
+        pass
+
+
+@found_by("test_a_key_that_the_other_room_has_gets_the_rooms_id_in_front")
+class ReplacesTheOtherRoomsKeys(InMemoryStore):
+    async def move(self, move: Move) -> int:
+        events = [self._events[each] for each in move.events if each in self._events]
+        moved = await super().move(move)
+        for each in events:
+            if each.idempotency_key is not None:
+                self._keys[move.into.room_id, each.idempotency_key] = self._events[each.id].index
+        return moved
+
+
 class Pruning(InMemoryStore):
     """A store that goes wrong when it prunes."""
 
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
-        pruned = await super().prune_events(room_id, before, limit=limit)
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
+        pruned = await super().prune_events(room_id, before, **options)
         await self.gone_wrong(room_id, pruned)
         return pruned
 
@@ -1507,7 +1559,7 @@ class UsesIndexesAgain(Pruning):
     async def gone_wrong(self, room_id: str, pruned: int) -> None:
         record = self._record(room_id)
         if not record.events:
-            record.first = 0
+            record.next_index = 0
 
 
 @found_by("test_pruning_removes_the_oldest")
@@ -1521,32 +1573,34 @@ class CountsWhatWasPruned(Pruning):
 
 @found_by("test_pruning_stops_before_a_pending_delivery", "test_pruning_is_of_one_room_that_is_there")
 class PrunesWhatIsPending(InMemoryStore):
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
         self._ledger.is_settled = lambda event: True  # type: ignore[method-assign]
         if room_id not in self._rooms:
             return 0
-        return await super().prune_events(room_id, before, limit=limit)
+        return await super().prune_events(room_id, before, **options)
 
 
 @found_by("test_pruning_stops_where_it_is_told_to")
 class PrunesBehindTheYoung(InMemoryStore):
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
         old = [each for each in self._record(room_id).events if each.created_at < before]
         latest = max((each.created_at for each in self._record(room_id).events), default=before)
-        return await super().prune_events(room_id, latest + timedelta(1), limit=min(limit, len(old)))
+        return await super().prune_events(
+            room_id, latest + timedelta(1), limit=min(options.get("limit", 1000), len(old))
+        )
 
 
 @found_by("test_pruning_removes_the_oldest")
 class PrunesAtTheTime(InMemoryStore):
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
-        return await super().prune_events(room_id, before + timedelta(microseconds=1), limit=limit)
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
+        return await super().prune_events(room_id, before + timedelta(microseconds=1), **options)
 
 
 @found_by("test_all_that_hangs_on_a_pruned_event_goes_with_it")
 class KeepsTheKeysOfThePruned(InMemoryStore):
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
         self.kept = getattr(self, "kept", set()) | set(self._keys)
-        return await super().prune_events(room_id, before, limit=limit)
+        return await super().prune_events(room_id, before, **options)
 
     async def check_idempotency(self, room_id: str, idempotency_key: str) -> bool:
         return (room_id, idempotency_key) in self.kept
@@ -1554,9 +1608,9 @@ class KeepsTheKeysOfThePruned(InMemoryStore):
 
 @found_by("test_all_that_hangs_on_a_pruned_event_goes_with_it")
 class KeepsTheMessagesOfThePruned(InMemoryStore):
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
         rows = dict(self._ledger._rows)
-        pruned = await super().prune_events(room_id, before, limit=limit)
+        pruned = await super().prune_events(room_id, before, **options)
         self._ledger._rows.update(rows)
         return pruned
 

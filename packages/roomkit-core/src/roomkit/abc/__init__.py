@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import ProcessTimeoutError as ProcessTimeoutError
     from roomkit.abc.errors import ProviderError as ProviderError
     from roomkit.abc.errors import RoomAlreadyExistsError as RoomAlreadyExistsError
+    from roomkit.abc.errors import RoomBusyError as RoomBusyError
     from roomkit.abc.errors import RoomClosedError as RoomClosedError
     from roomkit.abc.errors import RoomKitError as RoomKitError
     from roomkit.abc.errors import RoomNotFoundError as RoomNotFoundError
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
+    from roomkit.abc.moved import busy_room as busy_room
+    from roomkit.abc.moved import moved_key as moved_key
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
@@ -123,6 +126,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.ledger import LedgerStore as LedgerStore
     from roomkit.abc.store.media import MediaRegister as MediaRegister
     from roomkit.abc.store.media import MediaUse as MediaUse
+    from roomkit.abc.store.moves import MoveStore as MoveStore
     from roomkit.abc.store.people import PeopleStore as PeopleStore
     from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
     from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -135,6 +139,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Entry as Entry
     from roomkit.abc.store.records import Hearing as Hearing
     from roomkit.abc.store.records import HomeRecord as HomeRecord
+    from roomkit.abc.store.records import Move as Move
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -401,6 +406,8 @@ else:
             "MemoryResult",
             "MessengerProvider",
             "MixerProvider",
+            "Move",
+            "MoveStore",
             "MuteStrategy",
             "NoHomeError",
             "OwnerTasks",
@@ -449,6 +456,7 @@ else:
             "ResultStream",
             "RoomAccess",
             "RoomAlreadyExistsError",
+            "RoomBusyError",
             "RoomChanged",
             "RoomClosedError",
             "RoomKitError",
@@ -553,9 +561,11 @@ else:
             "WhatsAppProvider",
             "WorkStore",
             "auth_context",
+            "busy_room",
             "checked_options",
             "get_logger",
             "matches_type",
+            "moved_key",
             "one_spelling",
             "pause_before",
             "retry_with_backoff",

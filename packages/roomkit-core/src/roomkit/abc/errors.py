@@ -46,6 +46,7 @@ __all__ = [
     "ProcessTimeoutError",
     "ProviderError",
     "RoomAlreadyExistsError",
+    "RoomBusyError",
     "RoomClosedError",
     "RoomKitError",
     "RoomNotFoundError",
@@ -368,6 +369,12 @@ class DeliveryNotFoundError(RoomKitError):
     """No such row in the ledger."""
 
     code = "delivery_not_found"
+
+
+class RoomBusyError(RoomKitError):
+    """The room is being merged or split, or cannot be yet; nothing was changed: try again in some seconds."""
+
+    code = "room_busy"
 
 
 class StaleRoomError(StoreError):

@@ -42,7 +42,14 @@ from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
 from roomkit.kernel.delivery.wakeups import Wakeups
 from roomkit.kernel.flow.contract import check_telemetry
-from roomkit.kernel.flow.timers import AFTER_BROADCAST, PLAYBACK, RETENTION, ROOM_TIMERS
+from roomkit.kernel.flow.timers import (
+    AFTER_BROADCAST,
+    MOVING,
+    PLAYBACK,
+    REST_OF_MOVE,
+    RETENTION,
+    ROOM_TIMERS,
+)
 from roomkit.kernel.following.follows import Follows
 from roomkit.kernel.inbound.claims import Claims
 from roomkit.kernel.inbound.identity import IdentityDesk
@@ -59,6 +66,7 @@ from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.consent_signals import ConsentSignals
+from roomkit.kernel.rooms.moves import Moves
 from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
@@ -86,6 +94,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.fetch import GuardedFetch
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.rooms.meeting import MergeOf
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.enums import HookTrigger
     from roomkit.models.options import KitOptions
@@ -108,6 +117,7 @@ class Backends:
     media: MediaStore | None
     fetch: GuardedFetch | None
     find_fetch: Callable[[], Awaitable[GuardedFetch]]
+    merge_of: MergeOf
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -142,6 +152,7 @@ class Kernel:
     consent_signals: ConsentSignals
     rooms: Rooms
     states: RoomStates
+    moves: Moves
     participants: Participants
     signals: InboundSignals
     desk: IdentityDesk
@@ -517,6 +528,25 @@ def assemble(
     if files.are_kept:  # else they are left to workers that have the files
         timers.register(MEDIA_SWEEP, sweeper.fire)
         timers.register(MEDIA_IMPORT, imports.fire)
+    moves = Moves(
+        store=store,
+        clock=clock,
+        lease=lease,
+        ledger=ledger,
+        hooks=hooks,
+        events=events,
+        channels=channels,
+        rooms=rooms,
+        writer=writer,
+        observers=observers,
+        notices=channel_notices,
+        rights_signals=rights_signals,
+        expect=timers.expect,
+        parked=parked.list,
+        merge_of=given.merge_of,
+    )
+    timers.register(MOVING, moves.fire_mark)
+    timers.register(REST_OF_MOVE, moves.fire_rest)
 
     webhooks = Webhooks(
         settings=settings,
@@ -568,6 +598,7 @@ def assemble(
         consent_signals=consent_signals,
         rooms=rooms,
         states=states,
+        moves=moves,
         participants=participants,
         signals=signals,
         desk=desk,

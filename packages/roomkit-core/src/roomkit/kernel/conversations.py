@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.errors import (
     EventNotFoundError,
     InvalidInputError,
+    RoomBusyError,
     RoomClosedError,
     RoomKitError,
     TaskNotFoundError,
 )
 from roomkit.abc.records import checked
+from roomkit.abc.store import DeliveryQuery
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.reading import as_read
@@ -22,7 +25,7 @@ from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import check_committed, present, working_for
-from roomkit.kernel.scoping import Scoped
+from roomkit.kernel.scoping import Scoped, follows
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import DeleteContent, EditContent, EventContent
 from roomkit.models.delivery import Delivery, InboundMessage, InboundResult
@@ -42,8 +45,10 @@ from roomkit.models.parking import ParkedTurn
 from roomkit.models.scheduling import ScheduledSend, SendAt
 from roomkit.models.task import Observation, Task
 
-__all__ = ["ConversationOperations"]
+__all__ = ["ConversationOperations", "TimelineOrder"]
 
+type TimelineOrder = Literal["index", "time"]
+"""By what a timeline is ordered: each entry's place, or when it was committed."""
 
 _SAYS_NOTHING = (EventType.MESSAGE, 0, None, None, "all", None)
 """What the arguments of `send_event` are that an event says itself."""
@@ -73,13 +78,18 @@ class ConversationOperations(Scoped):
         before_index: int | None = None,
         as_channel: str | None = None,
         newest_first: bool = False,
+        order: TimelineOrder = "index",
     ) -> list[RoomEvent]:
         """Return a page of a room's timeline in order of index, all of it or as one channel sees it.
+
+        With `order="time"` in the order of when events were committed, which is another one where events of
+        other rooms were moved here: they have later indexes. Pages of it are asked for by `offset`.
 
         A channel sees what an event says now; what it said before edits is in the operator's timeline
         and in exports. Raises RoomNotFoundError, and ChannelNotFoundError when `as_channel` is not attached.
         """
-        await self._room(room_id)
+        check_choice(order, ("index", "time"), "order")
+        room_id = (await self._room(room_id)).id
         reader = await self._binding(room_id, as_channel) if as_channel is not None else None
         events = await self._kernel.store.list_events(
             room_id,
@@ -90,9 +100,11 @@ class ConversationOperations(Scoped):
             before_index=before_index,
             reader=reader,
             newest_first=newest_first,
+            by_time=order == "time",
         )
         return events if reader is None else await as_read(self._kernel.store, events)
 
+    @follows
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
         status = None if status is None else chosen(TaskStatus, status, "status")
@@ -106,7 +118,13 @@ class ConversationOperations(Scoped):
         check_committed("a task")
         task = checked(task, Task, "given to add_task()")
         await self._enter(task.room_id)
-        return await self._kernel.rooms.add_task(task)
+        try:
+            return await self._kernel.rooms.add_task(task)
+        except RoomClosedError:
+            room = await self._successor(task.room_id)
+            if room is None:
+                raise
+            return await self._kernel.rooms.add_task(task.replace(room_id=room.id))
 
     async def update_task(self, task_id: str, fn: Callable[[Task], Task]) -> Task:
         """Replace a task by `fn(task)`, also in a closed room; return it.
@@ -122,6 +140,7 @@ class ConversationOperations(Scoped):
             raise TaskNotFoundError(f"no task {task_id!r}: list_tasks shows those of a room")
         return await self._kernel.rooms.update_task(task_id, fn)
 
+    @follows
     async def list_observations(self, room_id: str) -> list[Observation]:
         """Return the observations of a room."""
         return await self._kernel.store.list_observations(room_id) if await self._sees(room_id) else []
@@ -156,6 +175,7 @@ class ConversationOperations(Scoped):
             await self._enter(room_id)
         return await self._inbound.process(message, room_id, wait, make_room=make_room)
 
+    @follows
     async def send_event(
         self,
         room_id: str,
@@ -300,6 +320,7 @@ class ConversationOperations(Scoped):
             await (cascade.settled() if present() is None else self._kernel.lanes.waits.settled(cascade))
         return written.event
 
+    @follows
     async def edit_event(self, room_id: str, event_id: str, content: EventContent) -> RoomEvent:
         """Replace an event's content with the host's authority; return the EDIT event.
 
@@ -308,6 +329,7 @@ class ConversationOperations(Scoped):
         edit = EditContent(target_event_id=event_id, new_content=content)
         return await self.send_event(room_id, SYSTEM_CHANNEL_ID, edit, EventType.EDIT)
 
+    @follows
     async def delete_event(self, room_id: str, event_id: str, reason: str | None = None) -> RoomEvent:
         """Delete an event with the host's authority; return the DELETE event. The entry stays.
 
@@ -344,6 +366,8 @@ class ConversationOperations(Scoped):
 
     @staticmethod
     def _refused(room_id: str, channel_id: str, reason: str | None) -> Exception:
+        if reason == "room_moving":
+            return RoomBusyError(f"room {room_id!r} is being merged or split: send it again in some seconds")
         if reason in ("room_closed", "room_archived"):
             return RoomClosedError(f"room {room_id!r} is {reason[5:]}: its timeline grows no more")
         if reason in ("channel_not_attached", "channel_detached"):
@@ -381,8 +405,8 @@ class ConversationOperations(Scoped):
         organization_id = self._organization(organization_id)
         await self._written_down()
         await self._check_cursor(after)
-        return await self._kernel.store.list_deliveries(
-            room_id,
+        query = DeliveryQuery(
+            room_id=room_id,
             event_id=event_id,
             channel_id=channel_id,
             state=state,
@@ -390,6 +414,13 @@ class ConversationOperations(Scoped):
             limit=limit,
             after=after,
             newest_first=newest_first,
+        )
+        rows = await self._kernel.store.query_deliveries(query)
+        room = None if rows or room_id is None else await self._successor(room_id)
+        return (
+            rows
+            if room is None
+            else await self._kernel.store.query_deliveries(replace(query, room_id=room.id))
         )
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
@@ -444,6 +475,7 @@ class ConversationOperations(Scoped):
         await self._enter(room_id)
         return await self._kernel.parked.resume(room_id, turn_id, results)
 
+    @follows
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
         """Move a channel's read mark to an event, never backwards, and let the room know.
 
@@ -460,6 +492,7 @@ class ConversationOperations(Scoped):
             channel_id=channel_id,
         )
 
+    @follows
     async def mark_all_read(self, room_id: str, channel_id: str) -> None:
         """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
         await self._enter(room_id)
@@ -472,6 +505,7 @@ class ConversationOperations(Scoped):
             channel_id=channel_id,
         )
 
+    @follows
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
         await self._check_room(room_id)

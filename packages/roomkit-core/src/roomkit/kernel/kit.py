@@ -227,6 +227,7 @@ class RoomKit(RoomOperations):
                 media=media,
                 fetch=fetch,
                 find_fetch=self._find_fetch,
+                merge_of=lambda namespace: self.plugins.merge(namespace),
             ),
             partial(self.process_inbound, wait="committed"),
         )

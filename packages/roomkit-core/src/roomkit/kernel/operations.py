@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Unpack
 
@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from roomkit._names import nearest
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.duration import seconds_of
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.abc.records import problems_of
 from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.privacy.requests import Suppression
+from roomkit.kernel.rooms.meeting import Keep
+from roomkit.kernel.rooms.moves import MOVE_SECONDS
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
+from roomkit.kernel.scoping import follows
 from roomkit.models.base import Json
 from roomkit.models.channel import BindingFields, ChannelBinding
 from roomkit.models.consent import ALL_PURPOSES, Consent
@@ -113,11 +116,95 @@ class RoomOperations(ConversationOperations):
         await self._enter()
         return await self._sees(room_id) and await self._kernel.rooms.delete(room_id)
 
+    async def merge_rooms(
+        self,
+        source: str,
+        into: str,
+        *,
+        keep: Keep | None = None,
+        timeout: float = MOVE_SECONDS,
+        participant_id: str | None = None,
+    ) -> Room:
+        """Move everything of a room into another one of its organization; return that one.
+
+        Events come after those that are there, in their order, with their ids, times, deliveries, receipts
+        and `origin`; they pass no gate, and nobody receives them again. Participants of one identity or
+        address become one. Channels, tasks, values and timers move. State is merged by functions that
+        plugins add (`registry.add_merge`); else the state of `into` stays, and that of the source is taken
+        where it has none. The source stays, closed, with `merged_into`: its id leads to this room for reads,
+        messages and erasure. If both rooms write to different recipients by one channel, `keep` says to
+        whose; the other one is still recognised, and is written to once it writes.
+
+        New messages to either room are refused as `room_moving` while their deliveries complete; what is
+        still pending after `timeout` seconds refuses the merge. Of a room with more than 5,000 events the
+        rest follows in the background. A repeated call returns the room. The note in the timeline names
+        `participant_id`. ON_ROOMS_MERGED is observed once. Raises RoomNotFoundError, RoomClosedError,
+        RoomBusyError (also for a live call in the source), and InvalidInputError for rooms of different
+        organizations, for recipients that `keep` has to decide on, and in a call from the rooms' own work.
+        """
+        await self._enter()
+        first = await self._kernel.store.get_room(source, organization_id=self._organization_id)
+        if first is None:
+            raise RoomNotFoundError(f"no room {source!r}: create_room first")
+        second = await self._room(into)
+        return await self._kernel.moves.merge(first, second, keep=keep, timeout=timeout, by=participant_id)
+
+    async def split_room(
+        self,
+        room: str,
+        *,
+        after_index: int | None = None,
+        event_ids: Sequence[str] | None = None,
+        into: str | None = None,
+        timeout: float = MOVE_SECONDS,
+        participant_id: str | None = None,
+    ) -> Room:
+        """Move a part of a room's events to another room, made if none is named; return that room.
+
+        Those after an index, or those of some ids (at most 5,000). They move as `merge_rooms` says, and so
+        do answers to them: the people who wrote them are known in both rooms. Their indexes stay holes in the
+        room. Channels stay: `move_channel` moves one, `attach_channel` attaches it to both. ON_ROOM_SPLIT is
+        observed once. Raises as `merge_rooms` does, and EventNotFoundError.
+        """
+        await self._enter()
+        first = await self._room(room)
+        second = None if into is None else await self._room(into)
+        return await self._kernel.moves.split(
+            first,
+            second,
+            after_index=after_index,
+            event_ids=event_ids,
+            timeout=timeout,
+            by=participant_id,
+        )
+
+    async def move_channel(
+        self,
+        channel_id: str,
+        source: str,
+        into: str,
+        *,
+        timeout: float = MOVE_SECONDS,
+        participant_id: str | None = None,
+    ) -> ChannelBinding:
+        """Move a channel's binding from a room to another one, as it is; return it.
+
+        Whoever came by it is known there, too, and their next message goes there. What was said stays.
+        Raises as `merge_rooms` does, ChannelNotFoundError, and InvalidInputError if it is attached there.
+        """
+        await self._enter()
+        first, second = await self._room(source), await self._room(into)
+        return await self._kernel.moves.move_channel(
+            channel_id, first, second, timeout=timeout, by=participant_id
+        )
+
+    @follows
     async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
         await self._enter(room_id)
         return await self._kernel.rooms.update_metadata(room_id, metadata)
 
+    @follows
     async def change_state(
         self, room_id: str, namespace: str, fn: Callable[[Json | None], Json | None]
     ) -> Json | None:
@@ -142,8 +229,9 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)
-        return await self._kernel.privacy.set_retention(room_id, seconds)
+        return await self._kernel.privacy.set_retention((await self._room(room_id)).id, seconds)
 
+    @follows
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
         """Replace the timers of an existing room; they count from its last activity. Return the room.
 
@@ -159,6 +247,7 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return (await self._kernel.rooms.check_timers(room_id))[0]
 
+    @follows
     async def attach_channel(
         self,
         room_id: str,
@@ -189,21 +278,25 @@ class RoomOperations(ConversationOperations):
             self._kernel.traces.replay(room_id)
         return attached
 
+    @follows
     async def detach_channel(self, room_id: str, channel_id: str) -> bool:
         """Take a channel out of a room, until it is attached again; False when it was not in it."""
         await self._enter(room_id)
         return await self._kernel.rooms.detach(room_id, channel_id)
 
+    @follows
     async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a channel listen but not speak. Raises ChannelNotFoundError."""
         await self._enter(room_id)
         return await self._kernel.rooms.mute(room_id, channel_id, muted=True)
 
+    @follows
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises ChannelNotFoundError."""
         await self._enter(room_id)
         return await self._kernel.rooms.mute(room_id, channel_id, muted=False)
 
+    @follows
     async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
         """Mute every intelligence of a room, so that a human can speak; return their bindings.
 
@@ -214,6 +307,7 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return await self._kernel.rooms.take_over(room_id, participant_id)
 
+    @follows
     async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
         """Unmute every intelligence of a room; return their bindings. Raises RoomNotFoundError.
 
@@ -222,16 +316,19 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return await self._kernel.rooms.give_back(room_id, participant_id)
 
+    @follows
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do in a room. Raises ChannelNotFoundError."""
         await self._enter(room_id)
         return await self._kernel.rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
 
+    @follows
     async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
         """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
         await self._enter(room_id)
         return await self._kernel.rooms.set_visibility(room_id, channel_id, visibility)
 
+    @follows
     async def update_binding_metadata(
         self, room_id: str, channel_id: str, metadata: Mapping[str, Any]
     ) -> ChannelBinding:
@@ -239,16 +336,19 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return await self._kernel.rooms.update_binding_metadata(room_id, channel_id, metadata)
 
+    @follows
     async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Return a binding. Raises ChannelNotFoundError."""
         if not await self._sees(room_id):
             raise not_attached(room_id, channel_id)
         return await self._binding(room_id, channel_id)
 
+    @follows
     async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
         """Return the bindings of a room."""
         return await self._kernel.store.list_bindings(room_id) if await self._sees(room_id) else []
 
+    @follows
     async def ensure_participant(
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None = None
     ) -> Participant:
@@ -262,6 +362,7 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
 
+    @follows
     async def resolve_participant(
         self, room_id: str, participant_id: str, identity_id: str, resolved_by: str = "manual"
     ) -> Participant:
@@ -273,6 +374,7 @@ class RoomOperations(ConversationOperations):
         await self._check_identity(identity_id)
         return await self._kernel.participants.resolve(room_id, participant_id, identity_id, resolved_by)
 
+    @follows
     async def remove_participant(
         self, room_id: str, participant_id: str, *, banned: bool = False
     ) -> Participant:
@@ -289,6 +391,7 @@ class RoomOperations(ConversationOperations):
         await self._enter(room_id)
         return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
 
+    @follows
     async def list_participants(self, room_id: str) -> list[Participant]:
         """Return the participants of a room."""
         return await self._kernel.store.list_participants(room_id) if await self._sees(room_id) else []

@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
+    ChannelNotFoundError,
     DeliveryNotFoundError,
+    EventNotFoundError,
     IdentityNotFoundError,
     InvalidInputError,
+    ParticipantNotFoundError,
+    RoomClosedError,
     RoomNotFoundError,
     StoreError,
 )
+from roomkit.kernel.flow.merged import followed, successor
 
 if TYPE_CHECKING:
     from roomkit.kernel.assembly import Kernel
     from roomkit.kernel.inbound.pipeline import Inbound
     from roomkit.models.room import Room
 
-__all__ = ["Scoped"]
+__all__ = ["Scoped", "follows"]
+
+_NOT_THERE = (RoomClosedError, ChannelNotFoundError, ParticipantNotFoundError, EventNotFoundError)
+"""How an operation on a room that was merged is refused: it is closed, and empty."""
+
+
+def follows[C: Callable[..., Any]](operation: C) -> C:
+    """Repeat an operation on the room that the given one was merged into, where that is why it found nothing.
+
+    Nothing is asked of the store unless the operation is refused, or returns an empty list.
+    """
+
+    @wraps(operation)
+    async def following(self: Scoped, room_id: str, *args: Any, **given: Any) -> Any:
+        try:
+            found = await operation(self, room_id, *args, **given)
+        except _NOT_THERE:
+            room = await self._successor(room_id)
+            if room is None:
+                raise
+            return await operation(self, room.id, *args, **given)
+        if found != []:
+            return found
+        room = await self._successor(room_id)
+        return found if room is None else await operation(self, room.id, *args, **given)
+
+    return following  # type: ignore[return-value]  # it has the signature of the operation
 
 
 class Scoped(ABC):
@@ -44,11 +77,15 @@ class Scoped(ABC):
         """
 
     async def _room(self, room_id: str) -> Room:
-        """Return a room of the scope. Raises RoomNotFoundError."""
+        """Return a room of the scope, or the one that it was merged into. Raises RoomNotFoundError."""
         room = await self._kernel.store.get_room(room_id, organization_id=self._organization_id)
         if room is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
-        return room
+        return room if room.merged_into is None else await followed(self._kernel.store, room)
+
+    async def _successor(self, room_id: str) -> Room | None:
+        """Return the room that a room of the scope was merged into; None if it was not."""
+        return await successor(self._kernel.store, room_id, self._organization_id)
 
     async def _check_room(self, room_id: str) -> None:
         """Check that a room is in scope, before it is read. Raises RoomNotFoundError."""

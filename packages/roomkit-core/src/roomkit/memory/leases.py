@@ -112,6 +112,12 @@ class TimerTable:
         held = self._held
         self.remove(each for each in timer_ids if worker_id is None or held.get(each) == worker_id)
 
+    def move_room(self, room_id: str, into: str) -> None:
+        """Give the timers of a room to another one."""
+        for timer_id in self._of_room.pop(room_id, ()):
+            self._timers[timer_id] = self._timers[timer_id].replace(room_id=into)
+            self._of_room.setdefault(into, {})[timer_id] = None
+
     def of(self, room_id: str) -> list[Timer]:
         """Return the timers of a room, by the time they are due."""
         timers = [self._timers[timer_id] for timer_id in self._of_room.get(room_id, ())]

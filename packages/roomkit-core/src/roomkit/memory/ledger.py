@@ -292,6 +292,12 @@ class Ledger:
             if row.id in self._rows:
                 self._rows[row.id] = row.redacted()
 
+    def moved(self, event: RoomEvent) -> None:
+        """Note the place of the rows of an event that was moved, none of them pending."""
+        for row in self.of_event(event):
+            if row.id in self._rows:
+                self._rows[row.id] = row.replace(room_id=event.room_id, event_index=event.index)
+
     def is_settled(self, event: RoomEvent) -> bool:
         """Whether no delivery of an event is pending."""
         return all(row.state is not DeliveryState.PENDING for row in self.of_event(event))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from roomkit.abc.store import RECENT_SCAN
@@ -15,11 +17,14 @@ from roomkit.models.task import Observation
 
 __all__ = ["StoredRoom"]
 
+_index_of = attrgetter("index")
+
 
 class StoredRoom:
     """One room and all that belongs to it.
 
-    `events[i].index == first + i`: only a beginning of the timeline is ever taken out. `ledger` has the
+    The last event's index is `next_index - 1` or less. Without `holes` the indexes follow each other: only a
+    beginning of the timeline was ever taken out. `ledger` has the
     targets of those events that have any, by index; `keys` is the store's own, of all rooms. What most
     rooms have none of is None until there is some.
     """
@@ -29,11 +34,12 @@ class StoredRoom:
         "bindings",
         "events",
         "fence",
-        "first",
+        "holes",
         "keys",
         "last_activity",
         "ledger",
         "marks",
+        "next_index",
         "observations",
         "order",
         "participants",
@@ -53,7 +59,8 @@ class StoredRoom:
         self.last_activity = room.timers.last_activity_at
         self.bindings: dict[str, ChannelBinding] = {}
         self.participants: dict[str, Participant] = {}
-        self.first = 0
+        self.next_index = 0
+        self.holes = False
         self.events: list[RoomEvent] = []  # bound: the timeline itself, until it is pruned or deleted
         self.ledger: dict[int, Sequence[str]] | None = None
         self.marks: dict[str, int] | None = None
@@ -66,7 +73,7 @@ class StoredRoom:
         """The room with its counters, made again only when they moved."""
         room = self._room
         count = len(self.events)
-        latest = self.first + count - 1
+        latest = self.next_index - 1
         if (
             room.latest_index != latest
             or room.version != self.version
@@ -100,15 +107,29 @@ class StoredRoom:
 
     def at(self, index: int) -> RoomEvent:
         """Return the event of an index that is in the timeline."""
-        return self.events[index - self.first]
+        return self.events[self.place(index)]
+
+    def place(self, index: int) -> int:
+        """Return how many events of the timeline have a lower index."""
+        count = len(self.events)
+        if self.holes:
+            return bisect_left(self.events, index, key=_index_of)
+        return min(max(index - self.next_index + count, 0), count)
 
     def put(self, event: RoomEvent) -> None:
         """Replace an event of the timeline."""
-        self.events[event.index - self.first] = event
+        self.events[self.place(event.index)] = event
+
+    def take_out(self, gone: Collection[str]) -> None:
+        """Remove events from anywhere in the timeline."""
+        kept = [event for event in self.events if event.id not in gone]
+        first = self.next_index - len(kept)
+        self.holes = self.holes or any(event.index != first + place for place, event in enumerate(kept))
+        self.events = kept
 
     def since(self, index: int) -> Iterable[RoomEvent]:
         """Return the events from an index on."""
-        return islice(self.events, max(index - self.first, 0), None)
+        return islice(self.events, self.place(index), None)
 
     def recent(self, limit: int) -> Sequence[RoomEvent]:
         """Return up to `limit` of the newest messages, oldest first."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
+from operator import attrgetter
 from typing import Any, override
 
 from roomkit.abc.errors import (
@@ -20,6 +21,7 @@ from roomkit.abc.errors import (
     StaleRoomError,
     StoreError,
 )
+from roomkit.abc.moved import busy_room, moved_key
 from roomkit.abc.store import (
     NOTHING_COMPLETED,
     Claimed,
@@ -31,6 +33,7 @@ from roomkit.abc.store import (
     Entry,
     EventQuery,
     HomeRecord,
+    Move,
     RoomQuery,
 )
 from roomkit.abc.store.media import MediaUse
@@ -46,6 +49,7 @@ from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     ChannelType,
+    DeliveryState,
     EventStatus,
     EventType,
     ReceiptState,
@@ -62,6 +66,8 @@ from roomkit.models.value import Value
 from roomkit.models.visibility import sees
 
 __all__ = ["InMemoryStore"]
+
+_by_time = attrgetter("created_at", "index")
 
 
 class InMemoryStore(ConversationStore):
@@ -103,6 +109,10 @@ class InMemoryStore(ConversationStore):
     async def commit(self, commit: Commit) -> Committed:
         record = self._record(commit.room_id)
         self._check(record, commit)
+        return self._commit(record, commit)
+
+    def _commit(self, record: StoredRoom, commit: Commit) -> Committed:
+        """Write a commit that was checked."""
         metadata = _checked_metadata(commit) if commit.metadata else EMPTY
         at, worker_id = commit.at, commit.worker_id
         if commit.fence is not None:
@@ -226,7 +236,8 @@ class InMemoryStore(ConversationStore):
 
     def _append(self, record: StoredRoom, entry: Entry, at: datetime) -> RoomEvent:
         event = entry.event
-        index = record.first + len(record.events)
+        index = record.next_index
+        record.next_index += 1
         values = {**event.__dict__, "index": index, "created_at": at}
         if values["status"] is EventStatus.PENDING:
             values["status"] = EventStatus.DELIVERED
@@ -249,6 +260,86 @@ class InMemoryStore(ConversationStore):
                 record.ledger = {}
             record.ledger[index] = tuple(entry.targets)
         return stored
+
+    @override
+    async def move(self, move: Move) -> int:
+        source, into = self._record(move.source.room_id), self._record(move.into.room_id)
+        events = [
+            event
+            for event_id in dict.fromkeys(move.events)
+            if (event := self._events.get(event_id)) is not None and event.room_id == source.room_id
+        ]
+        self._check(source, move.source)
+        self._check(into, move.into)
+        self._check_settled(move, source, events)
+        self._commit(source, move.source)
+        first = into.next_index
+        self._move_events(source, into, events, move.authors)
+        _move_marks(source, into, move.channels, events, first)
+        if move.everything:
+            self._move_everything(source, into)
+        self._commit(into, move.into)
+        return len(events)
+
+    def _check_settled(self, move: Move, source: StoredRoom, events: Sequence[RoomEvent]) -> None:
+        pending: list[Delivery] = []  # bound: the pending rows of two rooms
+        for event in source.events if move.everything else events:
+            pending += [row for row in self._ledger.of_event(event) if row.state is DeliveryState.PENDING]
+        for commit in (move.source, move.into):
+            touched = {*commit.unbind, *(binding.channel_id for binding in commit.bindings)}
+            for row in self._deliveries(commit.room_id, None) if touched else ():
+                if row.channel_id in touched and row.state is DeliveryState.PENDING:
+                    pending.append(row)
+        if pending:
+            raise busy_room(pending[0].room_id)
+
+    def _move_events(
+        self,
+        source: StoredRoom,
+        into: StoredRoom,
+        events: Sequence[RoomEvent],
+        authors: Mapping[str, str],
+    ) -> None:
+        source.take_out({event.id for event in events})
+        for event in events:
+            key = event.idempotency_key
+            if key is not None:
+                del self._keys[source.room_id, key]
+                if (into.room_id, key) in self._keys:
+                    key = moved_key(source.room_id, key)
+                self._keys[into.room_id, key] = into.next_index
+            moved = event.moved(into.room_id, into.next_index, key=key, authors=authors)
+            into.events.append(moved)
+            into.next_index += 1
+            self._events[event.id] = moved
+            self._move_wide_key(source, event, moved)
+            targets = (source.ledger or {}).pop(event.index, None)
+            if targets is not None:
+                if into.ledger is None:
+                    into.ledger = {}
+                into.ledger[moved.index] = targets
+                self._ledger.moved(moved)
+
+    def _move_wide_key(self, source: StoredRoom, event: RoomEvent, moved: RoomEvent) -> None:
+        organization_id, key = source.organization_id, event.idempotency_key
+        if key is not None and self._wide_keys.get((organization_id, key)) == event.id:
+            del self._wide_keys[organization_id, key]
+            self._wide_keys[organization_id, moved.idempotency_key or key] = event.id
+
+    def _move_everything(self, source: StoredRoom, into: StoredRoom) -> None:
+        for task_id in source.tasks or ():
+            into.tasks = into.tasks or []  # bound: the tasks of the room
+            into.tasks.append(task_id)
+            self._tasks[task_id] = self._tasks[task_id].replace(room_id=into.room_id)
+        source.tasks = None
+        for each in (source.observations or {}).values():
+            into.observations = into.observations or {}
+            own_id = each.id if each.id not in into.observations else moved_key(source.room_id, each.id)
+            into.observations[own_id] = each.replace(id=own_id, room_id=into.room_id)
+        source.observations = None
+        self._values.move_room(source.room_id, into.room_id)
+        self._timers.move_room(source.room_id, into.room_id)
+        self._homes.delete_room(source.room_id)
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -386,13 +477,14 @@ class InMemoryStore(ConversationStore):
         if record is None:
             return []
         after, before = query.after_index, query.before_index
-        end = record.first + len(record.events)
-        start = record.first if after is None else max(after + 1, record.first)
-        stop = end if before is None else min(before, end)
-        indexes: Iterable[int] = range(start, max(stop, start))
-        if query.newest_first:
-            indexes = reversed(range(start, max(stop, start)))
-        events: Iterable[RoomEvent] = map(record.at, indexes)
+        start = 0 if after is None else record.place(after + 1)
+        stop = len(record.events) if before is None else record.place(before)
+        events: Iterable[RoomEvent]
+        if query.by_time:
+            events = sorted(record.events[start:stop], key=_by_time, reverse=query.newest_first)
+        else:
+            places = range(start, max(stop, start))
+            events = map(record.events.__getitem__, reversed(places) if query.newest_first else places)
         types, visibility, reader = query.types, query.visibility, query.reader
         if types is not None or visibility is not None or reader is not None:
             events = (
@@ -433,17 +525,19 @@ class InMemoryStore(ConversationStore):
         return len(record.events) if record is not None else 0
 
     @override
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(
+        self, room_id: str, before: datetime, *, limit: int = 1000, interleaved: bool = False
+    ) -> int:
         record = self._record(room_id)
-        old: list[RoomEvent] = []  # bound: `limit`
-        for event in islice(record.events, max(0, limit)):
-            if event.created_at >= before or not self._ledger.is_settled(event):
-                break
-            old.append(event)
+        settled = takewhile(self._ledger.is_settled, record.events)
+        choose = filter if interleaved else takewhile
+        old = list(islice(choose(lambda event: event.created_at < before, settled), max(0, limit)))
         for event in old:
             self._forget_event(record, event)
-        del record.events[: len(old)]
-        record.first += len(old)
+        if interleaved:
+            record.take_out({event.id for event in old})
+        else:
+            del record.events[: len(old)]
         return len(old)
 
     def _own_event(self, record: StoredRoom, event_id: str, verb: str) -> RoomEvent:
@@ -1048,3 +1142,15 @@ def _page[R](found: Iterable[R], offset: int, limit: int) -> list[R]:
     """Return a page; a negative offset or limit is 0."""
     start = max(0, offset)
     return list(islice(found, start, start + max(0, limit)))
+
+
+def _move_marks(
+    source: StoredRoom, into: StoredRoom, channels: Sequence[str], events: Sequence[RoomEvent], first: int
+) -> None:
+    """Move read marks to the last that a channel had read of the moved events, which begin at `first`."""
+    for channel_id in channels:
+        mark = (source.marks or {}).pop(channel_id, -1)
+        count = sum(event.index <= mark for event in events)
+        if count:
+            into.marks = into.marks or {}
+            into.marks[channel_id] = max(first + count - 1, into.marks.get(channel_id, -1))

@@ -54,6 +54,12 @@ class ValueTable:
         """Remove the values of a room."""
         self._delete_where(lambda value: value.room_id == room_id)
 
+    def move_room(self, room_id: str, into: str) -> None:
+        """Give the values of a room to another one."""
+        for place, value in self._values.items():
+            if value.room_id == room_id:
+                self._values[place] = value.replace(room_id=into)
+
     def delete_derived(self, room_id: str) -> None:
         """Remove the values of a room that were made from what it holds."""
         self._delete_where(lambda value: value.derived and value.room_id == room_id)

@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import SYSTEM_CHANNEL_ID as SYSTEM_CHANNEL_ID
     from roomkit.models.event import Amendment as Amendment
     from roomkit.models.event import ChannelData as ChannelData
+    from roomkit.models.event import EventOrigin as EventOrigin
     from roomkit.models.event import EventSource as EventSource
     from roomkit.models.event import Generation as Generation
     from roomkit.models.event import Heard as Heard
@@ -227,6 +228,7 @@ else:
             "Erased",
             "ErasureReceipt",
             "EventContent",
+            "EventOrigin",
             "EventSource",
             "EventStatus",
             "EventType",

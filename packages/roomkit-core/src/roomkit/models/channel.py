@@ -166,8 +166,9 @@ class ChannelBinding(Record):
     delivered to its fallback in addition.
 
     `address` is the recipient's, in the one spelling of the channel; a message from it is routed to this
-    room. `state` is what the channel knows of its side of the conversation, at most 4 KiB as JSON; it is
-    never shown outside.
+    room. `also` are further addresses of the conversation, which a merge of rooms brought together: a message
+    from one of them makes it the address that is written to. `state` is what the channel knows of its side of
+    the conversation, at most 4 KiB as JSON; it is never shown outside.
     """
 
     channel_id: Key
@@ -195,6 +196,7 @@ class ChannelBinding(Record):
     fallback: Key | None = None
     fallback_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     address: Key | None = None
+    also: tuple[Key, ...] = ()
     state: Json = Field(default=EMPTY, repr=False)
 
     @field_validator("state")

@@ -207,7 +207,7 @@ class DeliveryResult:
         return self.state is DeliveryState.SENT
 
 
-_TEMPORARY = frozenset({"rate_limited", "process_timeout", "source_detached"})
+_TEMPORARY = frozenset({"rate_limited", "process_timeout", "source_detached", "room_moving"})
 """Refusals without an error after which the same message may be accepted."""
 
 
@@ -219,8 +219,8 @@ class InboundResult:
     then the stored BLOCKED entry, or None when nothing was stored. `error` is the first failure of
     an intelligence or observer in the cascade, `delivery_results` the end of each delivery of this
     event by channel id (empty with `wait="committed"`). `duplicate` marks a redelivery, which gets
-    the first result again. `retry_after` is in how many seconds a message refused as `rate_limited` may
-    be sent again.
+    the first result again. `retry_after` is in how many seconds a message refused as `rate_limited` or
+    `room_moving` may be sent again.
     """
 
     event: RoomEvent | None = None

@@ -392,17 +392,22 @@ class TaskStatus(Vocabulary):
 
 @unique
 class RoomStatus(Vocabulary):
-    """The life of a room: ACTIVE and PAUSED are open, CLOSED and ARCHIVED accept nothing more."""
+    """The life of a room: CLOSED and ARCHIVED accept nothing more.
+
+    MOVING is open, too: while the room is about to be merged or split, what was begun goes on, and new
+    messages are refused for some seconds.
+    """
 
     ACTIVE = "active"
     PAUSED = "paused"
+    MOVING = "moving"
     CLOSED = "closed"
     ARCHIVED = "archived"
 
     @property
     def is_open(self) -> bool:
         """Whether the timeline may still grow."""
-        return self is RoomStatus.ACTIVE or self is RoomStatus.PAUSED
+        return self is RoomStatus.ACTIVE or self is RoomStatus.PAUSED or self is RoomStatus.MOVING
 
 
 @unique
@@ -445,6 +450,8 @@ class HookTrigger(OpenVocabulary):
     ON_ROOM_CREATED = "on_room_created"
     ON_ROOM_PAUSED = "on_room_paused"
     ON_ROOM_CLOSED = "on_room_closed"
+    ON_ROOMS_MERGED = "on_rooms_merged"
+    ON_ROOM_SPLIT = "on_room_split"
     ON_CHANNEL_ATTACHED = "on_channel_attached"
     ON_CHANNEL_DETACHED = "on_channel_detached"
     ON_CHANNEL_MUTED = "on_channel_muted"

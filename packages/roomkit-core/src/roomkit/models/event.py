@@ -15,7 +15,16 @@ from roomkit.models.content import EventContent, SystemContent, readable_content
 from roomkit.models.enums import ChannelDirection, ChannelType, EventStatus, EventType
 from roomkit.models.values import Int, Key, Label, Reference, Text, VendorJson
 
-__all__ = ["SYSTEM_CHANNEL_ID", "Amendment", "ChannelData", "EventSource", "Generation", "Heard", "RoomEvent"]
+__all__ = [
+    "SYSTEM_CHANNEL_ID",
+    "Amendment",
+    "ChannelData",
+    "EventOrigin",
+    "EventSource",
+    "Generation",
+    "Heard",
+    "RoomEvent",
+]
 
 SYSTEM_CHANNEL_ID = "system"
 """The source of events the framework makes; it is never registered or attached."""
@@ -37,6 +46,7 @@ _PRIVATE: Mapping[str, Any] = {  # Any: pydantic's own type of what a serialiser
     "generation": {"usage": True, "provider": True, "model": True, "error_code": True, "heard": True},
     "trace_parent": True,
     "limited": True,
+    "origin": True,
 }
 
 
@@ -122,6 +132,13 @@ class Amendment(Record):
     former_contents: tuple[EventContent, ...] = ()
 
 
+class EventOrigin(Record):
+    """Where an event was committed that a merge or split has moved since: its first room, its index there."""
+
+    room_id: Key
+    index: Int = Field(ge=0)
+
+
 _NO_CHANNEL_DATA = ChannelData()
 _ERASED = "erased"
 _STAND_INS: Mapping[str, Any] = {
@@ -143,6 +160,8 @@ class RoomEvent(Record):
     say and one more for each answer. `blocked_by` and `block_reason` are set when a gate refused it.
     `limited` is True for a message beyond its channel's `inbound_rate_limit`, which no intelligence is asked
     to answer; else None.
+    `origin` is set of an event that was moved here from another room: its index then follows those of this
+    room's own events, whatever its `created_at`.
     `trace_parent` is its place in a trace (W3C Trace Context), set by the kernel where telemetry is on.
     """
 
@@ -168,6 +187,7 @@ class RoomEvent(Record):
     generation: Generation | None = None
     amendment: Amendment | None = None
     limited: bool | None = None
+    origin: EventOrigin | None = None
     trace_parent: Label | None = None
 
     def client_view(self) -> dict[str, Any]:
@@ -273,6 +293,25 @@ class RoomEvent(Record):
         before = next((each for each in generation.heard if each.channel_id == heard.channel_id), heard)
         kept = heard if (heard.chars, not heard.estimated) >= (before.chars, not before.estimated) else before
         return self.replace(generation=generation.replace(heard=(*others, kept)))
+
+    def moved(self, room_id: str, index: int, *, key: str | None, authors: Mapping[str, str]) -> Self:
+        """Return the event as an entry of another room; all but its place and its authors' names stays.
+
+        `key` is its idempotency key there, `authors` the ids by which participants are known there.
+        """
+        source = self.source
+        names = {
+            field: authors[name]
+            for field in ("participant_id", "on_behalf_of")
+            if (name := getattr(source, field)) in authors
+        }
+        return self.replace(
+            room_id=room_id,
+            index=index,
+            idempotency_key=key,
+            source=source.replace(**names) if names else source,
+            origin=self.origin or EventOrigin(room_id=self.room_id, index=self.index),
+        )
 
     def redacted(self, at: datetime) -> Self:
         """Return the event without its contents and author, as it stays after an erasure.

@@ -25,6 +25,8 @@ class Participant(Record):
     A person is (kind of addresses, address) until an identity joins several: `external_id` is the address
     where it is not the id, `address_type` the kind of it. The first sender with an address has it as id;
     a sender with the same address of another kind is another participant, with the id `namesake_id`.
+    `also` are further addresses, each with the channel it is used on, of participants that a merge of rooms
+    found to be this one.
     """
 
     id: Id
@@ -44,12 +46,14 @@ class Participant(Record):
     joined_at: datetime = Field(default_factory=utcnow)
     timezone: ZoneName | None = None
     metadata: Json = EMPTY
+    also: tuple[tuple[Key, Key], ...] = ()
 
     @property
     def senders(self) -> frozenset[tuple[str, str]]:
         """The participant as a sender: each channel they came by, and their address there."""
         who = self.external_id or self.id
-        return frozenset((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))
+        own = ((channel_id, who) for channel_id in self.connected_via or (self.channel_id,))
+        return frozenset((*own, *self.also))
 
     def names_on(self, channel_id: str, address_type: str | None = None) -> frozenset[str]:
         """Return what the participant is called by a channel with that kind of addresses.
@@ -58,6 +62,9 @@ class Participant(Record):
         """
         address = self.external_id or self.id
         came_by_it = channel_id in (self.connected_via or (self.channel_id,))
+        if self.also:
+            further = frozenset(who for of, who in self.also if of == channel_id)
+            return self.replace(also=()).names_on(channel_id, address_type) | further
         if self.address_type is None or self.id == self.identity_id:  # nothing is said against the id
             return frozenset((address, self.id) if came_by_it else (self.id,))
         if came_by_it or address_type in (None, self.address_type):

@@ -47,6 +47,9 @@ class Room(Record):
     where plugins keep what they know of the room, each under its own name; it never comes from outside.
     `detached_channels` were taken away on purpose: only an explicit attach brings them back. `auto_attach`
     is whether a message attaches the channel that it comes by.
+    `merged_into` is the room that has what was in this one; `merged_from` are the rooms whose contents this
+    one took over, directly. `is_interleaved` says that events of other rooms were moved here: the order of
+    indexes is not that of time.
     `event_count` counts the events that are there: retention takes old ones out. They are kept for
     `retention_seconds`, None for as long as the room.
     """
@@ -68,6 +71,9 @@ class Room(Record):
     auto_attach: AutoAttach = AutoAttach.KNOWN
     retention_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     state: Json = EMPTY
+    merged_into: Key | None = None
+    merged_from: tuple[Key, ...] = ()
+    is_interleaved: bool = False
 
     def due(self, now: datetime) -> tuple[RoomStatus, float, float] | None:
         """Return the status the timers ask for at `now`, the seconds idle, and the seconds allowed.

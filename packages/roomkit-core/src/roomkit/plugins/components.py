@@ -136,6 +136,7 @@ class Plugin:
     """Tables of its own in the configuration file, each with the reference of its config model."""
 
     methods: dict[str, str] = field(default_factory=dict)  # bound: what one plugin declares
+    merge: str | None = None
     """Methods that it adds to kits, by name, as references."""
 
     @property

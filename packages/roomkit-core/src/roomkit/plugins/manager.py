@@ -138,6 +138,11 @@ class PluginManager:
         target = next((each.methods.get(name) for each in self.plugins() if each.name == namespace), None)
         return None if target is None else resolve(target)
 
+    def merge(self, namespace: str) -> Callable[..., Any] | None:
+        """Return the function with which a plugin merges its state of two rooms; None if it adds none."""
+        target = next((each.merge for each in self.plugins() if each.name == namespace), None)
+        return None if target is None else resolve(target)
+
     def own_method(self, name: str) -> str | None:
         """Return which plugin of RoomKit's own adds a method of that name."""
         own = (each for each in self.plugins() if each.module.startswith("roomkit_plugins."))

@@ -64,6 +64,7 @@ __all__ = [
     "claimed",
     "count_unread",
     "deliveries_by_seq",
+    "events_to_move",
     "find_delivery",
     "find_event",
     "find_external_event",
@@ -135,6 +136,24 @@ async def get_basis(database: Database, room_id: str, event_ids: Sequence[str]) 
         raise no_room(room_id)
     events = [load_event(room_id, each) for each in row[-1]]
     return Basis(load_room(row), {event.id: event for event in events})
+
+
+async def events_to_move(database: Database, room_id: str, event_ids: Sequence[str]) -> tuple[int, list[Row]]:
+    """Return a room's edition, and of those of the events that it has what a move changes, in this order.
+
+    Raises RoomNotFoundError.
+    """
+    row = await database.fetchrow(
+        "SELECT h.edition, ARRAY(SELECT ROW(e.id, e.idx, e.source::text, e.more::text, e.idempotency_key) "
+        "FROM unnest($2::text[]) WITH ORDINALITY AS g (id, place) JOIN roomkit_events e ON e.id = g.id "
+        "WHERE e.room = h.room ORDER BY g.place) FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq "
+        "WHERE r.id = $1",
+        room_id,
+        event_ids,
+    )
+    if row is None:
+        raise no_room(room_id)
+    return row[0], list(row[1])
 
 
 # -- many rooms ---------------------------------------------------------------------------------
@@ -299,13 +318,17 @@ async def query_events(database: Database, query: EventQuery) -> list[RoomEvent]
 
 async def _events(database: Database, query: EventQuery) -> AsyncIterator[RoomEvent]:
     place: int | None = None
+    passed = 0
     while True:
-        page = await _page(database, query, place, 0, _CHUNK)
+        page = await _page(database, query, place, passed, _CHUNK)
         for event in page:
             yield event
         if len(page) < _CHUNK:
             return
-        place = page[-1].index
+        if query.by_time:
+            passed += _CHUNK
+        else:
+            place = page[-1].index
 
 
 def walk_back(database: Database, room_id: str, types: Collection[EventType]) -> AsyncIterator[RoomEvent]:
@@ -324,9 +347,10 @@ async def _page(
     where.given("e.visibility = {}", query.visibility)
     if query.types is not None:
         where.all("e.type = ANY({}::text[])", sorted(str(each) for each in query.types))
+    order = "DESC" if query.newest_first else "ASC"
+    time = f"e.created_at {order}, " if query.by_time else ""
     rows = await database.fetch(
-        f"SELECT {_EVENT} FROM roomkit_events e {where} "
-        f"ORDER BY e.idx {'DESC' if query.newest_first else 'ASC'} "
+        f"SELECT {_EVENT} FROM roomkit_events e {where} ORDER BY {time}e.idx {order} "
         f"OFFSET {where.value(offset)} LIMIT {where.value(limit)}",
         *where.values,
     )

@@ -281,6 +281,9 @@ $$""",
     "ALTER TABLE roomkit_media_pieces ALTER COLUMN data SET STORAGE EXTERNAL",
 )
 
+# Functions that move what belongs to one room to another.
+_NINTH = ()
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -292,6 +295,7 @@ STEPS = (
     Step(6, "bindings by address, events by vendors' ids, timers by kind and person", _SIXTH),
     Step(7, "homes of live things", _SEVENTH),
     Step(8, "files, and the events that refer to them", _EIGHTH),
+    Step(9, "rooms that meet", _NINTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

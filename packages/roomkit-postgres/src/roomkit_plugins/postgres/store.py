@@ -24,6 +24,7 @@ from roomkit.abc.store import (
     DeliveryQuery,
     EventQuery,
     HomeRecord,
+    Move,
     RoomQuery,
 )
 from roomkit.abc.store.media import MediaUse
@@ -39,7 +40,7 @@ from roomkit.models.task import Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
-from roomkit_plugins.postgres import reading, searching
+from roomkit_plugins.postgres import moving, reading, searching
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.cache import GrowingRooms
 from roomkit_plugins.postgres.config import PostgresConfig
@@ -69,7 +70,7 @@ from roomkit_plugins.postgres.writing import (
     value_row,
 )
 from roomkit_plugins.sql.cached import Change, Known, Reading
-from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.damaged import is_receipt_for
 from roomkit_plugins.sql.filters import halves
 from roomkit_plugins.sql.migrations import MigrationPlan
@@ -243,6 +244,15 @@ class PostgresStore(SQLStore):
             return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
         return Basis(record.room)
 
+    @override
+    async def move(self, move: Move) -> int:
+        prepared = prepare_move(moving.MoveParameters, move)
+        try:
+            return await moving.move(self._database, prepared)
+        finally:
+            self._rooms.forget(move.source.room_id)
+            self._rooms.forget(move.into.room_id)
+
     # -- rooms --------------------------------------------------------------------------------
 
     @override
@@ -361,9 +371,12 @@ class PostgresStore(SQLStore):
         return 0 if room is None else room.event_count
 
     @override
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(
+        self, room_id: str, before: datetime, *, limit: int = 1000, interleaved: bool = False
+    ) -> int:
+        function = "roomkit_prune_interleaved" if interleaved else "roomkit_prune"
         answer = await self._database.write(
-            "roomkit_prune($3, $4, $5)", findable(room_id), before, max(limit, 0), timeout=_LONG
+            f"{function}($3, $4, $5)", findable(room_id), before, max(limit, 0), timeout=_LONG
         )
         if "error" in answer:
             raise no_room(room_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from roomkit.abc.errors import InvalidInputError, RoomKitError
-from roomkit.abc.store import Commit
+from roomkit.abc.store import Commit, Move
 from roomkit.models.base import EMPTY, FrozenDict, freeze
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
@@ -14,7 +14,7 @@ from roomkit.models.room import Room
 from roomkit.models.values import error_text
 from roomkit_plugins.sql.cached import Change, Counters
 
-__all__ = ["PreparedCommit", "prepare"]
+__all__ = ["PreparedCommit", "prepare", "prepare_move"]
 
 
 def prepare[P: PreparedCommit](prepared: Callable[[Commit], P], given: Commit) -> P:
@@ -26,6 +26,19 @@ def prepare[P: PreparedCommit](prepared: Callable[[Commit], P], given: Commit) -
     except Exception as error:  # whatever a wrong value raises, nothing was written
         raise InvalidInputError(
             f"a commit to room {given.room_id!r} cannot be stored: {error_text(error)}; nothing was stored"
+        ) from error
+
+
+def prepare_move[P](prepared: Callable[[Move], P], given: Move) -> P:
+    """Return the move as `prepared` makes it. Raises InvalidInputError for values that cannot be stored."""
+    try:
+        return prepared(given)
+    except RoomKitError:
+        raise
+    except Exception as error:  # whatever a wrong value raises, nothing was written
+        raise InvalidInputError(
+            f"a move from room {given.source.room_id!r} cannot be stored: {error_text(error)}; nothing was "
+            "stored"
         ) from error
 
 

@@ -136,7 +136,7 @@ def stored_value(
 ) -> Value:
     """Return the value kept as `data`; one that cannot be read has what its columns say, and no data."""
     try:
-        return Value.from_stored(data).replace(revision=revision)
+        return Value.from_stored(data).replace(revision=revision, room_id=room_id)
     except ValidationError:
         known = {
             "namespace": namespace,

@@ -274,6 +274,10 @@ def _with_status(conditions: Conditions, status: RoomStatus | str | None) -> Non
 # -- timelines ----------------------------------------------------------------------------------
 
 
+# Without its Z, a time without a fraction is before those with one, as it should be.
+_TIME = "CASE WHEN json_valid(e.data) THEN rtrim(json_extract(e.data, '$.created_at'), 'Z') END"
+
+
 def query_events(connection: sqlite3.Connection, query: EventQuery) -> list[RoomEvent]:
     """Return a page of a timeline; what a reader may see is decided by `sees` alone."""
     conditions = Conditions()
@@ -285,7 +289,8 @@ def query_events(connection: sqlite3.Connection, query: EventQuery) -> list[Room
         types = sorted(str(each) for each in query.types)
         conditions.all(f"e.type IN ({marks(types)})", *types)
     order = "DESC" if query.newest_first else "ASC"
-    sql = f"SELECT {EVENT} FROM events e {conditions} ORDER BY e.idx {order}"
+    time = f"{_TIME} {order}, " if query.by_time else ""
+    sql = f"SELECT {EVENT} FROM events e {conditions} ORDER BY {time}e.idx {order}"
     offset, limit = clamp(query.offset), clamp(query.limit)
     reader = query.reader
     if reader is None:

@@ -22,6 +22,7 @@ from roomkit.abc.store import (
     DeliveryQuery,
     EventQuery,
     HomeRecord,
+    Move,
     RoomQuery,
 )
 from roomkit.abc.store.media import MediaUse
@@ -38,10 +39,10 @@ from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.models.values import findable
 from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
-from roomkit_plugins.sql.commits import prepare
+from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.migrations import MigrationPlan, planned
 from roomkit_plugins.sql.store import SQLStore
-from roomkit_plugins.sqlite import backup, homes, leases, ledger, media, reading, values, writing
+from roomkit_plugins.sqlite import backup, homes, leases, ledger, media, moving, reading, values, writing
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
@@ -211,6 +212,15 @@ class SQLiteStore(SQLStore):
     async def now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
+    @override
+    async def move(self, move: Move) -> int:
+        def done(_: int) -> None:
+            self._rooms.forget(move.source.room_id)
+            self._rooms.forget(move.into.room_id)
+
+        prepared = prepare_move(moving.MoveRows, move)
+        return await self._database.write(partial(moving.move, prepared=prepared, now=self._now), done)
+
     # -- rooms --------------------------------------------------------------------------------
 
     @override
@@ -319,12 +329,20 @@ class SQLiteStore(SQLStore):
         return await self._read(reading.count_events, room_id)
 
     @override
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(
+        self, room_id: str, before: datetime, *, limit: int = 1000, interleaved: bool = False
+    ) -> int:
         def done(pruned: writing.Pruned) -> None:
             if pruned.change is not None:
                 self._rooms.apply(room_id, pruned.change)
 
-        work = partial(writing.prune_events, room_id=findable(room_id), before=before, limit=limit)
+        work = partial(
+            writing.prune_events,
+            room_id=findable(room_id),
+            before=before,
+            limit=limit,
+            interleaved=interleaved,
+        )
         return (await self._database.write(work, done)).count
 
     # -- bindings -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 from roomkit.abc.errors import StoreError
@@ -83,6 +83,7 @@ __all__ = [
     "patch_room",
     "prune_events",
     "remove_binding",
+    "seq_of",
     "set_timer",
     "update_room",
     "update_task",
@@ -393,7 +394,7 @@ def _put_task(connection: sqlite3.Connection, room: int, room_id: str, task: tup
 
 def remove_binding(connection: sqlite3.Connection, room_id: str, channel_id: str) -> Change | None:
     """Detach a channel; None when it was not attached."""
-    room = _seq_of(connection, room_id)
+    room = seq_of(connection, room_id)
     gone = connection.execute("DELETE FROM bindings WHERE room = ? AND channel_id = ?", (room, channel_id))
     if not gone.rowcount:
         return None
@@ -408,18 +409,26 @@ class Pruned:
     change: Change | None = None
 
 
-def prune_events(connection: sqlite3.Connection, room_id: str, before: datetime, limit: int) -> Pruned:
-    """Remove the oldest events, up to the first that is too new or not delivered everywhere yet."""
-    room = _seq_of(connection, room_id)
+def prune_events(
+    connection: sqlite3.Connection, room_id: str, before: datetime, limit: int, *, interleaved: bool = False
+) -> Pruned:
+    """Remove the oldest events, up to the first that is too new or not delivered everywhere yet.
+
+    In an `interleaved` room those that are too new are passed over.
+    """
+    room = seq_of(connection, room_id)
     rows = connection.execute(
         f"SELECT {EVENT}, e.seq, EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq AND d.state = ?) "
         "FROM events e WHERE e.room = ? ORDER BY e.idx LIMIT ?",
-        (DeliveryState.PENDING.value, room, clamp(limit)),
+        (DeliveryState.PENDING.value, room, -1 if interleaved else clamp(limit)),
     ).fetchall()
-    old = [
-        (row[4],)
-        for row in takewhile(lambda row: not row[5] and event_of(room_id, row[:4]).created_at < before, rows)
-    ]
+
+    def is_old(row: Row) -> bool:
+        return event_of(room_id, row[:4]).created_at < before
+
+    settled = takewhile(lambda row: not row[5], rows)
+    found = filter(is_old, settled) if interleaved else takewhile(is_old, settled)
+    old = [(row[4],) for row in islice(found, clamp(limit))]
     if not old:
         return Pruned(0)
     connection.executemany("DELETE FROM search WHERE rowid = ?", old)
@@ -469,7 +478,7 @@ def set_timer(connection: sqlite3.Connection, timer: PreparedTimer) -> None:
 
 
 def _room_of(connection: sqlite3.Connection, timer: PreparedTimer) -> int | None:
-    return None if timer.room_id is None else _seq_of(connection, timer.room_id)
+    return None if timer.room_id is None else seq_of(connection, timer.room_id)
 
 
 def patch_room(
@@ -603,7 +612,8 @@ def mark_read(connection: sqlite3.Connection, room_id: str, channel_id: str, eve
 # -- which room ---------------------------------------------------------------------------------
 
 
-def _seq_of(connection: sqlite3.Connection, room_id: str) -> int:
+def seq_of(connection: sqlite3.Connection, room_id: str) -> int:
+    """Return the number of a room. Raises RoomNotFoundError."""
     row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
     if row is None:
         raise no_room(room_id)

@@ -11,6 +11,7 @@ from roomkit.abc.store.leases import LeaseStore as LeaseStore
 from roomkit.abc.store.ledger import LedgerStore as LedgerStore
 from roomkit.abc.store.media import MediaRegister as MediaRegister
 from roomkit.abc.store.media import MediaUse as MediaUse
+from roomkit.abc.store.moves import MoveStore as MoveStore
 from roomkit.abc.store.people import PeopleStore as PeopleStore
 from roomkit.abc.store.queries import DeliveryQuery as DeliveryQuery
 from roomkit.abc.store.queries import EventQuery as EventQuery
@@ -25,6 +26,7 @@ from roomkit.abc.store.records import Completed as Completed
 from roomkit.abc.store.records import Entry as Entry
 from roomkit.abc.store.records import Hearing as Hearing
 from roomkit.abc.store.records import HomeRecord as HomeRecord
+from roomkit.abc.store.records import Move as Move
 from roomkit.abc.store.records import RoomRecord as RoomRecord
 from roomkit.abc.store.rooms import RoomStore as RoomStore
 from roomkit.abc.store.timeline import TimelineStore as TimelineStore
@@ -50,6 +52,7 @@ class ConversationStore(
     HomeStore,
     TimerStore,
     MediaRegister,
+    MoveStore,
 ):
     """Rooms, timelines, bindings, participants, identities, tasks, observations and the ledger.
 

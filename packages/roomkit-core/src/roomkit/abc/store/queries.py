@@ -33,7 +33,8 @@ class RoomQuery:
 class EventQuery:
     """A page of a room's timeline, by index; bounds are exclusive.
 
-    `visibility` is an exact match; `reader` keeps what that binding may see.
+    `visibility` is an exact match; `reader` keeps what that binding may see. `by_time` orders the page by
+    `created_at`, then by index: it is another order where events were moved here from another room.
     """
 
     room_id: str
@@ -45,6 +46,7 @@ class EventQuery:
     types: Collection[EventType] | None = None
     reader: ChannelBinding | None = None
     newest_first: bool = False
+    by_time: bool = False
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ __all__ = [
     "Entry",
     "Hearing",
     "HomeRecord",
+    "Move",
     "RoomRecord",
 ]
 
@@ -111,6 +112,29 @@ class Commit:
     media: Sequence[MediaUse] = ()
     activity: bool = True
     """Whether this counts as activity for the room's timers."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Move:
+    """What one step of a merge or split writes to two rooms, in one transaction.
+
+    `source` and `into` are commits without deliveries. In between, `events` of the source, by their ids, are
+    appended to the other room in this order, each with its id, time and ledger rows; those that are not in
+    the source (any more) are passed over. `authors` are the ids of the source's participants that are known
+    by another one there. With `everything` the source's tasks, observations, timers and values go along, too,
+    and the homes that it had end. The read marks of `channels` go along: to the last moved event that was
+    read.
+
+    An idempotency key that the other room has gets the source's id and a slash in front, and so does the id
+    of an observation.
+    """
+
+    source: Commit
+    into: Commit
+    events: Sequence[str] = ()
+    authors: Mapping[str, str] = field(default_factory=dict)
+    channels: Sequence[str] = ()
+    everything: bool = False
 
 
 @dataclass(slots=True, frozen=True)

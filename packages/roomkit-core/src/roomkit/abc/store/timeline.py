@@ -40,6 +40,7 @@ class TimelineStore(ABC):
         types: Collection[EventType] | None = None,
         reader: ChannelBinding | None = None,
         newest_first: bool = False,
+        by_time: bool = False,
     ) -> list[RoomEvent]:
         """Return a page of a timeline: `query_events` with the filters of an `EventQuery`."""
         query = EventQuery(
@@ -52,6 +53,7 @@ class TimelineStore(ABC):
             types=None if types is None else tuple(types),
             reader=reader,
             newest_first=newest_first,
+            by_time=by_time,
         )
         return await self.query_events(query)
 
@@ -80,11 +82,14 @@ class TimelineStore(ABC):
         """Return how many events of any status the room has."""
 
     @abstractmethod
-    async def prune_events(self, room_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def prune_events(
+        self, room_id: str, before: datetime, *, limit: int = 1000, interleaved: bool = False
+    ) -> int:
         """Remove the oldest events, with all that hangs on them; return how many were removed.
 
         Those created before `before`, at most `limit`, and none from the first on that still has a
-        pending delivery. The room's `event_count` falls, its `latest_index` stays. Raises RoomNotFoundError.
+        pending delivery. Newer events end the search, unless the room is `interleaved`: then they are passed
+        over. The room's `event_count` falls, its `latest_index` stays. Raises RoomNotFoundError.
         """
 
     @abstractmethod

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomKitError
 from roomkit.abc.store import Amend, Commit, Entry
@@ -138,7 +138,7 @@ def assemble(
         worker_id=worker_id,
         timers=timers,
         participants=participants,
-        bindings=_with_state(draft, record) if draft.binding_state else draft.bindings,
+        bindings=_own_bindings(draft, record) if draft.binding_state or draft.readdressed else draft.bindings,
         unbind=draft.unbind,
         room_changes=room_changes,
         metadata=draft.metadata,
@@ -210,18 +210,36 @@ def changed_by_gates(record: RoomRecord, changes: Sequence[tuple[str, StateChang
         ) from error
 
 
-def _with_state(draft: Draft, record: RoomRecord) -> Sequence[ChannelBinding]:
-    """Return the bindings to store, with what the message says merged into the state of its channel's."""
+def _own_bindings(draft: Draft, record: RoomRecord) -> Sequence[ChannelBinding]:
+    """Return the bindings to store: its channel's is to who wrote, and knows what the message says."""
     channel_id = draft.event.source.channel_id
     own = {each.channel_id: each for each in draft.bindings}
-    binding = own.get(channel_id) or record.bindings.get(channel_id)
-    if binding is None:
+    before = own.get(channel_id) or record.bindings.get(channel_id)
+    if before is None:
         return draft.bindings
-    state = {**binding.state, **draft.binding_state}
-    if state == binding.state:
+    after = before if draft.readdressed is None else _to(before, draft.readdressed)
+    state = {**after.state, **draft.binding_state}
+    if state != after.state:
+        after = with_binding_state(after, state)
+    if after is before:
         return draft.bindings
-    own[channel_id] = with_binding_state(binding, state)
+    own[channel_id] = after
     return tuple(own.values())
+
+
+def _to(binding: ChannelBinding, fields: Mapping[str, Any]) -> ChannelBinding:
+    """Return a binding that writes to one of its further addresses, of which the former becomes one."""
+    address = fields.get("address")
+    if address is None or address not in binding.also:  # another worker has changed it already
+        return binding
+    further = (each for each in (binding.address, *binding.also) if each not in (None, address))
+    who = fields.get("participant_id")
+    return binding.replace(
+        address=address,
+        also=tuple(dict.fromkeys(further)),
+        metadata={**binding.metadata, **(fields.get("metadata") or {})},
+        participant_id=binding.participant_id if binding.participant_id is None else who,
+    )
 
 
 def _is_broadcast(event: RoomEvent) -> bool:

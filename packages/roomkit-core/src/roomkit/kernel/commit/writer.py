@@ -313,7 +313,7 @@ class Writer:
             draft = planned
         if draft.lifecycle:
             return draft
-        if not record.status.is_open:
+        if record.status is not RoomStatus.ACTIVE and _refuses(record.status, draft.event):
             return Written(blocked=True, reason=f"room_{record.status}")
         event, people = draft.event, record.participants
         source = event.source
@@ -568,6 +568,13 @@ class Writer:
                 chain_depth=event.chain_depth,
                 max_chain_depth=self._settings.max_chain_depth,
             )
+
+
+def _refuses(status: RoomStatus, event: RoomEvent) -> bool:
+    """Whether a room of that status takes no such event; one that moves takes what was begun before."""
+    if status is RoomStatus.MOVING:
+        return event.chain_depth == 0 and event.correlation_id is None
+    return not status.is_open
 
 
 def _seen(record: RoomRecord, version: int) -> Json | None:

@@ -47,8 +47,9 @@ class Draft:
     stored as refused. `replaces` is a binding as it was before the draft changes or removes it. `as_shown`
     keeps the visibility that it was streamed with, whatever its source's binding says now. An event without
     `activity` leaves the room's timers alone. `state` are changes of the room's state, in their order,
-    `values` are put with it. `binding_state` is merged into the state of its source's binding. `speculated`
-    are the answers that were prepared to it.
+    `values` are put with it. `binding_state` is merged into the state of its source's binding. `readdressed`
+    are the fields of that binding to its sender, who is one of its further addresses. `speculated` are the
+    answers that were prepared to it.
     """
 
     event: RoomEvent
@@ -73,6 +74,7 @@ class Draft:
     state: Sequence[tuple[str, StateChange]] = ()
     values: Sequence[Value] = ()
     binding_state: Mapping[str, Any] = EMPTY
+    readdressed: Mapping[str, Any] | None = None
     injected: Sequence[InjectedEvent] = ()
     streamed: Mapping[str, LiveRecipient] | None = None
     visible_to: str = "all"

@@ -109,7 +109,14 @@ def participant_of(
         if (not is_address or _has_address(person, name)) and _is_reached_by(bindings, person, channel_id):
             break
         found = namesake_id(kind, found)
-    return found
+    return _known_also(participants, channel_id, name) or found if is_address and person is None else found
+
+
+def _known_also(participants: Mapping[str, Participant], channel_id: str, address: str) -> str | None:
+    """Return the participant with an address that a merge of rooms found to be theirs, too."""
+    return next(
+        (each.id for each in participants.values() if each.also and (channel_id, address) in each.also), None
+    )
 
 
 def _has_address(person: Participant, address: str) -> bool:

@@ -18,7 +18,9 @@ __all__ = [
     "DUE_AT_ONCE",
     "FALLBACK",
     "GIVEN",
+    "MOVING",
     "PLAYBACK",
+    "REST_OF_MOVE",
     "RETENTION",
     "ROOM_TIMERS",
     "TimerHandler",
@@ -26,6 +28,7 @@ __all__ = [
     "after_broadcast_id",
     "after_broadcast_timer",
     "fallback_timer",
+    "moving_timer_id",
     "room_of",
     "room_timer",
     "room_timer_id",
@@ -37,6 +40,8 @@ RETENTION = "retention"
 AFTER_BROADCAST = "after_broadcast"
 FALLBACK = "fallback"
 PLAYBACK = "playback"
+MOVING = "room_moving"
+REST_OF_MOVE = "rest_of_move"
 GIVEN = "given"
 """Where an owner's data is in a stored timer: what the kernel keeps is beside it."""
 
@@ -105,6 +110,11 @@ def fallback_timer(delivery_id: str, room_id: str, due_at: datetime) -> Timer:
         due_at=due_at,
         data={"delivery_id": delivery_id},
     )
+
+
+def moving_timer_id(room_id: str) -> str:
+    """Return the id of the timer that takes away the mark of a room that is being moved."""
+    return f"{MOVING}:{room_id}"
 
 
 def room_timer_id(room_id: str) -> str:

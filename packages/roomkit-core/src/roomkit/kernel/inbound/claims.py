@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import StaleRoomError, StaleValueError
+from roomkit.kernel.flow.claim_values import CLAIMS, claim_key
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.models.base import new_id
-from roomkit.models.value import Value, encoded_key, fits
+from roomkit.models.value import Value
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Claims", "Home"]
 
-_NAMESPACE = "core.rooms"
 _LASTS = timedelta(minutes=10)
 """By then the router knows the sender."""
 _TRIES = 8
@@ -72,10 +71,15 @@ class Claims:
             f"other workers claimed {_TRIES} in turn; try again"
         )
 
+    async def known(self, message: InboundMessage) -> Home | None:
+        """Return the room of an earlier claim for a message's sender; nothing is claimed."""
+        claim = await self._read(self._wanted(message))
+        return None if claim is None else await self._adopted(claim, message.channel_id, None)
+
     def _wanted(self, message: InboundMessage) -> Value:
         return Value(
-            namespace=_NAMESPACE,
-            key=_key(message.channel_id, message.sender_id),
+            namespace=CLAIMS,
+            key=claim_key(message.channel_id, message.sender_id),
             organization_id=self._organization_id,
             expires_at=self._clock.now() + _LASTS,
             subject=message.sender_id,
@@ -83,7 +87,7 @@ class Claims:
         )
 
     async def _read(self, wanted: Value) -> Value | None:
-        return await self._store.get_value(_NAMESPACE, wanted.key, organization_id=self._organization_id)
+        return await self._store.get_value(CLAIMS, wanted.key, organization_id=self._organization_id)
 
     async def _adopted(self, claim: Value, channel_id: str, key: str | None) -> Home | None:
         """Return the room of another message's claim, None when the claim is to be replaced."""
@@ -93,9 +97,3 @@ class Claims:
         if record is not None and (not record.status.is_open or channel_id in record.room.detached_channels):
             return None
         return claim.room_id, record
-
-
-def _key(channel_id: str, sender_id: str) -> tuple[str, ...]:
-    """Return the key of a sender's claim; a long one is replaced by its digest."""
-    key = (channel_id, sender_id)
-    return key if fits(key) else (channel_id[:32], sha256(encoded_key(key).encode()).hexdigest())

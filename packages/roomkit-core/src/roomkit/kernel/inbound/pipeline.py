@@ -27,6 +27,7 @@ from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, RAISED, organization_of, owner_of, type_of
 from roomkit.kernel.flow.draft import Draft, Written, repeated
+from roomkit.kernel.flow.merged import followed, successor
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import may_speak, may_write, said_by
 from roomkit.kernel.inbound.admission import admitted, first_fields, learnt_state, without_reserved
@@ -45,7 +46,7 @@ from roomkit.models.base import EMPTY, new_id
 from roomkit.models.content import ConsentContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
-from roomkit.models.enums import AutoAttach, EventStatus, EventType, HookTrigger
+from roomkit.models.enums import AutoAttach, EventStatus, EventType, HookTrigger, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import banned_senders
 from roomkit.models.room import Room
@@ -81,6 +82,8 @@ type Wait = Literal["settled", "committed"]
 WAITS = ("settled", "committed")
 
 _MAX_ROUTES = 3
+_MOVING_SECONDS = 1.0
+"""After which a message may be sent again to a room that was moving."""
 _NO_PLACE = frozenset(
     {"room_closed", "room_archived", "channel_detached", "channel_not_attached", "room_not_found"}
 )
@@ -348,6 +351,8 @@ class Inbound:
         else:
             check_id(room_id, "room")
             home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            if home[1] is not None and home[1].status is RoomStatus.CLOSED:
+                home = await self._merged(home, stored_key)
             if self._organization_id is not None and not self._owns(home[1]):
                 raise _Refused("room_not_found")
             if answered is not None:
@@ -364,7 +369,12 @@ class Inbound:
             self._in_flight[key] = cascade
         try:
             written = await self._writer.write(draft, deadline)
-            if routed and written.blocked and written.reason in _NO_PLACE and written.event is None:
+            if (
+                written.blocked
+                and written.reason in _NO_PLACE
+                and written.event is None
+                and (routed or await successor(self._store, draft.event.room_id) is not None)
+            ):
                 raise _Outrun(written.reason)
             deadline.close()
             if fresh:
@@ -405,7 +415,7 @@ class Inbound:
                 room_id = await self._replies.room_of(answered, message, channel)
         if room_id is not None:
             return room_id
-        home = await self._routed(message, channel, None)
+        home = await self._routed(message, channel, None) or await self._claims.known(message)
         return None if home is None else home[0]
 
     async def _named(self, message: InboundMessage) -> str | None:
@@ -414,9 +424,19 @@ class Inbound:
             if not isinstance(room_id, str):
                 continue
             record = await self._store.load(room_id)
+            if record is not None and record.status is RoomStatus.CLOSED:
+                room_id, record = await self._merged((room_id, record), None)
             if record is not None and self._takes(record, message.channel_id):
                 return room_id
         return None
+
+    async def _merged(self, home: Home, key: str | None) -> Home:
+        """Return a closed room, or the one that it was merged into."""
+        record = home[1]
+        if record is None or record.room.merged_into is None:
+            return home
+        room = await followed(self._store, record.room)
+        return room.id, await self._store.load(room.id, recent=RECENT_EVENTS, key=key)
 
     def _owns(self, record: RoomRecord | None) -> bool:
         """Whether a room is this organization's, or not there yet."""
@@ -495,6 +515,8 @@ class Inbound:
         if room_id is None:
             return None
         record = await self._store.load(room_id, recent=RECENT_EVENTS, key=key)
+        if record is not None and record.status is RoomStatus.CLOSED:
+            room_id, record = await self._merged((room_id, record), key)
         if record is None:
             return room_id, None
         if not record.status.is_open or message.channel_id in record.room.detached_channels:
@@ -559,6 +581,7 @@ class Inbound:
         if verdict.reason is not None:
             await self._challenge(verdict, message, cascade)
             raise _Refused(verdict.reason)
+        bound = None if record is None else record.bindings.get(message.channel_id)
         draft = Draft(
             event=verdict.event,
             cascade=cascade,
@@ -568,6 +591,9 @@ class Inbound:
             binding_state=EMPTY
             if type(channel).binding_state is Channel.binding_state  # as nearly always
             else learnt_state(message, channel),
+            readdressed=None  # as nearly always
+            if bound is None or message.sender_id not in bound.also
+            else first_fields(message, channel, home),
             channel_key=key,
             address=event.source.participant_id if verdict.event.source is event.source else None,
         )
@@ -710,8 +736,9 @@ class Inbound:
             results = await self._results_of(event)
         else:
             results = {}
+        retry_after = _MOVING_SECONDS if written.reason == "room_moving" else None
         return InboundResult(
-            event, written.blocked, written.reason, cascade.error, results, written.duplicate
+            event, written.blocked, written.reason, cascade.error, results, written.duplicate, retry_after
         )
 
     async def _connect(

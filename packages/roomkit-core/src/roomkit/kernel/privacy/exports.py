@@ -13,6 +13,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StoreError,
 )
+from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.media.contents import referred
 from roomkit.kernel.privacy.archive import archived
 from roomkit.kernel.privacy.person import Person, Place, find_person, shown
@@ -93,6 +94,8 @@ class Exports:
         room = await store.get_room(room_id)
         if room is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        room = await followed(store, room)
+        room_id = room.id
         yield ExportLine(kind="room", record=room)
         for binding in await store.list_bindings(room_id):
             yield ExportLine(kind="binding", record=binding)

@@ -159,13 +159,18 @@ class Place:
 
     @cached_property
     def mentioning_bindings(self) -> list[ChannelBinding]:
-        """Other bindings, whose state has an address of the person."""
+        """Other bindings that have an address of the person: in their state, or among their further ones."""
         own = {binding.channel_id for binding in self.own_bindings}
         return [
             binding
             for binding in self.record.bindings.values()
-            if binding.channel_id not in own and self._reaches.intersection(_leaves(binding.state))
+            if binding.channel_id not in own
+            and not self._reaches.isdisjoint((*_leaves(binding.state), *binding.also))
         ]
+
+    def of_others(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Return the addresses that are not the person's."""
+        return tuple(each for each in addresses if each not in self._reaches)
 
     @cached_property
     def readers(self) -> list[ChannelBinding]:
@@ -194,6 +199,7 @@ class Place:
         found = {*self.ids}
         for person in self.participants.values():
             found.update(filter(None, (person.external_id,)))
+            found.update(address for _, address in person.also)
         if identity is not None:
             found.update(address for _, _, address in identity.addresses)
             found.update(identity.external_ids.values())

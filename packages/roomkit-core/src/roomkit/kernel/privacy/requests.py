@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.store import Commit, Entry
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
+from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.privacy.erasure_receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.privacy.exports import deliveries_of, room_values_of, values_of
@@ -121,6 +122,8 @@ class DataSubjectRequests:
         """Remove a room and all that belongs to it."""
         book = ReceiptBook("room", self._clock.now())
         room = await self._store.get_room(room_id, organization_id=organization_id)
+        if room is not None and room.merged_into is not None:
+            room_id = (await followed(self._store, room)).id
         record = None if room is None else await self._store.load(room_id)
         if record is not None:
             channel_ids = tuple(record.bindings)
@@ -539,6 +542,7 @@ def _told_nothing(binding: ChannelBinding, place: Place) -> ChannelBinding:
     changes: dict[str, Any] = {
         "metadata": place.without_address(binding.metadata),
         "state": place.without_address(binding.state),
+        "also": place.of_others(binding.also),
     }
     if binding.participant_id in place.ids:
         changes["participant_id"] = None

@@ -268,14 +268,23 @@ class Rooms:
     async def delete(self, room_id: str) -> bool:
         """Remove a room with everything in it."""
         bindings = await self._store.list_bindings(room_id)
+        room = await self._store.get_room(room_id)
         deleted = await self._writer.exclusively(room_id, lambda: self._store.delete_room(room_id))
         if deleted:
+            for each in () if room is None else room.merged_from:
+                await self._delete_merged(each, room_id)
             self._lanes.end_turns(room_id, "room_deleted")
             await self._release(bindings)
             self._rights_signals.announce(room_id)
             self._hooks.forget_room(room_id)
             self._events.emit("room_deleted", room_id=room_id)
         return deleted
+
+    async def _delete_merged(self, room_id: str, into: str) -> None:
+        """Remove what is left of a room that was merged into a deleted one."""
+        room = await self._store.get_room(room_id)
+        if room is not None and room.merged_into == into:
+            await self.delete(room_id)
 
     async def check_timers(self, room_id: str) -> tuple[Room, bool]:
         """Pause or close one room if its time has come; return it, and whether it changed."""
@@ -328,11 +337,12 @@ class Rooms:
         store, now = self._store, self._clock.now()
         kept_for = timedelta(seconds=room.retention_seconds)
         removed = 0
-        while pruned := await store.prune_events(room.id, now - kept_for):
+        before, scattered = now - kept_for, room.is_interleaved
+        while pruned := await store.prune_events(room.id, before, interleaved=scattered):
             removed += pruned
         if removed:
             self._events.emit("events_pruned", room_id=room.id, count=removed)
-        oldest = await store.list_events(room.id, limit=1)
+        oldest = await store.list_events(room.id, limit=1, by_time=scattered)
         due_at = (oldest[0].created_at if oldest else now) + kept_for
         return TimerOutcome(max(due_at, now + _RETENTION_PAUSE), removed > 0)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, override
 
+from roomkit.abc.errors import ChannelNotFoundError
 from roomkit.abc.services.rooms import Excerpt, RoomAccess
 from roomkit.kernel.flow.contract import organization_of, providers_of
+from roomkit.kernel.flow.merged import successor
 from roomkit.kernel.flow.reading import read_excerpt
 from roomkit.kernel.runtime.scope import room_at_work
 
@@ -72,7 +74,13 @@ class KitRoomAccess(RoomAccess):
     ) -> ChannelBinding:
         channel_id = self._owner.channel(channel_id)
         await self._enter()
-        return await self._rooms.change_binding(room_id, channel_id, fn)
+        try:
+            return await self._rooms.change_binding(room_id, channel_id, fn)
+        except ChannelNotFoundError:
+            room = await successor(self._store, room_id)
+            if room is None:
+                raise
+            return await self._rooms.change_binding(room.id, channel_id, fn)
 
     @override
     async def change_state(self, room_id: str, fn: Callable[[Json | None], Json | None]) -> Json | None:
@@ -125,4 +133,8 @@ class KitRoomAccess(RoomAccess):
         after_index: int | None = None,
         limit: int = 100,
     ) -> Excerpt | None:
-        return await read_excerpt(self._store, room_id, self._owner.channel(channel_id), after_index, limit)
+        channel_id = self._owner.channel(channel_id)
+        found = await read_excerpt(self._store, room_id, channel_id, after_index, limit)
+        if found is None and (room := await successor(self._store, room_id)) is not None:
+            found = await read_excerpt(self._store, room.id, channel_id, after_index, limit)
+        return found

@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["FUNCTIONS"]
 
-_FILES = ("once", "lanes", "homes", "ledger", "commits", "rooms", "people", "values", "media")
+_FILES = ("once", "lanes", "homes", "ledger", "commits", "rooms", "people", "values", "media", "moves")
 
 FUNCTIONS: Final = tuple(files(__name__).joinpath(f"{name}.sql").read_text("utf-8") for name in _FILES)
 """The scripts that make the functions, or replace those of an earlier version."""

@@ -15,6 +15,7 @@ from roomkit_plugins.testing.contracts.store.ledger import LedgerContract
 from roomkit_plugins.testing.contracts.store.lookups import LookupsContract
 from roomkit_plugins.testing.contracts.store.machine import ModelContract
 from roomkit_plugins.testing.contracts.store.media_register import MediaRegisterContract
+from roomkit_plugins.testing.contracts.store.moves import MovesContract
 from roomkit_plugins.testing.contracts.store.newer import NewerVersionContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
 from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
@@ -42,6 +43,7 @@ class ConversationStoreContract(
     AnnouncingContract,
     HomesContract,
     FollowsContract,
+    MovesContract,
     TimersContract,
     ErasureContract,
     KeptStateContract,
