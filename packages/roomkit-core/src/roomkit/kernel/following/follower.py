@@ -116,8 +116,11 @@ class Follower(Follow):
             self._task = self._run(self)
 
     def growth_ended(self, growth: Growth, error: PieceError | None) -> None:
-        """Note that nothing more comes of an answer."""
-        if error is not None and self._shown.pop(growth.stream_id, _UNSEEN)[1] != _WITHHELD:
+        """Note that nothing more comes of an answer; without an error, its event does."""
+        is_withheld = self._shown.get(growth.stream_id, _UNSEEN)[1] == _WITHHELD
+        if error is not None or is_withheld:
+            self._shown.pop(growth.stream_id, None)
+        if error is not None and not is_withheld:
             self._broken.append(Piece(growth.stream_id, growth.source, error=error))
             self.wake()
 
@@ -206,6 +209,8 @@ class Follower(Follow):
     def _caught_up(self, latest: int, wanted: int) -> None:
         self.index = max(self.index, latest)
         self._forget_passed()
+        if self._target <= self.index:  # of what is over, no event comes that the channel may see
+            self._shown = {name: seen for name, seen in self._shown.items() if name in self._growths}
         if wanted > self.index:
             _log.warning(
                 "room %r was said to have an event %d, but the store has none beyond %d",
