@@ -309,8 +309,6 @@ async def test_an_answer_ends_where_the_channel_loses_the_right_to_read(pair: Pa
     assert [screen.pieces[-1].error for screen in screens] == ["answer_withheld"] * 2
     await asking
     assert all(text_of(screen.events[-1].content) == "?" for screen in screens)
-    kept = [kit._kernel.follows.feeds[ROOM][WEB].followers for kit in (pair.here, pair.there)]
-    assert not any(follower._shown for followers in kept for follower in followers)
 
 
 # -- what goes wrong with a follower ----------------------------------------------------------------
