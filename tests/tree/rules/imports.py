@@ -19,6 +19,8 @@ ROOMS = (
     "following",
     "delivery",
     "rooms",
+    "schedule",
+    "meeting",
     "inbound",
     "privacy",
     "cluster",

@@ -16,7 +16,7 @@ from roomkit.abc.errors import (
     ParticipantNotFoundError,
     RoomNotFoundError,
 )
-from roomkit.kernel.flow.local_time import _OF_CODE, instant_of, zone_of_number
+from roomkit.kernel.schedule.local_time import _OF_CODE, instant_of, zone_of_number
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore

@@ -63,21 +63,21 @@ from roomkit.kernel.inbound.webhooks import Webhooks
 from roomkit.kernel.media.files import Files
 from roomkit.kernel.media.signing import MediaSigner
 from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports, MediaSweeper
+from roomkit.kernel.meeting.moves import Moves
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.consent_signals import ConsentSignals
-from roomkit.kernel.rooms.moves import Moves
 from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
-from roomkit.kernel.rooms.scheduled import SCHEDULED, ScheduledSends
 from roomkit.kernel.rooms.state import RoomStates
 from roomkit.kernel.runtime.channels import Channels
 from roomkit.kernel.runtime.framework_events import FrameworkEvents
 from roomkit.kernel.runtime.lease import Lease
 from roomkit.kernel.runtime.supervisor import Supervisor
 from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+from roomkit.kernel.schedule.sends import SCHEDULED, ScheduledSends
 from roomkit.kernel.services.media import KitFetch
 from roomkit.kernel.services.owner import HOST, Owner
 from roomkit.kernel.services.speculation import Speculator
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.fetch import GuardedFetch
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
-    from roomkit.kernel.rooms.meeting import MergeOf
+    from roomkit.kernel.meeting.joining import MergeOf
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.models.enums import HookTrigger
     from roomkit.models.options import KitOptions

@@ -14,9 +14,9 @@ from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.abc.records import problems_of
 from roomkit.kernel.conversations import ConversationOperations
+from roomkit.kernel.meeting.joining import Keep
+from roomkit.kernel.meeting.moves import MOVE_SECONDS
 from roomkit.kernel.privacy.requests import Suppression
-from roomkit.kernel.rooms.meeting import Keep
-from roomkit.kernel.rooms.moves import MOVE_SECONDS
 from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.scoping import follows

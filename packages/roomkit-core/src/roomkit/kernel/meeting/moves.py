@@ -32,7 +32,7 @@ from roomkit.kernel.flow.timers import (
     room_of,
     room_timer_id,
 )
-from roomkit.kernel.rooms.meeting import Keep, MergeOf, joined, merged_bindings, merged_state, moved_binding
+from roomkit.kernel.meeting.joining import Keep, MergeOf, joined, merged_bindings, merged_state, moved_binding
 from roomkit.kernel.rooms.rooms import check_open, not_attached
 from roomkit.kernel.runtime.scope import working_for
 from roomkit.models.base import EMPTY

@@ -21,8 +21,8 @@ from roomkit.abc.records import checked, problems_of
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
-from roomkit.kernel.flow.local_time import instant_of, opening, zone_of_number
 from roomkit.kernel.flow.timers import TimerOutcome, room_of
+from roomkit.kernel.schedule.local_time import instant_of, opening, zone_of_number
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.event import RoomEvent
 from roomkit.models.scheduling import LocalTime, ScheduledSend

@@ -1,0 +1,1 @@
+"""Rooms that meet: two become one, one becomes two, channels move between them."""

@@ -1,0 +1,1 @@
+"""What is sent later: drafts, the times they are due, and their sending."""
