@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from roomkit.models.participant import departed_senders
 from roomkit.models.values import is_key
+from roomkit_plugins.websocket.files import with_files
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -71,4 +73,6 @@ async def room_as_it_is(
     reason = departed.get(participant_id or "")
     if reason is not None and not (may_return and reason == "participant_removed"):
         raise Lost(reason)
+    if excerpt.events:
+        excerpt = replace(excerpt, events=[await with_files(services, event) for event in excerpt.events])
     return excerpt

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit_plugins.websocket.files import with_files
 from roomkit_plugins.websocket.frames import StreamError, StreamStart
 from roomkit_plugins.websocket.live import ShownAnswer
 from roomkit_plugins.websocket.namesakes import names_of_sender
@@ -69,6 +70,7 @@ class FollowedRooms:
             await follow.begun()
 
     async def _show(self, room_id: str, event: RoomEvent) -> None:
+        event = await with_files(self._services, event)
         follow, source = self._follows.get(room_id), event.source
         if follow is None or source.connection_id is not None or follow.binding is None:
             self._display.show(room_id, event)
