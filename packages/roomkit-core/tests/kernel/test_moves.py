@@ -17,9 +17,12 @@ from roomkit.abc.errors import (
     RoomBusyError,
     RoomClosedError,
     RoomNotFoundError,
+    StoreError,
 )
+from roomkit.abc.store import Commit, Committed
 from roomkit.authoring.transport import TransportChannel
-from roomkit.kernel.rooms import moves
+from roomkit.kernel.meeting import moves
+from roomkit.memory.store import InMemoryStore
 from roomkit.models import (
     ChannelType,
     HookTrigger,
@@ -315,6 +318,36 @@ async def test_what_is_pending_at_the_timeout_refuses_it(stage: Any) -> None:
     ).event is not None
     await asked
     assert "late" in await stage.texts("other")
+
+
+class Away(InMemoryStore):
+    """A store that is out of reach for the next commits that open a room again."""
+
+    failures = 0
+
+    async def commit(self, commit: Commit) -> Committed:
+        if self.failures and commit.timers_done and commit.room_changes.get("status") == RoomStatus.ACTIVE:
+            self.failures -= 1
+            raise StoreError("out of reach")
+        return await super().commit(commit)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_rooms_take_messages_again_though_the_store_fails(staging: Any, failures: int) -> None:
+    """Each by itself: what could not be opened at once is opened by a timer."""
+    async with staging(store=Away()) as stage:
+        await stage.open("other")
+        await stage.join(RecordingChannel("web"), "r1", "other")
+        await stage.join(ScriptedIntelligence("ai", ["late"], delay=60.0), "other")
+        asked = asyncio.create_task(stage.say("question", channel="web", by="ann", room="other"))
+        await asyncio.sleep(1)
+        stage.kit.store.failures = failures
+        with pytest.raises(RoomBusyError, match="still pending"):
+            await stage.kit.merge_rooms("other", "r1", timeout=5.0)
+        await asked
+        await asyncio.sleep(70)  # a timer that failed is fired again after a minute
+        for room_id in ("other", "r1"):
+            assert (await stage.say("more", channel="web", by="ann", room=room_id)).event is not None
 
 
 async def test_a_move_from_the_rooms_own_work_is_refused(stage: Any) -> None:

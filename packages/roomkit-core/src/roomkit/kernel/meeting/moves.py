@@ -16,6 +16,7 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StaleRoomError,
 )
+from roomkit.abc.log import get_logger
 from roomkit.abc.store import Commit, Entry, Move
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.claim_values import lasting_claims
@@ -39,6 +40,7 @@ from roomkit.models.base import EMPTY
 from roomkit.models.enums import Access, DeliveryState, EventType, HookTrigger, RoomStatus
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
+from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
 
 __all__ = ["MOVE_SECONDS", "Moves"]
+
+_log = get_logger("roomkit.kernel")
 
 _AT_ONCE = 5_000
 """How many events one transaction moves at most."""
@@ -293,9 +297,22 @@ class Moves:
             plan = await self._drained(meeting, planner)
         except BaseException:  # whatever ended it, the rooms take messages again
             for room_id, status in meeting.statuses.items():
-                await self._unmark(room_id, status)
+                await self._opened(room_id, status)
             raise
         await self._follow(meeting, plan)
+
+    async def _opened(self, room_id: str, status: RoomStatus) -> None:
+        """Have a room take messages again: now, or by its mark, which any worker then fires."""
+        try:
+            await self._unmark(room_id, status)
+        except Exception as error:  # noqa: BLE001  # a store may raise anything: the mark's timer opens the room
+            _log.warning("room %r is opened a little later: %s", room_id, error_text(error))
+            mark = _mark(room_id, status, due_at=self._clock.now())
+            try:
+                await self._store.set_timer(mark)
+            except Exception:  # noqa: BLE001  # likewise: this worker's lease holds the first mark's timer
+                _log.exception("room %r takes no messages until the lease of this worker ends", room_id)
+            self._expect(mark.due_at)
 
     async def _mark(self, meeting: _Meeting, room_id: str) -> None:
         room = await self._rooms.get(room_id)
@@ -305,13 +322,7 @@ class Moves:
                 f"room {room_id!r} is being merged or split already: try again in some seconds"
             )
         # Held by this worker from the commit on: due for others when its lease ends.
-        timer = Timer(
-            id=moving_timer_id(room_id),
-            room_id=room_id,
-            kind=MOVING,
-            due_at=DUE_AT_ONCE,
-            data={"status": str(room.status)},
-        )
+        timer = _mark(room_id, room.status, due_at=DUE_AT_ONCE)
         await self._store.commit(
             Commit(
                 room_id=room_id,
@@ -723,6 +734,12 @@ class Moves:
                 )
             )
         return timers
+
+
+def _mark(room_id: str, status: RoomStatus, *, due_at: datetime) -> Timer:
+    """Return the timer that opens a room again, with the status that it had."""
+    data = {"status": str(status)}
+    return Timer(id=moving_timer_id(room_id), room_id=room_id, kind=MOVING, due_at=due_at, data=data)
 
 
 def _addresses_of(bindings: Sequence[ChannelBinding], into: RoomRecord) -> list[Value]:
