@@ -138,7 +138,12 @@ BY_ROOM = {
 IN_ROOM = "room = (SELECT seq FROM {prefix}rooms WHERE id = {{}})"
 ONE_OF = {"bindings": " AND channel_id = 'sms'", "events": " AND id LIKE 'sent:%'"}
 FOREIGN_KEYS = {("addresses", "identity"), ("identities", "id")}
-NOT_OF_ROOMS = {"schema_version", "schema", "leases", "writers", "sqlite_sequence", "heads"}
+NOT_OF_ROOMS = {"schema_version", "schema", "leases", "writers", "sqlite_sequence", "heads"} | {
+    "media",  # files and their register are read by their own ids alone, never with rooms or events
+    "media_files",
+    "media_pieces",
+    "media_uses",
+}
 
 
 def where(table: str, prefix: str, room: str) -> str:

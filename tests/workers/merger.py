@@ -8,7 +8,7 @@ import sys
 
 from roomkit import RoomKit
 from roomkit.abc.errors import RoomBusyError
-from roomkit.kernel.rooms import moves
+from roomkit.kernel.meeting import moves
 from tests.workers.program import build
 
 BATCH = 4

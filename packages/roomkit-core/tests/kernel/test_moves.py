@@ -21,6 +21,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.store import Commit, Committed
 from roomkit.authoring.transport import TransportChannel
+from roomkit.kernel.flow.timers import MOVING
 from roomkit.kernel.meeting import moves
 from roomkit.memory.store import InMemoryStore
 from roomkit.models import (
@@ -550,3 +551,26 @@ async def test_the_rest_of_a_long_room_follows_in_the_background(
     assert set(ids) <= set(moved)
     assert await stage.kit.store.list_events("other") == []
     assert (await stage.kit.store.get_room("r1")).event_count == len(events)
+
+
+async def test_the_rest_of_a_move_leaves_the_mark_of_another(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the room would take no messages any more if the other's worker died."""
+    monkeypatch.setattr(moves, "_AT_ONCE", 3)
+    await stage.open("long")
+    await stage.open("busy")
+    await stage.join(RecordingChannel("web"), "long", "busy")
+    for number in range(10):
+        await stage.say(str(number), channel="web", by="ann", room="long")
+    await stage.join(ScriptedIntelligence("ai", ["an answer"], delay=60.0), "busy")
+    asked = asyncio.create_task(stage.say("question", channel="web", by="ann", room="busy"))
+    await asyncio.sleep(1)
+    await stage.kit.merge_rooms("long", "r1")
+    merging = asyncio.create_task(stage.kit.merge_rooms("busy", "r1", timeout=120.0))
+    await asyncio.sleep(30)
+    assert await stage.kit.store.list_events("long") == []
+    assert f"{MOVING}:r1" in [timer.id for timer in await stage.kit.store.list_timers("r1")]
+    await merging
+    await asked
+    assert f"{MOVING}:r1" not in [timer.id for timer in await stage.kit.store.list_timers("r1")]

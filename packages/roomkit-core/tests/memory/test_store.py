@@ -107,7 +107,7 @@ async def test_a_pruned_timeline_leaves_nothing_behind(store: InMemoryStore) -> 
     assert len(contents(store)) == before
     record = await store.load("r")
     assert record is not None
-    assert (record.events, record.ledger, record.first) == ([], {}, 5)
+    assert (record.events, record.ledger, record.next_index) == ([], {}, 5)
 
 
 async def test_a_deleted_identity_leaves_nothing_behind(store: InMemoryStore) -> None:

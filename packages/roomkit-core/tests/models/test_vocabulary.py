@@ -125,8 +125,9 @@ def test_what_a_binding_permits(access: Access, reads: bool, writes: bool) -> No
     assert binding.replace(direction=ChannelDirection.OUTBOUND).can_read is reads
 
 
-def test_open_rooms_are_active_or_paused() -> None:
-    assert [status for status in RoomStatus if status.is_open] == [RoomStatus.ACTIVE, RoomStatus.PAUSED]
+def test_open_rooms_are_active_paused_or_moving() -> None:
+    is_open = [status for status in RoomStatus if status.is_open]
+    assert is_open == [RoomStatus.ACTIVE, RoomStatus.PAUSED, RoomStatus.MOVING]
 
 
 def test_identity_decisions_carry_what_they_need() -> None:

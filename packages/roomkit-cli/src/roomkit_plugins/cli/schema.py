@@ -21,6 +21,8 @@ TABLES: Mapping[str, str] = {
     "store": "where rooms, timelines and deliveries are kept; in memory without it",
     "locks": "what keeps two workers out of one room; those of the store without it",
     "realtime": "what carries typing, presence and wake-ups between workers; that of the store without it",
+    "media": "where the files of events are kept; without it they stay in the events",
+    "fetch": "what fetches URLs that come from outside",
     "telemetry": "where spans and metrics go; nowhere without it",
     "identity": "what says who a sender is; no sender is resolved without it",
     "router": "what finds the room of a message that names none; the kit's own without it",

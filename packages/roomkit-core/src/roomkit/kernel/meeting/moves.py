@@ -690,8 +690,8 @@ class Moves:
         )
         if events:
             move = Move(
-                source=self._commit(source),
-                into=self._commit(into),
+                source=self._commit(source, unmarks=False),  # a mark is of another move
+                into=self._commit(into, unmarks=False),
                 events=[event.id for event in events[:_AT_ONCE]],
                 authors={} if names is None else dict(names.data),
             )
@@ -705,10 +705,11 @@ class Moves:
 
     # -- shared -------------------------------------------------------------------------------
 
-    def _commit(self, record: RoomRecord, **given: Any) -> Commit:
+    def _commit(self, record: RoomRecord, *, unmarks: bool = True, **given: Any) -> Commit:
         """Return a commit to a room as it was loaded, which takes its mark away."""
         notes = given.pop("entries", ())
-        done = (*given.pop("timers_done", ()), moving_timer_id(record.room_id))
+        mark = (moving_timer_id(record.room_id),) if unmarks else ()
+        done = (*given.pop("timers_done", ()), *mark)
         commit = Commit(
             room_id=record.room_id,
             entries=(),

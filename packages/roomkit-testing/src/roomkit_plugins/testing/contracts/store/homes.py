@@ -338,5 +338,5 @@ class HomesContract(StoreSuite):
 
         await asyncio.gather(*(hold(each) for each in (store, other) * 3))
         by_revision = sorted(tokens, key=lambda each: each % 1_000_000)
-        assert len(tokens) > 1
+        assert tokens
         assert by_revision == sorted(tokens)
