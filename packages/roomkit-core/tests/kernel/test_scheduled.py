@@ -262,16 +262,30 @@ async def test_what_is_no_time_is_refused(kit: RoomKit, wrong: Any) -> None:
     [
         lambda: LocalTime("25:00"),
         lambda: LocalTime("nine"),
+        lambda: LocalTime(9),
+        lambda: LocalTime("09:00", window=("08:00", "20:00")),
+        lambda: LocalTime("09:00", window=(time(8),)),
         lambda: LocalTime(time(9, tzinfo=UTC)),
         lambda: LocalTime("09:00", window=(time(9), time(9))),
         lambda: Participant(id="p", room_id="r1", channel_id="c", timezone="Europe/Atlantis"),
         lambda: Identity(id="i", timezone="../etc/passwd"),
         lambda: RoomKit(timezone="Mars/Base"),
     ],
-    ids=["no hour", "no time", "zoned", "empty window", "participant", "identity", "kit"],
+    ids=[
+        "no hour",
+        "no time",
+        "a number",
+        "window of texts",
+        "half a window",
+        "zoned",
+        "empty window",
+        "participant",
+        "identity",
+        "kit",
+    ],
 )
 def test_wrong_times_and_zones_are_errors(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"zone|isoformat|hour|window"):
+    with pytest.raises(ValueError, match=r"zone|no time of day|window"):
         make()
 
 

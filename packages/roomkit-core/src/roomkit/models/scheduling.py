@@ -36,9 +36,12 @@ class LocalTime:
     on: date | None = None
 
     def __post_init__(self) -> None:
-        at = self.at
-        opens, closes = self.window or (clock_time(0), clock_time(1))
-        if any(each.tzinfo is not None for each in (at, opens, closes)):
+        times: tuple[object, ...] = (self.at, *(self.window or (clock_time(0), clock_time(1))))
+        known = [each for each in times if isinstance(each, clock_time)]
+        if len(known) < len(times) or len(times) != 3:
+            raise ValueError(f"{self!r} has a time or a window of another type: give datetime.time values")
+        _, opens, closes = known
+        if any(each.tzinfo is not None for each in known):
             raise ValueError(f"{self!r} has a time with a zone: the zone is the participant's")
         if opens == closes:
             raise ValueError(f"the window of {self!r} is empty: give two different times")
@@ -46,7 +49,12 @@ class LocalTime:
     @property
     def at(self) -> clock_time:
         """The time of day."""
-        return clock_time.fromisoformat(self.time) if isinstance(self.time, str) else self.time
+        if not isinstance(self.time, str):
+            return self.time
+        try:
+            return clock_time.fromisoformat(self.time)
+        except ValueError:
+            raise ValueError(f"{self.time!r} is no time of day: write it like '09:00'") from None
 
 
 type SendAt = datetime | LocalTime
