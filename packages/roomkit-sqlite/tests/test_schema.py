@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from roomkit.abc.errors import LockLostError, StoreSchemaError, StoreUnavailableError
+from roomkit.abc.errors import LockLostError, StoreLockedError, StoreSchemaError, StoreUnavailableError
 from roomkit.abc.store import Commit, HomeRecord, MediaUse
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import DeliveryStatus
@@ -309,6 +309,22 @@ async def test_a_plan_refuses_what_opening_refuses(path: Path) -> None:
         connection.execute("INSERT INTO schema_version VALUES (99, '2099-01-01')")
     with pytest.raises(StoreSchemaError, match="99"):
         await SQLiteStore.plan_migration(path)
+
+
+async def test_a_new_file_is_waited_for(opener: Opener, path: Path) -> None:
+    """SQLite itself fails immediately where the journal mode of a locked file is to change."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, maker.execute, "COMMIT")
+        await opener(busy_timeout=30).create_room(Room())
+    assert len(await opener().list_rooms()) == 1
+
+
+async def test_a_new_file_that_stays_locked_is_an_error(opener: Opener, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreLockedError, match="busy_timeout"):
+            await opener(busy_timeout=0.1).create_room(Room())
 
 
 async def test_many_may_make_the_file_at_once(opener: Opener, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ __all__ = ["DatabaseFile"]
 
 _OLDEST = (3, 38, 0)  # the first with JSON functions always built in
 _BATCH = 256
+_RETRY_SECONDS = 0.01
 
 type Work[T] = Callable[[sqlite3.Connection], T]
 
@@ -308,17 +310,33 @@ def _connect(config: SQLiteConfig, *, writes: bool) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
-        _prepare(connection, config, writes=writes)
+        if writes:
+            _prepare_patiently(connection, config)
+        else:
+            connection.execute("PRAGMA query_only = ON")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, config: SQLiteConfig, *, writes: bool) -> None:
-    if not writes:
-        connection.execute("PRAGMA query_only = ON")
-        return
+def _prepare_patiently(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
+    """Prepare the file, and begin again while another connection prepares it too.
+
+    SQLite does not wait for `busy_timeout` where two connections would wait for each other, as two that
+    change a new file's journal mode at once: one of them fails immediately.
+    """
+    end = time.monotonic() + config.busy_timeout
+    while True:
+        try:
+            return _prepare(connection, config)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(_RETRY_SECONDS)  # in the connection's thread
+
+
+def _prepare(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
     version_of(connection, config.path)  # refused, if it must be, before anything is changed
     _check_log(connection, config)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
