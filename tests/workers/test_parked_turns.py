@@ -38,20 +38,25 @@ def _die() -> None:
 
 
 def _dying(store: ConversationStore, point: str) -> ConversationStore:
-    """Have the process killed right after a step of the store."""
+    """Have the process killed right after a step of the store, in the room named after it.
+
+    Not in another's: a worker may reclaim the turn of one that was killed before.
+    """
     whole, put_value = store.commit, store.put_value
 
     async def dying_commit(commit: Commit) -> Committed:
         done = await whole(commit)
         parks = any(value.namespace == "core.turn" for value in commit.values)
         continues = any(entry.event.source.channel_id == "system" for entry in commit.entries)
-        if (point == "parked" and parks) or (point == "continued" and continues):
+        if commit.room_id == point and (
+            (point == "parked" and parks) or (point == "continued" and continues)
+        ):
             _die()
         return done
 
     async def dying_put(value: Value, **conditions: Any) -> Value:
         put = await put_value(value, **conditions)
-        if point == "taken" and value.namespace == "core.turn":
+        if value.room_id == point == "taken" and value.namespace == "core.turn":
             _die()
         return put
 
@@ -64,13 +69,14 @@ async def working(
     store: Mapping[str, Any],
     asked: list[str],
     dying: Callable[[ConversationStore], ConversationStore] = lambda store: store,
-    answering: Callable[[], None] = lambda: None,
+    answering: Callable[[str], None] = lambda room_id: None,
 ) -> AsyncIterator[RoomKit]:
     """Open a kit with an agent that asks before it answers; `asked` gets the rooms in which it did."""
 
     def model(context: AIContext) -> AIResponse:
         if context.messages[-1].role == "tool":
-            answering()
+            assert context.room is not None
+            answering(context.room.room.id)
             return AIResponse(content="approved", finish_reason="stop")
         return AIResponse(
             content="", finish_reason="tool_calls", tool_calls=[AIToolCall(id="c1", name="ask")]
@@ -105,7 +111,11 @@ async def _turn(kit: RoomKit, room_id: str) -> ParkedTurn | None:
 async def _lose(store: Mapping[str, Any], point: str) -> None:
     """Play the turn of the room named after the point, and be killed there."""
     dying = lambda shared: _dying(shared, point)  # noqa: E731  # it is handed on
-    answering = _die if point == "answering" else (lambda: None)
+
+    def answering(room_id: str) -> None:
+        if room_id == point == "answering":
+            _die()
+
     async with working(store, [], dying, answering) as kit:
         message = InboundMessage(
             channel_id="sms", sender_id="ann", room_id=point, content=TextContent(body="refund please")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import ForeignCodeError, InvalidInputError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError, StoreUnavailableError
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.enums import DeliveryState
 from roomkit.models.hook import HookResult
@@ -95,6 +95,34 @@ async def test_an_outsiders_intelligence_parks_and_continues(stage: Any, way: st
     assert (await stage.kit.get_delivery(row_id)).state is DeliveryState.SENT
     assert (await stage.timeline())[-1].content.body == "yes"
     assert await stage.kit.store.list_room_values("r1") == []
+
+
+@pytest.mark.parametrize("removed", range(4))
+async def test_a_removal_that_was_cut_short_is_finished(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """By the turn's timer, wherever it stopped: no piece of a round outlives it."""
+    agent = Asking(ParkedRound([call(stage)], {"text": "a" * 12_000}))
+    await stage.join(agent)
+    await stage.say()
+    (turn,) = await stage.kit.list_parked_turns("r1")
+    left, delete = [None] * removed, stage.kit.store.delete_value
+
+    async def cut(*place: Any, **conditions: Any) -> bool:
+        if not left:
+            raise StoreUnavailableError("the connection is gone")
+        left.pop()
+        return await delete(*place, **conditions)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stage.kit.store, "delete_value", cut)
+        assert await stage.kit.services.turns.resume("r1", turn.turn_id, {"c1": "yes"})
+        await asyncio.sleep(1)
+        assert len(await stage.kit.store.list_room_values("r1")) == 4 - removed
+    await asyncio.sleep(stage.kit.settings.lease_seconds + 1)
+    assert await stage.kit.store.list_room_values("r1") == []
+    assert await stage.kit.store.list_timers("r1") == []
+    assert len(agent.resumed) == 1
 
 
 async def test_the_round_is_in_the_commit_of_the_words(stage: Any) -> None:

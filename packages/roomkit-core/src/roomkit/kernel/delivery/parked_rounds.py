@@ -200,12 +200,16 @@ class ParkedRounds:
     # -- removing -----------------------------------------------------------------------------
 
     async def forget(self, turn: ParkedTurn) -> None:
-        """Remove a parked turn and its timer."""
+        """Remove a parked turn and its timer.
+
+        The value that names the others goes last but for the timer: whoever is killed before leaves enough
+        for the timer to remove the rest.
+        """
         head = await self.head(turn.room_id, turn.turn_id)
         if head is not None:
             pieces = [(*head.key, f"{number:04}") for number in range(head.data["pieces"])]
             asked = [key_of_asked(turn, number) for number, call in enumerate(turn.calls) if call.asked]
-            for key in (head.key, *pieces, *asked):
+            for key in (*pieces, *asked, head.key):
                 await self._store.delete_value(_NAMESPACE, key, organization_id=head.organization_id)
         await self._store.delete_timer(timer_of(turn, turn.parked_at).id)
 

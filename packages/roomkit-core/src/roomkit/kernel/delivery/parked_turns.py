@@ -46,8 +46,6 @@ __all__ = ["ParkedTurns"]
 
 _TRIES = 64
 _PAGE = 100
-_LOOK_AGAIN = timedelta(hours=1)
-"""When it is looked whether a turn that continued has come to an end."""
 
 
 class ParkedTurns:
@@ -76,6 +74,7 @@ class ParkedTurns:
         self._events = events
         self._expect = expect
         self._retry = timedelta(seconds=retry_seconds)
+        """When to check on a turn that continues: its worker may have been killed."""
 
     # -- resuming -----------------------------------------------------------------------------
 
@@ -181,10 +180,10 @@ class ParkedTurns:
             return TimerOutcome(turn.deadline)
         if await self._store.get_event(turn.resumed_as) is None:
             goes_on = await self._continue(turn)
-            return TimerOutcome(self._clock.now() + _LOOK_AGAIN if goes_on else None, changed=True)
+            return TimerOutcome(self._clock.now() + self._retry if goes_on else None, changed=True)
         row = await self._store.get_delivery(f"{turn.resumed_as}:{turn.channel_id}")
         if row is not None and row.state is DeliveryState.PENDING:
-            return TimerOutcome(self._clock.now() + _LOOK_AGAIN)
+            return TimerOutcome(self._clock.now() + self._retry)
         await self._rounds.forget(turn)
         return TimerOutcome(None)
 
