@@ -21,13 +21,7 @@ asyncio_default_fixture_loop_scope = function
 timeout = 20
 pythonpath = {_HERE}
 """
-_MODULES = [
-    "planted_faults",
-    "planted_media_faults",
-    "planted_sms_faults",
-    "planted_store_faults",
-    "planted_turn_faults",
-]
+_MODULES = sorted(path.stem for path in _HERE.glob("planted_*.py"))
 
 
 def faults() -> dict[str, str]:
