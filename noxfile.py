@@ -5,7 +5,10 @@ Packages are found in `packages/`; a new folder needs nothing here.
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import nox
 from nox.command import CommandFailed
@@ -16,6 +19,9 @@ NEWEST = "3.14"
 EVERYTHING = ["--all-packages", "--all-groups"]
 """What sessions in the shared environment need: the README's first command goes without most of it."""
 BOTH_CORES = ["--numprocesses=2", "--dist=worksteal"]
+REST = ["tests", "--ignore=tests/tree", "--ignore=tests/install"]
+"""What the second Python runs besides the packages' own tests."""
+ALONE = ["--no-editable", "--no-default-groups"]
 DISTRIBUTIONS = sorted(folder.parent.name for folder in Path("packages").glob("*/pyproject.toml"))
 MODULES = {
     name: "roomkit" if name == "roomkit-core" else f"roomkit_plugins.{name[8:].replace('-', '_')}"
@@ -56,11 +62,12 @@ def tests(session: nox.Session) -> None:
     """Run tests in one environment that holds every package.
 
     The first Python runs all of them. On the second, the session `plugin` runs the packages' own tests, and
-    the rules on the tree's text would say the same again: the rest of `tests/` is left to this session.
+    the rules on the tree's text and the installations would say the same again: the rest of `tests/` is left
+    to this session.
     """
     _sync(session, *EVERYTHING)
-    rest = ["tests", "--ignore=tests/tree"] if session.python != PYTHONS[0] and not session.posargs else []
-    session.run("pytest", *BOTH_CORES, "--ignore=tests/install", *rest, *session.posargs)
+    rest = REST if session.python != PYTHONS[0] and not session.posargs else []
+    session.run("pytest", *BOTH_CORES, *rest, *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -82,17 +89,21 @@ def newest(session: nox.Session) -> None:
 def plugin(session: nox.Session) -> None:
     """Import each distribution alone, from its wheel, and run its tests on the second Python.
 
-    Those named after `--` are tested on both. Unless some are named, the installations that pages describe
-    are tested too, on the first Python.
+    Those named after `--` are tested on both. Two are tried at a time, each in an environment of its own.
     """
     tested = bool(session.posargs) or session.python != PYTHONS[0]
     names = session.posargs or DISTRIBUTIONS
-    failed = [name for name in names if not _stands_alone(session, name, tested=tested)]
+    folders = [session.virtualenv.location, str(Path(session.create_tmp(), "second").resolve())]
+    rebuilt = (f"--reinstall-package={name}" for name in DISTRIBUTIONS)
+    _sync(session, *ALONE, "--all-packages", *rebuilt)  # builds each wheel once, for the following too
+    environments = SimpleQueue[str]()
+    for folder in folders:
+        environments.put(folder)
+    check = partial(_stands_alone, session, environments, tested=tested)
+    with ThreadPoolExecutor(len(folders)) as pool:
+        failed = [name for name, passed in zip(names, pool.map(check, names), strict=True) if not passed]
     if failed:
         session.error(f"failed alone: {', '.join(failed)}")
-    if not session.posargs and session.python == PYTHONS[0]:
-        _sync(session, *EVERYTHING)
-        session.run("pytest", *BOTH_CORES, "tests/install")
 
 
 @nox.session(venv_backend="none", default=False)
@@ -162,30 +173,34 @@ def _run(session: nox.Session, *command: str, env: dict[str, str] | None = None)
     session.run("uv", "run", "--quiet", "--locked", *EVERYTHING, *command, env=env)
 
 
-def _stands_alone(session: nox.Session, name: str, *, tested: bool) -> bool:
+def _stands_alone(session: nox.Session, environments: SimpleQueue[str], name: str, *, tested: bool) -> bool:
     """Import all of it with only what it declares, extras included; then run its tests if `tested`."""
-    alone = ["--no-editable", "--no-default-groups", f"--package={name}"]
-    rebuilt = [f"--reinstall-package={each}" for each in DISTRIBUTIONS]
+    environment = environments.get()
+    only = [*ALONE, f"--package={name}"]
     try:
-        _sync(session, *alone, "--all-extras", *rebuilt)
-        session.run("python", "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
+        _sync(session, *only, "--all-extras", environment=environment)
+        _run_in(session, environment, "-P", "tests/tree/import_all.py", MODULES.get(name, "roomkit"))
         if tested:
-            _sync(session, *alone, "--group=test", *rebuilt)
-            session.run("pytest", *BOTH_CORES, f"packages/{name}/tests")
+            _sync(session, *only, "--group=test", environment=environment)
+            report = _run_in(session, environment, "-m", "pytest", "-q", f"packages/{name}/tests")
+            session.log(f"{name}: {''.join(report.splitlines()[-1:])}")
     except CommandFailed:
         return False
+    finally:
+        environments.put(environment)
     return True
 
 
-def _sync(session: nox.Session, *options: str) -> None:
-    """Make the session's environment hold exactly what `uv.lock` says for these options."""
-    location = session.virtualenv.location
-    session.run_install(
-        "uv",
-        "sync",
-        "--quiet",
-        "--locked",
-        f"--python={location}",
-        *options,
-        env={"UV_PROJECT_ENVIRONMENT": location},
-    )
+def _run_in(session: nox.Session, environment: str, *arguments: str) -> str:
+    """Run the Python of an environment; return what it printed, which is shown if it fails."""
+    bin_folder = f"{environment}/bin"
+    path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+    active = {"VIRTUAL_ENV": environment, "PATH": path}
+    return session.run(f"{bin_folder}/python", *arguments, env=active, external=True, silent=True) or ""
+
+
+def _sync(session: nox.Session, *options: str, environment: str | None = None) -> None:
+    """Make an environment (default: the session's) hold exactly what `uv.lock` says for these options."""
+    location = environment or session.virtualenv.location
+    command = ("uv", "sync", "--quiet", "--locked", f"--python={session.python}", *options)
+    session.run_install(*command, env={"UV_PROJECT_ENVIRONMENT": location})
