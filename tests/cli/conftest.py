@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+forked = importlib.import_module(
+    "packages.roomkit-cli.tests.forked"
+)  # the process that is forked imports it so
 COMMAND = [sys.executable, "-W", "error", "-m", "roomkit_plugins.cli"]
 
 
@@ -22,21 +26,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def roomkit() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command to its end."""
+def roomkit(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command to its end; `start` starts an interpreter for it, as a shell would."""
+    files = tmp_path_factory.mktemp("streams")
 
     def run(
         *words: str, given: str = "", folder: Path | None = None, **more: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *words],
-            input=given,
-            cwd=folder,
-            env=environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
+        answer = forked.run(words, given.encode(), files, folder or Path.cwd(), environment(**more))
+        return subprocess.CompletedProcess(words, answer.code, answer.out, answer.err)
 
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -19,12 +18,12 @@ from roomkit import InMemoryLockManager, RoomKit
 from roomkit.abc import Channel
 from roomkit.plugins import PluginManager
 from roomkit.testing import SharedRealtime, SharedStore, VirtualClock
+from roomkit_plugins.testing.forks import forks_with
 
 LEASE = 0.5
 """Seconds after which the work of a killed worker is reclaimed."""
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.contract_sketches.preload"])
+_FORKS = forks_with("tests.contract_sketches.preload")
 _PATIENCE = 20.0
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import ROOT, blocks_of
+from tests.docs.suites import run_suite
 
 PAGE = ROOT / "docs/how-to/write-a-provider.md"
-CONFIG = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\npythonpath = .\n"
 
 
 def provider_of_the_page() -> str:
@@ -21,26 +18,9 @@ def provider_of_the_page() -> str:
     return f"{provider}\n\n{vendor}"
 
 
-def run(folder: Path, code: str, only: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the page's tests on a provider, or only those with that name."""
-    text = PAGE.read_text(encoding="utf-8")
-    suite = re.search(r'```python title="tests/test_carrier.py"\n(.*?)```', text, re.S)
-    assert suite is not None
-    (folder / "pytest.ini").write_text(CONFIG)
-    (folder / "carrier.py").write_text(code)
-    (folder / "test_carrier.py").write_text(suite[1])
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_carrier.py", "-k", only],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_provider_of_the_page_passes_the_suite_of_the_page(tmp_path: Path) -> None:
-    ran = run(tmp_path, provider_of_the_page())
-    assert ran.returncode == 0, ran.stdout
+    status, printed = run_suite(PAGE, tmp_path, "carrier", provider_of_the_page())
+    assert status == 0, printed
 
 
 @pytest.mark.parametrize(
@@ -59,5 +39,5 @@ def test_a_fault_in_the_provider_of_the_page_is_found(
 ) -> None:
     code = provider_of_the_page()
     assert right in code
-    ran = run(tmp_path, code.replace(right, wrong), found_by)
-    assert f"FAILED test_carrier.py::TestCarrierSMSProvider::{found_by}" in ran.stdout
+    _, printed = run_suite(PAGE, tmp_path, "carrier", code.replace(right, wrong), found_by)
+    assert f"FAILED test_carrier.py::TestCarrierSMSProvider::{found_by}" in printed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ from typing import Any
 
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
+from roomkit_plugins.testing.forks import forks_with
 from roomkit_plugins.testing.history import Recipient, Sending, assert_history, ledger_violations
 from tests.workers import program
 from tests.workers.program import CARRIERS, Fault, WorkerOptions
@@ -33,8 +33,7 @@ KILLS = int(os.environ.get("ROOMKIT_KILLS", "6"))
 SEED = int(os.environ.get("ROOMKIT_KILL_SEED", "7"))
 LEASE = 1.0
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.workers.program", "tests.workers.preload"])
+_FORKS = forks_with("tests.workers.program", "tests.workers.preload")
 _ANSWER_SECONDS = 20.0
 _ROOT = Path(__file__).parents[2]
 

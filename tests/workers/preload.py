@@ -1,8 +1,4 @@
 """What workers need, imported once in the process they are forked from."""
 
-from __future__ import annotations
-
-import contextlib
-
-with contextlib.suppress(ImportError):
-    pass
+import roomkit_plugins.postgres.store
+import roomkit_plugins.sqlite.store  # noqa: F401

@@ -1,43 +1,22 @@
 """The command as users run it: a process of its own, with plugins the test installs.
 
-A command's process is forked from one that has imported it, which saves the second that a start takes; the
-tests of starts and signals use `cold` and `started`.
+Its process is forked (see `forked`); the tests of starts and signals use `cold` and `started`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
 import os
 import signal
 import subprocess
 import sys
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        "__main__",
-        "pytest",
-        "roomkit_plugins.cli.main",
-        "roomkit_plugins.cli.plugins",
-        "roomkit_plugins.cli.stores",
-        "roomkit.kernel.kit",
-        "roomkit_plugins.sqlite.store",
-        "roomkit_plugins.ai.channel",
-        "roomkit_plugins.websocket.channel",
-    ]
-)
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
+forked = importlib.import_module(
+    "packages.roomkit-cli.tests.forked"
+)  # the process that is forked imports it so
 
 
 class Command:
@@ -59,25 +38,11 @@ class Command:
         (info / "METADATA").write_text(metadata)
         (info / "entry_points.txt").write_text(f"[roomkit]\n{name} = {name}_module\n")
 
-    def __call__(self, *words: str, given: str | bytes = "", **environment: str) -> Answer:
-        files = [self._folder / f"command.{name}" for name in ("in", "out", "err")]
-        files[0].write_bytes(given.encode() if isinstance(given, str) else given)
-        process = _FORKS.Process(
-            target=_run, args=(words, files, self._folder, os.getcwd(), self._environment | environment)
-        )
-        process.start()
-        process.join(50)
-        if process.exitcode is None:
-            process.kill()
-            raise TimeoutError(f"roomkit {' '.join(words)} did not end")
-        code = process.exitcode
-        process.close()
-        out, err = (file.read_bytes().decode() for file in files[1:])
-        for file in files:
-            file.unlink()
-        return Answer(code, out, err)
+    def __call__(self, *words: str, given: str | bytes = "", **environment: str) -> forked.Answer:
+        written = given.encode() if isinstance(given, str) else given
+        return forked.run(words, written, self._folder, Path.cwd(), self._environment | environment)
 
-    def cold(self, *words: str, given: str | bytes = "", **environment: str) -> Answer:
+    def cold(self, *words: str, given: str | bytes = "", **environment: str) -> forked.Answer:
         """Run it as a shell would, from the start of an interpreter."""
         answer = subprocess.run(
             [sys.executable, "-m", "roomkit_plugins.cli", *words],
@@ -86,7 +51,7 @@ class Command:
             capture_output=True,
             timeout=50,
         )
-        return Answer(answer.returncode, answer.stdout.decode(), answer.stderr.decode())
+        return forked.Answer(answer.returncode, answer.stdout.decode(), answer.stderr.decode())
 
     def started(self, *words: str) -> subprocess.Popen[str]:
         """Start it, and leave it running."""
@@ -99,34 +64,6 @@ class Command:
             # A runner in the background ignores Ctrl-C, and hands that down to whatever it starts.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-
-
-def _run(
-    words: tuple[str, ...], files: list[Path], plugins: Path, folder: str, environment: dict[str, str]
-) -> None:
-    """Become the command's process."""
-    for descriptor, file in enumerate(files):
-        opened = os.open(file, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(opened, descriptor)
-        os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # the process's
-    os.environ.clear()
-    os.environ |= environment
-    os.chdir(folder)
-    sys.path.insert(0, str(plugins))
-    sys.argv = ["roomkit", *words]
-    warnings.simplefilter("error")
-    from roomkit_plugins.cli.main import command
-
-    try:
-        code = command()
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            sys.stderr.write(f"{ended.code}\n")
-        code = ended.code if isinstance(ended.code, int) else ended.code is not None
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 @pytest.fixture
