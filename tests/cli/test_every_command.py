@@ -8,23 +8,28 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roomkit import Identity, InboundMessage, RoomKit, SQLiteStore, TextContent
+from roomkit import AIChannel, AITool, Identity, InboundMessage, Park, RoomKit, SQLiteStore, TextContent
 from roomkit.abc import ErrorCode, ProviderError
 from roomkit.models import RetryPolicy
+from roomkit.models.ai import AIToolCall
+from roomkit.models.generation import AIResponse
 from roomkit.models.timer import Timer
 from roomkit.plugins.commands import Command
-from roomkit.testing import RecordingChannel
+from roomkit.testing import MockAIProvider, RecordingChannel
 from roomkit_plugins.cli.main import _configure, _own_commands, main
 
 COMMANDS = {command.name: command for command in _own_commands()}
 HOSTILE = "x\nroomkit: all is well\r\x1b[2J\x9b2J\x7f\u202e\u2066\u2028."
 ROOM, SMS, WEB, ANN = f"room {HOSTILE}", f"sms {HOSTILE}", f"web {HOSTILE}", f"ann {HOSTILE}"
+BOT = f"bot {HOSTILE}"
 TIMER = f"timer {HOSTILE}"
+CALL = f"call {HOSTILE}"
 
 HARMLESS: dict[str, tuple[str, ...]] = {
     "chat": (HOSTILE, "--scripted", "--as", ANN, "--room", ROOM),
@@ -37,36 +42,46 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "plugins list": (),
     "plugins schema": (),
     "privacy export": ("--person", ANN),
+    "scheduled list": (),
+    "scheduled show": ("EVENT",),
     "store backup": ("backup.db",),
     "store check": (),
     "store plan": (),
     "timers list": ("--all",),
     "timers retry": ("--all",),  # fires what was set: nothing is lost by it
+    "turns list": (),
+    "turns resume": ("TURN", "--result", f"{CALL}={HOSTILE}"),
+    "turns show": ("TURN",),
 }
 """What destroys nothing, and words to call it with."""
 DESTROYS: dict[str, tuple[str, ...]] = {
     "deliveries drop": ("--all", "--reason", HOSTILE),
     "privacy erase": ("--person", ANN),
     "privacy retain": (ROOM, "0.001s"),
+    "scheduled cancel": ("--all",),
     "timers drop": ("--all",),
+    "turns cancel": ("--all",),
 }
 GOES = {
     "deliveries drop": ("1 delivery", {"drops": 1}),
-    "privacy erase": ("2 x event", {"person": ANN}),
-    "privacy retain": ("of 4 events 4 are older", {"room_id": ROOM, "removes": 4, "events": 4}),
+    "privacy erase": ("4 x event", {"person": ANN}),
+    "privacy retain": ("of 7 events 7 are older", {"room_id": ROOM, "removes": 7, "events": 7}),
+    "scheduled cancel": ("1 scheduled send", {"cancels": 1}),
     "timers drop": ("1 timer", {"drops": 1}),
+    "turns cancel": ("1 parked turn", {"cancels": 1}),
 }
 WITHOUT_STORE = {"chat", "demo", "plugins doctor", "plugins info", "plugins list", "plugins schema"}
 
 type Run = Callable[..., tuple[int, str, str]]
 
 
-async def furnish(path: Path) -> str:
-    """Make a store whose every name is hostile; return the id of its failed delivery."""
+async def furnish(path: Path) -> dict[str, str]:
+    """Make a store whose every name is hostile; return the ids that are made up there."""
     refused = ProviderError(HOSTILE, error_code=ErrorCode.INVALID_RECIPIENT, vendor_code=HOSTILE)
     kit = RoomKit(SQLiteStore(path), single_process=True)
     kit.register_channel(RecordingChannel(SMS, script=[refused]))
     kit.register_channel(RecordingChannel(WEB))
+    kit.register_channel(asking_agent())
     async with kit:
         await kit.create_room(ROOM)
         await kit.attach_channel(ROOM, WEB)
@@ -78,25 +93,41 @@ async def furnish(path: Path) -> str:
         timer = Timer(id=TIMER, kind=HOSTILE, room_id=ROOM, due_at=kit.clock.now())
         await kit.store.set_timer(timer.buried())
         (row,) = await kit.list_deliveries(ROOM, state="failed")  # type: ignore[arg-type]
-        return row.id
+        words = TextContent(body=HOSTILE)
+        later = await kit.send_event(ROOM, WEB, words, at=kit.clock.now() + timedelta(days=1))
+        await kit.attach_channel(ROOM, BOT)
+        await kit.process_inbound(said, room_id=ROOM)
+        (turn,) = await kit.list_parked_turns()
+        return {"DELIVERY": row.id, "EVENT": later.id, "TURN": turn.turn_id}
+
+
+def asking_agent() -> AIChannel:
+    """Make an agent whose tool waits for a person."""
+
+    async def ask(name: str, arguments: dict[str, Any]) -> Park:
+        return Park(HOSTILE, timedelta(days=1), asked=ANN, code=HOSTILE)
+
+    asks = AIToolCall(id=CALL, name="ask", arguments={HOSTILE: HOSTILE})
+    model = MockAIProvider(ai_responses=[AIResponse(content=HOSTILE, tool_calls=[asks])])
+    return AIChannel(BOT, model, tools=[(AITool(name="ask"), ask)])
 
 
 async def contents(path: Path) -> str:
     """Return all that the store has of the room, as text."""
     async with RoomKit(SQLiteStore(path), single_process=True) as kit:
         room = await kit.export_room(ROOM)
-        timers = await kit.store.find_timers()
-        return room.model_dump_json(exclude={"exported_at"}) + repr(timers)
+        waiting = [await kit.store.find_timers(), await kit.list_scheduled(), await kit.list_parked_turns()]
+        return room.model_dump_json(exclude={"exported_at"}) + repr(waiting)
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     path = tmp_path_factory.mktemp("store") / "rooms.db"
     return path, asyncio.run(furnish(path))
 
 
 @pytest.fixture
-def store(furnished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(furnished: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the furnished store."""
     monkeypatch.chdir(tmp_path)
     copy = tmp_path / "rooms.db"
@@ -116,12 +147,12 @@ class Typed(io.StringIO):
 @pytest.fixture
 def run(
     store: Path,
-    furnished: tuple[Path, str],
+    furnished: tuple[Path, dict[str, str]],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     def run(name: str, *words: str, typed: str | None = None) -> tuple[int, str, str]:
-        given = [furnished[1] if word == "DELIVERY" else word for word in words]
+        given = [furnished[1].get(word, word) for word in words]
         where = [] if name in WITHOUT_STORE else ["--store", f"sqlite:{store}"]
         if typed is None:
             monkeypatch.setattr(sys, "stdin", io.StringIO())
@@ -259,6 +290,14 @@ def test_what_a_command_shows_is_escaped(run: Run, name: str, style: tuple[str, 
         ("deliveries drop", (HOSTILE, "--reason", "y", "--yes")),
         ("timers retry", (HOSTILE,)),
         ("timers drop", (HOSTILE, "--yes")),
+        ("turns show", (HOSTILE,)),
+        ("turns resume", (HOSTILE, "--result", f"{HOSTILE}=y")),
+        ("turns resume", ("TURN", "--result", f"{HOSTILE}=y")),
+        ("turns resume", ("TURN", "--result", HOSTILE)),
+        ("turns cancel", (HOSTILE, "--yes")),
+        ("scheduled show", (HOSTILE,)),
+        ("scheduled list", ("--room", HOSTILE)),
+        ("scheduled cancel", (HOSTILE, "--yes")),
         ("privacy export", ("--person", HOSTILE)),
         ("privacy export", ("--room", HOSTILE, "--output", f"no/such{HOSTILE}/file")),
         ("privacy erase", ("--room", HOSTILE, "--yes")),
@@ -277,7 +316,7 @@ def test_what_a_failed_command_says_is_escaped(
 ) -> None:
     """The errors too, and the tracebacks of --verbose."""
     code, out, err = run(name, *words, *style)
-    assert code in (0, 1)
+    assert code in (0, 1, 2)
     assert out + err
     for text in (out, err):
         assert is_clean(text)

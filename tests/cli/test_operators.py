@@ -25,16 +25,18 @@ WORKER = Path(__file__).with_name("worker.py")
 class Worker:
     """A running kit, and what it said."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.path = folder / "rooms.db"
         self._process = subprocess.Popen(
-            [sys.executable, str(WORKER), str(self.path)],
+            [sys.executable, str(WORKER), str(self.path), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(),
             text=True,
         )
-        self.failed: list[str] = self.until(lambda said: "ready" in said)["ready"]
+        ready = self.until(lambda said: "ready" in said)
+        self.failed: list[str] = ready["ready"]
+        self.turns: list[str] = ready["turns"]
 
     @property
     def store(self) -> tuple[str, str]:
@@ -69,6 +71,14 @@ class Worker:
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
     started = Worker(tmp_path)
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def with_waiting(tmp_path: Path) -> Iterator[Worker]:
+    """A worker with two turns that wait, and three scheduled sends."""
+    started = Worker(tmp_path, "waiting")
     yield started
     started.kill()
 
@@ -146,6 +156,17 @@ def test_all_that_failed_is_retried_or_dropped_at_once(roomkit: Run, worker: Wor
     assert again["reopened"] == []
     assert [each["code"] for each in again["refused"]] == ["store_error", "delivery_not_found"]
     assert again["refused"][1]["message"].endswith(": `roomkit deliveries list` shows those there are")
+
+
+def test_a_running_worker_continues_a_turn(roomkit: Run, with_waiting: Worker) -> None:
+    """The command stores the result, and continues nothing itself."""
+    turn_id = with_waiting.turns[0]
+    words = ("turns", "resume", turn_id, "--result", "c1=yes", "--json", *with_waiting.store)
+    said = document(roomkit(*words))
+    told = with_waiting.until(lambda told: told.get("told") == "turn_resumed")
+
+    assert said == {"turn_id": turn_id, "continues": True}
+    assert told["room_id"] == "r3"
 
 
 def test_a_room_and_a_person_are_exported(roomkit: Run, worker: Worker, tmp_path: Path) -> None:
@@ -294,6 +315,7 @@ def test_a_misspelt_file_is_not_made(roomkit: Run, tmp_path: Path) -> None:
     missing = tmp_path / "misspelt.db"
     for words in (
         ("deliveries", "list"),
+        ("turns", "list"),
         ("privacy", "export", "--room", "r1"),
         ("store", "backup", "x.db"),
         ("store", "check"),

@@ -17,6 +17,13 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("deliveries", "show", "x"),
     ("deliveries", "retry", "--all"),
     ("deliveries", "drop", "x", "--reason", "y"),
+    ("turns", "list"),
+    ("turns", "show", "x"),
+    ("turns", "resume", "x", "--result", "c1=y"),
+    ("turns", "cancel", "x", "--yes"),
+    ("scheduled", "list"),
+    ("scheduled", "show", "x"),
+    ("scheduled", "cancel", "--all"),
     ("privacy", "export", "--room", "r1"),
     ("privacy", "erase", "--room", "r1", "--yes"),
     ("privacy", "retain", "r1", "180d"),
@@ -61,6 +68,10 @@ def test_what_no_plugin_brings_is_named(roomkit):
         ("deliveries", "list", "--limit", "0"),
         ("deliveries", "drop", "x"),
         ("deliveries", "list", "--store", "memory", "--config", "x.toml"),
+        ("turns", "list", "--limit", "0"),
+        ("turns", "show"),
+        ("turns", "resume", "x"),
+        ("scheduled", "show"),
         ("privacy", "erase"),
         ("privacy", "erase", "--room", "r1", "--person", "ann"),
         ("privacy", "retain", "r1"),
@@ -81,6 +92,21 @@ def test_deliveries_are_named_or_all_are_meant(roomkit, verb, words):
     """Never both, and never neither: nothing is retried by a slip."""
     answer = roomkit("deliveries", *verb, *words, "--json", "--store", "memory")
     assert (answer.code, json.loads(answer.err)["code"]) == (2, "wrong_usage")
+
+
+@pytest.mark.parametrize("words", [(), ("x", "--all")])
+@pytest.mark.parametrize("group", ["turns", "scheduled"])
+def test_what_is_cancelled_is_named_or_all_of_it_is_meant(roomkit, group, words):
+    answer = roomkit(group, "cancel", *words, "--json", "--store", "memory")
+    assert (answer.code, json.loads(answer.err)["code"]) == (2, "wrong_usage")
+
+
+@pytest.mark.parametrize("result", ["yes", "=yes", ""])
+def test_a_result_names_its_call(roomkit, result):
+    answer = roomkit("turns", "resume", "x", "--result", result, "--json", "--store", "memory")
+    error = json.loads(answer.err)
+    assert (answer.code, error["code"]) == (2, "wrong_usage")
+    assert "CALL=TEXT" in error["next_step"]
 
 
 class Screen(io.StringIO):

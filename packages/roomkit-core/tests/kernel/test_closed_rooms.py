@@ -45,7 +45,7 @@ SIGNALS = {
     "publish_tool_call",
 }
 """They are the program's own, and stored nowhere."""
-LATER = {"edit_scheduled", "cancel_scheduled", "resume_turn"}
+LATER = {"edit_scheduled", "cancel_scheduled", "resume_turn", "cancel_turn"}
 """The room is looked at when they take effect: what it refuses then is dropped, and reported."""
 HOOKS = {"add_room_hook", "remove_room_hook"}
 """Functions of this process, which the store does not know."""

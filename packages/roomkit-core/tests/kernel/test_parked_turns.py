@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.errors import ForeignCodeError, InvalidInputError, StoreUnavailableError
+from roomkit.abc.errors import (
+    ForeignCodeError,
+    InvalidInputError,
+    RoomNotFoundError,
+    StoreUnavailableError,
+    TurnNotParkedError,
+)
+from roomkit.kernel.kit import RoomKit
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.enums import DeliveryState
 from roomkit.models.hook import HookResult
@@ -210,3 +217,89 @@ async def test_a_view_of_an_organization_lists_its_own(stage: Any) -> None:
     assert turn.room_id == room.id
     assert await stage.kit.for_organization("globex").list_parked_turns() == []
     assert len(await stage.kit.list_parked_turns(limit=1)) == 1
+
+
+async def test_a_cancelled_turn_is_not_continued(stage: Any) -> None:
+    """Nothing of it is kept, and whoever answers it afterwards is refused."""
+    agent = Asking(ParkedRound([call(stage, asked="alice")], {"text": "x" * 12_000}))
+    await stage.join(agent)
+    await stage.say()
+    (turn,) = await stage.kit.list_parked_turns("r1")
+    dropped: list[Any] = []
+    stage.kit.subscribe_events("turn_dropped", _into(dropped))
+    assert await stage.kit.cancel_turn("r1", turn.turn_id)
+    assert not await stage.kit.cancel_turn("r1", turn.turn_id)
+    with pytest.raises(TurnNotParkedError, match="it was resumed, expired or dropped"):
+        await stage.kit.resume_turn("r1", turn.turn_id, {"c1": "yes"})
+    await asyncio.sleep(SOON.total_seconds() + 1)
+    assert agent.resumed == []
+    assert await stage.kit.store.list_room_values("r1") == []
+    assert [event.data for event in dropped] == [{"turn_id": turn.turn_id, "reason": "cancelled"}]
+
+
+async def test_a_cancellation_that_is_cut_short_is_finished_by_the_timer(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is left of the turn then: it does not continue, and nothing of it stays."""
+    agent = Asking(ParkedRound([call(stage)], {"text": "x" * 12_000}))
+    await stage.join(agent)
+    await stage.say()
+    (turn,) = await stage.kit.list_parked_turns("r1")
+
+    async def broken(*args: Any, **given: Any) -> bool:
+        raise StoreUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.kit.store, "delete_value", broken)
+        with pytest.raises(StoreUnavailableError):
+            await stage.kit.cancel_turn("r1", turn.turn_id)
+    assert await stage.kit.list_parked_turns("r1") == []
+    assert not await stage.kit.cancel_turn("r1", turn.turn_id)
+    await asyncio.sleep(SOON.total_seconds())
+    assert agent.resumed == []
+    assert await stage.kit.store.list_room_values("r1") == []
+    assert await stage.kit.store.find_timers("parked_turn") == []
+
+
+async def test_a_turn_is_cancelled_or_resumed_whichever_is_first(stage: Any) -> None:
+    """Never both, however many do either at once."""
+    agent = Asking(*(ParkedRound([call(stage)]) for _ in range(4)))
+    await stage.join(agent)
+    for _ in range(4):
+        await stage.say()
+    for turn in await stage.kit.list_parked_turns("r1"):
+        outcomes = await asyncio.gather(
+            *(stage.kit.cancel_turn("r1", turn.turn_id) for _ in range(3)),
+            stage.kit.resume_turn("r1", turn.turn_id, {"c1": "yes"}),
+            return_exceptions=True,
+        )
+        assert [each for each in outcomes if not isinstance(each, TurnNotParkedError)].count(True) == 1
+        before = len(agent.resumed)
+        await asyncio.sleep(1)
+        assert len(agent.resumed) - before == (outcomes[3] is True)
+
+
+async def test_a_program_beside_the_workers_answers_and_cancels(stage: Any) -> None:
+    """With a kit that is not started: it has no channels and no gates, and a worker does the rest."""
+    agent = Asking(ParkedRound([call(stage)]), ParkedRound([call(stage)]))
+    await stage.join(agent)
+    await stage.say()
+    await stage.say()
+    first, second = await stage.kit.list_parked_turns("r1")
+    program = RoomKit(stage.kit.store, clock=stage.kit.clock)
+    assert await program.resume_turn("r1", first.turn_id, {"c1": "yes"}, continue_here=False)
+    assert await program.cancel_turn("r1", second.turn_id)
+    assert await program.list_parked_turns("r1") == []
+    with pytest.raises(RoomNotFoundError):
+        await program.cancel_turn("r2", second.turn_id)
+    assert agent.resumed == []
+    await asyncio.sleep(11)
+    assert [event_id for event_id, _, _ in agent.resumed] == [first.event_id]
+    assert (await stage.timeline())[-1].content.body == "yes"
+
+
+def _into(events: list[Any]) -> Any:
+    async def note(event: Any) -> None:
+        events.append(event)
+
+    return note

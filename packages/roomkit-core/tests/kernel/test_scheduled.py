@@ -362,6 +362,19 @@ class TestChanges:
         assert await said(kit) == []
         assert await kit.store.find_timers() == []
 
+    async def test_the_id_of_a_merged_room_still_finds_its_sends(self, kit: RoomKit) -> None:
+        """They are in the room that it was merged into, and are listed, changed and cancelled by both ids."""
+        first, second = [await send(kit, after(kit, 100)) for _ in range(2)]
+        await kit.create_room("r2")
+        await kit.merge_rooms("r1", "r2")
+        sends = await kit.list_scheduled("r1")
+        assert {each.event.id for each in sends} == {first.id, second.id}
+        assert await kit.list_scheduled("r2") == sends
+        changed = await kit.edit_scheduled("r1", first.id, TextContent(body="x"))
+        assert changed.event.room_id == "r2"
+        assert await kit.cancel_scheduled("r1", second.id)
+        assert [each.event.id for each in await kit.list_scheduled("r1")] == [first.id]
+
     async def test_what_was_sent_is_neither_changed_nor_cancelled(self, kit: RoomKit) -> None:
         event = await send(kit, after(kit, 10))
         await asyncio.sleep(20)

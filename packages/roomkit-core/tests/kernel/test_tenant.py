@@ -162,6 +162,7 @@ CASES: dict[str, Callable[[Tenant, Ids, Ids], Awaitable[Any]]] = {
     "cancel_scheduled": lambda view, ids, own: view.cancel_scheduled(ids.room, ids.event),
     "list_parked_turns": lambda view, ids, own: view.list_parked_turns(ids.room),
     "resume_turn": lambda view, ids, own: view.resume_turn(ids.room, ids.delivery, {"c1": "yes"}),
+    "cancel_turn": lambda view, ids, own: view.cancel_turn(ids.room, ids.delivery),
     "retry_delivery": lambda view, ids, own: view.retry_delivery(ids.delivery),
     "drop_delivery": lambda view, ids, own: view.drop_delivery(ids.delivery),
     "export_room": lambda view, ids, own: view.export_room(ids.room),

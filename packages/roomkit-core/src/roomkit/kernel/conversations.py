@@ -255,7 +255,7 @@ class ConversationOperations(Scoped):
         Raises RoomNotFoundError.
         """
         if room_id is not None:
-            await self._room(room_id)
+            room_id = (await self._room(room_id)).id
         scope = self._organization_id
         return await self._kernel.scheduled.list(room_id, organization_id=scope, limit=limit)
 
@@ -272,16 +272,17 @@ class ConversationOperations(Scoped):
         Raises EventNotFoundError for what was sent, is being sent, or was cancelled, RoomNotFoundError, and
         what `send_event` raises for a time.
         """
-        await self._enter(room_id)
-        return await self._kernel.scheduled.edit(room_id, event_id, content, at)
+        await self._enter()
+        room = await self._room(room_id)
+        return await self._kernel.scheduled.edit(room.id, event_id, content, at)
 
     async def cancel_scheduled(self, room_id: str, event_id: str) -> bool:
         """Have an event not sent; False when there is none any more, or its sending has begun.
 
-        Raises RoomNotFoundError.
+        Does not start the kit. Raises RoomNotFoundError.
         """
-        await self._enter(room_id)
-        return await self._kernel.scheduled.cancel(room_id, event_id)
+        room = await self._room(room_id)
+        return await self._kernel.scheduled.cancel(room.id, event_id)
 
     async def _drafted(self, room_id: str, channel_id: str, draft: RoomEvent) -> RoomEvent:
         """Return a channel's own event as it may be proposed to the room."""
@@ -466,14 +467,33 @@ class ConversationOperations(Scoped):
         return await self._kernel.parked.list(room_id, organization_id=scope, limit=limit)
 
     async def resume_turn(
-        self, room_id: str, turn_id: str, results: Mapping[str, str | RoomKitError]
+        self,
+        room_id: str,
+        turn_id: str,
+        results: Mapping[str, str | RoomKitError],
+        *,
+        continue_here: bool = True,
     ) -> bool:
         """Give results, by the id of the call, to a turn that waits for them; True if it continues now.
 
-        Once for each call; see `services.turns.resume`, also for what it raises.
+        Once for each call; see `services.turns.resume`, also for what it raises. Without `continue_here` the
+        results are only stored, and a running worker continues the turn when it looks for due timers, every
+        third of its lease: for programs beside the workers, whose kit is not started by this.
         """
+        if not continue_here:
+            room = await self._room(room_id)
+            return await self._kernel.parked.store_results(room.id, turn_id, results)
         await self._enter(room_id)
         return await self._kernel.parked.resume(room_id, turn_id, results)
+
+    async def cancel_turn(self, room_id: str, turn_id: str) -> bool:
+        """Drop a turn that waits for results: its agent does not continue it, and says nothing more.
+
+        False when none waits under that id: it was resumed, expired or dropped. Publishes `turn_dropped`
+        with the reason `cancelled`. Does not start the kit. Raises RoomNotFoundError.
+        """
+        room = await self._room(room_id)
+        return await self._kernel.parked.cancel(room.id, turn_id)
 
     @follows
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:

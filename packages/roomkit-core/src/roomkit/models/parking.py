@@ -81,6 +81,8 @@ class ParkedTurn(Record):
     parked_at: datetime
     calls: tuple[ParkedCall, ...]
     resumed_as: Key | None = None
+    is_cancelled: bool = False
+    """Whether it was cancelled, and is being removed: it continues no more."""
 
     @property
     def waiting(self) -> tuple[ParkedCall, ...]:

@@ -84,8 +84,38 @@ class ParkedTurns:
         turn = await self._take(room_id, turn_id, results)
         if turn.resumed_as is None:
             return False
+        self._expect(self._clock.now() + self._retry)  # should what follows fail
         await self._continue(turn)
         return True
+
+    async def store_results(
+        self, room_id: str, turn_id: str, results: Mapping[str, str | RoomKitError]
+    ) -> bool:
+        """Take results of calls; return whether the turn continues, on a worker that finds its timer due."""
+        await self._check_open(room_id)
+        turn = await self._take(room_id, turn_id, results)
+        if turn.resumed_as is None:
+            return False
+        await self._store.set_timer(timer_of(turn, self._clock.now()))
+        return True
+
+    async def cancel(self, room_id: str, turn_id: str) -> bool:
+        """Drop a turn that waits; False when none does. The timer finishes it for a worker that is killed."""
+        for _ in range(_TRIES):
+            head = await self._rounds.head(room_id, turn_id)
+            if head is None or (turn := turn_in(head)).resumed_as is not None:
+                return False
+            cancelled = turn.replace(resumed_as=new_id(), is_cancelled=True)
+            await self._store.set_timer(timer_of(turn, self._clock.now() + self._retry))
+            try:
+                await self._store.put_value(_changed(head, cancelled), if_revision=head.revision)
+            except StaleValueError:
+                continue
+            await self._dropped(cancelled, "cancelled")
+            return True
+        raise StaleValueError(
+            f"turn {turn_id!r} was not cancelled: others changed it {_TRIES} times in between; try again"
+        )
 
     async def _check_open(self, room_id: str) -> None:
         record = await self._store.load(room_id)
@@ -109,9 +139,7 @@ class ParkedTurns:
             changed = _with_results(turn, results)
             if not changed.waiting:
                 # Due before the result is kept: whoever is killed after that leaves it to the timer.
-                due_at = self._clock.now() + self._retry
-                await self._store.set_timer(timer_of(changed, due_at))
-                self._expect(due_at)
+                await self._store.set_timer(timer_of(changed, self._clock.now() + self._retry))
             try:
                 await self._store.put_value(_changed(head, changed), if_revision=head.revision)
             except StaleValueError:
@@ -123,6 +151,9 @@ class ParkedTurns:
 
     async def _continue(self, turn: ParkedTurn) -> bool:
         """Commit the event by which a turn continues; False if its agent or room takes no more turns."""
+        if turn.is_cancelled:
+            await self._dropped(turn, "cancelled")
+            return False
         question = await self._store.get_event(turn.event_id)
         if question is None or question.deleted or turn.resumed_as is None:
             await self._dropped(turn, "question_deleted")

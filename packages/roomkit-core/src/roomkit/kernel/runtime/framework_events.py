@@ -42,7 +42,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "timer_dead": "a timer kept killing its workers, and waits for an operator: timer_id, timer_kind",
     "scheduled_refused": "what was to be said later is not taken by its room any more: reason",
     "turn_resumed": "a parked turn continues: turn_id",
-    "turn_dropped": "a parked turn ends with its room, agent or question: turn_id, reason",
+    "turn_dropped": "a parked turn is cancelled, or ends with its room, agent or question: turn_id, reason",
     "channel_broken": "a channel's start failed, and its deliveries stay pending: error",
     "channel_connected": "a socket was connected: connection_id",
     "channel_disconnected": "a socket was disconnected: connection_id, reason",
