@@ -374,6 +374,9 @@ class TestChanges:
         assert changed.event.room_id == "r2"
         assert await kit.cancel_scheduled("r1", second.id)
         assert [each.event.id for each in await kit.list_scheduled("r1")] == [first.id]
+        await asyncio.sleep(200)
+        assert [text_of(event.content) for event in await kit.get_timeline("r2")][-1] == "x"
+        assert await kit.list_scheduled() == []
 
     async def test_what_was_sent_is_neither_changed_nor_cancelled(self, kit: RoomKit) -> None:
         event = await send(kit, after(kit, 10))

@@ -304,7 +304,11 @@ def _holding(value: Value, send: ScheduledSend) -> Value:
 
 
 def _send_in(value: Value) -> ScheduledSend:
-    return ScheduledSend.from_stored(json.dumps(value.data))
+    send = ScheduledSend.from_stored(json.dumps(value.data))
+    room_id = value.room_id
+    if room_id is None or send.event.room_id == room_id:
+        return send
+    return send.replace(event=send.event.replace(room_id=room_id))  # its room was merged
 
 
 def _timer(value: Value, due_at: datetime) -> Timer:
