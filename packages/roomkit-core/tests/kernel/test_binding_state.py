@@ -124,6 +124,54 @@ class TestFromDeliveries:
         await stage.say("one two six")
         assert await state_of(stage) == {"part1": 1, "part2": 1, "part3": 1}
 
+    async def test_a_function_makes_the_new_state_of_the_one_there_is(self, stage: Any, capable: Any) -> None:
+        """For each part of a message; it may remove keys, and a mapping beside it is merged in its turn."""
+
+        class Counting(RecordingChannel):
+            async def deliver(
+                self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+            ) -> ChannelOutput:
+                await super().deliver(event, binding, context)
+                if len(self.delivered) == 2:
+                    return ChannelOutput(binding_state={"second": True})
+                return ChannelOutput(binding_state=lambda state: {"sent": state.get("sent", 0) + 1})
+
+        await stage.join(Counting("teams", capabilities=capable(max_length=4)))
+        await stage.kit.services.rooms.change_binding(
+            "r1", lambda binding: binding.replace(state={"old": 1}), channel_id="teams"
+        )
+        await stage.socket("alice")
+        await stage.say("one two six ten")
+        assert await state_of(stage) == {"sent": 3}
+
+    @pytest.mark.parametrize(
+        ("function", "words"),
+        [
+            (lambda state: 1 / 0, "ZeroDivisionError"),
+            (lambda state: None, "is NoneType"),
+            (lambda: {"x": 1}, "TypeError"),
+            (lambda state: {"x": object()}, "cannot be stored"),
+            (lambda state: {"x": "y" * 5000}, "4096 are the most"),
+        ],
+        ids=["raises", "none", "arguments", "no JSON", "too large"],
+    )
+    async def test_a_function_that_fails_is_reported_and_the_message_counts_as_sent(
+        self, stage: Any, function: Any, words: str
+    ) -> None:
+        """The state stays, and later deliveries begin."""
+        teams = await stage.join(Teams("teams"))
+        teams.learnt = function
+        await stage.socket("alice")
+        await stage.say("one")
+        teams.learnt = lambda state: {"conversation": "c2"}
+        await stage.say("two")
+        assert [row.state for row in await stage.kit.list_deliveries("r1", channel_id="teams")] == [
+            DeliveryState.SENT
+        ] * 2
+        (fact,) = stage.facts("binding_state_refused")
+        assert words in fact["error"]
+        assert await state_of(stage) == {"conversation": "c2"}
+
     async def test_what_is_too_large_is_reported_and_the_message_counts_as_sent(self, stage: Any) -> None:
         teams = await stage.join(Teams("teams"))
         teams.learnt = {"x": "y" * 5000}
@@ -181,6 +229,26 @@ class TestFromDeliveries:
             await stage.socket("alice")
             await stage.say()
             assert await state_of(stage) == {"other": 1, "conversation": "c1"}
+
+    async def test_a_function_gets_the_change_by_another_worker(self, staging: Any) -> None:
+        """It is called again with the state that the other one left: no change is lost."""
+
+        class Racing(InMemoryStore):
+            races = 3
+
+            async def commit(self, commit: Commit) -> Any:
+                if commit.bindings and not commit.entries and commit.bindings[0].state and self.races:
+                    self.races -= 1
+                    current = await self.get_binding("r1", "teams")
+                    await self.update_binding(current.replace(state={"n": current.state.get("n", 0) + 10}))
+                return await super().commit(commit)
+
+        async with staging(store=Racing()) as stage:
+            teams = await stage.join(Teams("teams"))
+            teams.learnt = lambda state: {"n": state.get("n", 0) + 1}
+            await stage.socket("alice")
+            await stage.say()
+            assert await state_of(stage) == {"n": 31}
 
     @pytest.mark.parametrize("gone", ["room", "binding"])
     async def test_what_is_gone_meanwhile_takes_it_along(self, stage: Any, gone: str) -> None:

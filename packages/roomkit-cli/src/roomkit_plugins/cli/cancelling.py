@@ -126,7 +126,7 @@ async def _cancel[T](
     kind: Kind[T], chosen: ChosenStore, options: argparse.Namespace, ids: Iterable[str]
 ) -> tuple[list[str], list[str]]:
     """Cancel those that still wait; return the ids of these, and of the others."""
-    cancelled: list[str] = []  # bound: `ids`
+    cancelled: list[str] = []  # bound: the ids given
     missing: list[str] = []  # bound: likewise
     async with chosen.kit() as kit:
         waiting = {kind.id_of(each): each for each in await kind.find(kit, options, sys.maxsize)}

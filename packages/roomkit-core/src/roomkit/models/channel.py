@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -278,9 +278,11 @@ class ChannelOutput:
 
     `binding_state` is what a delivery learnt, such as a new conversation's id. It is merged, key by key,
     into `ChannelBinding.state` before the lane's next delivery begins, which gets the binding as it is
-    then. A message that came in during the delivery may have changed other keys: let `Channel.binding_state`
-    and a delivery write different ones. If the process is killed between the vendor's answer and that write,
-    the delivery is re-run under its id.
+    then. A message that came in during the delivery may have changed it: let `Channel.binding_state` and a
+    delivery write different keys, or return a function. That gets the state as it is and returns the whole
+    new one; it must be pure and not wait, and may be called again. What cannot be stored, or a function that
+    raises, is the framework event `binding_state_refused`: the message was sent. If the process is killed
+    between the vendor's answer and that write, the delivery is re-run under its id.
 
     `parked` has the round of a turn that waits for results of its tools (`SupportsParking`): it is stored in
     the commit of the turn's words. Of a stream it is read once that has ended.
@@ -297,7 +299,7 @@ class ChannelOutput:
     skip_reason: str | None = None
     rendered: EventContent | None = None
     heard: int | None = None
-    binding_state: Mapping[str, Any] | None = None
+    binding_state: Mapping[str, Any] | Callable[[Json], Mapping[str, Any]] | None = None
     parked: list[ParkedRound] | tuple[ParkedRound, ...] = ()
 
     @classmethod

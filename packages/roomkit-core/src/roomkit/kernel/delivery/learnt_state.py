@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StaleRoomError, StoreError
+from roomkit.abc.attributes import read
+from roomkit.abc.errors import (
+    ForeignCodeError,
+    InvalidInputError,
+    RoomKitError,
+    RoomNotFoundError,
+    StaleRoomError,
+    StoreError,
+)
 from roomkit.abc.log import get_logger
 from roomkit.abc.store import Commit
-from roomkit.kernel.flow.state import with_binding_state
+from roomkit.kernel.flow.contract import owner_of
+from roomkit.kernel.flow.state import BindingStateChange, with_binding_state
+from roomkit.models.base import FrozenDict, Json
 from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
@@ -48,7 +58,7 @@ class LearntState:
             if found is not None:
                 job.target.binding = binding.replace(state=found.state)
 
-    async def keep(self, job: Job, given: Mapping[str, Any]) -> None:
+    async def keep(self, job: Job, given: Iterable[BindingStateChange]) -> None:
         """Store what a delivery learnt; while the store fails, its lane waits for it."""
         binding = job.target.binding
         place = binding.room_id, binding.channel_id
@@ -60,15 +70,20 @@ class LearntState:
             await _until_done(partial(self._merge, *place, given), place)
         except RoomNotFoundError:  # deleted in between, and the binding with it
             return
-        except InvalidInputError as error:  # the message was sent, and cannot be taken back
+        except (
+            InvalidInputError,
+            ForeignCodeError,
+        ) as error:  # the message was sent
             self._refused(job, error)
 
-    async def _merge(self, room_id: str, channel_id: str, given: Mapping[str, Any]) -> None:
+    async def _merge(self, room_id: str, channel_id: str, given: Iterable[BindingStateChange]) -> None:
         record = await self._store.load(room_id)
         binding = None if record is None else record.bindings.get(channel_id)
         if record is None or binding is None:
             return
-        state = {**binding.state, **given}
+        state = binding.state
+        for change in given:
+            state = _changed(state, change, channel_id)
         if state != binding.state:
             commit = Commit(
                 room_id=room_id,
@@ -80,7 +95,7 @@ class LearntState:
             )
             await self._store.commit(commit)
 
-    def _refused(self, job: Job, error: InvalidInputError) -> None:
+    def _refused(self, job: Job, error: RoomKitError) -> None:
         binding = job.target.binding
         why = message_of(error)
         _log.error("what delivery %s learnt of its binding was not stored: %s", job.delivery_id, why)
@@ -91,6 +106,15 @@ class LearntState:
             event_id=job.run.event.id,
             error=why,
         )
+
+
+def _changed(state: Json, change: BindingStateChange, channel_id: str) -> Json:
+    """Return a state after a change. Raises ForeignCodeError."""
+    if isinstance(change, Mapping):
+        return FrozenDict({**state, **change})
+    owner = f"the binding_state of an output of {owner_of(channel_id)}"
+    changed: Json = read(owner, "its function", lambda: change(state), Mapping)
+    return changed
 
 
 async def _until_done[T](work: Callable[[], Awaitable[T]], place: tuple[str, str]) -> T:

@@ -31,7 +31,6 @@ from roomkit.kernel.flow.contract import OPTIONAL_TEXT, attempt_seconds_of, owne
 from roomkit.kernel.media.contents import MEDIA_TYPES
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
-from roomkit.models.base import EMPTY
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.consent_check import ConsentCheck
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.flow.state import BindingStateChange
     from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.deadline import Deadline
@@ -96,7 +96,7 @@ class SendOutcome:
     error: DeliveryError | None = None
     reason: str | None = None
     heard: int | None = None
-    binding_state: Mapping[str, Any] = EMPTY
+    binding_state: tuple[BindingStateChange, ...] = ()
 
     def failed(self, error: DeliveryError) -> SendOutcome:
         """Turn it into a failure."""
@@ -482,7 +482,7 @@ def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     if not isinstance(output, ChannelOutput):
         raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
     if output.binding_state:
-        outcome.binding_state = {**outcome.binding_state, **_learnt(output.binding_state, channel_id)}
+        outcome.binding_state = (*outcome.binding_state, _learnt(output.binding_state, channel_id))
     result: object = output.provider_result
     if output.rendered is not None:
         outcome.rendered = _checked_content(output.rendered, f"the output of {owner_of(channel_id)}")
@@ -508,8 +508,8 @@ def _checked_heard(heard: object, channel_id: str) -> int:
     return heard
 
 
-def _learnt(found: object, channel_id: str) -> Mapping[str, Any]:
-    if not isinstance(found, Mapping):
+def _learnt(found: object, channel_id: str) -> BindingStateChange:
+    if not isinstance(found, Mapping) and not callable(found):
         raise mistyped(f"the output of {owner_of(channel_id)}", "binding_state", found, Mapping)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import InvalidInputError
@@ -15,7 +15,10 @@ from roomkit.models.values import is_key
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
 
-__all__ = ["changed_state", "check_namespace", "is_decision", "with_binding_state"]
+__all__ = ["BindingStateChange", "changed_state", "check_namespace", "is_decision", "with_binding_state"]
+
+type BindingStateChange = Mapping[str, Any] | Callable[[Json], Mapping[str, Any]]
+"""What is merged into a binding's state, or a function that makes the new one of it."""
 
 _LONGEST = 16 * 1024
 _LONGEST_OF_ROOM = 64 * 1024
