@@ -147,3 +147,23 @@ def test_sockets_nobody_serves_are_a_deadlock_too() -> None:
 
     with pytest.raises(DeadlockError, match="no I/O came"):
         run_virtual(main(), io_limit=0.01)
+
+
+@pytest.mark.parametrize("years", [1, 10, 100, 100_000])
+@pytest.mark.timeout(20)
+def test_time_goes_on_however_late_it_is(years: int) -> None:
+    """Where a nanosecond is less than the next number that a float can hold, timers still fire, in order."""
+    year = 365 * 86_400.0
+
+    async def main() -> list[str]:
+        seen: list[str] = []
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(years * year)
+        loop.call_later(0.5, seen.append, "second")
+        loop.call_later(0.25, seen.append, "first")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.sleep(2)
+        return seen
+
+    assert run_virtual(main(), horizon=2 * years * year) == ["first", "second"]

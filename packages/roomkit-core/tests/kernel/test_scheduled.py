@@ -18,6 +18,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.kernel.schedule.local_time import _OF_CODE, instant_of, zone_of_number
 from roomkit.memory.locks import InMemoryLockManager
+from roomkit.memory.media import InMemoryMediaStore
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import MediaContent, text_of
@@ -298,7 +299,7 @@ async def test_others_than_participants_have_no_local_time(kit: RoomKit) -> None
 
 async def test_what_is_too_long_is_refused(kit: RoomKit) -> None:
     media = MediaContent(url="data:text/plain;base64," + "QUJD" * 20_000, mime_type="text/plain")
-    with pytest.raises(InvalidInputError, match="put media behind a URL"):
+    with pytest.raises(InvalidInputError, match="draft has 81,.* 65,536 are the most; name files by an http"):
         await kit.send_event("r1", "sms", media, at=after(kit, 5))
 
 
@@ -467,3 +468,49 @@ class TestPrivacy:
         assert [each.event.room_id for each in await kit.list_scheduled()] == [room.id, "r1"]
         with pytest.raises(RoomNotFoundError):
             await globex.cancel_scheduled(room.id, event.id)
+
+
+class TestFiles:
+    """No event refers to the file of a scheduled send until it is sent."""
+
+    @pytest.fixture
+    async def kit(self) -> Any:
+        async with a_kit(media=InMemoryMediaStore()) as kit:
+            kit.register_channel(RecordingChannel("sms"))
+            await kit.create_room("r1")
+            await kit.attach_channel("r1", "sms")
+            yield kit
+
+    async def picture(self, kit: RoomKit) -> MediaContent:
+        async def data() -> Any:
+            yield b"picture"
+
+        ref = await kit.services.media.put("r1", data(), mime_type="image/png")
+        return MediaContent(url=ref.url, mime_type="image/png")
+
+    async def test_a_file_that_would_be_deleted_before_is_refused(self, kit: RoomKit) -> None:
+        """When it is scheduled, and when it is put off by an edit; what is scheduled stays as it is."""
+        picture = await self.picture(kit)
+        with pytest.raises(InvalidInputError, match="is deleted 24 hours after it was put"):
+            await kit.send_event("r1", "sms", picture, at=after(kit, 2 * DAY))
+        event = await kit.send_event("r1", "sms", picture, at=after(kit, DAY / 2))
+        with pytest.raises(InvalidInputError, match="is deleted 24 hours after it was put"):
+            await kit.edit_scheduled("r1", event.id, at=after(kit, 2 * DAY))
+        await asyncio.sleep(DAY)
+        assert [each.content.url for each in await messages(kit)] == [picture.url]
+
+    async def test_a_file_that_is_gone_drops_the_send(self, kit: RoomKit) -> None:
+        """It is reported once, and not tried again for ever."""
+        reasons: list[Any] = []
+
+        async def note(event: Any) -> None:
+            reasons.append(event.data["reason"])
+
+        kit.subscribe_events("scheduled_refused", note)
+        picture = await self.picture(kit)
+        await kit.send_event("r1", "sms", picture, at=after(kit, DAY / 2))
+        await kit.store.forget_media([picture.url.removeprefix("media:")])
+        await asyncio.sleep(3 * DAY)
+        assert reasons == ["invalid_input"]
+        assert await kit.list_scheduled() == []
+        assert await messages(kit) == []

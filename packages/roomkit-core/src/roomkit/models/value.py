@@ -11,10 +11,11 @@ from pydantic import Field, field_validator
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.values import Int, Key
 
-__all__ = ["Value"]
+__all__ = ["LONGEST_DATA", "Value"]
 
 _LONGEST_KEY = 512
-_LONGEST_DATA = 65_536
+LONGEST_DATA = 65_536
+"""Bytes that the data of a value may have as JSON."""
 
 
 class Value(Record):
@@ -49,8 +50,8 @@ class Value(Record):
     @field_validator("data")
     @classmethod
     def _check_data(cls, data: Json) -> Json:
-        if len(json.dumps(data)) > _LONGEST_DATA:
-            raise ValueError(f"the data of a value has {_LONGEST_DATA} bytes as JSON at most")
+        if len(json.dumps(data)) > LONGEST_DATA:
+            raise ValueError(f"the data of a value has {LONGEST_DATA} bytes as JSON at most")
         return data
 
     def is_expired(self, now: datetime) -> bool:

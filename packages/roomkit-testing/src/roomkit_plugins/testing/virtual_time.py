@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["DeadlockError", "VirtualClock", "VirtualTimeLoop", "run_virtual"]
 
 DAY = 86_400.0
+_RESOLUTION = 1e-9
 
 
 class DeadlockError(RoomKitError, RuntimeError):
@@ -99,6 +101,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _jump(self) -> None:
         self._now = self._scheduled[0].when()
+        # The loop runs what is due before `time() + resolution`: from 2**24 s on, that sum would be `time()`.
+        self._clock_resolution = max(_RESOLUTION, math.ulp(self._now))
         if self._now > self._horizon:
             raise DeadlockError(
                 f"{self._horizon:g} virtual seconds have passed and only timers still fire; "
@@ -107,6 +111,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     if TYPE_CHECKING:  # what BaseEventLoop has and its stub does not show
         _scheduled: list[asyncio.TimerHandle]
+        _clock_resolution: float
 
         def _check_closed(self) -> None: ...
 

@@ -8,26 +8,28 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ValidationError
-
 from roomkit.abc.errors import (
     EventNotFoundError,
     InvalidInputError,
+    MediaTooLargeError,
     ParticipantNotFoundError,
     RoomNotFoundError,
     StaleValueError,
 )
-from roomkit.abc.records import checked, problems_of
+from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.timers import TimerOutcome, room_of
+from roomkit.kernel.media.contents import referred
+from roomkit.kernel.media.files import UNUSED_AFTER
 from roomkit.kernel.schedule.local_time import instant_of, opening, zone_of_number
+from roomkit.models.base import freeze
 from roomkit.models.enums import ParticipantRole
 from roomkit.models.event import RoomEvent
 from roomkit.models.scheduling import LocalTime, ScheduledSend
 from roomkit.models.timer import Timer
-from roomkit.models.value import Value
+from roomkit.models.value import LONGEST_DATA, Value
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
@@ -47,6 +49,7 @@ SCHEDULED = "scheduled_send"
 _NAMESPACE = "core.scheduled"
 _TRIES = 64
 _PAGE = 100
+_REFUSED = (InvalidInputError, MediaTooLargeError)
 _PEOPLE = frozenset({ParticipantRole.OWNER, ParticipantRole.MEMBER})
 
 
@@ -88,6 +91,7 @@ class ScheduledSends:
         """Keep an event until it is due; return it, pending, with its final id."""
         record = await self._load(event.room_id)
         due = await self._due(at, record)
+        self._check_files(event, due)
         if event.idempotency_key is None:
             event = event.replace(idempotency_key=f"scheduled:{event.id}")
         value = Value(
@@ -109,6 +113,17 @@ class ScheduledSends:
         await self._store.commit(commit)
         self._expect(due.at)
         return event
+
+    def _check_files(self, event: RoomEvent, due: _Due | ScheduledSend) -> None:
+        """Refuse files that would be deleted before it is sent: no event refers to them until then."""
+        at = due.due_at if isinstance(due, ScheduledSend) else due.at
+        if at - self._clock.now() > UNUSED_AFTER and (named := referred(event.content)):
+            raise InvalidInputError(
+                f"the event {event.id!r} cannot be scheduled for {at.isoformat(timespec='seconds')}: its file "
+                f"'media:{named[0]}' is deleted {UNUSED_AFTER.total_seconds() / 3600:g} hours after it was "
+                "put unless an event refers to it; name it by an http(s) URL, or put and send it from a timer "
+                "of your own (services.timers)"
+            )
 
     async def _load(self, room_id: str) -> RoomRecord:
         record = await self._store.load(room_id)
@@ -166,6 +181,7 @@ class ScheduledSends:
             if content is not None:
                 event = checked(event.replace(content=content), RoomEvent, "given to edit_scheduled()")
             after = before.replace(event=event) if due is None else _made(event, due)
+            self._check_files(event, after)
             # Early rather than late, should this worker be killed in between: who fires early sets it again.
             await self._store.set_timer(_timer(value, min(before.due_at, after.due_at)))
             try:
@@ -229,15 +245,22 @@ class ScheduledSends:
         return opens if opens > now else None
 
     async def _send(self, event: RoomEvent) -> None:
-        written = await self._writer.write(Draft(event=event, cascade=Cascade()))
+        try:
+            written = await self._writer.write(Draft(event=event, cascade=Cascade()))
+        except _REFUSED as error:  # such as a file that is not there any more: it would be refused for ever
+            self._refused(event, error.code)
+            return
         if written.event is None:
-            self._events.emit(
-                "scheduled_refused",
-                room_id=event.room_id,
-                channel_id=event.source.channel_id,
-                event_id=event.id,
-                reason=written.reason,
-            )
+            self._refused(event, written.reason)
+
+    def _refused(self, event: RoomEvent, reason: str | None) -> None:
+        self._events.emit(
+            "scheduled_refused",
+            room_id=event.room_id,
+            channel_id=event.source.channel_id,
+            event_id=event.id,
+            reason=reason,
+        )
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -295,12 +318,14 @@ def _made(event: RoomEvent, due: _Due) -> ScheduledSend:
 
 
 def _holding(value: Value, send: ScheduledSend) -> Value:
-    try:
-        return Value.model_validate({**value.__dict__, "data": send.model_dump(mode="json")})
-    except ValidationError as wrong:
+    data = send.model_dump(mode="json")
+    if (size := len(json.dumps(data))) > LONGEST_DATA:
         raise InvalidInputError(
-            f"the event {send.event.id!r} cannot be scheduled: {problems_of(wrong)}; put media behind a URL"
-        ) from None
+            f"the event {send.event.id!r} cannot be scheduled: its draft has {size:,} bytes as JSON, "
+            f"{LONGEST_DATA:,} are the most; name files by an http(s) URL, or send it when it is due from a "
+            "timer of your own (services.timers)"
+        )
+    return value.replace(data=freeze(data))
 
 
 def _send_in(value: Value) -> ScheduledSend:
