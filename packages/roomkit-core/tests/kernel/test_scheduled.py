@@ -299,7 +299,9 @@ async def test_others_than_participants_have_no_local_time(kit: RoomKit) -> None
 
 async def test_what_is_too_long_is_refused(kit: RoomKit) -> None:
     media = MediaContent(url="data:text/plain;base64," + "QUJD" * 20_000, mime_type="text/plain")
-    with pytest.raises(InvalidInputError, match="draft has 81,.* 65,536 are the most; name files by an http"):
+    with pytest.raises(
+        InvalidInputError, match=r"draft has 81,.* 65,536 are the most; name files by an http"
+    ):
         await kit.send_event("r1", "sms", media, at=after(kit, 5))
 
 

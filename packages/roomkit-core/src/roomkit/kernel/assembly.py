@@ -251,6 +251,9 @@ def assemble(
     )
     playbacks = Playbacks(store=store, clock=clock, supervisor=supervisor, lease=lease)
     rounds = ParkedRounds(store=store, clock=clock)
+    timers = TimerRunner(
+        settings=settings, store=store, clock=clock, supervisor=supervisor, lease=lease, events=events
+    )
     answers = Answers(
         settings=settings,
         store=store,
@@ -262,7 +265,7 @@ def assemble(
         observers=observers,
         playbacks=playbacks,
         rounds=rounds,
-        expect=lambda set_timers: timers.expect_set(set_timers),
+        expect=timers.expect_set,
         follows=follows,
     )
     executor = LaneExecutor(
@@ -323,7 +326,7 @@ def assemble(
         channels=channels,
         observers=observers,
         dispatcher=dispatcher,
-        expect=lambda set_timers: timers.expect_set(set_timers),
+        expect=timers.expect_set,
         speculations=speculations,
         files=files,
     )
@@ -451,19 +454,9 @@ def assemble(
     )
 
     # Work shared with other workers.
-    timers: TimerRunner = TimerRunner(
-        kinds={
-            ROOM_TIMERS: rooms.fire_timers,
-            RETENTION: rooms.fire_retention,
-            AFTER_BROADCAST: observers.fire_after_broadcast,
-        },
-        settings=settings,
-        store=store,
-        clock=clock,
-        supervisor=supervisor,
-        lease=lease,
-        events=events,
-    )
+    timers.register(ROOM_TIMERS, rooms.fire_timers)
+    timers.register(RETENTION, rooms.fire_retention)
+    timers.register(AFTER_BROADCAST, observers.fire_after_broadcast)
     parked = ParkedTurns(
         store=store,
         clock=clock,

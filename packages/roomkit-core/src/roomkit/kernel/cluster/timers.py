@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +49,7 @@ class _Left(NamedTuple):
 
 
 class TimerRunner:
-    """Fires timers by their kind.
+    """Fires timers by their kind, once a handler is registered for it.
 
     A timer whose handler failed is retried after a minute, then after twice that, up to an hour; one claimed
     while the store failed by the next sweep. A poison message (see `handling_of`) becomes dead: it would take
@@ -59,7 +59,6 @@ class TimerRunner:
     def __init__(
         self,
         *,
-        kinds: Mapping[str, TimerHandler],
         settings: KitOptions,
         store: ConversationStore,
         clock: Clock,
@@ -72,7 +71,7 @@ class TimerRunner:
         self._clock = clock
         self._supervisor = supervisor
         self._lease = lease
-        self._kinds = dict(kinds)
+        self._kinds: dict[str, TimerHandler] = {}  # bound: the kinds of the core and of plugins
         self._left: list[_Left] = []  # bound: timers claimed while the store failed
         self._events = events
         self._task: asyncio.Task[None] | None = None

@@ -119,10 +119,10 @@ class ScheduledSends:
         at = due.due_at if isinstance(due, ScheduledSend) else due.at
         if at - self._clock.now() > UNUSED_AFTER and (named := referred(event.content)):
             raise InvalidInputError(
-                f"the event {event.id!r} cannot be scheduled for {at.isoformat(timespec='seconds')}: its file "
-                f"'media:{named[0]}' is deleted {UNUSED_AFTER.total_seconds() / 3600:g} hours after it was "
-                "put unless an event refers to it; name it by an http(s) URL, or put and send it from a timer "
-                "of your own (services.timers)"
+                f"the event {event.id!r} cannot be scheduled for {at.isoformat(timespec='seconds')}: its "
+                f"file 'media:{named[0]}' is deleted {UNUSED_AFTER.total_seconds() / 3600:g} hours after it "
+                "was put unless an event refers to it; name it by an http(s) URL, or put and send it from a "
+                "timer of your own (services.timers)"
             )
 
     async def _load(self, room_id: str) -> RoomRecord:
