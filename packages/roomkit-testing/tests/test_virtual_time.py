@@ -158,12 +158,12 @@ def test_time_goes_on_however_late_it_is(years: int) -> None:
     async def main() -> list[str]:
         seen: list[str] = []
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(years * year)
+        await asyncio.sleep(years * year)  # virtual time
         loop.call_later(0.5, seen.append, "second")
         loop.call_later(0.25, seen.append, "first")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
-                await asyncio.sleep(2)
+                await asyncio.sleep(2)  # virtual time
         return seen
 
     assert run_virtual(main(), horizon=2 * years * year) == ["first", "second"]

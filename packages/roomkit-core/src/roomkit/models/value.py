@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.values import Int, Key
 
-__all__ = ["LONGEST_DATA", "Value"]
+__all__ = ["Value"]
 
 _LONGEST_KEY = 512
 LONGEST_DATA = 65_536
