@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -135,7 +135,9 @@ async def test_a_receipt_never_goes_back(stage: Any, order: tuple[str, ...]) -> 
         (["sent", "failed", "delivered"], ReceiptState.FAILED),
         (["delivered", "failed"], ReceiptState.FAILED),
         (["read", "failed"], ReceiptState.READ),
-        (["failed", "failed", "read"], ReceiptState.FAILED),
+        (["failed", "failed", "read"], ReceiptState.READ),
+        (["delivered", "expired"], ReceiptState.DELIVERED),
+        (["undelivered", "delivered"], ReceiptState.DELIVERED),
     ],
 )
 async def test_a_failure_is_final_unless_it_was_read(stage: Any, words: list[str], end: ReceiptState) -> None:
@@ -145,6 +147,18 @@ async def test_a_failure_is_final_unless_it_was_read(stage: Any, words: list[str
         await stage.kit.process_delivery_status(status(word))
 
     assert await receipt_of(stage) is end
+
+
+def test_receipts_lead_to_one_state_in_every_order() -> None:
+    """Each state follows the other, or is followed by it."""
+    for states in combinations(ReceiptState, 3):
+        reached = set()
+        for order in permutations(states):
+            at: ReceiptState | None = None
+            for state in order:
+                at = state if state.follows(at) else at
+            reached.add(at)
+        assert len(reached) == 1, states
 
 
 @pytest.mark.parametrize("room_id", [None, "r1", "no such room"])

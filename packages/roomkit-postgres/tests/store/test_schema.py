@@ -40,9 +40,13 @@ UNION ALL SELECT 'constraint ' || conname, pg_get_constraintdef(oid) FROM pg_con
 
 
 async def _exhibit(version: int, dsn: str) -> None:
+    """Make the tables of a version; an exhibit may have only what its step changed."""
+    script = (MUSEUM / f"version_{version}.sql").read_text(encoding="utf-8")
+    if script.startswith(f"-- After version_{version - 1}.sql"):
+        await _exhibit(version - 1, dsn)
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute((MUSEUM / f"version_{version}.sql").read_text(encoding="utf-8"))
+        await connection.execute(script)
     finally:
         await connection.close()
 

@@ -119,7 +119,32 @@ class CompletesAfterItCommitted(InMemoryStore):
         return replace(result, completed=done)
 
 
+@found_by("test_the_row_of_a_fallback_has_one_place")
+class ListsFallbacksWithTheirEvents(InMemoryStore):
+    async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
+        made = await super().add_fallback(delivery_id, channel_id)
+        if made is not None:
+            self._ledger._fallbacks.discard(made.id)
+        return made
+
+
 # -- receipts ---------------------------------------------------------------------------------------
+
+
+@found_by("test_a_part_keeps_its_receipt_when_further_parts_are_sent")
+class ForgetsTheReceiptOfTheFirstPart(InMemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._ledger._in_parts = lambda row, before: row  # type: ignore[method-assign]  # that is the fault
+
+
+@found_by("test_the_same_receipts_end_in_the_same_state_whatever_their_order[expired-delivered-read]")
+class LetsALateExpiryPass(InMemoryStore):
+    async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
+        row = await super().record_receipt(status, receipt)
+        if row is not None and receipt is ReceiptState.EXPIRED:
+            self._ledger._rows[row.id] = row = row.replace(receipt=receipt)
+        return row
 
 
 @found_by(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from operator import attrgetter
 from types import MappingProxyType
 
@@ -35,7 +36,7 @@ class Ledger:
     def __init__(
         self,
         rooms: Mapping[str, StoredRoom],
-        events: Mapping[str, RoomEvent],
+        events: dict[str, RoomEvent],
         leases: Leases,
         homes: HomeTable,
     ) -> None:
@@ -47,6 +48,7 @@ class Ledger:
         self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
         self._parts: dict[str, dict[str, ReceiptState]] = {}  # bound: the rows with parts
         self._former_ids: dict[str, set[tuple[str, str]]] = {}  # bound: the rows that were sent again
+        self._fallbacks = _FallbackOrder(events)
         self._waiting = _WaitingReceipts()
         self._lanes: _Lanes | None = None
 
@@ -71,18 +73,23 @@ class Ledger:
         return None if delivery_id is None else self._rows[delivery_id]
 
     def of_room(self, record: StoredRoom) -> Iterator[Delivery]:
-        """Return the rows of a room, in order of commit."""
+        """Return the rows of a room, in order of its events."""
         for index, targets in (record.ledger or {}).items():
             for channel_id in targets:
                 yield self._row(record.at(index), channel_id)
 
     def of_all(self) -> Iterator[Delivery]:
-        """Return the rows of all rooms, in order of commit."""
+        """Return the rows of all rooms, in the order in which they were written."""
+        fallbacks = self._fallbacks
         for event in self._events.values():
-            yield from self.of_event(event)
+            for row in self.of_event(event):
+                if row.id not in fallbacks.made_after:
+                    yield row
+            for row_id in fallbacks.by_event.get(event.id, ()):
+                yield self._rows[row_id]
 
     def of_event(self, event: RoomEvent) -> Iterator[Delivery]:
-        """Return the rows of one event, in order of its targets."""
+        """Return the rows of one event, in the order in which they were written."""
         for channel_id in self._targets(event):
             yield self._row(event, channel_id)
 
@@ -178,7 +185,7 @@ class Ledger:
             if not is_open:
                 refused.append(delivery.id)
                 continue
-            row = _after(delivery, before)
+            row = self._in_parts(_after(delivery, before), before)
             self._write(row, before)
             if row.provider is not None and self._waiting.any:
                 receipts += self._receive_waiting(row)
@@ -215,8 +222,8 @@ class Ledger:
         if len(row.message_ids) > 1:
             after = self._of_parts(row, status.message_id, receipt)
         else:
-            after = receipt if receipt.follows(row.receipt) else None
-        if after is not None:
+            after = receipt if receipt.follows(row.receipt) else row.receipt
+        if after is not row.receipt:
             row = self._rows[delivery_id] = row.replace(receipt=after)
         return row
 
@@ -226,6 +233,17 @@ class Ledger:
         if receipt.follows(parts.get(message_id)):
             parts[message_id] = receipt
         return ReceiptState.of_parts(parts.get(part) for part in row.message_ids)
+
+    def _in_parts(self, row: Delivery, before: Delivery | None) -> Delivery:
+        """Return a row that has got further parts: its receipt is that of all of them."""
+        if before is None or before.receipt is None or len(row.message_ids) < 2:
+            return row
+        if len(before.message_ids) == 1:
+            self._parts.setdefault(row.id, {})[before.message_ids[0]] = before.receipt
+        parts = self._parts.get(row.id, {})
+        if parts.keys().isdisjoint(row.message_ids):
+            return row
+        return row.replace(receipt=ReceiptState.of_parts(parts.get(part) for part in row.message_ids))
 
     def _receive_waiting(self, row: Delivery) -> Iterator[tuple[Delivery, DeliveryStatus]]:
         for status, receipt in self._waiting.take(_message_keys(row)):
@@ -267,7 +285,9 @@ class Ledger:
         if channel_id in targets or ledger is None:
             return None
         ledger[event.index] = (*targets, channel_id)
-        return self._put_into_lane(row.fallback_to(channel_id))
+        made = self._put_into_lane(row.fallback_to(channel_id))
+        self._fallbacks.add(made.id)
+        return made
 
     def drop(self, delivery_id: str, reason: str) -> Delivery:
         """Give a failed row up."""
@@ -307,11 +327,13 @@ class Ledger:
         for row in self.of_event(event):
             if self._lanes is not None:
                 self._lanes.leave(row)
+            self._fallbacks.discard(row.id)
             self._parts.pop(row.id, None)
             if self._rows.pop(row.id, None) is not None:
                 for key in (*_message_keys(row), *self._former_ids.pop(row.id, ())):
                     if self._by_message_id.get(key) == row.id:
                         del self._by_message_id[key]
+        self._fallbacks.forget(event.id)
 
     # -- workers --------------------------------------------------------------------------------
 
@@ -507,6 +529,37 @@ class _WaitingReceipts:
             if self._by_key[key][-1].at >= before:
                 return  # those that came first come first; one with newer receipts is handled later
             del self._by_key[key]
+
+
+class _FallbackOrder:
+    """Which event was the newest when the row of a fallback was made."""
+
+    def __init__(self, events: dict[str, RoomEvent]) -> None:
+        self._events = events
+        self.made_after: dict[str, str] = {}  # bound: the rows of fallbacks
+        self.by_event: dict[str, dict[str, None]] = {}  # bound: the same
+
+    def add(self, row_id: str) -> None:
+        """Place a row that was made just now."""
+        self._place(row_id, next(reversed(self._events)))
+
+    def _place(self, row_id: str, event_id: str) -> None:
+        self.made_after[row_id] = event_id
+        self.by_event.setdefault(event_id, {})[row_id] = None
+
+    def discard(self, row_id: str) -> None:
+        """Remove a row that is deleted."""
+        event_id = self.made_after.pop(row_id, None)
+        if event_id is not None:
+            del self.by_event[event_id][row_id]
+
+    def forget(self, event_id: str) -> None:
+        """Leave the rows that follow a deleted event, which is still there, to the event before it."""
+        rows = self.by_event.pop(event_id, None)
+        if rows:
+            before = deque(takewhile(event_id.__ne__, self._events), maxlen=1)
+            for row_id in rows:  # each of an event that is older
+                self._place(row_id, before[0])
 
 
 def _after(delivery: Delivery, before: Delivery | None) -> Delivery:

@@ -196,11 +196,13 @@ class ReceiptState(Vocabulary):
     def follows(self, before: ReceiptState | None) -> bool:
         """Return whether a message that stood at `before` moves on to this state.
 
-        Receipts come late, twice and out of order. A step follows earlier steps. An outcome without
-        success follows every step but READ, and no other outcome. DELIVERED and READ also follow
-        UNDELIVERED and EXPIRED, which vendors report too early; nothing follows FAILED and CANCELED.
+        Receipts come late, twice and out of order, so that there is one order of all states, and a message
+        stands at the highest it was reported in, whichever report came first: UNKNOWN, QUEUED, SENDING, SENT,
+        PARTIAL, EXPIRED, UNDELIVERED, DELIVERED, CANCELED, FAILED, READ. Vendors report EXPIRED and
+        UNDELIVERED too early; FAILED and CANCELED are final unless the message was read. A provider
+        whose vendor reports bounces after deliveries names them FAILED.
         """
-        return before is None or before in _FOLLOWED_BY[self]
+        return before is None or _REACHED[self] > _REACHED[before]
 
     @classmethod
     def of_word(cls, word: str) -> ReceiptState:
@@ -224,7 +226,7 @@ class ReceiptState(Vocabulary):
             return cls.PARTIAL if len(outcomes) < len(found) else min(outcomes, key=_OUTCOMES.__getitem__)
         if not found or None in found:
             return None
-        return min((state for state in found if state is not None), key=_STEPS.__getitem__)
+        return min((state for state in found if state is not None), key=_REACHED.__getitem__)
 
 
 _WORDS = {
@@ -240,7 +242,8 @@ _WORDS = {
     ReceiptState.CANCELED: "canceled cancelled deleted",
 }
 _STATES = {word: state for state, words in _WORDS.items() for word in words.split()}
-_STEPS = {
+# A message is as far as the furthest of its receipts, in this order.
+_REACHED: dict[ReceiptState, int] = {
     state: place
     for place, state in enumerate(
         (
@@ -249,21 +252,21 @@ _STEPS = {
             ReceiptState.SENDING,
             ReceiptState.SENT,
             ReceiptState.PARTIAL,
+            ReceiptState.EXPIRED,
+            ReceiptState.UNDELIVERED,
             ReceiptState.DELIVERED,
+            ReceiptState.CANCELED,
+            ReceiptState.FAILED,
             ReceiptState.READ,
         )
     )
 }
 _OUTCOMES: dict[ReceiptState | None, int] = {
-    state: place for place, state in enumerate(state for state in ReceiptState if state not in _STEPS)
+    state: place
+    for place, state in enumerate(
+        (ReceiptState.FAILED, ReceiptState.UNDELIVERED, ReceiptState.EXPIRED, ReceiptState.CANCELED)
+    )
 }
-_PREMATURE = frozenset({ReceiptState.UNDELIVERED, ReceiptState.EXPIRED})
-_FOLLOWED_BY: dict[ReceiptState, frozenset[ReceiptState]] = {
-    **{state: frozenset(each for each in _STEPS if _STEPS[each] < place) for state, place in _STEPS.items()},
-    **{state: frozenset(_STEPS) - {ReceiptState.READ} for state in ReceiptState if state not in _STEPS},
-}
-for _state in (ReceiptState.DELIVERED, ReceiptState.READ):
-    _FOLLOWED_BY[_state] |= _PREMATURE
 
 
 @unique

@@ -284,6 +284,9 @@ $$""",
 # Functions that move what belongs to one room to another.
 _NINTH = ()
 
+# Functions in which receipts lead to the same state whatever their order.
+_TENTH = ()
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -296,6 +299,7 @@ STEPS = (
     Step(7, "homes of live things", _SEVENTH),
     Step(8, "files, and the events that refer to them", _EIGHTH),
     Step(9, "rooms that meet", _NINTH),
+    Step(10, "one order of receipts", _TENTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

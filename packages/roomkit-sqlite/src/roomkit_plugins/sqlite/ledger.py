@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -96,29 +96,39 @@ def find_delivery(
 
 
 def query_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> list[Delivery]:
-    """Return rows in order of commit, or in the reverse of it."""
+    """Return rows in the order of their events in a room, else in the order in which they were written."""
     further, order = ("<", "DESC") if query.newest_first else (">", "ASC")
     conditions = Conditions()
-    # an event has few rows, a room many: the plus keeps SQLite from looking for them by room
-    plus = "" if query.event_id is None else "+"
-    conditions.given(f"{plus}d.room = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
+    conditions.given(f"{_room_column(query)} = (SELECT seq FROM rooms WHERE id = ?)", query.room_id)
     conditions.given("d.event = (SELECT seq FROM events WHERE id = ?)", query.event_id)
     conditions.given("d.channel_id = ?", query.channel_id)
     conditions.given("r.organization_id = ?", query.organization_id)
     if query.state is not None:  # written out, so that the indexes of single states serve
         conditions.all(f"d.state = '{DeliveryState(query.state).value}'")
     if query.after is not None:
-        conditions.all(f"d.seq {further} ?", _place_after(connection, query.after, query))
-    sql = f"SELECT {DELIVERY} {_LEDGER} {conditions} ORDER BY d.seq {order} LIMIT ?"
+        idx, seq = _place_after(connection, query.after, query)
+        if query.room_id is None:
+            conditions.all(f"d.seq {further} ?", seq)
+        else:
+            conditions.all(f"(e.idx, d.seq) {further} (?, ?)", idx, seq)
+    by = f"d.seq {order}" if query.room_id is None else f"e.idx {order}, d.seq {order}"
+    sql = f"SELECT {DELIVERY} {_LEDGER} {conditions} ORDER BY {by} LIMIT ?"
     rows = connection.execute(sql, (*conditions.values, clamp(query.limit))).fetchall()
     return [delivery_of(row) for row in rows]
 
 
-def _place_after(connection: sqlite3.Connection, delivery_id: str, query: DeliveryQuery) -> int:
-    row = _found(connection, "d.seq, r.id, r.organization_id", delivery_id)
-    if row is None or query.room_id not in (None, row[1]) or query.organization_id not in (None, row[2]):
+def _room_column(query: DeliveryQuery) -> str:
+    """Return the column by which SQLite finds a room's rows: the few of a state, or in their order."""
+    if query.event_id is not None:  # an event has few rows: the plus keeps SQLite from its room
+        return "+d.room"
+    return "d.room" if query.state in (DeliveryState.PENDING, DeliveryState.FAILED) else "e.room"
+
+
+def _place_after(connection: sqlite3.Connection, delivery_id: str, query: DeliveryQuery) -> tuple[int, int]:
+    row = _found(connection, "e.idx, d.seq, r.id, r.organization_id", delivery_id)
+    if row is None or query.room_id not in (None, row[2]) or query.organization_id not in (None, row[3]):
         raise no_cursor("delivery", delivery_id)
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 def find_claimable(
@@ -341,6 +351,8 @@ def _finish(
     matched: list[tuple[Delivery, DeliveryStatus]] = []  # bound: _MOST_EARLY for each message id
     if delivery.provider is not None and delivery.message_ids:
         _register(connection, seq, delivery.provider, delivery.message_ids)
+        if before is not None and len(delivery.message_ids) > 1:
+            after = _in_parts(connection, seq, after, readable_fields(before))
         for status, receipt in _take_early(connection, delivery.provider, delivery.message_ids):
             after = _moved(connection, seq, after, status, receipt)
             matched.append((after, status))
@@ -398,12 +410,32 @@ def _moved(
             "UPDATE delivery_messages SET receipt = ? WHERE provider = ? AND message_id = ?",
             (receipt.value, *message),
         )
+    return _of_parts(connection, seq, delivery)
+
+
+def _of_parts(connection: sqlite3.Connection, seq: int, delivery: Delivery) -> Delivery:
+    """Return the delivery with the receipt of its parts, if any of them has one."""
     states = dict(
         connection.execute("SELECT message_id, receipt FROM delivery_messages WHERE delivery = ?", (seq,))
     )
-    known = (states.get(part) for part in delivery.message_ids)
+    known = [states.get(part) for part in delivery.message_ids]
+    if not any(known):
+        return delivery
     whole = ReceiptState.of_parts(None if state is None else stored_receipt(state) for state in known)
-    return delivery if whole is None else delivery.replace(receipt=whole)
+    return delivery.replace(receipt=whole)
+
+
+def _in_parts(
+    connection: sqlite3.Connection, seq: int, delivery: Delivery, before: Mapping[str, Any]
+) -> Delivery:
+    """Return a row that has got further parts: its receipt is that of all of them."""
+    only = before.get("provider_message_id")
+    if before.get("receipt") is not None and all(part == only for part in before.get("parts") or ()):
+        connection.execute(
+            "UPDATE delivery_messages SET receipt = ? WHERE provider = ? AND message_id = ? AND delivery = ?",
+            (before["receipt"], before.get("provider"), only, seq),
+        )
+    return _of_parts(connection, seq, delivery)
 
 
 def _register(connection: sqlite3.Connection, seq: int, provider: str, message_ids: Sequence[str]) -> None:

@@ -110,7 +110,8 @@ class LedgerStore(ABC):
         None if there is none yet: the receipt is then kept for a day at least, and matched when the
         delivery is completed, by any worker. `ReceiptState.follows` says which state follows which.
         If the delivery has several message ids, the receipt moves the part with that id, and the row's
-        receipt is `ReceiptState.of_parts` of them all; while that is None, it stays as it is.
+        receipt is `ReceiptState.of_parts` of them all; a part keeps its receipt when further parts are sent.
+        In whatever order receipts, parts and outcomes come, the same ones lead to the same row.
         """
 
     @abstractmethod

@@ -51,9 +51,12 @@ class EventQuery:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class DeliveryQuery:
-    """A page of the ledger's rows, in order of commit or in the reverse of it; each given filter must hold.
+    """A page of the ledger's rows; each given filter must hold.
 
-    `after` is the id of the last row of the page before, in the same order.
+    With a `room_id` they are in order of the events' indexes, those of one event in the order in which they
+    were written; without one, all are in the order in which they were written. The row of a fallback is
+    written when it is made, so that without a room it follows rows of later events. `newest_first` reverses
+    the order. `after` is the id of the last row of the page before, in the same order.
     """
 
     room_id: str | None = None

@@ -3,24 +3,18 @@
 -- Advisory locks of class 1383034733 ('Room' as ASCII) stand for the ids of vendors' messages; no lock of a
 -- room has that class.
 
--- `ReceiptState.follows`, which says why. A word of a newer version counts as 'unknown'.
+-- How far a message is by a receipt; see `ReceiptState.follows`. A word of a newer version counts as 'unknown'.
+CREATE OR REPLACE FUNCTION roomkit_reached(receipt text)
+RETURNS int IMMUTABLE LANGUAGE sql AS $$
+    SELECT coalesce(array_position(ARRAY[
+        'unknown', 'queued', 'sending', 'sent', 'partial', 'expired', 'undelivered', 'delivered', 'canceled',
+        'failed', 'read'
+    ], receipt), 1)
+$$;
+
 CREATE OR REPLACE FUNCTION roomkit_follows(later text, before text)
 RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
-    SELECT CASE
-        WHEN later IS NULL THEN false
-        WHEN before IS NULL THEN true
-        WHEN later = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])
-            THEN before <> ALL(ARRAY['failed', 'undelivered', 'expired', 'canceled']) AND before <> 'read'
-        WHEN before = ANY(ARRAY['failed', 'undelivered', 'expired', 'canceled'])
-            THEN later IN ('delivered', 'read') AND before IN ('undelivered', 'expired')
-        ELSE
-            coalesce(array_position(
-                ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'], later
-            ), 1)
-            > coalesce(array_position(
-                ARRAY['unknown', 'queued', 'sending', 'sent', 'partial', 'delivered', 'read'], before
-            ), 1)
-    END
+    SELECT later IS NOT NULL AND (before IS NULL OR roomkit_reached(later) > roomkit_reached(before))
 $$;
 
 -- `ReceiptState.of_parts`; a part without a receipt is NULL.
@@ -43,17 +37,24 @@ RETURNS text IMMUTABLE LANGUAGE sql AS $$
     FROM unnest(states) AS s
 $$;
 
+-- Whether a message has other ids than its first.
+CREATE OR REPLACE FUNCTION roomkit_has_parts(first text, parts json)
+RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN json_typeof(parts) = 'array'
+        AND EXISTS (SELECT FROM json_array_elements_text(parts) AS part WHERE part <> first);
+END
+$$;
+
 -- Moves the receipt of a row forward, or that of one part of its message.
 CREATE OR REPLACE FUNCTION roomkit_move_receipt(row_of bigint, of_provider text, of_message text, what text)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     ids record;
 BEGIN
-    SELECT d.provider_message_id AS first,
-        CASE WHEN json_typeof(d.parts) = 'array' THEN d.parts END AS parts INTO ids
-    FROM roomkit_deliveries d
+    SELECT d.provider_message_id AS first, d.parts INTO ids FROM roomkit_deliveries d
     WHERE d.seq = row_of FOR UPDATE;
-    IF NOT EXISTS (SELECT FROM json_array_elements_text(ids.parts) AS part WHERE part <> ids.first) THEN
+    IF NOT roomkit_has_parts(ids.first, ids.parts) THEN
         UPDATE roomkit_deliveries d SET receipt = what
         WHERE d.seq = row_of AND roomkit_follows(what, d.receipt);
         RETURN;
@@ -62,12 +63,28 @@ BEGIN
     VALUES (of_provider, of_message, row_of, what)
     ON CONFLICT (provider, message_id) DO UPDATE SET receipt = excluded.receipt
     WHERE roomkit_follows(excluded.receipt, m.receipt);
-    UPDATE roomkit_deliveries d SET receipt = coalesce(roomkit_of_parts(ARRAY(
-        SELECT m.receipt
-        FROM (SELECT ids.first UNION SELECT json_array_elements_text(ids.parts)) AS part (id)
-        LEFT JOIN roomkit_messages m ON m.provider = d.provider AND m.message_id = part.id
-            AND m.delivery = row_of
-    )), d.receipt) WHERE d.seq = row_of;
+    PERFORM roomkit_join_parts(row_of);
+END
+$$;
+
+-- Set the receipt of a row to that of its parts, if any of them has one.
+CREATE OR REPLACE FUNCTION roomkit_join_parts(row_of bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    states text[];
+BEGIN
+    SELECT array_agg(m.receipt) INTO states
+    FROM roomkit_deliveries d CROSS JOIN LATERAL (
+        SELECT d.provider_message_id UNION SELECT json_array_elements_text(
+            CASE WHEN json_typeof(d.parts) = 'array' THEN d.parts END
+        )
+    ) AS part (id)
+    LEFT JOIN roomkit_messages m ON m.provider = d.provider AND m.message_id = part.id
+        AND m.delivery = row_of
+    WHERE d.seq = row_of;
+    IF EXISTS (SELECT FROM unnest(states) AS s WHERE s IS NOT NULL) THEN
+        UPDATE roomkit_deliveries d SET receipt = roomkit_of_parts(states) WHERE d.seq = row_of;
+    END IF;
 END
 $$;
 
@@ -97,13 +114,15 @@ BEGIN
         PERFORM FROM roomkit_deliveries d WHERE d.seq = ANY(rows) ORDER BY d.seq FOR UPDATE;
     END IF;
     IF was_sent THEN
-        INSERT INTO roomkit_messages (provider, message_id, delivery)
-        SELECT d.provider, d.provider_message_id, d.seq FROM roomkit_deliveries d
+        INSERT INTO roomkit_messages AS m (provider, message_id, delivery, receipt)
+        SELECT d.provider, d.provider_message_id, d.seq,
+            CASE WHEN NOT roomkit_has_parts(d.provider_message_id, d.parts) THEN d.receipt END
+        FROM roomkit_deliveries d
         WHERE d.seq = ANY(rows) AND d.state || '' = 'pending' AND (worker IS NULL OR d.holder = worker)
             AND d.provider IS NOT NULL AND d.provider_message_id IS NOT NULL
         ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery,
-            receipt = CASE WHEN roomkit_messages.delivery = excluded.delivery
-                THEN roomkit_messages.receipt END;
+            receipt = CASE WHEN m.delivery = excluded.delivery AND excluded.receipt IS NULL
+                THEN m.receipt ELSE excluded.receipt END;
     END IF;
     WITH changed AS (
         UPDATE roomkit_deliveries d SET
@@ -134,6 +153,9 @@ BEGIN
         ON CONFLICT (provider, message_id) DO UPDATE SET delivery = excluded.delivery,
             receipt = CASE WHEN roomkit_messages.delivery = excluded.delivery
                 THEN roomkit_messages.receipt END;
+        IF was_sent THEN
+            PERFORM roomkit_join_parts(o.seq) FROM json_to_recordset(in_parts) AS o (seq bigint);
+        END IF;
     END IF;
     IF keys IS NOT NULL AND EXISTS (SELECT FROM roomkit_receipts) THEN
         receipts := roomkit_match(given, written);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -290,6 +292,30 @@ class LedgerContract(StoreSuite):
         assert third.fallback_of == made.id
         assert not (await complete_one(store, made, attempts=1)).refused
         assert (await row_of(store, made.id)).fallback_of == row.id
+
+    async def test_the_row_of_a_fallback_has_one_place(self, store: ConversationStore, room: Room) -> None:
+        """With its event in the room, after what was written before it in all rooms; also page by page."""
+        elsewhere, gone = await store.create_room(Room()), await store.create_room(Room())
+        first, second = await pending(store, room.id), await pending(store, room.id)
+        other = await pending(store, elsewhere.id)
+        await pending(store, gone.id)
+        made = await store.add_fallback(first.id, "fallback")
+        further = await store.add_fallback(first.id, "further")
+        await store.delete_room(gone.id)
+        last = await pending(store, elsewhere.id)
+        assert made is not None
+        assert further is not None
+        late = await store.add_fallback(second.id, "fallback")
+        assert late is not None
+        in_room = [first, made, further, second, late]
+        everywhere = [first, second, other, made, further, last, late]
+        for room_id, rows in ((room.id, in_room), (None, everywhere)):
+            for newest_first in (False, True):
+                ids = [row.id for row in (reversed(rows) if newest_first else rows)]
+                page = partial(store.list_deliveries, room_id, newest_first=newest_first)
+                assert [row.id for row in await page()] == ids
+                for before, after in pairwise(ids):
+                    assert [row.id for row in await page(after=before, limit=1)] == [after]
 
     async def test_only_what_failed_is_opened_again_or_given_up(
         self, store: ConversationStore, room: Room

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise, permutations
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,13 @@ from roomkit_plugins.testing.contracts.strategies import PROPERTY, records, uniq
 __all__ = ["ReceiptsContract"]
 
 STATES = list(ReceiptState)
+CONTRARY = (
+    ReceiptState.EXPIRED,
+    ReceiptState.UNDELIVERED,
+    ReceiptState.DELIVERED,
+    ReceiptState.FAILED,
+    ReceiptState.READ,
+)
 
 
 class ReceiptsContract(StoreSuite):
@@ -103,10 +110,47 @@ class ReceiptsContract(StoreSuite):
             for number, receipt in said:
                 await store.record_receipt(reported(ids[number]), receipt)
                 parts[number] = receipt if receipt.follows(parts[number]) else parts[number]
-                expected = ReceiptState.of_parts(parts) or expected
+                expected = ReceiptState.of_parts(parts)
             if said is early:
                 await send(store, row, *ids)
         assert (await row_of(store, row.id)).receipt is expected
+
+    @pytest.mark.parametrize("states", list(combinations(CONTRARY, 3)), ids="-".join)
+    async def test_the_same_receipts_end_in_the_same_state_whatever_their_order(
+        self, store: ConversationStore, room: Room, states: tuple[ReceiptState, ...]
+    ) -> None:
+        reached = set()
+        for order in permutations(states):
+            row, message = await pending(store, room.id), new_id()
+            await store.record_receipt(reported(message), order[0])
+            await send(store, row, message)
+            for receipt in order[1:]:
+                await store.record_receipt(reported(message), receipt)
+            reached.add((await row_of(store, row.id)).receipt)
+        assert len(reached) == 1
+
+    @PROPERTY
+    @given(
+        said=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(STATES)), max_size=6, unique=True),
+        places=st.tuples(st.integers(0, 6), st.integers(0, 6)).map(sorted),
+    )
+    async def test_a_part_keeps_its_receipt_when_further_parts_are_sent(
+        self, store: ConversationStore, room: Room, said: list[tuple[int, ReceiptState]], places: list[int]
+    ) -> None:
+        """Receipts come before the first part was recorded, between the parts, and after the last one."""
+        row, ids = await pending(store, room.id), [new_id() for _ in range(3)]
+        under_way = row.replace(provider="acme", provider_message_id=ids[0], parts=(ids[0],), sent_parts=1)
+        parts: list[ReceiptState | None] = [None, None, None]
+        for place, report in enumerate([*said, *[None] * (7 - len(said))]):
+            if place == places[0]:
+                await store.complete([under_way])
+            if place == places[1]:
+                await send(store, row, *ids)
+            if report is not None:
+                number, receipt = report
+                await store.record_receipt(reported(ids[number]), receipt)
+                parts[number] = receipt if receipt.follows(parts[number]) else parts[number]
+        assert (await row_of(store, row.id)).receipt is ReceiptState.of_parts(parts)
 
     async def test_a_late_end_does_not_take_a_receipt_back(
         self, store: ConversationStore, row: Delivery
