@@ -312,6 +312,24 @@ async def test_what_a_view_makes_is_the_organizations(house: Any) -> None:
     assert repr(acme) == "<Tenant 'acme'>"
 
 
+async def test_a_task_gets_an_id_of_its_own(house: Any) -> None:
+    """Whether an id is taken would disclose that another organization has a task of it."""
+    views = [house.kit.for_organization(each) for each in ("acme", "globex")]
+    rooms = [(await view.create_room()).id for view in views]
+    made = [
+        await view.add_task(Task(id="call-back", room_id=room_id, title="call back"))
+        for view, room_id in zip(views, rooms, strict=True)
+    ]
+
+    assert len({"call-back", *(task.id for task in made)}) == 3
+    for view, room_id, task in zip(views, rooms, made, strict=True):
+        assert await view.list_tasks(room_id) == [task]
+        assert [await view.get_task(each.id) for each in made] == [
+            task if each is task else None for each in made
+        ]
+    assert await views[0].get_task("call-back") is None
+
+
 async def test_a_message_is_routed_among_the_organizations_rooms(house: Any) -> None:
     """The same sender by the same channel has a conversation with each organization, and one without."""
     await house.socket("web")

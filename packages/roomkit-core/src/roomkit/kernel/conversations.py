@@ -26,6 +26,7 @@ from roomkit.kernel.rooms.rooms import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import check_committed, present, working_for
 from roomkit.kernel.scoping import Scoped, follows
+from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import DeleteContent, EditContent, EventContent
 from roomkit.models.delivery import Delivery, InboundMessage, InboundResult
@@ -113,10 +114,14 @@ class ConversationOperations(Scoped):
     async def add_task(self, task: Task) -> Task:
         """Add a task to a room, and show it to the observers (ON_TASK_CREATED). Return it.
 
-        Raises RoomNotFoundError, RoomClosedError, and InvalidInputError for an id that a task has already.
+        In the view of an organization its id is made up, as whether one is taken would disclose that another
+        organization has it. Raises RoomNotFoundError, RoomClosedError, and InvalidInputError for an id that a
+        task has already.
         """
         check_committed("a task")
         task = checked(task, Task, "given to add_task()")
+        if self._organization_id is not None:
+            task = task.replace(id=new_id())
         await self._enter(task.room_id)
         try:
             return await self._kernel.rooms.add_task(task)

@@ -32,8 +32,8 @@ class Tenant(RoomOperations):
     """The kit's operations on the rooms and people of one organization. Made by `RoomKit.for_organization`.
 
     A record of another organization is answered as an unknown id is: by the same error with the same words,
-    the same None, False or empty list. So ids of rooms and identities are made up here: whether one is
-    taken would disclose that others have it. Channels, hooks and agents are the kit's, and shared.
+    the same None, False or empty list. So ids of rooms, identities and tasks are made up here: whether one
+    is taken would disclose that others have it. Channels, hooks and agents are the kit's, and shared.
     """
 
     def __init__(

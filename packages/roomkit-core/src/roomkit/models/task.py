@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from roomkit.models.base import EMPTY, Json, Record, utcnow
+from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.enums import TaskStatus
 from roomkit.models.values import DerivedId, Id, Key, Label
 
@@ -14,9 +14,9 @@ __all__ = ["Observation", "Task"]
 
 
 class Task(Record):
-    """Something to be done about a room."""
+    """Something to be done about a room. Ids are unique over all rooms."""
 
-    id: Id
+    id: Id = Field(default_factory=new_id)
     room_id: Key
     title: Label
     description: Label | None = None
