@@ -133,7 +133,7 @@ async def test_what_version_9_added_is_whole(opener: Opener, path: Path) -> None
     """Files, and the events that refer to them."""
     _exhibit(9, path)
     store = opener()
-    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": "museum", "f2": "museum"}
+    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": {"museum"}, "f2": {"museum"}}
     assert await store.list_event_media(["e0"]) == [MediaUse("f1", "e0")]
     assert await store.list_unused_media(NOW + timedelta(hours=1)) == [("museum", "f2")]
     media = await SQLiteMediaStore(path).start()

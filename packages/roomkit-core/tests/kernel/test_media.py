@@ -758,3 +758,40 @@ async def test_a_kit_is_configured_with_files() -> None:
         await kit.create_room("room")
         ref = await kit.media.put("room", b"123456789", mime_type="text/plain")
         assert (await kit.media.url(ref.id)).startswith("https://kit.example/media/")
+
+
+# -- rooms that meet -------------------------------------------------------------------------------
+
+
+async def test_a_file_goes_with_its_event_to_another_room() -> None:
+    """It may be referred to there, is exported there, and is swept when its event is erased there."""
+    clock = Calendar()
+    kit, _ = await stage(clock=clock)
+    await kit.create_room("other")
+    await kit.attach_channel("other", "ann")
+    ref = await kit.media.put("room", PNG, mime_type="image/png")
+    image = MediaContent(url=ref.url, mime_type="image/png")
+    event = await kit.send_event("room", "ann", image)
+    await kit.split_room("room", event_ids=[event.id], into="other")
+    await kit.send_event("other", "ann", image)
+    with pytest.raises(InvalidInputError, match=ref.id):
+        await kit.send_event("room", "ann", image)
+    exported = await kit.export_room("other")
+    assert {each.id for each in exported.media} == {ref.id}
+    assert (await kit.export_room("room")).media == ()
+    await kit.erase_room("other")
+    clock.advance(3601)
+    assert (await sweep(kit)).changed
+    with pytest.raises(MediaNotFoundError):
+        await kit.media.find(ref.id)
+    await kit.close()
+
+
+async def test_a_file_put_for_a_room_is_one_of_the_room_it_was_merged_into() -> None:
+    kit, _ = await stage()
+    await kit.create_room("other")
+    ref = await kit.media.put("room", PNG, mime_type="image/png")
+    await kit.merge_rooms("room", "other")
+    event = await kit.send_event("other", "ann", MediaContent(url=ref.url, mime_type="image/png"))
+    assert event.content.url == ref.url
+    await kit.close()

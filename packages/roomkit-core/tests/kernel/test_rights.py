@@ -460,6 +460,60 @@ async def test_rooms_that_only_wrote_to_a_person_are_found(house: Any) -> None:
     assert (await house.kit.get_room("r3")).status is RoomStatus.CLOSED
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{"identity_id": ANN.id}, {"participant_id": "+15550001111"}, {"participant_id": "phone:+15550001111"}],
+    ids=["identity", "address", "address with its kind"],
+)
+async def test_rooms_that_know_a_person_by_a_bindings_address_are_found(
+    house: Any, pages_of_two: None, asked: dict[str, str]
+) -> None:
+    """No participant, closed or not; the same words as an address of another kind are another person's."""
+    kit, address = house.kit, "+15550001111"
+    await kit.store.create_identity(ANN)
+    await house.socket("sms", channel_type=ChannelType.SMS)
+    await house.socket("web")
+    rooms = ["r1", "r2", "r3", "r4", "r5"]
+    for room_id in rooms:
+        if room_id != "r1":
+            await house.open(room_id)
+        way = "web" if room_id == "r5" else "sms"
+        await kit.attach_channel(room_id, way, metadata={"to": address})
+        found = await kit.store.get_binding(room_id, way)
+        await kit.store.update_binding(found.replace(address=address))
+    await kit.close_room("r3")
+    if asked.get("participant_id") == address:
+        with pytest.raises(InvalidInputError, match=r"'phone:\+15550001111' or 'websocket:"):
+            await kit.erase_person(**asked)
+        await kit.store.remove_binding("r5", "web")
+    exported = await kit.export_person(**asked)
+    assert {each.room_id for each in exported.bindings} == {*rooms[:4]}
+    assert (await kit.privacy.count_person(**asked))["binding"] == 4
+    receipt = await kit.erase_person(**asked)
+
+    assert receipt.count("binding") == 4
+    assert {each.room_id for each in receipt.erased if each.kind == "binding"} == {*rooms[:4]}
+    assert [await kit.store.get_binding(each, "sms") for each in rooms[:4]] == [None] * 4
+    if "web" in {each.channel_id for each in await kit.list_bindings("r5")}:
+        assert (await kit.store.get_binding("r5", "web")).address == address
+    assert (await kit.erase_person(**asked)).found_nothing
+
+
+async def test_the_receipt_counts_the_values_made_from_what_was_said(house: Any) -> None:
+    """Those of each room in which something is redacted, as the preview does."""
+    await furnish(house)
+    values = house.kit.services.values
+    await values.put("summary", data={"text": "birds"}, room_id="r1", derived=True)
+    await values.put("count", data={"n": 1}, room_id="r1")
+    counted = await house.kit.privacy.count_person(identity_id=ANN.id)
+    receipt = await house.kit.erase_person(identity_id=ANN.id)
+
+    assert [(each.room_id, each.count) for each in receipt.erased if each.kind == "value"] == [("r1", 1)]
+    assert counted["value"] == 1
+    assert await values.get("summary") is None
+    assert await values.get("count") is not None
+
+
 async def test_what_is_noticed_about_somebody_alone_is_about_them(house: Any) -> None:
     """An observation needs no name where there is one customer; the colleague at the desk does not count."""
     await house.socket("sms")

@@ -96,7 +96,7 @@ async def test_what_version_8_added_is_whole(stores: StoreMaker, postgres_dsn: s
     """Files, and the events that refer to them."""
     await _exhibit(8, postgres_dsn)
     store = stores(postgres_dsn)
-    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": "museum", "f2": "museum"}
+    assert await store.find_media_rooms(["f1", "f2"]) == {"f1": {"museum"}, "f2": {"museum"}}
     assert await store.list_event_media(["e0"]) == [MediaUse("f1", "e0")]
     assert await store.list_unused_media(NOW + timedelta(hours=1)) == [("museum", "f2")]
     media = await PostgresMediaStore(configured(postgres_dsn)).start()

@@ -201,11 +201,20 @@ class FindsDeliveriesOfEveryProvider(InMemoryStore):
         return await super().find_delivery(*known[0], organization_id=organization_id) if known else None
 
 
-@found_by("test_an_address_leads_to_a_room_as_long_as_a_binding_has_it")
+@found_by("test_every_room_bound_to_an_address_is_found")
 class RemembersFormerAddresses(InMemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self._directory._unindex_address = lambda record, binding: None  # type: ignore[method-assign]
+
+
+@found_by("test_an_address_leads_to_a_room_as_long_as_a_binding_has_it")
+class FindsRoomsByAnyChannelsAddress(InMemoryStore):
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+    ) -> list[str]:
+        rooms = self._directory.with_channel(channel_id)
+        return [each.room_id for each in rooms if channel_id in each.bindings][:limit]
 
 
 @found_by("test_rooms_are_found_by_the_address_of_a_binding")

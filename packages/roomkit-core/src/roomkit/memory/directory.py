@@ -18,7 +18,7 @@ class Directory:
     def __init__(self) -> None:
         self._by_channel = _RoomIndex[str]()
         self._by_sender = _RoomIndex[tuple[str, str]]()
-        self._by_address = _RoomIndex[tuple[str, str]]()
+        self._by_address = _RoomIndex[str]()
         self._by_person = _RoomIndex[str]()
         self._by_identity = _RoomIndex[str]()
 
@@ -32,7 +32,13 @@ class Directory:
 
     def with_address(self, channel_id: str, address: str) -> Iterable[StoredRoom]:
         """Return rooms where the channel's binding has that address."""
-        return self._by_address.get((channel_id, address))
+        return (
+            record for record in self.with_any_address(address) if _address(record, channel_id) == address
+        )
+
+    def with_any_address(self, address: str) -> Iterable[StoredRoom]:
+        """Return rooms where the binding of any channel has that address."""
+        return self._by_address.get(address)
 
     def with_person(self, participant_id: str) -> Iterable[StoredRoom]:
         """Return rooms where that is a participant's id, or a binding's participant."""
@@ -58,7 +64,7 @@ class Directory:
                 self._unindex_person(record, before.channel_id, before.participant_id)
             self._unindex_address(record, before)
         if binding.address is not None:
-            self._by_address.add((binding.channel_id, binding.address), record)
+            self._by_address.add(binding.address, record)
         record.version += 1
 
     def drop_binding(self, record: StoredRoom, channel_id: str) -> bool:
@@ -73,8 +79,9 @@ class Directory:
         return True
 
     def _unindex_address(self, record: StoredRoom, binding: ChannelBinding) -> None:
-        if binding.address is not None:
-            self._by_address.discard((binding.channel_id, binding.address), record)
+        address = binding.address
+        if address is not None and all(each.address != address for each in record.bindings.values()):
+            self._by_address.discard(address, record)
 
     # -- participants -------------------------------------------------------------------------
 
@@ -132,6 +139,11 @@ class Directory:
             self.drop_binding(record, channel_id)
         for participant_id in list(record.participants):
             self.drop_participant(record, participant_id)
+
+
+def _address(record: StoredRoom, channel_id: str) -> str | None:
+    binding = record.bindings.get(channel_id)
+    return None if binding is None else binding.address
 
 
 class Identities:

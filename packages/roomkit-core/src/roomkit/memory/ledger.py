@@ -185,7 +185,9 @@ class Ledger:
             if not is_open:
                 refused.append(delivery.id)
                 continue
-            row = self._in_parts(_after(delivery, before), before)
+            row = _after(delivery, before)
+            if before is not None and before.receipt is not None:
+                row = self._in_parts(row, before)
             self._write(row, before)
             if row.provider is not None and self._waiting.any:
                 receipts += self._receive_waiting(row)
@@ -234,11 +236,11 @@ class Ledger:
             parts[message_id] = receipt
         return ReceiptState.of_parts(parts.get(part) for part in row.message_ids)
 
-    def _in_parts(self, row: Delivery, before: Delivery | None) -> Delivery:
-        """Return a row that has got further parts: its receipt is that of all of them."""
-        if before is None or before.receipt is None or len(row.message_ids) < 2:
+    def _in_parts(self, row: Delivery, before: Delivery) -> Delivery:
+        """Return a row that may have got further parts: its receipt is that of all of them."""
+        if len(row.message_ids) < 2:
             return row
-        if len(before.message_ids) == 1:
+        if before.receipt is not None and len(before.message_ids) == 1:
             self._parts.setdefault(row.id, {})[before.message_ids[0]] = before.receipt
         parts = self._parts.get(row.id, {})
         if parts.keys().isdisjoint(row.message_ids):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from roomkit.abc.store.media import MediaUse
+from roomkit.models.event import RoomEvent
 
 __all__ = ["MediaTable"]
 
@@ -45,9 +46,14 @@ class MediaTable:
                 del self._events[media_id]
                 self._unused[media_id] = _AT_ONCE
 
-    def rooms(self, media_ids: Collection[str]) -> dict[str, str]:
-        """Return the rooms of registered files."""
-        return {each: self._rooms[each] for each in media_ids if each in self._rooms}
+    def rooms(self, media_ids: Collection[str], events: Mapping[str, RoomEvent]) -> dict[str, frozenset[str]]:
+        """Return the rooms of registered files: of the events that refer to them, else their own."""
+        return {
+            each: frozenset(events[event_id].room_id for event_id in self._events.get(each, ()))
+            or frozenset({self._rooms[each]})
+            for each in media_ids
+            if each in self._rooms
+        }
 
     def unused(self, before: datetime, limit: int) -> list[tuple[str, str]]:
         """Return files that no event refers to, oldest first."""

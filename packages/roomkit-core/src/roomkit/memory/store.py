@@ -453,6 +453,19 @@ class InMemoryStore(ConversationStore):
         return _last_active(list(known), limit)
 
     @override
+    async def find_bound_room_ids(
+        self,
+        address: str,
+        *,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[str]:
+        known = self._directory.with_any_address(address)
+        ids = sorted(record.room_id for record in known if _is_of(record, organization_id))
+        return _page((each for each in ids if after is None or each > after), 0, limit)
+
+    @override
     async def find_room_ids_by_channel(
         self,
         channel_id: str,
@@ -935,8 +948,8 @@ class InMemoryStore(ConversationStore):
         self._media.register(room_id, media_ids, unused_at)
 
     @override
-    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
-        return self._media.rooms(media_ids)
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
+        return self._media.rooms(media_ids, self._events)
 
     @override
     async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:

@@ -15,8 +15,9 @@ MEDIA_SCHEME = "media:"
 
 
 class MediaRef(Record):
-    """A stored file: whose it is, and what is in it.
+    """A stored file: what is in it, and the room that it was stored for.
 
+    Events that refer to it may be moved to another room: their rooms are the file's.
     `mime_type` is what the first bytes show, `application/octet-stream` where they contradict the type that
     was declared. `filename` is for people: no file is ever stored under it.
     """

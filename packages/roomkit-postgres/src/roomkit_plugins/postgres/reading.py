@@ -60,6 +60,7 @@ from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 
 __all__ = [
     "CLAIMABLE",
+    "bound_room_ids",
     "claimable_rooms",
     "claimed",
     "count_unread",
@@ -251,6 +252,21 @@ async def room_ids_by_address(
         f"AND channel_id = {where.value(channel_id)}"
     )
     return await _last_active(database, where, there, limit, organization_id)
+
+
+async def bound_room_ids(
+    database: Database, address: str, organization_id: str | None, limit: int, after: str | None
+) -> list[str]:
+    """Return the rooms where a binding has an address, by their ids."""
+    where = _Where()
+    where.all(f"r.seq IN (SELECT room FROM roomkit_bindings WHERE {in_more('address')} = {{}})", address)
+    where.given("r.organization_id = {}", organization_id)
+    where.given("r.id > {}", after)
+    rows = await database.fetch(
+        f"SELECT r.id FROM roomkit_rooms r {where} ORDER BY r.id LIMIT {where.value(clamp(limit))}",
+        *where.values,
+    )
+    return [row[0] for row in rows]
 
 
 async def _last_active(
@@ -590,6 +606,17 @@ async def get_value(
         encoded_key(key),
     )
     return None if row is None else stored_value(*row)
+
+
+async def find_media_rooms(database: Database, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return the rooms of registered files: of the events that refer to them, else their own."""
+    rows = await database.fetch(
+        "SELECT m.id, array_agg(DISTINCT coalesce(r.id, m.room_id)) FROM roomkit_media m "
+        "LEFT JOIN roomkit_media_uses u ON u.media = m.id LEFT JOIN roomkit_events e ON e.id = u.event "
+        "LEFT JOIN roomkit_rooms r ON r.seq = e.room WHERE m.id = ANY($1) GROUP BY m.id",
+        findable([*media_ids]),
+    )
+    return {media_id: frozenset(rooms) for media_id, rooms in rows}
 
 
 async def list_event_media(database: Database, event_ids: Sequence[str]) -> list[MediaUse]:

@@ -329,6 +329,17 @@ class PostgresStore(SQLStore):
         return await reading.room_ids_by_address(self._database, channel_id, address, limit, organization_id)
 
     @override
+    async def find_bound_room_ids(
+        self,
+        address: str,
+        *,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[str]:
+        return await reading.bound_room_ids(self._database, address, organization_id, limit, after)
+
+    @override
     async def find_room_ids_by_channel(
         self,
         channel_id: str,
@@ -703,9 +714,8 @@ class PostgresStore(SQLStore):
         await self._database.write("roomkit_register_media($3, $4, $5)", room_id, [*media_ids], unused_at)
 
     @override
-    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
-        query = "SELECT id, room_id FROM roomkit_media WHERE id = ANY($1)"
-        return dict(map(tuple, await self._database.fetch(query, findable([*media_ids]))))
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
+        return await reading.find_media_rooms(self._database, media_ids)
 
     @override
     async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:

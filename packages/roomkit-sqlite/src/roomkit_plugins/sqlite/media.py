@@ -20,7 +20,7 @@ from roomkit_plugins.sql.filters import clamp
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.database import DatabaseFile
 from roomkit_plugins.sqlite.rows import dump
-from roomkit_plugins.sqlite.sql import one
+from roomkit_plugins.sqlite.sql import column, one
 
 __all__ = [
     "SQLiteMediaStore",
@@ -36,6 +36,10 @@ __all__ = [
 _USE = """
 INSERT INTO media_uses (media, event)
 SELECT m.id, e.seq FROM media m, events e WHERE m.id = ? AND e.id = ? AND e.room = ? ON CONFLICT DO NOTHING
+"""
+_ROOMS = """
+SELECT DISTINCT coalesce(r.id, m.room_id) FROM media m LEFT JOIN media_uses u ON u.media = m.id
+LEFT JOIN events e ON e.seq = u.event LEFT JOIN rooms r ON r.seq = e.room WHERE m.id = ?
 """
 _OF_ROOM = "id = ? AND room_id = ?"
 
@@ -63,10 +67,10 @@ def release_media(connection: sqlite3.Connection, event: int) -> None:
     connection.execute("DELETE FROM media_uses WHERE event = ?", (event,))
 
 
-def media_rooms(connection: sqlite3.Connection, media_ids: Collection[str]) -> dict[str, str]:
-    """Return the rooms of registered files."""
-    found = (one(connection, "SELECT id, room_id FROM media WHERE id = ?", (each,)) for each in media_ids)
-    return {row[0]: row[1] for row in found if row is not None}
+def media_rooms(connection: sqlite3.Connection, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return the rooms of registered files: of the events that refer to them, else their own."""
+    found = {each: frozenset(column(connection, _ROOMS, (each,))) for each in media_ids}
+    return {each: rooms for each, rooms in found.items() if rooms}
 
 
 def unused_media(connection: sqlite3.Connection, before: int, limit: int) -> list[tuple[str, str]]:

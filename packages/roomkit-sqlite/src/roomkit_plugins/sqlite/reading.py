@@ -38,6 +38,7 @@ from roomkit_plugins.sqlite.rows import (
 from roomkit_plugins.sqlite.sql import Conditions, column, marks, one, snapshot
 
 __all__ = [
+    "bound_room_ids",
     "count_events",
     "count_unread",
     "find_event",
@@ -233,6 +234,18 @@ def room_ids_by_address(
         channel_id,
     )
     return _last_active(connection, conditions, limit, organization_id)
+
+
+def bound_room_ids(
+    connection: sqlite3.Connection, address: str, organization_id: str | None, limit: int, after: str | None
+) -> list[str]:
+    """Return the rooms where a binding has an address, by their ids."""
+    conditions = Conditions()
+    conditions.all("r.seq IN (SELECT room FROM bindings WHERE address = ?)", address)
+    conditions.given("r.organization_id = ?", organization_id)
+    conditions.given("r.id > ?", after)
+    sql = f"SELECT r.id FROM rooms r {conditions} ORDER BY r.id LIMIT ?"
+    return column(connection, sql, (*conditions.values, clamp(limit)))
 
 
 def _last_active(

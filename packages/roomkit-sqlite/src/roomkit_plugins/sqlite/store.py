@@ -288,6 +288,17 @@ class SQLiteStore(SQLStore):
         return await self._read(reading.room_ids_by_address, channel_id, address, limit, organization_id)
 
     @override
+    async def find_bound_room_ids(
+        self,
+        address: str,
+        *,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[str]:
+        return await self._read(reading.bound_room_ids, findable(address), organization_id, limit, after)
+
+    @override
     async def find_room_ids_by_channel(
         self,
         channel_id: str,
@@ -539,7 +550,7 @@ class SQLiteStore(SQLStore):
         await self._write(media.register_media, room_id, tuple(media_ids), micros(unused_at))
 
     @override
-    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
         return await self._read(media.media_rooms, tuple(findable([*media_ids])))
 
     @override

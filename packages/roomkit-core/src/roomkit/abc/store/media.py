@@ -30,12 +30,19 @@ class MediaRegister(ABC):
         """Register files before they are stored, so that none is forgotten. Idempotent for a room."""
 
     @abstractmethod
-    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, str]:
-        """Return the rooms of those files that are registered, by their ids."""
+    async def find_media_rooms(self, media_ids: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return the rooms of those files that are registered, by their ids.
+
+        They are the rooms of the events that refer to a file, wherever those were moved; while none refers
+        to it, the room that it was registered for.
+        """
 
     @abstractmethod
     async def list_unused_media(self, before: datetime, *, limit: int = 100) -> list[tuple[str, str]]:
-        """Return (room id, media id) of files that no event refers to, unused by `before`, oldest first."""
+        """Return (room id, media id) of files that no event refers to, unused by `before`, oldest first.
+
+        The room is the one that the file was registered, and stored, for.
+        """
 
     @abstractmethod
     async def forget_media(self, media_ids: Collection[str]) -> int:

@@ -116,6 +116,21 @@ class RoomStore(ABC):
         """
 
     @abstractmethod
+    async def find_bound_room_ids(
+        self,
+        address: str,
+        *,
+        organization_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[str]:
+        """Return a page of the rooms of any status where a binding of any channel has that `address`.
+
+        They are in order of their ids, by code point; `after` is the last id of the page before. Addresses
+        are compared as `find_address_room_ids` does.
+        """
+
+    @abstractmethod
     async def find_room_ids_by_channel(
         self,
         channel_id: str,

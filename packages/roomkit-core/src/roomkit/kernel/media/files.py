@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import InvalidInputError, MediaNotConfiguredError, MediaNotFoundError
 from roomkit.abc.store.media import MediaUse
 from roomkit.abc.store.records import Amend
+from roomkit.kernel.flow.merged import successor
 from roomkit.kernel.media.contents import MEDIA_TYPES, id_of, inline_of, referred, urls_of, with_urls
 from roomkit.models.base import new_id
 from roomkit.models.content import (
@@ -130,11 +131,18 @@ class Files:
         _ = self.media
         rooms = await self._store.find_media_rooms(named)
         for media_id in named:
-            if rooms.get(media_id) != room_id:
+            if not await self._is_of(room_id, rooms.get(media_id, frozenset())):
                 raise InvalidInputError(
                     f"an event of room {room_id!r} refers to 'media:{media_id}', which is no file of that "
                     "room: put it there first (services.media.put); nothing was stored"
                 )
+
+    async def _is_of(self, room_id: str, rooms: frozenset[str]) -> bool:
+        """Whether a file of these rooms is one of a room, or of one that was merged into it."""
+        if room_id in rooms:
+            return True
+        merged = [await successor(self._store, each) for each in sorted(rooms)]
+        return any(room is not None and room.id == room_id for room in merged)
 
     async def prepare(self, commit: Commit) -> None:
         """Have what a commit is about to write hold no file in itself, and register what it refers to."""

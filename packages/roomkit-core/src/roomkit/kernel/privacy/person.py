@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.identity import Identity
     from roomkit.models.participant import Participant
+    from roomkit.models.room import Room
     from roomkit.models.task import Observation, Task
 
 __all__ = ["Person", "Place", "find_person", "shown"]
@@ -49,6 +50,8 @@ class Person:
     linking: list[str] = field(default_factory=list)  # bound: likewise
     senders: set[str] = field(default_factory=set)  # bound: the person's addresses
     """The addresses they came from, in the rooms looked at so far."""
+    bound: set[tuple[str, str]] = field(default_factory=set)  # bound: the person's addresses
+    """The addresses of bindings by which alone some room knows a participant id, with their kinds."""
     _ways: set[tuple[str | None, str]] = field(default_factory=set)  # bound: the person's addresses
     _taken: set[tuple[str | None, str]] = field(default_factory=set)  # bound: likewise
 
@@ -70,10 +73,11 @@ class Person:
     @property
     def addresses(self) -> set[tuple[str | None, str]]:
         """All addresses found so far, with their kind where it is known."""
-        return self._ways | self._taken | self._of_identity
+        return self._ways | self._taken | self.contacts
 
     @property
-    def _of_identity(self) -> set[tuple[str | None, str]]:
+    def contacts(self) -> set[tuple[str | None, str]]:
+        """The e-mail address and the number of the identity, with their kinds."""
         identity = self.identity
         known = () if identity is None else (("email", identity.email), ("phone", identity.phone))
         return {(kind, address) for kind, address in known if address}
@@ -83,7 +87,7 @@ class Person:
 
         Of the identity, and of the rooms looked at so far.
         """
-        found = self._ways | self._addresses | self._of_identity
+        found = self._ways | self._addresses | self.contacts
         if not (self.linking or self.others):  # nothing says of which kind an address is
             found |= {(None, each) for each in self.ids}
         fresh = found - self._taken
@@ -98,6 +102,13 @@ class Person:
             for status in RoomStatus
         ]
         return list(dict.fromkeys(room.id for room in found if room is not None))
+
+    def bind(self, binding: ChannelBinding) -> None:
+        """Note that a binding is to the person, whom nothing else may know by its address."""
+        if binding.address is not None:
+            self.bound.add((binding.addresses, binding.address))
+            self.senders.add(binding.address)
+            self._ways.add((binding.addresses, binding.address))
 
     def place_in(self, record: RoomRecord) -> Place:
         """Return what of a room is the person's."""
@@ -154,6 +165,7 @@ class Place:
             for binding in self.record.bindings.values()
             if binding.participant_id in self.ids
             or binding.address in self._reaches
+            or (binding.addresses, binding.address) in self.person.bound
             or self._reaches.intersection(_leaves(binding.metadata))
         ]
 
@@ -307,11 +319,15 @@ async def find_person(
             )
         person.identity_id = next(iter(identities), None)
         if person.identity_id is None:
-            _check_kind(participant_id, asked)
+            kinds = {each.address_type for each in asked if each.id == participant_id}
+            _check_kind(participant_id, kinds)
+            bound = await _rooms_bound_to_id(person, participant_id, kinds)
+            person.others = [each for each in dict.fromkeys(bound) if each not in person.linking]
     if person.identity_id is not None:
         person.identity = await store.get_identity(person.identity_id, organization_id=organization_id)
         rooms = [each.room_id async for each in _pages(person, identity_id=person.identity_id)]
         rooms += [room_id async for room_id in _rooms_of_addresses(person)]
+        rooms += [room_id async for room_id in _rooms_bound_to(person)]
         person.others = [each for each in dict.fromkeys(rooms) if each not in person.linking]
     return person
 
@@ -327,13 +343,13 @@ async def _named(person: Person, participant_id: str) -> AsyncIterator[Participa
                 yield each
 
 
-def _check_kind(participant_id: str, asked: Sequence[Participant]) -> None:
+def _check_kind(participant_id: str, kinds: Set[str | None]) -> None:
     """Refuse an address that is several people's: of one kind in some rooms, of another kind in others."""
-    kinds = {each.address_type for each in asked if each.id == participant_id} - {None}
-    if len(kinds) > 1:
-        names = " or ".join(repr(namesake_id(kind, participant_id)) for kind in sorted(filter(None, kinds)))
+    known = sorted(filter(None, kinds))
+    if len(known) > 1:
+        names = " or ".join(repr(namesake_id(kind, participant_id)) for kind in known)
         raise InvalidInputError(
-            f"participant id {participant_id!r} is used by senders with addresses of {len(kinds)} kinds: "
+            f"participant id {participant_id!r} is used by senders with addresses of {len(known)} kinds: "
             f"name the one that is meant as {names}"
         )
 
@@ -389,6 +405,56 @@ async def _rooms_of_addresses(person: Person) -> AsyncIterator[str]:
                 types = {str(binding.channel_type) for binding in bindings if binding is not None}
                 if kind in types and room.organization_id == identity.organization_id:
                     yield each.room_id
+
+
+async def _rooms_bound_to(person: Person) -> AsyncIterator[str]:
+    """Yield rooms of the identity's organization where a binding is to an address of theirs."""
+    identity = person.identity
+    if identity is None:
+        return
+    known = {(default_address_type(kind), address) for _, kind, address in identity.addresses}
+    for kind, address in sorted({*known, *person.contacts}, key=str):
+        async for binding in _bound_to(person, address):
+            room = await person.store.get_room(binding.room_id)
+            if kind in _kinds_of(binding) and _organization_of(room) == identity.organization_id:
+                yield binding.room_id
+
+
+async def _rooms_bound_to_id(person: Person, participant_id: str, kinds: Set[str | None]) -> list[str]:
+    """Return rooms where a binding is to the address that a participant id is, or names with its kind.
+
+    `kinds` are those of the participants of that id. Raises InvalidInputError when it is several people's.
+    """
+    kind, _, address = participant_id.partition(":")
+    named = [each async for each in _bound_to(person, address) if kind in _kinds_of(each)] if address else []
+    bare = [each async for each in _bound_to(person, participant_id)]
+    if kinds - {None}:
+        bare = [each for each in bare if not kinds.isdisjoint(_kinds_of(each))]
+    _check_kind(participant_id, {each.addresses for each in bare})
+    for each in (*named, *bare):
+        person.bind(each)
+    return [each.room_id for each in (*named, *bare)]
+
+
+def _kinds_of(binding: ChannelBinding) -> set[str]:
+    return {binding.addresses, default_address_type(binding.channel_type)}
+
+
+def _organization_of(room: Room | None) -> str | None:
+    return None if room is None else room.organization_id
+
+
+async def _bound_to(person: Person, address: str) -> AsyncIterator[ChannelBinding]:
+    """Yield the bindings to an address, whatever its kind."""
+    after: str | None = None
+    while page := await person.store.find_bound_room_ids(
+        address, organization_id=person.organization_id, limit=_PAGE, after=after
+    ):
+        for room_id in page:
+            for binding in await person.store.list_bindings(room_id):
+                if binding.address == address:
+                    yield binding
+        after = page[-1]
 
 
 def _leaves(value: object) -> Iterator[str]:

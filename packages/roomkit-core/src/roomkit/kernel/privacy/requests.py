@@ -273,6 +273,7 @@ class DataSubjectRequests:
         found["event"] = walk.count
         found["participant"] = len(place.participants)
         found["binding"] = len(place.own_bindings)
+        found["value"] = await self._count_derived(walk.room_id) if walk.count else 0
         found["room"] = int(any(found.values()))
         return found
 
@@ -388,9 +389,14 @@ class DataSubjectRequests:
             after = page[-1].id
         return waiting
 
+    async def _count_derived(self, room_id: str) -> int:
+        """Return how many values were made from what the room holds: they go when any of it is redacted."""
+        return sum([value.derived async for value in room_values_of(self._store, room_id)])
+
     async def _commit(self, commit: Commit, walk: _Walk, lanes: Sequence[Lane], book: ReceiptBook) -> None:
         waiting = await self._waiting(commit, lanes)
         commit.completed = [_skipped(row, commit.at) for row in waiting]
+        walk.derived = await self._count_derived(commit.room_id) if commit.redact else 0
         held = [row.id for row in waiting if row.holder is not None]
         try:
             await self._supervisor.complete(self._store.commit(commit), "erasure")
@@ -406,6 +412,7 @@ class DataSubjectRequests:
         Recipients that have not seen one of the events yet get its redacted form.
         """
         book.note(commit)
+        book.erase("value", "removed", commit.room_id, walk.derived)
         for lane in lanes:
             is_unbound = lane.key[1] in commit.unbind
             for job in _jobs(lane):
@@ -458,6 +465,7 @@ class _Walk:
     is_over: bool = False
     count: int = 0
     amended: int = 0
+    derived: int = 0
     """Events of others that carry the person's id as who edited or deleted them."""
     gone: set[str] = field(default_factory=set)  # bound: the erased events of the room
     redacted: dict[str, RoomEvent] = field(default_factory=dict)  # bound: one page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 from roomkit.abc.store import ConversationStore
@@ -104,6 +105,35 @@ class LookupsContract(StoreSuite):
         assert await other.find_address_room_ids("sms", who, organization_id="a") == ids[1:]
         for channel_id, address in (("mail", who), ("sms", who.upper() + "x"), ("sms", new_id())):
             assert await other.find_address_room_ids(channel_id, address) == []
+
+    async def test_every_room_bound_to_an_address_is_found(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """Of any status, by any of its bindings, once, page by page; of one organization if so asked."""
+        who = f"{new_id()}ü'\""
+        rooms = sorted(
+            [
+                await store.create_room(Room(status=status, organization_id=organization))
+                for status, organization in zip(RoomStatus, cycle(("a", None)), strict=False)
+            ],
+            key=lambda room: room.id,
+        )
+        for number, room in enumerate(rooms):
+            await store.add_binding(_addressed(room.id, f"sms-{number}", who))
+            await store.add_binding(_addressed(room.id, "mail", who if number % 2 else new_id()))
+        ids = [room.id for room in rooms]
+        assert await other.find_bound_room_ids(who) == ids
+        assert await other.find_bound_room_ids(who, limit=2) == ids[:2]
+        assert await other.find_bound_room_ids(who, after=ids[1]) == ids[2:]
+        own = [room.id for room in rooms if room.organization_id == "a"]
+        assert await other.find_bound_room_ids(who, organization_id="a") == own
+        await store.remove_binding(ids[1], "mail")
+        assert await other.find_bound_room_ids(who) == ids
+        await store.remove_binding(ids[1], "sms-1")
+        await store.delete_room(ids[0])
+        assert await other.find_bound_room_ids(who) == ids[2:]
+        for unknown in (who.upper() + "x", new_id(), "n\0l", "\ud83d"):
+            assert await other.find_bound_room_ids(unknown) == []
 
     async def test_an_address_leads_to_a_room_as_long_as_a_binding_has_it(
         self, store: ConversationStore, room: Room

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from roomkit.abc.errors import StaleRoomError
-from roomkit.abc.store import Amend, Commit, ConversationStore, Entry, MediaUse
+from roomkit.abc.store import Amend, Commit, ConversationStore, Entry, MediaUse, Move
 from roomkit.models.base import new_id
 from roomkit.models.content import MediaContent
 from roomkit.models.event import RoomEvent
@@ -56,7 +56,7 @@ class MediaRegisterContract(StoreSuite):
         """The first one that it was registered for; what is not registered has none."""
         await other.register_media("elsewhere", files, unused_at=NOW)
         found = await other.find_media_rooms([*files, "absent", "n\0l"])
-        assert found == dict.fromkeys(files, room.id)
+        assert found == {each: {room.id} for each in files}
         assert await store.find_media_rooms([]) == {}
 
     async def test_a_file_without_references_is_unused_from_its_time_on(
@@ -101,9 +101,28 @@ class MediaRegisterContract(StoreSuite):
         assert await store.list_event_media([first, second, third]) == [MediaUse(files[2], third)]
         await store.delete_room(room.id)
         assert await self.unused(store, files) == {*files}
-        assert await store.find_media_rooms(files) == dict.fromkeys(files, room.id)
+        assert await store.find_media_rooms(files) == {each: {room.id} for each in files}
         assert await store.forget_media([*files, files[0], "absent"]) == 3
         assert await store.find_media_rooms(files) == {}
+
+    async def test_a_file_is_of_the_rooms_whose_events_refer_to_it(
+        self, store: ConversationStore, other: ConversationStore, room: Room, files: list[str]
+    ) -> None:
+        """Wherever they were moved; it goes with the last of them, by the room that it was stored for."""
+        into = await store.create_room(Room())
+        first, second = await refer(store, room.id, *files[:2]), await refer(store, room.id, files[1])
+        sides = (Commit(room_id=each.id, entries=(), at=NOW, activity=False) for each in (room, into))
+        source, target = sides
+        assert await store.move(Move(source=source, into=target, events=(first,))) == 1
+        both, here = {room.id, into.id}, {room.id}
+        assert await other.find_media_rooms(files) == dict(zip(files, ({into.id}, both, here), strict=True))
+        assert await other.list_event_media([first]) == [MediaUse(each, first) for each in files[:2]]
+        await other.delete_room(into.id)
+        assert await self.unused(store, files) == {files[0], files[2]}
+        assert await store.find_media_rooms(files) == dict.fromkeys(files, here)
+        await store.commit(Commit(room_id=room.id, entries=(), at=NOW, redact=[second]))
+        found = await other.list_unused_media(ALWAYS, limit=10_000)
+        assert {each for each in found if each[1] in files} == {(room.id, each) for each in files}
 
     async def test_an_edited_event_keeps_what_it_showed(
         self, store: ConversationStore, room: Room, files: list[str]
