@@ -24,6 +24,8 @@ __all__ = ["NOWHERE", "Ledger"]
 NOWHERE: Mapping[str, str | None] = MappingProxyType({})
 _DAY = 86_400.0
 _WAITING_LIMIT = 8
+_FEW = 8
+"""Fewer targets are found faster one after the other than by their hash."""
 
 
 class Ledger:
@@ -175,11 +177,20 @@ class Ledger:
     def complete(self, deliveries: Iterable[Delivery], worker_id: str | None) -> Completed:
         """Write the pending rows that the worker holds, or any worker when it is None."""
         refused: list[str] = []  # bound: `deliveries`
+        event_id: str | None = None
+        targets: Collection[str] = ()
         receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: the receipts that came early
         for delivery in deliveries:
             before = self._rows.get(delivery.id)
             if before is None:
-                is_open = worker_id is None and self._is_planned(delivery)
+                if event_id != delivery.event_id:  # the rows of an event mostly come together
+                    event_id = delivery.event_id
+                    targets = self._targets_of(event_id)
+                is_open = (
+                    worker_id is None
+                    and delivery.channel_id in targets
+                    and delivery.id == f"{event_id}:{delivery.channel_id}"
+                )
             else:
                 is_open = before.state is DeliveryState.PENDING and worker_id in (None, before.holder)
             if not is_open:
@@ -193,14 +204,13 @@ class Ledger:
                 receipts += self._receive_waiting(row)
         return Completed(refused, receipts) if refused or receipts else NOTHING_COMPLETED
 
-    def _is_planned(self, delivery: Delivery) -> bool:
-        """Whether it is a row of which nothing became yet."""
-        event = self._events.get(delivery.event_id)
-        return (
-            event is not None
-            and delivery.channel_id in self._targets(event)
-            and delivery.id == f"{event.id}:{delivery.channel_id}"
-        )
+    def _targets_of(self, event_id: str) -> Collection[str]:
+        event = self._events.get(event_id)
+        ledger = None if event is None else self._rooms[event.room_id].ledger
+        if event is None or ledger is None:
+            return ()
+        targets = ledger.get(event.index, ())
+        return targets if len(targets) < _FEW else frozenset(targets)
 
     def _write(self, row: Delivery, before: Delivery | None) -> None:
         self._rows[row.id] = row

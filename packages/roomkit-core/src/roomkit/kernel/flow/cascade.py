@@ -85,16 +85,16 @@ def result_of(row: Delivery) -> DeliveryResult:
 class DeliveryResults(Mapping[str, DeliveryResult]):
     """The outcomes of an event's deliveries by channel id, built when they are read."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_by_channel", "_rows")
 
     def __init__(self, rows: Sequence[Delivery]) -> None:
         self._rows = rows
+        self._by_channel: dict[str, Delivery] = {}
 
     def __getitem__(self, channel_id: str) -> DeliveryResult:
-        for row in self._rows:
-            if row.channel_id == channel_id:
-                return result_of(row)
-        raise KeyError(channel_id)
+        if len(self._by_channel) < len(self._rows):
+            self._by_channel = {row.channel_id: row for row in self._rows}
+        return result_of(self._by_channel[channel_id])
 
     def __iter__(self) -> Iterator[str]:
         return (row.channel_id for row in self._rows)
