@@ -278,6 +278,8 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.coroutines import at_once as at_once
+    from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
@@ -1216,6 +1218,7 @@ HOMES = {
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
+    "at_once": "roomkit.authoring.coroutines",
     "auth_context": "roomkit.abc.voice.backend",
     "banned_senders": "roomkit.models.participant",
     "build_delegate_tool": "roomkit_plugins.agents",
@@ -1245,6 +1248,7 @@ HOMES = {
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
     "matches_type": "roomkit.authoring.sniffing",
+    "may_wait": "roomkit.authoring.coroutines",
     "moved_key": "roomkit.abc.moved",
     "namesake_id": "roomkit.models.participant",
     "narrowest": "roomkit.models.visibility",

@@ -12,8 +12,8 @@ import pytest
 from roomkit.abc.identity import IdentityResolver
 from roomkit.abc.router import InboundRoomRouter
 from roomkit.abc.transcoder import ContentTranscoder
+from roomkit.authoring.coroutines import may_wait
 from roomkit.authoring.source import BaseSourceProvider
-from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.models.channel import ChannelOutput, RetryPolicy
 from roomkit.models.content import MediaContent, TextContent, text_of
 from roomkit.models.enums import DeliveryState, EventStatus, HookTrigger, IdentificationStatus

@@ -278,6 +278,8 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.coroutines import at_once as at_once
+    from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
@@ -560,11 +562,13 @@ else:
             "WebhookRejected",
             "WhatsAppProvider",
             "WorkStore",
+            "at_once",
             "auth_context",
             "busy_room",
             "checked_options",
             "get_logger",
             "matches_type",
+            "may_wait",
             "moved_key",
             "one_spelling",
             "pause_before",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,10 +12,10 @@ from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.namespaces import present_plugin
 from roomkit.abc.records import checked
+from roomkit.authoring.coroutines import at_once, may_wait
 from roomkit.kernel.flow.effects import wrong_effect, wrong_keeping
 from roomkit.kernel.flow.state import is_decision
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
-from roomkit.kernel.runtime.foreign import may_wait
 from roomkit.kernel.runtime.scope import Work
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.base import Record
@@ -51,6 +51,7 @@ NOT_SPECULATIVE = "not_speculative"
 """The reason for which nothing is prepared where a gate judges only committed messages."""
 
 _log = get_logger("roomkit.hooks")
+_ALLOW = HookResult.allow()
 
 type HookFn = Callable[[Any, "RoomContext"], Awaitable[Any]]
 
@@ -342,10 +343,17 @@ class HookEngine:
             applies = True if hook.when is None else hook.applies(context)
             if applies is False:
                 continue
-            if applies is True:
+            result: HookResult | None = None
+            failure: HookFailure | None = None
+            if applies is not True:
+                failure = applies
+            elif hook.may_wait or self._telemetry is not None:
                 result, failure = await self._ask(hook, verdict.payload, context, deadline)
             else:
-                result, failure = None, applies
+                result, failure = self._ask_at_once(hook, verdict.payload, context, deadline)
+            if result is _ALLOW:  # as nearly always
+                verdict.ran.append((hook.name, "allow", (loop.time() - started) * 1000))
+                continue
             if failure is None and result is not None and result.action == "modify":
                 result, failure = _checked_payload(hook, kind, result)
             if failure is not None:
@@ -378,28 +386,27 @@ class HookEngine:
         finally:
             late = deadline.leave(outer) or late
         if late:  # a gate that swallows its cancellation may return a verdict all the same
-            if deadline.passed:
-                raise TimeoutError
-            return None, HookFailure(
-                hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True
-            )
-        if not isinstance(result, HookResult):
-            return None, HookFailure(
-                hook.name,
-                hook.trigger,
-                f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
-                ".modify(...) or .block(...)",
-            )
-        if (
-            result.injected_events
-            or result.tasks
-            or result.observations
-            or result.state
-            or result.values
-            or result.timers
-        ):
-            return _checked_effects(hook, result, context)
-        return result, None
+            return None, _late(hook, deadline)
+        return _checked_result(hook, result, context)
+
+    def _ask_at_once(
+        self, hook: HookRegistration, payload: Any, context: RoomContext, deadline: Deadline
+    ) -> tuple[HookResult | None, HookFailure | None]:
+        """Do what `_ask` does for a gate that never waits: no deadline can cut it."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + hook.timeout
+        try:
+            result = at_once(hook.fn(payload, context))
+        except asyncio.CancelledError as error:
+            return None, HookFailure(hook.name, hook.trigger, error_text(error))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
+        now = loop.time()
+        if now > limit or (deadline.expires is not None and now > deadline.expires):
+            return None, _late(hook, deadline)
+        return (result, None) if result is _ALLOW else _checked_result(hook, result, context)
 
     def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
         if result is None:
@@ -461,13 +468,42 @@ class HookEngine:
         if not hooks:
             return []
         if len(hooks) == 1:
-            outcomes = [await self._show(hooks[0], payload, context)]
-        else:
-            tasks = [
-                self._supervisor.start(self._show(hook, payload, context), f"hook {hook.name} on {trigger}")
-                for hook in hooks
-            ]
-            outcomes = [await task for task in tasks]
+            return self._noted([await self._show(hooks[0], payload, context)], room_id)
+        tasks = [
+            self._supervisor.start(self._show(hook, payload, context), f"hook {hook.name} on {trigger}")
+            for hook in hooks
+        ]
+        return self._noted([await task for task in tasks], room_id)
+
+    def never_waits(self, trigger: HookTrigger, room_id: str, source: EventSource | None) -> bool:
+        """Return whether no observer that an event has can wait: then `observe_at_once` may be called."""
+        return self._telemetry is None and not any(
+            hook.may_wait for hook in self.select(trigger, room_id, source)
+        )
+
+    def observe_at_once(
+        self, trigger: HookTrigger, payload: Any, context: RoomContext, source: EventSource | None = None
+    ) -> list[HookFailure]:
+        """Do what `observe` does, in this step of the loop."""
+        room_id = _room_of(context)
+        hooks = self.select(trigger, room_id, source)
+        return self._noted([self._show_at_once(hook, payload, context) for hook in hooks], room_id)
+
+    def _show_at_once(self, hook: HookRegistration, payload: Any, context: RoomContext) -> HookFailure | None:
+        if hook.when is not None and (applies := hook.applies(context)) is not True:
+            return applies or None
+        try:
+            at_once(hook.fn(payload, context))
+        except asyncio.CancelledError as error:
+            return HookFailure(hook.name, hook.trigger, error_text(error))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
+            return HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
+        return None
+
+    def _noted(self, outcomes: Iterable[HookFailure | None], room_id: str | None) -> list[HookFailure]:
+        """Report the failures among the outcomes of hooks, and return them."""
         failures = [failure for failure in outcomes if failure is not None]
         for failure in failures:
             self._failed(failure, room_id)
@@ -512,6 +548,36 @@ def _ordered(
 
 def _room_of(context: RoomContext) -> str | None:
     return context.room_id or None
+
+
+def _late(hook: HookRegistration, deadline: Deadline) -> HookFailure:
+    """Return the failure of a gate that was late. Raises TimeoutError if all of the message is."""
+    if deadline.passed:
+        raise TimeoutError
+    return HookFailure(hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True)
+
+
+def _checked_result(
+    hook: HookRegistration, result: object, context: RoomContext
+) -> tuple[HookResult | None, HookFailure | None]:
+    """Return what a gate answered, or what is wrong with it."""
+    if not isinstance(result, HookResult):
+        return None, HookFailure(
+            hook.name,
+            hook.trigger,
+            f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
+            ".modify(...) or .block(...)",
+        )
+    if (
+        result.injected_events
+        or result.tasks
+        or result.observations
+        or result.state
+        or result.values
+        or result.timers
+    ):
+        return _checked_effects(hook, result, context)
+    return result, None
 
 
 def _checked_effects(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from roomkit.abc.store import ConversationStore, RoomRecord
-    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.hooks import HookEngine, HookFailure
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer
@@ -65,13 +66,20 @@ class Observers:
         event = payload if type(payload) is RoomEvent else None
         with Work(record.room_id, event=event, cascade=cascade):
             failures = await self._hooks.observe(trigger, payload, RecordContext(record), source)
-        done = True
-        for failure in failures:
-            if failure.cause is not None:
-                cascade.failed(failure.cause)
-            if isinstance(failure.cause, KitClosedError):
-                done = False
-        return done
+        return _kept(failures, cascade)
+
+    def observe_at_once(
+        self, trigger: HookTrigger, event: RoomEvent, record: RoomRecord, cascade: Cascade
+    ) -> bool:
+        """Do what `observe` does, for observers that never wait, in a context of their own as a task has."""
+        return copy_context().run(self._observe_at_once, trigger, event, record, cascade)
+
+    def _observe_at_once(
+        self, trigger: HookTrigger, event: RoomEvent, record: RoomRecord, cascade: Cascade
+    ) -> bool:
+        with Work(record.room_id, event=event, cascade=cascade):
+            failures = self._hooks.observe_at_once(trigger, event, RecordContext(record), event.source)
+        return not failures or _kept(failures, cascade)
 
     def show(
         self,
@@ -146,3 +154,14 @@ class Observers:
             with under(event.trace_parent):
                 await self.observe(HookTrigger.AFTER_BROADCAST, shown, record, Cascade(), event.source)
         return TimerOutcome(None, changed=True)
+
+
+def _kept(failures: Sequence[HookFailure], cascade: Cascade) -> bool:
+    """Keep the first failure; return whether all observers could do their work."""
+    done = True
+    for failure in failures:
+        if failure.cause is not None:
+            cascade.failed(failure.cause)
+        if isinstance(failure.cause, KitClosedError):
+            done = False
+    return done

@@ -22,6 +22,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.records import checked
 from roomkit.authoring.addresses import one_spelling
+from roomkit.authoring.coroutines import may_wait
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
@@ -38,7 +39,6 @@ from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.rooms import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
-from roomkit.kernel.runtime.foreign import PROMPT, may_wait
 from roomkit.kernel.runtime.scope import inside, present, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, panicked
 from roomkit.memory.locks import InMemoryLockManager
@@ -454,7 +454,7 @@ class Inbound:
     async def _known(self, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room that the channel knows the message to be for."""
         name = f"route of channel {message.channel_id}"
-        waits = getattr(channel.route, "__code__", None) not in PROMPT and may_wait(channel.route)
+        waits = may_wait(channel.route)
         try:
             routing: Awaitable[str | None] = channel.route(message)
             room_id = await (self._supervisor.call(routing, name) if waits else routing)
@@ -555,7 +555,7 @@ class Inbound:
             context = RoomContext(Room(id=home, organization_id=self._organization_id))
         name = f"handle_inbound of channel {message.channel_id}"
         parse = channel.handle_inbound
-        waits = getattr(parse, "__code__", None) not in PROMPT and may_wait(parse)
+        waits = may_wait(parse)
         try:
             made: Awaitable[RoomEvent] = parse(message, context)
             event = await (self._supervisor.call(made, name) if waits else made)

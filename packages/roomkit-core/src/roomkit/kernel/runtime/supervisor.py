@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from roomkit.abc.errors import ForeignCodeError, KitClosedError, SelfCancelledError
 from roomkit.abc.log import get_logger
+from roomkit.authoring.coroutines import waits
 from roomkit.models.values import error_text
 
 __all__ = ["Interrupted", "Overdue", "Supervisor", "SupervisorListener", "panicked"]
@@ -187,6 +188,8 @@ class Supervisor:
         Its outcome is the caller's. A cancellation that arrives during the work is raised afterwards as
         `Interrupted`, which carries the result; a failure outranks it.
         """
+        if not waits(getattr(work, "cr_code", None)):
+            return await work
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
         if task.done():
             return task.result()
