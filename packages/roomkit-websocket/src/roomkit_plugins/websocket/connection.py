@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
+from roomkit.authoring.coroutines import at_once, may_wait
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.websocket.frames import StreamChunk
 
@@ -40,6 +41,7 @@ class Connection:
         "follows",
         "gone",
         "id",
+        "is_prompt",
         "participant_id",
         "roams",
         "rooms",
@@ -63,6 +65,8 @@ class Connection:
         self.id = connection_id
         self.send_fn = send_fn
         self.stream_send_fn = stream_send_fn
+        self.is_prompt = not may_wait(send_fn) and (stream_send_fn is None or not may_wait(stream_send_fn))
+        """Whether no send can wait."""
         self.close_fn = close_fn
         self.participant_id = participant_id
         self.roams = roams
@@ -119,10 +123,11 @@ class _Round:
 class FanOut:
     """Sends frames to audiences.
 
-    A frame is carried from connection to connection by one task that starts at once. A send that
-    does not complete in that step keeps its task, gets a deadline, and the round goes on with
-    another task: so a connection that is quick costs a function call, and one that is slow costs
-    the others nothing. Later frames wait in its bounded backlog, in order.
+    Sends that never wait are called one after the other. From the first other one on, a frame is carried
+    from connection to connection by one task that starts at once. A send that does not complete in that
+    step keeps its task, gets a deadline, and the round goes on with another task: so a connection that is
+    quick costs a function call, and one that is slow costs the others nothing. Later frames wait in its
+    bounded backlog, in order.
 
     A connection is evicted as `timeout` when a send takes longer than `send_timeout` seconds, as
     `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row. Raises
@@ -154,9 +159,13 @@ class FanOut:
     def send(self, audience: Sequence[Connection], frame: Frame) -> int:
         """Send `frame` to every connection; return how many have it, or have it queued. Never waits."""
         round_ = _Round(audience, frame)
+        if audience and audience[0].is_prompt:
+            at_once(self._carry(round_, None))
+        if round_.place == len(audience):
+            return round_.taken
         loop = asyncio.get_running_loop()
         while round_.place < len(audience):
-            carrier: asyncio.Task[None] = asyncio.Task(self._carry(round_), loop=loop, eager_start=True)
+            carrier: asyncio.Task[None] = asyncio.Task(self._carry_on(round_), loop=loop, eager_start=True)
             if carrier.done():
                 continue
             round_.carrier = None
@@ -171,13 +180,19 @@ class FanOut:
             self._set_timer(connection)
         self._supervise(carrier, f"send to connection {connection.id}")
 
-    async def _carry(self, round_: _Round) -> None:
+    async def _carry_on(self, round_: _Round) -> None:
         round_.carrier = me = asyncio.current_task()
         assert me is not None
+        await self._carry(round_, me)
+
+    async def _carry(self, round_: _Round, me: asyncio.Task[None] | None) -> None:
+        """Take the frame round; without a task, as far as no send can wait."""
         audience, frame = round_.audience, round_.frame
         streamed = not isinstance(frame, RoomEvent)
         while round_.place < len(audience):
             connection = audience[round_.place]
+            if me is None and not connection.is_prompt:
+                return
             round_.place += 1
             if connection.sending or connection.gone:
                 round_.taken += self._queue(connection, frame)
@@ -190,7 +205,7 @@ class FanOut:
                 else:
                     await connection.send_fn(connection.id, frame)  # type: ignore[arg-type]  # as _attempt
             except asyncio.CancelledError as error:
-                if me.cancelling():
+                if me is not None and me.cancelling():
                     _release(connection)
                     raise
                 self._failed(connection, error)
