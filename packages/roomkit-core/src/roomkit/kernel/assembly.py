@@ -37,6 +37,7 @@ from roomkit.kernel.delivery.parked_rounds import PARKED, ParkedRounds
 from roomkit.kernel.delivery.parked_turns import ParkedTurns
 from roomkit.kernel.delivery.pause_signals import PauseSignals
 from roomkit.kernel.delivery.playbacks import Playbacks
+from roomkit.kernel.delivery.prompt import PromptDeliveries
 from roomkit.kernel.delivery.receipts import Receipts
 from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
@@ -268,6 +269,7 @@ def assemble(
         expect=timers.expect_set,
         follows=follows,
     )
+    learnt = LearntState(store=store, clock=clock, events=events)
     executor = LaneExecutor(
         settings=settings,
         store=store,
@@ -291,7 +293,7 @@ def assemble(
             supervisor=supervisor,
             changed=lambda room_id: speculations.changed(room_id),
         ),
-        learnt=LearntState(store=store, clock=clock, events=events),
+        learnt=learnt,
     )
     lanes = Lanes(
         supervisor=supervisor,
@@ -299,6 +301,14 @@ def assemble(
         executor=executor,
         max_backlog=settings.max_lane_backlog,
         traced=tracing is not None,
+        prompt=PromptDeliveries(
+            clock=clock,
+            channels=channels,
+            settling=settling,
+            learnt=learnt,
+            pacing=pacing,
+            breakers=breakers,
+        ),
     )
     interruptions = Interruptions(store=store, realtime=realtime, clock=clock, lanes=lanes, lease=lease)
     dispatcher = LaneDispatcher(lanes=lanes, settling=settling, wakeups=wakeups, follows=follows)

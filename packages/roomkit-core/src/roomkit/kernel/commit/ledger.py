@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from roomkit.abc.errors import ErrorCode, InvalidInputError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.store import NOTHING_COMPLETED, Completed
+from roomkit.authoring.coroutines import at_once, may_wait
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import DeliveryState
@@ -92,6 +93,24 @@ class OutcomeWriter:
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._seen)
+
+    def ended_at_once(self, rows: Sequence[Delivery]) -> bool:
+        """Do for `rows` what `ended` does if that cannot wait; False, with nothing done, if it may.
+
+        Raises StoreError, and InvalidInputError where each outcome is to be written by itself.
+        """
+        store = self._store
+        if store.write_delay:
+            if self._shared and any(self._is_shared(row.room_id) for row in rows):
+                return False
+            self._add(rows)
+            self._write_later()
+            return True
+        complete = store.complete
+        if may_wait(complete):
+            return False
+        self.written(at_once(complete(rows, worker_id=self._lease.worker_id)))
+        return True
 
     async def ended(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
         """Write delivery outcomes, or have them written soon, as the store asks for.

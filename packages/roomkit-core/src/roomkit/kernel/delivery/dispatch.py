@@ -37,9 +37,7 @@ class LaneDispatcher(Dispatcher):
         if self._feeds:
             self._follows.committed(run)
         run.cascade.hold()
-        enqueue = self._lanes.enqueue
-        queued = [(job, enqueue(job, always=always)) for job in jobs]
-        return partial(self._lanes.start, run.event.room_id, queued)
+        return partial(self._lanes.start, self._lanes.plan(run, jobs, always=always))
 
     @override
     def rights_changed(self, commit: Commit) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
+from roomkit.authoring.coroutines import at_once
 from roomkit.kernel.delivery.waits import Waits
 from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.job import Job, Undone
@@ -16,6 +18,8 @@ from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import DoubleText
 
 if TYPE_CHECKING:
+    from roomkit.kernel.delivery.prompt import PromptDeliveries
+    from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.channel import ChannelBinding
@@ -248,8 +252,30 @@ class Lane:
         return f"lane {self.key[1]} of room {self.key[0]}"
 
 
+class Batch:
+    """The jobs of one event: `prompt` ones, which go out when it is started, and those in lanes.
+
+    `busy` is the prompt one at work. It has a `lane` once another part of the kit asks for it.
+    """
+
+    __slots__ = ("busy", "lane", "prompt", "queued", "run")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.prompt: deque[Job] = deque()  # bound: the event's targets
+        self.queued: list[tuple[Job, Lane]] = []  # bound: likewise
+        self.busy: Job | None = None
+        self.lane: Lane | None = None
+
+
 class Lanes:
-    """All lanes with work; an idle binding has none."""
+    """All lanes with work; an idle binding has none.
+
+    A delivery that cannot wait has none either: see `PromptDeliveries`. Between its commit and its start, and
+    while it is made, it is put into a lane as soon as a caller asks for the lanes of its room, or another
+    event is committed there; so what is seen of the lanes, and the order in each, are as if it had been there
+    from the start.
+    """
 
     def __init__(
         self,
@@ -259,42 +285,78 @@ class Lanes:
         executor: Executor,
         max_backlog: int,
         traced: bool,
+        prompt: PromptDeliveries,
     ) -> None:
         self.supervisor = supervisor
         self.traced = traced
         self.lease = lease
         self.executor = executor
         self._max_backlog = max_backlog
+        self._prompt = prompt
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._planned: dict[str, Batch] = {}  # bound: the rooms with a commit that is not started yet
         self.waits = Waits(self._lanes)
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._lanes) + len(self._planned)
 
-    def enqueue(self, job: Job, *, always: bool = False) -> Lane:
-        """Put a job at the end of its lane; called under the room's lock, so it starts nothing.
+    def plan(self, run: Run, jobs: Sequence[Job], *, always: bool = False) -> Batch:
+        """Queue an event's jobs; called under the room's lock, so it starts nothing.
 
-        A full lane refuses it, unless `always`: claimed jobs are in the ledger already.
+        A full lane refuses them, unless `always`: claimed jobs are in the ledger already.
         """
-        key = (job.run.event.room_id, job.target.binding.channel_id)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(self, key)
+        room_id = run.event.room_id
+        if room_id in self._planned:
+            self._queue_planned(room_id)
+        batch = Batch(run)
+        may_take = self._prompt.may_take
+        for job in jobs:
+            if not self.traced and may_take(job):
+                batch.prompt.append(job)
+            else:
+                batch.queued.append((job, self._enqueue(job, always=always)))
+        if batch.prompt:
+            self._planned[room_id] = batch
+        return batch
+
+    def _enqueue(self, job: Job, *, always: bool = False) -> Lane:
+        """Put a job at the end of its lane."""
+        lane = self._lane(job)
         if len(lane.queue) >= self._max_backlog and not always:
             job.refused = True
         else:
             lane.queue.append(job)
         return lane
 
-    def start(self, room_id: str, jobs: Sequence[tuple[Job, Lane]]) -> None:
+    def _lane(self, job: Job) -> Lane:
+        key = (job.run.event.room_id, job.target.binding.channel_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self, key)
+        return lane
+
+    def _queue_planned(self, room_id: str) -> None:
+        """Put the prompt jobs of a room into lanes, where they go on when their batch is started."""
+        batch = self._planned.pop(room_id)
+        if batch.busy is not None:
+            batch.lane = self._lane(batch.busy)
+            batch.lane.working, batch.lane.busy = True, batch.busy
+        while batch.prompt:
+            job = batch.prompt.popleft()
+            batch.queued.append((job, self._enqueue(job)))
+
+    def start(self, batch: Batch) -> None:
         """Have the jobs worked on: at once where the lane is idle, else in their turn.
 
-        One task works through the idle lanes one after the other for as long as nothing makes it
-        wait; where something does, it stays there, and another one goes on with the rest. So a lane
-        that waits holds up none of the others, and those that do not wait share the price of a task.
+        Those that cannot wait are done first. One task works through the idle lanes one after the other for
+        as long as nothing makes it wait; where something does, it stays there, and another one goes on with
+        the rest. So a lane that waits holds up none of the others, and those that do not wait share the price
+        of a task.
         """
+        if batch.prompt:
+            copy_context().run(at_once, self._deliver_at_once(batch))
         idle: list[Lane] = []  # bound: the jobs
-        for job, lane in jobs:
+        for job, lane in batch.queued:
             if job.refused:
                 self.executor.refuse(job)
             elif lane.working:
@@ -304,15 +366,65 @@ class Lanes:
             elif lane.queue:
                 lane.working = True
                 idle.append(lane)
+            else:  # its jobs were taken out before they began
+                self.forget(lane)
         if not idle:
             return
         idle.reverse()
         while idle:
             at: list[Lane] = []  # bound: one, the lane the task is at
-            task = self.supervisor.start(self._work(room_id, idle, at), "lanes")
+            task = self.supervisor.start(self._work(batch.run.event.room_id, idle, at), "lanes")
             if not task.done():
                 task.set_name(at[0].name)
                 at[0].left_waiting(task)
+
+    async def _deliver_at_once(self, batch: Batch) -> None:
+        """Do the prompt jobs of a batch; put those that turn out to be none into their lanes."""
+        run, prompt, deliver, lease = batch.run, batch.prompt, self._prompt.deliver, self.lease
+        room_id = run.event.room_id
+        try:
+            with Work(room_id, event=run.event, cascade=run.cascade):
+                while prompt:
+                    job = batch.busy = prompt.popleft()
+                    if self._lanes and (room_id, job.target.binding.channel_id) in self._lanes:
+                        batch.queued.append((job, self._enqueue(job)))
+                    elif lease.worker_id is None or self._is_ours(job):
+                        is_done = await deliver(job)
+                        if not is_done or batch.lane is not None:
+                            self._leave_to_lane(batch, job, is_done=is_done)
+                    batch.busy = None
+        finally:
+            if self._planned.get(room_id) is batch:
+                del self._planned[room_id]
+            if batch.busy is not None:  # the program ends
+                self._abandon(batch.busy, *prompt)
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether the lease that a job was committed under is in force; if not, the job is released."""
+        lease = self.lease
+        if not lease.in_force:
+            lease.found_expired()
+        elif job.worker_id == lease.worker_id:
+            return True
+        self._abandon(job)
+        return False
+
+    def _abandon(self, *jobs: Job) -> None:
+        for job in jobs:
+            self.executor.abandon(job)
+
+    def _leave_to_lane(self, batch: Batch, job: Job, *, is_done: bool) -> None:
+        """Have a lane go on after the prompt job at work, or with it."""
+        lane, batch.lane = batch.lane, None
+        if lane is None:
+            lane = self._lane(job)
+        lane.working, lane.busy = False, None
+        if not is_done:
+            lane.queue.appendleft(job)
+        if lane.queue:
+            batch.queued.append((lane.queue[0], lane))
+        else:
+            self.forget(lane)
 
     async def _work(self, room_id: str, idle: list[Lane], at: list[Lane]) -> None:
         try:
@@ -414,16 +526,20 @@ class Lanes:
 
     def get(self, room_id: str, channel_id: str) -> Lane | None:
         """Return the lane of a binding, None while it is idle."""
+        if room_id in self._planned:
+            self._queue_planned(room_id)
         return self._lanes.get((room_id, channel_id))
 
     def of_room(self, room_id: str) -> list[str]:
         """Return the channels whose lanes in a room are at work."""
+        if room_id in self._planned:
+            self._queue_planned(room_id)
         return [channel_id for of_room, channel_id in self._lanes if of_room == room_id]
 
     def forget(self, lane: Lane) -> None:
         """Drop an idle lane."""
-        if not lane.queue:
-            self._lanes.pop(lane.key, None)
+        if not lane.queue and self._lanes.get(lane.key) is lane:
+            del self._lanes[lane.key]
 
 
 def _stream_of(job: Job | None) -> str | None:

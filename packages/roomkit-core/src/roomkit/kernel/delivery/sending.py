@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -66,8 +66,10 @@ __all__ = [
     "as_provider_error",
     "delivery_span",
     "error_of",
+    "fits",
     "note_outcome",
     "row",
+    "skip_reason",
     "take_output",
 ]
 
@@ -107,9 +109,14 @@ class SendOutcome:
     def skipped(self, reason: str | None) -> SendOutcome:
         """Turn it into a skip."""
         self.state = DeliveryState.SKIPPED
-        said = str(reason or "skipped")
-        self.reason = said if said.isprintable() else repaired(said)
+        self.reason = skip_reason(reason)
         return self
+
+
+def skip_reason(given: str | None) -> str:
+    """Return why a delivery was skipped, as the ledger keeps it."""
+    said = str(given or "skipped")
+    return said if said.isprintable() else repaired(said)
 
 
 class Deliverer:
@@ -186,8 +193,9 @@ class Deliverer:
             outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
             outcome.provider = outcome.failover.name
         context = RecordContext(record, reader=binding, event=event, target=target)
-        if _fits(event.content, binding):
-            await self._send(event, channel, binding, context, deadline, outcome, is_limited)
+        if fits(event.content, binding):
+            begun = job.begun
+            await self._send(event, channel, binding, context, deadline, outcome, is_limited, begun)
             return outcome
         try:
             if event.content.type in MEDIA_TYPES:
@@ -295,8 +303,9 @@ class Deliverer:
         deadline: Deadline,
         outcome: SendOutcome,
         is_limited: bool,
+        begun: Callable[[], Awaitable[ChannelOutput]] | None = None,
     ) -> None:
-        """Try until it is sent, skipped, or failed for good."""
+        """Try until it is sent, skipped, or failed for good; `begun` has the outcome of the first attempt."""
         settings, pacing = self._settings, self._pacing
         turn = in_doubt = None
         if outcome.failover is not None:
@@ -334,6 +343,9 @@ class Deliverer:
                         output = await self._traced(
                             self._tracing, event, channel, binding, context, outcome.provider
                         )
+                    elif begun is not None:
+                        attempt, begun = begun, None
+                        output = await attempt()
                     else:
                         output = await channel.deliver(event, binding, context)
                     take_output(output, outcome, binding.channel_id)
@@ -465,7 +477,7 @@ def note_outcome(tracing: ConfiguredTelemetry, span: str, output: object) -> Non
         tracing.set_attribute(span, Attr.DELIVERY_ERROR, _code_of(result).value)
 
 
-def _fits(content: EventContent, binding: ChannelBinding) -> bool:
+def fits(content: EventContent, binding: ChannelBinding) -> bool:
     """Whether plain text goes out as it is; everything else is looked at more closely."""
     if type(content) is not TextContent:
         return False

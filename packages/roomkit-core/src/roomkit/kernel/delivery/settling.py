@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import RoomNotFoundError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
 from roomkit.kernel.flow.timers import after_broadcast_timer
 from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import (
@@ -94,6 +94,8 @@ class Settling:
             self._finish(run)
 
     def _finish(self, run: Run) -> None:
+        if self._settles_at_once(run) and self._finish_at_once(run):
+            return
         # An observer's message settles inside the settling of the one it observed, for as long as
         # nothing waits; the stack is not to grow with that.
         self._nesting += 1
@@ -106,6 +108,40 @@ class Settling:
             )
         finally:
             self._nesting -= 1
+
+    def _settles_at_once(self, run: Run) -> bool:
+        """Whether nothing that a run is settled by can wait, but perhaps the store."""
+        if self._tracing is not None or run.fallbacks or run.elsewhere or run.timer_id is not None:
+            return False
+        trigger, event = HookTrigger.AFTER_BROADCAST, run.event
+        return not self._hooks.has_hooks(trigger, event.room_id) or (
+            self._nesting < _DEEPEST_NESTING and self._hooks.never_waits(trigger, event.room_id, event.source)
+        )
+
+    def _finish_at_once(self, run: Run) -> bool:
+        """Settle a run in this step; False, with nothing done, if its outcomes may have to wait."""
+        if run.unrecorded:
+            try:
+                if not self._ledger.ended_at_once(run.unrecorded):
+                    return False
+            except InvalidInputError:
+                return False  # each is written by itself
+            except Exception as error:  # noqa: BLE001  # as in `_settle`; the task of that would report it
+                self._supervisor.report(f"settling of event {run.event.id}", error)
+            run.unrecorded = []  # bound: as at first
+        event = run.event
+        is_shown = event.status is not EventStatus.BLOCKED and event.visibility != "internal"
+        self._nesting += 1
+        try:
+            if is_shown and not run.abandoned and not run.resumed:
+                if self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
+                    trigger = HookTrigger.AFTER_BROADCAST
+                    self._observers.observe_at_once(trigger, event, run.record, run.cascade)
+                self._tell_processed(run)
+        finally:
+            self._nesting -= 1
+            run.cascade.release()
+        return True
 
     def _record_soon(self, run: Run) -> None:
         """Record the outcomes so far beside the work under way; the cascade waits for it."""
@@ -166,19 +202,23 @@ class Settling:
                 done = await self._observers.observe(trigger, event, run.record, run.cascade, event.source)
             if run.timer_id is not None and done:
                 await self._ledger.ended((), (run.timer_id,))
-            if "broadcast_partial_failure" in self._events.wanted:
-                self._tell_failures(run)
-            if "event_processed" in self._events.wanted:
-                self._events.emit(
-                    "event_processed",
-                    room_id=event.room_id,
-                    channel_id=event.source.channel_id,
-                    event_id=event.id,
-                )
+            self._tell_processed(run)
         finally:
             run.cascade.release()
             if failure is not None:
                 raise failure
+
+    def _tell_processed(self, run: Run) -> None:
+        event, wanted = run.event, self._events.wanted
+        if "broadcast_partial_failure" in wanted:
+            self._tell_failures(run)
+        if "event_processed" in wanted:
+            self._events.emit(
+                "event_processed",
+                room_id=event.room_id,
+                channel_id=event.source.channel_id,
+                event_id=event.id,
+            )
 
     def _tell(self, run: Run, delivery: Delivery) -> None:
         data: dict[str, object] = {"duration_ms": delivery.duration_ms}

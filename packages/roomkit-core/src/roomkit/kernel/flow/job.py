@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.recipients import Target
     from roomkit.kernel.flow.speculation import Prepared
+    from roomkit.models.channel import ChannelOutput
     from roomkit.models.delivery import Delivery, DeliveryError
 
 __all__ = ["Breakable", "Job", "Undone"]
@@ -19,6 +21,7 @@ class Job:
     """One delivery: an event on its way to one binding."""
 
     __slots__ = (
+        "begun",
         "claimed",
         "held",
         "overdue",
@@ -57,6 +60,8 @@ class Job:
         """The streamed answer under way, when it is an agent's turn."""
         self.held: Prepared | None = None
         """The turn as it was begun before the event was committed, when it is an agent's."""
+        self.begun: Callable[[], Awaitable[ChannelOutput]] | None = None
+        """Gives the outcome of its first attempt, where that was made before it came into its lane."""
         self.settled: asyncio.Event | None = None
         """Set when the job has its outcome, where a caller waits for that."""
 

@@ -1,0 +1,189 @@
+"""Deliveries that end in the step in which they begin: they need no lane, no task and no timer."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from roomkit.abc.channel import Channel
+from roomkit.authoring.coroutines import may_wait
+from roomkit.kernel.delivery.sending import fits, skip_reason
+from roomkit.kernel.flow.context import RecordContext
+from roomkit.models.channel import ChannelOutput
+from roomkit.models.delivery import Delivery
+from roomkit.models.enums import DeliveryState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from roomkit.abc.clock import Clock
+    from roomkit.kernel.delivery.breaker import Breakers
+    from roomkit.kernel.delivery.learnt_state import LearntState
+    from roomkit.kernel.delivery.pacing import Pacing
+    from roomkit.kernel.delivery.settling import Settling
+    from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.runtime.channels import Channels
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+
+__all__ = ["PromptDeliveries"]
+
+_SECONDS = frozenset({int, float, type(None)})
+_REASON = frozenset({str, type(None)})
+
+
+class PromptDeliveries:
+    """Delivers where nothing can make it wait, fail or differ; everything else is for the lanes.
+
+    A channel is prompt if its class delivers without an `await`, as one that hands a message to an object of
+    its own does. What its first attempt gave other than a plain success or skip goes into the lane with the
+    job, so that retries, breakers and failures are the lane's alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        channels: Channels,
+        settling: Settling,
+        learnt: LearntState,
+        pacing: Pacing,
+        breakers: Breakers,
+    ) -> None:
+        self._clock = clock
+        self._channels = channels
+        self._settling = settling
+        self._learnt = learnt
+        self._pacing = pacing
+        self._breakers = breakers
+        self._known: dict[type[Channel], tuple[object, bool]] = {}  # bound: the program's own classes
+        """The `deliver` of a class, and whether it is prompt."""
+
+    def may_take(self, job: Job) -> bool:
+        """Whether a job may be given to `deliver`: an event, for a transport that never waits."""
+        target = job.target
+        channel = target.channel
+        if channel is None or target.is_agent or job.recipient is not None or job.claimed is not None:
+            return False
+        kind = type(channel)
+        known = self._known.get(kind)
+        if known is None or known[0] is not kind.deliver:
+            known = self._known[kind] = (kind.deliver, not may_wait(kind.deliver))
+        return known[1]
+
+    async def deliver(self, job: Job) -> bool:
+        """Carry a job out and settle it; False if that is left to its lane. Never waits."""
+        run, target = job.run, job.target
+        binding, channel, event = target.binding, target.channel, run.event
+        assert channel is not None
+        if not self._is_plain(channel, binding) or target.failure is not None or run.partly_heard:
+            return False
+        if not fits(event.content, binding):
+            return False
+        time = asyncio.get_running_loop().time
+        started = time()
+        context = RecordContext(run.record, reader=binding, event=event, target=binding.channel_id)
+        try:
+            output = await channel.deliver(event, binding, context)
+            is_plain = output is _EMPTY or _is_plain(output)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a channel may raise anything: its lane has it again
+            job.begun = partial(_raised, error)
+            return False
+        if not is_plain:
+            job.begun = partial(_returned, output)
+            return False
+        reason = None if output.state is DeliveryState.SENT else skip_reason(output.skip_reason)
+        row = _row(event, binding.channel_id, output.state, reason, self._clock.now(), time() - started)
+        self._settling.ended(run, row)
+        return True
+
+    def _is_plain(self, channel: Channel, binding: ChannelBinding) -> bool:
+        """Whether nothing has to be done before or after the channel is called."""
+        if (
+            self._channels.starts
+            or self._channels.left
+            or self._pacing.lines
+            or binding.rate_limit is not None
+            or binding.recipient_rate_limit is not None
+            or binding.fallback is not None
+        ):
+            return False
+        if self._breakers and (binding.channel_id, None) in self._breakers:
+            return False
+        if self._learnt.written and (binding.room_id, binding.channel_id) in self._learnt.written:
+            return False
+        kind = type(channel)
+        try:
+            return (
+                kind.provider_name is _NO_PROVIDER
+                and kind.consent_purpose is _NO_PURPOSE
+                and not channel.follows_rooms
+                and not channel.provider_names
+                and channel.rate_limit is None
+                and type(channel.delivery_timeout) in _SECONDS
+                and "deliver" not in channel.__dict__
+            )
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001  # a property may raise anything: the lane reports it
+            return False
+
+
+_EMPTY = ChannelOutput.empty()
+_NO_PROVIDER = Channel.__dict__["provider_name"]
+_NO_PURPOSE = Channel.consent_purpose
+
+
+def _is_plain(output: object) -> bool:
+    """Whether a channel says no more of a delivery than that it was made, or skipped."""
+    if type(output) is not ChannelOutput:
+        return False
+    if output.provider_result is not None or output.binding_state or output.rendered is not None:
+        return False
+    if output.heard is not None:
+        return False
+    return output.state is DeliveryState.SENT or (
+        output.state is DeliveryState.SKIPPED and type(output.skip_reason) in _REASON
+    )
+
+
+def _row(
+    event: RoomEvent, channel_id: str, state: DeliveryState, reason: str | None, at: datetime, seconds: float
+) -> Delivery:
+    """Return the ledger row of a delivery that went well at the first attempt, or was skipped."""
+    return Delivery.trusted(
+        {
+            "id": f"{event.id}:{channel_id}",
+            "room_id": event.room_id,
+            "event_id": event.id,
+            "event_index": event.index,
+            "channel_id": channel_id,
+            "state": state,
+            "attempts": 1,
+            "provider": None,
+            "provider_message_id": None,
+            "parts": (),
+            "sent_parts": 0,
+            "rendered": None,
+            "error": None,
+            "reason": reason,
+            "fallback_of": None,
+            "receipt": None,
+            "holder": None,
+            "claims": 0,
+            "created_at": event.created_at,
+            "finished_at": at,
+            "duration_ms": seconds * 1000,
+        }
+    )
+
+
+async def _raised(error: BaseException) -> ChannelOutput:
+    raise error
+
+
+async def _returned(output: ChannelOutput) -> ChannelOutput:
+    return output
