@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -501,5 +502,6 @@ def test_only_what_awaits_can_wait() -> None:
 
     assert [may_wait(one) for one in (prompt, awaiting, looping, managing)] == [False, True, True, True]
     assert may_wait(Callable())
+    assert may_wait(AsyncMock())  # it says that it has code, which is a mock too
     assert may_wait(lambda event, context: awaiting(event, context))
     assert not may_wait(RecordingChannel("a").handle_inbound)

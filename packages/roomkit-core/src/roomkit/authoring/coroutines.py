@@ -21,7 +21,7 @@ def may_wait(fn: Callable[..., object]) -> bool:
 
 
 def waits(code: object) -> bool:
-    """Return whether a coroutine of that code can ever wait for something.
+    """Return whether a coroutine of that code can ever wait for something; True where it cannot be read.
 
     One without an `await` in its own body cannot: it runs from its start to its end in the caller's
     step of the loop, so no deadline can cut it and it needs no task of its own (measured: 0.1
@@ -29,7 +29,7 @@ def waits(code: object) -> bool:
     """
     if id(code) in _PROMPT:
         return False
-    if id(code) in _WAITING or not isinstance(code, CodeType) or not code.co_flags & inspect.CO_COROUTINE:
+    if id(code) in _WAITING or type(code) is not CodeType or not code.co_flags & inspect.CO_COROUTINE:
         return True
     # Every `await`, `async for` and `async with` compiles to SEND.
     is_waiting = any(step.opname == "SEND" for step in dis.get_instructions(code))
