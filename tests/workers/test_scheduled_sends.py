@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +19,7 @@ from roomkit.models.enums import DeliveryState, EventType
 from roomkit.models.value import Value
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel
+from tests.workers.killed import exit_code_of
 from tests.workers.program import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
@@ -74,25 +74,15 @@ async def _send_later(store: Mapping[str, Any], point: str) -> None:
         await asyncio.sleep(60)  # other processes: it is killed before
 
 
-async def _killed(store: Mapping[str, Any], point: str) -> int:
-    begin = "import asyncio; from tests.workers import test_scheduled_sends as sends; "
-    work = f"{begin}asyncio.run(sends._send_later({dict(store)!r}, {point!r}))"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", work)
-    try:
-        async with asyncio.timeout(60):
-            return await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-
-
 async def test_a_killed_worker_neither_loses_nor_repeats_what_is_sent_later(store: Mapping[str, Any]) -> None:
     async with working(store) as kit:
         for point in POINTS:
             await kit.create_room(point)
             for channel_id in ("web", "sms"):
                 await kit.attach_channel(point, channel_id)
-    died = await asyncio.gather(*(_killed(store, point) for point in POINTS))
+    died = await asyncio.gather(
+        *(exit_code_of("test_scheduled_sends", "_send_later", dict(store), point) for point in POINTS)
+    )
     assert died == [-signal.SIGKILL] * len(POINTS)
     async with working(store) as kit:
         for point in POINTS:

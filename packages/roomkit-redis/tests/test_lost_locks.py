@@ -229,7 +229,7 @@ async def test_wrong_credentials_are_told_at_once_and_do_not_show(
     url = redis_url.replace("redis://", "redis://limited:wrong-password@")
     locks = worker(url)
     with pytest.raises(LockLostError, match="refuses the credentials: correct user and password") as caught:
-        async with asyncio.timeout(1), locks.locked("room"):
+        async with asyncio.timeout(PATIENCE), locks.locked("room"):
             pytest.fail("the password is wrong")
     await client.execute_command("ACL", "DELUSER", "limited")
     error: BaseException | None = caught.value

@@ -215,7 +215,7 @@ async def test_wrong_credentials_are_told_when_subscribing(
     await client.execute_command("ACL", "SETUSER", "limited", "on", ">right-password", "~*", "&*", "+@all")
     alone = backend(redis_url.replace("redis://", "redis://limited:wrong-password@"))
     with pytest.raises(ProviderError, match="refuses the credentials: correct user and password") as caught:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await alone.subscribe("topic", into([]))
     await client.execute_command("ACL", "DELUSER", "limited")
     assert not caught.value.retryable
