@@ -12,10 +12,18 @@ from roomkit.abc.store import Commit, Committed, Entry
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
-from roomkit_plugins.sqlite.database import Work
+from roomkit_plugins.sqlite.database import Work, _connect
 from roomkit_plugins.testing.contracts.base import NOW, event
 
 type Opener = Callable[..., SQLiteStore]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with the store's tables and no rows, to be copied: that costs a fifth of making them."""
+    path = tmp_path_factory.mktemp("prepared") / "rooms.db"
+    _connect(SQLiteConfig(path=path), writes=True).close()
+    return path
 
 
 @pytest.fixture

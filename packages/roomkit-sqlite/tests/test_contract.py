@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import override
@@ -17,11 +18,12 @@ from .conftest import let_leases_run_out
 
 class TestSQLiteStore(ConversationStoreContract):
     @pytest.fixture
-    async def factory(self, tmp_path: Path) -> AsyncIterator[Callable[[], SQLiteStore]]:
+    async def factory(self, tmp_path: Path, prepared: Path) -> AsyncIterator[Callable[[], SQLiteStore]]:
         made: list[SQLiteStore] = []
 
         def make() -> SQLiteStore:
-            made.append(SQLiteStore(SQLiteConfig(path=tmp_path / f"{len(made)}.db", synchronous="normal")))
+            path = shutil.copy(prepared, tmp_path / f"{len(made)}.db")
+            made.append(SQLiteStore(SQLiteConfig(path=path, synchronous="normal")))
             return made[-1]
 
         yield make
