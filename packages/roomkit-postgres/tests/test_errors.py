@@ -107,7 +107,7 @@ async def test_a_connection_that_cannot_be_has_a_name_and_advice(
     kind: type[StoreError],
     advice: str,
 ) -> None:
-    manager = managers(dsn(server, postgres_dsn.rpartition("/")[2]), acquire_timeout=0.1)
+    manager = managers(dsn(server, postgres_dsn.rpartition("/")[2]), acquire_timeout=1.0)
     with pytest.raises(StoreError, match=advice) as caught:
         await manager.open()
     assert type(caught.value) is kind
@@ -118,7 +118,7 @@ async def test_too_many_connections_are_a_server_that_is_busy(
 ) -> None:
     name = postgres_dsn.rpartition("/")[2]
     await asyncio.to_thread(server.create_user, f"many_{name}", "x", "connection limit 0")
-    manager = managers(server.databases.dsn(name, user=f"many_{name}", password="x"), acquire_timeout=0.1)
+    manager = managers(server.databases.dsn(name, user=f"many_{name}", password="x"), acquire_timeout=2.0)
     with pytest.raises(StoreBusyError, match="max_connections"):
         await manager.open()
 

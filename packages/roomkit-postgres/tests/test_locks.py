@@ -215,7 +215,7 @@ async def test_a_cut_while_acquiring_acquires_on_the_next_connection(
 
 async def test_a_swallowed_session_does_not_keep_its_rooms(proxy: CutProxy, managers: LockMaker) -> None:
     """The server does not know yet that it is gone; the next session ends it."""
-    manager, other = managers(proxy.url, acquire_timeout=0.5), managers()
+    manager, other = managers(proxy.url, acquire_timeout=1.5), managers()
     async with manager.locked("room"):
         proxy.hold()
         with pytest.raises(LockLostError):
@@ -262,7 +262,7 @@ async def test_a_restart_is_waited_for(postgres_server: PostgresServer, managers
 
 async def test_without_a_server_it_says_so_in_time(proxy: CutProxy, managers: LockMaker) -> None:
     """Before anything is held; and it works again when the server does."""
-    manager = managers(proxy.url, acquire_timeout=0.3)
+    manager = managers(proxy.url, acquire_timeout=1.5)
     await proxy.refuse()
     with pytest.raises(LockLostError, match=r"'the room'.*check that it runs and can be reached") as caught:
         await manager.locked("the room").__aenter__()
@@ -275,7 +275,7 @@ async def test_without_a_server_it_says_so_in_time(proxy: CutProxy, managers: Lo
 
 async def test_a_waiter_gives_up_when_the_server_stays_away(proxy: CutProxy, managers: LockMaker) -> None:
     """It waits for ever for another holder, but not for a server."""
-    holder, waiter = managers(), managers(proxy.url, acquire_timeout=0.5)
+    holder, waiter = managers(), managers(proxy.url, acquire_timeout=1.5)
     async with holder.locked("room"):
         task = asyncio.create_task(take(waiter, "room"))
         await until(lambda: waiting(waiter))

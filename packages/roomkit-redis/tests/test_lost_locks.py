@@ -55,7 +55,7 @@ async def test_a_network_that_swallows_everything_is_given_up(proxy: CutProxy, w
 
 async def test_a_greeting_that_hangs_is_given_up(proxy: CutProxy, worker: Worker) -> None:
     """And another connection tried: the network is back by then."""
-    locks = worker(proxy.url, connect_timeout=0.1)
+    locks = worker(proxy.url, connect_timeout=0.5)
     proxy.hold()
     entering = asyncio.create_task(locks.locked("room").__aenter__())
     await until(lambda: locks._link._trouble)

@@ -112,7 +112,7 @@ async def test_without_a_server_this_process_still_hears_itself(
     proxy: CutProxy, backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     await proxy.refuse()
-    alone = backend(proxy.url, connect_timeout=0.05)
+    alone = backend(proxy.url, connect_timeout=0.5)
     heard: list[int] = []
     await alone.subscribe("topic", into(heard))
     await publish(alone, 1)

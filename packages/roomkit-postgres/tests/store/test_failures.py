@@ -119,7 +119,7 @@ async def test_a_torn_request_is_made_once(stores: StoreMaker, dsn: str, count: 
 async def test_a_write_whose_end_nobody_can_tell_says_so(stores: StoreMaker, dsn: str) -> None:
     """And sent again under its id it is there once."""
     async with CutProxy(dsn) as proxy:
-        store = await stores(proxy.url, acquire_timeout=0.1).open()
+        store = await stores(proxy.url, acquire_timeout=1.0).open()
         room = await store.create_room(Room())
         sent = event(room.id)
         proxy.cut_at_request(1, answer_is_lost=True)
@@ -338,7 +338,7 @@ async def test_a_lock_that_somebody_keeps_holds_up_nobody_else(stores: StoreMake
 
 async def test_a_write_that_takes_too_long_is_undone(stores: StoreMaker, dsn: str) -> None:
     """`command_timeout` ends it, and it is certain that it was not made."""
-    store = await stores(command_timeout=0.2).open()
+    store = await stores(command_timeout=1.0).open()
     room = await store.create_room(Room())
     blocker = await asyncpg.connect(dsn)
     async with blocker.transaction():
