@@ -337,9 +337,9 @@ class HookEngine:
         """
         verdict = GateVerdict(payload)
         kind = _kind(payload)
-        loop = asyncio.get_running_loop()
+        time = asyncio.get_running_loop().time
+        started = time()
         for hook in hooks:
-            started = loop.time()
             applies = True if hook.when is None else hook.applies(context)
             if applies is False:
                 continue
@@ -349,10 +349,21 @@ class HookEngine:
                 failure = applies
             elif hook.may_wait or self._telemetry is not None:
                 result, failure = await self._ask(hook, verdict.payload, context, deadline)
-            else:
-                result, failure = self._ask_at_once(hook, verdict.payload, context, deadline)
+            else:  # no deadline can cut it
+                try:
+                    result = await hook.fn(verdict.payload, context)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001  # a hook may raise anything
+                    failure = _failure_of(hook, error)
+                else:
+                    if time() - started > hook.timeout:
+                        result, failure = None, _late(hook, deadline)
+                    elif result is not _ALLOW:
+                        result, failure = _checked_result(hook, result, context)
+            before, started = started, time()
             if result is _ALLOW:  # as nearly always
-                verdict.ran.append((hook.name, "allow", (loop.time() - started) * 1000))
+                verdict.ran.append((hook.name, "allow", (started - before) * 1000))
                 continue
             if failure is None and result is not None and result.action == "modify":
                 result, failure = _checked_payload(hook, kind, result)
@@ -361,7 +372,7 @@ class HookEngine:
                 verdict.failures.append(failure)
                 self._failed(failure, _room_of(context))
             action = self._apply(hook, result, verdict)
-            verdict.ran.append((hook.name, action, (loop.time() - started) * 1000))
+            verdict.ran.append((hook.name, action, (started - before) * 1000))
             if not verdict.allowed:
                 break
         return verdict
@@ -388,25 +399,6 @@ class HookEngine:
         if late:  # a gate that swallows its cancellation may return a verdict all the same
             return None, _late(hook, deadline)
         return _checked_result(hook, result, context)
-
-    def _ask_at_once(
-        self, hook: HookRegistration, payload: Any, context: RoomContext, deadline: Deadline
-    ) -> tuple[HookResult | None, HookFailure | None]:
-        """Do what `_ask` does for a gate that never waits: no deadline can cut it."""
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + hook.timeout
-        try:
-            result = at_once(hook.fn(payload, context))
-        except asyncio.CancelledError as error:
-            return None, HookFailure(hook.name, hook.trigger, error_text(error))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
-        now = loop.time()
-        if now > limit or (deadline.expires is not None and now > deadline.expires):
-            return None, _late(hook, deadline)
-        return (result, None) if result is _ALLOW else _checked_result(hook, result, context)
 
     def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
         if result is None:
@@ -494,12 +486,10 @@ class HookEngine:
             return applies or None
         try:
             at_once(hook.fn(payload, context))
-        except asyncio.CancelledError as error:
-            return HookFailure(hook.name, hook.trigger, error_text(error))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
+            return _failure_of(hook, error)
         return None
 
     def _noted(self, outcomes: Iterable[HookFailure | None], room_id: str | None) -> list[HookFailure]:
@@ -548,6 +538,12 @@ def _ordered(
 
 def _room_of(context: RoomContext) -> str | None:
     return context.room_id or None
+
+
+def _failure_of(hook: HookRegistration, error: BaseException) -> HookFailure:
+    """Return the failure of a hook that never waits: nothing cancelled it, whatever it raised."""
+    cause = None if isinstance(error, asyncio.CancelledError) else _as_exception(error)
+    return HookFailure(hook.name, hook.trigger, error_text(error), cause=cause)
 
 
 def _late(hook: HookRegistration, deadline: Deadline) -> HookFailure:

@@ -522,7 +522,8 @@ class Writer:
         jobs: list[Job] = []  # bound: the targets
         for target in here:
             job = Job(run, target, streamed.get(target.binding.channel_id) if streamed else None)
-            job.worker_id = commit.worker_id
+            if commit.worker_id is not None:
+                job.worker_id = commit.worker_id
             if held:
                 job.held = held.get(target.binding.channel_id)
             jobs.append(job)

@@ -45,6 +45,9 @@ class RecordContext(RoomContext):
     _seen: tuple[RoomEvent, ...] | None = None
     _before: int | None = None
     """The index below which there may be more that the reader may see."""
+    reader: ChannelBinding | None = None
+    _store: ConversationStore | None = None
+    _hidden: Collection[str] = ()
     _event: RoomEvent | None = None
     _target: str | None = None
     part = 0
@@ -63,9 +66,12 @@ class RecordContext(RoomContext):
         store: ConversationStore | None = None,
     ) -> None:
         self._record = record
-        self._store = store
-        self.reader = reader
-        self._hidden = hidden
+        if reader is not None:
+            self.reader = reader
+        if store is not None:
+            self._store = store
+        if hidden:
+            self._hidden = hidden
         if event is not None:
             self._event = event
             self._target = target

@@ -20,20 +20,23 @@ __all__ = ["Breakable", "Job", "Undone"]
 class Job:
     """One delivery: an event on its way to one binding."""
 
-    __slots__ = (
-        "begun",
-        "claimed",
-        "held",
-        "overdue",
-        "parked",
-        "recipient",
-        "refused",
-        "run",
-        "settled",
-        "stream",
-        "target",
-        "worker_id",
-    )
+    # Defaults of the class: each recipient of each message has a job, and most never differ from them.
+    refused = False
+    """Whether its lane was full."""
+    worker_id: str | None = None
+    """The lease that it is held under."""
+    overdue = False
+    """Whether its task was abandoned: another one settles it."""
+    parked = False
+    """Whether the turn parked a round, and is to be continued later."""
+    stream: Breakable | None = None
+    """The streamed answer under way, when it is an agent's turn."""
+    held: Prepared | None = None
+    """The turn as it was begun before the event was committed, when it is an agent's."""
+    begun: Callable[[], Awaitable[ChannelOutput]] | None = None
+    """Gives the outcome of its first attempt, where that was made before it came into its lane."""
+    settled: asyncio.Event | None = None
+    """Set when the job has its outcome, where a caller waits for that."""
 
     def __init__(
         self,
@@ -48,22 +51,6 @@ class Job:
         """The ledger row, when the delivery was reclaimed or retried."""
         self.recipient = recipient
         """The recipient that the event was already streamed to, if any."""
-        self.refused = False
-        """Whether its lane was full."""
-        self.worker_id: str | None = None
-        """The lease that it is held under."""
-        self.overdue = False
-        """Whether its task was abandoned: another one settles it."""
-        self.parked = False
-        """Whether the turn parked a round, and is to be continued later."""
-        self.stream: Breakable | None = None
-        """The streamed answer under way, when it is an agent's turn."""
-        self.held: Prepared | None = None
-        """The turn as it was begun before the event was committed, when it is an agent's."""
-        self.begun: Callable[[], Awaitable[ChannelOutput]] | None = None
-        """Gives the outcome of its first attempt, where that was made before it came into its lane."""
-        self.settled: asyncio.Event | None = None
-        """Set when the job has its outcome, where a caller waits for that."""
 
     @property
     def delivery_id(self) -> str:

@@ -54,6 +54,7 @@ def recipients(
     visibility = event.visibility
     # What a plugin made up goes only to channels that know it, unless the plugin says otherwise.
     asks = event.type not in _OWN and about(EventType, event.type).get("delivered") is not True
+    is_consent, is_reaction = event.type is EventType.CONSENT, event.type is EventType.REACTION
     found: list[Target] = []  # bound: the room's bindings
     has_fallbacks = False
     for channel_id, binding in record.bindings.items():
@@ -71,9 +72,9 @@ def recipients(
             visibility != "all" and not admits(visibility, channel_id, binding.category)
         ):
             continue
-        if event.type is EventType.CONSENT and binding.category is not ChannelCategory.INTELLIGENCE:
+        if is_consent and binding.category is not ChannelCategory.INTELLIGENCE:
             continue  # what a person said to the kit is no message to others
-        if event.type is EventType.REACTION and not binding.capabilities.supports_reactions:
+        if is_reaction and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)
         target.failure = failure
