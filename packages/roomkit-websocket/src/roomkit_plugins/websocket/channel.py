@@ -19,7 +19,6 @@ from roomkit_plugins.websocket.following import FollowedRooms
 from roomkit_plugins.websocket.live import LiveAnswers
 from roomkit_plugins.websocket.namesakes import names_of_sender
 from roomkit_plugins.websocket.rights import Rights
-from roomkit_plugins.websocket.sessions import SessionOptions, Sessions
 from roomkit_plugins.websocket.streaming import Streaming
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import CloseFn, SendFn, StreamSendFn
     from roomkit_plugins.websocket.serve import WebSocketServer
     from roomkit_plugins.websocket.session import Session
+    from roomkit_plugins.websocket.sessions import SessionOptions, Sessions
 
 __all__ = ["WebSocketChannel"]
 
@@ -95,7 +95,7 @@ class WebSocketChannel(Channel):
         self._display = Display(channel_id, self._connections, self._fan_out, self._live)
         self._streaming = Streaming(self._display)
         self._rights = Rights(self, self._connections, self._display)
-        self._sessions = Sessions(self)
+        self._sessions: Sessions | None = None
         self._followed: FollowedRooms | None = None
 
     @override
@@ -150,6 +150,10 @@ class WebSocketChannel(Channel):
         says it has seen. One without a right to the room is sent the reason and closed with 1008, on entering
         or later. What a client does raises nothing; settings that cannot work raise InvalidInputError.
         """
+        if self._sessions is None:
+            from roomkit_plugins.websocket.sessions import Sessions  # what most channels never use
+
+            self._sessions = Sessions(self)
         return self._sessions.open(kit, room_id, participant_id, send, close, after, **options)
 
     def register_connection(
@@ -311,7 +315,8 @@ class WebSocketChannel(Channel):
 
     async def close(self) -> None:
         """Close the sockets of sessions, and forget every connection: others close theirs. Idempotent."""
-        await self._sessions.close()
+        if self._sessions is not None:
+            await self._sessions.close()
         self._connections.clear()
         if self._followed is not None:
             self._followed.close()
