@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.framework_event import FrameworkEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence, VirtualClock
+
+from .house import House, add
 
 ROOM = "r1"
 NO_PLUGINS = PluginManager(entry_points=())
@@ -227,3 +230,33 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ConversationStore:
     made = manager.create("store", request.param, settings)
     assert isinstance(made, ConversationStore)
     return made
+
+
+@pytest.fixture
+async def house(bare_stage: type[Any]) -> AsyncIterator[House]:
+    """Return a house without workers."""
+    house = House(bare_stage)
+    yield house
+    house.store.gone = False
+    for stage in house.stages:
+        await stage.kit.close()
+
+
+@pytest.fixture
+def two(house: House) -> Callable[[], Awaitable[tuple[Any, Any]]]:
+    """Return what makes two started workers and the room `r1` with alice and bob.
+
+    The second worker's clock is ahead of the first one's by so many seconds.
+    """
+
+    async def make(ahead: float = 0.0, **bob: Any) -> tuple[Any, Any]:
+        clock = VirtualClock(VirtualClock().now() + timedelta(seconds=ahead))
+        first, second = house.worker(), house.worker(clock=clock)
+        await first.open()
+        for stage, join in ((first, True), (second, False)):
+            for name, options in (("alice", {}), ("bob", bob)):
+                await add(stage, name, attach=join, **options)
+            await stage.kit.start()
+        return first, second
+
+    return make
