@@ -112,7 +112,7 @@ def newest(session: nox.Session) -> None:
     found = subprocess.run(find, capture_output=True, text=True, check=False)
     if found.returncode:
         session.skip(f"there is no Python {NEWEST} here, so {' and '.join(PYTHONS)} were tested only")
-    location = str(Path(session.create_tmp(), "environment").resolve())
+    location = str(Path(".nox/newest").resolve())  # create_tmp() would put temporary files on the disk
     session.run_install("uv", "venv", "--quiet", "--clear", f"--python={found.stdout.strip()}", location)
     environment = {"UV_PROJECT_ENVIRONMENT": location, "VIRTUAL_ENV": location}
     session.run_install("uv", "sync", "--quiet", "--locked", *EVERYTHING, env=environment)
@@ -128,7 +128,7 @@ def plugin(session: nox.Session) -> None:
     """
     tested = bool(session.posargs) or session.python != PYTHONS[0]
     names = session.posargs or DISTRIBUTIONS
-    folders = [session.virtualenv.location, str(Path(session.create_tmp(), "second").resolve())]
+    folders = [session.virtualenv.location, f"{session.virtualenv.location}-second"]
     rebuilt = (f"--reinstall-package={name}" for name in DISTRIBUTIONS)
     _sync(session, *ALONE, "--all-packages", *rebuilt)  # builds each wheel once, for the following too
     environments = SimpleQueue[str]()
