@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import time
 from contextlib import suppress
 from typing import Any
@@ -505,3 +506,15 @@ def test_only_what_awaits_can_wait() -> None:
     assert may_wait(AsyncMock())  # it says that it has code, which is a mock too
     assert may_wait(lambda event, context: awaiting(event, context))
     assert not may_wait(RecordingChannel("a").handle_inbound)
+
+
+async def test_whether_a_function_may_wait_is_found_out_once(monkeypatch):
+    """Its instructions are read at the first message, and not at each."""
+    made: dict[str, Any] = {}
+    exec("async def waiting():\n    await None\n\nasync def prompt():\n    return None\n", made)
+    read, instructions_of = [], dis.get_instructions
+    monkeypatch.setattr(dis, "get_instructions", lambda code: read.append(code) or instructions_of(code))
+    for _ in range(3):
+        assert may_wait(made["waiting"])
+        assert not may_wait(made["prompt"])
+    assert read == [made["waiting"].__code__, made["prompt"].__code__]
