@@ -22,6 +22,7 @@ from roomkit.abc.errors import (
     MediaNotFoundError,
     MediaTooLargeError,
     RoomNotFoundError,
+    StoreError,
 )
 from roomkit.abc.services.fetch import Fetched, GuardedFetch
 from roomkit.kernel.kit import RoomKit
@@ -758,6 +759,71 @@ async def test_a_kit_is_configured_with_files() -> None:
         await kit.create_room("room")
         ref = await kit.media.put("room", b"123456789", mime_type="text/plain")
         assert (await kit.media.url(ref.id)).startswith("https://kit.example/media/")
+
+
+# -- a store that cannot be read -------------------------------------------------------------------
+
+
+class Unreadable(InMemoryMediaStore):
+    """Fails with these errors, one read after another, before it reads."""
+
+    def __init__(self, *errors, at="open"):
+        super().__init__()
+        self.errors = list(errors)
+        self.at = at
+
+    def fail(self, at):
+        if self.errors and at == self.at:
+            raise self.errors.pop(0)
+
+    async def find(self, media_id):
+        self.fail("find")
+        return await super().find(media_id)
+
+    async def open(self, media_id, *, start=0):
+        self.fail("open")
+        async for piece in super().open(media_id, start=start):
+            yield piece
+
+
+async def delivered_from(media, **options):
+    """Send a file of this store to a channel that takes bytes; return the content and the row."""
+    kit, bob = await stage(form=MediaForm.BYTES, media=media, **options)
+    ref = await kit.media.put("room", PNG, mime_type="image/png")
+    event = await kit.send_event("room", "ann", MediaContent(url=ref.url, mime_type="image/png"))
+    row = await kit.store.get_delivery(f"{event.id}:bob")
+    await kit.close()
+    return [each.event.content for each in bob.delivered], row
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [(StoreError("no connection"),), (OSError("disk"), StoreError("busy")), (TimeoutError("late"),)],
+    ids=["store", "disk and store", "time"],
+)
+@pytest.mark.parametrize("at", ["find", "open"])
+async def test_a_delivery_waits_for_a_media_store_that_cannot_be_read(errors, at) -> None:
+    """As for other failures that pass; the channel was not tried in between."""
+    contents, row = await delivered_from(Unreadable(*errors, at=at))
+    assert [each.url[:5] for each in contents] == ["data:"]
+    assert (row.state, row.attempts) == (DeliveryState.SENT, 1)
+
+
+async def test_a_media_store_that_stays_unreadable_fails_the_delivery_in_the_end() -> None:
+    """With its error, to be retried by hand; no provider is blamed."""
+    contents, row = await delivered_from(Unreadable(*[OSError("disk")] * 20))
+    assert (contents, row.state, row.attempts) == ([], DeliveryState.FAILED, 0)
+    assert (row.error.code, "disk" in row.error.message) == ("store_error", True)
+
+
+async def test_a_file_that_is_deleted_while_it_is_read_is_shown_as_text() -> None:
+    """Waiting would not bring it back."""
+    media = Unreadable(MediaNotFoundError("deleted"))
+    kit, bob = await stage(form=MediaForm.BYTES, media=media)
+    ref = await kit.media.put("room", PNG, mime_type="image/png")
+    await kit.send_event("room", "ann", MediaContent(url=ref.url, mime_type="image/png", filename="a.png"))
+    assert [each.event.content for each in bob.delivered] == [TextContent(body="[file: a.png]")]
+    await kit.close()
 
 
 # -- rooms that meet -------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class Deliverer:
             return outcome
         try:
             if event.content.type in MEDIA_TYPES:
-                event = await self._with_files_shown(event, channel, target)
+                event = await self._with_files_shown(event, channel, binding)
             pieces = await self._pieces(event, job, binding, outcome)
         except ProviderError as error:
             return outcome.failed(error_of(error))
@@ -222,10 +222,25 @@ class Deliverer:
                 await self._record(job, outcome, outcome.provider)
         return outcome
 
-    async def _with_files_shown(self, event: RoomEvent, channel: Channel, channel_id: str) -> RoomEvent:
-        form = read_attribute(owner_of(channel_id), channel, "media_form", MediaForm)
-        content = await self._files.shown(event.content, form)
-        return event if content is event.content else event.replace(content=content)
+    async def _with_files_shown(
+        self, event: RoomEvent, channel: Channel, binding: ChannelBinding
+    ) -> RoomEvent:
+        """Show the event's files as the channel takes them; retried while they cannot be read.
+
+        That is no attempt of the channel's, and no failure of its provider.
+        """
+        form = read_attribute(owner_of(binding.channel_id), channel, "media_form", MediaForm)
+        policy, retry = binding.retry_policy or self._settings.retry_policy, 0
+        while True:
+            try:
+                content = await self._files.shown(event.content, form)
+            except (StoreError, OSError) as error:
+                if retry >= policy.max_retries:
+                    raise _unreadable_files(error) from error
+                await self._pacing.sit_out(binding, pause_before(retry, policy, error))
+                retry += 1
+            else:
+                return event if content is event.content else event.replace(content=content)
 
     async def _record(self, job: Job, outcome: SendOutcome, provider: str | None) -> bool:
         """Record in its pending row how far a delivery has come, and by whom; return whether it was done."""
@@ -630,6 +645,12 @@ def _is_idempotent(channel: Channel, channel_id: str, provider: str | None) -> b
     except ForeignCodeError as error:
         _log.warning("a delivery is not made again: %s", error)
         return False
+
+
+def _unreadable_files(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(f"the media store cannot read the event's files: {error_text(error)}; retry_delivery")
 
 
 def _outcome_unknown(error: ProviderError, provider: str | None) -> DeliveryError:

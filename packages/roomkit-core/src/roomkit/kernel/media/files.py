@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -194,7 +195,8 @@ class Files:
         for media_id in named:
             found = None if self._media is None else await self._media.find(media_id)
             if found is not None and form is not MediaForm.TEXT:
-                urls[found.url] = await self._shown_url(found, form)
+                with suppress(MediaNotFoundError):  # it was deleted in between
+                    urls[found.url] = await self._shown_url(found, form)
         return _without_files(with_urls(content, urls))
 
     async def _shown_url(self, ref: MediaRef, form: MediaForm) -> str:
