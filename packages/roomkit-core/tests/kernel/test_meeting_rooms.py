@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from roomkit.authoring.transport import TransportChannel
-from roomkit.models import ChannelType, HookTrigger, RoomStatus, Task, TextContent
+from roomkit.models import ChannelType, HookTrigger, RoomContext, RoomStatus, Task, TextContent
+from roomkit.models.base import utcnow
 from roomkit.models.content import text_of
-from roomkit_plugins.testing import MockEmailProvider, RecordingChannel
+from roomkit_plugins.testing import MockEmailProvider, RecordingChannel, ScriptedIntelligence
+from roomkit_plugins.testing.contracts.base import event
+from roomkit_plugins.testing.contracts.store.base import commit
 
 MAIL = "ann@example.com"
 
@@ -60,6 +66,30 @@ async def test_a_call_and_a_mail_become_one_conversation(staging: Any, store: An
         assert further.event.parent_event_id == reply.event.id
         (noted,) = seen
         assert (noted.source.participant_id, noted.content.data["source"]) == ("operator", "letters")
+
+
+@pytest.mark.parametrize("count", [3, 60], ids=["all", "a page"])
+async def test_agents_read_a_merged_room_in_the_order_of_time(staging: Any, store: Any, count: int) -> None:
+    """Whatever the indexes: what is newest by time is what they read, also beyond what is in memory."""
+    async with staging(store=store, single_process=True) as stage:
+        await stage.open("other")
+        await stage.socket("alice")
+        start = utcnow() - timedelta(hours=1)
+        said: list[str] = []
+        for minute, room_id in enumerate(("other", "r1", "other", "r1")):
+            words = [f"{minute} {number}" for number in range(count)]
+            at = start + timedelta(minutes=minute)
+            await commit(store, room_id, *(event(room_id, text) for text in words), at=at)
+            said += words
+        await stage.kit.merge_rooms("other", "r1")
+        contexts: list[RoomContext] = []
+        await stage.join(ScriptedIntelligence("ai", [lambda event, context: contexts.append(context)]))
+        await stage.say("now")
+
+        said.append("now")
+        (context,) = contexts
+        for events, wanted in ((context.recent_events, 50), (await context.history(2 * count), 2 * count)):
+            assert [text_of(each.content) for each in events] == said[-wanted:]
 
 
 async def test_random_merges_and_splits_lose_and_duplicate_nothing(staging: Any, store: Any) -> None:

@@ -35,6 +35,7 @@ class StoredRoom:
         "events",
         "fence",
         "holes",
+        "is_interleaved",
         "keys",
         "last_activity",
         "ledger",
@@ -55,6 +56,7 @@ class StoredRoom:
         self.keys = keys
         self.room_id = room.id
         self.status = room.status
+        self.is_interleaved = room.is_interleaved
         self.version = room.version
         self.last_activity = room.timers.last_activity_at
         self.bindings: dict[str, ChannelBinding] = {}
@@ -103,6 +105,7 @@ class StoredRoom:
         self.version += 1
         self._room = self.room.replace(**fields, version=self.version)
         self.status = self._room.status
+        self.is_interleaved = self._room.is_interleaved
         return self._room
 
     def at(self, index: int) -> RoomEvent:

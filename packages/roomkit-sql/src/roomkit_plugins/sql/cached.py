@@ -88,6 +88,7 @@ class CachedRoom:
         "_room",
         "bindings",
         "counters",
+        "is_interleaved",
         "participants",
         "room_id",
         "status",
@@ -99,6 +100,7 @@ class CachedRoom:
         self._room = room
         self.room_id = room.id
         self.status: RoomStatus = room.status
+        self.is_interleaved = room.is_interleaved
         self.counters = reading.counters
         self.bindings: dict[str, ChannelBinding] = dict(reading.bindings)
         self.participants: dict[str, Participant] = dict(reading.participants)
@@ -160,6 +162,7 @@ class CachedRoom:
         if change.room is not None:
             self._room = change.room
             self.status = change.room.status
+            self.is_interleaved = change.room.is_interleaved
         if change.participants:
             self.participants.update((person.id, person) for person in change.participants)
         if change.bindings:
@@ -200,6 +203,7 @@ class CachedRoom:
         """Replace the cached state with a newer read."""
         if reading.room is not None:
             self._room, self.status = reading.room, reading.room.status
+            self.is_interleaved = reading.room.is_interleaved
             self.bindings, self.participants = dict(reading.bindings), dict(reading.participants)
         self.counters = reading.counters
         self.tail, self.tail_size = reading.tail or [], reading.tail_size

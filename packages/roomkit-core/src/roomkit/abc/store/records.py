@@ -221,6 +221,10 @@ class RoomRecord(Protocol):
         """`room.status`, cheaply."""
 
     @property
+    def is_interleaved(self) -> bool:
+        """`room.is_interleaved`, cheaply."""
+
+    @property
     def bindings(self) -> Mapping[str, ChannelBinding]:
         """The bindings by channel id, in order of attachment."""
 

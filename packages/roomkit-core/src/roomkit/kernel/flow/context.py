@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import RoomNotFoundError
@@ -27,6 +28,8 @@ SHOWN_EVENTS = 50
 RECENT_EVENTS = SHOWN_EVENTS + 1
 """How many of the newest entries are loaded: as many before the one that is answered, and itself."""
 
+_by_time = attrgetter("created_at", "index")
+
 HISTORY_SCAN = 10_000
 """How many entries of any kind a history looks back at, so that its cost does not grow with the room."""
 
@@ -45,6 +48,8 @@ class RecordContext(RoomContext):
     _seen: tuple[RoomEvent, ...] | None = None
     _before: int | None = None
     """The index below which there may be more that the reader may see."""
+    _is_by_time = False
+    """Whether the room has events that were moved between its own, so that all are read in order of time."""
     reader: ChannelBinding | None = None
     _store: ConversationStore | None = None
     _hidden: Collection[str] = ()
@@ -106,7 +111,10 @@ class RecordContext(RoomContext):
     def recent_events(self) -> Sequence[RoomEvent]:
         """The newest entries the reader may see, oldest first."""
         if self._seen is None:
-            self._seen = tuple(self._shown_of(self._record.recent(RECENT_EVENTS)))
+            recent = self._record.recent(RECENT_EVENTS)
+            if self._record.is_interleaved:
+                recent = sorted(recent, key=_by_time)
+            self._seen = tuple(self._shown_of(recent))
         return self._seen[-SHOWN_EVENTS:]
 
     def fix(self) -> bool:
@@ -115,6 +123,8 @@ class RecordContext(RoomContext):
         True when entries that the reader may not see took the places of others: `fill` fetches those.
         """
         recent = self._record.recent(RECENT_EVENTS)
+        if self._record.is_interleaved and any(event.origin is not None for event in recent):
+            return self._fix_by_time(recent)
         self._seen = tuple(self._shown_of(recent))
         scanned = len(recent) == RECENT_EVENTS or (
             self._event is not None and self._event.index >= RECENT_EVENTS * RECENT_SCAN
@@ -123,10 +133,24 @@ class RecordContext(RoomContext):
             self._before = recent[0].index if recent else self._record.room.latest_index + 1
         return scanned and len(self._seen) < RECENT_EVENTS
 
+    def _fix_by_time(self, recent: Sequence[RoomEvent]) -> bool:
+        """As `fix`, where events of other rooms were moved in between: all are in order of time.
+
+        The newest by index need not be the newest by time, so that what the room has besides is fetched.
+        """
+        latest = self._record.room.latest_index
+        self._seen = tuple(self._shown_of(sorted(recent, key=_by_time)))
+        if len(recent) < RECENT_EVENTS and latest < RECENT_EVENTS * RECENT_SCAN:
+            return False
+        self._before = latest + 1
+        self._is_by_time = True
+        return True
+
     async def fill(self) -> None:
         """Fetch the older entries that belong to `recent_events`."""
         self._seen = seen = tuple(await self.history(RECENT_EVENTS))
-        self._before = seen[0].index if len(seen) == RECENT_EVENTS else None
+        if not self._is_by_time:
+            self._before = seen[0].index if len(seen) == RECENT_EVENTS else None
 
     @override
     async def history(self, limit: int) -> Sequence[RoomEvent]:
@@ -134,6 +158,8 @@ class RecordContext(RoomContext):
         if self._seen is None:
             self.fix()
         seen = self._seen or ()
+        if self._is_by_time and self._before is not None and self._store is not None:
+            return await self._newest_by_time(self._store, self._before, limit)
         if limit > len(seen) and self._before is not None and self._store is not None:
             older = await self._older(self._store, self._before, limit - len(seen))
             return (*older, *seen)
@@ -160,6 +186,27 @@ class RecordContext(RoomContext):
             before = page[-1].index
         found.reverse()
         return found
+
+    async def _newest_by_time(self, store: ConversationStore, before: int, limit: int) -> list[RoomEvent]:
+        """Return up to `limit` of the newest entries by time below the index `before`, oldest first."""
+        found: list[RoomEvent] = []  # bound: `limit`
+        for offset in range(0, HISTORY_SCAN, RECENT_EVENTS):
+            if len(found) >= limit:
+                break
+            page = await store.list_events(
+                self.room_id,
+                offset=offset,
+                limit=RECENT_EVENTS,
+                before_index=before,
+                types=(EventType.MESSAGE,),
+                reader=self.reader,
+                newest_first=True,
+                by_time=True,
+            )
+            found += self._shown_of(event for event in page if event.is_history)
+            if len(page) < RECENT_EVENTS:
+                break
+        return found[: max(limit, 0)][::-1]
 
     def _shown_of(self, events: Iterable[RoomEvent]) -> Iterable[RoomEvent]:
         """Yield those of `events` that the reader may see and that do not wait in its lane."""
