@@ -34,8 +34,10 @@ from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
+    CustomContent,
     EditContent,
     MediaContent,
+    RichContent,
     TextContent,
     VideoContent,
 )
@@ -759,6 +761,51 @@ async def test_a_kit_is_configured_with_files() -> None:
         await kit.create_room("room")
         ref = await kit.media.put("room", b"123456789", mime_type="text/plain")
         assert (await kit.media.url(ref.id)).startswith("https://kit.example/media/")
+
+
+# -- cards ------------------------------------------------------------------------------------------
+
+CARD = {"title": "Cat", "media_url": LONG, "buttons": [{"text": "More"}]}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [lambda card: card, lambda card: CompositeContent(parts=(TextContent(body="x"), card))],
+    ids=["alone", "a part"],
+)
+async def test_the_picture_of_a_card_is_a_file_like_any_other(wrapped) -> None:
+    """Stored before the commit, shown as its channel takes it, exported, and swept once unused."""
+    clock = Calendar()
+    kit, _ = await stage(clock=clock)
+    rich = RichContent(body="cats", cards=(CARD, {"title": "no picture"}, {"media_url": 7}))
+    event = await kit.send_event("room", "ann", wrapped(rich))
+    stored = event.content.parts[1] if isinstance(event.content, CompositeContent) else event.content
+    url = stored.cards[0]["media_url"]
+    assert url.startswith("media:")
+    assert stored.cards[0] == {**stored.cards[0], **CARD, "media_url": url}
+    assert stored.cards[1:] == rich.cards[1:]
+    assert await read(kit, url) == PNG
+    shown = await kit.media.shown(stored, MediaForm.BYTES)
+    assert shown.cards[0]["media_url"].startswith("data:image/png")
+    assert (await kit.media.shown(stored, MediaForm.TEXT)).cards[0].get("media_url") is None
+    assert [each.id for each in (await kit.export_room("room")).media] == [url.removeprefix("media:")]
+    with pytest.raises(InvalidInputError, match="no file of that room"):
+        await kit.send_event("room", "ann", RichContent(body="x", cards=({"media_url": "media:other"},)))
+    await kit.erase_room("room")
+    clock.advance(1)
+    assert (await sweep(kit)).changed
+    with pytest.raises(MediaNotFoundError):
+        await kit.media.find(url)
+    await kit.close()
+
+
+async def test_bytes_in_the_data_of_a_plugins_content_stay_there() -> None:
+    """What they mean is the plugin's to know."""
+    kit, _ = await stage()
+    content = CustomContent(kind="acme.ticket", data={"picture": LONG})
+    event = await kit.send_event("room", "ann", content)
+    assert event.content == content
+    await kit.close()
 
 
 # -- a store that cannot be read -------------------------------------------------------------------

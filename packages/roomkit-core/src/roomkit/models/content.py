@@ -66,7 +66,7 @@ class RichContent(Record):
 
     `body` is in `format`; `plain_text` is what channels without formatting get, else `body`.
     A button is `{"text", "type": "reply" | "url" | "call", "payload" | "url" | "phone_number"}`,
-    a card `{"title", "description", "media_url", "buttons"}`.
+    a card `{"title", "description", "media_url", "buttons"}`, whose URL may be `media:<id>`.
     """
 
     type: Literal["rich"] = "rich"
@@ -142,6 +142,8 @@ class CustomContent(Record):
     """What a plugin made up; `kind` says whose and what, as in "acme.ticket".
 
     `body` is the text for channels that do not carry ChannelMediaType.CUSTOM, and for agents and search.
+    `data` is not looked into: bytes in it stay in the event, and a `media:<id>` in it keeps no file. Send a
+    file as a MediaContent, and name that event here.
     """
 
     type: Literal["custom"] = "custom"

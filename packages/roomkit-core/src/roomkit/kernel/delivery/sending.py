@@ -28,7 +28,7 @@ from roomkit.kernel.delivery.failover import Failover
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, attempt_seconds_of, owner_of, provider_of
-from roomkit.kernel.media.contents import MEDIA_TYPES
+from roomkit.kernel.media.contents import MEDIA_TYPES, referred
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput
@@ -282,7 +282,7 @@ class Deliverer:
                     error_code=ErrorCode.UNSUPPORTED_CONTENT,
                 )
             content = _checked_content(fitted, type(self._transcoder).__name__)
-            if content.type not in MEDIA_TYPES:  # those may hold files as bytes, and URLs that expire
+            if not _may_hold_files(content, job.run.event.content):
                 outcome.rendered = content
             event = event.replace(content=content)
         most = binding.capabilities.max_length
@@ -645,6 +645,11 @@ def _is_idempotent(channel: Channel, channel_id: str, provider: str | None) -> b
     except ForeignCodeError as error:
         _log.warning("a delivery is not made again: %s", error)
         return False
+
+
+def _may_hold_files(content: EventContent, said: EventContent) -> bool:
+    """Whether a content for an event may hold files as bytes, or URLs that expire, which are not recorded."""
+    return content.type in MEDIA_TYPES and (content.type != "rich" or bool(referred(said)))
 
 
 def _unreadable_files(error: Exception) -> StoreError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from roomkit.models.content import (
@@ -14,14 +14,15 @@ from roomkit.models.content import (
     EditContent,
     EventContent,
     MediaContent,
+    RichContent,
     VideoContent,
 )
 from roomkit.models.media import MEDIA_SCHEME, MediaRef
 
 __all__ = ["MEDIA_TYPES", "Inline", "id_of", "inline_of", "referred", "urls_of", "with_urls"]
 
-MEDIA_TYPES = frozenset({"media", "audio", "video", "composite", "edit"})
-"""The types of contents that may refer to a file."""
+MEDIA_TYPES = frozenset({"media", "audio", "video", "composite", "edit", "rich"})
+"""The types of contents that may refer to a file; the data of a CustomContent is its plugin's."""
 
 
 def urls_of(content: EventContent) -> Iterator[str]:
@@ -33,6 +34,8 @@ def urls_of(content: EventContent) -> Iterator[str]:
             yield content.url
             if content.thumbnail_url is not None:
                 yield content.thumbnail_url
+        case RichContent():
+            yield from (url for card in content.cards if isinstance(url := card.get("media_url"), str))
         case CompositeContent():
             for part in content.parts:
                 yield from urls_of(part)
@@ -66,6 +69,8 @@ def with_urls(content: EventContent, urls: Mapping[str, str | MediaRef]) -> Even
             return content.replace(url=found.url, mime_type=found.mime_type)
         case VideoContent():
             return _film(content, urls)
+        case RichContent() if content.cards:
+            return content.replace(cards=tuple(_card(card, urls) for card in content.cards))
         case CompositeContent():
             return content.replace(parts=tuple(with_urls(part, urls) for part in content.parts))
         case EditContent():
@@ -83,6 +88,12 @@ def _film(content: VideoContent, urls: Mapping[str, str | MediaRef]) -> VideoCon
     if isinstance(found, str):
         return content.replace(url=found)
     return content.replace(url=found.url, mime_type=found.mime_type)
+
+
+def _card(card: Mapping[str, Any], urls: Mapping[str, str | MediaRef]) -> Mapping[str, Any]:
+    url = card.get("media_url")
+    found = urls.get(url) if isinstance(url, str) else None
+    return card if found is None else {**card, "media_url": found if isinstance(found, str) else found.url}
 
 
 class Inline(NamedTuple):

@@ -6,7 +6,7 @@ import base64
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import InvalidInputError, MediaNotConfiguredError, MediaNotFoundError
 from roomkit.abc.store.media import MediaUse
@@ -20,6 +20,7 @@ from roomkit.models.content import (
     EditContent,
     EventContent,
     MediaContent,
+    RichContent,
     TextContent,
     VideoContent,
 )
@@ -239,6 +240,8 @@ def _without_files(content: EventContent) -> EventContent:
             return content.replace(parts=tuple(map(_without_files, content.parts)))
         case EditContent():
             return content.replace(new_content=_without_files(content.new_content))
+        case RichContent() if content.cards:
+            return content.replace(cards=tuple(map(_without_file, content.cards)))
         case VideoContent() if content.thumbnail_url is not None and id_of(content.thumbnail_url):
             return _without_files(content.replace(thumbnail_url=None))
         case MediaContent() if id_of(content.url) is not None:
@@ -250,3 +253,10 @@ def _without_files(content: EventContent) -> EventContent:
             return TextContent(body="[video]")
         case _:
             return content
+
+
+def _without_file(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    url = card.get("media_url")
+    if not isinstance(url, str) or id_of(url) is None:
+        return card
+    return {name: value for name, value in card.items() if name != "media_url"}
