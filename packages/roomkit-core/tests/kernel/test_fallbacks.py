@@ -142,6 +142,49 @@ async def test_a_message_that_is_not_confirmed_in_time_goes_to_the_fallback(
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("after", [None, 600])
+@pytest.mark.parametrize("word", ["failed", "undelivered", "expired", "canceled"])
+@pytest.mark.parametrize("is_early", [False, True], ids=["late", "before the send was recorded"])
+async def test_a_message_that_is_reported_lost_goes_to_the_fallback_at_once(
+    stage: Any, word: str, is_early: bool, after: float | None
+) -> None:
+    """Once, however often it is reported, and whether or not a confirmation was waited for."""
+    await stage.socket("alice")
+    await stage.join(RecordingChannel("sms", script=[sent("m1")]), fallback="mail", fallback_after=after)
+    mail = await stage.socket("mail")
+    lost = DeliveryStatus(channel_id="sms", message_id="m1", status=word)
+    if is_early:
+        await stage.kit.process_delivery_status(lost)
+    await stage.say("hello")
+    for _ in range(2):
+        await stage.kit.process_delivery_status(lost)
+        await asyncio.sleep(1)
+
+    assert mail.texts() == ["hello"]
+    await asyncio.sleep(1200)
+    assert mail.texts() == ["hello"]
+    assert stage.facts("fallback_unavailable") == []
+
+
+@pytest.mark.virtual_time
+async def test_a_message_that_partly_failed_goes_nowhere_else(stage: Any) -> None:
+    """Some of it arrived."""
+    await stage.socket("alice")
+    in_parts = ProviderResult(success=True, provider_message_id="m1", parts=("m1", "m2"))
+    sms = RecordingChannel("sms", script=[ChannelOutput(provider_result=in_parts)])
+    await stage.join(sms, fallback="mail")
+    mail = await stage.socket("mail")
+    await stage.say("hello")
+    for message_id, word in (("m1", "delivered"), ("m2", "failed")):
+        await stage.kit.process_delivery_status(
+            DeliveryStatus(channel_id="sms", message_id=message_id, status=word)
+        )
+    await asyncio.sleep(60)
+
+    assert mail.attempts == []
+
+
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("killed", ["before the outcome", "after the outcome", "while it waits"])
 async def test_a_fallback_outlives_its_worker(bare_stage: Any, killed: str) -> None:
     """Another worker makes it, once; never if the message was sent after all."""

@@ -21,6 +21,7 @@ from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
+from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import Access, DeliveryState
 from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedIntelligence, ScriptedSource
 
@@ -235,6 +236,34 @@ async def test_a_call_that_ends_while_it_is_spoken_to_skips_the_rest(house: Hous
     await asyncio.sleep(1.0)
     row = (await house.rows())["too late"]
     assert (row.state, row.reason) == (SKIPPED, "no_session")
+
+
+async def test_a_message_in_parts_keeps_what_was_said_before_the_call_ended(house: House) -> None:
+    """Its row says how many parts, and by which ids, when it is skipped for want of a call."""
+    stage = await house.worker()
+    voice = stage.voice
+    bound = await house.store.get_binding("r1", "voice")
+    assert bound is not None
+    short = bound.capabilities.replace(max_length=3)
+    await house.store.update_binding(bound.replace(capabilities=short))
+    said = ProviderResult(success=True, provider_message_id="p1")
+    voice._script = type(voice._script)([ChannelOutput(provider_result=said)])
+    await voice.answer("r1")
+    heard = voice.delivered
+
+    def check_live(room_id: str) -> None:
+        if heard:
+            raise NoHomeError("the call has ended")
+
+    voice._check_live = check_live
+    await stage.say("abcdefghi", wait="committed")
+    await asyncio.sleep(0.1)
+    assert (await house.rows())["abcdefghi"].state is PENDING
+    await voice.hang_up("r1")
+    await asyncio.sleep(1.0)
+    row = (await house.rows())["abcdefghi"]
+    assert (row.state, row.reason) == (SKIPPED, "no_session")
+    assert (row.sent_parts, row.message_ids) == (1, ("p1",))
 
 
 @pytest.mark.parametrize("grace", [0.0, 120.0])

@@ -206,7 +206,9 @@ def assemble(
 
     # Outcomes of deliveries, and who is shown what happened.
     observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
-    notices = ReceiptNotices(store=store, hooks=hooks, observers=observers)
+    notices = ReceiptNotices(
+        store=store, hooks=hooks, observers=observers, reported=lambda row: fallbacks.reported(row)
+    )
     ledger = OutcomeWriter(store=store, supervisor=supervisor, events=events, lease=lease, notices=notices)
     settling = Settling(
         store=store,

@@ -193,6 +193,11 @@ class ReceiptState(Vocabulary):
     EXPIRED = "expired"
     CANCELED = "canceled"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it says that the message did not arrive."""
+        return self in _OUTCOMES
+
     def follows(self, before: ReceiptState | None) -> bool:
         """Return whether a message that stood at `before` moves on to this state.
 

@@ -30,6 +30,7 @@ from roomkit.kernel.delivery.sending import (
     delivery_span,
     error_of,
     note_outcome,
+    resume,
     row,
     take_output,
 )
@@ -167,7 +168,9 @@ class LaneExecutor(Executor):
     async def _without_home(self, job: Job) -> SendOutcome:
         """Pass on a delivery to a live thing that this worker lacks. Raises Undone."""
         try:
-            return await self._homes.without(job)
+            outcome = await self._homes.without(job)
+            resume(outcome, await self._store.get_delivery(job.delivery_id))  # from the parts that were sent
+            return outcome
         except StoreError as error:
             if self._lease.worker_id is None:
                 return SendOutcome().failed(_unexpected(error))

@@ -80,6 +80,22 @@ class Fallbacks:
             assert after is not None
             self._supervisor.serve(self._later(timer, after), f"fallback of delivery {job.delivery_id}")
 
+    async def reported(self, row: Delivery) -> None:
+        """Fall back from a delivery of which a receipt says that it did not arrive, in the background."""
+        if row.state is not DeliveryState.SENT or row.receipt is None or not row.receipt.is_failure:
+            return
+        record = await self._store.load(row.room_id)
+        binding = None if record is None else record.bindings.get(row.channel_id)
+        if binding is None or binding.fallback is None or await self._made_before(row, binding.fallback):
+            return
+        timer = fallback_timer(row.id, row.room_id, self._clock.now())
+        await self._store.set_timer(timer)
+        self._supervisor.start(self.now(timer), f"fallback of delivery {row.id}")
+
+    async def _made_before(self, row: Delivery, channel_id: str) -> bool:
+        found = await self._store.get_delivery(f"{row.event_id}:{channel_id}")
+        return found is not None and found.fallback_of == row.id
+
     async def _later(self, timer: Timer, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await self.now(timer)
@@ -112,6 +128,8 @@ class Fallbacks:
         why_not = await self._why_not(row, record, binding.fallback)
         made = None if why_not else await self._store.add_fallback(row.id, binding.fallback)
         about = {"room_id": row.room_id, "channel_id": binding.fallback, "event_id": row.event_id}
+        if made is None and not why_not and await self._made_before(row, binding.fallback):
+            return None
         if made is None:
             reason = why_not or "delivered_before"
             self._events.emit("fallback_unavailable", **about, fallback_of=row.id, reason=reason)

@@ -47,7 +47,7 @@ class Receipts:
             await self._ledger.flush()  # the send's outcome may be waiting there
         row = await self._store.record_receipt(status, ReceiptState.of_word(status.status))
         if row is not None:
-            await self._notices.notify(status, row)
+            await self._notices.take(status, row)
             return row
         self._events.emit(
             "delivery_status_unmatched",

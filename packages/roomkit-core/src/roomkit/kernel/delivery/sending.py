@@ -208,7 +208,7 @@ class Deliverer:
         if len(pieces) == 1:
             await self._send(pieces[0], channel, binding, context, deadline, outcome, is_limited)
             return outcome
-        _resume(outcome, job.claimed)
+        resume(outcome, job.claimed)
         for part in range(outcome.sent_parts, len(pieces)):
             context = RecordContext(record, reader=binding, event=event, target=target)
             context.part = part  # each has a context of its own, which keeps its key
@@ -628,7 +628,7 @@ def _text_names(names: object, channel_id: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _resume(outcome: SendOutcome, claimed: Delivery | None) -> None:
+def resume(outcome: SendOutcome, claimed: Delivery | None) -> None:
     """Continue from the parts that an earlier attempt sent."""
     if claimed is not None and claimed.sent_parts:
         outcome.sent_parts = claimed.sent_parts
