@@ -272,7 +272,7 @@ async def test_an_answer_ends_at_once(workers: Workers, change: Any, kind: Any) 
     if change in OVER:
         last = (await kit.get_timeline(ROOM))[-1]
         assert last.type is EventType.SYSTEM
-    await kit._kernel.ledger.flush()
+    await kit._kernel.outcomes.ledger.flush()
     stored = {each.channel_id: each for each in await kit.list_deliveries(ROOM, event_id=result.event.id)}
     assert (stored["bot"].state, stored["bot"].reason) == (DeliveryState.SKIPPED, CHANGES[change])
 
@@ -327,7 +327,7 @@ async def test_turns_that_wait_are_handed_over_with_their_agent(workers: Workers
     other.register_channel(RecordingChannel("another"))  # it looks for deliveries at once
     await both.wait()
     for worker in workers:
-        await worker._kernel.ledger.flush()
+        await worker._kernel.outcomes.ledger.flush()
     assert (here.asked, there.asked) == (1, 2)
     rows = [row for row in await kit.list_deliveries(ROOM, limit=100) if row.channel_id == "bot"]
     states = [(row.state, row.reason) for row in sorted(rows, key=lambda row: row.event_index)]

@@ -241,10 +241,10 @@ async def check_room(kit, room_id, people):
 
 def check_idle(kit):
     """Assert that nothing is left of the storm."""
-    assert len(kit._kernel.supervisor) == 0
-    assert len(kit._kernel.lanes) == 0
-    assert not kit._kernel.inbound._in_flight
-    assert not any(lock.held for lock in kit._kernel.locks._known.values())
+    assert len(kit._kernel.ground.supervisor) == 0
+    assert len(kit._kernel.work.lanes) == 0
+    assert not kit._kernel.entry.inbound._in_flight
+    assert not any(lock.held for lock in kit._kernel.ground.locks._known.values())
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -258,7 +258,7 @@ def test_one_room_hammered_by_many_senders(plan):
         async with asyncio.TaskGroup() as group:
             for number in range(plan.senders):
                 group.create_task(talk(kit, plan, number, "r", results))
-        assert await kit._kernel.supervisor.drain(86_400)
+        assert await kit._kernel.ground.supervisor.drain(86_400)
         timeline = await check_room(kit, "r", people)
         assert not any(channel.overlaps for channel in people)
         said = {event.idempotency_key: event for event in timeline if event.idempotency_key}
@@ -301,7 +301,7 @@ def test_many_rooms_on_the_same_channels_stay_apart(plan):
             for room_id in rooms:
                 for number in range(2):
                     group.create_task(talk(kit, plan, number, room_id, results))
-        assert await kit._kernel.supervisor.drain(86_400)
+        assert await kit._kernel.ground.supervisor.drain(86_400)
         for room_id in rooms:
             timeline = await check_room(kit, room_id, people)
             for event in timeline:

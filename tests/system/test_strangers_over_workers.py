@@ -176,7 +176,7 @@ async def test_equal_keys_of_two_channels_are_two_messages(workers: Workers) -> 
 async def test_a_claim_outlives_the_worker_that_made_it(workers: Workers) -> None:
     """Killed before the room was made: the next message makes the room of that id."""
     first, second = workers
-    claims = first._kernel.inbound._claims
+    claims = first._kernel.entry.inbound._claims
     room_id, _ = await claims.claim(said("+1"), None)
     result = await second.process_inbound(said("+1"))
     assert result.event is not None
@@ -204,7 +204,7 @@ async def test_a_known_sender_costs_no_claim(workers: Workers) -> None:
     await first.process_inbound(said("+1"))
     made: list[Any] = []
     for kit in workers:
-        kit._kernel.inbound._claims.claim = lambda *asked: made.append(asked)  # type: ignore[method-assign,assignment]
+        kit._kernel.entry.inbound._claims.claim = lambda *asked: made.append(asked)  # type: ignore[method-assign,assignment]
     await second.process_inbound(said("+1"))
     assert made == []
 

@@ -129,7 +129,7 @@ async def test_a_failed_timer_is_retried_after_a_minute_by_the_shared_clock(
 
     for kit in slow_and_fast:
         await kit.create_room(f"room of {id(kit)}")
-        kit._kernel.timers.register("k", fail)
+        kit._kernel.ground.timers.register("k", fail)
         await kit.store.set_timer(
             Timer(id=f"{id(kit)}", room_id=f"room of {id(kit)}", kind="k", due_at=LONG_AGO)
         )
@@ -194,19 +194,19 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
         fired.append(timer.id)
         return TimerOutcome(datetime(2100, 1, 1, tzinfo=UTC) if timer.id == "again" else None)
 
-    kit._kernel.timers.register("k", fire)
+    kit._kernel.ground.timers.register("k", fire)
     await kit.create_room("r")
     for name in ("one", "two", "again"):
         await store.set_timer(Timer(id=name, room_id="r", kind="k", due_at=LONG_AGO))
     real, begun = getattr(store, method), asyncio.Event()
-    listen = kit._kernel.wakeups.listen
+    listen = kit._kernel.sending.wakeups.listen
     assert listen is not None
 
     async def note(worker_id: str) -> None:
         await listen(worker_id)
         begun.set()
 
-    kit._kernel.wakeups.listen = note
+    kit._kernel.sending.wakeups.listen = note
 
     async def fails(*arguments: Any, **options: Any) -> Any:
         if method == "claim_timers":

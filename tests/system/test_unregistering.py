@@ -137,7 +137,7 @@ async def test_a_message_in_the_midst_of_it(
         waiting, answering = Waiting(), Answering(3)
         first.register_channel(waiting)
         second.register_channel(answering)
-        await second._kernel.reclaim._keeper.announce()
+        await second._kernel.shared.reclaim._keeper.announce()
         await first.create_room(room_id)
         for channel_id in ("web", "bot"):
             await first.attach_channel(room_id, channel_id)
@@ -155,7 +155,7 @@ async def test_a_message_in_the_midst_of_it(
         await asyncio.wait_for(answering.done.wait(), 4)
         assert answering.asked == ["two", "three", "late"]
         for kit in workers:
-            await kit._kernel.ledger.flush()
+            await kit._kernel.outcomes.ledger.flush()
         rows = await first.list_deliveries(room_id, channel_id="bot")
         assert {row.state for row in rows} == {DeliveryState.SKIPPED, DeliveryState.SENT}
         for name in ("bot", "look at once"):
@@ -188,11 +188,11 @@ async def share_a_room(first: RoomKit, second: RoomKit) -> tuple[Left, Answering
     answering = Answering(2)
     first.register_channel(ScriptedIntelligence("bot"))
     second.register_channel(answering)
-    await second._kernel.reclaim._keeper.announce()
+    await second._kernel.shared.reclaim._keeper.announce()
     await first.create_room("r")
     for channel_id in ("web", "bot"):
         await first.attach_channel("r", channel_id)
-    left = first._kernel.channels.left = Left()
+    left = first._kernel.ground.channels.left = Left()
     return left, answering
 
 
@@ -212,7 +212,7 @@ async def say_while_unregistered(kit: RoomKit, text: str, monkeypatch: pytest.Mo
 
 async def all_are_sent(kit: RoomKit, others: RoomKit) -> bool:
     for each in (kit, others):
-        await each._kernel.ledger.flush()
+        await each._kernel.outcomes.ledger.flush()
     rows = await kit.list_deliveries("r", channel_id="bot")
     return {row.state for row in rows} == {DeliveryState.SENT}
 

@@ -96,7 +96,7 @@ async def test_a_message_beyond_the_limit_is_marked_for_every_worker(workers: Wo
     """No agent is asked to answer it, on whichever worker, and it stays marked."""
     first, second = workers
     limit = RateLimit(max_per_hour=1)
-    first._kernel.inbound._settings = first.settings.model_copy(update={"inbound_rate_limit": limit})
+    first._kernel.entry.inbound._settings = first.settings.model_copy(update={"inbound_rate_limit": limit})
     outcome = await first.process_webhook(batch({"id": "one"}, {"id": "two"}), "sms", wait="settled")
     assert outcome.status == 200
     seen = await messages(second)

@@ -242,9 +242,9 @@ async def _obey(player: Player, message: Mapping[str, Any]) -> None:
 
 def _show(name: str, kit: RoomKit) -> None:
     """Say what the worker is at, for whoever looks into why it does not come to an end."""
-    lease = kit._kernel.lease
+    lease = kit._kernel.ground.lease
     sys.stderr.write(f"{name}: worker {lease.worker_id}, in force {lease.in_force}\n")
-    for key, lane in kit._kernel.lanes._lanes.items():
+    for key, lane in kit._kernel.work.lanes._lanes.items():
         waiting = [job.delivery_id for job in lane.queue]
         busy = lane.busy.delivery_id if lane.busy is not None else None
         sys.stderr.write(f"{name}: lane {key} works {lane.working} at {busy}, then {waiting}\n")

@@ -223,6 +223,6 @@ async def test_a_tool_of_a_confirmed_turn_may_park_it():
     (parked,) = await scene.kit.list_parked_turns("room")
     (call,) = parked.calls
     assert await scene.kit.resume_turn("room", parked.turn_id, {call.call_id: "tomorrow"})
-    await scene.kit._kernel.supervisor.drain(60)
+    await scene.kit._kernel.ground.supervisor.drain(60)
     assert (await scene.said())[-1] == "It arrives tomorrow."
     await scene.kit.close()

@@ -138,24 +138,24 @@ class Stage:
 
     async def idle(self) -> None:
         """Let everything under way end, with any amount of virtual time."""
-        assert await self.kit._kernel.supervisor.drain(86_400)
+        assert await self.kit._kernel.ground.supervisor.drain(86_400)
 
     async def idle_or(self, seconds: float) -> None:
         """Let what is under way end, for so long and no longer."""
-        await self.kit._kernel.supervisor.drain(seconds)
+        await self.kit._kernel.ground.supervisor.drain(seconds)
 
     def leftovers(self) -> dict[str, int]:
         """Count what an idle kit must not hold."""
         parts = self.kit._kernel
-        locks = parts.locks
+        locks = parts.ground.locks
         held = 0
         if isinstance(locks, InMemoryLockManager):
             held = sum(lock.held for lock in locks._known.values())
         return {
-            "tasks": len(parts.supervisor),
-            "lanes": len(self.kit._kernel.lanes),
+            "tasks": len(parts.ground.supervisor),
+            "lanes": len(parts.work.lanes),
             "locks held": held,
-            "in flight": len(self.kit._kernel.inbound._in_flight),
+            "in flight": len(parts.entry.inbound._in_flight),
         }
 
     def observe(self, trigger: HookTrigger, **options: Any) -> list[Any]:

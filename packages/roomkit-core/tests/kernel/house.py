@@ -78,9 +78,9 @@ class House:
 
     async def kill(self, stage: Any) -> None:
         """End a worker as SIGKILL would: nothing is said, written or given back."""
-        supervisor = stage.kit._kernel.supervisor
-        stage.kit._kernel.ledger._rows.clear()
-        stage.kit._kernel.ledger._timers.clear()
+        supervisor = stage.kit._kernel.ground.supervisor
+        stage.kit._kernel.outcomes.ledger._rows.clear()
+        stage.kit._kernel.outcomes.ledger._timers.clear()
         supervisor.start = supervisor.serve = lambda work, *args, **options: work.close()
         for task in [*supervisor._services, *supervisor._tasks]:
             task.cancel()

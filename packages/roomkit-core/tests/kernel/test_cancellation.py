@@ -156,7 +156,7 @@ async def test_close(bare_stage):
         await stage.kit.close()
         channel = stage.kit.get_channel("bob")
         assert channel is None or channel.closed
-        assert len(stage.kit._kernel.supervisor) == 0
+        assert len(stage.kit._kernel.ground.supervisor) == 0
 
     assert await cancel_at_every_await(call, check) >= 1
 

@@ -31,7 +31,7 @@ def closing(bare_stage):
 
 
 def rows_of(stage):
-    return {row.channel_id: row for row in stage.kit._kernel.store._ledger._rows.values()}
+    return {row.channel_id: row for row in stage.kit._kernel.ground.store._ledger._rows.values()}
 
 
 def others():
@@ -449,4 +449,4 @@ class TestLeaks:
                 assert not any(stage.leftovers().values())
 
             await assert_nothing_leaks(cycle, cycles=10)
-            assert len(stage.kit._kernel.inbound._routing._known) <= 1
+            assert len(stage.kit._kernel.entry.inbound._routing._known) <= 1

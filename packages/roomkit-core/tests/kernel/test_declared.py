@@ -296,7 +296,7 @@ async def scene_permissions(stage, sight):
     await kit.remove_participant("r1", "alice", banned=True)
     await sight.trying(stage.say())
     # An agent that was never attached has no place to speak from.
-    late = await kit._kernel.writer.write(_draft(stage.event("x", channel="ghost")))
+    late = await kit._kernel.timeline.writer.write(_draft(stage.event("x", channel="ghost")))
     sight.reasons.add(late.reason)
     await kit.erase_person(participant_id="alice")
 
@@ -410,7 +410,7 @@ async def scene_agents(stage, sight):
 async def scene_identity(stage, sight):
     """Senders who are known, unknown, asked, refused, and a resolver that fails."""
     kit = stage.kit
-    kit._kernel.desk.resolver = resolver = MockIdentityResolver(
+    kit._kernel.entry.desk.resolver = resolver = MockIdentityResolver(
         {"known": Identity(id="k")}, {"two": [Identity(id="a"), Identity(id="b")]}, script=[]
     )
     await stage.socket("alice")
@@ -646,13 +646,13 @@ async def scene_connections_and_trouble(stage, sight):
     async def fails():
         raise OSError("a bug")
 
-    await kit._kernel.keeper._release()  # how it comes to that is in test_workers
-    kit._kernel.reclaim._unclaimed._report("gone", 1)  # likewise
+    await kit._kernel.shared.keeper._release()  # how it comes to that is in test_workers
+    kit._kernel.shared.reclaim._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.tasks.spawn(fails(), name="failing")
 
     dead = Timer(id="t1", kind="acme.call", due_at=kit.clock.now())
-    await kit._kernel.timers._bury(dead)  # how it comes to that is in test_plugin_timers
-    kit._kernel.timers._report_unclaimed(dead)  # likewise
+    await kit._kernel.ground.timers._bury(dead)  # how it comes to that is in test_plugin_timers
+    kit._kernel.ground.timers._report_unclaimed(dead)  # likewise
 
     class Broken(RecordingChannel):
         async def start(self):
@@ -666,7 +666,7 @@ async def scene_connections_and_trouble(stage, sight):
         await hang.wait()
 
     for _ in range(1100):
-        kit._kernel.events.emit("channel_registered", channel_id="x")
+        kit._kernel.ground.events.emit("channel_registered", channel_id="x")
     hang.release()
     await asyncio.sleep(1)  # virtual time
 
@@ -744,10 +744,10 @@ async def scene_files(stage, sight):
         await kit.media.import_later((await kit.send_event("r1", "alice", content)).id)
     await asyncio.sleep(5)  # virtual time
     await kit.store.register_media("r1", ["left"], unused_at=utcnow())
-    await kit._kernel.files.media.put(
+    await kit._kernel.ground.files.media.put(
         lines(b"hi"), mime_type="text/plain", room_id="r1", limit=9, media_id="left"
     )
-    await kit._kernel.sweeper.fire(None)
+    await kit._kernel.operations.sweeper.fire(None)
     await sight.trying(kit.media.find("left"))
     await sight.trying(kit.media.url((await kit.media.put("r1", b"", mime_type="text/plain")).id))
 

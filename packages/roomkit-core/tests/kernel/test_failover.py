@@ -307,10 +307,10 @@ class Workers:
     async def kill(self, kit: RoomKit) -> None:
         """End a worker as SIGKILL would: nothing is said, written or given back."""
         kernel = kit._kernel
-        kernel.ledger._rows.clear()
-        kernel.ledger._timers.clear()
-        kernel.supervisor.start = kernel.supervisor.serve = lambda work, *_, **__: work.close()
-        for task in [*kernel.supervisor._services, *kernel.supervisor._tasks]:
+        kernel.outcomes.ledger._rows.clear()
+        kernel.outcomes.ledger._timers.clear()
+        kernel.ground.supervisor.start = kernel.ground.supervisor.serve = lambda work, *_, **__: work.close()
+        for task in [*kernel.ground.supervisor._services, *kernel.ground.supervisor._tasks]:
             task.cancel()
         await asyncio.sleep(0)
 

@@ -224,10 +224,10 @@ async def test_a_fallback_outlives_its_worker(bare_stage: Any, killed: str) -> N
 async def kill(stage: Any) -> None:
     """End a worker as SIGKILL would: nothing is said, written or given back."""
     kernel = stage.kit._kernel
-    kernel.ledger._rows.clear()
-    kernel.ledger._timers.clear()
-    kernel.supervisor.start = kernel.supervisor.serve = lambda work, *_, **__: work.close()
-    for task in [*kernel.supervisor._services, *kernel.supervisor._tasks]:
+    kernel.outcomes.ledger._rows.clear()
+    kernel.outcomes.ledger._timers.clear()
+    kernel.ground.supervisor.start = kernel.ground.supervisor.serve = lambda work, *_, **__: work.close()
+    for task in [*kernel.ground.supervisor._services, *kernel.ground.supervisor._tasks]:
         task.cancel()
     await asyncio.sleep(0)
 

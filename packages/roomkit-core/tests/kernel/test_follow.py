@@ -285,7 +285,7 @@ async def test_an_answer_whose_worker_died_is_given_up(pair: Pair) -> None:
     pair.bus.loses = True
     await asyncio.sleep(40)
     assert screen.pieces[-1].error == "answer_failed"
-    assert not pair.here._kernel.follows.feeds[ROOM][WEB].growths
+    assert not pair.here._kernel.sending.follows.feeds[ROOM][WEB].growths
     asking.cancel()
 
 
@@ -433,7 +433,7 @@ async def test_a_single_process_publishes_nothing(stage: Any) -> None:
     await screen.sees("hi")
     assert stage.kit.realtime.subscription_count == 0
     follow.stop()
-    assert stage.kit._kernel.follows.feeds == {}
+    assert stage.kit._kernel.sending.follows.feeds == {}
 
 
 async def test_followers_that_come_and_go_leave_nothing(pair: Pair) -> None:
@@ -451,7 +451,7 @@ async def test_followers_that_come_and_go_leave_nothing(pair: Pair) -> None:
 
     await assert_nothing_leaks(cycle, cycles=50)
     assert set(pair.bus._topics) == topics
-    assert pair.there._kernel.follows.feeds == {}
+    assert pair.there._kernel.sending.follows.feeds == {}
 
 
 async def test_a_kit_closes_while_its_followers_cannot_go_on(pair: Pair) -> None:

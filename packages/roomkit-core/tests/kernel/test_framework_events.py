@@ -118,7 +118,7 @@ async def test_a_near_miss_of_a_type_is_told(stage: Any, caplog: pytest.LogCaptu
 
 async def test_with_nobody_listening_nothing_is_built(bare_stage: Any) -> None:
     stage = bare_stage()
-    events = stage.kit._kernel.events
+    events = stage.kit._kernel.ground.events
     events._subscriptions.clear()
     events._note_wanted()
     assert not events.wants("room_created")

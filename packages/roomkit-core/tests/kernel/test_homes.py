@@ -141,7 +141,7 @@ class House:
 
     async def kill(self, stage: Any) -> None:
         """End a worker as SIGKILL would: nothing is said, written or given back."""
-        supervisor = stage.kit._kernel.supervisor
+        supervisor = stage.kit._kernel.ground.supervisor
         supervisor.start = supervisor.serve = lambda work, *args, **options: work.close()
         for task in [*supervisor._services, *supervisor._tasks]:
             task.cancel()
@@ -220,7 +220,7 @@ async def test_what_comes_after_a_call_has_ended_is_skipped(house: House) -> Non
     await asyncio.sleep(1.0)
     rows = await house.rows()
     assert [(row.state, row.reason) for row in rows.values()] == [(SKIPPED, "no_session")] * 2
-    assert not first.kit._kernel.breakers
+    assert not first.kit._kernel.sending.breakers
 
 
 async def test_a_call_that_ends_while_it_is_spoken_to_skips_the_rest(house: House) -> None:
@@ -293,7 +293,7 @@ async def test_a_call_is_on_one_worker(house: House) -> None:
     assert await first.voice.answer("r1") is home
     with pytest.raises(HomeElsewhereError, match="channel 'voice' is live in room 'r1' on worker") as refused:
         await second.voice.answer("r1")
-    assert refused.value.worker_id == first.kit._kernel.lease.worker_id
+    assert refused.value.worker_id == first.kit._kernel.ground.lease.worker_id
     assert refused.value.url == "http://first"
     await first.voice.hang_up("r1")
     assert (await second.voice.answer("r1")).token > home.token
@@ -309,10 +309,10 @@ async def test_a_home_outlives_the_lease_that_was_replaced(house: House) -> None
     """It has a higher token, and deliveries go there as before."""
     first, second = await house.worker(), await house.worker()
     home = await first.voice.answer("r1")
-    token, worker_id = home.token, first.kit._kernel.lease.worker_id
+    token, worker_id = home.token, first.kit._kernel.ground.lease.worker_id
     house.store._leases.close(worker_id)  # as if it had overslept
     await asyncio.sleep(LEASE)
-    assert first.kit._kernel.lease.worker_id != worker_id
+    assert first.kit._kernel.ground.lease.worker_id != worker_id
     assert not home.lost.is_set()
     assert home.token == token + 1
     await second.say("still there?", wait="committed")
@@ -323,7 +323,7 @@ async def test_a_home_outlives_the_lease_that_was_replaced(house: House) -> None
 async def test_a_home_that_another_worker_took_in_between_is_lost(house: House) -> None:
     first, second = await house.worker(), await house.worker()
     home = await first.voice.answer("r1")
-    house.store._leases.close(first.kit._kernel.lease.worker_id)
+    house.store._leases.close(first.kit._kernel.ground.lease.worker_id)
     await second.voice.answer("r1")
     await second.voice.hang_up("r1")
     await asyncio.sleep(LEASE)
@@ -336,7 +336,7 @@ async def test_a_call_that_ends_under_another_lease_has_been_left(house: House) 
     """Not lost, also before its home was taken again; taking it keeps the home."""
     first, second = await house.worker(grace=60.0), await house.worker(grace=60.0)
     home = await first.voice.answer("r1")
-    lease = first.kit._kernel.lease
+    lease = first.kit._kernel.ground.lease
     house.store._leases.close(lease.worker_id)
     lease.granted(await house.store.open_lease(LEASE), asyncio.get_running_loop().time() + LEASE)
     assert await first.voice.answer("r1") is home
@@ -353,13 +353,13 @@ async def test_a_call_that_ends_under_another_lease_has_been_left(house: House) 
 async def test_homes_are_taken_again_when_the_store_is_back(house: House) -> None:
     stage = await house.worker()
     home = await stage.voice.answer("r1")
-    house.store._leases.close(stage.kit._kernel.lease.worker_id)
+    house.store._leases.close(stage.kit._kernel.ground.lease.worker_id)
     house.store.gone = True
     await asyncio.sleep(LEASE)
     house.store.gone = False
     await asyncio.sleep(2 * LEASE)
     record = await house.store.get_home("r1", "voice")
-    assert (record.worker_id, record.is_alive) == (stage.kit._kernel.lease.worker_id, True)
+    assert (record.worker_id, record.is_alive) == (stage.kit._kernel.ground.lease.worker_id, True)
     assert not home.lost.is_set()
 
 

@@ -130,7 +130,7 @@ async def test_only_the_stream_that_is_named_stops() -> None:
         await opened(kit, "one", "two")
         await ask(kit)
         await asyncio.sleep(2.5)
-        lane = kit._kernel.lanes.get("r1", "one")
+        lane = kit._kernel.work.lanes.get("r1", "one")
         assert lane is not None
         assert lane.busy is not None
         assert lane.busy.stream is not None

@@ -242,7 +242,7 @@ async def observers_beside_others(stage, deaf):
 
 async def resolver(stage, deaf):
     """An identity resolver: the sender is unknown."""
-    stage.kit._kernel.desk.resolver = _Resolver(deaf)
+    stage.kit._kernel.entry.desk.resolver = _Resolver(deaf)
     assert not (await stage.say()).blocked
     assert stage.facts("identity_timeout")
 
@@ -253,20 +253,20 @@ async def identity_hook(stage, deaf):
     async def unknown():
         return IdentityResult(status=IdentificationStatus.UNKNOWN)
 
-    stage.kit._kernel.desk.resolver = _Resolver(unknown)
+    stage.kit._kernel.entry.desk.resolver = _Resolver(unknown)
 
     async def decide(event, context, result):
         return await deaf() or IdentityHookResult.reject("no")
 
     stage.kit.identity_hook(HookTrigger.ON_IDENTITY_UNKNOWN, timeout=DEADLINE)(decide)
     assert (await stage.say()).reason == "identity_hook_failed"
-    stage.kit._kernel.desk.resolver = None
+    stage.kit._kernel.entry.desk.resolver = None
 
 
 async def router(stage, deaf):
     """A router: the message is late."""
     deaf.answer = lambda: "r1"
-    stage.kit._kernel.inbound.router = _Router(deaf)
+    stage.kit._kernel.entry.inbound.router = _Router(deaf)
     assert (await stage.say(room=None)).reason == "process_timeout"
 
 
@@ -365,7 +365,7 @@ async def agents_stream(stage, deaf):
 async def transcoder(stage, deaf):
     """A transcoder: the delivery failed."""
     deaf.answer = lambda: TextContent(body="a picture")
-    stage.kit._kernel.lanes.executor._deliverer._transcoder = _Transcoder(deaf)
+    stage.kit._kernel.work.lanes.executor._deliverer._transcoder = _Transcoder(deaf)
     result = await stage.say(MediaContent(url="https://example.com/a.png", mime_type="image/png"))
     assert result.delivery_results["bob"].error.code == "timeout"
 
@@ -432,12 +432,12 @@ async def test_what_ignores_its_cancellation_holds_nothing(staging, case):
             assert now() - before < 1
 
             assert deaf.cancelled >= 1
-            assert stage.kit._kernel.supervisor.abandoned == 1
+            assert stage.kit._kernel.ground.supervisor.abandoned == 1
             (fact,) = stage.facts("work_abandoned")
             assert fact["seconds"] == BOUND
         finally:
             deaf.over = True
-            stage.kit._kernel.supervisor.cancel_abandoned()
+            stage.kit._kernel.ground.supervisor.cancel_abandoned()
 
 
 async def test_a_caller_comes_back_when_the_kit_closes_on_deaf_code(bare_stage):
@@ -459,7 +459,7 @@ async def test_a_caller_comes_back_when_the_kit_closes_on_deaf_code(bare_stage):
         assert result.event.status is not EventStatus.BLOCKED
     finally:
         deaf.over = deaf_too.over = True
-        stage.kit._kernel.supervisor.cancel_abandoned()
+        stage.kit._kernel.ground.supervisor.cancel_abandoned()
 
 
 async def test_deaf_code_on_its_way_back_changes_nothing(staging):
@@ -472,10 +472,10 @@ async def test_deaf_code_on_its_way_back_changes_nothing(staging):
         result = await stage.say()
         assert result.delivery_results["bob"].error.code == "timeout"
         deaf.over = True
-        for task in list(stage.kit._kernel.supervisor._abandoned):
+        for task in list(stage.kit._kernel.ground.supervisor._abandoned):
             task.cancel()
         await asyncio.sleep(10)
-        assert not stage.kit._kernel.supervisor._abandoned
+        assert not stage.kit._kernel.ground.supervisor._abandoned
         assert (await stage.ledger(result.event))["bob"].error.code == "timeout"
         assert len(stage.facts("delivery_failed")) == 1
 

@@ -193,7 +193,7 @@ async def test_every_task_is_supervised(stage):
     for _ in range(40):
         await asyncio.sleep(0.25)
         tasks = asyncio.all_tasks() - own - {talking}
-        supervised = stage.kit._kernel.supervisor._tasks
+        supervised = stage.kit._kernel.ground.supervisor._tasks
         assert tasks <= supervised, tasks - supervised
         assert not any(task.get_name().startswith("Task-") for task in tasks)
     await talking

@@ -120,7 +120,7 @@ async def receipt_matches_nothing(stage):
 
 
 async def background_work_fails(stage):
-    stage.kit._kernel.supervisor.start(failing(), "work" + FORGED)
+    stage.kit._kernel.ground.supervisor.start(failing(), "work" + FORGED)
     await stage.idle()
     return r"background work work\n2026"
 

@@ -113,7 +113,7 @@ async def read(kit, url):
 
 
 def files_of(kit):
-    return kit._kernel.files.media._files
+    return kit._kernel.ground.files.media._files
 
 
 async def messages(kit):
@@ -123,7 +123,7 @@ async def messages(kit):
 
 async def sweep(kit):
     """Fire the timer of the sweep."""
-    return await kit._kernel.sweeper.fire(None)
+    return await kit._kernel.operations.sweeper.fire(None)
 
 
 # -- before the commit ------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ async def test_long_data_urls_become_files_before_the_commit(way, content) -> No
     assert len(found) == len({str(each) for each in kit_urls(content)})
     for ref, data in found:
         assert (ref.room_id, ref.mime_type, data[: len(PNG)]) == ("room", "image/png", PNG)
-    assert await kit.store.list_unused_media(kit._kernel.clock.now() + timedelta(days=9)) == []
+    assert await kit.store.list_unused_media(kit._kernel.ground.clock.now() + timedelta(days=9)) == []
     await kit.close()
 
 
@@ -315,7 +315,7 @@ async def test_a_file_that_is_gone_is_delivered_as_text() -> None:
     kit, _ = await stage()
     for content in (IMAGE, AudioContent(url=LONG, transcript="hi"), VideoContent(url=LONG)):
         stored = (await kit.send_event("room", "ann", content)).content
-        await kit._kernel.files.media.delete("room")
+        await kit._kernel.ground.files.media.delete("room")
         shown = await kit.media.shown(stored, MediaForm.URL)
         assert isinstance(shown, TextContent)
         assert "media:" not in shown.body
@@ -399,10 +399,10 @@ async def test_a_sweep_that_ends_in_between_is_done_again() -> None:
     await kit.delete_room("room")
     with pytest.raises(MediaNotFoundError):
         await sweep(kit)
-    assert len(await kit.store.list_unused_media(kit._kernel.clock.now())) == 1
+    assert len(await kit.store.list_unused_media(kit._kernel.ground.clock.now())) == 1
     media.fails = False
     await sweep(kit)
-    assert await kit.store.list_unused_media(kit._kernel.clock.now()) == []
+    assert await kit.store.list_unused_media(kit._kernel.ground.clock.now()) == []
     await kit.close()
 
 
@@ -476,7 +476,7 @@ async def test_no_other_url_serves_a_file() -> None:
         url.replace("signature=", "signature=\u00e9"),
     ):
         assert (await get(kit, forged))[0] == 403
-    await kit._kernel.files.media.delete("room")
+    await kit._kernel.ground.files.media.delete("room")
     assert (await get(kit, url))[0] == 404
     await kit.close()
 
@@ -550,8 +550,8 @@ class Site(GuardedFetch):
 
 async def fire_import(kit, event):
     """Set the timer of an import and fire it, before the runner does."""
-    timer = await kit._kernel.imports.later(event.id, 0, ["*/*"])
-    return await kit._kernel.imports.fire(timer)
+    timer = await kit._kernel.operations.imports.later(event.id, 0, ["*/*"])
+    return await kit._kernel.operations.imports.fire(timer)
 
 
 async def test_a_commit_fetches_nothing_and_an_import_is_asked_for() -> None:
@@ -569,7 +569,7 @@ async def test_a_commit_fetches_nothing_and_an_import_is_asked_for() -> None:
     assert site.asked == [("https://files.example/a.png", kit.settings.media_limit, ("image/*",))]
     assert len(bob.delivered) == before
     assert len(await messages(kit)) == 1
-    assert await kit.store.list_unused_media(kit._kernel.clock.now() + timedelta(days=9)) == []
+    assert await kit.store.list_unused_media(kit._kernel.ground.clock.now() + timedelta(days=9)) == []
     await kit.close()
 
 
@@ -664,7 +664,7 @@ async def test_an_archive_has_the_files_that_its_events_refer_to(of) -> None:
     gone = (await kit.process_inbound(message)).event
     await kit.edit_event("room", first.id, TextContent(body="words"))
     media_id, gone_id = first.content.url[6:], gone.content.url[6:]
-    await kit._kernel.files.media.delete("room", [gone_id])
+    await kit._kernel.ground.files.media.delete("room", [gone_id])
     if of == "room":
         pieces, export = kit.export_room_archive("room"), await kit.export_room("room")
     else:
@@ -691,14 +691,14 @@ async def test_a_file_that_goes_while_an_archive_is_written_is_listed_as_gone() 
     """The archive is whole without it."""
     kit, _ = await stage()
     await kit.send_event("room", "ann", IMAGE)
-    find = kit._kernel.files.media.find
+    find = kit._kernel.ground.files.media.find
 
     async def found_and_deleted(media_id):
         found = await find(media_id)
-        await kit._kernel.files.media.delete("room")
+        await kit._kernel.ground.files.media.delete("room")
         return found
 
-    kit._kernel.files.media.find = found_and_deleted
+    kit._kernel.ground.files.media.find = found_and_deleted
     entries = await unpacked(kit.export_room_archive("room"))
     assert entries.keys() == {"records.jsonl", "media.jsonl"}
     assert json.loads(entries["media.jsonl"])["is_gone"]

@@ -106,4 +106,4 @@ async def test_locating_goes_by_the_organization_too(stage: Any) -> None:
     message = InboundMessage(
         channel_id="sms", sender_id=ANN, content={"type": "text", "body": "hi"}, organization_id="acme"
     )
-    assert await stage.kit._kernel.inbound.locate(message) == own.id
+    assert await stage.kit._kernel.entry.inbound.locate(message) == own.id

@@ -147,7 +147,7 @@ async def test_different_limits_of_one_channel_are_counted_apart(stage: Any) -> 
 
 async def test_a_delivery_that_is_cancelled_while_it_waits_gives_its_place_back(stage: Any) -> None:
     """Those behind it go as if it had never waited."""
-    limiter = stage.kit._kernel.pacing
+    limiter = stage.kit._kernel.sending.pacing
     sms = await stage.join(RecordingChannel("sms"), rate_limit=RateLimit(max_per_second=1))
     event = stage.event()
     binding = await stage.kit.get_binding("r1", "sms")
@@ -239,19 +239,19 @@ async def test_a_vendor_with_room_again_is_used_in_full_again(stage: Any) -> Non
     gateway = Gateway(10_000)
     sms = GatewayChannel(gateway)
     room_ids = await rooms(stage, sms, 300)
-    stage.kit._kernel.pacing.pause("sms", 10)
+    stage.kit._kernel.sending.pacing.pause("sms", 10)
     await say_in(stage, room_ids)
     assert now() < 13
     await stage.idle()
-    assert not stage.kit._kernel.pacing.lines
+    assert not stage.kit._kernel.sending.pacing.lines
 
 
 async def test_a_pause_that_nothing_waits_for_is_forgotten(stage: Any) -> None:
     """Nothing of it is left a minute after its end."""
     sms = await stage.join(RecordingChannel("sms"))
-    stage.kit._kernel.pacing.pause("sms", 10)
+    stage.kit._kernel.sending.pacing.pause("sms", 10)
     await asyncio.sleep(75)
-    assert not stage.kit._kernel.pacing.lines
+    assert not stage.kit._kernel.sending.pacing.lines
     assert sms.delivered == []
 
 
@@ -379,7 +379,7 @@ async def test_an_announcement_that_makes_no_sense_changes_nothing(bare_stage: A
     signal = EphemeralEvent(room_id="x", type=EphemeralEventType.CUSTOM, user_id="other", data=data)
     await realtime.publish("sending-paused", signal)
     await asyncio.sleep(1)
-    assert not stage.kit._kernel.pacing.lines
+    assert not stage.kit._kernel.sending.pacing.lines
     await stage.kit.close()
 
 
@@ -405,11 +405,11 @@ async def test_a_send_that_never_ends_does_not_stop_its_line(stage: Any) -> None
     """After a pause sends go out one at a time; one that was abandoned gives its turn back, once."""
     sms = Deaf()
     first, second, third = await rooms(stage, sms, 3, retry_policy=RetryPolicy(max_retries=0))
-    stage.kit._kernel.pacing.pause("sms", 10)
+    stage.kit._kernel.sending.pacing.pause("sms", 10)
     stuck = stage.saying(room=first)
     await asyncio.sleep(1)
     await asyncio.gather(stuck, say_in(stage, [second, third]))
     assert sorted(sms.texts(second) + sms.texts(third)) == ["hello", "hello"]
     sms.ends.set()
     await asyncio.sleep(75)
-    assert not stage.kit._kernel.pacing.lines
+    assert not stage.kit._kernel.sending.pacing.lines

@@ -152,7 +152,7 @@ class _Source(BaseSourceProvider):
 async def _gate(stage: Any, act: Any) -> None:
     stage.kit.hook(HookTrigger.BEFORE_BROADCAST, name="foreign")(act)
     assert (await stage.say()).reason == "hook_failed"
-    stage.kit._kernel.hooks.unregister("foreign")
+    stage.kit._kernel.ground.hooks.unregister("foreign")
 
 
 async def _segment_gate(stage: Any, act: Any) -> None:
@@ -181,7 +181,7 @@ async def _observers(stage: Any, act: Any) -> None:
 
 
 async def _resolver(stage: Any, act: Any) -> None:
-    stage.kit._kernel.desk.resolver = _Resolver(act)
+    stage.kit._kernel.entry.desk.resolver = _Resolver(act)
     assert not (await stage.say()).blocked
     assert stage.facts("identity_error")
 
@@ -190,14 +190,14 @@ async def _identity_hook(stage: Any, act: Any) -> None:
     async def unknown(*_: Any) -> IdentityResult:
         return IdentityResult(status=IdentificationStatus.UNKNOWN)
 
-    stage.kit._kernel.desk.resolver = _Resolver(unknown)
+    stage.kit._kernel.entry.desk.resolver = _Resolver(unknown)
     stage.kit.identity_hook(HookTrigger.ON_IDENTITY_UNKNOWN)(act)
     assert (await stage.say()).reason == "identity_hook_failed"
-    stage.kit._kernel.desk.resolver = None
+    stage.kit._kernel.entry.desk.resolver = None
 
 
 async def _router(stage: Any, act: Any) -> None:
-    stage.kit._kernel.inbound.router = _Router(act)
+    stage.kit._kernel.entry.inbound.router = _Router(act)
     with pytest.raises(ForeignCodeError, match="router _Router raised"):
         await stage.say(room=None)
 
@@ -283,7 +283,7 @@ async def _agents_stream(stage: Any, act: Any) -> None:
 
 
 async def _transcoder(stage: Any, act: Any) -> None:
-    stage.kit._kernel.lanes.executor._deliverer._transcoder = _Transcoder(act)
+    stage.kit._kernel.work.lanes.executor._deliverer._transcoder = _Transcoder(act)
     picture = MediaContent(url="https://example.com/a.png", mime_type="image/png")
     assert not (await stage.say(picture)).delivery_results["bob"].success
 

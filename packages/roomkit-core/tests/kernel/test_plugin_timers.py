@@ -300,8 +300,8 @@ async def test_a_timer_outlives_its_worker() -> None:
     first.services.timers.on("call", dies)
     await first.services.timers.set("call", after(first, 5), id="c1")
     await started.wait()
-    first._kernel.lease.revoke()  # as if it was killed: nothing of it is stored any more
-    for task in [*first._kernel.supervisor._services, *first._kernel.supervisor._tasks]:
+    first._kernel.ground.lease.revoke()  # as if it was killed: nothing of it is stored any more
+    for task in [*first._kernel.ground.supervisor._services, *first._kernel.ground.supervisor._tasks]:
         task.cancel()
     stranger, second = worker(store), worker(store)
     async with stranger, second:

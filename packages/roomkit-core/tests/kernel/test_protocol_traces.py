@@ -117,4 +117,4 @@ async def test_traces_of_rooms_that_never_come_are_bounded(stage: Any) -> None:
     for number in range(150):
         channel.emit_trace(trace(room_id=f"never-{number}"))
     await stage.idle()
-    assert len(stage.kit._kernel.traces._early) == 100
+    assert len(stage.kit._kernel.entry.traces._early) == 100

@@ -752,7 +752,7 @@ async def test_a_kit_that_was_never_started_erases_and_delivers_nothing(
     receipt = await other.privacy.erase_person(identity_id=ANN.id)
 
     assert receipt.count("event") == 4
-    assert other._kernel.lease.worker_id is None
+    assert other._kernel.ground.lease.worker_id is None
     assert canaries_in(await everything(house)) == []
 
 

@@ -355,7 +355,7 @@ async def test_a_kit_starts_when_its_store_does(house: House) -> None:
     with pytest.raises(StoreUnavailableError):
         await stage.kit.create_room("r1")
     await stage.kit.create_room("r1")
-    assert stage.kit._kernel.lease.worker_id is not None
+    assert stage.kit._kernel.ground.lease.worker_id is not None
 
 
 async def test_a_large_inheritance_is_written_down_in_pieces(house: House, two: Any) -> None:
@@ -412,7 +412,7 @@ async def test_deliveries_that_wait_for_their_pace_hold_up_no_other_room(
         script = [busy] if why == "retry" and name == "slow" else []
         await add(second, name, attach=False, script=script)
     if why == "pause":
-        second.kit._kernel.pacing.pause("slow", 3000)
+        second.kit._kernel.sending.pacing.pause("slow", 3000)
     await second.kit.start()
     await asyncio.sleep(30)
     assert heard(second, "fast") == ["now"]

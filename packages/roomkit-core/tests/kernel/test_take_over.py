@@ -276,7 +276,7 @@ async def test_closing_a_room_waits_for_no_agent(room, deaf):
     talking = room.saying()
     await asyncio.sleep(0.5)
     await room.kit.close_room("r1")
-    assert now() == 0.5 + deaf * room.kit._kernel.supervisor.abandon_after
+    assert now() == 0.5 + deaf * room.kit._kernel.ground.supervisor.abandon_after
     codes = [
         getattr(event.content, "code", event.content.type) for event in await room.timeline(messages=False)
     ]

@@ -166,7 +166,7 @@ async def test_waits_that_have_ended_leave_nothing_behind(stage):
     for _ in range(3):
         await asyncio.gather(*(stage.say("go", room=room_id) for room_id in rooms))
     await stage.idle()
-    assert stage.kit._kernel.lanes.waits.waiting == []
+    assert stage.kit._kernel.work.lanes.waits.waiting == []
 
 
 # -- the commit of an answer ------------------------------------------------------------------

@@ -217,8 +217,8 @@ async def test_outcomes_in_a_shared_room_are_shown_at_once_and_written_with_the_
     assert not any(durable for _, durable in written)
     await second.say("4", wait="settled")
     await asyncio.sleep(2.0)
-    assert second.kit._kernel.ledger.refused == 0
-    assert not second.kit._kernel.ledger
+    assert second.kit._kernel.outcomes.ledger.refused == 0
+    assert not second.kit._kernel.outcomes.ledger
     assert "were not written" not in caplog.text
 
 
@@ -266,7 +266,7 @@ async def test_outcomes_wait_again_when_a_room_had_no_hand_over_for_ten_seconds(
 async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two: Any) -> None:
     first, second = await two()
     slow(first, "bob", LEASE * 1.5)
-    first_id = first.kit._kernel.lease.worker_id
+    first_id = first.kit._kernel.ground.lease.worker_id
 
     async def asleep(*_: Any) -> bool:
         await asyncio.sleep(LEASE * 2)
@@ -281,8 +281,8 @@ async def test_a_worker_that_oversleeps_is_overtaken_and_stops(house: House, two
     assert heard(first, "bob") == ["one"], "the second was not begun: the lease was over"
     assert {row.state for row in (await house.rows()).values()} == {SENT}
     await asyncio.sleep(LEASE * 2)
-    assert first.kit._kernel.lease.worker_id not in (first_id, None)
-    assert first.kit._kernel.lease.lost == 1
+    assert first.kit._kernel.ground.lease.worker_id not in (first_id, None)
+    assert first.kit._kernel.ground.lease.lost == 1
     await first.say("three")
     await first.kit.list_deliveries()
     assert (await house.rows())["bob", "three"].state is SENT

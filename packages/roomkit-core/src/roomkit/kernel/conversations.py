@@ -92,7 +92,7 @@ class ConversationOperations(Scoped):
         check_choice(order, ("index", "time"), "order")
         room_id = (await self._room(room_id)).id
         reader = await self._binding(room_id, as_channel) if as_channel is not None else None
-        events = await self._kernel.store.list_events(
+        events = await self._store.list_events(
             room_id,
             offset,
             limit,
@@ -103,13 +103,13 @@ class ConversationOperations(Scoped):
             newest_first=newest_first,
             by_time=order == "time",
         )
-        return events if reader is None else await as_read(self._kernel.store, events)
+        return events if reader is None else await as_read(self._store, events)
 
     @follows
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
         status = None if status is None else chosen(TaskStatus, status, "status")
-        return await self._kernel.store.list_tasks(room_id, status) if await self._sees(room_id) else []
+        return await self._store.list_tasks(room_id, status) if await self._sees(room_id) else []
 
     async def add_task(self, task: Task) -> Task:
         """Add a task to a room, and show it to the observers (ON_TASK_CREATED). Return it.
@@ -124,12 +124,12 @@ class ConversationOperations(Scoped):
             task = task.replace(id=new_id())
         await self._enter(task.room_id)
         try:
-            return await self._kernel.rooms.add_task(task)
+            return await self._kernel.timeline.rooms.add_task(task)
         except RoomClosedError:
             room = await self._successor(task.room_id)
             if room is None:
                 raise
-            return await self._kernel.rooms.add_task(task.replace(room_id=room.id))
+            return await self._kernel.timeline.rooms.add_task(task.replace(room_id=room.id))
 
     async def update_task(self, task_id: str, fn: Callable[[Task], Task]) -> Task:
         """Replace a task by `fn(task)`, also in a closed room; return it.
@@ -140,15 +140,15 @@ class ConversationOperations(Scoped):
         """
         check_committed("a task")
         await self._enter()
-        task = await self._kernel.store.get_task(task_id, organization_id=self._organization_id)
+        task = await self._store.get_task(task_id, organization_id=self._organization_id)
         if task is None:
             raise TaskNotFoundError(f"no task {task_id!r}: list_tasks shows those of a room")
-        return await self._kernel.rooms.update_task(task_id, fn)
+        return await self._kernel.timeline.rooms.update_task(task_id, fn)
 
     @follows
     async def list_observations(self, room_id: str) -> list[Observation]:
         """Return the observations of a room."""
-        return await self._kernel.store.list_observations(room_id) if await self._sees(room_id) else []
+        return await self._store.list_observations(room_id) if await self._sees(room_id) else []
 
     async def process_inbound(
         self,
@@ -252,7 +252,7 @@ class ConversationOperations(Scoped):
 
     async def _schedule(self, event: RoomEvent, at: SendAt) -> RoomEvent:
         _check_stored(event)
-        return await self._kernel.scheduled.add(event, at)
+        return await self._kernel.operations.scheduled.add(event, at)
 
     async def list_scheduled(self, room_id: str | None = None, *, limit: int = 100) -> list[ScheduledSend]:
         """Return what is to be sent later, in one room or in all, by when it is due; at most `limit`.
@@ -262,7 +262,7 @@ class ConversationOperations(Scoped):
         if room_id is not None:
             room_id = (await self._room(room_id)).id
         scope = self._organization_id
-        return await self._kernel.scheduled.list(room_id, organization_id=scope, limit=limit)
+        return await self._kernel.operations.scheduled.list(room_id, organization_id=scope, limit=limit)
 
     async def edit_scheduled(
         self,
@@ -279,7 +279,7 @@ class ConversationOperations(Scoped):
         """
         await self._enter()
         room = await self._room(room_id)
-        return await self._kernel.scheduled.edit(room.id, event_id, content, at)
+        return await self._kernel.operations.scheduled.edit(room.id, event_id, content, at)
 
     async def cancel_scheduled(self, room_id: str, event_id: str) -> bool:
         """Have an event not sent; False when there is none any more, or its sending has begun.
@@ -287,7 +287,7 @@ class ConversationOperations(Scoped):
         Does not start the kit. Raises RoomNotFoundError.
         """
         room = await self._room(room_id)
-        return await self._kernel.scheduled.cancel(room.id, event_id)
+        return await self._kernel.operations.scheduled.cancel(room.id, event_id)
 
     async def _drafted(self, room_id: str, channel_id: str, draft: RoomEvent) -> RoomEvent:
         """Return a channel's own event as it may be proposed to the room."""
@@ -319,11 +319,11 @@ class ConversationOperations(Scoped):
         if event.type in EPHEMERAL:
             _check_stored(event)
         cascade = Cascade()
-        written = await self._kernel.writer.write(Draft(event=event, cascade=cascade))
+        written = await self._kernel.timeline.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:
             raise self._refused(event.room_id, event.source.channel_id, written.reason)
         if wait == "settled" and cascade.pending and not working_for(event.room_id):
-            await (cascade.settled() if present() is None else self._kernel.lanes.waits.settled(cascade))
+            await (cascade.settled() if present() is None else self._kernel.work.lanes.waits.settled(cascade))
         return written.event
 
     @follows
@@ -346,7 +346,7 @@ class ConversationOperations(Scoped):
 
     async def _binding(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Return a binding of a room that is in scope. Raises ChannelNotFoundError."""
-        binding = await self._kernel.store.get_binding(room_id, channel_id)
+        binding = await self._store.get_binding(room_id, channel_id)
         if binding is None:
             raise not_attached(room_id, channel_id)
         return binding
@@ -357,7 +357,7 @@ class ConversationOperations(Scoped):
         if channel_id == SYSTEM_CHANNEL_ID:
             kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
         else:
-            await self._kernel.rooms.get(room_id)
+            await self._kernel.timeline.rooms.get(room_id)
             binding = await self._binding(room_id, channel_id)
             kind = binding.channel_type
             agent = binding.category is ChannelCategory.INTELLIGENCE
@@ -388,7 +388,7 @@ class ConversationOperations(Scoped):
         """Return a row of the ledger."""
         organization_id = self._organization(organization_id)
         await self._written_down()
-        return await self._kernel.store.get_delivery(delivery_id, organization_id=organization_id)
+        return await self._store.get_delivery(delivery_id, organization_id=organization_id)
 
     async def list_deliveries(
         self,
@@ -421,13 +421,9 @@ class ConversationOperations(Scoped):
             after=after,
             newest_first=newest_first,
         )
-        rows = await self._kernel.store.query_deliveries(query)
+        rows = await self._store.query_deliveries(query)
         room = None if rows or room_id is None else await self._successor(room_id)
-        return (
-            rows
-            if room is None
-            else await self._kernel.store.query_deliveries(replace(query, room_id=room.id))
-        )
+        return rows if room is None else await self._store.query_deliveries(replace(query, room_id=room.id))
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
         """Retry a failed delivery under its own idempotency key; return its row with the outcome.
@@ -439,12 +435,12 @@ class ConversationOperations(Scoped):
         await self._enter()
         await self._written_down()
         await self._check_delivery(delivery_id, "reopen")
-        row = await self._kernel.store.reopen_delivery(delivery_id)
-        cascade = await self._kernel.reclaim.start(row)
+        row = await self._store.reopen_delivery(delivery_id)
+        cascade = await self._kernel.shared.reclaim.start(row)
         if not working_for(row.room_id):
-            await (cascade.settled() if present() is None else self._kernel.lanes.waits.settled(cascade))
+            await (cascade.settled() if present() is None else self._kernel.work.lanes.waits.settled(cascade))
         await self._written_down()
-        return await self._kernel.store.get_delivery(delivery_id) or row
+        return await self._store.get_delivery(delivery_id) or row
 
     async def drop_delivery(self, delivery_id: str, reason: str = "dropped") -> Delivery:
         """Skip a failed delivery for good, and say why; return its row.
@@ -454,12 +450,12 @@ class ConversationOperations(Scoped):
         await self._enter()
         await self._written_down()
         await self._check_delivery(delivery_id, "drop")
-        return await self._kernel.store.drop_delivery(delivery_id, reason)
+        return await self._store.drop_delivery(delivery_id, reason)
 
     async def _written_down(self) -> None:
         """Flush pending delivery outcomes, so that reads see them."""
-        if self._kernel.ledger:
-            await self._kernel.ledger.flush()
+        if self._kernel.outcomes.ledger:
+            await self._kernel.outcomes.ledger.flush()
 
     async def list_parked_turns(self, room_id: str | None = None, *, limit: int = 100) -> list[ParkedTurn]:
         """Return agents' turns that wait for results of their tools, in one room or in all; in no order.
@@ -469,7 +465,7 @@ class ConversationOperations(Scoped):
         if room_id is not None:
             await self._room(room_id)
         scope = self._organization_id
-        return await self._kernel.parked.list(room_id, organization_id=scope, limit=limit)
+        return await self._kernel.operations.parked.list(room_id, organization_id=scope, limit=limit)
 
     async def resume_turn(
         self,
@@ -487,9 +483,9 @@ class ConversationOperations(Scoped):
         """
         if not continue_here:
             room = await self._room(room_id)
-            return await self._kernel.parked.store_results(room.id, turn_id, results)
+            return await self._kernel.operations.parked.store_results(room.id, turn_id, results)
         await self._enter(room_id)
-        return await self._kernel.parked.resume(room_id, turn_id, results)
+        return await self._kernel.operations.parked.resume(room_id, turn_id, results)
 
     async def cancel_turn(self, room_id: str, turn_id: str) -> bool:
         """Drop a turn that waits for results: its agent does not continue it, and says nothing more.
@@ -498,7 +494,7 @@ class ConversationOperations(Scoped):
         with the reason `cancelled`. Does not start the kit. Raises RoomNotFoundError.
         """
         room = await self._room(room_id)
-        return await self._kernel.parked.cancel(room.id, turn_id)
+        return await self._kernel.operations.parked.cancel(room.id, turn_id)
 
     @follows
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
@@ -508,8 +504,8 @@ class ConversationOperations(Scoped):
         EventNotFoundError.
         """
         await self._enter(room_id)
-        await self._kernel.store.mark_read(room_id, channel_id, event_id)
-        await self._kernel.signals.publish(
+        await self._store.mark_read(room_id, channel_id, event_id)
+        await self._kernel.entry.signals.publish(
             room_id,
             EphemeralEventType.READ_RECEIPT,
             channel_id,
@@ -521,8 +517,8 @@ class ConversationOperations(Scoped):
     async def mark_all_read(self, room_id: str, channel_id: str) -> None:
         """Move a channel's read mark to the newest event, also of a closed room, and let the room know."""
         await self._enter(room_id)
-        index = await self._kernel.store.mark_all_read(room_id, channel_id)
-        await self._kernel.signals.publish(
+        index = await self._store.mark_all_read(room_id, channel_id)
+        await self._kernel.entry.signals.publish(
             room_id,
             EphemeralEventType.READ_RECEIPT,
             channel_id,
@@ -534,4 +530,4 @@ class ConversationOperations(Scoped):
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         """Return how many messages of others a channel has not read. Raises ChannelNotFoundError."""
         await self._check_room(room_id)
-        return await self._kernel.store.get_unread_count(room_id, channel_id)
+        return await self._store.get_unread_count(room_id, channel_id)

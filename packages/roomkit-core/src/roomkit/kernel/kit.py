@@ -35,7 +35,8 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.namespaces import is_namespace, own_namespace
 from roomkit.abc.records import checked, problems_of
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
-from roomkit.kernel.assembly import Backends, assemble
+from roomkit.kernel.assembly.ground import Backends
+from roomkit.kernel.assembly.kernel import assemble
 from roomkit.kernel.commit.hooks import HookEngine, HookFn, HookRegistration
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
 from roomkit.kernel.flow.contract import (
@@ -231,7 +232,7 @@ class RoomKit(RoomOperations):
             ),
             partial(self.process_inbound, wait="committed"),
         )
-        super().__init__(kernel, kernel.inbound)
+        super().__init__(kernel, kernel.entry.inbound)
         self._plugins = plugins
         self._services = ServicesDesk(
             self, kernel, self._namespace_of, self.process_delivery_status, self._enter
@@ -308,7 +309,7 @@ class RoomKit(RoomOperations):
             return
         self._check_open()
         if self._starting is None or (self._starting.done() and not self._ready):
-            self._starting = self._kernel.supervisor.begin(self._start(), "start of the kit")
+            self._starting = self._kernel.ground.supervisor.begin(self._start(), "start of the kit")
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
@@ -330,15 +331,15 @@ class RoomKit(RoomOperations):
             self._tables = await self._plugin_settings(manager)
             manager.configure(self, self._tables)
             self._configured = True
-        await kernel.locks.open()
-        await kernel.realtime.open()
+        await kernel.ground.locks.open()
+        await kernel.ground.realtime.open()
         if is_new:
             await manager.startup(self)
 
     def _check_words(self) -> None:
         """Refuse options with words that neither the core nor a plugin declares. Raises InvalidInputError."""
         try:
-            for each in self._kernel.settings.identity_channel_types or ():
+            for each in self._kernel.ground.settings.identity_channel_types or ():
                 declared(ChannelType, each)
         except ValueError as error:
             raise InvalidInputError(f"identity_channel_types cannot be used: {error}") from None
@@ -363,21 +364,21 @@ class RoomKit(RoomOperations):
 
     async def _begin_work(self) -> None:
         """Start the channels, once the plugins had their chance to add some, and reclaim pending work."""
-        kernel, settings = self._kernel, self._kernel.settings
-        await kernel.keeper.begin()
-        await follow_store(kernel.clock, kernel.store)
-        if kernel.files.are_kept:
-            await kernel.sweeper.begin()
-        await kernel.starts.begin()
+        kernel, settings = self._kernel, self._kernel.ground.settings
+        await kernel.shared.keeper.begin()
+        await follow_store(kernel.ground.clock, kernel.ground.store)
+        if kernel.ground.files.are_kept:
+            await kernel.operations.sweeper.begin()
+        await kernel.shared.starts.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
-        if kernel.lease.worker_id is not None:
-            await kernel.pause_signals.listen(kernel.pacing.pause)
-            await kernel.rights_signals.begin()
-            await kernel.consent_signals.begin()
-            await kernel.interruptions.begin()
-            kernel.reclaim.begin(period)
+        if kernel.ground.lease.worker_id is not None:
+            await kernel.sending.pause_signals.listen(kernel.sending.pacing.pause)
+            await kernel.timeline.rights_signals.begin()
+            await kernel.sending.consent_signals.begin()
+            await kernel.work.interruptions.begin()
+            kernel.shared.reclaim.begin(period)
             if settings.sweep_interval is None:
-                kernel.timers.begin()
+                kernel.ground.timers.begin()
 
     @property
     def plugins(self) -> PluginManager:
@@ -412,27 +413,27 @@ class RoomKit(RoomOperations):
             return
         self._closed = True
         self._entered = False
-        self._closing = self._kernel.supervisor.begin(self._close(), "close of the kit")
+        self._closing = self._kernel.ground.supervisor.begin(self._close(), "close of the kit")
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         kernel = self._kernel
-        closing = Closing(kernel.settings.close_timeout, kernel.supervisor)
-        kernel.speculations.close()
-        if kernel.channels.starts:
-            await closing.step("starts of channels", kernel.starts.close)
-        kernel.follows.retry_no_more()
-        closing.failures.extend(await kernel.sources.close(closing.left / 4))
-        stuck = await kernel.supervisor.end_services(closing.left / 4)
-        await kernel.supervisor.drain(closing.left / 2)
+        closing = Closing(kernel.ground.settings.close_timeout, kernel.ground.supervisor)
+        kernel.work.speculations.close()
+        if kernel.ground.channels.starts:
+            await closing.step("starts of channels", kernel.shared.starts.close)
+        kernel.sending.follows.retry_no_more()
+        closing.failures.extend(await kernel.entry.sources.close(closing.left / 4))
+        stuck = await kernel.ground.supervisor.end_services(closing.left / 4)
+        await kernel.ground.supervisor.drain(closing.left / 2)
         self._drained = True
-        stuck += await kernel.supervisor.cancel(closing.left / 2)
-        kernel.lanes.leave_behind()
-        kernel.supervisor.cancel_abandoned()
+        stuck += await kernel.ground.supervisor.cancel(closing.left / 2)
+        kernel.work.lanes.leave_behind()
+        kernel.ground.supervisor.cancel_abandoned()
         if stuck:
             closing.failures.append(TimeoutError(f"did not end when cancelled: {', '.join(stuck)}"))
-        await closing.step("ledger", kernel.ledger.flush)
-        for channel_id, channel in kernel.channels.items():
+        await closing.step("ledger", kernel.outcomes.ledger.flush)
+        for channel_id, channel in kernel.ground.channels.items():
             await closing.step(f"channel {channel_id}", channel.close)
         while self._pushed:
             _, callback = self._pushed.popitem()
@@ -440,16 +441,16 @@ class RoomKit(RoomOperations):
             await closing.step(f"callback {name}", callback)
         if self._configured:
             await closing.step("plugins", lambda: self.plugins.shutdown(self))
-        await closing.step("followers", kernel.follows.close)
-        await closing.step("wake-ups", kernel.wakeups.end)
-        await closing.step("lease", kernel.keeper.end)
-        await closing.step("realtime", kernel.realtime.close)
-        await closing.step("telemetry", kernel.telemetry.close)
-        await closing.step("locks", kernel.locks.close)
-        await closing.step("fetch", kernel.fetch.close)
-        if kernel.files.are_kept:
-            await closing.step("media", kernel.files.media.close)
-        await closing.step("store", kernel.store.close)
+        await closing.step("followers", kernel.sending.follows.close)
+        await closing.step("wake-ups", kernel.sending.wakeups.end)
+        await closing.step("lease", kernel.shared.keeper.end)
+        await closing.step("realtime", kernel.ground.realtime.close)
+        await closing.step("telemetry", kernel.ground.telemetry.close)
+        await closing.step("locks", kernel.ground.locks.close)
+        await closing.step("fetch", kernel.ground.fetch.close)
+        if kernel.ground.files.are_kept:
+            await closing.step("media", kernel.ground.files.media.close)
+        await closing.step("store", kernel.ground.store.close)
         if closing.failures:
             raise CloseError("the kit closed, but not all of it went well", closing.failures)
 
@@ -459,7 +460,7 @@ class RoomKit(RoomOperations):
         For plugins and programs: the task is supervised, its failure logged and published as the
         framework event `background_error`.
         """
-        self._kernel.supervisor.serve(work, name)
+        self._kernel.ground.supervisor.serve(work, name)
 
     def push_async_callback[**P](
         self, callback: Callable[P, Awaitable[object]], /, *args: P.args, **kwargs: P.kwargs
@@ -508,17 +509,17 @@ class RoomKit(RoomOperations):
     @property
     def store(self) -> ConversationStore:
         """The store."""
-        return self._kernel.store
+        return self._kernel.ground.store
 
     @property
     def hook_engine(self) -> HookEngine:
         """The hook engine."""
-        return self._kernel.hooks
+        return self._kernel.ground.hooks
 
     @property
     def realtime(self) -> RealtimeBackend:
         """The ephemeral side."""
-        return self._kernel.realtime
+        return self._kernel.ground.realtime
 
     @property
     def telemetry(self) -> TelemetryProvider:
@@ -526,17 +527,17 @@ class RoomKit(RoomOperations):
 
         Channels open spans by `services.telemetry`, which puts them where their work is.
         """
-        return self._given_telemetry or self._kernel.telemetry
+        return self._given_telemetry or self._kernel.ground.telemetry
 
     @property
     def lock_manager(self) -> RoomLockManager:
         """The room locks."""
-        return self._kernel.locks
+        return self._kernel.ground.locks
 
     @property
     def clock(self) -> Clock:
         """The kit's one clock."""
-        return self._kernel.clock
+        return self._kernel.ground.clock
 
     @property
     def services(self) -> Services:
@@ -569,7 +570,7 @@ class RoomKit(RoomOperations):
         A server mounts it at `/media`, by the routes of the plugins.
         """
         kernel = self._kernel
-        return MediaApp(kernel.files, kernel.clock) if kernel.files.are_kept else None
+        return MediaApp(kernel.ground.files, kernel.ground.clock) if kernel.ground.files.are_kept else None
 
     async def _find_fetch(self) -> GuardedFetch:
         """Return the installed guarded fetch. Raises MediaNotConfiguredError."""
@@ -619,12 +620,12 @@ class RoomKit(RoomOperations):
     @property
     def settings(self) -> KitOptions:
         """The kit's scalar options."""
-        return self._kernel.settings
+        return self._kernel.ground.settings
 
     @property
     def channels(self) -> Mapping[str, Channel]:
         """The registered channels by id."""
-        return self._kernel.channels
+        return self._kernel.ground.channels
 
     # -- channels -----------------------------------------------------------------------------
 
@@ -640,7 +641,7 @@ class RoomKit(RoomOperations):
         owner = f"channel of {type(channel).__name__}"
         channel_id = check_channel_id(read_attribute(owner, channel, "channel_id", object))
         check_registered(channel, channel_id)
-        known = self._kernel.channels.get(channel_id)
+        known = self._kernel.ground.channels.get(channel_id)
         defaults = self._binding_defaults(channel_id, binding or {})
         if known is channel:
             return
@@ -651,10 +652,10 @@ class RoomKit(RoomOperations):
             )
         services = self._services.of_channel(channel_id, channel)
         read(owner_of(channel_id), "bind()", partial(channel.bind, services), object)
-        self._kernel.channels.add(channel_id, channel, defaults)
-        self._kernel.starts.registered(channel_id, channel)
-        self._kernel.reclaim.channels_changed()
-        self._kernel.events.emit("channel_registered", channel_id=channel_id)
+        self._kernel.ground.channels.add(channel_id, channel, defaults)
+        self._kernel.shared.starts.registered(channel_id, channel)
+        self._kernel.shared.reclaim.channels_changed()
+        self._kernel.ground.events.emit("channel_registered", channel_id=channel_id)
 
     @staticmethod
     def _binding_defaults(channel_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -681,23 +682,23 @@ class RoomKit(RoomOperations):
         ChannelNotRegisteredError.
         """
         kernel = self._kernel
-        channel = kernel.rooms.channel(channel_id)
-        del kernel.channels[channel_id]
+        channel = kernel.timeline.rooms.channel(channel_id)
+        del kernel.ground.channels[channel_id]
         tasks = self._services.tasks_of(channel_id)
-        worker_id = kernel.lease.worker_id
+        worker_id = kernel.ground.lease.worker_id
         if worker_id is not None:
-            kernel.channels.left.update(kernel.lanes.take_waiting(channel_id))
-        await kernel.speculations.unregistered(channel_id)
-        await kernel.lanes.end_answers(None, "unregistered", of=channel_id)
-        kernel.reclaim.channels_changed()
-        kernel.breakers.forget(channel_id)
-        kernel.events.emit("channel_unregistered", channel_id=channel_id)
+            kernel.ground.channels.left.update(kernel.work.lanes.take_waiting(channel_id))
+        await kernel.work.speculations.unregistered(channel_id)
+        await kernel.work.lanes.end_answers(None, "unregistered", of=channel_id)
+        kernel.shared.reclaim.channels_changed()
+        kernel.sending.breakers.forget(channel_id)
+        kernel.ground.events.emit("channel_unregistered", channel_id=channel_id)
         try:
-            await kernel.hand_over.work()
-            await kernel.sources.unregistered(channel_id)
-            kernel.timers.unregister(f"@{channel_id}")
+            await kernel.shared.hand_over.work()
+            await kernel.entry.sources.unregistered(channel_id)
+            kernel.ground.timers.unregister(f"@{channel_id}")
             await tasks.end_served()
-            await kernel.starts.unregistered(channel_id)
+            await kernel.shared.starts.unregistered(channel_id)
         finally:
             try:
                 await channel.close()
@@ -706,17 +707,17 @@ class RoomKit(RoomOperations):
 
     def get_channel(self, channel_id: str) -> Channel | None:
         """Return a registered channel."""
-        return self._kernel.channels.get(channel_id)
+        return self._kernel.ground.channels.get(channel_id)
 
     @property
     def broken_channels(self) -> Mapping[str, str]:
         """Why channels did not start, by their ids; their deliveries stay pending."""
-        starts = self._kernel.channels.starts
+        starts = self._kernel.ground.channels.starts
         return {channel_id: start.broken for channel_id, start in starts.items() if start.broken is not None}
 
     def list_channels(self) -> list[Channel]:
         """Return all registered channels."""
-        return list(self._kernel.channels.values())
+        return list(self._kernel.ground.channels.values())
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -751,7 +752,7 @@ class RoomKit(RoomOperations):
     async def sweep_room_timers(self) -> list[Room]:
         """Pause or close every room whose time has come; return those that changed."""
         await self._enter()
-        return await self._kernel.rooms.changed_by(await self._kernel.timers.sweep())
+        return await self._kernel.timeline.rooms.changed_by(await self._kernel.ground.timers.sweep())
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -777,8 +778,8 @@ class RoomKit(RoomOperations):
         try:
             await self._enter()
         except RoomKitError as error:
-            return self._kernel.webhooks.failed(channel_id, provider, error)
-        return await self._kernel.webhooks.take(request, channel_id, provider, wait)
+            return self._kernel.entry.webhooks.failed(channel_id, provider, error)
+        return await self._kernel.entry.webhooks.take(request, channel_id, provider, wait)
 
     # -- deliveries ---------------------------------------------------------------------------
 
@@ -790,14 +791,14 @@ class RoomKit(RoomOperations):
         """
         await self._enter()
         status = checked(status, DeliveryStatus, "given to process_delivery_status()")
-        return await self._kernel.receipts.take(status)
+        return await self._kernel.entry.receipts.take(status)
 
     # -- data rights --------------------------------------------------------------------------
 
     @property
     def privacy(self) -> DataSubjectRequests:
         """Exports, erasure and retention for tools that must not start the kit; it delivers nothing."""
-        return self._kernel.privacy
+        return self._kernel.operations.privacy
 
     # -- organizations ------------------------------------------------------------------------
 
@@ -817,17 +818,17 @@ class RoomKit(RoomOperations):
         """Show that a participant is typing, or stopped."""
         await self._enter()
         kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
-        await self._kernel.signals.publish(room_id, kind, user_id, data)
+        await self._kernel.entry.signals.publish(room_id, kind, user_id, data)
 
     async def publish_presence(self, room_id: str, user_id: str, status: str) -> None:
         """Show that a participant is `online`, `away` or `offline`; any other status is a CUSTOM event."""
         await self._enter()
-        await self._kernel.signals.presence(room_id, user_id, status)
+        await self._kernel.entry.signals.presence(room_id, user_id, status)
 
     async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
         """Show that a participant read an event; `mark_read` also moves the mark."""
         await self._enter()
-        await self._kernel.signals.publish(
+        await self._kernel.entry.signals.publish(
             room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id}
         )
 
@@ -842,7 +843,7 @@ class RoomKit(RoomOperations):
         """Show a reaction to an event."""
         await self._enter()
         check_choice(action, ("add", "remove"), "action")
-        await self._kernel.signals.publish(
+        await self._kernel.entry.signals.publish(
             room_id,
             EphemeralEventType.REACTION,
             user_id,
@@ -865,7 +866,7 @@ class RoomKit(RoomOperations):
         data: dict[str, Any] = {"tool_calls": list(tool_calls), "channel_id": channel_id}
         if duration_ms is not None:
             data["duration_ms"] = duration_ms
-        await self._kernel.signals.publish(
+        await self._kernel.entry.signals.publish(
             room_id, event_type, channel_id, data, channel_id=channel_id, visibility=visibility
         )
 
@@ -877,11 +878,11 @@ class RoomKit(RoomOperations):
         `as_channel` shows only what that channel may see.
         """
         await self._enter()
-        return await self._kernel.signals.subscribe(room_id, callback, as_channel)
+        return await self._kernel.entry.signals.subscribe(room_id, callback, as_channel)
 
     async def unsubscribe_room(self, subscription_id: str) -> bool:
         """End a subscription; False when there is none of that id."""
-        return await self._kernel.realtime.unsubscribe(subscription_id)
+        return await self._kernel.ground.realtime.unsubscribe(subscription_id)
 
     # -- live connections ---------------------------------------------------------------------
 
@@ -907,13 +908,13 @@ class RoomKit(RoomOperations):
         connect; InvalidInputError for an id that is another's connection.
         """
         await self._enter()
-        channel: object = self._kernel.rooms.channel(channel_id)
+        channel: object = self._kernel.timeline.rooms.channel(channel_id)
         if not isinstance(channel, SupportsConnections):
             raise ChannelNotRegisteredError(
                 f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"
             )
         if room_id is not None and participant_id is not None:
-            await self._kernel.participants.readmit(room_id, channel_id, participant_id)
+            await self._kernel.timeline.participants.readmit(room_id, channel_id, participant_id)
         more = {} if close_fn is None else {"close_fn": close_fn}
         channel.register_connection(
             connection_id,
@@ -926,19 +927,19 @@ class RoomKit(RoomOperations):
         # Asked once it is registered: a removal or ban that comes later finds the connection.
         if room_id is not None and participant_id is not None:
             try:
-                await self._kernel.participants.check_present(room_id, channel_id, participant_id)
+                await self._kernel.timeline.participants.check_present(room_id, channel_id, participant_id)
             except (ParticipantBannedError, ParticipantRemovedError):
                 channel.unregister_connection(connection_id)
                 raise
-        self._kernel.events.emit(
+        self._kernel.ground.events.emit(
             "channel_connected", room_id=room_id, channel_id=channel_id, connection_id=connection_id
         )
 
     async def disconnect_websocket(self, channel_id: str, connection_id: str) -> None:
         """Disconnect a socket; never raises."""
-        channel: object = self._kernel.channels.get(channel_id)
+        channel: object = self._kernel.ground.channels.get(channel_id)
         if isinstance(channel, SupportsConnections) and channel.unregister_connection(connection_id):
-            self._kernel.events.emit(
+            self._kernel.ground.events.emit(
                 "channel_disconnected", channel_id=channel_id, connection_id=connection_id
             )
 
@@ -966,7 +967,7 @@ class RoomKit(RoomOperations):
         """
         await self._enter()
         services = self._services.of_source(channel_id, source)
-        await self._kernel.sources.attach(
+        await self._kernel.entry.sources.attach(
             channel_id,
             source,
             services,
@@ -985,15 +986,15 @@ class RoomKit(RoomOperations):
         What it emits while it stops is taken in. What one that did not stop in time emits afterwards is
         refused as `source_detached` and counted (framework event `source_message_refused`).
         """
-        await self._kernel.sources.detach(channel_id)
+        await self._kernel.entry.sources.detach(channel_id)
 
     async def source_health(self, channel_id: str) -> SourceHealth | None:
         """Return a snapshot of a channel's source, None without one."""
-        return await self._kernel.sources.health(channel_id)
+        return await self._kernel.entry.sources.health(channel_id)
 
     def list_sources(self) -> dict[str, SourceStatus]:
         """Return the status of every attached source by channel id."""
-        return self._kernel.sources.statuses()
+        return self._kernel.entry.sources.statuses()
 
     # -- hooks and framework events -----------------------------------------------------------
 
@@ -1047,7 +1048,7 @@ class RoomKit(RoomOperations):
         self._learn_words(trigger, channel_types)
 
         def register(fn: F) -> F:
-            self._kernel.hooks.register(
+            self._kernel.ground.hooks.register(
                 HookRegistration(
                     trigger=HookTrigger(trigger),
                     fn=fn,
@@ -1080,7 +1081,7 @@ class RoomKit(RoomOperations):
     ) -> None:
         """Register a hook for one room; it is dropped when the room closes."""
         self._learn_words(trigger, None)
-        self._kernel.hooks.add_room_hook(
+        self._kernel.ground.hooks.add_room_hook(
             room_id,
             HookRegistration(
                 trigger=trigger,
@@ -1094,11 +1095,11 @@ class RoomKit(RoomOperations):
 
     def remove_room_hook(self, room_id: str, name: str) -> bool:
         """Remove the first hook of that name from a room; False when there is none."""
-        return self._kernel.hooks.remove_room_hook(room_id, name)
+        return self._kernel.ground.hooks.remove_room_hook(room_id, name)
 
     def remove_hook(self, name: str) -> bool:
         """Remove the first hook of that name from every room; False when there is none."""
-        return self._kernel.hooks.unregister(name)
+        return self._kernel.ground.hooks.unregister(name)
 
     def identity_hook[F: IdentityHookFn](
         self,
@@ -1117,7 +1118,7 @@ class RoomKit(RoomOperations):
         self._learn_words(trigger, channel_types)
 
         def register(fn: F) -> F:
-            self._kernel.desk.hooks.append(
+            self._kernel.entry.desk.hooks.append(
                 IdentityHookRegistration(
                     trigger=HookTrigger(trigger),
                     fn=fn,
@@ -1153,11 +1154,11 @@ class RoomKit(RoomOperations):
         """
 
         def register(fn: FrameworkHandler) -> FrameworkHandler:
-            self._kernel.events.subscribe(event_type, fn)
+            self._kernel.ground.events.subscribe(event_type, fn)
             return fn
 
         return register
 
     def subscribe_events(self, event_type: str, fn: FrameworkHandler) -> Callable[[], None]:
         """Register `fn` as `on` does; return a function that ends it."""
-        return self._kernel.events.subscribe(event_type, fn)
+        return self._kernel.ground.events.subscribe(event_type, fn)

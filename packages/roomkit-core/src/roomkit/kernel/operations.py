@@ -73,7 +73,7 @@ class RoomOperations(ConversationOperations):
     ) -> Room:
         await self._enter()
         policy = agent_response_policy
-        return await self._kernel.rooms.create(
+        return await self._kernel.timeline.rooms.create(
             room_id,
             metadata,
             timers=timers,
@@ -100,12 +100,12 @@ class RoomOperations(ConversationOperations):
         because connections may read; read marks; the outcome of deliveries that were committed before.
         """
         await self._enter(room_id)
-        return await self._kernel.rooms.close(room_id)
+        return await self._kernel.timeline.rooms.close(room_id)
 
     async def archive_room(self, room_id: str) -> Room:
         """Put a room away for good, also a closed one. Idempotent. Raises RoomNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.archive(room_id)
+        return await self._kernel.timeline.rooms.archive(room_id)
 
     async def delete_room(self, room_id: str) -> bool:
         """Remove a room and all that belongs to it, also a closed one; False when there is none.
@@ -114,7 +114,7 @@ class RoomOperations(ConversationOperations):
         person: a message that a vendor delivers again afterwards is a new one.
         """
         await self._enter()
-        return await self._sees(room_id) and await self._kernel.rooms.delete(room_id)
+        return await self._sees(room_id) and await self._kernel.timeline.rooms.delete(room_id)
 
     async def merge_rooms(
         self,
@@ -143,11 +143,13 @@ class RoomOperations(ConversationOperations):
         organizations, for recipients that `keep` has to decide on, and in a call from the rooms' own work.
         """
         await self._enter()
-        first = await self._kernel.store.get_room(source, organization_id=self._organization_id)
+        first = await self._store.get_room(source, organization_id=self._organization_id)
         if first is None:
             raise RoomNotFoundError(f"no room {source!r}: create_room first")
         second = await self._room(into)
-        return await self._kernel.moves.merge(first, second, keep=keep, timeout=timeout, by=participant_id)
+        return await self._kernel.operations.moves.merge(
+            first, second, keep=keep, timeout=timeout, by=participant_id
+        )
 
     async def split_room(
         self,
@@ -169,7 +171,7 @@ class RoomOperations(ConversationOperations):
         await self._enter()
         first = await self._room(room)
         second = None if into is None else await self._room(into)
-        return await self._kernel.moves.split(
+        return await self._kernel.operations.moves.split(
             first,
             second,
             after_index=after_index,
@@ -194,7 +196,7 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter()
         first, second = await self._room(source), await self._room(into)
-        return await self._kernel.moves.move_channel(
+        return await self._kernel.operations.moves.move_channel(
             channel_id, first, second, timeout=timeout, by=participant_id
         )
 
@@ -202,7 +204,7 @@ class RoomOperations(ConversationOperations):
     async def update_room_metadata(self, room_id: str, metadata: Mapping[str, Any]) -> Room:
         """Merge into a room's metadata, key by key. Raises RoomNotFoundError, RoomClosedError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.update_metadata(room_id, metadata)
+        return await self._kernel.timeline.rooms.update_metadata(room_id, metadata)
 
     @follows
     async def change_state(
@@ -218,7 +220,7 @@ class RoomOperations(ConversationOperations):
         all the time, and what `fn` raises.
         """
         await self._enter(room_id)
-        return await self._kernel.states.change(room_id, namespace, fn)
+        return await self._kernel.timeline.states.change(room_id, namespace, fn)
 
     async def set_retention(self, room_id: str, retention: str | float | timedelta | None) -> Room:
         """Keep the room's events for so long from now on, None for as long as the room.
@@ -229,7 +231,7 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)
-        return await self._kernel.privacy.set_retention((await self._room(room_id)).id, seconds)
+        return await self._kernel.operations.privacy.set_retention((await self._room(room_id)).id, seconds)
 
     @follows
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
@@ -240,12 +242,12 @@ class RoomOperations(ConversationOperations):
         RoomNotFoundError, RoomClosedError, and StaleRoomError for a room that others change all the time.
         """
         await self._enter(room_id)
-        return await self._kernel.rooms.set_timers(room_id, timers)
+        return await self._kernel.timeline.rooms.set_timers(room_id, timers)
 
     async def check_room_timers(self, room_id: str) -> Room:
         """Pause or close a room whose time has come. Raises RoomNotFoundError."""
         await self._enter(room_id)
-        return (await self._kernel.rooms.check_timers(room_id))[0]
+        return (await self._kernel.timeline.rooms.check_timers(room_id))[0]
 
     @follows
     async def attach_channel(
@@ -273,28 +275,30 @@ class RoomOperations(ConversationOperations):
             fields["access"] = access
         if visibility is not None:
             fields["visibility"] = visibility
-        attached = await self._kernel.rooms.attach(room_id, channel_id, channel_type, category, **fields)
-        if self._kernel.traces.has_early:
-            self._kernel.traces.replay(room_id)
+        attached = await self._kernel.timeline.rooms.attach(
+            room_id, channel_id, channel_type, category, **fields
+        )
+        if self._kernel.entry.traces.has_early:
+            self._kernel.entry.traces.replay(room_id)
         return attached
 
     @follows
     async def detach_channel(self, room_id: str, channel_id: str) -> bool:
         """Take a channel out of a room, until it is attached again; False when it was not in it."""
         await self._enter(room_id)
-        return await self._kernel.rooms.detach(room_id, channel_id)
+        return await self._kernel.timeline.rooms.detach(room_id, channel_id)
 
     @follows
     async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a channel listen but not speak. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.mute(room_id, channel_id, muted=True)
+        return await self._kernel.timeline.rooms.mute(room_id, channel_id, muted=True)
 
     @follows
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.mute(room_id, channel_id, muted=False)
+        return await self._kernel.timeline.rooms.mute(room_id, channel_id, muted=False)
 
     @follows
     async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
@@ -305,7 +309,7 @@ class RoomOperations(ConversationOperations):
         name `participant_id`. Raises RoomNotFoundError.
         """
         await self._enter(room_id)
-        return await self._kernel.rooms.take_over(room_id, participant_id)
+        return await self._kernel.timeline.rooms.take_over(room_id, participant_id)
 
     @follows
     async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
@@ -314,19 +318,21 @@ class RoomOperations(ConversationOperations):
         They are asked from the next message on, and read the messages in between in the timeline.
         """
         await self._enter(room_id)
-        return await self._kernel.rooms.give_back(room_id, participant_id)
+        return await self._kernel.timeline.rooms.give_back(room_id, participant_id)
 
     @follows
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do in a room. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.set_access(room_id, channel_id, chosen(Access, access, "access"))
+        return await self._kernel.timeline.rooms.set_access(
+            room_id, channel_id, chosen(Access, access, "access")
+        )
 
     @follows
     async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
         """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.set_visibility(room_id, channel_id, visibility)
+        return await self._kernel.timeline.rooms.set_visibility(room_id, channel_id, visibility)
 
     @follows
     async def update_binding_metadata(
@@ -334,7 +340,7 @@ class RoomOperations(ConversationOperations):
     ) -> ChannelBinding:
         """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.rooms.update_binding_metadata(room_id, channel_id, metadata)
+        return await self._kernel.timeline.rooms.update_binding_metadata(room_id, channel_id, metadata)
 
     @follows
     async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:
@@ -346,7 +352,7 @@ class RoomOperations(ConversationOperations):
     @follows
     async def list_bindings(self, room_id: str) -> list[ChannelBinding]:
         """Return the bindings of a room."""
-        return await self._kernel.store.list_bindings(room_id) if await self._sees(room_id) else []
+        return await self._store.list_bindings(room_id) if await self._sees(room_id) else []
 
     @follows
     async def ensure_participant(
@@ -360,7 +366,9 @@ class RoomOperations(ConversationOperations):
         that would change a closed room.
         """
         await self._enter(room_id)
-        return await self._kernel.participants.ensure(room_id, channel_id, participant_id, display_name)
+        return await self._kernel.timeline.participants.ensure(
+            room_id, channel_id, participant_id, display_name
+        )
 
     @follows
     async def resolve_participant(
@@ -372,7 +380,9 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter(room_id)
         await self._check_identity(identity_id)
-        return await self._kernel.participants.resolve(room_id, participant_id, identity_id, resolved_by)
+        return await self._kernel.timeline.participants.resolve(
+            room_id, participant_id, identity_id, resolved_by
+        )
 
     @follows
     async def remove_participant(
@@ -389,12 +399,12 @@ class RoomOperations(ConversationOperations):
         may read there. Raises RoomNotFoundError; InvalidInputError for a text that cannot be an id.
         """
         await self._enter(room_id)
-        return await self._kernel.participants.remove(room_id, participant_id, banned=banned)
+        return await self._kernel.timeline.participants.remove(room_id, participant_id, banned=banned)
 
     @follows
     async def list_participants(self, room_id: str) -> list[Participant]:
         """Return the participants of a room."""
-        return await self._kernel.store.list_participants(room_id) if await self._sees(room_id) else []
+        return await self._store.list_participants(room_id) if await self._sees(room_id) else []
 
     async def set_consent(
         self,
@@ -422,14 +432,14 @@ class RoomOperations(ConversationOperations):
             )
         except ValidationError as wrong:
             raise InvalidInputError(f"the consent cannot be kept: {problems_of(wrong)}") from None
-        return await self._kernel.consents.put(said, self._organization_id)
+        return await self._kernel.sending.consents.put(said, self._organization_id)
 
     async def consent(
         self, address_type: str, address: str, *, purpose: str = ALL_PURPOSES
     ) -> Consent | None:
         """Return the latest consent for an address and exactly this purpose, None without one."""
         await self._enter()
-        return await self._kernel.consents.get(address_type, address, purpose, self._organization_id)
+        return await self._kernel.sending.consents.get(address_type, address, purpose, self._organization_id)
 
     async def export_room(self, room_id: str) -> RoomExport:
         """Return everything that is kept of a room, open or closed. Raises RoomNotFoundError.
@@ -437,7 +447,7 @@ class RoomOperations(ConversationOperations):
         All of it is in memory at once: for a long room take `export_room_lines`.
         """
         await self._check_room(room_id)
-        return await self._kernel.privacy.exports.room(room_id)
+        return await self._kernel.operations.privacy.exports.room(room_id)
 
     async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
         """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
@@ -445,7 +455,7 @@ class RoomOperations(ConversationOperations):
         Read in pages: concurrent writes may be part of it or not. Raises RoomNotFoundError.
         """
         await self._check_room(room_id)
-        async for line in self._kernel.privacy.exports.room_lines(room_id):
+        async for line in self._kernel.operations.privacy.exports.room_lines(room_id):
             yield line.model_dump_json()
 
     async def export_room_archive(self, room_id: str) -> AsyncIterator[bytes]:
@@ -455,7 +465,7 @@ class RoomOperations(ConversationOperations):
         each its event, size and SHA-256, or that it is gone. Raises RoomNotFoundError.
         """
         await self._check_room(room_id)
-        exports = self._kernel.privacy.exports
+        exports = self._kernel.operations.privacy.exports
         async for piece in exports.archive(exports.room_lines(room_id)):
             yield piece
 
@@ -474,7 +484,7 @@ class RoomOperations(ConversationOperations):
         InvalidInputError for an id that is several people's.
         """
         organization_id = self._organization(organization_id)
-        return await self._kernel.privacy.exports.person(
+        return await self._kernel.operations.privacy.exports.person(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,
@@ -489,7 +499,7 @@ class RoomOperations(ConversationOperations):
     ) -> AsyncIterator[str]:
         """Yield what `export_person` returns as lines of JSON, room by room. Raises as it does."""
         organization_id = self._organization(organization_id)
-        async for line in self._kernel.privacy.exports.person_lines(
+        async for line in self._kernel.operations.privacy.exports.person_lines(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,
@@ -505,7 +515,7 @@ class RoomOperations(ConversationOperations):
     ) -> AsyncIterator[bytes]:
         """Yield what `export_person_lines` does as an archive like that of `export_room_archive`."""
         organization_id = self._organization(organization_id)
-        exports = self._kernel.privacy.exports
+        exports = self._kernel.operations.privacy.exports
         lines = exports.person_lines(
             identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
         )
@@ -519,7 +529,7 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter()
         organization_id = self._organization(organization_id)
-        return await self._kernel.privacy.erase_room(room_id, organization_id=organization_id)
+        return await self._kernel.operations.privacy.erase_room(room_id, organization_id=organization_id)
 
     async def erase_person(
         self,
@@ -543,7 +553,7 @@ class RoomOperations(ConversationOperations):
         check_choice(suppression, ("keep", "forget"), "suppression")
         await self._enter()
         organization_id = self._organization(organization_id)
-        return await self._kernel.privacy.erase_person(
+        return await self._kernel.operations.privacy.erase_person(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,

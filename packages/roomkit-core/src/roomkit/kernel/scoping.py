@@ -21,7 +21,7 @@ from roomkit.abc.errors import (
 from roomkit.kernel.flow.merged import followed, successor
 
 if TYPE_CHECKING:
-    from roomkit.kernel.assembly import Kernel
+    from roomkit.kernel.assembly.kernel import Kernel
     from roomkit.kernel.inbound.pipeline import Inbound
     from roomkit.models.room import Room
 
@@ -66,6 +66,7 @@ class Scoped(ABC):
 
     def __init__(self, kernel: Kernel, inbound: Inbound, organization_id: str | None = None) -> None:
         self._kernel = kernel
+        self._store = kernel.ground.store
         self._inbound = inbound
         self._organization_id = organization_id
 
@@ -78,14 +79,14 @@ class Scoped(ABC):
 
     async def _room(self, room_id: str) -> Room:
         """Return a room of the scope, or the one that it was merged into. Raises RoomNotFoundError."""
-        room = await self._kernel.store.get_room(room_id, organization_id=self._organization_id)
+        room = await self._store.get_room(room_id, organization_id=self._organization_id)
         if room is None:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
-        return room if room.merged_into is None else await followed(self._kernel.store, room)
+        return room if room.merged_into is None else await followed(self._store, room)
 
     async def _successor(self, room_id: str) -> Room | None:
         """Return the room that a room of the scope was merged into; None if it was not."""
-        return await successor(self._kernel.store, room_id, self._organization_id)
+        return await successor(self._store, room_id, self._organization_id)
 
     async def _check_room(self, room_id: str) -> None:
         """Check that a room is in scope, before it is read. Raises RoomNotFoundError."""
@@ -95,12 +96,12 @@ class Scoped(ABC):
     async def _sees(self, room_id: str) -> bool:
         """Return whether a room is in scope; also of an unknown one in the scope of everything."""
         own = self._organization_id
-        return own is None or await self._kernel.store.get_room(room_id, organization_id=own) is not None
+        return own is None or await self._store.get_room(room_id, organization_id=own) is not None
 
     async def _check_identity(self, identity_id: str) -> None:
         """Check that an identity is in scope. Raises IdentityNotFoundError."""
         own = self._organization_id
-        if own is None or await self._kernel.store.get_identity(identity_id, organization_id=own):
+        if own is None or await self._store.get_identity(identity_id, organization_id=own):
             return
         raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
 
@@ -116,7 +117,7 @@ class Scoped(ABC):
 
     async def _has_delivery(self, delivery_id: str) -> bool:
         own = self._organization_id
-        return own is None or bool(await self._kernel.store.get_delivery(delivery_id, organization_id=own))
+        return own is None or bool(await self._store.get_delivery(delivery_id, organization_id=own))
 
     def _organization(self, asked: str | None) -> str | None:
         """Return the organization whose records are meant, None for all. Raises InvalidInputError."""

@@ -18,7 +18,7 @@ from roomkit.models.enums import RoomStatus
 from roomkit.models.identity import Identity
 
 if TYPE_CHECKING:
-    from roomkit.kernel.assembly import Kernel
+    from roomkit.kernel.assembly.kernel import Kernel
     from roomkit.models.enums import AgentResponsePolicy, AutoAttach
     from roomkit.models.event import RoomEvent
     from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -44,7 +44,6 @@ class Tenant(RoomOperations):
         enter: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(kernel, inbound, organization_id)
-        self._store = kernel.store
         self._id = organization_id
         self._enter_kit = enter
 
@@ -155,5 +154,5 @@ class Tenants:
         return view
 
     def _make(self, organization_id: str) -> Tenant:
-        inbound = self._kernel.organizations.of(organization_id)
+        inbound = self._kernel.entry.organizations.of(organization_id)
         return Tenant(self._kernel, organization_id, inbound, self._enter)

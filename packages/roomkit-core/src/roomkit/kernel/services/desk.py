@@ -18,7 +18,7 @@ from roomkit.kernel.services.values import KitValues
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from roomkit.kernel.assembly import Kernel
+    from roomkit.kernel.assembly.kernel import Kernel
     from roomkit.kernel.operations import RoomOperations
     from roomkit.models.delivery import Delivery, DeliveryStatus
     from roomkit.models.trace import ProtocolTrace
@@ -49,52 +49,51 @@ class KitServices(Services):
         self._owner = owner
         self._receipt = receipt
         self._enter = enter
-        self.clock = kernel.clock
-        self.realtime = kernel.realtime
-        self.telemetry = kernel.telemetry
-        self.has_other_workers = not (kernel.store.is_process_local or kernel.realtime.is_process_local)
-        self.inbox = KitInbox(kit, owner, receipt=receipt, signals=kernel.signals, enter=enter)
+        ground = kernel.ground
+        self.clock, self.realtime, self.telemetry = ground.clock, ground.realtime, ground.telemetry
+        self.has_other_workers = not (ground.store.is_process_local or ground.realtime.is_process_local)
+        self.inbox = KitInbox(kit, owner, receipt=receipt, signals=kernel.entry.signals, enter=enter)
         self.rooms = KitRoomAccess(
             kit,
             owner,
-            store=kernel.store,
-            rooms=kernel.rooms,
-            channels=kernel.channels,
-            inbound=kernel.inbound,
+            store=ground.store,
+            rooms=kernel.timeline.rooms,
+            channels=ground.channels,
+            inbound=kernel.entry.inbound,
             enter=enter,
         )
-        self.values = KitValues(owner, store=kernel.store, clock=kernel.clock, enter=enter)
+        self.values = KitValues(owner, store=ground.store, clock=ground.clock, enter=enter)
         self.turns = KitTurns(
             owner,
-            store=kernel.store,
-            clock=kernel.clock,
-            hooks=kernel.hooks,
-            observers=kernel.observers,
-            writer=kernel.writer,
-            interruptions=kernel.interruptions,
-            expect=kernel.timers.expect_set,
-            speculator=kernel.speculator,
+            store=ground.store,
+            clock=ground.clock,
+            hooks=ground.hooks,
+            observers=kernel.outcomes.observers,
+            writer=kernel.timeline.writer,
+            interruptions=kernel.work.interruptions,
+            expect=ground.timers.expect_set,
+            speculator=kernel.entry.speculator,
             enter=enter,
-            parked=kernel.parked,
+            parked=kernel.operations.parked,
         )
         self.timers = KitTimers(
             owner,
-            settings=kernel.settings,
-            store=kernel.store,
-            supervisor=kernel.supervisor,
-            runner=kernel.timers,
+            settings=ground.settings,
+            store=ground.store,
+            supervisor=ground.supervisor,
+            runner=ground.timers,
             enter=enter,
         )
         self.media = KitMedia(
-            store=kernel.store,
-            files=kernel.files,
-            imports=kernel.imports,
-            expect=lambda: kernel.timers.expect(kernel.clock.now()),
+            store=ground.store,
+            files=ground.files,
+            imports=kernel.operations.imports,
+            expect=lambda: ground.timers.expect(ground.clock.now()),
             enter=enter,
         )
-        self.fetch = kernel.fetch
+        self.fetch = ground.fetch
         self.tasks = tasks
-        self.homes = KitHomes(owner, kernel.homes, kernel.follows, enter)
+        self.homes = KitHomes(owner, kernel.sending.homes, kernel.sending.follows, enter)
 
     @property
     @override
@@ -104,7 +103,7 @@ class KitServices(Services):
     @property
     @override
     def worker_id(self) -> str | None:
-        return self._kernel.lease.worker_id
+        return self._kernel.ground.lease.worker_id
 
     @override
     def for_part(self, part: object) -> KitServices:
@@ -121,16 +120,18 @@ class KitServices(Services):
         event_id: str | None = None,
         **data: Any,
     ) -> None:
-        self._kernel.events.emit(kind, room_id=room_id, channel_id=channel_id, event_id=event_id, **data)
+        self._kernel.ground.events.emit(
+            kind, room_id=room_id, channel_id=channel_id, event_id=event_id, **data
+        )
 
     @override
     def trace(self, trace: ProtocolTrace) -> None:
-        self._kernel.traces.take(trace)
+        self._kernel.entry.traces.take(trace)
 
     @property
     @override
     def traces_are_observed(self) -> bool:
-        return self._kernel.traces.are_observed
+        return self._kernel.entry.traces.are_observed
 
 
 class ServicesDesk:
@@ -179,6 +180,6 @@ class ServicesDesk:
 
     def _made(self, of: object, channel_id: str | None) -> KitServices:
         kernel = self._kernel
-        owner = Owner(kernel.channels, self._namespace_of, of, channel_id)
-        tasks = SupervisedTasks(kernel.supervisor)
+        owner = Owner(kernel.ground.channels, self._namespace_of, of, channel_id)
+        tasks = SupervisedTasks(kernel.ground.supervisor)
         return KitServices(self._kit, kernel, owner, tasks, self._receipt, self._enter)

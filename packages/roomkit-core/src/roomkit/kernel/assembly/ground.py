@@ -1,0 +1,118 @@
+"""The parts that all work stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
+from roomkit.kernel.cluster.timers import TimerRunner
+from roomkit.kernel.commit.hooks import HookEngine
+from roomkit.kernel.flow.contract import check_telemetry
+from roomkit.kernel.media.files import Files
+from roomkit.kernel.media.signing import MediaSigner
+from roomkit.kernel.runtime.channels import Channels
+from roomkit.kernel.runtime.framework_events import FrameworkEvents
+from roomkit.kernel.runtime.lease import Lease
+from roomkit.kernel.runtime.supervisor import Supervisor
+from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+from roomkit.kernel.services.media import KitFetch
+from roomkit.memory.telemetry import NoopTelemetryProvider
+
+if TYPE_CHECKING:
+    from roomkit.abc.clock import Clock
+    from roomkit.abc.identity import IdentityResolver
+    from roomkit.abc.locks import RoomLockManager
+    from roomkit.abc.media import MediaStore
+    from roomkit.abc.realtime import RealtimeBackend
+    from roomkit.abc.router import InboundRoomRouter
+    from roomkit.abc.services.fetch import GuardedFetch
+    from roomkit.abc.store import ConversationStore
+    from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.meeting.joining import MergeOf
+    from roomkit.models.enums import HookTrigger
+    from roomkit.models.options import KitOptions
+
+__all__ = ["Backends", "Ground", "lay_ground"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Backends:
+    """What a kit is given to work with."""
+
+    store: ConversationStore
+    locks: RoomLockManager
+    realtime: RealtimeBackend
+    telemetry: TelemetryProvider | TelemetryConfig | None
+    transcoder: ContentTranscoder
+    clock: Clock
+    resolver: IdentityResolver | None
+    router: InboundRoomRouter | None
+    media: MediaStore | None
+    fetch: GuardedFetch | None
+    find_fetch: Callable[[], Awaitable[GuardedFetch]]
+    merge_of: MergeOf
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Ground:
+    """Options, backends, tasks, hooks, channels, timers and files."""
+
+    settings: KitOptions
+    store: ConversationStore
+    locks: RoomLockManager
+    realtime: RealtimeBackend
+    telemetry: TelemetryProvider
+    tracing: ConfiguredTelemetry | None
+    clock: Clock
+    supervisor: Supervisor
+    events: FrameworkEvents
+    hooks: HookEngine
+    channels: Channels
+    lease: Lease
+    timers: TimerRunner
+    files: Files
+    fetch: KitFetch
+
+
+def lay_ground(settings: KitOptions, given: Backends) -> Ground:
+    """Build what needs nothing but the options and the backends."""
+    store, clock = given.store, given.clock
+    telemetry, suppressed = _telemetry(given.telemetry)
+    supervisor = Supervisor(abandon_after=settings.abandon_after)
+    events = FrameworkEvents(supervisor, clock)
+    lease = Lease(store)
+    signer = MediaSigner(store=store, base_url=settings.media_url, key=settings.media_key)
+    return Ground(
+        settings=settings,
+        store=store,
+        locks=given.locks,
+        realtime=given.realtime,
+        telemetry=telemetry,
+        tracing=telemetry if isinstance(telemetry, ConfiguredTelemetry) and telemetry.enabled else None,
+        clock=clock,
+        supervisor=supervisor,
+        events=events,
+        hooks=HookEngine(supervisor, events, telemetry if telemetry.enabled else None, suppressed),
+        channels=Channels(),
+        lease=lease,
+        timers=TimerRunner(
+            settings=settings, store=store, clock=clock, supervisor=supervisor, lease=lease, events=events
+        ),
+        files=Files(settings=settings, store=store, clock=clock, media=given.media, signer=signer),
+        fetch=KitFetch(given.fetch, given.find_fetch),
+    )
+
+
+def _telemetry(
+    given: TelemetryProvider | TelemetryConfig | None,
+) -> tuple[TelemetryProvider, Collection[HookTrigger]]:
+    """Return the provider to measure with, and the triggers whose hooks get no span."""
+    config = given if isinstance(given, TelemetryConfig) else TelemetryConfig(provider=given)
+    provider = config.provider or NoopTelemetryProvider()
+    check_telemetry(provider)
+    plain = not isinstance(given, TelemetryConfig)
+    if (provider.enabled or not plain) and not isinstance(provider, ConfiguredTelemetry):
+        provider = ConfiguredTelemetry(provider, config)
+    return provider, config.suppressed_hook_triggers

@@ -1,0 +1,70 @@
+"""The whole kernel of a kit, built floor by floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.kernel.assembly.entry import Entry, build_entry
+from roomkit.kernel.assembly.ground import Backends, Ground, lay_ground
+from roomkit.kernel.assembly.outbound import (
+    Outcomes,
+    Sending,
+    Work,
+    build_outcomes,
+    build_sending,
+    build_work,
+)
+from roomkit.kernel.assembly.shared import Shared, build_shared
+from roomkit.kernel.assembly.timeline import Operations, Timeline, build_operations, build_timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from roomkit.models.delivery import InboundMessage, InboundResult
+    from roomkit.models.options import KitOptions
+
+__all__ = ["Kernel", "assemble"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Kernel:
+    """The built parts, owned by `RoomKit`, which forwards to them. No part is handed the whole."""
+
+    ground: Ground
+    outcomes: Outcomes
+    sending: Sending
+    work: Work
+    timeline: Timeline
+    operations: Operations
+    entry: Entry
+    shared: Shared
+
+
+def assemble(
+    settings: KitOptions,
+    given: Backends,
+    process_inbound: Callable[[InboundMessage], Awaitable[InboundResult]],
+) -> Kernel:
+    """Build the parts of one kit, from the ground up to the operations called from outside.
+
+    `process_inbound` is where sources hand in their messages: the kit's own, which starts it first.
+    """
+    ground = lay_ground(settings, given)
+    outcomes = build_outcomes(ground, take=lambda delivery: shared.reclaim.start(delivery))
+    sending = build_sending(ground, outcomes, given.transcoder)
+    work = build_work(ground, outcomes, sending)
+    timeline = build_timeline(ground, outcomes, sending, work)
+    operations = build_operations(ground, outcomes, sending, work, timeline, given.merge_of)
+    entry = build_entry(ground, outcomes, sending, work, timeline, operations, given, process_inbound)
+    shared = build_shared(ground, outcomes, sending, work, timeline)
+    return Kernel(
+        ground=ground,
+        outcomes=outcomes,
+        sending=sending,
+        work=work,
+        timeline=timeline,
+        operations=operations,
+        entry=entry,
+        shared=shared,
+    )

@@ -1,0 +1,79 @@
+"""The parts of the work that is shared with other workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.kernel.cluster.keeper import LeaseKeeper
+from roomkit.kernel.cluster.reclaim import Reclaim
+from roomkit.kernel.cluster.starts import ChannelStarts
+from roomkit.kernel.cluster.unclaimed import Unclaimed
+from roomkit.kernel.delivery.handover import HandOver
+
+if TYPE_CHECKING:
+    from roomkit.kernel.assembly.ground import Ground
+    from roomkit.kernel.assembly.outbound import Outcomes, Sending, Work
+    from roomkit.kernel.assembly.timeline import Timeline
+
+__all__ = ["Shared", "build_shared"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Shared:
+    """The lease, what is reclaimed under it, and what is handed over."""
+
+    keeper: LeaseKeeper
+    hand_over: HandOver
+    reclaim: Reclaim
+    starts: ChannelStarts
+
+
+def build_shared(
+    ground: Ground, outcomes: Outcomes, sending: Sending, work: Work, timeline: Timeline
+) -> Shared:
+    """Build what keeps this worker alive to the others, and takes on what they leave."""
+    settings, store, lease, lanes = ground.settings, ground.store, ground.lease, work.lanes
+    supervisor, events, channels = ground.supervisor, ground.events, ground.channels
+    keeper = LeaseKeeper(
+        store=store,
+        supervisor=supervisor,
+        events=events,
+        lease=lease,
+        channels=channels,
+        lanes=lanes,
+        ledger=outcomes.ledger,
+        wakeups=sending.wakeups,
+        homes=sending.homes,
+        seconds=settings.lease_seconds,
+    )
+    hand_over = HandOver(
+        store=store,
+        ledger=outcomes.ledger,
+        lease=lease,
+        clock=ground.clock,
+        writer=timeline.writer,
+        lanes=lanes,
+        channels=channels,
+    )
+    reclaim = Reclaim(
+        store=store,
+        clock=ground.clock,
+        supervisor=supervisor,
+        lease=lease,
+        ledger=outcomes.ledger,
+        channels=channels,
+        pacing=sending.pacing,
+        writer=timeline.writer,
+        lanes=lanes,
+        settling=outcomes.settling,
+        dispatcher=work.dispatcher,
+        wakeups=sending.wakeups,
+        keeper=keeper,
+        unclaimed=Unclaimed(settings=settings, store=store, events=events),
+        hand_over=hand_over,
+    )
+    starts = ChannelStarts(
+        settings=settings, channels=channels, supervisor=supervisor, events=events, reclaim=reclaim
+    )
+    return Shared(keeper=keeper, hand_over=hand_over, reclaim=reclaim, starts=starts)

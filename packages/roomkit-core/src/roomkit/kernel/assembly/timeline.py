@@ -1,0 +1,238 @@
+"""The one way into a timeline, and the operations on rooms over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roomkit.kernel.commit.writer import Writer
+from roomkit.kernel.delivery.parked_rounds import PARKED
+from roomkit.kernel.delivery.parked_turns import ParkedTurns
+from roomkit.kernel.flow.timers import MOVING, REST_OF_MOVE, RETENTION, ROOM_TIMERS
+from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports, MediaSweeper
+from roomkit.kernel.meeting.moves import Moves
+from roomkit.kernel.privacy.exports import Exports
+from roomkit.kernel.privacy.requests import DataSubjectRequests
+from roomkit.kernel.rooms.notices import ChannelNotices
+from roomkit.kernel.rooms.participants import Participants
+from roomkit.kernel.rooms.rights_signals import RightsSignals
+from roomkit.kernel.rooms.rooms import Rooms
+from roomkit.kernel.rooms.state import RoomStates
+from roomkit.kernel.schedule.sends import SCHEDULED, ScheduledSends
+
+if TYPE_CHECKING:
+    from roomkit.kernel.assembly.ground import Ground
+    from roomkit.kernel.assembly.outbound import Outcomes, Sending, Work
+    from roomkit.kernel.meeting.joining import MergeOf
+
+__all__ = ["Operations", "Timeline", "build_operations", "build_timeline"]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Timeline:
+    """The writer, and what changes a room with it."""
+
+    writer: Writer
+    channel_notices: ChannelNotices
+    rights_signals: RightsSignals
+    rooms_of: Callable[[str | None], Rooms]
+    """Makes the rooms as one organization creates them."""
+    rooms: Rooms
+    states: RoomStates
+    participants: Participants
+
+
+def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: Work) -> Timeline:
+    """Build the writer over the lanes, and rooms and participants over it."""
+    writer = _writer(ground, outcomes, work)
+    notices = ChannelNotices(
+        settings=ground.settings, supervisor=ground.supervisor, observers=outcomes.observers
+    )
+    rights_signals = _rights_signals(ground, sending, work)
+
+    def rooms_of(organization_id: str | None) -> Rooms:
+        return Rooms(
+            settings=ground.settings,
+            store=ground.store,
+            clock=ground.clock,
+            notices=notices,
+            hooks=ground.hooks,
+            events=ground.events,
+            channels=ground.channels,
+            writer=writer,
+            observers=outcomes.observers,
+            lanes=work.lanes,
+            rights_signals=rights_signals,
+            rounds=work.rounds,
+            organization_id=organization_id,
+        )
+
+    rooms = rooms_of(None)
+    ground.timers.register(ROOM_TIMERS, rooms.fire_timers)
+    ground.timers.register(RETENTION, rooms.fire_retention)
+    return Timeline(
+        writer=writer,
+        channel_notices=notices,
+        rights_signals=rights_signals,
+        rooms_of=rooms_of,
+        rooms=rooms,
+        states=RoomStates(store=ground.store, writer=writer, clock=ground.clock),
+        participants=Participants(
+            store=ground.store,
+            clock=ground.clock,
+            channels=ground.channels,
+            notices=notices,
+            writer=writer,
+            observers=outcomes.observers,
+            lanes=work.lanes,
+            rights_signals=rights_signals,
+        ),
+    )
+
+
+def _writer(ground: Ground, outcomes: Outcomes, work: Work) -> Writer:
+    return Writer(
+        settings=ground.settings,
+        store=ground.store,
+        locks=ground.locks,
+        tracing=ground.tracing,
+        clock=ground.clock,
+        supervisor=ground.supervisor,
+        hooks=ground.hooks,
+        events=ground.events,
+        lease=ground.lease,
+        ledger=outcomes.ledger,
+        channels=ground.channels,
+        observers=outcomes.observers,
+        dispatcher=work.dispatcher,
+        expect=ground.timers.expect_set,
+        speculations=work.speculations,
+        files=ground.files,
+    )
+
+
+def _rights_signals(ground: Ground, sending: Sending, work: Work) -> RightsSignals:
+    return RightsSignals(
+        settings=ground.settings,
+        store=ground.store,
+        realtime=ground.realtime,
+        clock=ground.clock,
+        supervisor=ground.supervisor,
+        channels=ground.channels,
+        homes=sending.homes,
+        lanes=work.lanes,
+        dispatcher=work.dispatcher,
+        follows=sending.follows,
+    )
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Operations:
+    """What lies beside a message's path: later sends, parked turns, moves, data rights, files."""
+
+    parked: ParkedTurns
+    scheduled: ScheduledSends
+    moves: Moves
+    privacy: DataSubjectRequests
+    imports: MediaImports
+    sweeper: MediaSweeper
+
+
+def build_operations(
+    ground: Ground,
+    outcomes: Outcomes,
+    sending: Sending,
+    work: Work,
+    timeline: Timeline,
+    merge_of: MergeOf,
+) -> Operations:
+    """Build what writes to timelines at other times than a message does, and register its timers."""
+    timers, writer = ground.timers, timeline.writer
+    store, clock, events = ground.store, ground.clock, ground.events
+    parked = ParkedTurns(
+        store=store,
+        clock=clock,
+        writer=writer,
+        rounds=work.rounds,
+        events=events,
+        expect=timers.expect,
+        retry_seconds=ground.settings.lease_seconds,
+    )
+    timers.register(PARKED, parked.fire)
+    scheduled = ScheduledSends(
+        settings=ground.settings,
+        store=store,
+        clock=clock,
+        writer=writer,
+        events=events,
+        expect=timers.expect,
+    )
+    timers.register(SCHEDULED, scheduled.fire)
+    moves = _moves(ground, outcomes, timeline, parked, merge_of)
+    timers.register(MOVING, moves.fire_mark)
+    timers.register(REST_OF_MOVE, moves.fire_rest)
+    imports = MediaImports(
+        store=store,
+        clock=clock,
+        files=ground.files,
+        fetch=ground.fetch,
+        exclusively=writer.exclusively,
+        events=events,
+    )
+    sweeper = MediaSweeper(store=store, clock=clock, files=ground.files, events=events)
+    if ground.files.are_kept:  # else they are left to workers that have the files
+        timers.register(MEDIA_SWEEP, sweeper.fire)
+        timers.register(MEDIA_IMPORT, imports.fire)
+    return Operations(
+        parked=parked,
+        scheduled=scheduled,
+        moves=moves,
+        privacy=_privacy(ground, outcomes, sending, work, timeline),
+        imports=imports,
+        sweeper=sweeper,
+    )
+
+
+def _moves(
+    ground: Ground, outcomes: Outcomes, timeline: Timeline, parked: ParkedTurns, merge_of: MergeOf
+) -> Moves:
+    return Moves(
+        store=ground.store,
+        clock=ground.clock,
+        lease=ground.lease,
+        ledger=outcomes.ledger,
+        hooks=ground.hooks,
+        events=ground.events,
+        channels=ground.channels,
+        rooms=timeline.rooms,
+        writer=timeline.writer,
+        observers=outcomes.observers,
+        notices=timeline.channel_notices,
+        rights_signals=timeline.rights_signals,
+        expect=ground.timers.expect,
+        parked=parked.list,
+        merge_of=merge_of,
+    )
+
+
+def _privacy(
+    ground: Ground, outcomes: Outcomes, sending: Sending, work: Work, timeline: Timeline
+) -> DataSubjectRequests:
+    store, clock, ledger, consents = ground.store, ground.clock, outcomes.ledger, sending.consents
+    return DataSubjectRequests(
+        store=store,
+        clock=clock,
+        supervisor=ground.supervisor,
+        hooks=ground.hooks,
+        events=ground.events,
+        ledger=ledger,
+        channels=ground.channels,
+        rooms=timeline.rooms,
+        writer=timeline.writer,
+        lanes=work.lanes,
+        observers=outcomes.observers,
+        exports=Exports(store=store, clock=clock, ledger=ledger, consents=consents, files=ground.files),
+        consents=consents,
+        rights_signals=timeline.rights_signals,
+    )
