@@ -208,7 +208,7 @@ async def workers(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Workers]:
     """Two started workers on one store; the agent is asked on the first."""
-    monkeypatch.setattr("roomkit.kernel.delivery.answers._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("roomkit.kernel.delivery.streamed_turn._LOOK_EVERY", 0.0)
     make = request.param(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     kits = make(), make()
     for kit in kits:

@@ -29,6 +29,8 @@ from roomkit.kernel.delivery.playbacks import Playbacks
 from roomkit.kernel.delivery.prompt import PromptDeliveries
 from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
+from roomkit.kernel.delivery.streamed_turn import TurnParts
+from roomkit.kernel.delivery.turn_effects import TurnEffects
 from roomkit.kernel.delivery.wakeups import Wakeups
 from roomkit.kernel.flow.timers import AFTER_BROADCAST, PLAYBACK
 from roomkit.kernel.following.follows import Follows
@@ -239,17 +241,16 @@ def _answers(ground: Ground, outcomes: Outcomes, sending: Sending, rounds: Parke
     store, clock, supervisor, lease = ground.store, ground.clock, ground.supervisor, ground.lease
     playbacks = Playbacks(store=store, clock=clock, supervisor=supervisor, lease=lease)
     ground.timers.register(PLAYBACK, playbacks.fire)
-    return Answers(
+    effects = TurnEffects(
+        store=store, clock=clock, observers=outcomes.observers, rounds=rounds, expect=ground.timers.expect_set
+    )
+    parts = TurnParts(
         settings=ground.settings,
         store=store,
-        clock=clock,
         supervisor=supervisor,
         hooks=ground.hooks,
         lease=lease,
         channels=ground.channels,
-        observers=outcomes.observers,
-        playbacks=playbacks,
-        rounds=rounds,
-        expect=ground.timers.expect_set,
         follows=sending.follows,
     )
+    return Answers(parts=parts, effects=effects, playbacks=playbacks, rounds=rounds)

@@ -21,10 +21,8 @@ from roomkit.abc.errors import (
     StoreUnavailableError,
 )
 from roomkit.abc.log import get_logger
-from roomkit.kernel.delivery.answers import close_stream
 from roomkit.kernel.delivery.lanes import Executor
-from roomkit.kernel.delivery.sending import (
-    Deliverer,
+from roomkit.kernel.delivery.outcome import (
     SendOutcome,
     as_provider_error,
     delivery_span,
@@ -34,7 +32,9 @@ from roomkit.kernel.delivery.sending import (
     row,
     take_output,
 )
+from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.start_wait import wait_for_start
+from roomkit.kernel.delivery.streamed_turn import close_stream
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.contract import RAISED, idle_seconds_of, provider_of

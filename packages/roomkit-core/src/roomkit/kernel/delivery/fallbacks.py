@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.ledger import OutcomeWriter
-    from roomkit.kernel.delivery.sending import SendOutcome
+    from roomkit.kernel.delivery.outcome import SendOutcome
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor

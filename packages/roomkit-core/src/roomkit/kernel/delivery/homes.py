@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import ErrorCode, HomeElsewhereError, RoomNotFoundError, StoreBusyError, StoreError
 from roomkit.abc.log import get_logger
 from roomkit.abc.services.homes import Home
-from roomkit.kernel.delivery.sending import SendOutcome
+from roomkit.kernel.delivery.outcome import SendOutcome
 from roomkit.kernel.flow.contract import grace_of
 from roomkit.kernel.flow.job import Undone
 from roomkit.models.delivery import DeliveryError

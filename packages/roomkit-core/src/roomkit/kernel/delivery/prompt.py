@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
 from roomkit.authoring.coroutines import may_wait
-from roomkit.kernel.delivery.sending import fits, skip_reason
+from roomkit.kernel.delivery.outcome import skip_reason
+from roomkit.kernel.delivery.sending import fits
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.delivery import Delivery

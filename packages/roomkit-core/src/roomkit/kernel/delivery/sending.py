@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import mistyped, read, read_attribute, unreadable
 from roomkit.abc.channel import Channel
@@ -22,32 +20,39 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.log import get_logger
-from roomkit.abc.records import checked
 from roomkit.authoring.retry import pause_before
 from roomkit.kernel.delivery.failover import Failover
+from roomkit.kernel.delivery.outcome import (
+    TEXT,
+    SendOutcome,
+    as_provider_error,
+    checked_content,
+    delivery_span,
+    error_of,
+    note_outcome,
+    outcome_unknown,
+    row,
+    take_output,
+)
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
-from roomkit.kernel.flow.contract import OPTIONAL_TEXT, attempt_seconds_of, owner_of, provider_of
+from roomkit.kernel.flow.contract import attempt_seconds_of, owner_of, provider_of
 from roomkit.kernel.media.contents import MEDIA_TYPES, referred
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, RichContent, TextContent, text_of
-from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
+from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
-from roomkit.models.telemetry import Attr, SpanKind
-from roomkit.models.values import error_text, message_of, repaired, vendor_key
+from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
     from roomkit.kernel.delivery.breaker import Breakers, CircuitBreaker
     from roomkit.kernel.delivery.consent_check import ConsentCheck
     from roomkit.kernel.delivery.pacing import Pacing
     from roomkit.kernel.flow.job import Job
-    from roomkit.kernel.flow.state import BindingStateChange
     from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.deadline import Deadline
@@ -60,63 +65,19 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
 
-__all__ = [
-    "Deliverer",
-    "SendOutcome",
-    "as_provider_error",
-    "delivery_span",
-    "error_of",
-    "fits",
-    "note_outcome",
-    "row",
-    "skip_reason",
-    "take_output",
-]
+__all__ = ["Deliverer", "fits", "resume"]
 
 _log = get_logger("roomkit.kernel")
-_TEXT = frozenset({str})
-_REASON = frozenset({str, type(None)})
 _SECONDS = frozenset({int, float})
-_CONTENTS: tuple[type[Any], ...] = get_args(get_args(EventContent.__value__)[0])
-_NO_ID = 2**128
-"""Vendors number their messages lower than this."""
 
 
-class SendOutcome:
-    """The outcome of a delivery, before it is recorded."""
+class _Tries:
+    """What the attempts at one piece have come to."""
 
-    state = DeliveryState.SENT
-    attempts = 0
-    provider: str | None = None
-    failover: Failover | None = None
-    """The channel's providers, where it has several."""
-    seconds = 0.0
-    """How long an attempt may take."""
-    message_ids: Sequence[str] = ()
-    sent_parts = 0
-    rendered: EventContent | None = None
-    error: DeliveryError | None = None
-    reason: str | None = None
-    heard: int | None = None
-    binding_state: tuple[BindingStateChange, ...] = ()
-
-    def failed(self, error: DeliveryError) -> SendOutcome:
-        """Turn it into a failure."""
-        self.state = DeliveryState.FAILED
-        self.error = error
-        return self
-
-    def skipped(self, reason: str | None) -> SendOutcome:
-        """Turn it into a skip."""
-        self.state = DeliveryState.SKIPPED
-        self.reason = skip_reason(reason)
-        return self
-
-
-def skip_reason(given: str | None) -> str:
-    """Return why a delivery was skipped, as the ledger keeps it."""
-    said = str(given or "skipped")
-    return said if said.isprintable() else repaired(said)
+    retry = 0
+    others_sent: float = math.inf
+    in_doubt: ProviderError | None = None
+    """The failure after which the vendor may have the message."""
 
 
 class Deliverer:
@@ -281,7 +242,7 @@ class Deliverer:
                     f"channel {binding.channel_id!r} carries neither {content.type} content nor a substitute",
                     error_code=ErrorCode.UNSUPPORTED_CONTENT,
                 )
-            content = _checked_content(fitted, type(self._transcoder).__name__)
+            content = checked_content(fitted, type(self._transcoder).__name__)
             if not _may_hold_files(content, job.run.event.content):
                 outcome.rendered = content
             event = event.replace(content=content)
@@ -321,11 +282,10 @@ class Deliverer:
         begun: Callable[[], Awaitable[ChannelOutput]] | None = None,
     ) -> None:
         """Try until it is sent, skipped, or failed for good; `begun` has the outcome of the first attempt."""
-        settings, pacing = self._settings, self._pacing
-        turn = in_doubt = None
+        pacing, tries = self._pacing, _Tries()
+        turn = None
         if outcome.failover is not None:
             context.provider = outcome.failover.name
-        retry, others_sent = 0, math.inf
         needs_consent = type(channel).consent_purpose is not Channel.consent_purpose
         while True:
             if (
@@ -364,25 +324,11 @@ class Deliverer:
                     else:
                         output = await channel.deliver(event, binding, context)
                     take_output(output, outcome, binding.channel_id)
-                except asyncio.CancelledError as cancelled:
-                    if breaker is not None:
-                        breaker.record_abandoned()
-                    match cause_of(cancelled, deadline):
-                        case Cause.FAILED:
-                            error = as_provider_error(cancelled)
-                        case Cause.LATE:
-                            error = _late(binding.channel_id, outcome.seconds)
-                        case Cause.STOPPED:
-                            raise
                 except BaseException as raised:  # a channel may raise anything
-                    if isinstance(raised, NoHomeError):
-                        outcome.attempts -= 1
-                        if breaker is not None:
-                            breaker.record_abandoned()
+                    failure = _failure_of(raised, deadline, outcome, binding.channel_id, breaker)
+                    if failure is None:
                         raise
-                    if ends_task(raised):
-                        raise
-                    error = as_provider_error(raised)
+                    error = failure
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
@@ -398,33 +344,46 @@ class Deliverer:
                         pacing.leave(turn, binding, went_well=went_well)
                 self._count(error, binding.channel_id, outcome.provider)
                 if error.retry_after and error.error_code is ErrorCode.RATE_LIMIT:
-                    before = others_sent
-                    others_sent = self._throttle(event, channel, binding, error.retry_after)
+                    before = tries.others_sent
+                    tries.others_sent = self._throttle(event, channel, binding, error.retry_after)
                     # Refused because others went first: no retry of its own is used up by that.
-                    retry -= others_sent > before
-            failover = outcome.failover
-            if error.accepted is None and error.error_code is not ErrorCode.UNKNOWN:
-                in_doubt = error
-                if not _is_idempotent(channel, binding.channel_id, outcome.provider):
-                    outcome.failed(_outcome_unknown(error, outcome.provider))
-                    return
-                if failover is not None:
-                    failover.is_fixed = True
-            if failover is not None:
-                if await failover.next_after(error):
-                    outcome.provider = context.provider = failover.name
-                    continue
-                error = failover.end_round(error)
-            policy = binding.retry_policy or settings.retry_policy
-            if not error.retryable or retry >= policy.max_retries:
-                is_known = in_doubt is None or outcome.provider is None
-                outcome.failed(error_of(error) if is_known else _outcome_unknown(error, outcome.provider))
+                    tries.retry -= tries.others_sent > before
+            if not await self._waited_to_retry(error, tries, channel, binding, outcome):
                 return
-            await pacing.sit_out(binding, pause_before(retry, policy, error))
-            retry += 1
+            if outcome.failover is not None:
+                outcome.provider = context.provider = outcome.failover.name
+
+    async def _waited_to_retry(
+        self,
+        error: ProviderError,
+        tries: _Tries,
+        channel: Channel,
+        binding: ChannelBinding,
+        outcome: SendOutcome,
+    ) -> bool:
+        """Choose the next provider, or wait for the next try; False once it has failed for good."""
+        failover = outcome.failover
+        if error.accepted is None and error.error_code is not ErrorCode.UNKNOWN:
+            tries.in_doubt = error
+            if not _is_idempotent(channel, binding.channel_id, outcome.provider):
+                outcome.failed(outcome_unknown(error, outcome.provider))
+                return False
             if failover is not None:
-                await failover.start_round()
-                outcome.provider = context.provider = failover.name
+                failover.is_fixed = True
+        if failover is not None:
+            if await failover.next_after(error):
+                return True
+            error = failover.end_round(error)
+        policy = binding.retry_policy or self._settings.retry_policy
+        if not error.retryable or tries.retry >= policy.max_retries:
+            is_known = tries.in_doubt is None or outcome.provider is None
+            outcome.failed(error_of(error) if is_known else outcome_unknown(error, outcome.provider))
+            return False
+        await self._pacing.sit_out(binding, pause_before(tries.retry, policy, error))
+        tries.retry += 1
+        if failover is not None:
+            await failover.start_round()
+        return True
 
     @staticmethod
     async def _traced(
@@ -455,43 +414,6 @@ class Deliverer:
             self._events.emit("circuit_breaker_opened", channel_id=channel_id, provider=provider)
 
 
-@contextmanager
-def delivery_span(
-    tracing: ConfiguredTelemetry, binding: ChannelBinding, provider: str | None
-) -> Iterator[str]:
-    """Put a span around one attempt of a delivery, or a turn of an agent; it says whether it went well."""
-    with tracing.span(
-        SpanKind.DELIVERY,
-        SpanKind.DELIVERY.value,
-        room_id=binding.room_id,
-        channel_id=binding.channel_id,
-        attributes={
-            Attr.DELIVERY_CHANNEL_TYPE: str(binding.channel_type),
-            **({} if provider is None else {Attr.PROVIDER: provider}),
-        },
-    ) as span:
-        try:
-            yield span
-        except BaseException as error:
-            code = error.error_code.value if isinstance(error, ProviderError) else type(error).__name__
-            tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, False)
-            tracing.set_attribute(span, Attr.DELIVERY_ERROR, code)
-            raise
-
-
-def note_outcome(tracing: ConfiguredTelemetry, span: str, output: object) -> None:
-    """Say in a delivery's span what its channel returned."""
-    result: object = output.provider_result if isinstance(output, ChannelOutput) else output
-    if result is not None and not isinstance(result, ProviderResult):
-        tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, False)
-        return
-    tracing.set_attribute(span, Attr.DELIVERY_SUCCESS, result is None or result.success)
-    if result is not None and result.provider_message_id is not None:
-        tracing.set_attribute(span, Attr.DELIVERY_MESSAGE_ID, result.provider_message_id)
-    if result is not None and not result.success:
-        tracing.set_attribute(span, Attr.DELIVERY_ERROR, _code_of(result).value)
-
-
 def fits(content: EventContent, binding: ChannelBinding) -> bool:
     """Whether plain text goes out as it is; everything else is looked at more closely."""
     if type(content) is not TextContent:
@@ -501,118 +423,28 @@ def fits(content: EventContent, binding: ChannelBinding) -> bool:
     return ChannelMediaType.TEXT in capabilities.media_types and (most is None or len(content.body) <= most)
 
 
-def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
-    """Note in an outcome what a channel returned of a delivery.
-
-    Raises ProviderError for a refusal, and ForeignCodeError for what is no output.
-    """
-    if not isinstance(output, ChannelOutput):
-        raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
-    if output.binding_state:
-        outcome.binding_state = (*outcome.binding_state, _learnt(output.binding_state, channel_id))
-    result: object = output.provider_result
-    if output.rendered is not None:
-        outcome.rendered = _checked_content(output.rendered, f"the output of {owner_of(channel_id)}")
-    if output.heard is not None:
-        outcome.heard = _checked_heard(output.heard, channel_id)
-    if output.state is not DeliveryState.SENT:
-        if output.state is not DeliveryState.SKIPPED or type(output.skip_reason) not in _REASON:
-            raise _no_skip(output, channel_id)
-        outcome.skipped(output.skip_reason)
-        return
-    if result is None:
-        return
-    if not isinstance(result, ProviderResult) or result.__dict__.get("success") is not True:
-        raise _refusal(_checked_result(result, channel_id))
-    outcome.message_ids = tuple(dict.fromkeys((*outcome.message_ids, *message_ids_of(result))))
-    if result.provider is not None:
-        outcome.provider = _as_text(result.provider)
-
-
-def _checked_heard(heard: object, channel_id: str) -> int:
-    if type(heard) is not int or heard < 0:
-        raise mistyped(f"the output of {owner_of(channel_id)}", "heard", heard, int)
-    return heard
-
-
-def _learnt(found: object, channel_id: str) -> BindingStateChange:
-    if not isinstance(found, Mapping) and not callable(found):
-        raise mistyped(f"the output of {owner_of(channel_id)}", "binding_state", found, Mapping)
-    return found
-
-
-def _checked_content(found: object, owner: str) -> EventContent:
-    """Return what is said to be sent in place of an event's content. Raises ForeignCodeError."""
-    if not isinstance(found, _CONTENTS):
-        raise ForeignCodeError(f"rendered content of {owner} is {type(found).__name__}: use an EventContent")
-    content: EventContent = checked(found, type(found), f"of {owner}", ForeignCodeError)
-    return content
-
-
-def _refusal(result: ProviderResult) -> ProviderError:
-    return ProviderError(
-        f"the provider refused the message: {result.error or 'no reason given'}",
-        error_code=_code_of(result),
-        retryable=result.retryable,
-        retry_after=result.retry_after,
-        status_code=result.status_code,
-        vendor_code=result.error,
-    )
-
-
-def _no_skip(output: ChannelOutput, channel_id: str) -> ForeignCodeError:
-    owner = f"the output of {owner_of(channel_id)}"
-    if output.state is DeliveryState.SKIPPED:
-        return mistyped(owner, "skip_reason", output.skip_reason, OPTIONAL_TEXT)
-    found: object = output.state
-    state = found if isinstance(found, DeliveryState) else type(found).__name__
-    return ForeignCodeError(f"state of {owner} is {state}: return SENT or SKIPPED, and raise a failure")
-
-
-def _checked_result(result: object, channel_id: str) -> ProviderResult:
-    """Return a provider's result that is no plain success, without its ids: see `message_ids_of`."""
-    if isinstance(result, ProviderResult):
-        result = ProviderResult.trusted({**result.__dict__, "provider_message_id": None, "parts": ()})
-    return checked(result, ProviderResult, f"of {owner_of(channel_id)}", ForeignCodeError)
-
-
-def message_ids_of(result: ProviderResult) -> tuple[str, ...]:
-    """Return the vendor's ids of a message that was sent, as text whatever a plugin put into its result.
-
-    A result that was made without validation may hold anything. The message is sent, so its ids are repaired:
-    a number is its digits, by which receipts match; anything else is the name of its type.
-    """
-    named = () if result.provider_message_id is None else (result.provider_message_id,)
-    parts: object = result.parts
-    found = (*named, *parts) if isinstance(parts, tuple) else (*named, parts)
-    if _TEXT.issuperset(map(type, found)):
-        return found
-    repaired = tuple(_as_text(each) for each in found)
-    _log.warning("a provider's result has ids that are not text, which were repaired: %s", repaired)
-    return repaired
-
-
-def _as_text(given: object) -> str:
-    if isinstance(given, str):
-        return vendor_key(given)
-    is_number = type(given) is int and abs(given) < _NO_ID
-    return str(given) if is_number else type(given).__name__
-
-
-def _code_of(refusal: ProviderResult) -> ErrorCode:
-    """Classify a refusal that came in a normal answer."""
-    if refusal.status_code == 429:
-        return ErrorCode.RATE_LIMIT
-    return ErrorCode.SERVER if refusal.retryable else ErrorCode.INVALID_REQUEST
-
-
-def as_provider_error(error: BaseException) -> ProviderError:
-    """Return a failure as a classified one; an unclassified one counts as permanent."""
-    if isinstance(error, ProviderError):
-        return error
-    wrapped = ProviderError(error_text(error), error_code=ErrorCode.UNKNOWN)
-    wrapped.__cause__ = error
-    return wrapped
+def _failure_of(
+    raised: BaseException,
+    deadline: Deadline,
+    outcome: SendOutcome,
+    channel_id: str,
+    breaker: CircuitBreaker | None,
+) -> ProviderError | None:
+    """Return the failure of an attempt; None for what ends it without being one, and is raised."""
+    if not isinstance(raised, asyncio.CancelledError | NoHomeError):
+        return None if ends_task(raised) else as_provider_error(raised)
+    if breaker is not None:
+        breaker.record_abandoned()
+    if isinstance(raised, NoHomeError):
+        outcome.attempts -= 1
+        return None
+    match cause_of(raised, deadline):
+        case Cause.FAILED:
+            return as_provider_error(raised)
+        case Cause.LATE:
+            return _late(channel_id, outcome.seconds)
+        case Cause.STOPPED:
+            return None
 
 
 def _late(channel_id: str, seconds: float) -> ProviderError:
@@ -623,7 +455,7 @@ def _late(channel_id: str, seconds: float) -> ProviderError:
 
 def _text_names(names: object, channel_id: str) -> tuple[str, ...]:
     """Return the names of a channel's several providers. Raises ForeignCodeError."""
-    if not isinstance(names, list | tuple) or not _TEXT.issuperset(map(type, names)):
+    if not isinstance(names, list | tuple) or not TEXT.issuperset(map(type, names)):
         raise mistyped(owner_of(channel_id), "provider_names", names, tuple)
     return tuple(names)
 
@@ -658,16 +490,6 @@ def _unreadable_files(error: Exception) -> StoreError:
     return StoreError(f"the media store cannot read the event's files: {error_text(error)}; retry_delivery")
 
 
-def _outcome_unknown(error: ProviderError, provider: str | None) -> DeliveryError:
-    unknown = ProviderError(
-        f"whether provider {provider!r} took the message is unknown: {message_of(error)}; look it up there, "
-        "then retry_delivery or drop_delivery",
-        error_code=ErrorCode.OUTCOME_UNKNOWN,
-        vendor_code=error.vendor_code,
-    )
-    return error_of(unknown)
-
-
 def _circuit_open(channel_id: str, provider: str | None, breaker: CircuitBreaker) -> ProviderError:
     return ProviderError(
         f"circuit open for channel {channel_id!r}: provider {provider or channel_id!r} is failing, next "
@@ -696,55 +518,4 @@ def _not_registered(binding: ChannelBinding) -> DeliveryError:
         code="channel_not_registered",
         message=f"channel {binding.channel_id!r} is attached to the room but not registered with the kit: "
         "register_channel it at start-up",
-    )
-
-
-def error_of(error: ProviderError) -> DeliveryError:
-    """Return what the ledger keeps of a failure. It can always be written, whatever a plugin raised."""
-    try:
-        return DeliveryError(
-            code=error.error_code,
-            message=message_of(error),
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-            vendor_code=error.vendor_code,
-        )
-    except ValidationError as wrong:  # a plugin's error whose fields have other types
-        fields = ", ".join(str(each["loc"][0]) for each in wrong.errors())
-        return DeliveryError(
-            code=ErrorCode.UNKNOWN, message=f"{message_of(error)} (the error's {fields} cannot be kept)"
-        )
-
-
-def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> Delivery:
-    """Return the ledger row of a delivery that was completed at a time, or is under way."""
-    event = job.run.event
-    channel_id = job.target.binding.channel_id
-    ids = outcome.message_ids
-    return Delivery.trusted(
-        {
-            "id": f"{event.id}:{channel_id}",
-            "room_id": event.room_id,
-            "event_id": event.id,
-            "event_index": event.index,
-            "channel_id": channel_id,
-            "state": outcome.state if at is not None else DeliveryState.PENDING,
-            "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
-            # Without a provider's name the channel stands for it, so that receipts can match the message.
-            "provider": outcome.provider or (channel_id if ids else None),
-            "provider_message_id": ids[0] if ids else None,
-            "parts": tuple(ids[1:]) if ids else (),
-            "sent_parts": outcome.sent_parts,
-            "rendered": outcome.rendered,
-            "error": outcome.error,
-            "reason": outcome.reason,
-            "fallback_of": None if job.claimed is None else job.claimed.fallback_of,
-            "receipt": None,
-            "holder": None,
-            "claims": 0,
-            "created_at": event.created_at,
-            "finished_at": at,
-            "duration_ms": None if at is None else seconds * 1000,
-        },
-        like=job.claimed,
     )
