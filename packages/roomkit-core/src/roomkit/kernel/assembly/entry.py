@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.receipts import Receipts
+from roomkit.kernel.inbound.arrivals import Arrivals
 from roomkit.kernel.inbound.claims import Claims
+from roomkit.kernel.inbound.drafting import Drafting
+from roomkit.kernel.inbound.finding import RoomFinder
 from roomkit.kernel.inbound.identity import IdentityDesk
 from roomkit.kernel.inbound.organizations import Organizations
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.inbound.protocol_traces import ProtocolTraces
+from roomkit.kernel.inbound.replies import Replies
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter, router_of
 from roomkit.kernel.inbound.signals import InboundSignals
 from roomkit.kernel.inbound.sources import Sources
@@ -123,25 +127,44 @@ def _pipelines(
     router: InboundRoomRouter | None,
 ) -> Callable[[str | None, Organizations[Inbound]], Inbound]:
     """Return what makes the pipeline of one organization; all of them share the rate limits."""
-    store = ground.store
+    store, supervisor = ground.store, ground.supervisor
     router = router or DefaultInboundRoomRouter(store, channels=ground.channels)
     limiter = TokenBucketRateLimiter()
+    arrivals = Arrivals(store=store, hooks=ground.hooks, events=ground.events, observers=outcomes.observers)
 
     def pipeline_of(organization_id: str | None, organizations: Organizations[Inbound]) -> Inbound:
+        rooms = timeline.rooms if organization_id is None else timeline.rooms_of(organization_id)
+        replies = Replies(store, organization_id=organization_id)
         return Inbound(
             settings=ground.settings,
             store=store,
             tracing=ground.tracing,
-            supervisor=ground.supervisor,
-            hooks=ground.hooks,
+            supervisor=supervisor,
             events=ground.events,
             ledger=outcomes.ledger,
             limiter=limiter,
-            rooms=timeline.rooms if organization_id is None else timeline.rooms_of(organization_id),
+            rooms=rooms,
             writer=timeline.writer,
-            observers=outcomes.observers,
             signals=signals,
-            router=router_of(router, store, organization_id),
+            finder=RoomFinder(
+                store=store,
+                tracing=ground.tracing,
+                supervisor=supervisor,
+                events=ground.events,
+                router=router_of(router, store, organization_id),
+                replies=replies,
+                organization_id=organization_id,
+            ),
+            replies=replies,
+            drafting=Drafting(
+                store=store,
+                supervisor=supervisor,
+                rooms=rooms,
+                writer=timeline.writer,
+                desk=desk,
+                organization_id=organization_id,
+            ),
+            arrivals=arrivals,
             desk=desk,
             claims=Claims(store=store, clock=ground.clock, organization_id=organization_id),
             consents=sending.consents,

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
-from roomkit.abc.errors import ForeignCodeError, KitClosedError, SelfCancelledError
+from roomkit.abc.errors import ForeignCodeError, KitClosedError, RoomKitError, SelfCancelledError
 from roomkit.abc.log import get_logger
 from roomkit.authoring.coroutines import waits
 from roomkit.models.values import error_text
 
-__all__ = ["Interrupted", "Overdue", "Supervisor", "SupervisorListener", "panicked"]
+__all__ = ["Interrupted", "Overdue", "Supervisor", "SupervisorListener", "broken", "panicked"]
 
 _log = get_logger("roomkit.kernel")
 
@@ -254,6 +254,16 @@ class Supervisor:
         if others:
             await asyncio.wait(others, timeout=seconds)
         return sorted(task.get_name() for task in others if not task.done())
+
+
+def broken(name: str, error: BaseException, advice: str) -> RoomKitError:
+    """Return the failure of foreign code; a CancelledError is its own, as it never waits."""
+    if isinstance(error, Exception):
+        # Logs withhold what other code's exceptions say: it may quote the message. The cause has it.
+        return ForeignCodeError(f"{name} raised {type(error).__name__}: see its cause; {advice}")
+    if not isinstance(error, asyncio.CancelledError):
+        return panicked(name, error)
+    return SelfCancelledError(f"{name} raised CancelledError although nothing cancelled it: {advice}")
 
 
 def panicked(name: str, error: BaseException) -> ForeignCodeError:
