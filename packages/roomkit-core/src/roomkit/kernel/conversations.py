@@ -22,7 +22,7 @@ from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.reading import as_read
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.signals import EPHEMERAL
-from roomkit.kernel.rooms.rooms import not_attached
+from roomkit.kernel.rooms.checks import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import check_committed, present, working_for
 from roomkit.kernel.scoping import Scoped, follows
@@ -124,12 +124,12 @@ class ConversationOperations(Scoped):
             task = task.replace(id=new_id())
         await self._enter(task.room_id)
         try:
-            return await self._kernel.timeline.rooms.add_task(task)
+            return await self._kernel.timeline.tasks.add(task)
         except RoomClosedError:
             room = await self._successor(task.room_id)
             if room is None:
                 raise
-            return await self._kernel.timeline.rooms.add_task(task.replace(room_id=room.id))
+            return await self._kernel.timeline.tasks.add(task.replace(room_id=room.id))
 
     async def update_task(self, task_id: str, fn: Callable[[Task], Task]) -> Task:
         """Replace a task by `fn(task)`, also in a closed room; return it.
@@ -143,7 +143,7 @@ class ConversationOperations(Scoped):
         task = await self._store.get_task(task_id, organization_id=self._organization_id)
         if task is None:
             raise TaskNotFoundError(f"no task {task_id!r}: list_tasks shows those of a room")
-        return await self._kernel.timeline.rooms.update_task(task_id, fn)
+        return await self._kernel.timeline.tasks.update(task_id, fn)
 
     @follows
     async def list_observations(self, room_id: str) -> list[Observation]:
@@ -357,7 +357,7 @@ class ConversationOperations(Scoped):
         if channel_id == SYSTEM_CHANNEL_ID:
             kind, direction = ChannelType.SYSTEM, ChannelDirection.OUTBOUND
         else:
-            await self._kernel.timeline.rooms.get(room_id)
+            await self._kernel.timeline.changes.room(room_id)
             binding = await self._binding(room_id, channel_id)
             kind = binding.channel_type
             agent = binding.category is ChannelCategory.INTELLIGENCE

@@ -53,7 +53,7 @@ from roomkit.kernel.inbound.routing import adapted
 from roomkit.kernel.media.route import MediaApp
 from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.privacy.requests import DataSubjectRequests
-from roomkit.kernel.rooms.rooms import check_channel_id, check_registered
+from roomkit.kernel.rooms.checks import check_channel_id, check_registered
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.extensions import Extensions, PluginOptions
@@ -682,7 +682,7 @@ class RoomKit(RoomOperations):
         ChannelNotRegisteredError.
         """
         kernel = self._kernel
-        channel = kernel.timeline.rooms.channel(channel_id)
+        channel = kernel.ground.channels.known(channel_id)
         del kernel.ground.channels[channel_id]
         tasks = self._services.tasks_of(channel_id)
         worker_id = kernel.ground.lease.worker_id
@@ -908,7 +908,7 @@ class RoomKit(RoomOperations):
         connect; InvalidInputError for an id that is another's connection.
         """
         await self._enter()
-        channel: object = self._kernel.timeline.rooms.channel(channel_id)
+        channel: object = self._kernel.ground.channels.known(channel_id)
         if not isinstance(channel, SupportsConnections):
             raise ChannelNotRegisteredError(
                 f"channel {channel_id!r} is a {type(channel).__name__}, which has no connections"

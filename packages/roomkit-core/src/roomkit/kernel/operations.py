@@ -17,7 +17,7 @@ from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.meeting.joining import Keep
 from roomkit.kernel.meeting.moves import MOVE_SECONDS
 from roomkit.kernel.privacy.requests import Suppression
-from roomkit.kernel.rooms.rooms import not_attached
+from roomkit.kernel.rooms.checks import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.scoping import follows
 from roomkit.models.base import Json
@@ -275,7 +275,7 @@ class RoomOperations(ConversationOperations):
             fields["access"] = access
         if visibility is not None:
             fields["visibility"] = visibility
-        attached = await self._kernel.timeline.rooms.attach(
+        attached = await self._kernel.timeline.bindings.attach(
             room_id, channel_id, channel_type, category, **fields
         )
         if self._kernel.entry.traces.has_early:
@@ -286,19 +286,19 @@ class RoomOperations(ConversationOperations):
     async def detach_channel(self, room_id: str, channel_id: str) -> bool:
         """Take a channel out of a room, until it is attached again; False when it was not in it."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.detach(room_id, channel_id)
+        return await self._kernel.timeline.bindings.detach(room_id, channel_id)
 
     @follows
     async def mute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a channel listen but not speak. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.mute(room_id, channel_id, muted=True)
+        return await self._kernel.timeline.bindings.mute(room_id, channel_id, muted=True)
 
     @follows
     async def unmute(self, room_id: str, channel_id: str) -> ChannelBinding:
         """Let a muted channel speak again. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.mute(room_id, channel_id, muted=False)
+        return await self._kernel.timeline.bindings.mute(room_id, channel_id, muted=False)
 
     @follows
     async def take_over(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
@@ -309,7 +309,7 @@ class RoomOperations(ConversationOperations):
         name `participant_id`. Raises RoomNotFoundError.
         """
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.take_over(room_id, participant_id)
+        return await self._kernel.timeline.bindings.take_over(room_id, participant_id)
 
     @follows
     async def give_back(self, room_id: str, participant_id: str | None = None) -> list[ChannelBinding]:
@@ -318,13 +318,13 @@ class RoomOperations(ConversationOperations):
         They are asked from the next message on, and read the messages in between in the timeline.
         """
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.give_back(room_id, participant_id)
+        return await self._kernel.timeline.bindings.give_back(room_id, participant_id)
 
     @follows
     async def set_access(self, room_id: str, channel_id: str, access: Access) -> ChannelBinding:
         """Change what a channel may do in a room. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.set_access(
+        return await self._kernel.timeline.bindings.set_access(
             room_id, channel_id, chosen(Access, access, "access")
         )
 
@@ -332,7 +332,7 @@ class RoomOperations(ConversationOperations):
     async def set_visibility(self, room_id: str, channel_id: str, visibility: str) -> ChannelBinding:
         """Change who sees what a channel says from now on. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.set_visibility(room_id, channel_id, visibility)
+        return await self._kernel.timeline.bindings.set_visibility(room_id, channel_id, visibility)
 
     @follows
     async def update_binding_metadata(
@@ -340,7 +340,7 @@ class RoomOperations(ConversationOperations):
     ) -> ChannelBinding:
         """Merge into a binding's metadata, key by key. Raises ChannelNotFoundError."""
         await self._enter(room_id)
-        return await self._kernel.timeline.rooms.update_binding_metadata(room_id, channel_id, metadata)
+        return await self._kernel.timeline.bindings.update_binding_metadata(room_id, channel_id, metadata)
 
     @follows
     async def get_binding(self, room_id: str, channel_id: str) -> ChannelBinding:

@@ -11,7 +11,7 @@ from roomkit.abc.choice import chosen
 from roomkit.abc.errors import StoreError
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.operations import RoomOperations
-from roomkit.kernel.rooms.rooms import check_id
+from roomkit.kernel.rooms.checks import check_id
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.base import new_id
 from roomkit.models.enums import RoomStatus

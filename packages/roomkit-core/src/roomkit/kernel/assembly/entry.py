@@ -143,7 +143,7 @@ def _pipelines(
             events=ground.events,
             ledger=outcomes.ledger,
             limiter=limiter,
-            rooms=rooms,
+            channels=ground.channels,
             writer=timeline.writer,
             signals=signals,
             finder=RoomFinder(
@@ -160,6 +160,7 @@ def _pipelines(
                 store=store,
                 supervisor=supervisor,
                 rooms=rooms,
+                bindings=timeline.bindings,
                 writer=timeline.writer,
                 desk=desk,
                 organization_id=organization_id,

@@ -14,11 +14,14 @@ from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports
 from roomkit.kernel.meeting.moves import Moves
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
+from roomkit.kernel.rooms.bindings import Bindings
+from roomkit.kernel.rooms.changes import RoomChanges
 from roomkit.kernel.rooms.notices import ChannelNotices
 from roomkit.kernel.rooms.participants import Participants
 from roomkit.kernel.rooms.rights_signals import RightsSignals
 from roomkit.kernel.rooms.rooms import Rooms
 from roomkit.kernel.rooms.state import RoomStates
+from roomkit.kernel.rooms.tasks import RoomTasks
 from roomkit.kernel.schedule.sends import SCHEDULED, ScheduledSends
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ class Timeline:
     rooms_of: Callable[[str | None], Rooms]
     """Makes the rooms as one organization creates them."""
     rooms: Rooms
+    changes: RoomChanges
+    bindings: Bindings
+    tasks: RoomTasks
     states: RoomStates
     participants: Participants
 
@@ -51,20 +57,27 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
     )
     rights_signals = _rights_signals(ground, sending, work)
 
+    changes = RoomChanges(
+        store=ground.store,
+        notices=notices,
+        hooks=ground.hooks,
+        channels=ground.channels,
+        writer=writer,
+        observers=outcomes.observers,
+        lanes=work.lanes,
+    )
+
     def rooms_of(organization_id: str | None) -> Rooms:
         return Rooms(
             settings=ground.settings,
             store=ground.store,
             clock=ground.clock,
-            notices=notices,
             hooks=ground.hooks,
             events=ground.events,
-            channels=ground.channels,
             writer=writer,
-            observers=outcomes.observers,
             lanes=work.lanes,
+            changes=changes,
             rights_signals=rights_signals,
-            rounds=work.rounds,
             organization_id=organization_id,
         )
 
@@ -77,7 +90,18 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
         rights_signals=rights_signals,
         rooms_of=rooms_of,
         rooms=rooms,
-        states=RoomStates(store=ground.store, writer=writer, clock=ground.clock),
+        changes=changes,
+        bindings=Bindings(
+            store=ground.store,
+            clock=ground.clock,
+            events=ground.events,
+            channels=ground.channels,
+            changes=changes,
+            rights_signals=rights_signals,
+            rounds=work.rounds,
+        ),
+        tasks=RoomTasks(store=ground.store, clock=ground.clock, writer=writer, changes=changes),
+        states=RoomStates(store=ground.store, clock=ground.clock, changes=changes),
         participants=Participants(
             store=ground.store,
             clock=ground.clock,
@@ -206,6 +230,7 @@ def _moves(
         events=ground.events,
         channels=ground.channels,
         rooms=timeline.rooms,
+        changes=timeline.changes,
         writer=timeline.writer,
         observers=outcomes.observers,
         notices=timeline.channel_notices,
@@ -229,6 +254,7 @@ def _privacy(
         ledger=ledger,
         channels=ground.channels,
         rooms=timeline.rooms,
+        changes=timeline.changes,
         writer=timeline.writer,
         lanes=work.lanes,
         observers=outcomes.observers,

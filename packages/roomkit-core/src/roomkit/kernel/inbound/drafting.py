@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.kernel.rooms.bindings import Bindings
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.runtime.supervisor import Supervisor
 
@@ -59,6 +60,7 @@ class Drafting:
         store: ConversationStore,
         supervisor: Supervisor,
         rooms: Rooms,
+        bindings: Bindings,
         writer: Writer,
         desk: IdentityDesk,
         organization_id: str | None,
@@ -66,6 +68,7 @@ class Drafting:
         self._store = store
         self._supervisor = supervisor
         self._rooms = rooms
+        self._bindings = bindings
         self._writer = writer
         self._desk = desk
         self._organization_id = organization_id
@@ -164,7 +167,7 @@ class Drafting:
                 record = await self._store.load(room_id)
         if record is None or message.channel_id not in record.bindings:
             fields = first_fields(message, channel, room_id)
-            await self._rooms.attach(room_id, message.channel_id, unasked=True, **fields)
+            await self._bindings.attach(room_id, message.channel_id, unasked=True, **fields)
             changed = True
         return fresh, changed
 

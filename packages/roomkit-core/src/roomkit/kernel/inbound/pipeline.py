@@ -31,7 +31,7 @@ from roomkit.kernel.inbound.finding import RoomFinder
 from roomkit.kernel.inbound.identity import IdentityDesk, known_sender
 from roomkit.kernel.inbound.replies import Replies, in_thread_of
 from roomkit.kernel.inbound.signals import EPHEMERAL
-from roomkit.kernel.rooms.rooms import check_id
+from roomkit.kernel.rooms.checks import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.scope import inside, present, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, broken
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.inbound.claims import Claims, Home
     from roomkit.kernel.inbound.organizations import Organizations
     from roomkit.kernel.inbound.signals import InboundSignals
-    from roomkit.kernel.rooms.rooms import Rooms
+    from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
@@ -91,7 +91,7 @@ class Inbound:
         events: FrameworkEvents,
         ledger: OutcomeWriter,
         limiter: TokenBucketRateLimiter,
-        rooms: Rooms,
+        channels: Channels,
         writer: Writer,
         signals: InboundSignals,
         finder: RoomFinder,
@@ -112,7 +112,7 @@ class Inbound:
         self._events = events
         self._ledger = ledger
         self._limiter = limiter
-        self._rooms = rooms
+        self._channels = channels
         self._writer = writer
         self._signals = signals
         self._finder = finder
@@ -146,7 +146,7 @@ class Inbound:
         if wait not in WAITS:
             check_choice(wait, WAITS, "wait")
         message = checked(message, InboundMessage, "given to process_inbound()")
-        channel = self._rooms.channel(message.channel_id)
+        channel = self._channels.known(message.channel_id)
         kind = type(channel)
         if message.metadata:
             message = without_reserved(message)
@@ -191,7 +191,7 @@ class Inbound:
         None where it would do more than be committed to that room. Nothing is stored. Raises as `process`.
         """
         message = checked(message, InboundMessage, "given to speculate()")
-        channel = self._rooms.channel(message.channel_id)
+        channel = self._channels.known(message.channel_id)
         message = admitted(without_reserved(message), channel)
         owner = message.organization_id or organization_of(channel, message.channel_id)
         if owner not in (None, self._organization_id):
@@ -386,7 +386,7 @@ class Inbound:
         None when the message would open a room. Raises as `process` does.
         """
         message = checked(message, InboundMessage, "given to locate()")
-        channel = self._rooms.channel(message.channel_id)
+        channel = self._channels.known(message.channel_id)
         message = admitted(message, channel)
         if (message.organization_id or organization_of(channel, message.channel_id)) not in (
             None,

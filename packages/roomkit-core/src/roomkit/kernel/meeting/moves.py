@@ -34,7 +34,7 @@ from roomkit.kernel.flow.timers import (
     room_timer_id,
 )
 from roomkit.kernel.meeting.joining import Keep, MergeOf, joined, merged_bindings, merged_state, moved_binding
-from roomkit.kernel.rooms.rooms import check_open, not_attached
+from roomkit.kernel.rooms.checks import check_open, not_attached
 from roomkit.kernel.runtime.scope import working_for
 from roomkit.models.base import EMPTY
 from roomkit.models.enums import Access, DeliveryState, EventType, HookTrigger, RoomStatus
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.rooms.changes import RoomChanges
     from roomkit.kernel.rooms.notices import ChannelNotices
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.rooms.rooms import Rooms
@@ -119,6 +120,7 @@ class Moves:
         events: FrameworkEvents,
         channels: Channels,
         rooms: Rooms,
+        changes: RoomChanges,
         writer: Writer,
         observers: Observers,
         notices: ChannelNotices,
@@ -135,6 +137,7 @@ class Moves:
         self._events = events
         self._channels = channels
         self._rooms = rooms
+        self._changes = changes
         self._writer = writer
         self._observers = observers
         self._notices = notices
@@ -163,7 +166,7 @@ class Moves:
             )
         plan = partial(self._merged, keep=keep, by=by)
         await self._meet(self._meeting(source, into, timeout), plan)
-        return await self._rooms.get(into.id)
+        return await self._changes.room(into.id)
 
     async def split(
         self,
@@ -190,7 +193,7 @@ class Moves:
             if made is not None:
                 await self._store.delete_room(made.id)
             raise
-        return await self._rooms.get(target.id)
+        return await self._changes.room(target.id)
 
     async def move_channel(
         self, channel_id: str, source: Room, into: Room, *, timeout: float, by: str | None
@@ -315,7 +318,7 @@ class Moves:
             self._expect(mark.due_at)
 
     async def _mark(self, meeting: _Meeting, room_id: str) -> None:
-        room = await self._rooms.get(room_id)
+        room = await self._changes.room(room_id)
         check_open(room, "nothing can be moved")
         if room.status is RoomStatus.MOVING:
             raise RoomBusyError(
@@ -671,7 +674,7 @@ class Moves:
 
     async def fire_rest(self, timer: Timer) -> TimerOutcome:
         """Move the next events of a long room; those that were moved before are in the source no more."""
-        into, source_id = await self._rooms.get(room_of(timer)), str(timer.data["source"])
+        into, source_id = await self._changes.room(room_of(timer)), str(timer.data["source"])
         into = await followed(self._store, into)
         meeting = _Meeting(source=source_id, into=into.id, until=0.0)
         if await self._under_both_locks(meeting, partial(self._move_rest, meeting, timer)):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.lanes import Lane, Lanes
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.privacy.exports import Exports
+    from roomkit.kernel.rooms.changes import RoomChanges
     from roomkit.kernel.rooms.rights_signals import RightsSignals
     from roomkit.kernel.rooms.rooms import Rooms
     from roomkit.kernel.runtime.channels import Channels
@@ -74,6 +75,7 @@ class DataSubjectRequests:
         rights_signals: RightsSignals,
         channels: Channels,
         rooms: Rooms,
+        changes: RoomChanges,
         writer: Writer,
         lanes: Lanes,
         observers: Observers,
@@ -90,6 +92,7 @@ class DataSubjectRequests:
         self._channels = channels
         self._receipts = WaitingReceipts(store, channels)
         self._rooms = rooms
+        self._changes = changes
         self._writer = writer
         self._lanes = lanes
         self._observers = observers
@@ -106,7 +109,7 @@ class DataSubjectRequests:
         So many go when `set_retention` sets that term now. Raises RoomNotFoundError.
         """
         store = self._store
-        await self._rooms.get(room_id)
+        await self._changes.room(room_id)
         before = self._clock.now() - timedelta(seconds=seconds)
         older, after_index = 0, -1
         while page := await store.list_events(room_id, limit=_PAGE, after_index=after_index):

@@ -18,7 +18,7 @@ from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import address_type_of, are_joined
-from roomkit.kernel.rooms.rooms import check_id, check_open
+from roomkit.kernel.rooms.checks import check_id, check_open
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID
 from roomkit.models.participant import Participant, departed_senders

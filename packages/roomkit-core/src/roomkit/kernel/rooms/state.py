@@ -6,21 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StaleRoomError
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.state import changed_state, check_namespace
-from roomkit.kernel.rooms.rooms import check_open
+from roomkit.kernel.rooms.checks import check_open
 from roomkit.kernel.runtime.scope import gate_of
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore
-    from roomkit.kernel.commit.writer import Writer
+    from roomkit.kernel.rooms.changes import RoomChanges
     from roomkit.models.base import Json
 
 __all__ = ["RoomStates"]
-
-_TRIES = 8
 
 
 class RoomStates:
@@ -29,10 +27,10 @@ class RoomStates:
     The lock only spares tries: a lock that is lost loses no change.
     """
 
-    def __init__(self, *, store: ConversationStore, writer: Writer, clock: Clock) -> None:
+    def __init__(self, *, store: ConversationStore, clock: Clock, changes: RoomChanges) -> None:
         self._store = store
-        self._writer = writer
         self._clock = clock
+        self._changes = changes
 
     async def change(
         self, room_id: str, namespace: str, fn: Callable[[Json | None], Json | None]
@@ -45,21 +43,12 @@ class RoomStates:
                 "return HookResult.allow(state={...}), which is committed with the event"
             )
         change = partial(self._change, room_id, namespace, fn)
-        for _ in range(_TRIES):
-            try:
-                return await self._writer.exclusively(room_id, change)
-            except StaleRoomError:  # a lock was lost in between
-                continue
-        raise StaleRoomError(
-            f"the state of {namespace!r} was not changed: room {room_id!r} changed {_TRIES} times; try again"
-        )
+        return await self._changes.retried(room_id, change, f"the state of {namespace!r}")
 
     async def _change(
         self, room_id: str, namespace: str, fn: Callable[[Json | None], Json | None]
     ) -> Json | None:
-        room = await self._store.get_room(room_id)
-        if room is None:
-            raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
+        room = await self._changes.room(room_id)
         check_open(room, f"the state of {namespace!r} cannot be changed")
         state = changed_state(room_id, room.state, [(namespace, fn)])
         if state != room.state:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from roomkit.abc.channel import Channel
+from roomkit.abc.errors import ChannelNotRegisteredError
 
 __all__ = ["ChannelStart", "Channels"]
 
@@ -71,6 +72,16 @@ class Channels(dict[str, Channel]):
             return {**given}
         metadata = {**defaults.get("metadata", {}), **given.get("metadata", {})}
         return {**defaults, **given, **({"metadata": metadata} if metadata else {})}
+
+    def known(self, channel_id: str) -> Channel:
+        """Return a registered channel. Raises ChannelNotRegisteredError."""
+        try:
+            return self[channel_id]
+        except KeyError:
+            known = ", ".join(sorted(self)) or "none"
+            raise ChannelNotRegisteredError(
+                f"no channel {channel_id!r} is registered (there are: {known}): register_channel first"
+            ) from None
 
     async def registered(self, channel_id: str, seconds: float) -> Channel | None:
         """Return a channel as soon as it is registered; None if it is not.

@@ -57,7 +57,7 @@ class KitServices(Services):
             kit,
             owner,
             store=ground.store,
-            rooms=kernel.timeline.rooms,
+            bindings=kernel.timeline.bindings,
             channels=ground.channels,
             inbound=kernel.entry.inbound,
             enter=enter,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.inbound.pipeline import Inbound, Wait
     from roomkit.kernel.operations import RoomOperations
-    from roomkit.kernel.rooms.rooms import Rooms
+    from roomkit.kernel.rooms.bindings import Bindings
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.services.owner import Owner
     from roomkit.models.base import Json
@@ -39,7 +39,7 @@ class KitRoomAccess(RoomAccess):
         owner: Owner,
         *,
         store: ConversationStore,
-        rooms: Rooms,
+        bindings: Bindings,
         channels: Channels,
         inbound: Inbound,
         enter: Callable[[], Awaitable[None]],
@@ -47,7 +47,7 @@ class KitRoomAccess(RoomAccess):
         self._kit = kit
         self._owner = owner
         self._store = store
-        self._rooms = rooms
+        self._bindings = bindings
         self._channels = channels
         self._inbound = inbound
         self._enter = enter
@@ -75,12 +75,12 @@ class KitRoomAccess(RoomAccess):
         channel_id = self._owner.channel(channel_id)
         await self._enter()
         try:
-            return await self._rooms.change_binding(room_id, channel_id, fn)
+            return await self._bindings.change_binding(room_id, channel_id, fn)
         except ChannelNotFoundError:
             room = await successor(self._store, room_id)
             if room is None:
                 raise
-            return await self._rooms.change_binding(room.id, channel_id, fn)
+            return await self._bindings.change_binding(room.id, channel_id, fn)
 
     @override
     async def change_state(self, room_id: str, fn: Callable[[Json | None], Json | None]) -> Json | None:
