@@ -8,7 +8,7 @@ import sys
 
 from roomkit import RoomKit
 from roomkit.abc.errors import RoomBusyError
-from roomkit.kernel.meeting import moves
+from roomkit.kernel.meeting import moves, plans
 from tests.workers.program import build
 
 BATCH = 4
@@ -17,7 +17,7 @@ LEASE = 1.0
 
 async def merge(store_options: dict[str, str], sources: list[str], into: str) -> None:
     """Merge each source into the room; say so on the standard output before each."""
-    moves._AT_ONCE = BATCH
+    moves.AT_ONCE = plans.AT_ONCE = BATCH
     store, options = build(store_options)
     async with RoomKit(store=store, lease_seconds=LEASE, **options) as kit:
         for source in sources:

@@ -11,7 +11,9 @@ from roomkit.kernel.delivery.parked_rounds import PARKED
 from roomkit.kernel.delivery.parked_turns import ParkedTurns
 from roomkit.kernel.flow.timers import MOVING, REST_OF_MOVE, RETENTION, ROOM_TIMERS
 from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports, MediaSweeper
+from roomkit.kernel.meeting.meetings import Meetings
 from roomkit.kernel.meeting.moves import Moves
+from roomkit.kernel.meeting.plans import MovePlans
 from roomkit.kernel.privacy.exports import Exports
 from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.bindings import Bindings
@@ -37,7 +39,6 @@ class Timeline:
     """The writer, and what changes a room with it."""
 
     writer: Writer
-    channel_notices: ChannelNotices
     rights_signals: RightsSignals
     rooms_of: Callable[[str | None], Rooms]
     """Makes the rooms as one organization creates them."""
@@ -86,7 +87,6 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
     ground.timers.register(RETENTION, rooms.fire_retention)
     return Timeline(
         writer=writer,
-        channel_notices=notices,
         rights_signals=rights_signals,
         rooms_of=rooms_of,
         rooms=rooms,
@@ -194,7 +194,6 @@ def build_operations(
     )
     timers.register(SCHEDULED, scheduled.fire)
     moves = _moves(ground, outcomes, timeline, parked, merge_of)
-    timers.register(MOVING, moves.fire_mark)
     timers.register(REST_OF_MOVE, moves.fire_rest)
     imports = MediaImports(
         store=store,
@@ -221,23 +220,25 @@ def build_operations(
 def _moves(
     ground: Ground, outcomes: Outcomes, timeline: Timeline, parked: ParkedTurns, merge_of: MergeOf
 ) -> Moves:
-    return Moves(
+    meetings = Meetings(
         store=ground.store,
         clock=ground.clock,
         lease=ground.lease,
         ledger=outcomes.ledger,
-        hooks=ground.hooks,
         events=ground.events,
-        channels=ground.channels,
-        rooms=timeline.rooms,
         changes=timeline.changes,
         writer=timeline.writer,
-        observers=outcomes.observers,
-        notices=timeline.channel_notices,
         rights_signals=timeline.rights_signals,
         expect=ground.timers.expect,
+    )
+    ground.timers.register(MOVING, meetings.fire_mark)
+    return Moves(
+        store=ground.store,
+        rooms=timeline.rooms,
+        changes=timeline.changes,
+        meetings=meetings,
+        plans=MovePlans(store=ground.store, clock=ground.clock, merge_of=merge_of),
         parked=parked.list,
-        merge_of=merge_of,
     )
 
 

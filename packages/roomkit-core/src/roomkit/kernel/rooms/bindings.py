@@ -134,7 +134,7 @@ class Bindings:
             access=binding.access,
             visibility=binding.visibility,
         )
-        await self._changes.notify(channel, binding)
+        await self._changes.notify(binding)
         if written.draft is not None and written.draft.replaces is not None:
             self._rights_signals.announce(room_id)
         await self._changes.observe(HookTrigger.ON_CHANNEL_ATTACHED, written.event)
@@ -163,14 +163,10 @@ class Bindings:
         if written.event is None or written.draft is None:
             return False
         self._events.emit("room_channel_detached", room_id=room_id, channel_id=channel_id)
-        channel = self._channels.get(channel_id)
-        if channel is not None:
-            assert written.draft.replaces is not None
-            await self._changes.notify(channel, written.draft.replaces.replace(access=Access.NONE))
-        if (
-            written.draft.replaces is not None
-            and written.draft.replaces.category is ChannelCategory.INTELLIGENCE
-        ):
+        replaced = written.draft.replaces
+        assert replaced is not None
+        await self._changes.notify(replaced.replace(access=Access.NONE))
+        if replaced.category is ChannelCategory.INTELLIGENCE:
             await self._rounds.drop(room_id, channel_id)
         self._rights_signals.announce(room_id)
         await self._changes.observe(HookTrigger.ON_CHANNEL_DETACHED, written.event)
@@ -331,9 +327,7 @@ class Bindings:
         assert written.event is not None
         assert written.draft is not None
         (binding,) = written.draft.bindings
-        channel = self._channels.get(channel_id)
-        if channel is not None:
-            await self._changes.notify(channel, binding)
+        await self._changes.notify(binding)
         self._rights_signals.announce(room_id)
         if trigger is not None:
             await self._changes.observe(trigger, written.event)

@@ -65,20 +65,16 @@ class RoomChanges:
             await self._lanes.waits.settled(draft.cascade)
         return written
 
-    async def notify(self, channel: Channel, binding: ChannelBinding) -> None:
-        """Notify a channel of its binding."""
-        await self._notices.send([_notice(channel, binding)])
+    async def notify(self, *bindings: ChannelBinding) -> None:
+        """Notify the channels that are registered here of their bindings."""
+        found = [(self._channels.get(binding.channel_id), binding) for binding in bindings]
+        await self._notices.send(
+            [_notice(channel, binding) for channel, binding in found if channel is not None]
+        )
 
     async def release(self, bindings: Sequence[ChannelBinding]) -> None:
         """Notify the channels of a room that has ended."""
-        found = [(self._channels.get(binding.channel_id), binding) for binding in bindings]
-        await self._notices.send(
-            [
-                _notice(channel, binding.replace(access=Access.NONE))
-                for channel, binding in found
-                if channel is not None
-            ]
-        )
+        await self.notify(*(binding.replace(access=Access.NONE) for binding in bindings))
 
     async def observe(self, trigger: HookTrigger, event: RoomEvent, *, last: bool = False) -> None:
         """Show a note to its observers; `last`, forget the room's own hooks then."""
