@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.commit.departures import Departures
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.delivery.parked_rounds import PARKED
 from roomkit.kernel.delivery.parked_turns import ParkedTurns
@@ -116,6 +117,16 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
 
 
 def _writer(ground: Ground, outcomes: Outcomes, work: Work) -> Writer:
+    departures = Departures(
+        settings=ground.settings,
+        events=ground.events,
+        ledger=outcomes.ledger,
+        channels=ground.channels,
+        observers=outcomes.observers,
+        dispatcher=work.dispatcher,
+        expect=ground.timers.expect_set,
+        speculations=work.speculations,
+    )
     return Writer(
         settings=ground.settings,
         store=ground.store,
@@ -128,10 +139,7 @@ def _writer(ground: Ground, outcomes: Outcomes, work: Work) -> Writer:
         lease=ground.lease,
         ledger=outcomes.ledger,
         channels=ground.channels,
-        observers=outcomes.observers,
-        dispatcher=work.dispatcher,
-        expect=ground.timers.expect_set,
-        speculations=work.speculations,
+        departures=departures,
         files=ground.files,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -17,20 +17,17 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StaleRoomError,
 )
-from roomkit.kernel.commit.attempt import TOO_DEEP, Attempt, Block, assemble, block_of
+from roomkit.kernel.commit.attempt import Attempt, Block, assemble, block_of
 from roomkit.kernel.commit.gate_waits import GateWaits
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
-from roomkit.kernel.flow.draft import Run, Written, repeated
-from roomkit.kernel.flow.job import Job
+from roomkit.kernel.flow.draft import Written, repeated
 from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
-from roomkit.kernel.flow.recipients import Target, recipients
-from roomkit.kernel.flow.timers import after_broadcast_id
+from roomkit.kernel.flow.recipients import Target, named_targets, recipients
 from roomkit.kernel.media.contents import MEDIA_TYPES
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.kernel.runtime.tracing import under
-from roomkit.models.base import EMPTY
 from roomkit.models.enums import EventStatus, HookTrigger, RoomStatus
 from roomkit.models.telemetry import SpanKind
 from roomkit.models.visibility import narrowest
@@ -39,14 +36,10 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
-    from roomkit.kernel.commit.dispatcher import Dispatcher
+    from roomkit.kernel.commit.departures import After, Departures
     from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
     from roomkit.kernel.commit.ledger import OutcomeWriter
-    from roomkit.kernel.commit.observers import Observers
-    from roomkit.kernel.commit.speculations import Speculations
     from roomkit.kernel.flow.draft import Draft
-    from roomkit.kernel.flow.live_answer import LiveRecipient
-    from roomkit.kernel.flow.speculation import Prepared
     from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -56,7 +49,6 @@ if TYPE_CHECKING:
     from roomkit.models.base import Json
     from roomkit.models.event import RoomEvent
     from roomkit.models.options import KitOptions
-    from roomkit.models.timer import Timer
 
 __all__ = ["Writer"]
 
@@ -64,16 +56,13 @@ _MAX_REPLANS = 8
 _MAX_LOST_LOCKS = 3
 _MAX_GATE_DEPTH = 8
 
-type _After = list[Callable[[], None]]
-"""What to start once the room's lock is free, in order."""
-
 
 @dataclass(slots=True)
 class _Tenure:
     """One holding of a room's lock: by when to commit, what to start after it, and the lock's fence."""
 
     deadline: Deadline
-    after: _After
+    after: After
     fence: int | None
 
 
@@ -94,10 +83,7 @@ class Writer:
         lease: Lease,
         ledger: OutcomeWriter,
         channels: Channels,
-        observers: Observers,
-        dispatcher: Dispatcher,
-        expect: Callable[[Iterable[Timer]], None],
-        speculations: Speculations,
+        departures: Departures,
         files: Files,
     ) -> None:
         self._settings = settings
@@ -111,10 +97,7 @@ class Writer:
         self._lease = lease
         self._ledger = ledger
         self._channels = channels
-        self._observers = observers
-        self._dispatcher = dispatcher
-        self._expect = expect
-        self._speculations = speculations
+        self._departures = departures
         self._files = files
         self._gate_waits = GateWaits()
 
@@ -186,7 +169,7 @@ class Writer:
         """Write under the room's lock."""
         room_id = draft.event.room_id
         for attempt in count(1):
-            after: _After = []  # bound: the drafts of one lock tenure
+            after: After = []  # bound: the drafts of one lock tenure
             try:
                 async with self._locks.locked(room_id) as fence:
                     if got_lock is not None:
@@ -378,7 +361,7 @@ class Writer:
             if draft.visible_to != "all":
                 event = event.replace(visibility=narrowest(event.visibility, draft.visible_to))
             if draft.targets is not None:
-                targets = self._named_targets(record, draft.targets)
+                targets = named_targets(record, self._channels, draft.targets)
             elif not draft.lifecycle:
                 policy = self._settings.agent_response_policy
                 targets = recipients(record, self._channels, event, policy, answerable=draft.answerable)
@@ -393,10 +376,6 @@ class Writer:
             injected=injected,
             verdict=verdict,
         )
-
-    def _named_targets(self, record: RoomRecord, channel_ids: Sequence[str]) -> list[Target]:
-        bindings, channels = record.bindings, self._channels
-        return [Target(bindings[each], channels.get(each)) for each in channel_ids if each in bindings]
 
     async def _commit(self, attempt: Attempt, tenure: _Tenure) -> Written:
         if self._tracing is not None and not attempt.draft.lifecycle:
@@ -432,7 +411,7 @@ class Writer:
                 committed = await self._supervisor.complete(work, "commit")
                 break
             except Interrupted as interrupted:
-                self._follow(attempt, commit, interrupted.result, tenure.after)
+                self._departures.follow(attempt, commit, interrupted.result, tenure.after, self.write)
                 raise
             except InvalidInputError as error:
                 # Nothing was written. It may be about other rooms' outcomes that rode along.
@@ -445,7 +424,7 @@ class Writer:
                 self._ledger.put_back(commit)
                 self._lease.check_write(error)
                 raise
-        return self._follow(attempt, commit, committed, tenure.after)
+        return self._departures.follow(attempt, commit, committed, tenure.after, self.write)
 
     async def _prepare_files(self, attempt: Attempt, commit: Commit) -> None:
         try:
@@ -459,94 +438,6 @@ class Writer:
         if self._tracing is not None and attempt.span is not None:
             self._tracing.end_span(attempt.span, status="error", error_message=type(error).__name__)
 
-    def _follow(self, attempt: Attempt, commit: Commit, committed: Committed, after: _After) -> Written:
-        """Queue the deliveries of a commit; still under the lock, so that lanes keep its order."""
-        if commit.bindings or commit.unbind or commit.room_changes:
-            self._dispatcher.rights_changed(commit)
-        draft, record, block = attempt.draft, attempt.record, attempt.block
-        if draft.timers or (attempt.verdict is not None and attempt.verdict.timers):
-            self._expect(commit.timers)
-        stored = committed.events
-        position = len(stored) - 1 - len(attempt.injected)
-        held: Mapping[str, Prepared] = EMPTY
-        if self._speculations.open:
-            held = self._speculations.committed(stored[position], draft.speculated, attempt.version)
-        run, start = self._depart(
-            attempt, commit, committed, stored[position], attempt.targets, draft.streamed, held
-        )
-        if held and draft.speculated is not None:
-            self._speculations.taken(draft.speculated, run.targets)
-        run.span = attempt.span
-        runs, starts = [run], [start]
-        for entry, event in zip(commit.entries[position + 1 :], stored[position + 1 :], strict=True):
-            targets = self._named_targets(record, entry.targets)
-            further, start = self._depart(attempt, commit, committed, event, targets, None)
-            runs.append(further)
-            starts.append(start)
-        if committed.elsewhere:
-            claimers = _claimers(committed, commit.absent)
-            if any(claimers - {commit.worker_id, None}):
-                self._ledger.handed_over(record.room_id)
-            after.append(partial(self._dispatcher.wake, record.room_id, claimers))
-        if commit.completed or commit.timers_done:
-            after.append(partial(self._ledger.written, committed.completed))
-        reason = None if block is None else block.reason
-        written = Written(run.event, block is not None, reason, run=run, draft=draft)
-        after.append(partial(self._launch, written, commit, runs, starts))
-        return written
-
-    def _depart(
-        self,
-        attempt: Attempt,
-        commit: Commit,
-        committed: Committed,
-        event: RoomEvent,
-        targets: Sequence[Target],
-        streamed: Mapping[str, LiveRecipient] | None,
-        held: Mapping[str, Prepared] = EMPTY,
-    ) -> tuple[Run, Callable[[], None]]:
-        """Put one committed event on its way; return it, and what starts it once the lock is free."""
-        elsewhere, here = committed.elsewhere, targets
-        if elsewhere:
-            here = [each for each in targets if f"{event.id}:{each.binding.channel_id}" not in elsewhere]
-        run = Run(
-            attempt.draft.cascade,
-            event,
-            attempt.record,
-            [target.binding.channel_id for target in here],
-            self.write,
-        )
-        run.elsewhere = len(here) < len(targets)
-        if commit.timers and any(timer.id == after_broadcast_id(event.id) for timer in commit.timers):
-            run.timer_id = after_broadcast_id(event.id)
-        jobs: list[Job] = []  # bound: the targets
-        for target in here:
-            job = Job(run, target, streamed.get(target.binding.channel_id) if streamed else None)
-            if commit.worker_id is not None:
-                job.worker_id = commit.worker_id
-            if held:
-                job.held = held.get(target.binding.channel_id)
-            jobs.append(job)
-        return run, self._dispatcher.enqueue(run, jobs)
-
-    def _launch(
-        self, written: Written, commit: Commit, runs: Sequence[Run], starts: Sequence[Callable[[], None]]
-    ) -> None:
-        """Start everything that follows from a commit, once the room's lock is free."""
-        event, draft, run = written.event, written.draft, runs[0]
-        assert event is not None
-        assert draft is not None
-        for start in starts:
-            start()
-        if commit.tasks or commit.observations:
-            self._observers.side_effects(event, commit.tasks, commit.observations, run.record, run.cascade)
-        if written.blocked:
-            self._tell_blocked(event)
-        elif not draft.lifecycle and (commit.room_changes or {}).get("status") is RoomStatus.ACTIVE:
-            self._events.emit("room_resumed", room_id=event.room_id)
-        for each in runs:
-            self._dispatcher.launched(each)
-
     def _tell_gated(self, event: RoomEvent, verdict: GateVerdict) -> None:
         self._events.emit(
             "event_gated",
@@ -558,17 +449,6 @@ class Writer:
                 for hook, action, milliseconds in verdict.ran
             ],
         )
-
-    def _tell_blocked(self, event: RoomEvent) -> None:
-        details = {"room_id": event.room_id, "channel_id": event.source.channel_id, "event_id": event.id}
-        self._events.emit("event_blocked", **details, reason=event.block_reason, blocked_by=event.blocked_by)
-        if event.blocked_by == TOO_DEEP:
-            self._events.emit(
-                "chain_depth_exceeded",
-                **details,
-                chain_depth=event.chain_depth,
-                max_chain_depth=self._settings.max_chain_depth,
-            )
 
 
 def _refuses(status: RoomStatus, event: RoomEvent) -> bool:
@@ -636,19 +516,6 @@ async def _traced_commit(
         return await tracing.stored("commit", "events", work)
     with under(event.trace_parent):
         return await tracing.stored("commit", "events", work)
-
-
-def _claimers(committed: Committed, absent: Collection[str]) -> set[str | None]:
-    """Return the workers that are to claim the deliveries left to others; None is any worker.
-
-    No worker is called for a delivery that waits for its channel to be registered.
-    """
-    missing = {f"{event.id}:{channel_id}" for event in committed.events for channel_id in absent}
-    return {
-        holder
-        for delivery_id, holder in committed.elsewhere.items()
-        if holder is not None or delivery_id not in missing
-    }
 
 
 async def _end(work: Work) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import unreadable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Target", "answers_to", "recipients"]
+__all__ = ["Target", "answers_to", "named_targets", "recipients"]
 
 _OWN = frozenset(EventType)
 """The core's event types."""
@@ -127,3 +127,11 @@ def answers_to(record: RoomRecord, target: Target, event: RoomEvent, policy: Age
     if source is None or source.category is not ChannelCategory.INTELLIGENCE:
         return True
     return (record.room.agent_response_policy or policy) is AgentResponsePolicy.AGENT_CHAIN
+
+
+def named_targets(
+    record: RoomRecord, channels: Mapping[str, Channel], channel_ids: Iterable[str]
+) -> list[Target]:
+    """Return the targets of these channels, those that are attached to the room."""
+    bindings = record.bindings
+    return [Target(bindings[each], channels.get(each)) for each in channel_ids if each in bindings]
