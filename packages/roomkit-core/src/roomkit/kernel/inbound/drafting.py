@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import read_attribute
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import (
-    InvalidInputError,
-    RoomAlreadyExistsError,
-    RoomKitError,
-)
+from roomkit.abc.errors import InvalidInputError, RoomAlreadyExistsError, RoomKitError
 from roomkit.abc.records import checked
 from roomkit.authoring.coroutines import may_wait
 from roomkit.kernel.commit.writer import Writer

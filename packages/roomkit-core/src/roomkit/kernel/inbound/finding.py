@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import (
-    RoomKitError,
-)
+from roomkit.abc.errors import RoomKitError
 from roomkit.authoring.coroutines import may_wait
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of

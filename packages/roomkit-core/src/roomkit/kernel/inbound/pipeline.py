@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.attributes import read_attribute
 from roomkit.abc.channel import Channel
 from roomkit.abc.choice import check_choice
-from roomkit.abc.errors import (
-    InvalidInputError,
-    ProcessTimeoutError,
-    RoomKitError,
-    RoomNotFoundError,
-)
+from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomKitError, RoomNotFoundError
 from roomkit.abc.records import checked
 from roomkit.authoring.addresses import one_spelling
 from roomkit.kernel.commit.writer import Writer

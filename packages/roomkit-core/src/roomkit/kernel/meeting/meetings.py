@@ -8,21 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import (
-    RoomBusyError,
-    RoomNotFoundError,
-    StaleRoomError,
-)
+from roomkit.abc.errors import RoomBusyError, RoomNotFoundError, StaleRoomError
 from roomkit.abc.log import get_logger
 from roomkit.abc.store import Commit, Move
 from roomkit.kernel.flow.context import RECENT_EVENTS
-from roomkit.kernel.flow.timers import (
-    DUE_AT_ONCE,
-    MOVING,
-    TimerOutcome,
-    moving_timer_id,
-    room_of,
-)
+from roomkit.kernel.flow.timers import DUE_AT_ONCE, MOVING, TimerOutcome, moving_timer_id, room_of
 from roomkit.kernel.rooms.checks import check_open
 from roomkit.models.enums import Access, DeliveryState, HookTrigger, RoomStatus
 from roomkit.models.timer import Timer

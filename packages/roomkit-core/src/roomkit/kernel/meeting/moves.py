@@ -8,18 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.choice import check_choice
-from roomkit.abc.errors import (
-    EventNotFoundError,
-    InvalidInputError,
-    RoomBusyError,
-)
+from roomkit.abc.errors import EventNotFoundError, InvalidInputError, RoomBusyError
 from roomkit.abc.store import Move
 from roomkit.kernel.flow.merged import MOST_HOPS, followed
-from roomkit.kernel.flow.timers import (
-    DUE_AT_ONCE,
-    TimerOutcome,
-    room_of,
-)
+from roomkit.kernel.flow.timers import DUE_AT_ONCE, TimerOutcome, room_of
 from roomkit.kernel.meeting.joining import Keep
 from roomkit.kernel.meeting.meetings import Meeting, Meetings
 from roomkit.kernel.meeting.plans import AT_ONCE, NAMES, MovePlans

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import (
-    InvalidInputError,
-)
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import Commit, Entry, Move
 from roomkit.kernel.flow.claim_values import lasting_claims
 from roomkit.kernel.flow.notes import note
-from roomkit.kernel.flow.timers import (
-    DUE_AT_ONCE,
-    REST_OF_MOVE,
-    RETENTION,
-    moving_timer_id,
-    room_timer_id,
-)
+from roomkit.kernel.flow.timers import DUE_AT_ONCE, REST_OF_MOVE, RETENTION, moving_timer_id, room_timer_id
 from roomkit.kernel.meeting.joining import Keep, MergeOf, joined, merged_bindings, merged_state, moved_binding
 from roomkit.kernel.meeting.meetings import Meeting, Plan
 from roomkit.kernel.rooms.checks import not_attached

@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import read
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import (
-    InvalidInputError,
-)
+from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, check_channel, owner_of
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.state import with_binding_state
-from roomkit.kernel.rooms.checks import (
-    check_open,
-    not_attached,
-)
+from roomkit.kernel.rooms.checks import check_open, not_attached
 from roomkit.models.base import FrozenDict
 from roomkit.models.channel import ChannelBinding, default_address_type
 from roomkit.models.enums import Access, ChannelCategory, ChannelType, EventType, HookTrigger

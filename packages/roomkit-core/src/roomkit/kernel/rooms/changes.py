@@ -7,10 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import (
-    RoomNotFoundError,
-    StaleRoomError,
-)
+from roomkit.abc.errors import RoomNotFoundError, StaleRoomError
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.draft import Draft, Written

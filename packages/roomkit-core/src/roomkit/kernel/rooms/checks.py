@@ -6,11 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import (
-    ChannelNotFoundError,
-    InvalidInputError,
-    RoomClosedError,
-)
+from roomkit.abc.errors import ChannelNotFoundError, InvalidInputError, RoomClosedError
 from roomkit.kernel.flow.contract import check_channel
 from roomkit.models.duration import LONGEST
 from roomkit.models.event import SYSTEM_CHANNEL_ID

@@ -7,9 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import (
-    StaleRoomError,
-)
+from roomkit.abc.errors import StaleRoomError
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
@@ -22,11 +20,7 @@ from roomkit.kernel.flow.timers import (
     room_timer_id,
     timers_of,
 )
-from roomkit.kernel.rooms.checks import (
-    check_id,
-    check_open,
-    check_timers,
-)
+from roomkit.kernel.rooms.checks import check_id, check_open, check_timers
 from roomkit.models.base import new_id
 from roomkit.models.content import SystemContent
 from roomkit.models.enums import EventType, HookTrigger, RoomStatus

@@ -6,16 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import (
-    InvalidInputError,
-    TaskNotFoundError,
-)
+from roomkit.abc.errors import InvalidInputError, TaskNotFoundError
 from roomkit.abc.records import checked
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.notes import note
-from roomkit.kernel.rooms.checks import (
-    check_open,
-)
+from roomkit.kernel.rooms.checks import check_open
 from roomkit.models.enums import EventType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.task import Task
