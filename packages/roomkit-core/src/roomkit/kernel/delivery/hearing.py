@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import EventNotFoundError, RoomKitError, RoomNotFoundError
-from roomkit.abc.store import Commit, Hearing
+from roomkit.abc.store import Hearing
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.models.content import text_of
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import Heard
@@ -54,11 +55,9 @@ class Hearings:
             run.partly_heard = True
             others = (row.channel_id for row in run.finished if row.state is DeliveryState.SENT)
             found += [Heard(channel_id=other, chars=whole) for other in others if other != channel_id]
-        commit = Commit(
+        commit = QuietCommit(
             room_id=run.event.room_id,
-            entries=(),
             at=self._clock.now(),
-            activity=False,
             heard=[Hearing(run.event.id, each) for each in found],
         )
         self._changed(commit.room_id)  # an answer prepared meanwhile took more, or less, for heard

@@ -17,8 +17,8 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.log import get_logger
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.contract import owner_of
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.state import BindingStateChange, with_binding_state
 from roomkit.models.base import FrozenDict, Json
 from roomkit.models.values import message_of
@@ -85,13 +85,11 @@ class LearntState:
         for change in given:
             state = _changed(state, change, channel_id)
         if state != binding.state:
-            commit = Commit(
+            commit = QuietCommit(
                 room_id=room_id,
-                entries=(),
                 at=self._clock.now(),
                 expected_version=record.version,
                 bindings=(with_binding_state(binding, state),),
-                activity=False,
             )
             await self._store.commit(commit)
 

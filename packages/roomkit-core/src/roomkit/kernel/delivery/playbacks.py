@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import EventNotFoundError, RoomNotFoundError, StoreError
 from roomkit.abc.log import get_logger
-from roomkit.abc.store import Commit, Hearing
+from roomkit.abc.store import Hearing
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import PLAYBACK, TimerOutcome
 from roomkit.models.base import new_id
 from roomkit.models.content import text_of
@@ -106,12 +107,8 @@ class Playbacks:
         found = [heard.replace(chars=min(heard.chars, whole))]
         if heard.chars < whole:
             found += await self._read_by_others(room_id, event_id, heard.channel_id, whole)
-        commit = Commit(
-            room_id=room_id,
-            entries=(),
-            at=self._clock.now(),
-            activity=False,
-            heard=[Hearing(event_id, each) for each in found],
+        commit = QuietCommit(
+            room_id=room_id, at=self._clock.now(), heard=[Hearing(event_id, each) for each in found]
         )
         try:
             await self._store.commit(commit)

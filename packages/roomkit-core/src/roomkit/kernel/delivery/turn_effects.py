@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.draft import Written
 from roomkit.kernel.flow.effects import wrong_effect
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.voices import voice_lost
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TurnEffects:
     async def keep(self, effects: Mapping[str, Any], job: Job, record: RoomRecord) -> None:
         """Store the effects of a turn besides text."""
         event = job.run.event
-        commit = Commit(room_id=event.room_id, entries=(), at=self._clock.now(), activity=False, **effects)
+        commit = QuietCommit(room_id=event.room_id, at=self._clock.now(), **effects)
         try:
             await self._store.commit(commit)
         except RoomNotFoundError:

@@ -12,8 +12,9 @@ from roomkit.abc.errors import (
     MediaTooLargeError,
     MediaTypeRefusedError,
 )
-from roomkit.abc.store import Amend, Commit
+from roomkit.abc.store import Amend
 from roomkit.abc.store.media import MediaUse
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import TimerOutcome
 from roomkit.kernel.media.contents import urls_of, with_urls
 from roomkit.models.event import SYSTEM_CHANNEL_ID
@@ -154,13 +155,11 @@ class MediaImports:
         if event is None:
             return  # it was erased in between; the file is swept
         content = with_urls(event.content, {url: ref})
-        commit = Commit(
+        commit = QuietCommit(
             room_id=event.room_id,
-            entries=(),
             at=self._clock.now(),
             amend=Amend(event_id, content, SYSTEM_CHANNEL_ID),
             media=(MediaUse(ref.id, event_id),),
-            activity=False,
         )
         await self._store.commit(commit)
         self._events.emit("media_imported", room_id=event.room_id, event_id=event_id, media_id=ref.id)

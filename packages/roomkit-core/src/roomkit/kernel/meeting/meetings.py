@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import RoomBusyError, RoomNotFoundError, StaleRoomError
 from roomkit.abc.log import get_logger
-from roomkit.abc.store import Commit, Move
+from roomkit.abc.store import Move
 from roomkit.kernel.flow.context import RECENT_EVENTS
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import DUE_AT_ONCE, MOVING, TimerOutcome, moving_timer_id, room_of
 from roomkit.kernel.rooms.checks import check_open
 from roomkit.models.enums import Access, DeliveryState, HookTrigger, RoomStatus
@@ -131,15 +132,13 @@ class Meetings:
         # Held by this worker from the commit on: due for others when its lease ends.
         timer = _mark(room_id, room.status, due_at=DUE_AT_ONCE)
         await self._store.commit(
-            Commit(
+            QuietCommit(
                 room_id=room_id,
-                entries=(),
                 at=self._clock.now(),
                 worker_id=await self._lease.any_worker(),
                 expected_version=room.version,
                 room_changes={"status": RoomStatus.MOVING, "updated_at": room.updated_at},
                 timers=(timer,),
-                activity=False,
             )
         )
         meeting.statuses[room_id] = room.status
@@ -150,14 +149,12 @@ class Meetings:
             if room is None or room.status is not RoomStatus.MOVING:
                 return
             await self._store.commit(
-                Commit(
+                QuietCommit(
                     room_id=room_id,
-                    entries=(),
                     at=self._clock.now(),
                     expected_version=room.version,
                     room_changes={"status": status, "updated_at": room.updated_at},
                     timers_done=(moving_timer_id(room_id),),
-                    activity=False,
                 )
             )
 

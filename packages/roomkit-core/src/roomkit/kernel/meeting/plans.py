@@ -9,6 +9,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store import Commit, Entry, Move
 from roomkit.kernel.flow.claim_values import lasting_claims
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import DUE_AT_ONCE, REST_OF_MOVE, RETENTION, moving_timer_id, room_timer_id
 from roomkit.kernel.meeting.joining import Keep, MergeOf, joined, merged_bindings, merged_state, moved_binding
 from roomkit.kernel.meeting.meetings import Meeting, Plan
@@ -267,13 +268,11 @@ class MovePlans:
         notes = given.pop("entries", ())
         mark = (moving_timer_id(record.room_id),) if unmarks else ()
         done = (*given.pop("timers_done", ()), *mark)
-        commit = Commit(
+        commit = QuietCommit(
             room_id=record.room_id,
-            entries=(),
             at=self._clock.now(),
             expected_version=record.version,
             timers_done=done,
-            activity=False,
             **given,
         )
         commit.entries = notes  # the framework's own, of what is moved in the same transaction

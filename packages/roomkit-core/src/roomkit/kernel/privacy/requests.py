@@ -14,6 +14,7 @@ from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.privacy.erasure_receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.privacy.exports import deliveries_of, room_values_of, values_of
 from roomkit.kernel.privacy.person import Person, Place, find_person
@@ -313,13 +314,7 @@ class DataSubjectRequests:
         lanes = self._lanes_of(walk.room_id, tuple(record.bindings))
         page = await store.list_events(walk.room_id, limit=_PAGE, after_index=walk.after_index)
         walk.redacted = {event.id: event for event in page if walk.takes(place, event)}
-        commit = Commit(
-            room_id=walk.room_id,
-            entries=(),
-            at=self._clock.now(),
-            redact=tuple(walk.redacted),
-            activity=False,
-        )
+        commit = QuietCommit(room_id=walk.room_id, at=self._clock.now(), redact=tuple(walk.redacted))
         walk.after_index = page[-1].index if page else walk.after_index
         walk.is_over = len(page) < _PAGE
         if walk.is_over:
@@ -343,7 +338,7 @@ class DataSubjectRequests:
         walk.redacted = {event.id: event for event in late if walk.takes(place, event)}
         if walk.redacted:
             redact, at = tuple(walk.redacted), self._clock.now()
-            commit = Commit(room_id=walk.room_id, entries=(), at=at, redact=redact, activity=False)
+            commit = QuietCommit(room_id=walk.room_id, at=at, redact=redact)
             await self._commit(commit, walk, lanes, book)
 
     async def _add_last(self, commit: Commit, place: Place, walk: _Walk) -> None:

@@ -11,10 +11,10 @@ from roomkit.abc.attributes import read
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, check_channel, owner_of
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.state import with_binding_state
 from roomkit.kernel.rooms.checks import check_open, not_attached
 from roomkit.models.base import FrozenDict
@@ -275,13 +275,8 @@ class Bindings:
         if binding.metadata != before.metadata:
             binding = binding.replace(**self._readdressed(before, FrozenDict(binding.metadata)))
         if binding != before:
-            commit = Commit(
-                room_id=room_id,
-                entries=(),
-                at=self._clock.now(),
-                expected_version=room.version,
-                bindings=(binding,),
-                activity=False,
+            commit = QuietCommit(
+                room_id=room_id, at=self._clock.now(), expected_version=room.version, bindings=(binding,)
             )
             await self._store.commit(commit)
         return binding

@@ -13,11 +13,11 @@ from roomkit.abc.errors import (
     ParticipantRemovedError,
     RoomNotFoundError,
 )
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.permissions import address_type_of, are_joined
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.rooms.checks import check_id, check_open
 from roomkit.models.enums import EventType, HookTrigger, IdentificationStatus, ParticipantStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID
@@ -247,9 +247,7 @@ class Participants:
     async def _keep(self, room_id: str, participants: Sequence[Participant]) -> None:
         """Store participants without a note."""
         at = self._clock.now()
-        await self._store.commit(
-            Commit(room_id=room_id, entries=(), at=at, participants=participants, activity=False)
-        )
+        await self._store.commit(QuietCommit(room_id=room_id, at=at, participants=participants))
 
     async def check_present(self, room_id: str, channel_id: str, sender_id: str) -> None:
         """Refuse a sender without a right to a room that is there.

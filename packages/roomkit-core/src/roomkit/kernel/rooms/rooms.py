@@ -11,6 +11,7 @@ from roomkit.abc.errors import StaleRoomError
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import (
     RETENTION,
     ROOM_TIMERS,
@@ -237,14 +238,12 @@ class Rooms:
         room = await self._changes.room(room_id)
         changed = room.replace(retention_seconds=seconds)
         timers = [timer for timer in timers_of(changed) if timer.kind == RETENTION]
-        commit = Commit(
+        commit = QuietCommit(
             room_id=room_id,
-            entries=(),
             at=self._clock.now(),
             room_changes={"retention_seconds": seconds},
             timers=timers,
             timers_done=() if timers else (f"{RETENTION}:{room_id}",),
-            activity=False,
         )
         await self._store.commit(commit)
         return await self._changes.room(room_id)
@@ -299,7 +298,7 @@ class Rooms:
         async def work() -> None:
             check_open(await self._changes.room(room_id), "metadata cannot be changed")
             at = self._clock.now()
-            commit = Commit(room_id=room_id, entries=(), at=at, metadata=frozen, activity=False)
+            commit = QuietCommit(room_id=room_id, at=at, metadata=frozen)
             await self._store.commit(commit)
 
         await self._writer.exclusively(room_id, work)

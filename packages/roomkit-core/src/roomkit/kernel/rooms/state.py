@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
-from roomkit.abc.store import Commit
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.state import changed_state, check_namespace
 from roomkit.kernel.rooms.checks import check_open
 from roomkit.kernel.runtime.scope import gate_of
@@ -53,13 +53,11 @@ class RoomStates:
         state = changed_state(room_id, room.state, [(namespace, fn)])
         if state != room.state:
             await self._store.commit(
-                Commit(
+                QuietCommit(
                     room_id=room_id,
-                    entries=(),
                     at=self._clock.now(),
                     expected_version=room.version,
                     room_changes={"state": state},
-                    activity=False,
                 )
             )
         after: Json | None = state.get(namespace)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError, TaskNotFoundError
 from roomkit.abc.records import checked
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.rooms.checks import check_open
 from roomkit.models.enums import EventType, HookTrigger
 from roomkit.models.event import RoomEvent
@@ -80,13 +80,8 @@ class RoomTasks:
         return before, after
 
     async def _put_task(self, task: Task, version: int | None) -> None:
-        commit = Commit(
-            room_id=task.room_id,
-            entries=(),
-            at=self._clock.now(),
-            expected_version=version,
-            tasks=(task,),
-            activity=False,
+        commit = QuietCommit(
+            room_id=task.room_id, at=self._clock.now(), expected_version=version, tasks=(task,)
         )
         await self._store.commit(commit)
 

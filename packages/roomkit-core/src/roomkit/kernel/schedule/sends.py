@@ -17,9 +17,9 @@ from roomkit.abc.errors import (
     StaleValueError,
 )
 from roomkit.abc.records import checked
-from roomkit.abc.store import Commit
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.draft import Draft
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import TimerOutcome, room_of
 from roomkit.kernel.media.contents import referred
 from roomkit.kernel.media.files import UNUSED_AFTER
@@ -102,13 +102,11 @@ class ScheduledSends:
             subject=_subject_of(event, at, record),
         )
         send = _made(event, due)
-        commit = Commit(
+        commit = QuietCommit(
             room_id=event.room_id,
-            entries=(),
             at=self._clock.now(),
             values=[_holding(value, send)],
             timers=[_timer(value, due.at)],
-            activity=False,
         )
         await self._store.commit(commit)
         self._expect(due.at)

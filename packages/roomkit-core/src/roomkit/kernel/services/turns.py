@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, override
 from roomkit.abc.errors import RoomNotFoundError, StaleRoomError
 from roomkit.abc.records import checked
 from roomkit.abc.services.turns import GateOutcome, Speculation, Turns
-from roomkit.abc.store import Commit
 from roomkit.kernel.commit.attempt import changed_by_gates, injected_entry
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext, RoomlessContext
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
+from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.runtime.deadline import Deadline
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
@@ -116,15 +116,13 @@ class KitTurns(Turns):
         room_id, cascade = record.room_id, Cascade()
         seen = record.room.state if record.version == version else None
         while verdict.tasks or verdict.observations or verdict.keeps:
-            commit = Commit(
+            commit = QuietCommit(
                 room_id=room_id,
-                entries=(),
                 at=self._clock.now(),
                 tasks=verdict.tasks,
                 observations=verdict.observations,
                 values=verdict.values,
                 timers=verdict.timers,
-                activity=False,
             )
             if verdict.state:
                 if verdict.is_outdated(seen, record.room.state):

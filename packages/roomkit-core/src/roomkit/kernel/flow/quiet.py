@@ -1,0 +1,18 @@
+"""Commits that are no event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roomkit.abc.store import Commit, Entry
+
+__all__ = ["QuietCommit"]
+
+
+@dataclass(slots=True, kw_only=True)
+class QuietCommit(Commit):
+    """A change of a room without an entry in its timeline, which is no activity for its timers."""
+
+    entries: Sequence[Entry] = ()
+    activity: bool = False
