@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
-from roomkit_plugins.wire.connection import check_base_url, check_headers
+from roomkit_plugins.wire.connection import check_base_url, check_headers, check_key
 
 __all__ = ["AnthropicConfig"]
 
@@ -60,23 +59,9 @@ class AnthropicConfig(BaseModel):
     extra_body: dict[str, object] = Field(default_factory=dict)
     """Fields of the request body that have no setting here. They go before everything else."""
 
-    @field_validator("base_url")
-    @classmethod
-    def _check_base_url(cls, url: str | None) -> str | None:
-        return check_base_url(url)
-
-    @field_validator("extra_headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, str | SecretStr]) -> dict[str, str | SecretStr]:
-        check_headers(headers)
-        return headers
-
-    @field_validator("api_key")
-    @classmethod
-    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("api_key is empty, or has spaces or line breaks; pass the key alone")
-        return key
+    _check_base_url = field_validator("base_url")(check_base_url)
+    _check_headers = field_validator("extra_headers")(check_headers)
+    _check_key = field_validator("api_key")(check_key)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

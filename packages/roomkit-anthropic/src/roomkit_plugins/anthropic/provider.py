@@ -18,9 +18,8 @@ from roomkit_plugins.wire.connection import check_base_url, plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
-from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
-from roomkit_plugins.wire.tls import shared_context
 
 if TYPE_CHECKING:
     import httpx2
@@ -171,10 +170,7 @@ class AnthropicAIProvider(AIProvider):
                 timeout=config.timeout,
                 max_retries=0,
                 default_headers=headers,
-                http_client=self._http_client
-                or anthropic.DefaultAsyncHttpxClient(
-                    follow_redirects=False, verify=shared_context(httpx2.create_ssl_context)
-                ),
+                http_client=self._http_client or connections_of(anthropic, httpx2),
             )
         except anthropic.AnthropicError as error:
             raise self._no_key() from error
@@ -200,9 +196,4 @@ def _client_errors() -> ClientErrors:
 
     import anthropic
 
-    return ClientErrors(
-        unreadable=(anthropic.APIResponseValidationError, httpx2.DecodingError),
-        timeout=(anthropic.APITimeoutError, httpx2.TimeoutException),
-        connection=(anthropic.APIConnectionError, httpx2.HTTPError, httpx2.StreamError),
-        credentials=(anthropic.AnthropicError,),
-    )
+    return errors_of(anthropic, httpx2, anthropic.AnthropicError)

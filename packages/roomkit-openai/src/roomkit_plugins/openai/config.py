@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from roomkit_plugins.openai.models import is_official, is_reasoning_model
-from roomkit_plugins.wire.connection import check_base_url, check_headers
+from roomkit_plugins.wire.connection import check_base_url, check_headers, check_key
 
 __all__ = ["OpenAIConfig", "VLLMConfig"]
 
@@ -98,23 +97,9 @@ class OpenAIConfig(BaseModel):
         """Whether the model is one of OpenAI's reasoning models."""
         return is_reasoning_model(self.model) if self.reasoning_model is None else self.reasoning_model
 
-    @field_validator("base_url")
-    @classmethod
-    def _check_base_url(cls, url: str | None) -> str | None:
-        return check_base_url(url)
-
-    @field_validator("extra_headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, str | SecretStr]) -> dict[str, str | SecretStr]:
-        check_headers(headers)
-        return headers
-
-    @field_validator("api_key")
-    @classmethod
-    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("api_key is empty, or has spaces or line breaks; pass the key alone")
-        return key
+    _check_base_url = field_validator("base_url")(check_base_url)
+    _check_headers = field_validator("extra_headers")(check_headers)
+    _check_key = field_validator("api_key")(check_key)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -161,11 +146,7 @@ class VLLMConfig(BaseModel):
     extra_body: dict[str, object] = Field(default_factory=dict)
     """Fields of the request body that have no setting here, such as `top_k` or `min_p`."""
 
-    @field_validator("base_url")
-    @classmethod
-    def _check_base_url(cls, url: str) -> str:
-        check_base_url(url)
-        return url
+    _check_base_url = field_validator("base_url")(check_base_url)
 
     def to_openai(self) -> OpenAIConfig:
         """Return the same settings as those of an OpenAI-compatible server."""

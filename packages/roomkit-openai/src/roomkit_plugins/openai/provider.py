@@ -17,9 +17,8 @@ from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
-from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
-from roomkit_plugins.wire.tls import shared_context
 
 if TYPE_CHECKING:
     import httpx2
@@ -185,10 +184,7 @@ class OpenAIAIProvider(AIProvider):
                 timeout=config.timeout,
                 max_retries=0,
                 default_headers=plain_headers(config.extra_headers),
-                http_client=self._http_client
-                or openai.DefaultAsyncHttpxClient(
-                    follow_redirects=False, verify=shared_context(httpx2.create_ssl_context)
-                ),
+                http_client=self._http_client or connections_of(openai, httpx2),
             )
         except openai.OpenAIError as error:
             raise ProviderError(
@@ -211,9 +207,4 @@ def _client_errors() -> ClientErrors:
 
     import openai
 
-    return ClientErrors(
-        unreadable=(openai.APIResponseValidationError, httpx2.DecodingError),
-        timeout=(openai.APITimeoutError, httpx2.TimeoutException),
-        connection=(openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError),
-        credentials=(openai.OpenAIError,),
-    )
+    return errors_of(openai, httpx2, openai.OpenAIError)

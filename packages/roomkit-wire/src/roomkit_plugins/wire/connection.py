@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-__all__ = ["check_base_url", "check_headers", "plain_headers"]
+__all__ = ["check_base_url", "check_headers", "check_key", "plain_headers"]
 
 _SECRET = re.compile(r"auth|token|secret|passw|cookie|credential|api[-_]?key", re.IGNORECASE)
 
@@ -36,14 +36,22 @@ def check_base_url(url: str | None) -> str | None:
     return url
 
 
-def check_headers(headers: Mapping[str, str | SecretStr]) -> None:
-    """Check that headers that are secret by their name are given as `SecretStr`. Raises ValueError."""
+def check_headers[H: Mapping[str, str | SecretStr]](headers: H) -> H:
+    """Return headers if those that are secret by their name are `SecretStr`. Raises ValueError."""
     for name, value in headers.items():
         if _SECRET.search(name) and not isinstance(value, SecretStr):
             raise ValueError(
                 f"the header {name!r} is a secret by its name and would show in logs; pass its value as "
                 "SecretStr, or as env:NAME in a configuration file"
             )
+    return headers
+
+
+def check_key(key: SecretStr | None) -> SecretStr | None:
+    """Return a key if it can be sent in a header. Raises ValueError."""
+    if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+        raise ValueError("api_key is empty, or has spaces or line breaks; pass the key alone")
+    return key
 
 
 def plain_headers(headers: Mapping[str, str | SecretStr]) -> dict[str, str]:

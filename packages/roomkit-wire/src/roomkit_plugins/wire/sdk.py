@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.tls import shared_context
 
-__all__ = ["ClientErrors", "LazyClient", "Mask", "needed"]
+__all__ = ["ClientErrors", "LazyClient", "Mask", "connections_of", "errors_of", "needed"]
 
 type Kinds = tuple[type[Exception], ...]
 
@@ -109,6 +112,28 @@ class ClientErrors:
         if isinstance(error, self.connection):
             return origin.broke_off(error)
         return origin.without_credentials(error)
+
+
+def errors_of(sdk: ModuleType, http: ModuleType, root: type[Exception]) -> ClientErrors:
+    """Say what the exceptions of a generated SDK mean, and those of the HTTP library under it.
+
+    The SDKs of OpenAI and Anthropic come from one generator and name theirs alike; `root` is their base.
+    """
+    return ClientErrors(
+        unreadable=(sdk.APIResponseValidationError, http.DecodingError),
+        timeout=(sdk.APITimeoutError, http.TimeoutException),
+        connection=(sdk.APIConnectionError, http.HTTPError, http.StreamError),
+        credentials=(root,),
+    )
+
+
+def connections_of(sdk: ModuleType, http: ModuleType) -> Any:
+    """Return the HTTP client that a generated SDK makes for itself: no redirects, the shared certificates.
+
+    It has the type of the HTTP library's own. Blocks, as `shared_context` does.
+    """
+    verify = shared_context(http.create_ssl_context)
+    return sdk.DefaultAsyncHttpxClient(follow_redirects=False, verify=verify)
 
 
 class Mask:
