@@ -137,7 +137,7 @@ async def test_a_message_in_the_midst_of_it(
         waiting, answering = Waiting(), Answering(3)
         first.register_channel(waiting)
         second.register_channel(answering)
-        await second._kernel.shared.reclaim._keeper.announce()
+        await second._kernel.cluster.reclaim._keeper.announce()
         await first.create_room(room_id)
         for channel_id in ("web", "bot"):
             await first.attach_channel(room_id, channel_id)
@@ -188,7 +188,7 @@ async def share_a_room(first: RoomKit, second: RoomKit) -> tuple[Left, Answering
     answering = Answering(2)
     first.register_channel(ScriptedIntelligence("bot"))
     second.register_channel(answering)
-    await second._kernel.shared.reclaim._keeper.announce()
+    await second._kernel.cluster.reclaim._keeper.announce()
     await first.create_room("r")
     for channel_id in ("web", "bot"):
         await first.attach_channel("r", channel_id)

@@ -646,8 +646,8 @@ async def scene_connections_and_trouble(stage, sight):
     async def fails():
         raise OSError("a bug")
 
-    await kit._kernel.shared.keeper._release()  # how it comes to that is in test_workers
-    kit._kernel.shared.reclaim._unclaimed._report("gone", 1)  # likewise
+    await kit._kernel.cluster.keeper._release()  # how it comes to that is in test_workers
+    kit._kernel.cluster.reclaim._unclaimed._report("gone", 1)  # likewise
     kit.get_channel("ws").services.tasks.spawn(fails(), name="failing")
 
     dead = Timer(id="t1", kind="acme.call", due_at=kit.clock.now())

@@ -47,7 +47,7 @@ def _channels(name: str) -> Callable[[Any, Any], str]:
 def _router(stage: Any, act: Any) -> str:
     router = _Router()
     router.route = act
-    stage.kit._kernel.entry.inbound.router = router
+    stage.kit._kernel.entry.inbound.finder.router = router
     return "_Router"
 
 

@@ -452,7 +452,7 @@ class TestDeadline:
                 async def route(*args, **kwargs):
                     await hang.wait()
 
-                stage.kit._kernel.entry.inbound.router.route = route
+                stage.kit._kernel.entry.inbound.finder.router.route = route
             elif step == "parsing":
 
                 async def parse(message, context, base=alice.handle_inbound):

@@ -266,7 +266,7 @@ async def identity_hook(stage, deaf):
 async def router(stage, deaf):
     """A router: the message is late."""
     deaf.answer = lambda: "r1"
-    stage.kit._kernel.entry.inbound.router = _Router(deaf)
+    stage.kit._kernel.entry.inbound.finder.router = _Router(deaf)
     assert (await stage.say(room=None)).reason == "process_timeout"
 
 

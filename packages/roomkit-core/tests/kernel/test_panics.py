@@ -197,7 +197,7 @@ async def _identity_hook(stage: Any, act: Any) -> None:
 
 
 async def _router(stage: Any, act: Any) -> None:
-    stage.kit._kernel.entry.inbound.router = _Router(act)
+    stage.kit._kernel.entry.inbound.finder.router = _Router(act)
     with pytest.raises(ForeignCodeError, match="router _Router raised"):
         await stage.say(room=None)
 

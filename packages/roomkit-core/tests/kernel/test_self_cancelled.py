@@ -89,7 +89,7 @@ async def test_a_plain_method_or_property_of_a_channel(stage, code):
 async def test_a_router(stage, cancelled):
     """As handle_inbound."""
     await stage.socket("alice")
-    stage.kit._kernel.entry.inbound.router = type("Router", (), {"route": cancelled})()
+    stage.kit._kernel.entry.inbound.finder.router = type("Router", (), {"route": cancelled})()
     with pytest.raises(RoomKitError, match="Router"):
         await stage.say("hello", room=None)
     assert is_undisturbed()

@@ -164,7 +164,7 @@ async def test_a_file_configures_all_of_it(
 
 async def test_the_default_router_of_a_file_looks_into_the_kits_store(manager: PluginManager) -> None:
     kit = await RoomKit.from_config({"router": {"plugin": "default"}}, plugins=manager)
-    router = kit._kernel.entry.inbound.router
+    router = kit._kernel.entry.inbound.finder.router
     assert isinstance(router, DefaultInboundRoomRouter)
     assert router._store is kit.store
     await kit.close()

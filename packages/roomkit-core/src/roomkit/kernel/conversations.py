@@ -436,7 +436,7 @@ class ConversationOperations(Scoped):
         await self._written_down()
         await self._check_delivery(delivery_id, "reopen")
         row = await self._store.reopen_delivery(delivery_id)
-        cascade = await self._kernel.shared.reclaim.start(row)
+        cascade = await self._kernel.cluster.reclaim.start(row)
         if not working_for(row.room_id):
             await (cascade.settled() if present() is None else self._kernel.work.lanes.waits.settled(cascade))
         await self._written_down()

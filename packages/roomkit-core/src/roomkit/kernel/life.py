@@ -95,18 +95,18 @@ class KitLife:
     async def _begin_work(self) -> None:
         """Start the channels, once the plugins had their chance to add some, and reclaim pending work."""
         kernel, settings = self._kernel, self._kernel.ground.settings
-        await kernel.shared.keeper.begin()
+        await kernel.cluster.keeper.begin()
         await follow_store(kernel.ground.clock, kernel.ground.store)
         if kernel.ground.files.are_kept:
             await kernel.operations.sweeper.begin()
-        await kernel.shared.starts.begin()
+        await kernel.cluster.starts.begin()
         period = max(_SHORTEST_PERIOD, settings.lease_seconds / 3)
         if kernel.ground.lease.worker_id is not None:
             await kernel.sending.pause_signals.listen(kernel.sending.pacing.pause)
             await kernel.timeline.rights_signals.begin()
             await kernel.sending.consent_signals.begin()
             await kernel.work.interruptions.begin()
-            kernel.shared.reclaim.begin(period)
+            kernel.cluster.reclaim.begin(period)
             if settings.sweep_interval is None:
                 kernel.ground.timers.begin()
 
@@ -125,7 +125,7 @@ class KitLife:
         closing = Closing(kernel.ground.settings.close_timeout, kernel.ground.supervisor)
         kernel.work.speculations.close()
         if kernel.ground.channels.starts:
-            await closing.step("starts of channels", kernel.shared.starts.close)
+            await closing.step("starts of channels", kernel.cluster.starts.close)
         kernel.sending.follows.retry_no_more()
         closing.failures.extend(await kernel.entry.sources.close(closing.left / 4))
         stuck = await kernel.ground.supervisor.end_services(closing.left / 4)
@@ -147,7 +147,7 @@ class KitLife:
             await closing.step("plugins", self._plugins.shutdown)
         await closing.step("followers", kernel.sending.follows.close)
         await closing.step("wake-ups", kernel.sending.wakeups.end)
-        await closing.step("lease", kernel.shared.keeper.end)
+        await closing.step("lease", kernel.cluster.keeper.end)
         await closing.step("realtime", kernel.ground.realtime.close)
         await closing.step("telemetry", kernel.ground.telemetry.close)
         await closing.step("locks", kernel.ground.locks.close)

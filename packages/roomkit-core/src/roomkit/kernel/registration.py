@@ -72,8 +72,8 @@ class Registration(RoomOperations):
         services = self._services.of_channel(channel_id, channel)
         read(owner_of(channel_id), "bind()", partial(channel.bind, services), object)
         self._kernel.ground.channels.add(channel_id, channel, defaults)
-        self._kernel.shared.starts.registered(channel_id, channel)
-        self._kernel.shared.reclaim.channels_changed()
+        self._kernel.cluster.starts.registered(channel_id, channel)
+        self._kernel.cluster.reclaim.channels_changed()
         self._kernel.ground.events.emit("channel_registered", channel_id=channel_id)
 
     @staticmethod
@@ -109,15 +109,15 @@ class Registration(RoomOperations):
             kernel.ground.channels.left.update(kernel.work.lanes.take_waiting(channel_id))
         await kernel.work.speculations.unregistered(channel_id)
         await kernel.work.lanes.end_answers(None, "unregistered", of=channel_id)
-        kernel.shared.reclaim.channels_changed()
+        kernel.cluster.reclaim.channels_changed()
         kernel.sending.breakers.forget(channel_id)
         kernel.ground.events.emit("channel_unregistered", channel_id=channel_id)
         try:
-            await kernel.shared.hand_over.work()
+            await kernel.cluster.hand_over.work()
             await kernel.entry.sources.unregistered(channel_id)
             kernel.ground.timers.unregister(f"@{channel_id}")
             await tasks.end_served()
-            await kernel.shared.starts.unregistered(channel_id)
+            await kernel.cluster.starts.unregistered(channel_id)
         finally:
             try:
                 await channel.close()

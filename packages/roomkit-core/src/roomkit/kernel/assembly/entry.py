@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from roomkit.abc.router import InboundRoomRouter
-    from roomkit.kernel.assembly.ground import Backends, Ground
-    from roomkit.kernel.assembly.outbound import Outcomes, Sending, Work
-    from roomkit.kernel.assembly.timeline import Operations, Timeline
+    from roomkit.kernel.assembly.ground import Backends, GroundParts
+    from roomkit.kernel.assembly.outbound import OutcomeParts, SendingParts, WorkParts
+    from roomkit.kernel.assembly.timeline import OperationParts, TimelineParts
     from roomkit.models.delivery import InboundMessage, InboundResult
 
-__all__ = ["Entry", "build_entry"]
+__all__ = ["EntryParts", "build_entry"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Entry:
+class EntryParts:
     """The pipelines of messages, and what stands before them."""
 
     signals: InboundSignals
@@ -52,15 +52,15 @@ class Entry:
 
 
 def build_entry(
-    ground: Ground,
-    outcomes: Outcomes,
-    sending: Sending,
-    work: Work,
-    timeline: Timeline,
-    operations: Operations,
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
+    work: WorkParts,
+    timeline: TimelineParts,
+    operations: OperationParts,
     given: Backends,
     process_inbound: Callable[[InboundMessage], Awaitable[InboundResult]],
-) -> Entry:
+) -> EntryParts:
     """Build the pipelines over the timeline; `process_inbound` is where sources hand in their messages."""
     store, supervisor, hooks = ground.store, ground.supervisor, ground.hooks
     events, channels = ground.events, ground.channels
@@ -85,7 +85,7 @@ def build_entry(
     receipts = Receipts(
         store=store, events=events, ledger=outcomes.ledger, channels=channels, notices=outcomes.notices
     )
-    return Entry(
+    return EntryParts(
         signals=signals,
         desk=desk,
         inbound=inbound,
@@ -117,11 +117,11 @@ def build_entry(
 
 
 def _pipelines(
-    ground: Ground,
-    outcomes: Outcomes,
-    sending: Sending,
-    work: Work,
-    timeline: Timeline,
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
+    work: WorkParts,
+    timeline: TimelineParts,
     signals: InboundSignals,
     desk: IdentityDesk,
     router: InboundRoomRouter | None,
@@ -178,11 +178,11 @@ def _pipelines(
 
 
 def _turns(
-    ground: Ground,
-    outcomes: Outcomes,
-    work: Work,
-    timeline: Timeline,
-    operations: Operations,
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    work: WorkParts,
+    timeline: TimelineParts,
+    operations: OperationParts,
     speculator: Speculator,
 ) -> KitTurns:
     return KitTurns(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import HookTrigger
     from roomkit.models.options import KitOptions
 
-__all__ = ["Backends", "Ground", "lay_ground"]
+__all__ = ["Backends", "GroundParts", "lay_ground"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Backends:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Ground:
+class GroundParts:
     """Options, backends, tasks, hooks, channels, timers and files."""
 
     settings: KitOptions
@@ -76,7 +76,7 @@ class Ground:
     fetch: KitFetch
 
 
-def lay_ground(settings: KitOptions, given: Backends) -> Ground:
+def lay_ground(settings: KitOptions, given: Backends) -> GroundParts:
     """Build what needs nothing but the options and the backends."""
     store, clock = given.store, given.clock
     telemetry, suppressed = _telemetry(given.telemetry)
@@ -84,7 +84,7 @@ def lay_ground(settings: KitOptions, given: Backends) -> Ground:
     events = FrameworkEvents(supervisor, clock)
     lease = Lease(store)
     signer = MediaSigner(store=store, base_url=settings.media_url, key=settings.media_key)
-    return Ground(
+    return GroundParts(
         settings=settings,
         store=store,
         locks=given.locks,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from roomkit.kernel.assembly.entry import Entry, build_entry
-from roomkit.kernel.assembly.ground import Backends, Ground, lay_ground
+from roomkit.kernel.assembly.cluster import ClusterParts, build_cluster
+from roomkit.kernel.assembly.entry import EntryParts, build_entry
+from roomkit.kernel.assembly.ground import Backends, GroundParts, lay_ground
 from roomkit.kernel.assembly.outbound import (
-    Outcomes,
-    Sending,
-    Work,
+    OutcomeParts,
+    SendingParts,
+    WorkParts,
     build_outcomes,
     build_sending,
     build_work,
 )
-from roomkit.kernel.assembly.shared import Shared, build_shared
-from roomkit.kernel.assembly.timeline import Operations, Timeline, build_operations, build_timeline
+from roomkit.kernel.assembly.timeline import OperationParts, TimelineParts, build_operations, build_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,14 +31,14 @@ __all__ = ["Kernel", "assemble"]
 class Kernel:
     """The built parts, owned by `RoomKit`, which forwards to them. No part is handed the whole."""
 
-    ground: Ground
-    outcomes: Outcomes
-    sending: Sending
-    work: Work
-    timeline: Timeline
-    operations: Operations
-    entry: Entry
-    shared: Shared
+    ground: GroundParts
+    outcomes: OutcomeParts
+    sending: SendingParts
+    work: WorkParts
+    timeline: TimelineParts
+    operations: OperationParts
+    entry: EntryParts
+    cluster: ClusterParts
 
 
 def assemble(
@@ -51,13 +51,13 @@ def assemble(
     `process_inbound` is where sources hand in their messages: the kit's own, which starts it first.
     """
     ground = lay_ground(settings, given)
-    outcomes = build_outcomes(ground, take=lambda delivery: shared.reclaim.start(delivery))
+    outcomes = build_outcomes(ground, take=lambda delivery: cluster.reclaim.start(delivery))
     sending = build_sending(ground, outcomes, given.transcoder)
     work = build_work(ground, outcomes, sending)
     timeline = build_timeline(ground, outcomes, sending, work)
     operations = build_operations(ground, outcomes, sending, work, timeline, given.merge_of)
     entry = build_entry(ground, outcomes, sending, work, timeline, operations, given, process_inbound)
-    shared = build_shared(ground, outcomes, sending, work, timeline)
+    cluster = build_cluster(ground, outcomes, sending, work, timeline)
     return Kernel(
         ground=ground,
         outcomes=outcomes,
@@ -66,5 +66,5 @@ def assemble(
         timeline=timeline,
         operations=operations,
         entry=entry,
-        shared=shared,
+        cluster=cluster,
     )

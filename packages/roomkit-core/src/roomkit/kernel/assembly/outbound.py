@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from roomkit.abc.transcoder import ContentTranscoder
-    from roomkit.kernel.assembly.ground import Ground
+    from roomkit.kernel.assembly.ground import GroundParts
     from roomkit.kernel.flow.cascade import Cascade
     from roomkit.models.delivery import Delivery
 
-__all__ = ["Outcomes", "Sending", "Work", "build_outcomes", "build_sending", "build_work"]
+__all__ = ["OutcomeParts", "SendingParts", "WorkParts", "build_outcomes", "build_sending", "build_work"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Outcomes:
+class OutcomeParts:
     """The parts that record how deliveries ended, and show it."""
 
     observers: Observers
@@ -58,7 +58,7 @@ class Outcomes:
     settling: Settling
 
 
-def build_outcomes(ground: Ground, take: Callable[[Delivery], Awaitable[Cascade]]) -> Outcomes:
+def build_outcomes(ground: GroundParts, take: Callable[[Delivery], Awaitable[Cascade]]) -> OutcomeParts:
     """Build the parts behind a delivery; `take` starts one that is made in place of another."""
     store, supervisor, hooks, events = ground.store, ground.supervisor, ground.hooks, ground.events
     observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
@@ -83,13 +83,13 @@ def build_outcomes(ground: Ground, take: Callable[[Delivery], Awaitable[Cascade]
     )
     ground.timers.register(AFTER_BROADCAST, observers.fire_after_broadcast)
     ground.timers.register(FALLBACK, fallbacks.fire)
-    return Outcomes(
+    return OutcomeParts(
         observers=observers, notices=notices, ledger=ledger, fallbacks=fallbacks, settling=settling
     )
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Sending:
+class SendingParts:
     """The parts between a lane and a transport: what lets an event pass, and which worker has the way."""
 
     breakers: Breakers
@@ -103,7 +103,7 @@ class Sending:
     deliverer: Deliverer
 
 
-def build_sending(ground: Ground, outcomes: Outcomes, transcoder: ContentTranscoder) -> Sending:
+def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: ContentTranscoder) -> SendingParts:
     """Build the way to a transport."""
     settings, store, realtime, clock = ground.settings, ground.store, ground.realtime, ground.clock
     supervisor, lease = ground.supervisor, ground.lease
@@ -141,7 +141,7 @@ def build_sending(ground: Ground, outcomes: Outcomes, transcoder: ContentTransco
         follows=follows,
         files=ground.files,
     )
-    return Sending(
+    return SendingParts(
         breakers=breakers,
         pacing=pacing,
         pause_signals=pause_signals,
@@ -155,7 +155,7 @@ def build_sending(ground: Ground, outcomes: Outcomes, transcoder: ContentTransco
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Work:
+class WorkParts:
     """The lanes, which work deliveries off, and what may end or prepare an agent's turn."""
 
     rounds: ParkedRounds
@@ -165,7 +165,7 @@ class Work:
     dispatcher: LaneDispatcher
 
 
-def build_work(ground: Ground, outcomes: Outcomes, sending: Sending) -> Work:
+def build_work(ground: GroundParts, outcomes: OutcomeParts, sending: SendingParts) -> WorkParts:
     """Build the lanes over the way to transports and agents."""
     store, lease = ground.store, ground.lease
     rounds = ParkedRounds(store=store, clock=ground.clock)
@@ -193,7 +193,7 @@ def build_work(ground: Ground, outcomes: Outcomes, sending: Sending) -> Work:
             breakers=sending.breakers,
         ),
     )
-    return Work(
+    return WorkParts(
         rounds=rounds,
         speculations=speculations,
         lanes=lanes,
@@ -207,9 +207,9 @@ def build_work(ground: Ground, outcomes: Outcomes, sending: Sending) -> Work:
 
 
 def _executor(
-    ground: Ground,
-    outcomes: Outcomes,
-    sending: Sending,
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
     rounds: ParkedRounds,
     speculations: Speculations,
     learnt: LearntState,
@@ -237,7 +237,9 @@ def _executor(
     )
 
 
-def _answers(ground: Ground, outcomes: Outcomes, sending: Sending, rounds: ParkedRounds) -> Answers:
+def _answers(
+    ground: GroundParts, outcomes: OutcomeParts, sending: SendingParts, rounds: ParkedRounds
+) -> Answers:
     store, clock, supervisor, lease = ground.store, ground.clock, ground.supervisor, ground.lease
     playbacks = Playbacks(store=store, clock=clock, supervisor=supervisor, lease=lease)
     ground.timers.register(PLAYBACK, playbacks.fire)

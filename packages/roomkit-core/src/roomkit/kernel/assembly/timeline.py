@@ -28,15 +28,15 @@ from roomkit.kernel.rooms.tasks import RoomTasks
 from roomkit.kernel.schedule.sends import SCHEDULED, ScheduledSends
 
 if TYPE_CHECKING:
-    from roomkit.kernel.assembly.ground import Ground
-    from roomkit.kernel.assembly.outbound import Outcomes, Sending, Work
+    from roomkit.kernel.assembly.ground import GroundParts
+    from roomkit.kernel.assembly.outbound import OutcomeParts, SendingParts, WorkParts
     from roomkit.kernel.meeting.joining import MergeOf
 
-__all__ = ["Operations", "Timeline", "build_operations", "build_timeline"]
+__all__ = ["OperationParts", "TimelineParts", "build_operations", "build_timeline"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Timeline:
+class TimelineParts:
     """The writer, and what changes a room with it."""
 
     writer: Writer
@@ -51,7 +51,9 @@ class Timeline:
     participants: Participants
 
 
-def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: Work) -> Timeline:
+def build_timeline(
+    ground: GroundParts, outcomes: OutcomeParts, sending: SendingParts, work: WorkParts
+) -> TimelineParts:
     """Build the writer over the lanes, and rooms and participants over it."""
     writer = _writer(ground, outcomes, work)
     notices = ChannelNotices(
@@ -86,7 +88,7 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
     rooms = rooms_of(None)
     ground.timers.register(ROOM_TIMERS, rooms.fire_timers)
     ground.timers.register(RETENTION, rooms.fire_retention)
-    return Timeline(
+    return TimelineParts(
         writer=writer,
         rights_signals=rights_signals,
         rooms_of=rooms_of,
@@ -116,7 +118,7 @@ def build_timeline(ground: Ground, outcomes: Outcomes, sending: Sending, work: W
     )
 
 
-def _writer(ground: Ground, outcomes: Outcomes, work: Work) -> Writer:
+def _writer(ground: GroundParts, outcomes: OutcomeParts, work: WorkParts) -> Writer:
     departures = Departures(
         settings=ground.settings,
         events=ground.events,
@@ -144,7 +146,7 @@ def _writer(ground: Ground, outcomes: Outcomes, work: Work) -> Writer:
     )
 
 
-def _rights_signals(ground: Ground, sending: Sending, work: Work) -> RightsSignals:
+def _rights_signals(ground: GroundParts, sending: SendingParts, work: WorkParts) -> RightsSignals:
     return RightsSignals(
         settings=ground.settings,
         store=ground.store,
@@ -160,7 +162,7 @@ def _rights_signals(ground: Ground, sending: Sending, work: Work) -> RightsSigna
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Operations:
+class OperationParts:
     """What lies beside a message's path: later sends, parked turns, moves, data rights, files."""
 
     parked: ParkedTurns
@@ -172,13 +174,13 @@ class Operations:
 
 
 def build_operations(
-    ground: Ground,
-    outcomes: Outcomes,
-    sending: Sending,
-    work: Work,
-    timeline: Timeline,
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
+    work: WorkParts,
+    timeline: TimelineParts,
     merge_of: MergeOf,
-) -> Operations:
+) -> OperationParts:
     """Build what writes to timelines at other times than a message does, and register its timers."""
     timers, writer = ground.timers, timeline.writer
     store, clock, events = ground.store, ground.clock, ground.events
@@ -215,7 +217,7 @@ def build_operations(
     if ground.files.are_kept:  # else they are left to workers that have the files
         timers.register(MEDIA_SWEEP, sweeper.fire)
         timers.register(MEDIA_IMPORT, imports.fire)
-    return Operations(
+    return OperationParts(
         parked=parked,
         scheduled=scheduled,
         moves=moves,
@@ -226,7 +228,11 @@ def build_operations(
 
 
 def _moves(
-    ground: Ground, outcomes: Outcomes, timeline: Timeline, parked: ParkedTurns, merge_of: MergeOf
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    timeline: TimelineParts,
+    parked: ParkedTurns,
+    merge_of: MergeOf,
 ) -> Moves:
     meetings = Meetings(
         store=ground.store,
@@ -251,7 +257,11 @@ def _moves(
 
 
 def _privacy(
-    ground: Ground, outcomes: Outcomes, sending: Sending, work: Work, timeline: Timeline
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
+    work: WorkParts,
+    timeline: TimelineParts,
 ) -> DataSubjectRequests:
     store, clock, ledger, consents = ground.store, ground.clock, outcomes.ledger, sending.consents
     return DataSubjectRequests(

@@ -110,7 +110,7 @@ class Inbound:
         self._channels = channels
         self._writer = writer
         self._signals = signals
-        self._finder = finder
+        self.finder = finder
         self._replies = replies
         self._drafting = drafting
         self._arrivals = arrivals
@@ -194,7 +194,7 @@ class Inbound:
         if message.event_type is EventType.CONSENT or message.session is not None or message.in_reply_to:
             return None
         record = await self._store.load(room_id, recent=RECENT_EVENTS)
-        if record is None or message.channel_id not in record.bindings or not self._finder.owns(record):
+        if record is None or message.channel_id not in record.bindings or not self.finder.owns(record):
             return None
         version, index, context = record.version, record.room.latest_index, RecordContext(record)
         name = f"handle_inbound of channel {message.channel_id}"
@@ -296,10 +296,10 @@ class Inbound:
         routed = room_id is None
         answered = await self._replies.answered(message, channel) if message.in_reply_to else None
         if room_id is None and (message.room_id is not None or message.session is not None):
-            room_id = await self._finder.named(message)
-            if room_id is None and (first := await self._finder.first(stored_key)) is not None:
+            room_id = await self.finder.named(message)
+            if room_id is None and (first := await self.finder.first(stored_key)) is not None:
                 return await self._repeated(first, cascade, message, channel, wait, stored_key)
-        if room_id is None and (room_id := await self._finder.known(message, channel)) is not None:
+        if room_id is None and (room_id := await self.finder.known(message, channel)) is not None:
             routed = make_room = False
         if room_id is None and answered is not None:
             room_id = await self._replies.room_of(answered, message, channel)
@@ -321,8 +321,8 @@ class Inbound:
             check_id(room_id, "room")
             home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
             if home[1] is not None and home[1].status is RoomStatus.CLOSED:
-                home = await self._finder.merged(home, stored_key)
-            if self._organization_id is not None and not self._finder.owns(home[1]):
+                home = await self.finder.merged(home, stored_key)
+            if self._organization_id is not None and not self.finder.owns(home[1]):
                 raise Refused("room_not_found")
             if answered is not None:
                 message = in_thread_of(message, answered, *home)
@@ -368,12 +368,12 @@ class Inbound:
         self, message: InboundMessage, channel: Channel, key: str | None, make_room: bool
     ) -> Home | RoomEvent:
         """Return where a message goes that no room was named for; its first event if it is redelivered."""
-        home = await self._finder.routed(message, channel, key)
+        home = await self.finder.routed(message, channel, key)
         if home is not None:
             return home
         if not make_room or message.event_type in EPHEMERAL:
             return new_id(), None
-        return await self._finder.first(key) or await self._claims.claim(message, key)
+        return await self.finder.first(key) or await self._claims.claim(message, key)
 
     async def locate(self, message: InboundMessage) -> str | None:
         """Return the room that routing would choose for a message; nothing is claimed or made.
@@ -388,14 +388,14 @@ class Inbound:
             self._organization_id,
         ):
             return await self._of(message, channel).locate(message)
-        room_id = await self._finder.named(message) or await self._finder.known(message, channel)
+        room_id = await self.finder.named(message) or await self.finder.known(message, channel)
         if room_id is None and message.in_reply_to:
             answered = await self._replies.answered(message, channel)
             if answered is not None:
                 room_id = await self._replies.room_of(answered, message, channel)
         if room_id is not None:
             return room_id
-        home = await self._finder.routed(message, channel, None) or await self._claims.known(message)
+        home = await self.finder.routed(message, channel, None) or await self._claims.known(message)
         return None if home is None else home[0]
 
     # -- afterwards ---------------------------------------------------------------------------

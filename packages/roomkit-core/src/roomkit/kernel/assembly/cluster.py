@@ -12,15 +12,15 @@ from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.delivery.handover import HandOver
 
 if TYPE_CHECKING:
-    from roomkit.kernel.assembly.ground import Ground
-    from roomkit.kernel.assembly.outbound import Outcomes, Sending, Work
-    from roomkit.kernel.assembly.timeline import Timeline
+    from roomkit.kernel.assembly.ground import GroundParts
+    from roomkit.kernel.assembly.outbound import OutcomeParts, SendingParts, WorkParts
+    from roomkit.kernel.assembly.timeline import TimelineParts
 
-__all__ = ["Shared", "build_shared"]
+__all__ = ["ClusterParts", "build_cluster"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Shared:
+class ClusterParts:
     """The lease, what is reclaimed under it, and what is handed over."""
 
     keeper: LeaseKeeper
@@ -29,9 +29,13 @@ class Shared:
     starts: ChannelStarts
 
 
-def build_shared(
-    ground: Ground, outcomes: Outcomes, sending: Sending, work: Work, timeline: Timeline
-) -> Shared:
+def build_cluster(
+    ground: GroundParts,
+    outcomes: OutcomeParts,
+    sending: SendingParts,
+    work: WorkParts,
+    timeline: TimelineParts,
+) -> ClusterParts:
     """Build what keeps this worker alive to the others, and takes on what they leave."""
     settings, store, lease, lanes = ground.settings, ground.store, ground.lease, work.lanes
     supervisor, events, channels = ground.supervisor, ground.events, ground.channels
@@ -76,4 +80,4 @@ def build_shared(
     starts = ChannelStarts(
         settings=settings, channels=channels, supervisor=supervisor, events=events, reclaim=reclaim
     )
-    return Shared(keeper=keeper, hand_over=hand_over, reclaim=reclaim, starts=starts)
+    return ClusterParts(keeper=keeper, hand_over=hand_over, reclaim=reclaim, starts=starts)
