@@ -10,6 +10,7 @@ from tests.tree.rules import ALL, Rule, imports, naming, packages, public, sketc
 from tests.tree.rules.code import (
     collections_are_bounded,
     contracts_have_no_logic,
+    functions_are_short,
     logs_are_discreet,
     plugins_use_their_services,
     tasks_are_supervised,
@@ -464,6 +465,11 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
         contracts_have_no_logic,
         {"packages/roomkit-core/src/roomkit/abc/retry.py": "import asyncio\n"},
         "retry.py:1 imports asyncio",
+    ),
+    (
+        functions_are_short,
+        {"packages/roomkit-core/src/roomkit/models/room.py": "def f():\n    'It is.'\n" + "    x = 1\n" * 80},
+        "room.py:1 f has 81 lines, more than 80",
     ),
     (collections_are_bounded, {f"{CODE}/channel.py": "waiting = deque()\n"}, "deque has no bound"),
     (

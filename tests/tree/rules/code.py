@@ -16,6 +16,8 @@ OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")
 LOGGERS = ("_log", "log", "logger")
 LOG_CALLS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 
+LONGEST_FUNCTION = 80
+
 RUNNING = ("asyncio", "random", "threading", "time")
 DEFAULTS_OF_CONTRACTS = {
     "roomkit.abc.clock.SystemClock": "the clock of every kit that is given none",
@@ -193,3 +195,23 @@ def _unbounded(call: ast.Call) -> str | None:
         case "SimpleQueue" | "cache":
             return name
     return None
+
+
+def functions_are_short(tree: Tree) -> Iterator[str]:
+    """No function of the core is longer than 80 lines without its docstring: its reader sees it whole."""
+    for module in tree.core:
+        for node in ast.walk(module.syntax):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring_lines(node)
+                if lines > LONGEST_FUNCTION:
+                    yield (
+                        f"{tree.place(module, node.lineno)} {node.name} has {lines} lines, more than "
+                        f"{LONGEST_FUNCTION}: give its steps names"
+                    )
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)):
+        return 0
+    return (first.end_lineno or first.lineno) - first.lineno + 1

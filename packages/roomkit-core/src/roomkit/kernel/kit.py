@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, override
 
 from roomkit._names import nearest
 from roomkit.abc.choice import check_choice
-from roomkit.abc.clock import Clock, SystemClock
+from roomkit.abc.clock import Clock
 from roomkit.abc.errors import CloseError, InvalidInputError, MediaNotConfiguredError, RoomKitError
 from roomkit.abc.log import get_logger
 from roomkit.abc.namespaces import is_namespace, own_namespace
 from roomkit.abc.records import checked
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
-from roomkit.kernel.assembly.ground import Backends
+from roomkit.kernel.assembly.backends import Backends, shared_backends
 from roomkit.kernel.assembly.kernel import assemble
 from roomkit.kernel.commit.hooks import HookEngine
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder
-from roomkit.kernel.flow.contract import check_flags, check_media, check_store, made_locks, made_realtime
 from roomkit.kernel.inbound.pipeline import WAITS, Wait
 from roomkit.kernel.inbound.routing import adapted
 from roomkit.kernel.life import KitLife, PluginSteps
@@ -33,13 +32,9 @@ from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.extensions import Extensions, PluginOptions
 from roomkit.kernel.runtime.settings import kit_options
-from roomkit.kernel.runtime.store_clock import StoreClock
 from roomkit.kernel.services.desk import ServicesDesk
 from roomkit.kernel.services.owner import HOST
 from roomkit.kernel.tenant import Tenant, Tenants
-from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import RateLimit, RetryPolicy
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import AgentResponsePolicy, AutoAttach, ChannelType
@@ -153,36 +148,16 @@ class RoomKit(LiveOperations):
         """
         given = locals()
         settings = kit_options({name: given[name] for name in KitOptions.model_fields})
-        store = store or InMemoryStore()
-        locks = lock_manager or (None if single_process else made_locks(store))
-        locks = locks or InMemoryLockManager()
-        check_flags(store, locks)
-        if locks.is_process_local and not store.is_process_local and not single_process:
-            raise InvalidInputError(
-                f"{type(store).__name__} is shared between processes but {type(locks).__name__} locks only "
-                "this one: pass a shared lock_manager, or single_process=True if there is only one process"
-            )
-        if media is not None:
-            check_media(media, store, single_process=single_process)
-        clock = clock or SystemClock()
-        check_store(store, clock)
-        if clock.follows_store and not store.is_process_local:
-            clock = StoreClock(clock)
-        realtime = realtime or made_realtime(store) or InMemoryRealtime()
-        check_flags(realtime)
+        shared = shared_backends(store, lock_manager, realtime, clock, media, single_process=single_process)
         self._given_telemetry = telemetry if isinstance(telemetry, TelemetryProvider) else None
         kernel = assemble(
             settings,
             Backends(
-                store=store,
-                locks=locks,
-                realtime=realtime,
+                shared=shared,
                 telemetry=telemetry,
                 transcoder=transcoder or DefaultContentTranscoder(),
-                clock=clock,
                 resolver=identity_resolver,
                 router=None if inbound_router is None else adapted(inbound_router),
-                media=media,
                 fetch=fetch,
                 find_fetch=self._find_fetch,
                 merge_of=lambda namespace: self.plugins.merge(namespace),

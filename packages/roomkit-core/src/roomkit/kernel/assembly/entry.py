@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from roomkit.abc.router import InboundRoomRouter
-    from roomkit.kernel.assembly.ground import Backends, GroundParts
+    from roomkit.kernel.assembly.backends import Backends
+    from roomkit.kernel.assembly.ground import GroundParts
     from roomkit.kernel.assembly.outbound import OutcomeParts, SendingParts, WorkParts
     from roomkit.kernel.assembly.timeline import OperationParts, TimelineParts
     from roomkit.models.delivery import InboundMessage, InboundResult

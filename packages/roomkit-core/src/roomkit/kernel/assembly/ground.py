@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,37 +22,14 @@ from roomkit.memory.telemetry import NoopTelemetryProvider
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
-    from roomkit.abc.identity import IdentityResolver
     from roomkit.abc.locks import RoomLockManager
-    from roomkit.abc.media import MediaStore
     from roomkit.abc.realtime import RealtimeBackend
-    from roomkit.abc.router import InboundRoomRouter
-    from roomkit.abc.services.fetch import GuardedFetch
     from roomkit.abc.store import ConversationStore
-    from roomkit.abc.transcoder import ContentTranscoder
-    from roomkit.kernel.meeting.joining import MergeOf
+    from roomkit.kernel.assembly.backends import Backends
     from roomkit.models.enums import HookTrigger
     from roomkit.models.options import KitOptions
 
-__all__ = ["Backends", "GroundParts", "lay_ground"]
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Backends:
-    """What a kit is given to work with."""
-
-    store: ConversationStore
-    locks: RoomLockManager
-    realtime: RealtimeBackend
-    telemetry: TelemetryProvider | TelemetryConfig | None
-    transcoder: ContentTranscoder
-    clock: Clock
-    resolver: IdentityResolver | None
-    router: InboundRoomRouter | None
-    media: MediaStore | None
-    fetch: GuardedFetch | None
-    find_fetch: Callable[[], Awaitable[GuardedFetch]]
-    merge_of: MergeOf
+__all__ = ["GroundParts", "lay_ground"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -78,7 +55,8 @@ class GroundParts:
 
 def lay_ground(settings: KitOptions, given: Backends) -> GroundParts:
     """Build what needs nothing but the options and the backends."""
-    store, clock = given.store, given.clock
+    shared = given.shared
+    store, clock = shared.store, shared.clock
     telemetry, suppressed = _telemetry(given.telemetry)
     supervisor = Supervisor(abandon_after=settings.abandon_after)
     events = FrameworkEvents(supervisor, clock)
@@ -87,8 +65,8 @@ def lay_ground(settings: KitOptions, given: Backends) -> GroundParts:
     return GroundParts(
         settings=settings,
         store=store,
-        locks=given.locks,
-        realtime=given.realtime,
+        locks=shared.locks,
+        realtime=shared.realtime,
         telemetry=telemetry,
         tracing=telemetry if isinstance(telemetry, ConfiguredTelemetry) and telemetry.enabled else None,
         clock=clock,
@@ -100,7 +78,7 @@ def lay_ground(settings: KitOptions, given: Backends) -> GroundParts:
         timers=TimerRunner(
             settings=settings, store=store, clock=clock, supervisor=supervisor, lease=lease, events=events
         ),
-        files=Files(settings=settings, store=store, clock=clock, media=given.media, signer=signer),
+        files=Files(settings=settings, store=store, clock=clock, media=shared.media, signer=signer),
         fetch=KitFetch(given.fetch, given.find_fetch),
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.assembly.backends import Backends
 from roomkit.kernel.assembly.cluster import ClusterParts, build_cluster
 from roomkit.kernel.assembly.entry import EntryParts, build_entry
-from roomkit.kernel.assembly.ground import Backends, GroundParts, lay_ground
+from roomkit.kernel.assembly.ground import GroundParts, lay_ground
 from roomkit.kernel.assembly.outbound import (
     OutcomeParts,
     SendingParts,

@@ -340,13 +340,8 @@ class Inbound:
             self._in_flight[key] = cascade
         try:
             written = await self._writer.write(draft, deadline)
-            if (
-                written.blocked
-                and written.reason in _NO_PLACE
-                and written.event is None
-                and (routed or await successor(self._store, draft.event.room_id) is not None)
-            ):
-                raise _Outrun(written.reason)
+            if written.blocked and (reason := await self._outrun_by(written, draft, routed)) is not None:
+                raise _Outrun(reason)
             deadline.close()
             if fresh:
                 self._arrivals.session_started(message, channel, draft)
@@ -363,6 +358,13 @@ class Inbound:
                     cascade.then = partial(self._in_flight.pop, key, None)
                 else:
                     del self._in_flight[key]
+
+    async def _outrun_by(self, written: Written, draft: Draft, routed: bool) -> str | None:
+        """Return why the room takes the message no more, where another room may; else None."""
+        if written.event is not None or written.reason not in _NO_PLACE:
+            return None
+        moved = routed or await successor(self._store, draft.event.room_id) is not None
+        return written.reason if moved else None
 
     async def _home_of(
         self, message: InboundMessage, channel: Channel, key: str | None, make_room: bool
