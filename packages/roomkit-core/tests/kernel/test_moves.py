@@ -22,7 +22,7 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Commit, Committed
 from roomkit.authoring.transport import TransportChannel
 from roomkit.kernel.flow.timers import MOVING
-from roomkit.kernel.meeting import moves
+from roomkit.kernel.meeting import moves, plans
 from roomkit.memory.store import InMemoryStore
 from roomkit.models import (
     ChannelType,
@@ -534,7 +534,8 @@ async def test_the_rest_of_a_long_room_follows_in_the_background(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the merged room is in use; a batch that is run twice moves nothing twice."""
-    monkeypatch.setattr(moves, "_AT_ONCE", 3)
+    for module in (moves, plans):
+        monkeypatch.setattr(module, "AT_ONCE", 3)
     await stage.open("other")
     await stage.join(RecordingChannel("web"), "other")
     ids = [
@@ -557,7 +558,8 @@ async def test_the_rest_of_a_move_leaves_the_mark_of_another(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the room would take no messages any more if the other's worker died."""
-    monkeypatch.setattr(moves, "_AT_ONCE", 3)
+    for module in (moves, plans):
+        monkeypatch.setattr(module, "AT_ONCE", 3)
     await stage.open("long")
     await stage.open("busy")
     await stage.join(RecordingChannel("web"), "long", "busy")
