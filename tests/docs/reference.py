@@ -263,6 +263,7 @@ def reasons_in_code() -> set[str]:
     for module in Tree().core:
         if module.name in (
             "roomkit.kernel.flow.permissions",
+            "roomkit.kernel.inbound.drafting",
             "roomkit.kernel.inbound.identity",
             "roomkit.kernel.inbound.pipeline",
         ):
@@ -285,7 +286,7 @@ def _reasons_of(tree: ast.AST) -> Iterator[str]:
                 yield from _words(value)
             case ast.keyword(arg="reason", value=value):
                 yield from _words(value)
-            case ast.Call(func=ast.Name(id="_Refused"), args=[value]):
+            case ast.Call(func=ast.Name(id="Refused"), args=[value]):
                 yield from _words(value)
             case ast.Call(func=ast.Attribute(attr="reject"), args=[value]):
                 yield from _words(value)

@@ -282,8 +282,7 @@ class Deliverer:
         begun: Callable[[], Awaitable[ChannelOutput]] | None = None,
     ) -> None:
         """Try until it is sent, skipped, or failed for good; `begun` has the outcome of the first attempt."""
-        pacing, tries = self._pacing, _Tries()
-        turn = None
+        pacing, tries, turn = self._pacing, _Tries(), None
         if outcome.failover is not None:
             context.provider = outcome.failover.name
         needs_consent = type(channel).consent_purpose is not Channel.consent_purpose
@@ -325,10 +324,10 @@ class Deliverer:
                         output = await channel.deliver(event, binding, context)
                     take_output(output, outcome, binding.channel_id)
                 except BaseException as raised:  # a channel may raise anything
-                    failure = _failure_of(raised, deadline, outcome, binding.channel_id, breaker)
-                    if failure is None:
+                    failed = _failure_of(raised, deadline, outcome, binding.channel_id, breaker)
+                    if failed is None:
                         raise
-                    error = failure
+                    error = failed
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
