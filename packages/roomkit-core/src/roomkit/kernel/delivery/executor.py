@@ -28,11 +28,10 @@ from roomkit.kernel.delivery.outcome import (
     delivery_span,
     error_of,
     note_outcome,
-    resume,
     row,
     take_output,
 )
-from roomkit.kernel.delivery.sending import Deliverer
+from roomkit.kernel.delivery.sending import Deliverer, resume
 from roomkit.kernel.delivery.start_wait import wait_for_start
 from roomkit.kernel.delivery.streamed_turn import close_stream
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext

@@ -44,7 +44,7 @@ from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
-from roomkit.models.values import message_of
+from roomkit.models.values import error_text, message_of
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
