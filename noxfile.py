@@ -235,7 +235,14 @@ def _run_in(session: nox.Session, environment: str, *arguments: str) -> str:
 
 
 def _sync(session: nox.Session, *options: str, environment: str | None = None) -> None:
-    """Make an environment (default: the session's) hold exactly what `uv.lock` says for these options."""
+    """Make an environment (default: the session's) hold exactly what `uv.lock` says for these options.
+
+    From uv's cache, if all of it is there: behind a proxy that drops an index's cache headers, uv would fetch
+    files again, and compile those that have no wheel for the machine.
+    """
     location = environment or session.virtualenv.location
     command = ("uv", "sync", "--quiet", "--locked", f"--python={session.python}", *options)
-    session.run_install(*command, env={"UV_PROJECT_ENVIRONMENT": location})
+    env = {"UV_PROJECT_ENVIRONMENT": location}
+    cached = subprocess.run((*command, "--offline"), env={**os.environ, **env}, capture_output=True)
+    if cached.returncode:
+        session.run_install(*command, env=env)
