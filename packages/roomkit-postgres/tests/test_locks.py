@@ -585,3 +585,11 @@ async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgre
             proxy.cut()
             proxy.release()
         assert (await take(manager, "room") or 0) > (token or 0)
+
+
+async def test_a_turn_asks_no_server_and_waits_for_no_other_process() -> None:
+    """Not even where there is none."""
+    locks = PostgresLockManager("postgresql://nobody@127.0.0.1:1/none")
+    async with locks.turn("room"):
+        assert locks.held == 0
+    await locks.close()

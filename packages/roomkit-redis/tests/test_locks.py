@@ -354,3 +354,9 @@ async def test_a_holder_that_listens_is_not_taken_for_dead(worker: Worker, clien
         await until(lambda: asyncio.get_running_loop().time() > end)
         assert not waiting.done()
     await waiting
+
+
+async def test_a_turn_asks_no_server_and_waits_for_no_other_process(worker: Worker) -> None:
+    holder, other = worker(), worker()
+    async with holder.locked("room"), asyncio.timeout(PATIENCE), other.turn("room"):
+        assert (holder.held, other.held) == (1, 0)

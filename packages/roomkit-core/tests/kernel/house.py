@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from roomkit.abc.errors import StoreUnavailableError
+from roomkit.abc.locks import RoomLockManager
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
@@ -53,6 +56,22 @@ class Carried(RecordingChannel):
         return "acme"
 
 
+class WorkerLocks(RoomLockManager):
+    """One worker's part of the locks that all share, as a lock service has them."""
+
+    def __init__(self, shared: InMemoryLockManager) -> None:
+        self._shared = shared
+        self._turns = InMemoryLockManager()
+
+    @asynccontextmanager
+    async def locked(self, room_id: str) -> AsyncIterator[None]:
+        async with self._turns.locked(room_id), self._shared.locked(room_id):
+            yield
+
+    def turn(self, room_id: str) -> AbstractAsyncContextManager[None]:
+        return self._turns.locked(room_id)
+
+
 class House:
     """Workers that share a store, locks and realtime, as kits of one event loop."""
 
@@ -67,7 +86,7 @@ class House:
         """Return a worker that is not started yet."""
         stage = self._stage_class(
             store=self.store,
-            lock_manager=self.locks,
+            lock_manager=WorkerLocks(self.locks),
             realtime=self.realtime,
             single_process=True,
             lease_seconds=LEASE,

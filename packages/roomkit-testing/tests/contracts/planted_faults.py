@@ -69,6 +69,16 @@ class ClaimsToExcludeEverybody(InMemoryLockManager):
         return False
 
 
+@planted(RoomLockManagerContract, "test_turns_and_locks_are_served_one_at_a_time_in_order")
+class HasTurnsApartFromLocks(InMemoryLockManager):
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns = InMemoryLockManager()
+
+    def turn(self, room_id: str) -> Any:
+        return self._turns.locked(room_id)
+
+
 @planted(RoomLockManagerContract, "test_an_exception_inside_frees_the_lock")
 class LocksForEver(InMemoryLockManager):
     @asynccontextmanager

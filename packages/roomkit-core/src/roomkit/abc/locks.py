@@ -53,5 +53,14 @@ class RoomLockManager(ABC):
         raises nothing: a lock that was lost before is counted and logged.
         """
 
+    def turn(self, room_id: str) -> AbstractAsyncContextManager[int | None]:
+        """Return a context manager that holds the room's turn among the tasks of this manager.
+
+        Its holders exclude each other and those of `locked`, all served in order of arrival; what other
+        managers hold is not waited for, and no service is asked. The kernel needs no more for a message
+        that no gate judges, which the store's commit orders by itself. The default holds the lock.
+        """
+        return self.locked(room_id)
+
     async def close(self) -> None:
         """Release what the manager holds. Idempotent."""

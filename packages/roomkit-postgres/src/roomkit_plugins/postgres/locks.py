@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import get_running_loop
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from hashlib import blake2b
 from random import random
@@ -121,6 +121,10 @@ class PostgresLockManager(RoomLockManager):
     @override
     def locked(self, room_id: str) -> _Hold:
         return _Hold(self._turns, self._server, room_id)
+
+    @override
+    def turn(self, room_id: str) -> AbstractAsyncContextManager[None]:
+        return self._turns.locked(room_id)
 
 
 class _Hold:

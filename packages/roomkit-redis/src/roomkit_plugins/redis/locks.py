@@ -106,6 +106,10 @@ class RedisLockManager(RoomLockManager):
     def locked(self, room_id: str) -> AbstractAsyncContextManager[int]:
         return self._hold(room_id)
 
+    @override
+    def turn(self, room_id: str) -> AbstractAsyncContextManager[None]:
+        return self._local.locked(room_id)
+
     @asynccontextmanager
     async def _hold(self, room_id: str) -> AsyncIterator[int]:
         async with self._local.locked(room_id):

@@ -47,7 +47,10 @@ _MAX_PACED = 50_000
 
 
 class Reclaim:
-    """Claims waiting deliveries, room by room under the room's lock, and puts them into the lanes.
+    """Claims waiting deliveries, room by room in the room's turn, and puts them into the lanes.
+
+    The store gives a delivery to one worker only, so a claim excludes this worker's own commits to the
+    room, which would come between a claim and its place in a lane, and no other worker.
 
     It looks when it is woken, and every third of a lease otherwise. Workers wake each other through the
     realtime backend; a signal that is lost costs only the time until the next look.
@@ -245,7 +248,7 @@ class Reclaim:
             launch.extend(self._queue(record, claimed, cascade, worker_id))
 
         try:
-            await self._writer.exclusively(room_id, work)
+            await self._writer.in_turn(room_id, work)
         finally:
             if cascade.pending:
                 self._under_way.add(cascade)

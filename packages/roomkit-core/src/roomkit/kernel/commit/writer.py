@@ -33,6 +33,8 @@ from roomkit.models.telemetry import SpanKind
 from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from roomkit.abc.clock import Clock
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
@@ -59,11 +61,19 @@ _MAX_GATE_DEPTH = 8
 
 @dataclass(slots=True)
 class _Tenure:
-    """One holding of a room's lock: by when to commit, what to start after it, and the lock's fence."""
+    """One holding of a room's lock: by when to commit, what to start after it, and the lock's fence.
+
+    `is_turn`: it is the turn of this process only, and other workers may write to the room as well.
+    """
 
     deadline: Deadline
     after: After
     fence: int | None
+    is_turn: bool = False
+
+
+class _NeedsLock(Exception):  # no error: the draft is written again, under the lock
+    """A draft that was begun in the turn of this process has to exclude the other workers."""
 
 
 class Writer:
@@ -100,6 +110,7 @@ class Writer:
         self._departures = departures
         self._files = files
         self._gate_waits = GateWaits()
+        self._is_shared = not locks.is_process_local
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
         """Take a draft through gates, permission and commit, and start its deliveries.
@@ -166,8 +177,13 @@ class Writer:
     async def _write_outside(
         self, draft: Draft, deadline: Deadline, got_lock: Callable[[], None] | None = None
     ) -> Written:
-        """Write under the room's lock."""
+        """Write under the room's lock, or in its turn where that is enough."""
         room_id = draft.event.room_id
+        if self._is_shared and got_lock is None and self._is_plain(draft):
+            try:
+                return await self._write_in_turn(draft, deadline)
+            except (_NeedsLock, LockLostError):
+                draft.record = None
         for attempt in count(1):
             after: After = []  # bound: the drafts of one lock tenure
             try:
@@ -185,6 +201,45 @@ class Writer:
                     start()
         raise AssertionError("unreachable")
 
+    def _is_plain(self, draft: Draft) -> bool:
+        """Whether the store's commit alone orders a draft among those of other workers."""
+        return not (
+            draft.lifecycle
+            or draft.plan is not None
+            or draft.bindings
+            or draft.unbind
+            or draft.room_changes
+            or draft.metadata
+            or draft.state
+            or draft.binding_state
+            or draft.readdressed
+            or draft.participant is not None
+            or amends(draft.event)
+            or self._hooks.has_hooks(HookTrigger.BEFORE_BROADCAST, draft.event.room_id)
+        )
+
+    async def _write_in_turn(self, draft: Draft, deadline: Deadline) -> Written:
+        """Write while other workers may write to the room as well; no lock service is asked.
+
+        Raises _NeedsLock, and nothing was stored, if the room has changed since it was loaded, or the
+        commit would do more than add the event.
+        """
+        after: After = []  # bound: one draft
+        try:
+            async with self._locks.turn(draft.event.room_id) as fence:
+                return await self._write_locked(draft, _Tenure(deadline, after, fence, is_turn=True))
+        finally:
+            for start in after:
+                start()
+
+    def _exceeds_turn(self, attempt: Attempt) -> bool:
+        """Whether a commit changes a person, or a room that is not simply active, or has an agent answer."""
+        record, event = attempt.record, attempt.event
+        if record.status is not RoomStatus.ACTIVE or any(target.is_agent for target in attempt.targets):
+            return True
+        binding = record.bindings.get(event.source.channel_id)
+        return newcomer(record, event, binding, self._clock.now(), attempt.draft.address) is not None
+
     async def _write_inside(self, gate: Work, draft: Draft, deadline: Deadline) -> Written:
         """Write on behalf of a gate, which holds the room's lock; start nothing before it is free."""
         if gate.depth >= _MAX_GATE_DEPTH:
@@ -201,6 +256,18 @@ class Writer:
 
     async def exclusively[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
         """Run the kit's own `work` under the room's lock, or in its turn inside the room's gate."""
+        return await self._alone(room_id, work, self._locks.locked)
+
+    async def in_turn[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the kit's own `work` as `exclusively` does, but exclude no other worker."""
+        return await self._alone(room_id, work, self._locks.turn)
+
+    async def _alone[T](
+        self,
+        room_id: str,
+        work: Callable[[], Awaitable[T]],
+        locked: Callable[[str], AbstractAsyncContextManager[int | None]],
+    ) -> T:
         check_committed("a change")
         gate = gate_of(room_id)
         if gate is not None and gate.turn is not None:
@@ -208,7 +275,7 @@ class Writer:
                 if gate.active:
                     return await work()
         with self._gate_waits.waiting(room_id) as got_lock:
-            async with self._locks.locked(room_id):
+            async with locked(room_id):
                 got_lock()
                 return await work()
 
@@ -259,10 +326,15 @@ class Writer:
         seen = _seen(record, version) if verdict is not None and verdict.state else None
         for _ in range(_MAX_REPLANS):
             try:
-                return await self._commit(self._attempt(record, version, planned, verdict), tenure)
+                attempt = self._attempt(record, version, planned, verdict)
+                if tenure.is_turn and self._exceeds_turn(attempt):
+                    raise _NeedsLock
+                return await self._commit(attempt, tenure)
             except DuplicateEventError as duplicate:
                 return _duplicated(duplicate, draft)
             except StaleRoomError:
+                if tenure.is_turn:
+                    raise _NeedsLock from None
                 record = await self._load(event.room_id, None)
                 version = record.version
                 planned = await self._planned(record, draft)

@@ -79,6 +79,45 @@ class RoomLockManagerContract(ContractSuite):
                 served.append(10)
         assert served == list(range(11))
 
+    async def test_turns_and_locks_are_served_one_at_a_time_in_order(
+        self, locks: RoomLockManager, room: str
+    ) -> None:
+        """A room's turn excludes the holders of its lock, within the manager, and they exclude it."""
+        served: list[int] = []
+
+        async def enter(number: int) -> None:
+            async with locks.turn(room) if number % 2 else locks.locked(room):
+                served.append(number)
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(PATIENCE):
+            for hold in (locks.locked, locks.turn):
+                async with asyncio.TaskGroup() as group, hold(room):
+                    for number in range(10):
+                        group.create_task(enter(number))
+                        await self.settle()
+                    assert not served
+                assert served == list(range(10))
+                served.clear()
+
+    async def test_a_turn_that_ends_or_is_cancelled_frees_the_room(
+        self, locks: RoomLockManager, room: str
+    ) -> None:
+        """At whatever await its holder is cancelled, and after an exception inside."""
+
+        async def hold() -> None:
+            async with locks.turn(room):
+                await asyncio.sleep(0)
+
+        async def check(cancellation: Cancellation) -> None:
+            await self.assert_free(locks, room)
+
+        await cancel_at_every_await(hold, check)
+        with pytest.raises(ZeroDivisionError):
+            async with locks.turn(room):
+                _ = 1 / 0
+        await self.assert_free(locks, room)
+
     async def test_an_exception_inside_frees_the_lock(self, locks: RoomLockManager, room: str) -> None:
         with pytest.raises(ZeroDivisionError):
             async with locks.locked(room):
