@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, override
 
@@ -15,6 +15,7 @@ from benchmarks.durable import postgres_server, sqlite_folder
 from benchmarks.harness import Case, contest
 from benchmarks.report import Effort, Figure, Findings
 from benchmarks.storing import PEOPLE, kit_rooms, said
+from benchmarks.workers import cpu_of
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
@@ -32,7 +33,9 @@ __all__ = ["sharing"]
 _WORKERS = 4
 _MIXED, _STICKY = 1.3, 1.1
 """How many times what one worker takes others may take for a message: in any mix, and each in its rooms."""
-_COUNTED = 100
+_COUNTED = 200
+_AT_ONCE = 20
+"""Messages that are under way at the same time, where many rooms are busy."""
 
 type _Next = Callable[[], tuple[RoomKit, str]]
 """Who takes the next message, and in which room."""
@@ -69,7 +72,7 @@ class _Counted(RecordingChannel):
 
 
 async def sharing(effort: Effort) -> Findings:
-    """One message after the other, until it is delivered, by one, two and four workers; requests for it."""
+    """What a message costs one, two and four workers: CPU of them all and the server's, and requests."""
     figures: list[Figure] = []
     async with sqlite_folder() as folder:
         locks, realtime = InMemoryLockManager(), InMemoryRealtime()
@@ -78,10 +81,14 @@ async def sharing(effort: Effort) -> Findings:
             store = SQLiteStore(SQLiteConfig(path=folder / "rooms.db"))
             return {"store": store, "lock_manager": locks, "realtime": realtime}
 
-        figures += await _measure("SQLite", on_sqlite, effort)
+        figures += await _measure("SQLite", on_sqlite, time.process_time, effort)
     async with postgres_server() as server, AsyncExitStack() as stack:
         dsn = await asyncio.to_thread(server.create_database)
-        figures += await _measure("PostgreSQL", partial(_on_postgres, dsn, dsn, dsn), effort)
+
+        def cpu() -> float:
+            return time.process_time() + cpu_of(server.pid)
+
+        figures += await _measure("PostgreSQL", partial(_on_postgres, dsn, dsn, dsn), cpu, effort)
         ways = [await stack.enter_async_context(CutProxy(dsn)) for _ in range(3)]
         figures += await _count(ways, effort)
     return Findings(figures)
@@ -105,23 +112,41 @@ async def _kit(arrivals: _Arrivals, **backends: Any) -> AsyncIterator[RoomKit]:
         yield kit
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How messages come: `at_once` so many under way; compared with another way, whose cost it may exceed."""
+
+    draw: _Next
+    at_once: int = 1
+    than: str | None = None
+    aim: float = _MIXED
+
+
 @asynccontextmanager
-async def _cases(
+async def _ways(
     backends: Callable[[], dict[str, Any]], arrivals: _Arrivals, effort: Effort
-) -> AsyncIterator[dict[str, _Next]]:
+) -> AsyncIterator[dict[str, _Way]]:
     """Start the workers, make the rooms, and give the ways in which messages come."""
     async with AsyncExitStack() as stack:
         kits = [await stack.enter_async_context(_kit(arrivals, **backends())) for _ in range(_WORKERS)]
         one, turns, first, second = await kit_rooms(kits[0], 4)
         many = await kit_rooms(kits[0], effort.items(1000))
         draw = random.Random(20)
-        yield {
-            "one worker": lambda: (kits[0], one),
-            "two workers, each its room": _in_turn([(kits[0], first), (kits[1], second)]),
-            "two workers in turns in one room": _in_turn([(kit, turns) for kit in kits[:2]]),
-            f"four workers in {len(many)} rooms, each its own": _drawn(draw, kits, many, own=True),
-            f"four workers in {len(many)} rooms, any in any": _drawn(draw, kits, many, own=False),
+        alone, mixed = "one worker, one room", f"one worker, {len(many)} rooms"
+        ways = {
+            alone: _Way(lambda: (kits[0], one)),
+            "two workers, each its room": _Way(
+                _in_turn([(kits[0], first), (kits[1], second)]), than=alone, aim=_STICKY
+            ),
+            "two workers in turns, one room": _Way(_in_turn([(kit, turns) for kit in kits[:2]]), than=alone),
+            mixed: _Way(_drawn(draw, kits[:1], many, own=True), _AT_ONCE),
         }
+        for number, name in ((2, "two"), (_WORKERS, "four")):
+            for own, aim in ((True, _STICKY), (False, _MIXED)):
+                whose = "each its own" if own else "any in any"
+                drawn = _drawn(draw, kits[:number], many, own=own)
+                ways[f"{name} workers, {len(many)} rooms, {whose}"] = _Way(drawn, _AT_ONCE, mixed, aim)
+        yield ways
 
 
 def _in_turn(turns: Sequence[tuple[RoomKit, str]]) -> _Next:
@@ -142,57 +167,67 @@ def _drawn(draw: random.Random, kits: Sequence[RoomKit], rooms: Sequence[str], *
     return drawn
 
 
-async def _measure(name: str, backends: Callable[[], dict[str, Any]], effort: Effort) -> list[Figure]:
+async def _measure(
+    name: str, backends: Callable[[], dict[str, Any]], cpu: Callable[[], float], effort: Effort
+) -> list[Figure]:
     arrivals = _Arrivals()
-    figures: list[Figure] = []
-    async with _cases(backends, arrivals, effort) as cases:
-        took: dict[str, list[float]] = {what: [] for what in cases}  # bound: the messages of all rounds
+    async with _ways(backends, arrivals, effort) as ways:
+        took: dict[str, list[float]] = {what: [] for what in ways}  # bound: the messages of all rounds
         found = await contest(
             {
-                what: Case(partial(_talk, turns, arrivals, took[what]), effort.items(300))
-                for what, turns in cases.items()
+                what: Case(partial(_talk, way, arrivals, took[what]), effort.items(400))
+                for what, way in ways.items()
             },
             effort.rounds(4),
-            time.perf_counter,
+            cpu,
         )
-    alone, middle = found["one worker"].best, statistics.median(took["one worker"]) * 1e6
-    for what in cases:
-        aim = (_STICKY if "own" in what or "its room" in what else _MIXED) * alone
-        is_first = what == "one worker"
-        each = None if is_first else alone
+    figures: list[Figure] = []
+    for what, way in ways.items():
+        floor = None if way.than is None else found[way.than].best
         figures += [
-            Figure(f"{name}, {what}", found[what].best, "µs", each, None if is_first else aim),
             Figure(
-                f"{name}, {what}, p50",
-                statistics.median(took[what]) * 1e6,
+                f"CPU of a message, {name}, {what}",
+                found[what].best,
                 "µs",
-                None if is_first else middle,
+                floor,
+                None if floor is None else way.aim * floor,
             ),
+            Figure(f"slowest message, {name}, {what}", max(took[what]) * 1e3, "ms"),
         ]
     return figures
 
 
-async def _talk(turns: _Next, arrivals: _Arrivals, took: list[float], items: int) -> None:
-    """Say one thing after the other; note how long each took until it was delivered."""
-    for _ in range(items):
-        kit, room_id = turns()
-        due = arrivals.count + len(PEOPLE) - 1
-        began = time.perf_counter()
-        await kit.process_inbound(said(room_id), room_id=room_id)
-        await arrivals.reach(due)
-        took.append(time.perf_counter() - began)
+async def _talk(way: _Way, arrivals: _Arrivals, took: list[float], items: int) -> None:
+    """Say so many things; note how long each took until it was settled, and wait for all deliveries.
+
+    One after the other if only one is under way, so that each is delivered before the next.
+    """
+    before, each = arrivals.count, len(PEOPLE) - 1
+    places = iter(range(1, items + 1))
+
+    async def person() -> None:
+        for place in places:
+            kit, room_id = way.draw()
+            began = time.perf_counter()
+            await kit.process_inbound(said(room_id), room_id=room_id)
+            took.append(time.perf_counter() - began)
+            if way.at_once == 1:
+                await arrivals.reach(before + place * each)
+
+    await asyncio.gather(*(person() for _ in range(way.at_once)))
+    await arrivals.reach(before + items * each)
 
 
-async def _count(ways: Sequence[CutProxy], effort: Effort) -> list[Figure]:
+async def _count(proxies: Sequence[CutProxy], effort: Effort) -> list[Figure]:
     """Count what a message asks the server: of the store, of the locks and of the signals."""
     arrivals, items = _Arrivals(), effort.items(_COUNTED)
     figures: list[Figure] = []
-    async with _cases(partial(_on_postgres, *(way.url for way in ways)), arrivals, effort) as cases:
-        for what, turns in cases.items():
-            await _talk(turns, arrivals, [], items)
-            before = [way.requests for way in ways]
-            await _talk(turns, arrivals, [], items)
-            counts = [(way.requests - count) / items for way, count in zip(ways, before, strict=True)]
+    async with _ways(partial(_on_postgres, *(proxy.url for proxy in proxies)), arrivals, effort) as ways:
+        for what, way in ways.items():
+            await _talk(way, arrivals, [], items)
+            before = [proxy.requests for proxy in proxies]
+            await _talk(way, arrivals, [], items)
+            counts = [(proxy.requests - count) / items for proxy, count in zip(proxies, before, strict=True)]
             figures += [
                 Figure(f"requests of a message, {part}, {what}", count, "")
                 for part, count in zip(("store", "locks", "signals"), counts, strict=True)

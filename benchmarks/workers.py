@@ -25,7 +25,7 @@ from roomkit.kernel.kit import RoomKit
 from roomkit_plugins.testing.services.postgres import PostgresServer
 from roomkit_plugins.testing.services.tcp import CutProxy
 
-__all__ = ["workers"]
+__all__ = ["cpu_of", "workers"]
 
 _SPAWN = multiprocessing.get_context("spawn")
 _WORKERS = (1, 2, 4)
@@ -155,10 +155,10 @@ async def _measure(
     server: PostgresServer, disk: PostgresDisk, pipes: Sequence[Connection], orders: Sequence[_Order]
 ) -> _Round:
     """Have workers do what they are to, and wait until all of it is delivered."""
-    seen, before = _Seen(), _cpu_of(server.pid)
+    seen, before = _Seen(), cpu_of(server.pid)
     async with _watching(disk.dsn, seen):
         spoken = await asyncio.gather(*map(_ask, pipes, orders))
-    server_cpu = _cpu_of(server.pid) - before
+    server_cpu = cpu_of(server.pid) - before
     while await disk.pending():  # noqa: ASYNC110  # a database tells nobody
         await asyncio.sleep(_LOOK)
     messages = sum(each.messages for each in spoken)
@@ -195,7 +195,7 @@ async def _watching(dsn: str, seen: _Seen) -> AsyncIterator[None]:
         await connection.close()
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """Return the seconds of CPU that a server and its children have taken; nan where nobody tells."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
