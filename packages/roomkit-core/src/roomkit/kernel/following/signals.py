@@ -66,8 +66,8 @@ def committed(event: RoomEvent) -> Signal:
     """Return the signal of an event: it carries the event unless that is large."""
     body = event.model_dump_json()
     if len(body.encode()) > LONGEST_EVENT:
-        return Signal.model_construct(kind="committed", index=event.index)
-    return Signal.model_construct(kind="committed", index=event.index, event=body)
+        return Signal(kind="committed", index=event.index)
+    return Signal(kind="committed", index=event.index, event=body)
 
 
 def packed(room_id: str, channel_id: str, signal: Signal, *, by: str, at: datetime) -> EphemeralEvent:
