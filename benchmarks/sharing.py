@@ -35,7 +35,7 @@ _MIXED, _STICKY = 1.3, 1.1
 """How many times what one worker takes others may take for a message: in any mix, and each in its rooms."""
 _COUNTED = 200
 _AT_ONCE = 20
-"""Messages that are under way at the same time, where many rooms are busy."""
+"""Messages that are under way at each worker, where many rooms are busy: fewer share fewer requests."""
 
 type _Next = Callable[[], tuple[RoomKit, str]]
 """Who takes the next message, and in which room."""
@@ -145,7 +145,9 @@ async def _ways(
             for own, aim in ((True, _STICKY), (False, _MIXED)):
                 whose = "each its own" if own else "any in any"
                 drawn = _drawn(draw, kits[:number], many, own=own)
-                ways[f"{name} workers, {len(many)} rooms, {whose}"] = _Way(drawn, _AT_ONCE, mixed, aim)
+                ways[f"{name} workers, {len(many)} rooms, {whose}"] = _Way(
+                    drawn, _AT_ONCE * number, mixed, aim
+                )
         yield ways
 
 
