@@ -474,6 +474,7 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import is_shown as is_shown
     from roomkit.models.visibility import narrowest as narrowest
+    from roomkit.models.visibility import seen_of as seen_of
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
@@ -1273,6 +1274,7 @@ HOMES = {
     "retry_with_backoff": "roomkit.authoring.retry",
     "run_virtual": "roomkit_plugins.testing",
     "seconds_of": "roomkit.abc.duration",
+    "seen_of": "roomkit.models.visibility",
     "sees": "roomkit.models.visibility",
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",

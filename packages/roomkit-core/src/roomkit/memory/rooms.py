@@ -30,6 +30,7 @@ class StoredRoom:
     """
 
     __slots__ = (
+        "_messages",
         "_room",
         "bindings",
         "events",
@@ -69,6 +70,8 @@ class StoredRoom:
         self.tasks: list[str] | None = None  # bound: the tasks of the room
         self.observations: dict[str, Observation] | None = None
         self.fence: int | None = None
+        self._messages: tuple[int, int] | None = None
+        """From which index on, and up to which, entries were found to be messages that are shown."""
 
     @property
     def room(self) -> Room:
@@ -122,6 +125,7 @@ class StoredRoom:
     def put(self, event: RoomEvent) -> None:
         """Replace an event of the timeline."""
         self.events[self.place(event.index)] = event
+        self._messages = None
 
     def take_out(self, gone: Collection[str]) -> None:
         """Remove events from anywhere in the timeline."""
@@ -129,6 +133,7 @@ class StoredRoom:
         first = self.next_index - len(kept)
         self.holes = self.holes or any(event.index != first + place for place, event in enumerate(kept))
         self.events = kept
+        self._messages = None
 
     def since(self, index: int) -> Iterable[RoomEvent]:
         """Return the events from an index on."""
@@ -136,14 +141,26 @@ class StoredRoom:
 
     def recent(self, limit: int) -> Sequence[RoomEvent]:
         """Return up to `limit` of the newest messages, oldest first."""
-        found: list[RoomEvent] = []  # bound: `limit`
-        for event in islice(reversed(self.events), limit * RECENT_SCAN):
-            if event.is_history:
-                found.append(event)
-                if len(found) == limit:
-                    break
+        newest = self.events[-limit:] if limit > 0 else []
+        if self._are_messages(newest):
+            return newest
+        scanned = islice(reversed(self.events), max(limit, 0) * RECENT_SCAN)
+        found = [*islice((event for event in scanned if event.is_history), limit)]
         found.reverse()
         return found
+
+    def _are_messages(self, newest: Sequence[RoomEvent]) -> bool:
+        """Return whether all of the newest entries are shown as history, looking at new ones only."""
+        if not newest:
+            return True
+        start, stop = self._messages or (self.next_index, self.next_index)
+        added = self.next_index - stop
+        if newest[0].index < start or added >= len(newest):
+            start, added = newest[0].index, len(newest)
+        if added and not all(event.is_history for event in newest[-added:]):
+            return False
+        self._messages = start, self.next_index
+        return True
 
     def keyed(self, idempotency_key: str) -> RoomEvent | None:
         """Return the event with that idempotency key."""

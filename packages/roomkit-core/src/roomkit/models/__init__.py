@@ -166,6 +166,7 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import admits as admits
     from roomkit.models.visibility import is_shown as is_shown
     from roomkit.models.visibility import narrowest as narrowest
+    from roomkit.models.visibility import seen_of as seen_of
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
@@ -341,6 +342,7 @@ else:
             "narrowest",
             "new_id",
             "printable",
+            "seen_of",
             "sees",
             "text_of",
             "utcnow",

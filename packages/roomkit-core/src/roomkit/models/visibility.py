@@ -9,10 +9,12 @@ from roomkit.models.enums import ChannelCategory, EventStatus, EventType
 from roomkit.models.vocabulary import about
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["admits", "is_shown", "narrowest", "sees"]
+__all__ = ["admits", "is_shown", "narrowest", "seen_of", "sees"]
 
 _OWN = frozenset(EventType)
 """The core's event types."""
@@ -57,6 +59,21 @@ def sees(reader: ChannelBinding, event: RoomEvent) -> bool:
         and reader.access.can_read
         and admits(event.visibility, reader.channel_id, reader.category)
     )
+
+
+def seen_of(reader: ChannelBinding, events: Sequence[RoomEvent]) -> Sequence[RoomEvent]:
+    """Return those of `events` that `reader` may see: `events` itself if all, and none was changed."""
+    if reader.access.can_read:
+        open_to_all = [
+            event
+            for event in events
+            if event.visibility == "all"
+            and event.amendment is None
+            and event.status is not EventStatus.BLOCKED
+        ]
+        if len(open_to_all) == len(events):
+            return events
+    return [event for event in events if sees(reader, event)]
 
 
 def is_shown(event: RoomEvent, binding: ChannelBinding) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, override
 
@@ -11,7 +11,7 @@ from roomkit.abc.store import RECENT_SCAN
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import EventType
-from roomkit.models.visibility import sees
+from roomkit.models.visibility import seen_of
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore, RoomRecord
@@ -180,7 +180,7 @@ class RecordContext(RoomContext):
                 reader=self.reader,
                 newest_first=True,
             )
-            found += self._shown_of(event for event in page if event.is_history)
+            found += self._shown_of([event for event in page if event.is_history])
             if len(page) < wanted:
                 break
             before = page[-1].index
@@ -203,19 +203,21 @@ class RecordContext(RoomContext):
                 newest_first=True,
                 by_time=True,
             )
-            found += self._shown_of(event for event in page if event.is_history)
+            found += self._shown_of([event for event in page if event.is_history])
             if len(page) < RECENT_EVENTS:
                 break
         return found[: max(limit, 0)][::-1]
 
-    def _shown_of(self, events: Iterable[RoomEvent]) -> Iterable[RoomEvent]:
-        """Yield those of `events` that the reader may see and that do not wait in its lane."""
-        reader, hidden = self.reader, self._hidden
-        return (
-            event if event.amendment is None else event.without_former_contents()
-            for event in events
-            if event.id not in hidden and (reader is None or sees(reader, event))
-        )
+    def _shown_of(self, events: Sequence[RoomEvent]) -> Sequence[RoomEvent]:
+        """Return those of `events` that the reader may see and that do not wait in its lane."""
+        if self._hidden:
+            events = [event for event in events if event.id not in self._hidden]
+        if self.reader is not None:
+            seen = seen_of(self.reader, events)
+            if seen is events:  # none of them was changed
+                return events
+            events = seen
+        return [event if event.amendment is None else event.without_former_contents() for event in events]
 
     @property
     def delivery(self) -> Delivery | None:  # type: ignore[override]  # computed here, stored in the base
