@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, override
@@ -27,6 +28,7 @@ from roomkit.models.room import AIConfig
 from roomkit.models.visibility import sees
 from roomkit_plugins.ai.config import AIChannelConfig
 from roomkit_plugins.ai.context import (
+    FirstMessages,
     conversation,
     first_request,
     settings_for,
@@ -42,9 +44,9 @@ from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, diagnosed
 from roomkit_plugins.ai.schema import schema_problem
-from roomkit_plugins.ai.shape import call_ids
 from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
+from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import StuckHandlers
 
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AIChannel"]
 
+MAX_TRANSCRIPTS = 512
+"""Of how many rooms, those that spoke last, an agent keeps the messages that the events became."""
 _DEFAULTS = AIChannelConfig()
 _OPTIONS = AIChannelConfig.model_fields.keys() - {"tools"}  # the constructor takes tools with handlers too
 _SETTINGS = ("system_prompt", "temperature", "max_tokens", "thinking_budget")
@@ -142,6 +146,7 @@ class AIChannel(Channel):
         self.extra_tools: list[ToolLike] = []
         self._tools = [_checked_tool(tool) for tool in tools]
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
+        self._transcripts: OrderedDict[str, Transcript] = OrderedDict()  # bound: MAX_TRANSCRIPTS
         self._abandoned = StuckHandlers()
 
     @override
@@ -304,17 +309,17 @@ class AIChannel(Channel):
         is_noted = parked is None and not context.speculative
         memory = await self._recall(event, view, is_noted=is_noted)
         vision = self.provider.supports_vision
-        messages = conversation(event, binding, view, memory, vision=vision)
-        if not messages:
+        first = conversation(event, binding, memory, self._transcript(binding, view, vision=vision))
+        if not first.messages:
             if context.speculative:
                 await context.confirmed()
                 await self._ingest(event, view.room.id)
             return None
-        if vision:
-            messages = await with_images(messages, self.services)
+        if vision and not first.is_legal:
+            first = FirstMessages(await with_images(first.messages, self.services))
         extra = self.instructions(event, binding, view)
         request = first_request(
-            messages,
+            first,
             event,
             binding,
             view,
@@ -322,12 +327,25 @@ class AIChannel(Channel):
             tools=toolbox.definitions,
             instructions=[*extra, *system_texts(memory.messages)],
         )
-        turn = self._turn(event, binding, request, messages, toolbox, role)
+        turn = self._turn(event, binding, request, first.messages, toolbox, role)
+        if first.is_legal and parked is None:
+            turn.call_ids = set()
         if context.speculative:
             turn.speculate(context, partial(self._ingest, event, view.room.id))
         if parked is not None:
             await continue_from(turn, parked)
         return turn
+
+    def _transcript(self, binding: ChannelBinding, view: RoomContext, *, vision: bool) -> Transcript:
+        """Return the transcript of the room's turn before, unless it is another reader's by now."""
+        room_id = binding.room_id
+        transcript = self._transcripts.get(room_id)
+        if transcript is None or not transcript.is_of(binding, view, vision=vision):
+            transcript = self._transcripts[room_id] = Transcript(binding, view, vision=vision)
+            if len(self._transcripts) > MAX_TRANSCRIPTS:
+                self._transcripts.popitem(last=False)
+        self._transcripts.move_to_end(room_id)
+        return transcript
 
     def _turn(
         self,
@@ -349,7 +367,6 @@ class AIChannel(Channel):
             earlier=messages[:-1],
             own=messages[-1:],
             abandoned=self._abandoned,
-            call_ids=call_ids(request.messages),
             provider=self.provider,
             fallback=self.fallback_provider,
             retry=self.retry_policy,

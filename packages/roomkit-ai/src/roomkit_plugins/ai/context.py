@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
@@ -15,15 +15,15 @@ from roomkit.models.room import AIConfig
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.limits import audience, common_capabilities, limits_line
 from roomkit_plugins.ai.shape import well_formed
-from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.memory import MemoryResult
     from roomkit.models.ai import AITool
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
+    from roomkit_plugins.ai.transcript import Transcript
 
-__all__ = ["conversation", "first_request", "settings_for", "system_texts", "view_for"]
+__all__ = ["FirstMessages", "conversation", "first_request", "settings_for", "system_texts", "view_for"]
 
 FIELDS = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "tools")
 
@@ -65,29 +65,32 @@ def view_for(binding: ChannelBinding, context: RoomContext) -> RoomContext:
     )
 
 
-def conversation(
-    event: RoomEvent,
-    binding: ChannelBinding,
-    room: RoomContext,
-    memory: MemoryResult,
-    *,
-    vision: bool,
-) -> list[AIMessage]:
-    """Return the first messages of a turn: the remembered history, then `event`.
+class FirstMessages(NamedTuple):
+    """The first messages of a turn, none when there is nothing to answer.
 
-    Empty when the event, which the agent may see, says nothing a model could answer. Every other message is
-    from an event that the agent may see, or from its memory.
+    `is_legal` says that they are known to have the shape that vendors ask for.
     """
-    history = history_of(memory.events, event, binding)
-    transcript = Transcript(binding, room, (*history, event), vision=vision)
-    if (current := transcript.message(event)) is None:
-        return []
-    remembered = (message for message in memory.messages if message.role != "system")
-    return [*remembered, *filter(None, map(transcript.message, history)), current]
+
+    messages: list[AIMessage]
+    is_legal: bool = False
+
+
+def conversation(
+    event: RoomEvent, binding: ChannelBinding, memory: MemoryResult, transcript: Transcript
+) -> FirstMessages:
+    """Return the remembered history, then `event`; nothing if that says nothing a model could answer.
+
+    The agent may see the event. Every other message is from an event that it may see, or from its memory.
+    """
+    said = transcript.messages((*history_of(memory.events, event, binding), event))
+    if said[-1] is None:
+        return FirstMessages([])
+    remembered = [message for message in memory.messages if message.role != "system"]
+    return FirstMessages([*remembered, *filter(None, said)], not remembered and transcript.is_legal)
 
 
 def first_request(
-    messages: Iterable[AIMessage],
+    first: FirstMessages,
     event: RoomEvent,
     binding: ChannelBinding,
     room: RoomContext,
@@ -100,7 +103,7 @@ def first_request(
     capabilities = common_capabilities(audience(room.bindings, event, binding))
     prompt = [settings.system_prompt, *instructions, limits_line(capabilities)]
     return AIContext(
-        messages=well_formed(messages),
+        messages=[*first.messages] if first.is_legal else well_formed(first.messages),
         system_prompt="\n\n".join(filter(None, prompt)) or None,
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,

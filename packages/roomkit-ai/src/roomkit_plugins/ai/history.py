@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, SupportsIndex, overload, override
 
 from roomkit.models.enums import EventStatus
@@ -54,8 +54,10 @@ class History(tuple["RoomEvent", ...]):
         return self.current is current and (self.reader is reader or self.reader == reader)
 
 
-def window_of(events: Iterable[RoomEvent], current: RoomEvent, view: RoomContext) -> History:
+def window_of(events: Sequence[RoomEvent], current: RoomEvent, view: RoomContext) -> History:
     """Return what `view` showed of its history: that is filtered, so only `current` is left out."""
+    if events and events[-1] is current:
+        return History.of(events[:-1], current, view.reader)
     return History.of((event for event in events if event.id != current.id), current, view.reader)
 
 

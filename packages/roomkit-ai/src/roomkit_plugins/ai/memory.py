@@ -40,7 +40,7 @@ class SlidingWindowMemory(MemoryProvider):
         if not self.max_events:
             return MemoryResult()
         shown = window_of(await context.history(self.max_events + 1), current_event, context)
-        return MemoryResult(events=shown[-self.max_events :])
+        return MemoryResult(events=shown if len(shown) <= self.max_events else shown[-self.max_events :])
 
 
 class BudgetAwareMemory(MemoryProvider):

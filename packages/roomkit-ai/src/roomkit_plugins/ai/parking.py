@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from roomkit.models.ai import AIMessage, AIToolCallPart, AIToolResultPart
 from roomkit.models.parking import ParkedCall, ParkedRound
 from roomkit.models.tool import ToolUse
-from roomkit_plugins.ai.shape import call_ids
 
 if TYPE_CHECKING:
     from roomkit.models.parking import Park
@@ -74,7 +73,6 @@ async def continue_from(turn: Turn, parked: ParkedRound) -> None:
     turn.rounds, turn.calls = state["rounds"], state["calls"]
     turn.signals.round = turn.rounds - 1
     turn.count(state["usage"].items())
-    turn.call_ids |= call_ids(before)
     ordered = tuple(results[call_id] for call_id in _called_in(before[-1:]) if call_id in results)
     turn.add(*before, AIMessage(role="tool", content=ordered))
     for call in parked.calls:

@@ -7,8 +7,6 @@ are unique, and nothing is empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from roomkit.models.ai import AIMessage, AITextPart, AIToolCallPart, AIToolResultPart
@@ -61,18 +59,24 @@ def call_ids(messages: Iterable[AIMessage]) -> set[str]:
 
 
 def _merged(messages: Iterable[AIMessage]) -> list[AIMessage]:
-    spoken = filter(_says_something, messages)
-    return [_merge(list(group)) for _, group in groupby(spoken, key=attrgetter("role"))]
-
-
-def _says_something(message: AIMessage) -> bool:
-    content = message.content
-    return bool(content.strip() if isinstance(content, str) else content)
+    """Return those that say something, neighbours of one role as one message."""
+    groups: list[AIMessage | list[AIMessage]] = []  # bound: `messages`
+    before = None
+    for message in messages:
+        content, role = message.content, message.role
+        if not content or (isinstance(content, str) and content.isspace()):
+            continue
+        if role != before:
+            groups.append(message)
+            before = role
+        elif isinstance(last := groups[-1], list):
+            last.append(message)
+        else:
+            groups[-1] = [last, message]
+    return [_merge(each) if isinstance(each, list) else each for each in groups]
 
 
 def _merge(group: Sequence[AIMessage]) -> AIMessage:
-    if len(group) == 1:
-        return group[0]
     names = {message.name for message in group}
     if len(names) > 1:
         group = [_labelled(message) for message in group]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice, takewhile
+from operator import eq, is_
 from typing import TYPE_CHECKING
 
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart
@@ -32,41 +34,81 @@ if TYPE_CHECKING:
 __all__ = ["Transcript", "parts_of"]
 
 MAX_LABEL = 64
+_NO_PEOPLE = (ChannelType.SYSTEM, ChannelType.AI)
 
 
 class Transcript:
     """Turns events of one room into messages, as one agent (its `binding`) sees them.
 
-    `events` are all that it is shown, and may see. People without a display name are kept apart by
-    their ids when several speak in them.
+    People without a display name are kept apart by their ids when several speak in the events.
     """
 
-    __slots__ = ("_agents", "_binding", "_bindings", "_crowd", "_names", "_people", "_vision")
+    __slots__ = (
+        "_agents",
+        "_binding",
+        "_bindings",
+        "_crowd",
+        "_events",
+        "_messages",
+        "_names",
+        "_participants",
+        "_people",
+        "_roles",
+        "_speakers",
+        "_vision",
+    )
 
-    def __init__(
-        self,
-        binding: ChannelBinding,
-        context: RoomContext,
-        events: Iterable[RoomEvent],
-        *,
-        vision: bool,
-    ) -> None:
+    def __init__(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> None:
         self._binding = binding
         self._vision = vision
-        self._people: Mapping[str, Participant] = {one.id: one for one in context.participants}
+        self._participants = context.participants
+        self._people: Mapping[str, Participant] = {one.id: one for one in self._participants}
         self._bindings = context.bindings
         self._agents = {
             one.channel_id for one in self._bindings if one.category is ChannelCategory.INTELLIGENCE
         }
-        speakers = {
-            (source.channel_id, source.channel_type, source.participant_id)
-            for source in [event.source for event in events]
-        }
-        self._crowd = len(set(filter(None, map(self._person, speakers)))) > 1
-        self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the room's speakers
+        self._crowd = False
+        self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the speakers of the events
+        self._events: Sequence[RoomEvent] = ()
+        self._speakers: Sequence[str | None] = ()
+        self._messages: Sequence[AIMessage | None] = ()
+        self._roles: Sequence[str | None] = ()
+        """The role of each message that is plain text."""
 
-    def message(self, event: RoomEvent) -> AIMessage | None:
-        """Return one of the events as a message, None when it says nothing."""
+    def is_of(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> bool:
+        """Return whether one made of these would turn every event into the same message."""
+        return (
+            self._vision is vision
+            and self._binding.channel_id == binding.channel_id
+            and self._participants == context.participants
+            and self._bindings == context.bindings
+        )
+
+    def messages(self, events: Sequence[RoomEvent]) -> Sequence[AIMessage | None]:
+        """Return each of the events as a message, None for one that says nothing.
+
+        `events` are all that the agent is shown, and may see. Messages of the call before are reused as far
+        as its events are the same objects in the same order: a full window costs its new events only.
+        """
+        start, count = _overlap(self._events, events)
+        speakers = [*self._speakers[start : start + count], *map(self._person, events[count:])]
+        crowd = len({*speakers} - {None}) > 1
+        if crowd is not self._crowd:
+            self._crowd, count = crowd, 0
+        self._names.clear()
+        added = [*map(self._message, events[count:])]
+        self._messages = [*self._messages[start : start + count], *added]
+        self._roles = [*self._roles[start : start + count], *map(_role_of, added)]
+        self._events, self._speakers = events, speakers
+        return self._messages
+
+    @property
+    def is_legal(self) -> bool:
+        """Whether all messages are plain text whose roles alternate, beginning with the user."""
+        roles = self._roles
+        return None not in roles and roles[:1] == ["user"] and not any(map(eq, roles, islice(roles, 1, None)))
+
+    def _message(self, event: RoomEvent) -> AIMessage | None:
         own = event.source.channel_id == self._binding.channel_id
         said = event.content
         if event.generation is not None and event.generation.heard:
@@ -74,7 +116,7 @@ class Transcript:
         content = _content(said, vision=self._vision and not own)
         if not content:
             return None
-        # What it is made of was checked, and a full window has fifty in every turn.
+        # What it is made of was checked, and a window may have hundreds.
         return AIMessage.trusted(
             {
                 "role": "assistant" if own else "user",
@@ -102,11 +144,11 @@ class Transcript:
         bound = {one.channel_id for one in self._bindings if one.participant_id == person.id}
         return {*bound, *person.connected_via, person.channel_id}
 
-    def _person(self, speaker: tuple[str, ChannelType, str | None]) -> str | None:
-        """Return the id of a speaker who is a person."""
-        channel_id, channel_type, participant_id = speaker
-        is_none = channel_id in self._agents or channel_type in (ChannelType.SYSTEM, ChannelType.AI)
-        return None if is_none else participant_id
+    def _person(self, event: RoomEvent) -> str | None:
+        """Return the id of the speaker if that is a person."""
+        source = event.source
+        is_none = source.channel_id in self._agents or source.channel_type in _NO_PEOPLE
+        return None if is_none else source.participant_id
 
     def _speaker(self, event: RoomEvent) -> str | None:
         source = event.source
@@ -126,6 +168,16 @@ class Transcript:
         if person is not None and person.display_name:
             return _label(person.display_name) or None
         return _label(source.participant_id) if self._crowd and source.participant_id else None
+
+
+def _overlap(before: Sequence[RoomEvent], now: Sequence[RoomEvent]) -> tuple[int, int]:
+    """Return from where, and for how many, the events of `before` are the very first ones of `now`."""
+    first = now[0] if now else None
+    for start, event in enumerate(before):
+        if event is first:
+            same = map(is_, islice(before, start, None), now)
+            return start, sum(takewhile(bool, same))
+    return 0, 0
 
 
 def parts_of(content: EventContent, *, vision: bool) -> list[AIPart]:
@@ -196,6 +248,10 @@ def _content(content: EventContent, *, vision: bool) -> str | tuple[AIPart, ...]
     if len(parts) == 1 and parts[0].type == "text":
         return parts[0].text
     return tuple(parts)
+
+
+def _role_of(message: AIMessage | None) -> str | None:
+    return message.role if message is not None and isinstance(message.content, str) else None
 
 
 def _label(name: str) -> str:

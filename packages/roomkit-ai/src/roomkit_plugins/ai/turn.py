@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from roomkit.models.ai import AIMessage
 from roomkit.models.generation import AIContext
 from roomkit.models.steering import Cancel, InjectMessage, UpdateSystemPrompt
-from roomkit_plugins.ai.shape import append, well_formed
+from roomkit_plugins.ai.shape import append, call_ids, well_formed
 from roomkit_plugins.ai.stop import Stop
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ type Deferred = Callable[[], Awaitable[None]]
 
 MAX_INBOX = 100
 """How many directions may wait for the next round."""
+_FIELDS = [each.name for each in fields(AIContext)]
+_fields_of = attrgetter(*_FIELDS)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -56,12 +59,13 @@ class Turn:
     signals: Signals
     services: Services | None
     abandoned: StuckHandlers
-    call_ids: set[str]
     earlier: Sequence[AIMessage]
     """The messages before the turn."""
     own: list[AIMessage]
     """The turn's own messages: the one it answers, then everything since."""
     error_reply: str | None = None
+    call_ids: set[str] | None = None
+    """The ids of the conversation's tool calls; None until a call needs a unique id."""
 
     stop: Stop = field(default_factory=Stop)
     inbox: list[SteeringDirective] = field(default_factory=list)  # bound: MAX_INBOX
@@ -143,23 +147,28 @@ class Turn:
         conversation = list(self.request.messages)
         for message in messages:
             append(conversation, message)
-        self.request = replace(self.request, messages=conversation)
+        self._ask(messages=conversation)
+
+    def _ask(self, **changes: Any) -> None:
+        """Have the next request be the last one with changes: fields of `AIContext`."""
+        fields: dict[str, Any] = dict(zip(_FIELDS, _fields_of(self.request), strict=True))
+        self.request = AIContext(**fields | changes)
 
     def retell(self, earlier: Sequence[AIMessage], own: list[AIMessage]) -> None:
         """Put the conversation in other words."""
         self.earlier, self.own = earlier, own
-        self.request = replace(self.request, messages=well_formed([*earlier, *own]))
+        self._ask(messages=well_formed([*earlier, *own]))
 
     def instruct(self, text: str) -> None:
         """Add to the system prompt."""
         prompt = "\n\n".join(filter(None, (self.request.system_prompt, text)))
-        self.request = replace(self.request, system_prompt=prompt)
+        self._ask(system_prompt=prompt)
 
     def ask_for_answer(self, why: str) -> None:
         """Make the next round the last: no more tools, an answer."""
         self.last_round = True
         self.add(AIMessage(role="user", content=f"[{why} Answer now with what you know.]"))
-        self.request = replace(self.request, tool_choice="none")
+        self._ask(tool_choice="none")
 
     def count(self, usage: Iterable[tuple[str, int]]) -> None:
         """Add what a round used to what the turn used."""
@@ -168,6 +177,8 @@ class Turn:
 
     def unique_id(self, call_id: str) -> str:
         """Return `call_id`, changed if an earlier call of the conversation had it."""
+        if self.call_ids is None:
+            self.call_ids = call_ids(self.request.messages)
         unique, number = call_id or "call", 1
         while unique in self.call_ids:
             number += 1
