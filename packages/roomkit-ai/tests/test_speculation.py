@@ -125,7 +125,9 @@ async def test_the_request_is_the_one_of_an_ordinary_turn(streaming):
     ]
     assert [tool.name for tool in early.provider.calls[0].tools] == ["find_order"]
     assert await early.said() == await usual.said() == ["Let me see.\n\nIt arrives tomorrow."]
+    await asyncio.sleep(1)  # subscribers are shown signals in tasks of their own
     assert early.signals == usual.signals
+    assert len(usual.signals) == 4
     await early.kit.close()
     await usual.kit.close()
 

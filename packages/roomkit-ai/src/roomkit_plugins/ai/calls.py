@@ -61,6 +61,8 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
                 run = ToolRun(_asked(turn, call))
                 run.start(_run(turn, run, refusal or _unreadable(call)))
                 runs.append(run)
+            if turn.stop.requested:  # by a call that ended at once: the request takes effect at a wait
+                await asyncio.sleep(0)
             await all_ended(runs)
     finally:
         for run in await end(runs):
@@ -145,8 +147,16 @@ async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPar
 
 
 def _result_of(use: ToolUse, outcome: Outcome) -> AIToolResultPart:
-    return AIToolResultPart(
-        tool_call_id=use.call_id, name=use.name, result=outcome.result, is_error=outcome.is_error
+    if outcome.is_error:  # errors of other code are in its words
+        return AIToolResultPart(tool_call_id=use.call_id, name=use.name, result=outcome.result, is_error=True)
+    return AIToolResultPart.trusted(
+        {
+            "type": "tool_result",
+            "tool_call_id": use.call_id,
+            "name": use.name,
+            "result": outcome.result,
+            "is_error": False,
+        }
     )
 
 
@@ -195,7 +205,8 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
         error = type(failure).__name__
         return Outcome(refused(f"no handler answers the tool {use.name!r}"), is_error=True)
     except asyncio.CancelledError:
-        if run.task.cancelling():
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
             raise
         said = _late(run) if run.late else f"Error executing tool {use.name!r}: it was cancelled"
         return Outcome(said, is_error=True)

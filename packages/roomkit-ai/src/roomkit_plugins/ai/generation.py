@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
@@ -27,14 +27,16 @@ from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_parts, check_res
 from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from roomkit.abc.ai import AIProvider
-    from roomkit.models.ai import AIPart, StreamEvent
-    from roomkit.models.generation import AIContext
+    from roomkit.models.ai import AIPart, AIToolCall, StreamEvent
     from roomkit_plugins.ai.turn import Turn
 
 __all__ = ["Echo", "Round", "generate", "streams"]
 
 SHORTEST_ECHO = 16
+_canonical = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Call:
     """The same for calls of one tool with equal arguments."""
 
     def __post_init__(self) -> None:
-        self.key = self.part.name, json.dumps(self.part.arguments, sort_keys=True)
+        self.key = self.part.name, _canonical(self.part.arguments)
 
 
 @dataclass(slots=True)
@@ -56,15 +58,16 @@ class Round:
 
     parts: list[AIPart] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    done: StreamDone | None = None
+    done: StreamDone | AIResponse | None = None
     started: bool = False
     _text: list[str] = field(default_factory=list)
     _thinking: list[str] | None = None
 
     @property
     def text(self) -> str:
-        """The words of the round."""
-        return "".join(part.text for part in self.parts if isinstance(part, AITextPart))
+        """The words of the round, once that is over."""
+        self._close_text()
+        return "".join([part.text for part in self.parts if isinstance(part, AITextPart)])
 
     def add_text(self, text: str) -> None:
         """Take a piece of the answer."""
@@ -91,16 +94,16 @@ class Round:
         self.parts.append(part)
         return part
 
-    def add_call(self, item: StreamToolCall, call_id: str) -> None:
+    def add_call(self, call: Call) -> None:
         """Take a tool call, under the id it has in the conversation."""
         self._close_text()
-        call = _call(item, call_id)
         self.parts.append(call.part)
         self.calls.append(call)
 
     def close(self) -> None:
-        """End the round."""
-        self._close_text()
+        """End the round; its last words become a part of it when they are asked for."""
+        if self.calls:
+            self._close_text()
 
     def _close_text(self) -> None:
         text = "".join(self._text)
@@ -147,9 +150,12 @@ async def generate(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]
     recovery = Recovery(turn)
     while True:
         try:
-            async with aclosing(_ask(turn, answer, echo)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            if streams(turn.provider, tools=bool(turn.request.tools)):
+                async with aclosing(_ask(turn, answer, echo)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            elif text := await _ask_whole(turn, answer, echo):
+                yield text
             return
         except ProviderError as error:
             if answer.started:
@@ -162,62 +168,139 @@ def streams(provider: AIProvider, *, tools: bool) -> bool:
     return provider.supports_structured_streaming or (provider.supports_streaming and not tools)
 
 
+class _Request:
+    """One request under way: its span, and whether the model has begun to answer."""
+
+    __slots__ = ("_answer", "_begun", "_live", "_span", "_turn")
+
+    def __init__(self, turn: Turn, answer: Round, *, live: bool) -> None:
+        self._turn = turn
+        self._answer = answer
+        self._live = live
+
+    def __enter__(self) -> Self:
+        turn = self._turn
+        self._begun = asyncio.get_running_loop().time()
+        self._span = turn.signals.generation_started(
+            turn.provider, tools=len(turn.request.tools), streaming=self._live
+        )
+        return self
+
+    def answered(self) -> None:
+        """Note that the model has begun to answer."""
+        self._answer.started = True
+        if self._span is not None:
+            took = asyncio.get_running_loop().time() - self._begun
+            self._turn.signals.first_token(self._span, took * 1000)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._span is None:
+            return
+        done = self._answer.done
+        failed = None
+        if kind is not None:
+            failed = kind.__name__ if issubclass(kind, Exception) else "Cancelled"
+        self._turn.signals.generation_ended(self._span, {} if done is None else done.usage, failed)
+
+
+async def _ask_whole(turn: Turn, answer: Round, echo: Echo) -> str:
+    """Make one request to a provider that does not stream; return what of its text is new."""
+    with _Request(turn, answer, live=False) as request:
+        with turn.stop:
+            response = await turn.provider.generate(turn.request)
+        request.answered()
+        return await _take_whole(turn, answer, response, echo)
+
+
+async def _take_whole(turn: Turn, answer: Round, response: AIResponse, echo: Echo) -> str:
+    if type(response) is not AIResponse or (*map(type, fields_of(response)),) not in KNOWN_RESPONSES:
+        check_response(response, turn.provider, turn.channel_id)
+    turn.tasks += response.tasks
+    turn.observations += response.observations
+    if response.thinking_parts or response.tool_calls:
+        check_parts(response, turn.provider, turn.channel_id)
+    if response.thinking_parts or response.thinking:
+        await _think_whole(turn, answer, response)
+    text = ""
+    if response.content:
+        _lengthen(turn, response.content)
+        answer.add_text(response.content)
+        text = echo.release(response.content)
+    for call in response.tool_calls:
+        answer.add_call(_known_call(call, turn.unique_id(call.id)))
+    answer.done = response
+    answer.close()
+    return text + echo.rest()
+
+
+async def _think_whole(turn: Turn, answer: Round, response: AIResponse) -> None:
+    parts: Iterable[StreamThinkingDelta]
+    if response.thinking_parts:
+        parts = [
+            StreamThinkingDelta(part.thinking, part.signature, part.redacted_data)
+            for part in response.thinking_parts
+        ]
+    else:
+        parts = [StreamThinkingDelta(response.thinking or "", response.thinking_signature)]
+    for part in parts:
+        _lengthen(turn, part.thinking)
+        await _think(turn, answer, part)
+    await _end_thinking(turn, answer)
+
+
 async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
-    """Make one request; yield what of its text is new."""
+    """Make one request to a provider that streams; yield what of its text is new."""
     loop = asyncio.get_running_loop()
-    begun, signals, error = loop.time(), turn.signals, "Cancelled"
     idle = turn.options.answer_idle_seconds
-    live = streams(turn.provider, tools=bool(turn.request.tools))
-    span = signals.generation_started(turn.provider, tools=len(turn.request.tools), streaming=live)
-    stream = _open(turn)
-    try:
-        while True:
-            with turn.stop:
-                item = await anext(stream, None)
-            if item is None:
-                break
-            turn.stop.heard = loop.time()
-            if not answer.started:
-                answer.started = True
-                signals.first_token(span, (loop.time() - begun) * 1000)
-                if idle:
-                    turn.stop.after_silence(idle, lambda: _stalled(turn))
-            if isinstance(item, StreamTextDelta) and isinstance(item.text, str):
-                turn.answered += len(item.text) or 1
-                if turn.answered > turn.options.max_answer_chars:
-                    raise _too_long(turn)
-                await _end_thinking(turn, answer)
-                answer.add_text(item.text)
-                if text := echo.release(item.text):
-                    yield text
-            else:
-                await _take(turn, answer, item)
-        if answer.done is None:
-            raise _cut_short(turn.provider)
-        answer.close()
-        if text := echo.rest():
-            yield text
-        error = ""
-    except Exception as failure:
-        error = type(failure).__name__
-        raise
-    finally:
-        if answer.started and idle:
-            turn.stop.listen_no_more()
-        signals.generation_ended(span, {} if answer.done is None else answer.done.usage, error or None)
-        await _close(stream)
+    with _Request(turn, answer, live=True) as request:
+        stream = _open(turn)
+        try:
+            while True:
+                with turn.stop:
+                    item = await anext(stream, None)
+                if item is None:
+                    break
+                turn.stop.heard = loop.time()
+                if not answer.started:
+                    request.answered()
+                    if idle:
+                        turn.stop.after_silence(idle, lambda: _stalled(turn))
+                if isinstance(item, StreamTextDelta) and isinstance(item.text, str):
+                    _lengthen(turn, item.text)
+                    await _end_thinking(turn, answer)
+                    answer.add_text(item.text)
+                    if text := echo.release(item.text):
+                        yield text
+                else:
+                    await _take(turn, answer, item)
+            if answer.done is None:
+                raise _cut_short(turn.provider)
+            answer.close()
+            if text := echo.rest():
+                yield text
+        finally:
+            if answer.started and idle:
+                turn.stop.listen_no_more()
+            await _close(stream)
+
+
+def _lengthen(turn: Turn, text: str) -> None:
+    """Count a piece of the answer. Raises AnswerTooLongError."""
+    turn.answered += len(text) or 1
+    if turn.answered > turn.options.max_answer_chars:
+        raise _too_long(turn)
 
 
 async def _take(turn: Turn, answer: Round, item: StreamEvent) -> None:
     match item:
         case StreamThinkingDelta() if isinstance(item.thinking, str):
-            turn.answered += len(item.thinking) or 1
-            if turn.answered > turn.options.max_answer_chars:
-                raise _too_long(turn)
+            _lengthen(turn, item.thinking)
             await _think(turn, answer, item)
         case StreamToolCall():
             await _end_thinking(turn, answer)
-            answer.add_call(item, turn.unique_id(item.id))
+            answer.add_call(_call(item, turn.unique_id(item.id)))
         case StreamDone() if isinstance(item.usage, Mapping):
             await _end_thinking(turn, answer)
             answer.done = item
@@ -263,9 +346,7 @@ def _open(turn: Turn) -> AsyncIterator[StreamEvent]:
     provider, request = turn.provider, turn.request
     if provider.supports_structured_streaming:
         return provider.generate_structured_stream(request)
-    if provider.supports_streaming and not request.tools:
-        return _plain(provider.generate_stream(request))
-    return _whole(turn, provider, request)
+    return _plain(provider.generate_stream(request))
 
 
 async def _plain(stream: AsyncIterator[str]) -> AsyncGenerator[StreamEvent]:
@@ -275,25 +356,6 @@ async def _plain(stream: AsyncIterator[str]) -> AsyncGenerator[StreamEvent]:
     finally:
         await _close(stream)
     yield StreamDone()
-
-
-async def _whole(turn: Turn, provider: AIProvider, request: AIContext) -> AsyncGenerator[StreamEvent]:
-    response = await provider.generate(request)
-    if type(response) is not AIResponse or (*map(type, fields_of(response)),) not in KNOWN_RESPONSES:
-        check_response(response, provider, turn.channel_id)
-    if response.tool_calls or response.thinking_parts:
-        check_parts(response, provider, turn.channel_id)
-    turn.tasks += response.tasks
-    turn.observations += response.observations
-    for part in response.thinking_parts:
-        yield StreamThinkingDelta(part.thinking, part.signature, part.redacted_data)
-    if response.thinking and not response.thinking_parts:
-        yield StreamThinkingDelta(response.thinking, response.thinking_signature)
-    if response.content:
-        yield StreamTextDelta(response.content)
-    for call in response.tool_calls:
-        yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
-    yield StreamDone(response.finish_reason, response.usage, response.metadata)
 
 
 async def _close(stream: AsyncIterator[object]) -> None:
@@ -309,6 +371,20 @@ def _call(item: StreamToolCall, call_id: str) -> Call:
         reason = error.errors()[0]["msg"]
         return Call(AIToolCallPart(id=call_id, name=item.name), reason)
     return Call(part, item.invalid)
+
+
+def _known_call(call: AIToolCall, call_id: str) -> Call:
+    """Return a call of a record, whose fields were checked."""
+    part = AIToolCallPart.trusted(
+        {
+            "type": "tool_call",
+            "id": call_id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "metadata": call.metadata,
+        }
+    )
+    return Call(part, call.invalid)
 
 
 def _cut_short(provider: AIProvider) -> ProviderError:

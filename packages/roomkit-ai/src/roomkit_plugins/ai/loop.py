@@ -5,12 +5,13 @@ There is one loop. Whether a provider streams only decides how the pieces of its
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIMessage, StreamDone
+from roomkit.models.base import EMPTY
 from roomkit_plugins.ai.calls import all_repeated, run_calls
 from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
 from roomkit_plugins.ai.generation import Echo, Round, generate
@@ -18,6 +19,7 @@ from roomkit_plugins.ai.parking import park
 from roomkit_plugins.ai.stop import Stopped
 
 if TYPE_CHECKING:
+    from roomkit.models.ai import AIPart
     from roomkit_plugins.ai.turn import Turn
 
 __all__ = ["answer"]
@@ -73,9 +75,10 @@ async def _rounds(turn: Turn) -> AsyncGenerator[str]:
             async for piece in pieces:
                 yield _apart(turn, piece) if fresh else piece
                 fresh = False
-        before = this.text
         _account(turn, this)
         asked = await _continue(turn, this)
+        if asked:
+            before = this.text
     turn.over = True
 
 
@@ -97,12 +100,17 @@ async def _continue(turn: Turn, this: Round) -> bool:
         park(turn, this, results)
         return False
     turn.add(
-        AIMessage(role="assistant", content=tuple(this.parts)),
-        AIMessage(role="tool", content=tuple(results)),
+        _message("assistant", this.parts),
+        _message("tool", results),
     )
     turn.take_directions()
     _bound(turn, stuck)
     return True
+
+
+def _message(role: str, parts: Iterable[AIPart]) -> AIMessage:
+    """Return a message of parts that are valid."""
+    return AIMessage.trusted({"role": role, "content": tuple(parts), "name": None, "metadata": EMPTY})
 
 
 def _bound(turn: Turn, stuck: bool) -> None:

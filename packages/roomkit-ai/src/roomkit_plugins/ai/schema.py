@@ -48,7 +48,9 @@ def check_arguments(tool: AITool, arguments: Mapping[str, Any]) -> list[str]:
 
 def thawed(value: Any) -> Any:
     """Return a deep, changeable copy of a JSON value, for code that may write into it."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict | Mapping):  # nearly always a dict, which costs less to find out
         return {key: thawed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [thawed(item) for item in value]

@@ -81,7 +81,9 @@ class Signals:
             await self._observe(HookTrigger.ON_AI_THINKING, thought)
 
     def generation_started(self, provider: AIProvider, *, tools: int, streaming: bool) -> str | None:
-        """Open the span of one request to a model."""
+        """Open the span of one request to a model; None without telemetry."""
+        if not self._traced:
+            return None
         attributes = {
             Attr.PROVIDER: provider.name,
             Attr.MODEL: provider.model_name,
@@ -108,27 +110,37 @@ class Signals:
             telemetry.record_metric("roomkit.llm.ttfb_ms", milliseconds, unit="ms")
 
     def tool_opened(self, use: ToolUse) -> str | None:
-        """Open the span of one call, below the request that the model made it in."""
+        """Open the span of one call, below the request that the model made it in; None without telemetry."""
+        if not self._traced:
+            return None
         attributes = {Attr.LLM_TOOL_NAME: use.name, Attr.LLM_TOOL_CALL_ID: use.call_id}
         return self._open(SpanKind.LLM_TOOL_CALL, f"tool.{use.name}", attributes, self._request)
 
     def tool_closed(self, span: str | None, milliseconds: float, error: str | None) -> None:
         """Close the span of one call."""
+        if span is None:
+            return
         self._close(span, {Attr.DURATION_MS: milliseconds}, error)
+
+    @property
+    def _traced(self) -> bool:
+        return self._services is not None and self._services.telemetry.enabled
 
     def _open(
         self, kind: SpanKind, name: str, attributes: Mapping[str, Any], parent_id: str | None = None
     ) -> str | None:
         services = self._services
-        if services is None or not services.telemetry.enabled:
-            return None
-        return services.telemetry.start_span(
-            kind,
-            name,
-            parent_id=parent_id,
-            attributes=attributes,
-            room_id=self._room_id,
-            channel_id=self._channel_id,
+        return (
+            None
+            if services is None
+            else services.telemetry.start_span(
+                kind,
+                name,
+                parent_id=parent_id,
+                attributes=attributes,
+                room_id=self._room_id,
+                channel_id=self._channel_id,
+            )
         )
 
     def _close(self, span: str | None, attributes: Mapping[str, Any], error: str | None) -> None:

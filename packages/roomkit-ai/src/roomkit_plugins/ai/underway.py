@@ -50,35 +50,48 @@ class StuckHandlers:
 class ToolRun:
     """One call that is run in a task of its own."""
 
-    __slots__ = ("_timer", "ended", "late", "seconds", "stuck", "task", "use")
+    __slots__ = ("_due", "_timer", "ended", "late", "seconds", "stuck", "task", "use")
 
     def __init__(self, use: ToolUse) -> None:
         self.use = use
         """The call, as it is run once its gates have passed it."""
         self.seconds: float | None = None
         """The deadline of its handler."""
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when nothing is to be waited for: the task has ended, or does not end."""
+        self.ended: asyncio.Future[None] | None = None
+        """Done when nothing is to be waited for: the task has ended, or does not end. None before a wait."""
         self.task: asyncio.Task[AIToolResultPart | None]
         self.late = False
         """Whether it was cancelled because its time was up: what it returns does not count."""
         self.stuck = False
         """Whether it went on after that."""
+        self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, work: Coroutine[Any, Any, AIToolResultPart | None]) -> None:
-        """Begin `work`."""
-        self.task = asyncio.create_task(work, name=f"tool:{self.use.name}")  # supervised: by `end`
-        self.task.add_done_callback(self._release)
+        """Run `work` until it first waits: a call that waits for nothing has ended by then."""
+        loop = asyncio.get_running_loop()
+        self.task = task = asyncio.Task(work, loop=loop, eager_start=True)  # supervised: by `end`
+        if task.done():
+            return
+        task.set_name(f"tool:{self.use.name}")
+        task.add_done_callback(self._release)
+        self.ended = loop.create_future()
+        if self._due is not None:
+            self._timer = loop.call_at(self._due, self._on_time)
 
     def begin_step(self, seconds: float | None) -> None:
         """Give the next step so many seconds; None or 0: no deadline."""
         self.seconds = seconds
-        if seconds:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time)
+        if not seconds:
+            return
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + seconds
+        if self.ended is not None:
+            self._timer = loop.call_at(self._due, self._on_time)
 
     def end_step(self) -> None:
         """End the step, and with it its deadline."""
+        self._due = None
         if self._timer is not None:
             self._timer.cancel()
         if self.late and not self.stuck:
@@ -94,16 +107,18 @@ class ToolRun:
         self._release()
 
     def _release(self, task: object = None) -> None:
-        if not self.ended.done():
+        if self.ended is not None and not self.ended.done():
             self.ended.set_result(None)
 
 
 async def all_ended(runs: Iterable[ToolRun]) -> None:
     """Wait for every run. The first failure ends the wait."""
-    waiting = {run.ended: run for run in runs}
-    if len(waiting) == 1:
-        for ended in waiting:
-            await ended
+    waiting: dict[asyncio.Future[None], ToolRun] = {}
+    for run in runs:
+        if run.ended is None:
+            run.task.result()
+        else:
+            waiting[run.ended] = run
     while waiting:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for ended in done:
@@ -115,6 +130,8 @@ async def all_ended(runs: Iterable[ToolRun]) -> None:
 async def end(runs: Iterable[ToolRun]) -> list[ToolRun]:
     """Cancel the runs that have not ended, and return those that do not end."""
     left = [run for run in runs if not run.task.done()]
+    if not left:
+        return left
     for run in left:
         run.task.cancel()
     try:
