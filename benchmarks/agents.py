@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from benchmarks.floor import HandWritten
 from benchmarks.harness import Case, contest
 from benchmarks.report import Curve, Effort, Figure, Findings
-from benchmarks.world import ROOM, Sink, inbound, kit_of, send
+from benchmarks.world import ROOM, SENDER, Sink, inbound, kit_of, send
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.channel import Channel
 from roomkit.kernel.kit import RoomKit
@@ -31,6 +31,9 @@ from roomkit_plugins.websocket import WebSocketChannel
 
 __all__ = ["reply", "stream", "tools"]
 
+_BUSY_ROOMS = 100
+_FILLING = 26
+"""Messages, with their answers, that fill a window of 50 events."""
 ANSWER = "It left our warehouse this morning and arrives tomorrow."
 DELTA = "parcel "
 
@@ -119,6 +122,29 @@ class _Agents:
             await kit.attach_channel(ROOM, agent.channel_id)
         return kit
 
+    async def rooms_of_their_own(self, agent: AIChannel, count: int) -> Case:
+        """Return the case of messages to so many rooms in turn, whose windows are full.
+
+        Each has a socket channel of its own; all have the agent.
+        """
+        kit = await self.kit(agent)
+        rooms = [(f"own-{number}", f"{ROOM}-own-{number}") for number in range(count)]
+        for channel_id, room_id in rooms:
+            channel = WebSocketChannel(channel_id)
+            kit.register_channel(channel)
+            await kit.create_room(room_id=room_id)
+            await kit.attach_channel(room_id, channel_id)
+            channel.register_connection("sender", Sink().send, room_id=room_id, participant_id=SENDER)
+            await kit.attach_channel(room_id, agent.channel_id)
+        following = cycle(rooms)
+
+        async def run(items: int) -> None:
+            for channel_id, room_id in islice(following, items):
+                await kit.process_inbound(inbound(channel_id), room_id=room_id)
+
+        await run(count * _FILLING)
+        return Case(run, count)
+
     def in_new_rooms(self, kit: RoomKit, agent: Channel, items: int) -> Case:
         """Return the case of messages that each open the conversation of their room."""
         names: list[str] = []  # bound: items
@@ -141,7 +167,7 @@ class _Agents:
 
 async def reply(effort: Effort) -> Findings:
     """A message that an agent answers, the first of its room and after fifty others."""
-    items, sink = effort.items(200), Sink()
+    items, busy, sink = effort.items(200), effort.items(_BUSY_ROOMS), Sink()
 
     async def answer() -> str:
         return ANSWER
@@ -152,9 +178,11 @@ async def reply(effort: Effort) -> Findings:
         alone = await agents.kit(None)
         long_talk = await agents.kit(AIChannel("agent", Scripted()))
         await send(long_talk, 30)
+        own_rooms = await agents.rooms_of_their_own(AIChannel("agent", Scripted()), busy)
         by_hand = HandWritten([sink.send])
         found = await contest(
             {
+                "own": own_rooms,
                 "agent": agents.in_new_rooms(with_agent, agent, items),
                 "fifty": Case(partial(send, long_talk), items),
                 "echo": Case(partial(send, with_echo), items),
@@ -172,7 +200,14 @@ async def reply(effort: Effort) -> Findings:
                 found["fifty"].best,
                 "µs",
                 floor,
-                150.0,
+                110.0,
+            ),
+            Figure(
+                "the same, rooms with a channel each in turn",
+                found["own"].best,
+                "µs",
+                floor,
+                110.0,
             ),
             Figure("message and its answer by a bare intelligence", found["echo"].best, "µs", floor),
             Figure("message without an answer", found["alone"].best),
@@ -182,7 +217,7 @@ async def reply(effort: Effort) -> Findings:
 
 async def tools(effort: Effort) -> Findings:
     """A message whose answer takes two rounds of tool calls."""
-    items, sink = effort.items(100), Sink()
+    items, busy, sink = effort.items(100), effort.items(_BUSY_ROOMS), Sink()
 
     def asks(number: int) -> AIResponse:
         call = AIToolCall(id=f"call-{number}", name="track", arguments={"parcel": number})
@@ -208,26 +243,31 @@ async def tools(effort: Effort) -> Findings:
         return (await model.generate(AIContext(messages=[]))).content
 
     async with _Agents() as agents:
-        agent = AIChannel("agent", Scripted(*script), tools=[(tool, track)])
+
+        def new_agent() -> AIChannel:
+            return AIChannel("agent", Scripted(*script), tools=[(tool, track)])
+
+        agent = new_agent()
         kit, by_hand = await agents.kit(agent), HandWritten([sink.send])
+        long_talk = await agents.kit(new_agent())
+        await send(long_talk, 30)
+        own_rooms = await agents.rooms_of_their_own(new_agent(), busy)
         found = await contest(
             {
+                "fifty": Case(partial(send, long_talk), items),
+                "own": own_rooms,
                 "tools": agents.in_new_rooms(kit, agent, items),
                 "floor": Case(lambda items: by_hand.replies(items, answer), items),
             },
             effort.rounds(40),
         )
-    return Findings(
-        [
-            Figure(
-                "message and its answer after two tool rounds",
-                found["tools"].best,
-                "µs",
-                found["floor"].best,
-                250.0,
-            )
-        ]
-    )
+    named = {
+        "tools": "message and its answer after two tool rounds, new room",
+        "fifty": "message and its answer after two tool rounds, with 50 messages",
+        "own": "the same, rooms with a channel each in turn",
+    }
+    floor = found["floor"].best
+    return Findings([Figure(name, found[case].best, "µs", floor, 250.0) for case, name in named.items()])
 
 
 async def stream(effort: Effort) -> Findings:

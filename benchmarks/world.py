@@ -67,10 +67,10 @@ async def kit_of(*sockets: int, sink: Sink | None = None, room_id: str = ROOM) -
         yield kit
 
 
-def inbound() -> InboundMessage:
+def inbound(channel_id: str = "ws0") -> InboundMessage:
     """Return what the socket of the sender brings in."""
     return InboundMessage(
-        channel_id="ws0", sender_id=SENDER, connection_id="sender", content=TextContent(body=TEXT)
+        channel_id=channel_id, sender_id=SENDER, connection_id="sender", content=TextContent(body=TEXT)
     )
 
 
