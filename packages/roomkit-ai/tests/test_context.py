@@ -32,6 +32,7 @@ from roomkit.models.content import (
 )
 from roomkit.models.enums import ChannelMediaType, EventStatus
 from roomkit.models.event import Amendment, Generation, Heard
+from roomkit_plugins.ai import limits as limits_module
 from roomkit_plugins.testing import MockMemoryProvider
 from roomkit_plugins.testing.contracts.strategies import examples
 
@@ -373,6 +374,16 @@ async def test_who_does_not_see_the_answer_sets_no_limit(stage):
     stage.others = [stage.socket("ws", supports_rich_text=True), stage.socket("sms", max_length=160)]
     event = stage.event("Hi", response_visibility="ws")
     assert (await request_of(stage, event)).system_prompt is None
+
+
+async def test_common_limits_of_the_same_channels_are_computed_once(stage):
+    """However many turns there are, and whatever room they are in."""
+    stage.others = [stage.socket("sms", max_length=160), stage.socket("chat", max_length=300)]
+    limits_module._common_of.cache_clear()
+    for _ in range(3):
+        context = await request_of(stage)
+        assert context.target_capabilities.max_length == 160
+    assert limits_module._common_of.cache_info().misses == 1
 
 
 async def test_without_limits_nothing_is_said(stage):

@@ -14,7 +14,7 @@ from roomkit.abc.errors import CloseError, InvalidInputError
 from roomkit.abc.memory import MemoryResult
 from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
-from roomkit.models.base import new_id
+from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.enums import (
@@ -145,6 +145,7 @@ class AIChannel(Channel):
         self.error_reply = error_reply
         self.extra_tools: list[ToolLike] = []
         self._tools = [_checked_tool(tool) for tool in tools]
+        self._draft = self._new_draft()
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
         self._transcripts: OrderedDict[str, Transcript] = OrderedDict()  # bound: MAX_TRANSCRIPTS
         self._abandoned = StuckHandlers()
@@ -465,24 +466,34 @@ class AIChannel(Channel):
         )
 
     def _event(self, text: str, done: StreamDone, binding: ChannelBinding) -> RoomEvent:
-        return RoomEvent(
+        provider = done.metadata["provider"]
+        draft = self._draft
+        if (draft.source.participant_id, draft.source.provider) != (binding.participant_id, provider):
+            draft = self._draft = self._new_draft(binding.participant_id, provider)
+        return draft.replace(
+            id=new_id(),
+            created_at=utcnow(),
             room_id=binding.room_id,
-            source=EventSource(
-                channel_id=self.channel_id,
-                channel_type=self.channel_type,
-                direction=ChannelDirection.OUTBOUND,
-                participant_id=binding.participant_id,
-                provider=done.metadata["provider"],
-            ),
             content=TextContent(body=text),
             generation=Generation(
-                provider=done.metadata["provider"],
+                provider=provider,
                 model=done.metadata["model"],
                 tool_rounds=done.metadata["tool_rounds"],
                 finish_reason=done.finish_reason,
                 usage=done.usage,
             ),
         )
+
+    def _new_draft(self, participant_id: str | None = None, provider: str | None = None) -> RoomEvent:
+        """Return an answer that has neither words nor a room yet."""
+        source = EventSource(
+            channel_id=self.channel_id,
+            channel_type=self.channel_type,
+            direction=ChannelDirection.OUTBOUND,
+            participant_id=participant_id,
+            provider=provider,
+        )
+        return RoomEvent(room_id=self.channel_id, source=source, content=TextContent(body=""))
 
 
 async def _failed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from roomkit.models.channel import ChannelCapabilities
@@ -36,8 +37,13 @@ def audience(
 
 def common_capabilities(each: Sequence[ChannelCapabilities]) -> ChannelCapabilities | None:
     """Return what all of them carry: flags ANDed, limits at their minimum, lists intersected."""
-    if len(each) < 2:
+    if len({id(one) for one in each}) < 2:
         return each[0] if each else None
+    return _common_of(tuple(each))
+
+
+@lru_cache(maxsize=256)
+def _common_of(each: tuple[ChannelCapabilities, ...]) -> ChannelCapabilities:
     common = {name: _common([getattr(one, name) for one in each]) for name in _FIELDS}
     return each[0].replace(**common)
 
