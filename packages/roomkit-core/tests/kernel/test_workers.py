@@ -9,7 +9,7 @@ import pytest
 
 from roomkit.abc.errors import ProviderError
 from roomkit.models.content import text_of
-from roomkit.models.enums import HookTrigger
+from roomkit.models.enums import HookExecution, HookTrigger
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit_plugins.testing import MockTelemetryProvider, ScriptedIntelligence
 
@@ -380,6 +380,31 @@ async def test_a_channel_that_no_worker_has_fails_its_deliveries(house: House, m
     row = (await house.rows())["bob", "one"]
     assert (row.state, row.error.code) == (FAILED, "channel_not_registered")
     assert "register_channel" in row.error.message
+
+
+async def test_observers_do_not_wait_for_a_channel_that_no_worker_has(house: House, mixed: Any) -> None:
+    """They see the event once it has been missing for a lease; the delivery is carried out all the same."""
+    first, second = mixed
+    seen: list[str] = []
+
+    @first.kit.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC)
+    async def note(event: Any, context: Any) -> None:
+        seen.append(text_of(event.content))
+
+    await house.kill(second)
+    await asyncio.sleep(LEASE * 2)
+    await first.say("one")
+    await asyncio.sleep(LEASE / 2)
+    assert seen == []
+    await asyncio.sleep(LEASE * 2)
+    assert seen == ["one"]
+    assert (await house.rows())["bob", "one"].state is PENDING
+    third = house.worker()
+    third.kit.register_channel(Carried("bob"))
+    await third.kit.start()
+    await asyncio.sleep(LEASE)
+    assert (await house.rows())["bob", "one"].state is SENT
+    assert seen == ["one"]
 
 
 async def test_all_deliveries_that_wait_for_a_missing_channel_fail_together(house: House, mixed: Any) -> None:

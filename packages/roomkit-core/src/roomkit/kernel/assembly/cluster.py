@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from roomkit.kernel.cluster.keeper import LeaseKeeper
 from roomkit.kernel.cluster.reclaim import Reclaim
 from roomkit.kernel.cluster.starts import ChannelStarts
-from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.delivery.handover import HandOver
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def build_cluster(
         dispatcher=work.dispatcher,
         wakeups=sending.wakeups,
         keeper=keeper,
-        unclaimed=Unclaimed(settings=settings, store=store, events=events),
+        unclaimed=outcomes.unclaimed,
         hand_over=hand_over,
     )
     starts = ChannelStarts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.ledger import OutcomeWriter
 from roomkit.kernel.commit.observers import Observers
 from roomkit.kernel.commit.receipt_notices import ReceiptNotices
@@ -51,6 +52,7 @@ __all__ = ["OutcomeParts", "SendingParts", "WorkParts", "build_outcomes", "build
 class OutcomeParts:
     """The parts that record how deliveries ended, and show it."""
 
+    unclaimed: Unclaimed
     observers: Observers
     notices: ReceiptNotices
     ledger: OutcomeWriter
@@ -61,7 +63,8 @@ class OutcomeParts:
 def build_outcomes(ground: GroundParts, take: Callable[[Delivery], Awaitable[Cascade]]) -> OutcomeParts:
     """Build the parts behind a delivery; `take` starts one that is made in place of another."""
     store, supervisor, hooks, events = ground.store, ground.supervisor, ground.hooks, ground.events
-    observers = Observers(store=store, supervisor=supervisor, hooks=hooks)
+    unclaimed = Unclaimed(settings=ground.settings, store=store, events=events)
+    observers = Observers(store=store, supervisor=supervisor, hooks=hooks, missing=unclaimed.missing)
     notices = ReceiptNotices(
         store=store, hooks=hooks, observers=observers, reported=lambda row: fallbacks.reported(row)
     )
@@ -84,7 +87,12 @@ def build_outcomes(ground: GroundParts, take: Callable[[Delivery], Awaitable[Cas
     ground.timers.register(AFTER_BROADCAST, observers.fire_after_broadcast)
     ground.timers.register(FALLBACK, fallbacks.fire)
     return OutcomeParts(
-        observers=observers, notices=notices, ledger=ledger, fallbacks=fallbacks, settling=settling
+        unclaimed=unclaimed,
+        observers=observers,
+        notices=notices,
+        ledger=ledger,
+        fallbacks=fallbacks,
+        settling=settling,
     )
 
 

@@ -35,9 +35,16 @@ class Unclaimed:
     @property
     def expired(self) -> Set[str]:
         """The channels that no worker has announced for `unclaimed_after`: their deliveries are to fail."""
+        return self._missing_for(self._settings.unclaimed_after)
+
+    def missing(self) -> Set[str]:
+        """Return the channels that no worker has announced for a lease: nothing waits for them any longer."""
+        return self._missing_for(self._settings.lease_seconds)
+
+    def _missing_for(self, seconds: float) -> Set[str]:
         if not self._since:
             return frozenset()
-        before = asyncio.get_running_loop().time() - self._settings.unclaimed_after
+        before = asyncio.get_running_loop().time() - seconds
         return {channel_id for channel_id, since in self._since.items() if since <= before}
 
     async def look(self) -> None:
@@ -46,11 +53,9 @@ class Unclaimed:
         now = asyncio.get_running_loop().time()
         self._since = {channel_id: self._since.get(channel_id, now) for channel_id in counts}
         self._reported &= counts.keys()
-        before = now - self._settings.lease_seconds
-        for channel_id, deliveries in counts.items():
-            if self._since[channel_id] <= before and channel_id not in self._reported:
-                self._reported.add(channel_id)
-                self._report(channel_id, deliveries)
+        for channel_id in self.missing() - self._reported:
+            self._reported.add(channel_id)
+            self._report(channel_id, counts[channel_id])
 
     def _report(self, channel_id: str, deliveries: int) -> None:
         _log.warning(

@@ -17,7 +17,7 @@ from roomkit.models.enums import DeliveryState, EventType, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence, Set
 
     from roomkit.abc.store import ConversationStore, RoomRecord
     from roomkit.kernel.commit.hooks import HookEngine, HookFailure
@@ -31,10 +31,18 @@ __all__ = ["Observers"]
 class Observers:
     """Calls observers outside every lock: at once, or from inside a gate when the room's lock is free."""
 
-    def __init__(self, *, store: ConversationStore, supervisor: Supervisor, hooks: HookEngine) -> None:
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        supervisor: Supervisor,
+        hooks: HookEngine,
+        missing: Callable[[], Set[str]],
+    ) -> None:
         self._store = store
         self._supervisor = supervisor
         self._hooks = hooks
+        self._missing = missing
 
     def start(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Start work that calls foreign code: at once, or from inside a gate when the room's lock is free."""
@@ -139,14 +147,20 @@ class Observers:
             self.show(HookTrigger.ON_OBSERVATION, payload, record, cascade, event.source)
 
     async def fire_after_broadcast(self, timer: Timer) -> TimerOutcome:
-        """Run the observers of an event whose worker died before them, once its deliveries are completed."""
+        """Run the observers of an event that were not run with its commit, once its deliveries are completed.
+
+        Those to channels that no worker has are not waited for: they stay pending, which `delivery_unclaimed`
+        reports, and another worker may still carry them out.
+        """
         store = self._store
         event = await store.get_event(str(timer.data.get("event_id")))
         if event is None or event.room_id != timer.room_id:
             return TimerOutcome(None)
-        if await store.list_deliveries(
-            event.room_id, event_id=event.id, state=DeliveryState.PENDING, limit=1
-        ):
+        missing = self._missing()
+        pending = await store.list_deliveries(
+            event.room_id, event_id=event.id, state=DeliveryState.PENDING, limit=len(missing) + 1
+        )
+        if any(row.channel_id not in missing for row in pending):
             return TimerOutcome(DUE_AT_ONCE)
         record = await store.load(event.room_id, recent=RECENT_EVENTS)
         if record is not None and self._hooks.has_hooks(HookTrigger.AFTER_BROADCAST, event.room_id):
