@@ -22,9 +22,10 @@ class RoomLockManager(ABC):
 
     A manager may keep a lock after its holder has left it, so that the next holder of the same manager
     costs no request. It releases a kept lock as soon as another manager asks for it, between two holders
-    also while its own tasks use the room all the time, and when it closes; one that ends without closing,
-    or that stands still, loses its kept locks like those that are held. `roomkit.memory.KeptLocks` decides
-    what to keep.
+    also while its own tasks use the room all the time, and when it closes. One that ends without closing,
+    or that stands still, keeps others out of its kept rooms no longer than out of those that it holds: for
+    as long as the service keeps the locks of a client that does not answer, which a manager documents.
+    `roomkit.memory.KeptLocks` decides what to keep.
     """
 
     @property

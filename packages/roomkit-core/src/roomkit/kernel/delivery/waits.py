@@ -43,7 +43,8 @@ class Waits:
     """Which work waits for which cascade, in this process.
 
     A cascade waits for the lanes that its deliveries are queued in, a lane for the work it is at, and work
-    for the cascade that it awaits. Circles that go through other workers end with `agent_timeout`.
+    for the cascade that it awaits. No circle goes through another worker: a cascade does not wait for
+    deliveries that are handed over.
     """
 
     def __init__(self, lanes: Mapping[tuple[str, str], _Lane]) -> None:
