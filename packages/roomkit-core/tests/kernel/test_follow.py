@@ -407,7 +407,7 @@ async def test_a_channel_that_does_not_follow_rooms_can_be_followed_too(pair: Pa
         ({"pieces": 7}, "pieces of follow"),
         ({"changed": "x"}, "changed of follow"),
         ({"after": -2}, "give it the index of an event"),
-        ({"after": "7"}, "give it the index of an event"),
+        ({"after": "7"}, r"str cannot be a after: follow\(\) takes int | None"),
         ({"after": True}, "give it the index of an event"),
     ],
 )

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import problems_of
+from roomkit.abc.services.homes import Home
+from roomkit.models.delivery import InboundMessage
+from roomkit.models.event import RoomEvent
 from roomkit.models.room import RoomTimers
 
 __all__ = ["checks_arguments"]
 
+type _Types = Mapping[str, tuple[type, ...]]
+
 _LARGEST = 2**63 - 1
-_TYPES: Mapping[str, tuple[type, ...]] = {
+_TYPES: _Types = {
     "str": (str,),
     "int": (int,),
     "float": (int, float),
@@ -28,31 +33,48 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("Access", "ChannelCategory", "ChannelType", "EventType"), (str,)),
     "None": (type(None),),
 }
+_OF_SERVICES: _Types = {
+    **_TYPES,
+    **dict.fromkeys(("Callable", "TimerFn"), (Callable,)),  # type: ignore[arg-type]  # an ABC, too
+    "AsyncIterable": (AsyncIterable,),
+    "bytes": (bytes,),
+    "datetime": (datetime,),
+    "HookTrigger": (str,),
+    "Home": (Home,),
+    "InboundMessage": (InboundMessage,),
+    "RoomEvent": (RoomEvent,),
+}
 
-type _Checks = Mapping[str, tuple[str, tuple[type, ...]]]
-"""For each parameter its annotation, and the types that it takes; no types where they are not checked."""
+
+class _Parameter(NamedTuple):
+    annotation: str
+    types: tuple[type, ...]
+    """What it takes; empty where that is not checked."""
+    is_repeated: bool
 
 
-def checks_arguments[C: type](*, but: Collection[str] = ()) -> Callable[[C], C]:
+def checks_arguments[C: type](*, but: Collection[str] = (), of_services: bool = False) -> Callable[[C], C]:
     """Decorate a class so that its public methods refuse arguments that they cannot use.
 
     A value of another type than a plain annotation says (text, numbers, lengths of time, mappings, sequences,
     timers), a number beyond 64 bits, and a value that fits no record raise InvalidInputError.
-    The methods in `but` are on the path of every message and check for themselves.
+    The methods in `but` are on the path of every message and check for themselves. `of_services` checks
+    functions, bytes, datetimes, homes, messages and events too.
     """
+    types = _OF_SERVICES if of_services else _TYPES
 
     def decorate(cls: C) -> C:
         for name, method in list(vars(cls).items()):
             if inspect.isfunction(method) and not name.startswith("_") and name not in but:
-                setattr(cls, name, _door(method))
+                setattr(cls, name, _door(method, types))
         return cls
 
     return decorate
 
 
-def _door(method: Callable[..., Any]) -> Callable[..., Any]:
+def _door(method: Callable[..., Any], types: _Types) -> Callable[..., Any]:
     signature = inspect.signature(method)
-    checks = {each.name: _check_of(each) for each in signature.parameters.values()}
+    checks = {each.name: _check_of(each, types) for each in signature.parameters.values()}
     if not inspect.iscoroutinefunction(method):
 
         @wraps(method)
@@ -82,24 +104,40 @@ def refusal(what: str, error: ValidationError) -> InvalidInputError:
     return InvalidInputError(f"{what}: {problems_of(error)}; correct them, nothing was stored")
 
 
-def _check_of(parameter: inspect.Parameter) -> tuple[str, tuple[type, ...]]:
+def _check_of(parameter: inspect.Parameter, known: _Types) -> _Parameter:
     annotation = str(parameter.annotation)
-    if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-        return annotation, ()
-    names = [part.partition("[")[0] for part in annotation.split(" | ")]
-    if not all(name in _TYPES for name in names):
-        return annotation, ()
-    return annotation, tuple(kind for name in names for kind in _TYPES[name])
+    names = [part.partition("[")[0] for part in _alternatives(annotation)]
+    is_checked = parameter.kind is not parameter.VAR_KEYWORD and all(name in known for name in names)
+    types = tuple(kind for name in names for kind in known[name]) if is_checked else ()
+    return _Parameter(annotation, types, parameter.kind is parameter.VAR_POSITIONAL)
 
 
-def _check(method: str, checks: _Checks, arguments: Mapping[str, Any]) -> None:
-    for name, value in arguments.items():
-        annotation, types = checks[name]
-        if types and not isinstance(value, types):
-            raise InvalidInputError(
-                f"{type(value).__name__} cannot be a {name.replace('_', ' ')}: {method}() takes {annotation}"
-            )
-        if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
-            raise InvalidInputError(
-                f"{name} cannot be a number of {value.bit_length()} bits: {method}() takes at most 64"
-            )
+def _alternatives(annotation: str) -> list[str]:
+    """Split an annotation at each `|` outside brackets."""
+    parts, depth = [""], 0
+    for mark in annotation:
+        depth += (mark == "[") - (mark == "]")
+        if mark == "|" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += mark
+    return [part.strip() for part in parts]
+
+
+def _check(method: str, checks: Mapping[str, _Parameter], arguments: Mapping[str, Any]) -> None:
+    for name, given in arguments.items():
+        parameter = checks[name]
+        for value in given if parameter.is_repeated and parameter.types else (given,):
+            _check_one(method, name, parameter, value)
+
+
+def _check_one(method: str, name: str, parameter: _Parameter, value: object) -> None:
+    if parameter.types and not isinstance(value, parameter.types):
+        raise InvalidInputError(
+            f"{type(value).__name__} cannot be a {name.replace('_', ' ')}: {method}() takes "
+            f"{parameter.annotation}"
+        )
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise InvalidInputError(
+            f"{name} cannot be a number of {value.bit_length()} bits: {method}() takes at most 64"
+        )

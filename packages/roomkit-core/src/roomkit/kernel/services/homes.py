@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.services.homes import Follow, Home, Homes
+from roomkit.kernel.runtime.arguments import checks_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["KitHomes"]
 
 
+@checks_arguments(of_services=True)
 class KitHomes(Homes):
     """Takes homes of the owner's channels, follows rooms as they, and elects in its namespace."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, override
 from roomkit.abc.errors import InvalidInputError, MediaNotConfiguredError, RoomNotFoundError
 from roomkit.abc.services.fetch import Fetched, GuardedFetch
 from roomkit.abc.services.media import MediaService
+from roomkit.kernel.runtime.arguments import checks_arguments
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["KitFetch", "KitMedia"]
 
 
+@checks_arguments(of_services=True)
 class KitMedia(MediaService):
     """Starts the kit if need be."""
 

@@ -10,6 +10,7 @@ from roomkit.abc.services.rooms import Excerpt, RoomAccess
 from roomkit.kernel.flow.contract import organization_of, providers_of
 from roomkit.kernel.flow.merged import successor
 from roomkit.kernel.flow.reading import read_excerpt
+from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import room_at_work
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["KitRoomAccess"]
 
 
+@checks_arguments(but=("post",), of_services=True)
 class KitRoomAccess(RoomAccess):
     """Reads the store, and writes as the kit does."""
 

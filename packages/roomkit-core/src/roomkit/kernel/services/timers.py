@@ -13,6 +13,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import problems_of
 from roomkit.abc.services.timers import TimerFn, Timers
 from roomkit.kernel.flow.timers import GIVEN, TimerOutcome
+from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import Work, check_committed
 from roomkit.models.base import EMPTY, new_id
 from roomkit.models.timer import Timer
@@ -29,6 +30,7 @@ __all__ = ["KitTimers"]
 _LONGEST_DATA = 16_384
 
 
+@checks_arguments(of_services=True)
 class KitTimers(Timers):
     """Stores timers with the owner's namespace before their kinds and ids, and its channel behind them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, override
 
-from roomkit.abc.errors import RoomNotFoundError, StaleRoomError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StaleRoomError
 from roomkit.abc.records import checked
 from roomkit.abc.services.turns import GateOutcome, Speculation, Turns
 from roomkit.kernel.commit.attempt import changed_by_gates, injected_entry
@@ -13,6 +13,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext, RoomlessCo
 from roomkit.kernel.flow.draft import Draft
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.quiet import QuietCommit
+from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.deadline import Deadline
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelDirection, EventType, HookTrigger
@@ -40,6 +41,7 @@ __all__ = ["KitTurns"]
 _TRIES = 8
 
 
+@checks_arguments(but=("run_gate", "observe"), of_services=True)
 class KitTurns(Turns):
     """Runs the hooks of the kit."""
 
@@ -81,6 +83,9 @@ class KitTurns(Turns):
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
         speculative: bool = False,
     ) -> GateOutcome[P]:
+        name: object = trigger
+        if not isinstance(name, str) or not (room_id is None or isinstance(room_id, str)):
+            raise _wrong(trigger, room_id)
         hooks = self._hooks
         if not hooks.has_hooks(trigger, room_id):
             return GateOutcome(True, payload)
@@ -158,6 +163,9 @@ class KitTurns(Turns):
         channel_id: str | None = None,
         direction: ChannelDirection = ChannelDirection.OUTBOUND,
     ) -> None:
+        name: object = trigger
+        if not isinstance(name, str) or not (room_id is None or isinstance(room_id, str)):
+            raise _wrong(trigger, room_id)
         if not self._hooks.has_hooks(trigger, room_id):
             return
         source = self._owner.source(channel_id, direction)
@@ -193,3 +201,10 @@ class KitTurns(Turns):
     @override
     async def asked(self, event: RoomEvent) -> Sequence[tuple[ParkedTurn, ParkedCall]]:
         return await self._parked.asked(event)
+
+
+def _wrong(trigger: object, room_id: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"no hooks are called for a trigger of type {type(trigger).__name__} in a room of type "
+        f"{type(room_id).__name__}: give a HookTrigger, and the room's id or None"
+    )

@@ -15,6 +15,7 @@ from roomkit.abc.records import problems_of
 from roomkit.abc.services.values import Values
 from roomkit.abc.store import HomeRecord
 from roomkit.kernel.flow.state import check_namespace
+from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.scope import check_committed, room_at_work
 from roomkit.models.value import Value
 
@@ -39,6 +40,7 @@ class _Of(Enum):
     THE_ROOM_AT_WORK = "the room's"
 
 
+@checks_arguments(of_services=True)
 class KitValues(Values):
     """Reads and writes the store, under the owner's namespace."""
 
