@@ -52,6 +52,7 @@ class Snapshot:
         self.room = record.room
         self.version = record.version
         self.status = record.status
+        self.is_interleaved = record.is_interleaved
         self.bindings = dict(record.bindings)
         self.participants = dict(record.participants)
         self._newest = tuple(record.recent(50))

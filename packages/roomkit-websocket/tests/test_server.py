@@ -545,4 +545,4 @@ async def test_servers_that_come_and_go_leave_nothing_with_their_kit():
             async with WebSocketServer(kit, "ws") as server:
                 with pytest.raises(OSError, match="in use"):
                     await WebSocketServer(kit, "ws", port=server.port).start()
-        assert len(kit._pushed) == 0
+        assert len(kit._life._pushed) == 0

@@ -91,9 +91,9 @@ async def test_an_organization_changes_its_own_tasks_alone(stage: Any) -> None:
     """Another's task is as one that is not there."""
     kit = stage.kit
     await kit.create_room("a1", organization_id="a")
-    await kit.for_organization("a").add_task(task(room_id="a1"))
+    added = await kit.for_organization("a").add_task(task(room_id="a1"))
     with pytest.raises(TaskNotFoundError):
-        await kit.for_organization("b").update_task("t1", done)
+        await kit.for_organization("b").update_task(added.id, done)
     with pytest.raises(RoomNotFoundError):
         await kit.for_organization("b").add_task(task(id="t2", room_id="a1"))
-    assert (await kit.for_organization("a").update_task("t1", done)).status is TaskStatus.COMPLETED
+    assert (await kit.for_organization("a").update_task(added.id, done)).status is TaskStatus.COMPLETED
