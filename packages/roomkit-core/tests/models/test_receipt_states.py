@@ -12,7 +12,7 @@ ORDER = (
     *("unknown", "queued", "sending", "sent", "partial"),
     *("expired", "undelivered", "delivered", "canceled", "failed", "read"),
 )
-"""A message that was given up may still arrive; one that arrived may still bounce; one that was read did neither."""
+"""What was given up may still arrive, what arrived may bounce, and what was read did neither."""
 
 
 def test_every_state_has_a_place() -> None:
