@@ -122,7 +122,7 @@ async def test_a_parked_round_is_accepted_by_its_vendor_again(stage: Stage) -> N
     (turn,) = await kit.list_parked_turns("r")
     vendor.reply("It is approved.")
     await kit.resume_turn("r", turn.turn_id, {turn.calls[0].call_id: "yes"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await stage.approved.wait()
     assert await stage.said() == ["I ask my manager.", "It is noon.", "It is approved."]
     body = vendor.requests[-1].body

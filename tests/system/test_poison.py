@@ -329,7 +329,7 @@ async def test_a_write_whose_result_is_not_understood_fails_alone(
 
         for cache in caches:
             monkeypatch.setattr(type(cache), "apply", lambda _self, room_id, change: refuse(room_id, change))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             writes = (kit.update_room_metadata(each, {"a": 1}) for each in ("good", "evil", "good"))
             done = await asyncio.gather(*writes, return_exceptions=True)
         assert [isinstance(each, OverflowError) for each in done] == [False, bool(caches), False]

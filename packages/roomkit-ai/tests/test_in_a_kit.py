@@ -28,7 +28,7 @@ from roomkit_plugins.testing import Hang, MockAIProvider, RecordingChannel
 @pytest.fixture
 async def kit():
     """Return a kit with a room, in which a person sits at a socket."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         kit = RoomKit()
         kit.register_channel(RecordingChannel("ws"))
         await kit.create_room(room_id="r1")

@@ -12,7 +12,7 @@ from roomkit_plugins.postgres import PostgresConfig, PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.testing.services import PostgresDatabases
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 type LockMaker = Callable[..., PostgresLockManager]
 type RealtimeMaker = Callable[..., PostgresRealtime]

@@ -13,7 +13,7 @@ from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime
 from roomkit_plugins.testing.services import CutProxy
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 type Worker = Callable[..., RedisLockManager]
 type Backend = Callable[..., RedisRealtime]

@@ -36,7 +36,7 @@ async def kits():
 
 
 async def event_of(socket):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (frame := json.loads(await socket.recv()))["type"] != "event":
             pass
     return frame["event"]

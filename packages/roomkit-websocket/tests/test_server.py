@@ -37,7 +37,7 @@ class Client:
 
     async def next(self, *kinds):
         """The next frame of one of `kinds`, of any without."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 frame = json.loads(await self.socket.recv())
                 self.seen.append(frame)

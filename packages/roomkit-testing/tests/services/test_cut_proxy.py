@@ -53,7 +53,7 @@ class Client:
 
     async def ask(self, line: bytes) -> bytes:
         self.writer.write(line)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.reader.readline()
 
 
@@ -69,7 +69,7 @@ async def connect(proxy: CutProxy) -> Client:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # sockets set no event
             await asyncio.sleep(0)
 
@@ -163,7 +163,7 @@ async def test_an_end_is_handed_on(proxy: CutProxy, client: Client, echo: Echo) 
     """With all that was said before it."""
     client.writer.write(b"last\n")
     client.writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await client.reader.readline() == b"last\n"
         await echo.ended.wait()
     await until(lambda: not proxy.open_connections)
