@@ -101,7 +101,7 @@ async def _found[T](kind: Kind[T], chosen: ChosenStore, options: argparse.Namesp
 
 
 def cancel[T](kind: Kind[T], options: argparse.Namespace) -> int:
-    """Cancel what was named, or all, once it is sure that it is meant."""
+    """Cancel the named turns or sends, or all, after a confirmation."""
     if bool(options.ids) == options.all:
         raise CommandError(
             f"name each {kind.one} by its id, or say --all: one of the two",

@@ -268,7 +268,7 @@ class RoomKit(LiveOperations):
         Locks and realtime backend are opened, then come plugins, the lease on a store that outlives the
         process, channels (for as long as a lease is; slower ones go on starting), and pending work is
         reclaimed. A plugin or channel that fails to start is reported and never stops the kit. Raises a
-        RoomKitError that names what is wrong when store, locks or realtime backend cannot be used; a later
+        RoomKitError that names the fault when store, locks or realtime backend cannot be used; a later
         call tries again.
         """
         await self._life.start()

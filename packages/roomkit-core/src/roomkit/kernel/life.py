@@ -29,7 +29,7 @@ _starting: ContextVar[KitLife | None] = ContextVar("roomkit_starting", default=N
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class PluginSteps:
-    """What is done with the plugins of a kit while it starts and closes."""
+    """Steps with the plugins of a kit while it starts and closes."""
 
     scan: Callable[[], Awaitable[object]]
     configure: Callable[[], Awaitable[None]]

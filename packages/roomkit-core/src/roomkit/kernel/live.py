@@ -23,7 +23,7 @@ __all__ = ["LiveOperations"]
 
 @checks_arguments()
 class LiveOperations(Registration):
-    """Shows what is not stored, and connects sockets and sources."""
+    """Shows signals that are not stored, and connects sockets and sources."""
 
     async def publish_typing(
         self, room_id: str, user_id: str, is_typing: bool = True, data: Mapping[str, Any] | None = None

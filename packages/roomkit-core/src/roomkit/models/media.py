@@ -15,7 +15,7 @@ MEDIA_SCHEME = "media:"
 
 
 class MediaRef(Record):
-    """A stored file: what is in it, and the room that it was stored for.
+    """A stored file: its content, and the room that it was stored for.
 
     Events that refer to it may be moved to another room: their rooms are the file's.
     `mime_type` is what the first bytes show, `application/octet-stream` where they contradict the type that

@@ -65,7 +65,7 @@ def shared_backends(
     *,
     single_process: bool,
 ) -> SharedBackends:
-    """Return what was given, and what goes with it; raise InvalidInputError for what cannot work together."""
+    """Return the given backends and their defaults. Raises InvalidInputError for ones that clash."""
     store = store or InMemoryStore()
     locks = locks or (None if single_process else made_locks(store))
     locks = locks or InMemoryLockManager()

@@ -20,7 +20,7 @@ __all__ = ["ClusterParts", "build_cluster"]
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ClusterParts:
-    """The lease, what is reclaimed under it, and what is handed over."""
+    """The lease, the work reclaimed under it, and hand-overs."""
 
     keeper: LeaseKeeper
     hand_over: HandOver

@@ -556,7 +556,7 @@ def _late(hook: HookRegistration, deadline: Deadline) -> HookFailure:
 def _checked_result(
     hook: HookRegistration, result: object, context: RoomContext
 ) -> tuple[HookResult | None, HookFailure | None]:
-    """Return what a gate answered, or what is wrong with it."""
+    """Return a gate's answer, or the fault in it."""
     if not isinstance(result, HookResult):
         return None, HookFailure(
             hook.name,

@@ -129,7 +129,7 @@ def note_outcome(tracing: ConfiguredTelemetry, span: str, output: object) -> Non
 def take_output(output: object, outcome: SendOutcome, channel_id: str) -> None:
     """Note in an outcome what a channel returned of a delivery.
 
-    Raises ProviderError for a refusal, and ForeignCodeError for what is no output.
+    Raises ProviderError for a refusal, and ForeignCodeError for anything but an output.
     """
     if not isinstance(output, ChannelOutput):
         raise mistyped(owner_of(channel_id), "the output", output, ChannelOutput)
@@ -167,7 +167,7 @@ def _learnt(found: object, channel_id: str) -> BindingStateChange:
 
 
 def checked_content(found: object, owner: str) -> EventContent:
-    """Return what is said to be sent in place of an event's content. Raises ForeignCodeError."""
+    """Return the content that is sent in place of an event's. Raises ForeignCodeError."""
     if not isinstance(found, _CONTENTS):
         raise ForeignCodeError(f"rendered content of {owner} is {type(found).__name__}: use an EventContent")
     content: EventContent = checked(found, type(found), f"of {owner}", ForeignCodeError)

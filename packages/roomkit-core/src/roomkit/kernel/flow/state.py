@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BindingStateChange", "changed_state", "check_namespace", "is_decision", "with_binding_state"]
 
 type BindingStateChange = Mapping[str, Any] | Callable[[Json], Mapping[str, Any]]
-"""What is merged into a binding's state, or a function that makes the new one of it."""
+"""Keys merged into a binding's state, or a function from the former state to the new one."""
 
 _LONGEST = 16 * 1024
 _LONGEST_OF_ROOM = 64 * 1024

@@ -1,4 +1,4 @@
-"""What is observed of a message once it is committed: its session, and who its sender is."""
+"""Observations of a committed message: its session, and its sender's identity."""
 
 from __future__ import annotations
 

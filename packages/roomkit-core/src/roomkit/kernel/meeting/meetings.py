@@ -98,7 +98,7 @@ class Meetings:
         self._expect = expect
 
     async def meet(self, meeting: Meeting, planner: Planner) -> None:
-        """Write what is planned once both rooms are idle; if it fails, they take messages again."""
+        """Write the plan once both rooms are idle; if that fails, they take messages again."""
         try:
             for room_id in sorted((meeting.source, meeting.into)):
                 await self._writer.exclusively(room_id, partial(self._mark, meeting, room_id))
@@ -172,7 +172,7 @@ class Meetings:
         return TimerOutcome(None, changed=True)
 
     async def _drained(self, meeting: Meeting, planner: Planner) -> Plan:
-        """Move what is planned, as soon as no delivery is pending."""
+        """Move as planned, as soon as no delivery is pending."""
         loop, pause = asyncio.get_running_loop(), _SHORTEST_PAUSE
         while True:
             await self._ledger.flush()
@@ -218,7 +218,7 @@ class Meetings:
         return record
 
     async def _follow(self, meeting: Meeting, plan: Plan) -> None:
-        """Notify channels and observers of what was moved; nothing is taken back any more."""
+        """Notify channels and observers of the move, which is final."""
         if plan.rest is not None:
             self._expect(plan.rest.due_at)
         self._events.emit(

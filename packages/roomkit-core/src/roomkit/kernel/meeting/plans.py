@@ -243,7 +243,7 @@ class MovePlans:
         *,
         is_whole: bool,
     ) -> tuple[Timer | None, Sequence[Value]]:
-        """Return the timer that moves what is left, and the value with the participants' names for it."""
+        """Return the timer that moves the rest, and the value with the participants' names for it."""
         if is_whole:
             return None, ()
         until = source.room.latest_index
@@ -275,7 +275,7 @@ class MovePlans:
             timers_done=done,
             **given,
         )
-        commit.entries = notes  # the framework's own, of what is moved in the same transaction
+        commit.entries = notes  # the framework's own, about the move in the same transaction
         return commit
 
     def _into_timers(self, into: RoomRecord, rest: Timer | None) -> list[Timer]:

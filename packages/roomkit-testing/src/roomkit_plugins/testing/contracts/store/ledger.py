@@ -294,7 +294,7 @@ class LedgerContract(StoreSuite):
         assert (await row_of(store, made.id)).fallback_of == row.id
 
     async def test_the_row_of_a_fallback_has_one_place(self, store: ConversationStore, room: Room) -> None:
-        """With its event in the room, after what was written before it in all rooms; also page by page."""
+        """With its event in the room, in order of writing over all rooms; also page by page."""
         elsewhere, gone = await store.create_room(Room()), await store.create_room(Room())
         first, second = await pending(store, room.id), await pending(store, room.id)
         other = await pending(store, elsewhere.id)
