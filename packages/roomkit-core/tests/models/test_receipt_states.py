@@ -20,7 +20,7 @@ def test_every_state_has_a_place() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(ReceiptState, ReceiptState)))
-def test_what_follows_what(before: ReceiptState, after: ReceiptState) -> None:
+def test_a_state_follows_those_below_it(before: ReceiptState, after: ReceiptState) -> None:
     assert after.follows(before) is (ORDER.index(after) > ORDER.index(before))
     assert after.follows(None)
 
