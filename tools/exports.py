@@ -28,7 +28,8 @@ def generate(tree: Tree) -> dict[Path, str]:
     planned = dict(planned_names(tree))
     homes = dict(sorted((planned | built).items()))
     core = tree.root / "packages/roomkit-core/src/roomkit"
-    files = {core / "_exports.py": _table(homes, built, dict(components(tree)), distributions(tree))}
+    brought, states = dict(components(tree)), distributions(tree)
+    files = {core / "_exports.py": _table(homes, built, dict(methods(tree)), brought, states)}
     documented = tree.catalogue["homes"]
     for module, home in documented.items():
         path = core.joinpath(*module.split(".")[1:], "__init__.py")  # only packages explain what is missing
@@ -69,6 +70,17 @@ def components(tree: Tree) -> Iterator[tuple[str, str]]:
             kind = declared.name.partition(":")[0]
             yield declared.name, plugin.name
             yield from ((f"{kind}:{alias}", plugin.name) for alias in declared.aliases)
+
+
+def methods(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Yield each method that our plugins add to kits, with the function behind it as `module:function`."""
+    seen: dict[str, str] = {}
+    for plugin in tree.plugins:
+        for name, target in sorted(plugin.methods.items()):
+            if name in seen:
+                raise SystemExit(f"kit.{name} is both {seen[name]} and {target}; rename one")
+            seen[name] = target
+            yield name, target
 
 
 def distributions(tree: Tree) -> dict[str, str]:
@@ -117,6 +129,7 @@ def _offered(home: Mapping[str, list[str]], homes: Mapping[str, str]) -> Iterato
 def _table(
     homes: Mapping[str, str],
     built: Mapping[str, str],
+    methods: Mapping[str, str],
     components: Mapping[str, str],
     distributions: Mapping[str, str],
 ) -> str:
@@ -127,6 +140,7 @@ def _table(
         "TYPE_CHECKING = False",
         "if TYPE_CHECKING:",
         *(f"    {line}" for line in _checker_imports(built)),
+        *(f"    {line}" for line in _kit_methods(methods)),
         "",
         "HOMES = {",
         *(f'    "{name}": "{home}",' for name, home in homes.items()),
@@ -188,6 +202,17 @@ def _mirror(about: str, mirrored: str, tree: Tree) -> str:
         f'    __getattr__, __dir__ = mirror(__name__, "{mirrored}")',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kit_methods(methods: Mapping[str, str]) -> Iterator[str]:
+    """Yield a class with the methods of kits, each the function that has the kit as its first argument."""
+    for name, target in methods.items():
+        module, _, function = target.partition(":")
+        yield f"from {module} import {function} as _{name}"
+    yield ""
+    yield "class PluginMethods:"
+    yield '    """The methods that plugins add to a kit, where their distribution is installed."""'
+    yield from (f"    {name} = _{name}" for name in methods)
 
 
 def _checker_imports(names: Mapping[str, str]) -> list[str]:

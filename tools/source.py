@@ -127,6 +127,16 @@ class Distribution:
         ]
 
     @property
+    def methods(self) -> dict[str, str]:
+        """The methods that its `plugin.py` adds to kits: name to `module:function`."""
+        return {
+            name: target
+            for module in self.modules
+            if module.path.name == "plugin.py"
+            for name, target in _methods(module.syntax)
+        }
+
+    @property
     def requirements(self) -> list[str]:
         """Names of the distributions it depends on, its extras' included."""
         project = self.project["project"]
@@ -213,6 +223,16 @@ def _declared(plugin: ast.Module) -> Iterator[Declared]:
                 keywords=[ast.keyword(arg="config", value=ast.Constant(value=str(config)))],
             ):
                 yield Declared(f"table:{name}", config, None, ())
+
+
+def _methods(plugin: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(plugin):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="add_method"),
+                args=[ast.Constant(value=str(name)), ast.Constant(value=str(target))],
+            ):
+                yield name, target
 
 
 def _flat(groups: Mapping[str, list[str]]) -> list[str]:

@@ -566,6 +566,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket import WebSocketChannelConfig as WebSocketChannelConfig
     from roomkit_plugins.websocket import WebSocketServer as WebSocketServer
 
+    class PluginMethods:
+        """The methods that plugins add to a kit, where their distribution is installed."""
+
+
 HOMES = {
     "AECProvider": "roomkit.abc.voice.stages",
     "AECStream": "roomkit.abc.voice.streams",

@@ -45,6 +45,7 @@ from roomkit.models.webhook import WebhookOutcome, WebhookRequest
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from roomkit._exports import PluginMethods
     from roomkit.abc.channel import Channel
     from roomkit.abc.identity import IdentityResolver
     from roomkit.abc.locks import RoomLockManager
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
     from roomkit.plugins.manager import PluginManager
+else:
+    PluginMethods = object  # at run time they are found when they are first used
 
 __all__ = ["RoomKit"]
 
@@ -64,7 +67,7 @@ _DEFAULTS = KitOptions()
 
 
 @checks_arguments()
-class RoomKit(LiveOperations):
+class RoomKit(LiveOperations, PluginMethods):
     """Holds conversations over many channels.
 
     Build one per process, register channels, create rooms and attach channels to them; then hand
