@@ -14,7 +14,7 @@ from typing import Any, override
 from benchmarks.durable import postgres_server, sqlite_folder
 from benchmarks.harness import Case, contest
 from benchmarks.report import Effort, Figure, Findings
-from benchmarks.storing import PEOPLE, kit_rooms, said
+from benchmarks.storing import PEOPLE, kit_rooms, said, say
 from benchmarks.workers import cpu_of
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
@@ -131,6 +131,7 @@ async def _ways(
         kits = [await stack.enter_async_context(_kit(arrivals, **backends())) for _ in range(_WORKERS)]
         one, turns, first, second = await kit_rooms(kits[0], 4)
         many = await kit_rooms(kits[0], effort.items(1000))
+        await say(kits[0], many, len(many))  # from then on their people are known
         draw = random.Random(20)
         alone, mixed = "one worker, one room", f"one worker, {len(many)} rooms"
         ways = {
