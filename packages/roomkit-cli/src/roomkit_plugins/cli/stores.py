@@ -83,7 +83,7 @@ class ChosenStore:
             if plan is not None and plan.found == 0:
                 raise CommandError(
                     f"there is nothing in the store {self.name} yet",
-                    next_step="check where it is said to be: a kit makes it at its first start",
+                    next_step="check its path or address: a kit makes the tables at its first start",
                     code="store_empty",
                 )
             yield self.store
