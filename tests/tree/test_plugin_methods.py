@@ -54,7 +54,7 @@ def test_a_declared_method_is_typed_without_an_import_at_run_time(
     found = [line for line in said.splitlines() if line.startswith("use.py")]
     assert [line.rpartition("[")[2] for line in found] == ["arg-type]", "return-value]"]
     names: dict[str, object] = {}
-    exec(exports, names)  # it is what was just generated
+    exec(exports, names)  # the text that was just generated
     assert "PluginMethods" not in names
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit
-from roomkit.abc.channel import Channel, TextStream
+from roomkit.abc.channel import Channel
+from roomkit.abc.text_stream import TextStream
 from roomkit.models.channel import ChannelBinding, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext

@@ -11,8 +11,8 @@ from typing import Any, override
 
 import pytest
 
-from roomkit.abc.channel import TextStream
 from roomkit.abc.store import ConversationStore
+from roomkit.abc.text_stream import TextStream
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime

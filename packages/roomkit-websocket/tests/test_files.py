@@ -8,7 +8,17 @@ import json
 import pytest
 from websockets.asyncio.client import connect
 
-from roomkit import InMemoryLockManager, InMemoryMediaStore, MediaContent, RoomKit
+from roomkit import (
+    AudioContent,
+    CompositeContent,
+    InMemoryLockManager,
+    InMemoryMediaStore,
+    MediaContent,
+    RichContent,
+    RoomKit,
+    TextContent,
+    VideoContent,
+)
 from roomkit.testing import SharedRealtime, SharedStore
 from roomkit_plugins.websocket import WebSocketChannel
 
@@ -42,18 +52,35 @@ async def event_of(socket):
     return frame["event"]
 
 
+def image(url):
+    return MediaContent(url=url, mime_type="image/png")
+
+
+CONTENTS = {
+    "media": image,
+    "audio": lambda url: AudioContent(url=url, mime_type="audio/mpeg"),
+    "video": lambda url: VideoContent(
+        url="https://films.example/1", mime_type="video/mp4", thumbnail_url=url
+    ),
+    "card": lambda url: RichContent(body="a hat", cards=[{"title": "hat", "media_url": url}]),
+    "composite": lambda url: CompositeContent(parts=[TextContent(body="look"), image(url)]),
+}
+
+
 @pytest.mark.parametrize("worker", [0, 1], ids=["the same worker", "another worker"])
-async def test_a_file_is_shown_by_its_url_live_and_when_a_client_comes_back(kits, worker):
+@pytest.mark.parametrize("kind", CONTENTS)
+async def test_a_file_is_shown_by_its_url_live_and_when_a_client_comes_back(kits, worker, kind):
     kit = kits[worker]
     async with kit.get_channel("ws").serve(kit) as server:
         async with connect(server.url("room", "bob")) as socket:
             assert json.loads(await socket.recv())["type"] == "ready"
             ref = await kits[0].media.put("room", b"\x89PNG\r\n\x1a\n", mime_type="image/png")
-            image = MediaContent(url=ref.url, mime_type="image/png")
-            sent = await kits[0].send_event("room", "system", image)
+            sent = await kits[0].send_event("room", "system", CONTENTS[kind](ref.url))
             live = await event_of(socket)
         async with connect(server.url("room", "bob", after=sent.index - 1)) as socket:
             missed = await event_of(socket)
     for shown in (live, missed):
         assert shown["id"] == sent.id
-        assert shown["content"]["url"].startswith(f"https://kit.example/media/{ref.id}?until=")
+        text = json.dumps(shown["content"])
+        assert f"https://kit.example/media/{ref.id}?until=" in text
+        assert ref.url not in text

@@ -22,7 +22,7 @@ RUNNING = ("asyncio", "random", "threading", "time")
 DEFAULTS_OF_CONTRACTS = {
     "roomkit.abc.clock.SystemClock": "the clock of every kit that is given none",
     "roomkit.abc.voice.callbacks.BackendCallbacks": "registering and emitting, the same for every backend",
-    "roomkit.abc.channel._Pieces": "plain strings as a TextStream, for the default of deliver_stream",
+    "roomkit.abc.text_stream._Pieces": "plain strings as a TextStream, for the default of deliver_stream",
     "roomkit.abc.services.homes.Home": "a live thing of this worker, with the event of its loss",
 }
 """What `roomkit.abc` implements itself, each with its reason."""

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
-    from roomkit.abc.channel import TextStream as TextStream
-    from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
@@ -147,6 +145,9 @@ if TYPE_CHECKING:
     from roomkit.abc.telegram import TelegramProvider as TelegramProvider
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
+    from roomkit.abc.text_stream import TextStream as TextStream
+    from roomkit.abc.text_stream import check_heard as check_heard
+    from roomkit.abc.text_stream import text_stream_of as text_stream_of
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.voice.audio import AudioChunk as AudioChunk
     from roomkit.abc.voice.audio import AudioFormat as AudioFormat
@@ -290,7 +291,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.authoring.transport import TransportChannel as TransportChannel
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
-    from roomkit.kernel.commit.hooks import HookRegistration as HookRegistration
+    from roomkit.kernel.commit.registrations import HookRegistration as HookRegistration
     from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.kernel.delivery.transcode import DefaultContentTranscoder as DefaultContentTranscoder
@@ -429,6 +430,7 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import Invoke as Invoke
     from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
+    from roomkit.models.media import MEDIA_TYPES as MEDIA_TYPES
     from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.parking import Park as Park
@@ -792,7 +794,7 @@ HOMES = {
     "Homes": "roomkit.abc.services.homes",
     "HookEngine": "roomkit.kernel.commit.hooks",
     "HookExecution": "roomkit.models.enums",
-    "HookRegistration": "roomkit.kernel.commit.hooks",
+    "HookRegistration": "roomkit.kernel.commit.registrations",
     "HookRegistrationError": "roomkit.abc.errors",
     "HookResult": "roomkit.models.hook",
     "HookTrigger": "roomkit.models.enums",
@@ -839,6 +841,7 @@ HOMES = {
     "LocationContent": "roomkit.models.content",
     "LockLostError": "roomkit.abc.errors",
     "MCPToolProvider": "roomkit_plugins.mcp",
+    "MEDIA_TYPES": "roomkit.models.media",
     "MediaContent": "roomkit.models.content",
     "MediaForm": "roomkit.models.enums",
     "MediaNotConfiguredError": "roomkit.abc.errors",
@@ -1128,7 +1131,7 @@ HOMES = {
     "TelnyxSMSProvider": "roomkit_plugins.telnyx",
     "TemplateContent": "roomkit.models.content",
     "TextContent": "roomkit.models.content",
-    "TextStream": "roomkit.abc.channel",
+    "TextStream": "roomkit.abc.text_stream",
     "TimedWord": "roomkit.abc.voice.audio",
     "TimelineStore": "roomkit.abc.store.timeline",
     "Timer": "roomkit.models.timer",
@@ -1231,6 +1234,7 @@ HOMES = {
     "busy_room": "roomkit.abc.moved",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
+    "check_heard": "roomkit.abc.text_stream",
     "checked_options": "roomkit.authoring.options",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
@@ -1285,7 +1289,7 @@ HOMES = {
     "setup_handoff": "roomkit_plugins.agents",
     "sniffed_type": "roomkit.authoring.sniffing",
     "text_of": "roomkit.models.content",
-    "text_stream_of": "roomkit.abc.channel",
+    "text_stream_of": "roomkit.abc.text_stream",
     "utcnow": "roomkit.models.base",
     "violations": "roomkit_plugins.testing",
 }

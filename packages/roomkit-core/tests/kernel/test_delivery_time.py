@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from roomkit.abc.channel import text_stream_of
+from roomkit.abc.text_stream import text_stream_of
 from roomkit.abc.transcoder import ContentTranscoder
 from roomkit.models import (
     ChannelCapabilities,

@@ -70,7 +70,7 @@ async def test_a_call_and_a_mail_become_one_conversation(staging: Any, store: An
 
 @pytest.mark.parametrize("count", [3, 60], ids=["all", "a page"])
 async def test_agents_read_a_merged_room_in_the_order_of_time(staging: Any, store: Any, count: int) -> None:
-    """Whatever the indexes: what is newest by time is what they read, also beyond what is in memory."""
+    """Whatever the indexes, they read the newest by time, also beyond the entries in memory."""
     async with staging(store=store, single_process=True) as stage:
         await stage.open("other")
         await stage.socket("alice")

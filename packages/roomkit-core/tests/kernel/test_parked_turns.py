@@ -220,7 +220,7 @@ async def test_a_view_of_an_organization_lists_its_own(stage: Any) -> None:
 
 
 async def test_a_cancelled_turn_is_not_continued(stage: Any) -> None:
-    """Nothing of it is kept, and whoever answers it afterwards is refused."""
+    """Nothing of it is kept, and a later answer to it is refused."""
     agent = Asking(ParkedRound([call(stage, asked="alice")], {"text": "x" * 12_000}))
     await stage.join(agent)
     await stage.say()

@@ -1,4 +1,4 @@
-"""Deliveries that cannot wait take no lane, and nobody can tell but by their price."""
+"""Deliveries that cannot wait take no lane, and differ from others in cost alone."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ async def test_what_a_gate_writes_goes_out_before_what_it_judges(stage):
 
 
 class LateRelease(InMemoryLockManager):
-    """Its first release takes until the test lets it: what was committed is not started yet."""
+    """Its first release takes until the test lets it: the commit's deliveries are not started yet."""
 
     def __init__(self):
         super().__init__()

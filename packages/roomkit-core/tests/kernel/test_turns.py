@@ -56,7 +56,7 @@ class WorkerLocks(RoomLockManager):
 
 
 class Arrivals:
-    """What was delivered, by any worker, in order."""
+    """The deliveries, by any worker, in order."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -51,7 +51,7 @@ def expected(room: StoredRoom, limit: int) -> list[RoomEvent]:
 @given(st.lists(st.tuples(st.sampled_from(list(MOVES)), st.integers(0, 6)), max_size=16))
 @examples(80)
 def test_the_newest_messages_are_those_of_a_search(moves: list[tuple[str, int]]) -> None:
-    """With every limit, asked after each change, so that what is remembered is put to the test."""
+    """With every limit, asked after each change, so that remembered entries are compared too."""
     room = StoredRoom(Room(id="r1"), 0, {})
     for name, number in moves:
         MOVES[name](room, number)

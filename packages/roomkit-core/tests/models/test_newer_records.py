@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from roomkit.abc.errors import HookRegistrationError
-from roomkit.kernel.commit.hooks import HookRegistration
+from roomkit.kernel.commit.registrations import HookRegistration
 from roomkit.models import (
     Access,
     ChannelBinding,

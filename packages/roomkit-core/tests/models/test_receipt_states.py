@@ -12,7 +12,7 @@ ORDER = (
     *("unknown", "queued", "sending", "sent", "partial"),
     *("expired", "undelivered", "delivered", "canceled", "failed", "read"),
 )
-"""What was given up may still arrive, what arrived may bounce, and what was read did neither."""
+"""A message that was given up may still arrive, one that arrived may bounce, a read one does neither."""
 
 
 def test_every_state_has_a_place() -> None:

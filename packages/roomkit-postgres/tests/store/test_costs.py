@@ -11,7 +11,7 @@ import pytest
 from roomkit.models.delivery import Delivery
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
-from roomkit_plugins.postgres import PostgresStore, loads, reading
+from roomkit_plugins.postgres import PostgresStore, ledger, loads
 from roomkit_plugins.postgres.database import SESSION
 from roomkit_plugins.postgres.rows import IN_LANE, IS_HELD
 from roomkit_plugins.testing.contracts.base import binding, event
@@ -92,7 +92,7 @@ PLANS = {
     "a lane": f"SELECT seq FROM roomkit_deliveries d WHERE room = $1 AND channel_id = $2 AND {IN_LANE}",
     "what is held": f"SELECT seq FROM roomkit_deliveries d WHERE holder = $1 AND {IS_HELD} ORDER BY seq",
     "a load": loads.LOAD,
-    "what can be claimed": reading.CLAIMABLE,
+    "what can be claimed": ledger.CLAIMABLE,
     "a head": "SELECT h.room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq WHERE r.id = $1",
     "a message": "SELECT seq FROM roomkit_deliveries WHERE provider = $1 AND provider_message_id = $2",
     "an event": "SELECT id FROM roomkit_events WHERE id = $1",

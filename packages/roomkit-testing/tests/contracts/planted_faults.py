@@ -16,11 +16,11 @@ import pytest
 from outsider_source import QueueContract, QueueSource
 from planting import planted
 
-from roomkit.abc.channel import TextStream
 from roomkit.abc.errors import ErrorCode, InvalidInputError, LockLostError, ProviderError
 from roomkit.abc.realtime import EphemeralCallback
 from roomkit.abc.services import Services
 from roomkit.abc.source import EmitCallback
+from roomkit.abc.text_stream import TextStream
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.telemetry import ConsoleTelemetryProvider

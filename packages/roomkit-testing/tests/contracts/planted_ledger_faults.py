@@ -374,7 +374,7 @@ class TakesWhatFollowsTheUnclaimed(InMemoryStore):
 
 
 class _Trusting:
-    """Leases that never run out, for whoever asks."""
+    """Leases that never run out."""
 
     def __init__(self, leases: Any) -> None:
         self._leases = leases

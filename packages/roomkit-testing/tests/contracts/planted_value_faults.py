@@ -269,7 +269,7 @@ class RefusesWhoIsNoWorker(InMemoryStore):
     def _complete(
         self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        return super()._complete(deliveries, worker_id or "nobody", timers_done)
+        return super()._complete(deliveries, worker_id or "another", timers_done)
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")

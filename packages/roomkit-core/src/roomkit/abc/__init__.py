@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
-    from roomkit.abc.channel import TextStream as TextStream
-    from roomkit.abc.channel import text_stream_of as text_stream_of
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
@@ -150,6 +148,9 @@ if TYPE_CHECKING:
     from roomkit.abc.telegram import TelegramProvider as TelegramProvider
     from roomkit.abc.telemetry import TelemetryConfig as TelemetryConfig
     from roomkit.abc.telemetry import TelemetryProvider as TelemetryProvider
+    from roomkit.abc.text_stream import TextStream as TextStream
+    from roomkit.abc.text_stream import check_heard as check_heard
+    from roomkit.abc.text_stream import text_stream_of as text_stream_of
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.voice.audio import AudioChunk as AudioChunk
     from roomkit.abc.voice.audio import AudioFormat as AudioFormat
@@ -565,6 +566,7 @@ else:
             "at_once",
             "auth_context",
             "busy_room",
+            "check_heard",
             "checked_options",
             "get_logger",
             "matches_type",

@@ -13,7 +13,7 @@ from roomkit._names import nearest
 from roomkit.abc.attributes import read, read_attribute
 from roomkit.abc.errors import ChannelAlreadyRegisteredError, InvalidInputError
 from roomkit.abc.records import problems_of
-from roomkit.kernel.commit.hooks import HookFn, HookRegistration
+from roomkit.kernel.commit.registrations import HookFn, HookRegistration
 from roomkit.kernel.flow.contract import owner_of
 from roomkit.kernel.inbound.identity import IdentityHookFn, IdentityHookRegistration
 from roomkit.kernel.operations import RoomOperations

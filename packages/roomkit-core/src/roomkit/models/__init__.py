@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from roomkit.models.invoke import Invoke as Invoke
     from roomkit.models.invoke import InvokeAnswer as InvokeAnswer
     from roomkit.models.invoke import WebhookInvoke as WebhookInvoke
+    from roomkit.models.media import MEDIA_TYPES as MEDIA_TYPES
     from roomkit.models.media import MediaRef as MediaRef
     from roomkit.models.options import KitOptions as KitOptions
     from roomkit.models.parking import Park as Park
@@ -262,6 +263,7 @@ else:
             "LengthPolicy",
             "LocalTime",
             "LocationContent",
+            "MEDIA_TYPES",
             "MediaContent",
             "MediaForm",
             "MediaRef",

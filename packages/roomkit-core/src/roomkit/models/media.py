@@ -9,9 +9,11 @@ from pydantic import Field
 from roomkit.models.base import Record, utcnow
 from roomkit.models.values import Id, Int, Key, Text
 
-__all__ = ["MediaRef"]
+__all__ = ["MEDIA_TYPES", "MediaRef"]
 
 MEDIA_SCHEME = "media:"
+MEDIA_TYPES = frozenset({"media", "audio", "video", "composite", "edit", "rich"})
+"""The types of contents that may refer to a file; the data of a CustomContent is its plugin's."""
 
 
 class MediaRef(Record):

@@ -40,7 +40,7 @@ from roomkit.models.task import Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
-from roomkit_plugins.postgres import moving, reading, searching
+from roomkit_plugins.postgres import ledger, moving, reading, searching, values
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.cache import GrowingRooms
 from roomkit_plugins.postgres.config import PostgresConfig
@@ -553,18 +553,18 @@ class PostgresStore(SQLStore):
 
     @override
     async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
-        found = await reading.get_delivery(self._database, delivery_id, organization_id)
+        found = await ledger.get_delivery(self._database, delivery_id, organization_id)
         return None if found is None else found[0]
 
     @override
     async def find_delivery(
         self, provider: str, message_id: str, *, organization_id: str | None = None
     ) -> Delivery | None:
-        return await reading.find_delivery(self._database, provider, message_id, organization_id)
+        return await ledger.find_delivery(self._database, provider, message_id, organization_id)
 
     @override
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
-        return await reading.query_deliveries(self._database, query)
+        return await ledger.query_deliveries(self._database, query)
 
     @override
     async def reopen_delivery(self, delivery_id: str) -> Delivery:
@@ -582,14 +582,14 @@ class PostgresStore(SQLStore):
             answer = await self._database.write("roomkit_fall_back($3, $4, $5, $6)", *ids, more)
             if "delivery" in answer:
                 seq = answer["delivery"]
-                return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+                return None if seq is None else await ledger.deliveries_by_seq(self._database, seq)
         raise no_delivery(delivery_id)
 
     async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
         for event_id, channel_id in halves(delivery_id):
             answer = await self._database.write(function, findable(event_id), findable(channel_id), *values)
             if "delivery" in answer:
-                after = await reading.deliveries_by_seq(self._database, answer["delivery"])
+                after = await ledger.deliveries_by_seq(self._database, answer["delivery"])
                 if after is not None:
                     return after
             elif answer["error"] == "state":
@@ -606,13 +606,13 @@ class PostgresStore(SQLStore):
             receipt.value,
             status.model_dump_json(exclude_none=True),
         )
-        return None if seq is None else await reading.deliveries_by_seq(self._database, seq)
+        return None if seq is None else await ledger.deliveries_by_seq(self._database, seq)
 
     @override
     async def delete_waiting_receipts(
         self, recipients: Collection[str], *, not_of: Collection[str] = ()
     ) -> int:
-        waiting = reading.waiting_receipts(self._database)
+        waiting = ledger.waiting_receipts(self._database)
         found = [seq async for seq, status in waiting if is_receipt_for(status, recipients, not_of)]
         # Not by a function: those of a database of this version were made before there was this one.
         deleted = "DELETE FROM roomkit_receipts WHERE seq = ANY($1::bigint[]) RETURNING seq"
@@ -624,7 +624,7 @@ class PostgresStore(SQLStore):
     async def get_value(
         self, namespace: str, key: Sequence[str], *, organization_id: str | None = None
     ) -> Value | None:
-        return await reading.get_value(self._database, namespace, key, organization_id)
+        return await values.get_value(self._database, namespace, key, organization_id)
 
     @override
     async def put_value(
@@ -681,7 +681,7 @@ class PostgresStore(SQLStore):
         after: Sequence[str] | None = None,
         limit: int = 100,
     ) -> list[Value]:
-        return await reading.list_values(
+        return await values.list_values(
             self._database, namespace, prefix, organization_id, subject, after, limit
         )
 
@@ -689,11 +689,11 @@ class PostgresStore(SQLStore):
     async def list_values_of(
         self, subject: str, *, organization_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[Value]:
-        return await reading.list_values_of(self._database, subject, organization_id, after, limit)
+        return await values.list_values_of(self._database, subject, organization_id, after, limit)
 
     @override
     async def list_room_values(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[Value]:
-        return await reading.list_room_values(self._database, room_id, after, limit)
+        return await values.list_room_values(self._database, room_id, after, limit)
 
     @override
     async def delete_values_of(self, subject: str, *, organization_id: str | None = None) -> int:
@@ -756,7 +756,7 @@ class PostgresStore(SQLStore):
     async def find_claimable(
         self, worker_id: str, *, channels: Collection[str] | None = None, limit: int = 100
     ) -> list[str]:
-        return await reading.claimable_rooms(self._database, worker_id, channels, limit)
+        return await ledger.claimable_rooms(self._database, worker_id, channels, limit)
 
     @override
     async def claim(
@@ -765,11 +765,11 @@ class PostgresStore(SQLStore):
         numbers = await self._database.write(
             "roomkit_take($3, $4, $5)", findable(room_id), worker_id, _listed(channels)
         )
-        return await reading.claimed(self._database, numbers) if numbers else []
+        return await ledger.claimed(self._database, numbers) if numbers else []
 
     @override
     async def count_unclaimed(self) -> dict[str, int]:
-        return await reading.unclaimed(self._database)
+        return await ledger.unclaimed(self._database)
 
     # -- homes --------------------------------------------------------------------------------
 

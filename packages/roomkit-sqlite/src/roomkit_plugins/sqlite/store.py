@@ -42,7 +42,18 @@ from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.migrations import MigrationPlan, planned
 from roomkit_plugins.sql.store import SQLStore
-from roomkit_plugins.sqlite import backup, homes, leases, ledger, media, moving, reading, values, writing
+from roomkit_plugins.sqlite import (
+    backup,
+    homes,
+    leases,
+    ledger,
+    media,
+    moving,
+    people,
+    reading,
+    values,
+    writing,
+)
 from roomkit_plugins.sqlite.compact import compact
 from roomkit_plugins.sqlite.config import SQLiteConfig
 from roomkit_plugins.sqlite.damage import check_structure
@@ -383,7 +394,7 @@ class SQLiteStore(SQLStore):
 
     @override
     async def create_identity(self, identity: Identity) -> Identity:
-        await self._write(writing.create_identity, identity)
+        await self._write(people.create_identity, identity)
         return identity
 
     @override
@@ -392,7 +403,7 @@ class SQLiteStore(SQLStore):
 
     @override
     async def delete_identity(self, identity_id: str) -> bool:
-        return await self._write(writing.delete_identity, findable(identity_id))
+        return await self._write(people.delete_identity, findable(identity_id))
 
     @override
     async def resolve_identity(
@@ -402,7 +413,7 @@ class SQLiteStore(SQLStore):
 
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
-        await self._write(writing.link_address, findable(identity_id), str(channel_type), address)
+        await self._write(people.link_address, findable(identity_id), str(channel_type), address)
 
     # -- tasks and observations ---------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from roomkit.models.base import FrozenDict
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
-from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
@@ -32,7 +31,6 @@ from roomkit_plugins.sql.refusals import (
     lock_lost,
     no_binding,
     no_event,
-    no_identity,
     no_participant,
     no_room,
     room_exists,
@@ -55,30 +53,21 @@ from roomkit_plugins.sqlite.rows import (
     counters_of,
     dump,
     event_of,
-    load,
     micros,
     room_of,
     searchable,
 )
 from roomkit_plugins.sqlite.sql import Row, one
 from roomkit_plugins.sqlite.timers import PreparedTimer, prepare_timer, put_timer
-from roomkit_plugins.sqlite.values import (
-    delete_derived_values,
-    delete_room_values,
-    prepare_value,
-    put_value,
-)
+from roomkit_plugins.sqlite.values import delete_derived_values, delete_room_values, prepare_value, put_value
 
 __all__ = [
     "CommitRows",
     "Pruned",
     "WrittenCommit",
     "commit",
-    "create_identity",
     "create_room",
-    "delete_identity",
     "delete_room",
-    "link_address",
     "mark_read",
     "patch_room",
     "prune_events",
@@ -540,39 +529,7 @@ def _write_room(connection: sqlite3.Connection, room: Room) -> None:
     )
 
 
-# -- people, work, marks ------------------------------------------------------------------------
-
-
-def create_identity(connection: sqlite3.Connection, identity: Identity) -> None:
-    """Add an identity with its addresses, or replace the one of that id with its own."""
-    connection.execute("DELETE FROM identity_addresses WHERE identity = ?", (identity.id,))
-    connection.execute(
-        "INSERT INTO identities (id, organization_id, data) VALUES (?, ?, ?) ON CONFLICT (id) "
-        "DO UPDATE SET organization_id = excluded.organization_id, data = excluded.data",
-        (identity.id, identity.organization_id or "", dump(identity)),
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO identity_addresses (organization_id, channel_type, address, identity) "
-        "VALUES (?, ?, ?, ?)",
-        [(*address, identity.id) for address in identity.addresses],
-    )
-
-
-def delete_identity(connection: sqlite3.Connection, identity_id: str) -> bool:
-    """Remove an identity and its addresses."""
-    return connection.execute("DELETE FROM identities WHERE id = ?", (identity_id,)).rowcount > 0
-
-
-def link_address(connection: sqlite3.Connection, identity_id: str, channel_type: str, address: str) -> None:
-    """Add an address to an identity."""
-    row = one(connection, "SELECT data FROM identities WHERE id = ?", (identity_id,))
-    if row is None:
-        raise no_identity(identity_id)
-    identity = load(Identity, row[0])
-    known = identity.channel_addresses.get(channel_type, ())
-    if address not in known:
-        addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
-        create_identity(connection, identity.replace(channel_addresses=addresses))
+# -- work, marks ---------------------------------------------------------------------------------
 
 
 def update_task(connection: sqlite3.Connection, task: Task, data: str) -> None:

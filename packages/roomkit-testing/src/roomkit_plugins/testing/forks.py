@@ -17,7 +17,7 @@ _preloaded = ["__main__"]  # bound: the modules that tests name
 def forks_with(*modules: str) -> ForkServerContext:
     """Return a context whose processes find these modules imported already.
 
-    Call it where the tests' module is imported: what is named after the first process was started is
+    Call it where the tests' module is imported: names that come after the first process was started are
     imported by each process itself.
     """
     _preloaded.extend(module for module in modules if module not in _preloaded)

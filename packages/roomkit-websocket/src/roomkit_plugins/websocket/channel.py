@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, override
 
-from roomkit.abc.channel import Channel, TextStream, text_stream_of
+from roomkit.abc.channel import Channel
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.text_stream import TextStream, text_stream_of
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.enums import Access, ChannelType
 from roomkit_plugins.websocket.audience import Connections, without_sender

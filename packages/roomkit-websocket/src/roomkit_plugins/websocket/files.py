@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkit.models.enums import MediaForm
+from roomkit.models.media import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from roomkit.abc.services import Services
@@ -12,16 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["with_files"]
 
-_TYPES = frozenset({"media", "audio", "video", "composite", "edit"})
-"""The types of contents that may refer to a file."""
-
 
 async def with_files(services: Services, event: RoomEvent) -> RoomEvent:
     """Return an event with URLs that a client can load in place of references to the kit's files.
 
     Deliveries have them already; what is read from the timeline, or followed, has references.
     """
-    if event.content.type not in _TYPES:
+    if event.content.type not in MEDIA_TYPES:
         return event
     content = await services.media.shown(event.content, MediaForm.URL)
     return event if content is event.content else event.replace(content=content)

@@ -10,7 +10,7 @@ from roomkit_plugins.websocket.frames import StreamError, StreamErrorCode, Strea
 from roomkit_plugins.websocket.live import ShownAnswer
 
 if TYPE_CHECKING:
-    from roomkit.abc.channel import TextStream
+    from roomkit.abc.text_stream import TextStream
     from roomkit.models.event import RoomEvent
     from roomkit_plugins.websocket.display import Display
 

@@ -19,7 +19,7 @@ from roomkit.models.values import error_text, repaired
 
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
-    from roomkit.kernel.commit.hooks import GateVerdict
+    from roomkit.kernel.commit.verdicts import GateVerdict
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.flow.recipients import Target
     from roomkit.models.base import Json

@@ -3,203 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger
-from roomkit.abc.namespaces import present_plugin
-from roomkit.abc.records import checked
-from roomkit.authoring.coroutines import at_once, may_wait
-from roomkit.kernel.flow.effects import wrong_effect, wrong_keeping
-from roomkit.kernel.flow.state import is_decision
+from roomkit.authoring.coroutines import at_once
+from roomkit.kernel.commit.registrations import HookFailure, HookRegistration
+from roomkit.kernel.commit.verdicts import (
+    GateVerdict,
+    as_exception,
+    checked_payload,
+    checked_result,
+    failure_of,
+    kind_of,
+    late_verdict,
+)
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of, ends_task
 from roomkit.kernel.runtime.scope import Work
 from roomkit.kernel.runtime.supervisor import Overdue
-from roomkit.models.base import Record
-from roomkit.models.enums import (
-    ChannelDirection,
-    ChannelType,
-    HookExecution,
-    HookTrigger,
-    is_one_of,
-)
-from roomkit.models.event import EventSource, RoomEvent
-from roomkit.models.hook import HookResult, InjectedEvent, is_gate
+from roomkit.models.enums import HookTrigger
+from roomkit.models.event import EventSource
+from roomkit.models.hook import HookResult, is_gate
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import error_text
-from roomkit.models.vocabulary import declared
 
 if TYPE_CHECKING:
     from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.kernel.flow.context import RecordContext, RoomlessContext
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
-    from roomkit.models.base import Json
     from roomkit.models.context import RoomContext
-    from roomkit.models.hook import StateChange
-    from roomkit.models.room import Room
-    from roomkit.models.task import Observation, Task
-    from roomkit.models.timer import Timer
-    from roomkit.models.value import Value
 
-__all__ = ["NOT_SPECULATIVE", "GateVerdict", "HookEngine", "HookFailure", "HookRegistration"]
+__all__ = ["NOT_SPECULATIVE", "HookEngine"]
 
 NOT_SPECULATIVE = "not_speculative"
 """The reason for which nothing is prepared where a gate judges only committed messages."""
 
 _log = get_logger("roomkit.hooks")
 _ALLOW = HookResult.allow()
-
-type HookFn = Callable[[Any, "RoomContext"], Awaitable[Any]]
-
-
-@dataclass(slots=True, kw_only=True)
-class HookRegistration:
-    """One hook: what runs, when, in which order, and for which events.
-
-    Filters are ANDed and tested on the event's source; None matches all, and a type of channels also those
-    akin to it, as SMS matches MMS. Lower `priority` runs
-    first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
-    what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
-    with the end of what was released before, and the whole before it is committed; or only the whole, which
-    no recipient then sees before. `plugin` is the one that registered it, whose name is before its own.
-    `when` says whether it runs in a room at all: a pure function, which only looks. Without `speculative` it
-    is not asked about messages that are not committed, and no answer to those that it judges is prepared.
-    """
-
-    trigger: HookTrigger
-    fn: HookFn
-    execution: HookExecution = HookExecution.SYNC
-    priority: int = 0
-    name: str = ""
-    timeout: float = 30.0
-    channel_types: Collection[ChannelType] | None = None
-    channel_ids: Collection[str] | None = None
-    directions: Collection[ChannelDirection] | None = None
-    on_error: Literal["block", "allow"] = "block"
-    streams: Literal["segments", "whole"] = "segments"
-    when: Callable[[Room], bool] | None = None
-    speculative: bool = True
-    plugin: str | None = None
-    may_wait: bool = field(init=False, default=True)
-    """Whether a deadline can cut it; then it runs in a task of its own, which can be left behind."""
-
-    def __post_init__(self) -> None:
-        self.name = self.name or getattr(self.fn, "__name__", type(self.fn).__name__)
-        self.plugin = self.plugin or present_plugin.get()
-        if self.plugin is not None:
-            self.name = f"{self.plugin}.{self.name}"
-        when: object = self.when
-        if when is not None and (not callable(when) or _is_async(when)):
-            raise HookRegistrationError(
-                f"hook {self.name!r}: when is no plain function of a room; write `when=lambda room: ...`"
-            )
-        try:
-            self.trigger = declared(HookTrigger, self.trigger)
-            self.execution = declared(HookExecution, self.execution)
-            for each in self.channel_types or ():
-                declared(ChannelType, each)
-            for direction in self.directions or ():
-                declared(ChannelDirection, direction)
-        except ValueError as error:
-            raise HookRegistrationError(f"hook {self.name!r} would never run: {error}") from None
-        if not _is_async(self.fn):
-            raise HookRegistrationError(
-                f"hook {self.name!r} on {self.trigger} is not a coroutine function: write `async def`"
-            )
-        if self.execution is HookExecution.ASYNC and is_gate(self.trigger):
-            raise HookRegistrationError(
-                f"hook {self.name!r}: {self.trigger} is a gate, where an ASYNC hook would never run; "
-                "register it as SYNC, or observe AFTER_BROADCAST"
-            )
-        if self.timeout <= 0:
-            raise HookRegistrationError(f"hook {self.name!r} has the timeout {self.timeout}; give it seconds")
-        if self.on_error not in ("block", "allow"):
-            raise HookRegistrationError(
-                f"hook {self.name!r}: on_error is 'block' or 'allow', not {self.on_error!r}"
-            )
-        if self.streams not in ("segments", "whole"):
-            raise HookRegistrationError(
-                f"hook {self.name!r}: streams is 'segments' or 'whole', not {self.streams!r}"
-            )
-        if self.streams == "whole" and self.trigger is not HookTrigger.BEFORE_BROADCAST:
-            raise HookRegistrationError(
-                f"hook {self.name!r}: streams='whole' is for BEFORE_BROADCAST, and not for {self.trigger}"
-            )
-        self.may_wait = may_wait(self.fn)
-
-    def applies(self, context: RoomContext) -> bool | HookFailure:
-        """Return whether it runs in the context's room, or why that cannot be said; never without a room."""
-        if self.when is None:
-            return True
-        if not context.room_id:
-            return False
-        try:
-            return bool(self.when(context.room))
-        except Exception as error:  # noqa: BLE001  # a plugin's function may raise anything: the hook failed
-            return HookFailure(self.name, self.trigger, error_text(error), cause=error)
-
-    def matches(self, source: EventSource) -> bool:
-        """Return whether the filters let an event of that source through."""
-        return (
-            (self.channel_types is None or is_one_of(source.channel_type, self.channel_types))
-            and (self.channel_ids is None or source.channel_id in self.channel_ids)
-            and (self.directions is None or source.direction in self.directions)
-        )
-
-
-@dataclass(slots=True, frozen=True)
-class HookFailure:
-    """A hook that raised, ran out of time or returned something other than a verdict."""
-
-    hook: str
-    trigger: HookTrigger
-    error: str
-    timed_out: bool = False
-    cause: Exception | None = None
-
-    @property
-    def detail(self) -> str | Exception:
-        """What to log: the exception of the hook's own code, whose text the log withholds, or our text."""
-        return self.error if self.cause is None or self.timed_out else self.cause
-
-
-@dataclass(slots=True)
-class GateVerdict:
-    """What the gates made of a payload. Side effects are kept whatever the verdict."""
-
-    payload: Any
-    allowed: bool = True
-    reason: str | None = None
-    blocked_by: str | None = None
-    injected_events: list[InjectedEvent] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    state: list[tuple[str, StateChange]] = field(default_factory=list)
-    values: list[Value] = field(default_factory=list)
-    timers: list[Timer] = field(default_factory=list)
-    failures: list[HookFailure] = field(default_factory=list)
-    ran: list[tuple[str, str, float]] = field(default_factory=list)
-    """(hook, verdict, milliseconds) of each gate, in order, for the trace of the event."""
-
-    @property
-    def keeps(self) -> bool:
-        """Whether there is any state, value or timer to store."""
-        return bool(self.state or self.values or self.timers)
-
-    def is_outdated(self, seen: Json | None, now: Json) -> bool:
-        """Return whether a gate decided on a room's state that is another now; None: it may have seen any."""
-        return any(
-            is_decision(change) and (seen is None or seen.get(name) != now.get(name))
-            for name, change in self.state
-        )
-
-
-def _is_async(fn: object) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method is what is awaited
 
 
 class HookEngine:
@@ -336,7 +177,7 @@ class HookEngine:
         was registered with `on_error="allow"`: then its answer is left out.
         """
         verdict = GateVerdict(payload)
-        kind = _kind(payload)
+        kind = kind_of(payload)
         time = asyncio.get_running_loop().time
         started = time()
         for hook in hooks:
@@ -355,18 +196,18 @@ class HookEngine:
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:  # noqa: BLE001  # a hook may raise anything
-                    failure = _failure_of(hook, error)
+                    failure = failure_of(hook, error)
                 else:
                     if time() - started > hook.timeout:
-                        result, failure = None, _late(hook, deadline)
+                        result, failure = None, late_verdict(hook, deadline)
                     elif result is not _ALLOW:
-                        result, failure = _checked_result(hook, result, context)
+                        result, failure = checked_result(hook, result, context)
             before, started = started, time()
             if result is _ALLOW:  # as nearly always
                 verdict.ran.append((hook.name, "allow", (started - before) * 1000))
                 continue
             if failure is None and result is not None and result.action == "modify":
-                result, failure = _checked_payload(hook, kind, result)
+                result, failure = checked_payload(hook, kind, result)
             if failure is not None:
                 result = None
                 verdict.failures.append(failure)
@@ -393,12 +234,12 @@ class HookEngine:
         except BaseException as error:  # a hook may raise anything: it becomes a HookFailure
             if ends_task(error):
                 raise
-            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
+            return None, HookFailure(hook.name, hook.trigger, error_text(error), cause=as_exception(error))
         finally:
             late = deadline.leave(outer) or late
         if late:  # a gate that swallows its cancellation may return a verdict all the same
-            return None, _late(hook, deadline)
-        return _checked_result(hook, result, context)
+            return None, late_verdict(hook, deadline)
+        return checked_result(hook, result, context)
 
     def _apply(self, hook: HookRegistration, result: HookResult | None, verdict: GateVerdict) -> str:
         if result is None:
@@ -489,7 +330,7 @@ class HookEngine:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # a hook may raise anything: it becomes a HookFailure
-            return _failure_of(hook, error)
+            return failure_of(hook, error)
         return None
 
     def _noted(self, outcomes: Iterable[HookFailure | None], room_id: str | None) -> list[HookFailure]:
@@ -514,7 +355,7 @@ class HookEngine:
         except BaseException as error:  # a hook may raise anything: it becomes a HookFailure
             if ends_task(error):
                 raise
-            return HookFailure(hook.name, hook.trigger, error_text(error), cause=_as_exception(error))
+            return HookFailure(hook.name, hook.trigger, error_text(error), cause=as_exception(error))
         return None
 
     def _failed(self, failure: HookFailure, room_id: str | None) -> None:
@@ -538,97 +379,3 @@ def _ordered(
 
 def _room_of(context: RoomContext) -> str | None:
     return context.room_id or None
-
-
-def _failure_of(hook: HookRegistration, error: BaseException) -> HookFailure:
-    """Return the failure of a hook that never waits: nothing cancelled it, whatever it raised."""
-    cause = None if isinstance(error, asyncio.CancelledError) else _as_exception(error)
-    return HookFailure(hook.name, hook.trigger, error_text(error), cause=cause)
-
-
-def _late(hook: HookRegistration, deadline: Deadline) -> HookFailure:
-    """Return the failure of a gate that was late. Raises TimeoutError if all of the message is."""
-    if deadline.passed:
-        raise TimeoutError
-    return HookFailure(hook.name, hook.trigger, f"no verdict within {hook.timeout} s", timed_out=True)
-
-
-def _checked_result(
-    hook: HookRegistration, result: object, context: RoomContext
-) -> tuple[HookResult | None, HookFailure | None]:
-    """Return a gate's answer, or the fault in it."""
-    if not isinstance(result, HookResult):
-        return None, HookFailure(
-            hook.name,
-            hook.trigger,
-            f"answered with {type(result).__name__}, not HookResult: return HookResult.allow(), "
-            ".modify(...) or .block(...)",
-        )
-    if (
-        result.injected_events
-        or result.tasks
-        or result.observations
-        or result.state
-        or result.values
-        or result.timers
-    ):
-        return _checked_effects(hook, result, context)
-    return result, None
-
-
-def _checked_effects(
-    hook: HookRegistration, result: HookResult, context: RoomContext
-) -> tuple[HookResult | None, HookFailure | None]:
-    wrong = (
-        wrong_effect(result.tasks, result.observations)
-        or _wrong_injection(result.injected_events)
-        or wrong_keeping(result, context)
-    )
-    if wrong is None:
-        return result, None
-    return None, HookFailure(hook.name, hook.trigger, f"the HookResult cannot be stored: its {wrong}")
-
-
-def _wrong_injection(given: object) -> str | None:
-    if not isinstance(given, list | tuple):
-        return f"injected_events are {type(given).__name__}, not a list"
-    for each in given:
-        if not isinstance(each, InjectedEvent) or not isinstance(each.event, RoomEvent):
-            return f"injected_events have {type(each).__name__}, not only InjectedEvent of a RoomEvent"
-        try:
-            checked(each.event, RoomEvent, "in injected_events")
-        except InvalidInputError as error:
-            return str(error)
-    return None
-
-
-def _kind(payload: Any) -> type:
-    return RoomEvent if isinstance(payload, RoomEvent) else type(payload)
-
-
-def _checked_payload(
-    hook: HookRegistration, kind: type, result: HookResult
-) -> tuple[HookResult | None, HookFailure | None]:
-    payload = result.event
-    if isinstance(payload, kind):
-        if not isinstance(payload, Record):
-            return result, None
-        try:
-            whole = checked(payload, Record, "of the modified payload")
-        except InvalidInputError as error:
-            return None, HookFailure(hook.name, hook.trigger, str(error))
-        return result if whole is payload else replace(result, event=whole), None
-    return None, HookFailure(
-        hook.name,
-        hook.trigger,
-        f"modified the payload into {type(payload).__name__}; it is {kind.__name__} here",
-    )
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """Return an error that a caller who catches Exception catches; the original is its cause."""
-    if isinstance(error, Exception):
-        return error
-    wrapped = RuntimeError(error_text(error))
-    wrapped.__cause__ = error
-    return wrapped

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence, Set
 
     from roomkit.abc.store import ConversationStore, RoomRecord
-    from roomkit.kernel.commit.hooks import HookEngine, HookFailure
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.registrations import HookFailure
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.task import Observation, Task
     from roomkit.models.timer import Timer

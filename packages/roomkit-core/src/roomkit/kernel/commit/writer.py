@@ -23,12 +23,12 @@ from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.draft import Written, repeated
 from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
 from roomkit.kernel.flow.recipients import Target, named_targets, recipients
-from roomkit.kernel.media.contents import MEDIA_TYPES
 from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
 from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import EventStatus, HookTrigger, RoomStatus
+from roomkit.models.media import MEDIA_TYPES
 from roomkit.models.telemetry import SpanKind
 from roomkit.models.visibility import narrowest
 
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
     from roomkit.kernel.commit.departures import After, Departures
-    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
+    from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.ledger import OutcomeWriter
+    from roomkit.kernel.commit.registrations import HookRegistration
+    from roomkit.kernel.commit.verdicts import GateVerdict
     from roomkit.kernel.flow.draft import Draft
     from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.channels import Channels

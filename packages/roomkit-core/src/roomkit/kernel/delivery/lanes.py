@@ -273,7 +273,7 @@ class Lanes:
 
     A delivery that cannot wait has none either: see `PromptDeliveries`. Between its commit and its start, and
     while it is made, it is put into a lane as soon as a caller asks for the lanes of its room, or another
-    event is committed there; so what is seen of the lanes, and the order in each, are as if it had been there
+    event is committed there; so the lanes, and the order in each, look as if it had been there
     from the start.
     """
 

@@ -202,8 +202,8 @@ class ParkedRounds:
     async def forget(self, turn: ParkedTurn) -> None:
         """Remove a parked turn and its timer.
 
-        The value that names the others goes last but for the timer: whoever is killed before leaves enough
-        for the timer to remove the rest.
+        The value that names the others goes last, and then the timer: a worker that is killed before leaves
+        enough for the timer to remove the rest.
         """
         head = await self.head(turn.room_id, turn.turn_id)
         if head is not None:

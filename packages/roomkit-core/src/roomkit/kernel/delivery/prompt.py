@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
 from roomkit.authoring.coroutines import may_wait
-from roomkit.kernel.delivery.outcome import skip_reason
+from roomkit.kernel.delivery.outcome import SendOutcome, row
 from roomkit.kernel.delivery.sending import fits
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.models.channel import ChannelOutput
-from roomkit.models.delivery import Delivery
 from roomkit.models.enums import DeliveryState
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from roomkit.abc.clock import Clock
     from roomkit.kernel.delivery.breaker import Breakers
     from roomkit.kernel.delivery.learnt_state import LearntState
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.models.channel import ChannelBinding
-    from roomkit.models.event import RoomEvent
 
 __all__ = ["PromptDeliveries"]
 
@@ -96,9 +92,11 @@ class PromptDeliveries:
         if not is_plain:
             job.begun = partial(_returned, output)
             return False
-        reason = None if output.state is DeliveryState.SENT else skip_reason(output.skip_reason)
-        row = _row(event, binding.channel_id, output.state, reason, self._clock.now(), time() - started)
-        self._settling.ended(run, row)
+        outcome = SendOutcome()
+        outcome.attempts = 1
+        if output.state is not DeliveryState.SENT:
+            outcome.skipped(output.skip_reason)
+        self._settling.ended(run, row(job, outcome, time() - started, self._clock.now()))
         return True
 
     def _is_plain(self, channel: Channel, binding: ChannelBinding) -> bool:
@@ -148,37 +146,6 @@ def _is_plain(output: object) -> bool:
         return False
     return output.state is DeliveryState.SENT or (
         output.state is DeliveryState.SKIPPED and type(output.skip_reason) in _REASON
-    )
-
-
-def _row(
-    event: RoomEvent, channel_id: str, state: DeliveryState, reason: str | None, at: datetime, seconds: float
-) -> Delivery:
-    """Return the ledger row of a delivery that went well at the first attempt, or was skipped."""
-    return Delivery.trusted(
-        {
-            "id": f"{event.id}:{channel_id}",
-            "room_id": event.room_id,
-            "event_id": event.id,
-            "event_index": event.index,
-            "channel_id": channel_id,
-            "state": state,
-            "attempts": 1,
-            "provider": None,
-            "provider_message_id": None,
-            "parts": (),
-            "sent_parts": 0,
-            "rendered": None,
-            "error": None,
-            "reason": reason,
-            "fallback_of": None,
-            "receipt": None,
-            "holder": None,
-            "claims": 0,
-            "created_at": event.created_at,
-            "finished_at": at,
-            "duration_ms": seconds * 1000,
-        }
     )
 
 

@@ -37,13 +37,14 @@ from roomkit.kernel.delivery.outcome import (
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import attempt_seconds_of, owner_of, provider_of
-from roomkit.kernel.media.contents import MEDIA_TYPES, referred
+from roomkit.kernel.media.contents import referred
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, RichContent, TextContent, text_of
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
+from roomkit.models.media import MEDIA_TYPES
 from roomkit.models.values import error_text, message_of
 
 if TYPE_CHECKING:

@@ -32,7 +32,9 @@ from roomkit.models.visibility import admits, narrowest
 
 if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore, RoomRecord
-    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine, HookRegistration
+    from roomkit.kernel.commit.hooks import HookEngine
+    from roomkit.kernel.commit.registrations import HookRegistration
+    from roomkit.kernel.commit.verdicts import GateVerdict
     from roomkit.kernel.delivery.lanes import Lane
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.flow.recipients import Target

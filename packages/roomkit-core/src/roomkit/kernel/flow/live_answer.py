@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, override
 
-from roomkit.abc.channel import TextStream, check_heard
+from roomkit.abc.text_stream import TextStream, check_heard
 
 if TYPE_CHECKING:
     from roomkit.kernel.flow.recipients import Target

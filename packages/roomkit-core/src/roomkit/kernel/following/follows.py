@@ -6,8 +6,8 @@ import asyncio
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.channel import text_stream_of
 from roomkit.abc.log import get_logger
+from roomkit.abc.text_stream import text_stream_of
 from roomkit.kernel.flow.reading import read_excerpt
 from roomkit.kernel.following.feed import Feed
 from roomkit.kernel.following.growth import Growth
@@ -19,11 +19,11 @@ from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelOutput
 
 if TYPE_CHECKING:
-    from roomkit.abc.channel import TextStream
     from roomkit.abc.clock import Clock
     from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.services.homes import PieceError
     from roomkit.abc.store import ConversationStore
+    from roomkit.abc.text_stream import TextStream
     from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.following.follower import Follower
     from roomkit.kernel.runtime.supervisor import Supervisor

@@ -19,10 +19,7 @@ from roomkit.models.content import (
 )
 from roomkit.models.media import MEDIA_SCHEME, MediaRef
 
-__all__ = ["MEDIA_TYPES", "Inline", "id_of", "inline_of", "referred", "urls_of", "with_urls"]
-
-MEDIA_TYPES = frozenset({"media", "audio", "video", "composite", "edit", "rich"})
-"""The types of contents that may refer to a file; the data of a CustomContent is its plugin's."""
+__all__ = ["Inline", "id_of", "inline_of", "referred", "urls_of", "with_urls"]
 
 
 def urls_of(content: EventContent) -> Iterator[str]:

@@ -12,7 +12,7 @@ from roomkit.abc.errors import InvalidInputError, MediaNotConfiguredError, Media
 from roomkit.abc.store.media import MediaUse
 from roomkit.abc.store.records import Amend
 from roomkit.kernel.flow.merged import successor
-from roomkit.kernel.media.contents import MEDIA_TYPES, id_of, inline_of, referred, urls_of, with_urls
+from roomkit.kernel.media.contents import id_of, inline_of, referred, urls_of, with_urls
 from roomkit.models.base import new_id
 from roomkit.models.content import (
     AudioContent,
@@ -25,6 +25,7 @@ from roomkit.models.content import (
     VideoContent,
 )
 from roomkit.models.enums import MediaForm
+from roomkit.models.media import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock

@@ -325,7 +325,7 @@ class Bindings:
 
 
 def _own_change(before: ChannelBinding, after: object) -> ChannelBinding:
-    """Return a binding as its own channel changed it. Raises InvalidInputError for what is the host's."""
+    """Return a binding as its own channel changed it. Raises InvalidInputError for the host's fields."""
     origin = f"made for channel {before.channel_id!r} by change_binding"
     binding = checked(after, ChannelBinding, origin)
     if binding.state != before.state:

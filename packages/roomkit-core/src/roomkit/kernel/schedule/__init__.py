@@ -1,1 +1,1 @@
-"""What is sent later: drafts, the times they are due, and their sending."""
+"""Later sends: drafts, the times they are due, and their sending."""

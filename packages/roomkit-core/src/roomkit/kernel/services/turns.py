@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.errors import RoomKitError
     from roomkit.abc.store import ConversationStore, RoomRecord
-    from roomkit.kernel.commit.hooks import GateVerdict, HookEngine
+    from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.observers import Observers
+    from roomkit.kernel.commit.verdicts import GateVerdict
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.delivery.interruptions import Interruptions
     from roomkit.kernel.delivery.parked_turns import ParkedTurns

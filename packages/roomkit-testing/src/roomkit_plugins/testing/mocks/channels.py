@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
-from roomkit.abc.channel import Channel, TextStream, text_stream_of
+from roomkit.abc.channel import Channel
+from roomkit.abc.text_stream import TextStream, text_stream_of
 from roomkit.models.ai import StreamEvent
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent, text_of
