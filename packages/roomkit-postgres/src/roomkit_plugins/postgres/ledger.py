@@ -27,8 +27,6 @@ __all__ = [
 ]
 
 _DELIVERY = f"{DELIVERIES.select('d')}, r.id, e.id, e.idx"
-
-
 # OFFSET 0 keeps the planner from another way to an event than by its place.
 _LEDGER = (
     "roomkit_deliveries d CROSS JOIN LATERAL (SELECT * FROM roomkit_events WHERE room = d.room "
@@ -72,7 +70,7 @@ async def find_delivery(
 
 
 async def query_deliveries(database: Database, query: DeliveryQuery) -> list[Delivery]:
-    """Return rows of the ledger in order of commit, or in the reverse of it."""
+    """Return rows in the order of their events in a room, else in the order in which they were written."""
     further, direction = ("<", "DESC") if query.newest_first else (">", "ASC")
     where = Where()
     where.given("d.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", query.room_id)
