@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 
 from roomkit import AIChannel, MockAIProvider, RoomKit, RoomNotFoundError
-from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.ai import AITool, AIToolCall
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
@@ -22,13 +19,9 @@ from roomkit.models.delivery import DeliveryResult, InboundMessage, InboundResul
 from roomkit.models.enums import Access, ChannelType, DeliveryState, EventStatus, EventType
 from roomkit.models.generation import AIResponse
 from roomkit.models.room import RoomTimers
-from roomkit.plugins import PluginManager
-from roomkit_plugins.postgres import PostgresStore
-from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from tests.system.workers import in_memory, on_postgres, on_sqlite
 
-PLUGINS = PluginManager(entry_points=())
-PLUGINS.scan()
 ROOM = "r1"
 
 
@@ -173,31 +166,6 @@ def in_a_tool(turn: Turn) -> AIChannel:
 
 
 every_kind = pytest.mark.parametrize("kind", [streaming, plain, in_a_tool], ids=lambda kind: kind.__name__)
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-
-def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
-    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
-    store = SharedStore()
-    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
-
-
-def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
-    locks = InMemoryLockManager()
-    path = folder / "rooms.db"
-    return lambda: RoomKit(SQLiteStore(path), lock_manager=locks, single_process=True, plugins=PLUGINS)
-
-
-def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
-    url = dsn()
-    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
 
 
 type Workers = tuple[RoomKit, RoomKit]

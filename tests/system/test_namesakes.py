@@ -16,7 +16,6 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.identity import IdentityResolver
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import DeleteContent, EditContent, EventContent, TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
@@ -35,7 +34,7 @@ from roomkit.models.realtime import EphemeralEvent
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.testing import RecordingChannel
+from roomkit_plugins.testing import RecordingChannel, SharedStore
 
 PLUGINS = PluginManager(entry_points=())
 PLUGINS.scan()
@@ -48,14 +47,6 @@ TYPES = {
 }
 
 type Workers = tuple[RoomKit, RoomKit]
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 class Doorman(IdentityResolver):

@@ -10,45 +10,13 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit
-from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import DeliveryState
-from roomkit.plugins import PluginManager
-from roomkit_plugins.postgres import PostgresStore
-from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
+from tests.system.workers import in_memory, on_postgres, on_sqlite
 
-PLUGINS = PluginManager(entry_points=())
-PLUGINS.scan()
 TEXTS = [f"text {number}" for number in range(6)]
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-
-def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
-    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
-    store = SharedStore()
-    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
-
-
-def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
-    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
-    path = folder / "rooms.db"
-    return lambda: RoomKit(SQLiteStore(path), single_process=True, plugins=PLUGINS, **parts)
-
-
-def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
-    url = dsn()
-    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
 
 
 class Failing(RecordingChannel):

@@ -11,49 +11,16 @@ import pytest
 
 from roomkit import RoomKit
 from roomkit.abc.router import InboundRoomRouter
-from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
-from roomkit.plugins import PluginManager
-from roomkit_plugins.postgres import PostgresStore
-from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel
-
-PLUGINS = PluginManager(entry_points=())
-PLUGINS.scan()
+from tests.system.workers import PLUGINS, in_memory, on_postgres, on_sqlite
 
 type Workers = tuple[RoomKit, RoomKit]
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-
-def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
-    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
-    store = SharedStore()
-    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
-
-
-def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
-    locks = InMemoryLockManager()
-    path = folder / "rooms.db"
-    return lambda: RoomKit(SQLiteStore(path), lock_manager=locks, single_process=True, plugins=PLUGINS)
-
-
-def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
-    url = dsn()
-    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
 
 
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgres])

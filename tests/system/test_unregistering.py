@@ -10,48 +10,16 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit
-from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelType, DeliveryState
-from roomkit.plugins import PluginManager
-from roomkit_plugins.postgres import PostgresStore
-from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
+from tests.system.workers import in_memory, on_postgres, on_sqlite
 
-PLUGINS = PluginManager(entry_points=())
-PLUGINS.scan()
 WATCHED = ("load", "commit", "list_deliveries", "get_delivery", "complete", "reopen_delivery")
 STEPS = 8
 """More store calls than a worker makes to give an agent up with two turns that wait."""
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-
-def in_memory(_: Any, __: Any) -> Callable[[], RoomKit]:
-    parts: Any = {"lock_manager": InMemoryLockManager(), "realtime": InMemoryRealtime()}
-    store = SharedStore()
-    return lambda: RoomKit(store, single_process=True, plugins=PLUGINS, **parts)
-
-
-def on_sqlite(folder: Path, _: Any) -> Callable[[], RoomKit]:
-    locks = InMemoryLockManager()
-    path = folder / "rooms.db"
-    return lambda: RoomKit(SQLiteStore(path), lock_manager=locks, single_process=True, plugins=PLUGINS)
-
-
-def on_postgres(_: Any, dsn: Callable[[], str]) -> Callable[[], RoomKit]:
-    url = dsn()
-    return lambda: RoomKit(PostgresStore(url), plugins=PLUGINS)
 
 
 class Waiting(ScriptedIntelligence):

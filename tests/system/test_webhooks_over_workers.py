@@ -20,7 +20,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.invoke import Invoke, InvokeAnswer, WebhookInvoke
 from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence
-from tests.system.test_strangers_over_workers import in_memory, on_postgres, on_sqlite
+from tests.system.workers import in_memory, on_postgres, on_sqlite
 
 type Workers = tuple[RoomKit, RoomKit]
 

@@ -13,42 +13,28 @@ from roomkit.abc.errors import (
     HomeLostError,
     InvalidInputError,
     NoHomeError,
-    StoreUnavailableError,
 )
 from roomkit.abc.services import Home
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
 from roomkit.models.delivery import ProviderResult
-from roomkit.models.enums import Access, DeliveryState
-from roomkit_plugins.testing import Hang, RecordingChannel, ScriptedIntelligence, ScriptedSource
+from roomkit.models.enums import Access
+from roomkit_plugins.testing import (
+    Hang,
+    RecordingChannel,
+    ScriptedIntelligence,
+    ScriptedSource,
+    SharedRealtime,
+)
+
+from .house import FAILED, LEASE, PENDING, SENT, SKIPPED, SharedStore
 
 pytestmark = pytest.mark.virtual_time
 
-LEASE = 9.0
-PENDING, SENT, FAILED, SKIPPED = (
-    DeliveryState.PENDING,
-    DeliveryState.SENT,
-    DeliveryState.FAILED,
-    DeliveryState.SKIPPED,
-)
 
-
-class SharedStore(InMemoryStore):
-    """A store that says it outlives its workers; `gone` has the writes of leases and homes fail."""
-
-    write_delay = 0.5
-    gone = False
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-    async def renew_lease(self, *args: Any, **options: Any) -> bool:
-        self._fail_if_gone()
-        return await super().renew_lease(*args, **options)
+class Homes(SharedStore):
+    """A store of which also the writes of homes fail once it is `gone`."""
 
     async def take_home(self, *args: Any, **options: Any) -> Any:
         self._fail_if_gone()
@@ -57,18 +43,6 @@ class SharedStore(InMemoryStore):
     async def yield_lane(self, *args: Any, **options: Any) -> Any:
         self._fail_if_gone()
         return await super().yield_lane(*args, **options)
-
-    def _fail_if_gone(self) -> None:
-        if self.gone:
-            raise StoreUnavailableError("the store is gone")
-
-
-class SharedRealtime(InMemoryRealtime):
-    """A backend that says that other processes receive its signals."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 class Calls(RecordingChannel):
@@ -111,7 +85,7 @@ class House:
 
     def __init__(self, stage_class: type[Any]) -> None:
         self._stage_class = stage_class
-        self.store = SharedStore()
+        self.store = Homes()
         self.locks = InMemoryLockManager()
         self.realtime = SharedRealtime()
         self.stages: list[Any] = []

@@ -21,7 +21,7 @@ from roomkit.models import (
 )
 from roomkit.models.content import text_of
 from roomkit.plugins import PluginManager
-from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence, VirtualClock
+from roomkit_plugins.testing import RecordingChannel, ScriptedIntelligence, SharedStore, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 
@@ -79,14 +79,6 @@ async def ask(kit: RoomKit) -> None:
 
 async def answers(kit: RoomKit) -> list[Any]:
     return [event for event in await kit.get_timeline("r1") if event.generation is not None]
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 @pytest.mark.parametrize("where", ["here", "on another worker"])

@@ -8,13 +8,12 @@ import pytest
 
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent, text_of
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EventStatus, HookTrigger
 from roomkit.models.hook import HookResult
-from roomkit_plugins.testing import ScriptedIntelligence
+from roomkit_plugins.testing import ScriptedIntelligence, SharedStore
 
 pytestmark = pytest.mark.virtual_time
 
@@ -204,14 +203,6 @@ async def test_what_a_hook_leaves_behind_is_nobodys_turn(stage):
     await stage.say()
     await left[0]
     assert [event.chain_depth for event in await stage.timeline()] == [0, 1, 0]
-
-
-class SharedStore(InMemoryStore):
-    """A store that says it outlives its workers."""
-
-    @property
-    def is_process_local(self):
-        return False
 
 
 @pytest.mark.parametrize("who", ["observer", "agent", "gate"])

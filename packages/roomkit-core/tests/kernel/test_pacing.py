@@ -10,13 +10,11 @@ import pytest
 
 from roomkit.abc.errors import LONGEST_PAUSE, ErrorCode, ProviderError
 from roomkit.authoring.transport import TransportChannel
-from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelType, DeliveryState, EphemeralEventType
 from roomkit.models.realtime import EphemeralEvent
-from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
+from roomkit_plugins.testing import MockSMSProvider, RecordingChannel, SharedRealtime, SharedStore
 from roomkit_plugins.testing.mocks.channels import Seen
 
 pytestmark = pytest.mark.virtual_time
@@ -324,18 +322,6 @@ async def test_a_pace_key_that_cannot_be_told_fails_the_delivery(stage: Any) -> 
 
 
 # -- several workers ------------------------------------------------------------------------------
-
-
-class SharedStore(InMemoryStore):
-    @property
-    def is_process_local(self) -> bool:
-        return False
-
-
-class SharedRealtime(InMemoryRealtime):
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 async def test_a_pause_is_announced_to_the_other_workers(bare_stage: Any) -> None:

@@ -16,19 +16,11 @@ from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.timer import DEAD, Timer
 from roomkit.plugins import PluginManager
-from roomkit_plugins.testing import RecordingChannel, VirtualClock
+from roomkit_plugins.testing import RecordingChannel, SharedStore, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 NAIVE = datetime(2040, 1, 1)  # that is what is wrong with it
 LEASE = 15.0
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 def worker(store: InMemoryStore, **options: Any) -> RoomKit:

@@ -27,21 +27,13 @@ from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.scheduling import ScheduledSend
 from roomkit.plugins import PluginManager
-from roomkit_plugins.testing import RecordingChannel, VirtualClock
+from roomkit_plugins.testing import RecordingChannel, SharedStore, VirtualClock
 
 pytestmark = pytest.mark.virtual_time(horizon=200 * 86_400.0)
 
 HOUR = 3_600.0
 DAY = 24 * HOUR
 TORONTO = ZoneInfo("America/Toronto")
-
-
-class SharedStore(InMemoryStore):
-    """A store in memory that says that others may see it."""
-
-    @property
-    def is_process_local(self) -> bool:
-        return False
 
 
 def a_kit(store: InMemoryStore | None = None, **options: Any) -> RoomKit:

@@ -9,12 +9,11 @@ import pytest
 
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import text_of
 from roomkit.models.enums import Access, ChannelType, DeliveryState, EventType, HookTrigger
 from roomkit.models.hook import HookResult
-from roomkit_plugins.testing import ScriptedIntelligence
+from roomkit_plugins.testing import ScriptedIntelligence, SharedStore
 
 pytestmark = pytest.mark.virtual_time
 
@@ -309,14 +308,6 @@ async def test_a_room_may_be_closed_from_inside_its_own_work(room, where):
     assert (turn.state, turn.reason) == (DeliveryState.SKIPPED, "room_closed")
     said = [text for text in await room.texts() if text not in ("hello", "close")]
     assert (said, turn.error is not None) == (([], True) if where == "gate" else (["one. two. "], False))
-
-
-class SharedStore(InMemoryStore):
-    """A store that says it outlives its workers."""
-
-    @property
-    def is_process_local(self):
-        return False
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
