@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
 from roomkit.authoring.coroutines import may_wait
-from roomkit.kernel.delivery.outcome import SendOutcome, row
+from roomkit.kernel.delivery.outcome import SendOutcome, row, skip_reason
 from roomkit.kernel.delivery.sending import fits
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.models.channel import ChannelOutput
@@ -93,9 +93,9 @@ class PromptDeliveries:
             job.begun = partial(_returned, output)
             return False
         outcome = SendOutcome()
-        outcome.attempts = 1
+        outcome.attempts, outcome.state = 1, output.state
         if output.state is not DeliveryState.SENT:
-            outcome.skipped(output.skip_reason)
+            outcome.reason = skip_reason(output.skip_reason)
         self._settling.ended(run, row(job, outcome, time() - started, self._clock.now()))
         return True
 
