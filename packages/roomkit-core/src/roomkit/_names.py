@@ -1,7 +1,7 @@
 """Lazy public names: what a module offers is known at import, where it lives is imported at first use.
 
 `import roomkit` and every plugin's `__init__` pay for a dict, never for pydantic or an SDK (PEP 562).
-A name that cannot be loaded is no attribute, so that `hasattr`, `inspect` and `help` work; importing it
+A name that cannot be loaded is not an attribute, so that `hasattr`, `inspect` and `help` work; importing it
 raises the `ImportError` that says why, and what to install.
 Standard library only: each floor of the core, and each plugin, may use it.
 """

@@ -177,7 +177,7 @@ WRONG: Mapping[str, tuple[Mapping[str, Any], str]] = {
     ),
     "no list": (
         {"channels": {"a": {"plugin": "line", "providers": "acme"}}},
-        'channels.a.providers is no list; write [{ plugin = "...", ... }, ...]',
+        'channels.a.providers is not a list; write [{ plugin = "...", ... }, ...]',
     ),
     "a list's name": (
         {"channels": {"a": {"plugin": "line", "provider": ["acme"]}}},

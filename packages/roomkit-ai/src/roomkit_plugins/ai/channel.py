@@ -384,7 +384,7 @@ class AIChannel(Channel):
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 
     async def _recall(self, event: RoomEvent, view: RoomContext, *, is_noted: bool) -> MemoryResult:
-        """Return what is remembered; the memory takes note of the event, if `is_noted`."""
+        """Return the memory's answer; the memory takes note of the event, if `is_noted`."""
         seconds = self._options.tool_loop_timeout_seconds or None
         deadline = asyncio.timeout(seconds)
         room_id = view.room.id

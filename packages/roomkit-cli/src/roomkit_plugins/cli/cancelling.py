@@ -1,4 +1,4 @@
-"""Cancelling what waits in a store: some by their ids or all, confirmed, with those that were not."""
+"""Cancelling entries that wait in a store: some by ids, or all; reports which were cancelled."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Kind[T]:
         """Return the error for an id that nothing waits under."""
         return CommandError(
             f"no {self.one} waits under the id {id_!r}",
-            next_step=f"`roomkit {self.group} list` shows what waits",
+            next_step=f"`roomkit {self.group} list` shows those that wait",
             code=self.code,
         )
 
@@ -82,7 +82,7 @@ def _add_scope(parser: argparse.ArgumentParser) -> None:
 
 
 def listed[T](kind: Kind[T], options: argparse.Namespace) -> tuple[list[T], bool]:
-    """Return what waits, at most `--limit`, and whether there is more."""
+    """Return waiting entries, at most `--limit`, and whether there are more."""
     found = asyncio.run(_found(kind, choose_store(options), options, options.limit + 1))
     return found[: options.limit], len(found) > options.limit
 

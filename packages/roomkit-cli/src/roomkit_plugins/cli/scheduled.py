@@ -60,7 +60,7 @@ def configure_cancel(parser: argparse.ArgumentParser) -> None:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Show what waits."""
+    """Show scheduled sends."""
     sends, more = listed(_SENDS, options)
     terminal = Terminal(as_json=options.json)
     if options.json:

@@ -1,4 +1,4 @@
-"""`roomkit timers list|retry|drop`: what is to be done later, and what kept killing its workers."""
+"""`roomkit timers list|retry|drop`: timers of a store, and those that kept killing their workers."""
 
 from __future__ import annotations
 

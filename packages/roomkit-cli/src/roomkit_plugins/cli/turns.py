@@ -136,7 +136,7 @@ def _result(given: str) -> tuple[str, str]:
     call_id, is_given, text = given.partition("=")
     if not is_given or not call_id:
         raise CommandError(
-            f"{given!r} is no result of a call",
+            f"{given!r} is not a result of a call",
             next_step="write --result CALL=TEXT, with the id that `roomkit turns show` names",
             code="wrong_usage",
         )

@@ -54,7 +54,7 @@ _OURS = frozenset({(str, ChannelType, datetime), (type(None), ChannelType, datet
 def own_channel_type(word: str) -> ChannelType:
     """Return the type that a channel names; a new word is declared by that.
 
-    Raises ValueError for a text that is no word.
+    Raises ValueError for a text that is not a word.
     """
     return ChannelType(word) if is_declared(ChannelType, word) else declare(ChannelType, word)
 
@@ -385,10 +385,11 @@ class Channel(ABC):
     async def consent_changed(self, room_id: str, address: str, purpose: str, state: ConsentState) -> None:
         """Notice that the person of an address agreed, or no longer agrees, to something.
 
-        For what is live: a call ends its recording. Called for each open room where the channel's binding has
-        that `address`, or where its person wrote by the channel, when the consent for that purpose ("all" for
-        each) has changed: on the worker that has the home of the channel's live thing, within a second as a
-        rule, or where there is no home on every worker with the channel. Deliveries are judged without it.
+        For live channels: a call ends its recording. Called for each open room where the channel's binding
+        has that `address`, or where its person wrote by the channel, when the consent for that purpose
+        ("all" for each) has changed: on the worker that has the home of the channel's live thing, within a
+        second as a rule, or where there is no home on every worker with the channel. Deliveries are judged
+        without it.
         """
 
     def resolve_trace_room(self, session_id: str) -> str | None:

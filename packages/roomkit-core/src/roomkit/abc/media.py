@@ -53,7 +53,7 @@ class MediaStore(ABC):
 
     @abstractmethod
     async def find(self, media_id: str) -> MediaRef | None:
-        """Return what is known of a file; None when there is none, whatever text the id is."""
+        """Return the description of a file; None without such a file, for any text as id."""
 
     @abstractmethod
     def open(self, media_id: str, *, start: int = 0) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ def busy_room(room_id: str) -> RoomBusyError:
 
 
 def moved_key(room_id: str, key: str) -> str:
-    """Return the key of what comes from a room where its own is taken; a long one ends in its digest."""
+    """Return the key of a moved entry whose own key is taken; a long one ends in its digest."""
     named = f"{room_id}/{key}"
     if len(named.encode(errors="surrogatepass")) <= LONGEST_KEY:
         return named

@@ -15,7 +15,7 @@ present_plugin: ContextVar[str | None] = ContextVar("roomkit_plugin", default=No
 
 @contextmanager
 def acting_as(plugin: str) -> Iterator[None]:
-    """Have what is registered with a kit in this block be the plugin's."""
+    """Register everything that is registered with a kit in this block as the plugin's."""
     token = present_plugin.set(plugin)
     try:
         yield
@@ -31,8 +31,8 @@ def is_namespace(name: str) -> bool:
 def plugin_of(module: str, plugins: Iterable[tuple[str, str]]) -> str | None:
     """Return the name of the plugin that a module belongs to; `plugins` are (name, module).
 
-    Its own module and what is below it, else the package that holds it: of two plugins in one package each
-    has what is in its own module.
+    Its own module and those below it, else the package that holds it: of two plugins in one package each
+    has its own module.
     """
     found: tuple[int, str] | None = None
     for name, plugin_module in plugins:

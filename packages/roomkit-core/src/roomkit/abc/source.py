@@ -22,11 +22,11 @@ type EmitCallback = Callable[
 """Hands a message, receipt or signal to the kit; returns once it is committed.
 
 A message has an InboundResult: acknowledge it at the vendor if `result.stored`. A receipt has the delivery
-that it belongs to, or None. While the store fails, a message is not committed in time, or the channel's limit
-is used up, `emit` waits and retries until the source is stopped. It never raises: what is refused or fails
-otherwise has a blocked InboundResult. Calls for one sender are taken in one after the other, in the order in
-which they were made; others beside each other. If the store fails after it has committed, a message without
-`idempotency_key` may be committed twice.
+that it belongs to, or None. While the store fails, a message is not committed in time, or the channel's
+limit is used up, `emit` waits and retries until the source is stopped. It never raises: a message that is
+refused or fails otherwise has a blocked InboundResult. Calls for one sender are taken in one after the
+other, in the order in which they were made; others beside each other. If the store fails after it has
+committed, a message without `idempotency_key` may be committed twice.
 """
 
 

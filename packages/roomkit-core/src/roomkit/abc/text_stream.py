@@ -43,7 +43,7 @@ class TextStream(ABC):
         """Wait for the commit, and for the event's turn in this recipient's order; return the event.
 
         None when nothing of the answer was committed. Await it before anything is sent that has to come after
-        what was delivered to this recipient earlier. Raises nothing of a generation that failed.
+        earlier deliveries to this recipient. Raises nothing of a generation that failed.
         """
 
     @abstractmethod
@@ -52,9 +52,9 @@ class TextStream(ABC):
 
         It only rises: a smaller number than before is ignored. Call it before the answer is interrupted,
         and as often as it becomes known, also after the commit until `deliver_stream` returns. The number
-        is kept beside the event (`Generation.heard`), so that agents tell heard text from unheard. If the
-        worker is killed meanwhile, it is kept as it was a second before, at most, and as an estimate. Raises
-        InvalidInputError for a number that is negative or no integer.
+        is kept beside the event (`Generation.heard`), so that agents distinguish heard text from unheard.
+        If the worker is killed before that, it is kept as it was a second before, at most, and as an
+        estimate. Raises InvalidInputError for a number that is negative or no integer.
         """
 
 

@@ -64,7 +64,7 @@ class Intake:
         media_id: str | None,
         created_at: datetime | None = None,
     ) -> MediaRef:
-        """Return what is known of the file, once all of it has come."""
+        """Return the description of the file, once all of it has arrived."""
         return MediaRef(
             id=media_id or new_id(),
             room_id=room_id,

@@ -136,7 +136,7 @@ class ConversationOperations(Scoped):
 
         `fn` is pure, and called again when the room changed in between: of concurrent changes none is lost.
         Observers are shown a changed task (ON_TASK_UPDATED). Raises TaskNotFoundError, InvalidInputError
-        for what is no task of that id and room, and StaleRoomError for a room that changes all the time.
+        without a task of that id in the room, and StaleRoomError for a room that changes all the time.
         """
         check_committed("a task")
         await self._enter()
@@ -255,7 +255,7 @@ class ConversationOperations(Scoped):
         return await self._kernel.operations.scheduled.add(event, at)
 
     async def list_scheduled(self, room_id: str | None = None, *, limit: int = 100) -> list[ScheduledSend]:
-        """Return what is to be sent later, in one room or in all, by when it is due; at most `limit`.
+        """Return scheduled sends, of one room or of all, by when they are due; at most `limit`.
 
         Raises RoomNotFoundError.
         """
@@ -272,9 +272,9 @@ class ConversationOperations(Scoped):
         *,
         at: SendAt | None = None,
     ) -> ScheduledSend:
-        """Replace what is sent, or when; return it as it is then.
+        """Replace a scheduled send's content or time; return the new one.
 
-        Raises EventNotFoundError for what was sent, is being sent, or was cancelled, RoomNotFoundError, and
+        Raises EventNotFoundError if it was sent, is being sent, or was cancelled, RoomNotFoundError, and
         what `send_event` raises for a time.
         """
         await self._enter()

@@ -298,7 +298,7 @@ class RoomKit(LiveOperations, PluginMethods):
     ) -> Callable[[], None]:
         """Have `close()` await `callback(*args, **kwargs)`; return a function that withdraws it.
 
-        For what is built on the kit and must not outlive it: a server, a client, a connection. As with
+        For objects built on the kit that must not outlive it: a server, a client, a connection. As with
         `contextlib.AsyncExitStack`, the last one pushed is called first; unlike there, a failure stops no
         other. They run one after the other once the kit's work has ended and its channels are closed, while
         plugins, realtime backend, locks and store are still open, and share the rest of `close_timeout`:
@@ -365,17 +365,17 @@ class RoomKit(LiveOperations, PluginMethods):
 
     @property
     def services(self) -> Services:
-        """The services of the program itself, for what is no channel: their namespace is `app`."""
+        """The services of the program itself, for code that is not a channel: their namespace is `app`."""
         return self._services.host
 
     def services_of(self, namespace: str) -> Services:
         """Return the services of a plugin, the same object each time; `app` is the host's.
 
-        Raises InvalidInputError for a text that is no plugin's name, and for `core`.
+        Raises InvalidInputError for a text that is not a plugin's name, and for `core`.
         """
         if not is_namespace(namespace):
             raise InvalidInputError(
-                f"{namespace!r} is no plugin's name: use lower-case letters, digits, dashes and underscores, "
+                f"{namespace!r} is not a plugin's name: use lower-case letters, digits, dashes, underscores, "
                 "as `roomkit plugins list` shows it"
             )
         if namespace == "core":
@@ -503,7 +503,7 @@ class RoomKit(LiveOperations, PluginMethods):
         verified, 400 for one that is malformed or brings a message that makes no event (the others are
         committed), 404 for an unknown channel or provider, 413 for more than `max_webhook_bytes`. Whatever
         else fails (the store, the time, code of the provider, a kit that closes) is answered with the
-        status on which this vendor repeats: what is stored by then stays, and is recognised by its keys.
+        status on which this vendor repeats: messages stored by then stay, and are recognised by their keys.
         A message beyond `inbound_rate_limit` is committed, marked `limited`, and no agent is asked.
         """
         check_choice(wait, WAITS, "wait")

@@ -128,14 +128,14 @@ class RoomOperations(ConversationOperations):
         """Move everything of a room into another one of its organization; return that one.
 
         Events come after those that are there, in their order, with their ids, times, deliveries, receipts
-        and `origin`; they pass no gate, and nobody receives them again. Participants of one identity or
+        and `origin`; they pass no gate, and no recipient gets them again. Participants of one identity or
         address become one. Channels, tasks, values and timers move. State is merged by functions that
         plugins add (`registry.add_merge`); else the state of `into` stays, and that of the source is taken
         where it has none. The source stays, closed, with `merged_into`: its id leads to this room for reads,
         messages and erasure. If both rooms write to different recipients by one channel, `keep` says to
         whose; the other one is still recognised, and is written to once it writes.
 
-        New messages to either room are refused as `room_moving` while their deliveries complete; what is
+        New messages to either room are refused as `room_moving` while their deliveries complete; any
         still pending after `timeout` seconds refuses the merge. Of a room with more than 5,000 events the
         rest follows in the background. A repeated call returns the room. The note in the timeline names
         `participant_id`. ON_ROOMS_MERGED is observed once. Raises RoomNotFoundError, RoomClosedError,
@@ -191,7 +191,7 @@ class RoomOperations(ConversationOperations):
     ) -> ChannelBinding:
         """Move a channel's binding from a room to another one, as it is; return it.
 
-        Whoever came by it is known there, too, and their next message goes there. What was said stays.
+        Its participants are known there, too, and their next message goes there. Its events stay.
         Raises as `merge_rooms` does, ChannelNotFoundError, and InvalidInputError if it is attached there.
         """
         await self._enter()
@@ -227,7 +227,7 @@ class RoomOperations(ConversationOperations):
 
         Older ones are removed in the background, a few minutes late at most after they were due. For a
         closed room, too: how long a conversation is kept may be decided once it is over. Raises
-        RoomNotFoundError, and InvalidInputError for a value that is no duration.
+        RoomNotFoundError, and InvalidInputError for a value that is not a duration.
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)
@@ -262,8 +262,8 @@ class RoomOperations(ConversationOperations):
     ) -> ChannelBinding:
         """Attach a registered channel to a room; attaching again replaces the binding.
 
-        What is not given is the channel's default (`register_channel(channel, binding=...)`), else READ_WRITE
-        access and visibility for all; keys of `metadata` that are not given are the default's.
+        Fields not given are the channel's defaults (`register_channel(channel, binding=...)`), else
+        READ_WRITE access and visibility for all; keys of `metadata` that are not given are the default's.
         `binding` are further fields of `ChannelBinding`: `metadata` with the recipient's address,
         `participant_id`, `rate_limit`, `retry_policy`, `double_text` ... Raises RoomNotFoundError,
         RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for a field that does not fit.
@@ -539,7 +539,7 @@ class RoomOperations(ConversationOperations):
         organization_id: str | None = None,
         suppression: Suppression = "keep",
     ) -> ErasureReceipt:
-        """Erase a person, by one of the two ids; return a receipt that also says what was kept, and why.
+        """Erase a person, by one of the two ids; return a receipt that also lists kept data, and why.
 
         In each room, under its lock: their words and the answers to them are redacted, which keeps the
         timeline's order; the participants are removed; channels that were there to reach them are detached;

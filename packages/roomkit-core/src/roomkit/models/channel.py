@@ -270,7 +270,7 @@ class ChannelOutput:
     """What a channel made of an event.
 
     From `deliver`: `state` SENT (the default) or SKIPPED with a `skip_reason`; a failure is raised, or by a
-    false `provider_result.success`. `rendered` is what was really sent of a message in one piece, where it
+    false `provider_result.success`. `rendered` is the text really sent of a message in one piece, where it
     differs from the event, such as a template in its place. `heard` is how many characters of the event's
     text, from its start, the recipient perceived, said by a channel that plays it: see `TextStream.heard`.
     From `on_event`: `response_events` (complete answers) or `response_stream` (an answer being generated:

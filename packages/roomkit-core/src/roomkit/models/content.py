@@ -165,7 +165,7 @@ class ConsentContent(Record):
     """What a person said of being written to, such as STOP or START.
 
     `address_type` and `address` say where, `purpose` for what ("all" for everything). `source` says how it is
-    known, such as "keyword" or "vendor", `at` when it was said, if the vendor tells. `body` are their words.
+    known, such as "keyword" or "vendor", `at` when it was said, if the vendor says. `body` are their words.
     """
 
     type: Literal["consent"] = "consent"

@@ -116,7 +116,7 @@ class Delivery(Record):
     pending, `holder` is the worker that is to carry it out; `claims` counts how often it was reclaimed from
     a lost one, and a `provider` is the one that it goes by, when others of the channel were tried before.
     `fallback_of` is the id of the row that this one was made for, because that failed or was not confirmed.
-    `rendered` is what was really sent, where it differs from the event: in another form, cut, or a template.
+    `rendered` is the text really sent, where it differs from the event: in another form, cut, or a template.
     """
 
     id: Reference
@@ -173,9 +173,9 @@ class Delivery(Record):
         )
 
     def redacted(self) -> Self:
-        """Return what is left of the row of an event that was redacted: of a failure its code alone.
+        """Return the row of a redacted event: of a failure it keeps the code alone.
 
-        The message of an error may quote what was said, or an answer to it. Unknown fields of a newer
+        The message of an error may quote the event, or an answer to it. Unknown fields of a newer
         version go too.
         """
         error = self.error and DeliveryError(code=self.error.code, message="erased")

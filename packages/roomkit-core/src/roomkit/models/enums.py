@@ -202,7 +202,7 @@ class ReceiptState(Vocabulary):
         """Return whether a message that stood at `before` moves on to this state.
 
         Receipts come late, twice and out of order, so that there is one order of all states, and a message
-        stands at the highest it was reported in, whichever report came first: UNKNOWN, QUEUED, SENDING, SENT,
+        stands at the highest it was reported in, in any order of reports: UNKNOWN, QUEUED, SENDING, SENT,
         PARTIAL, EXPIRED, UNDELIVERED, DELIVERED, CANCELED, FAILED, READ. Vendors report EXPIRED and
         UNDELIVERED too early; FAILED and CANCELED are final unless the message was read. A provider
         whose vendor reports bounces after deliveries names them FAILED.
@@ -402,7 +402,7 @@ class TaskStatus(Vocabulary):
 class RoomStatus(Vocabulary):
     """The life of a room: CLOSED and ARCHIVED accept nothing more.
 
-    MOVING is open, too: while the room is about to be merged or split, what was begun goes on, and new
+    MOVING is open, too: while the room is about to be merged or split, work under way goes on, and new
     messages are refused for some seconds.
     """
 

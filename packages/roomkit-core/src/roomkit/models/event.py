@@ -88,7 +88,7 @@ class Heard(Record):
     """How far the person behind a channel perceived an answer that was played or shown to them.
 
     `chars` counts characters of the event's text from its start, and only rises. `estimated` says that it
-    was computed from time, because the channel was not told.
+    was computed from time, because the channel does not know it.
     """
 
     channel_id: Key
@@ -108,7 +108,7 @@ class Generation(Record):
     with `preceding`: the last 200 characters, at most, that were released before. Both are None when the
     whole answer is judged and in the committed event.
     `heard` has an entry for each channel that says how far its person perceived the answer, such as a call:
-    it is kept beside the text, usually after the commit, and is no change of the event.
+    it is kept beside the text, usually after the commit, and does not change the event.
     """
 
     provider: Label | None = None

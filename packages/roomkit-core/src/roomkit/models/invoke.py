@@ -22,7 +22,7 @@ class InvokeAnswer:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Invoke:
-    """The payload of ON_INVOKE: what is asked, and the answer that the gates have given so far.
+    """The payload of ON_INVOKE: the request, and the answer that the gates have given so far.
 
     `sender` is the sender's address on the channel. `room_id` is the room that the invoke will be committed
     to, None if that room is still to be made.

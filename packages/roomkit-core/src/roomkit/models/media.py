@@ -1,4 +1,4 @@
-"""What is known of a stored file."""
+"""The description of a stored file."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class KitOptions(BaseModel):
         "store.",
     )
     worker_url: str | None = Field(
-        None, description="Where this worker is reached by the second leg of a call; others are told it."
+        None, description="Where this worker is reached by the second leg of a call; other workers see it."
     )
     require_opt_in: Purposes = Field(
         frozenset(),

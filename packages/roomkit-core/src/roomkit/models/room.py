@@ -47,7 +47,7 @@ class Room(Record):
     where plugins keep what they know of the room, each under its own name; it never comes from outside.
     `detached_channels` were taken away on purpose: only an explicit attach brings them back. `auto_attach`
     is whether a message attaches the channel that it comes by.
-    `merged_into` is the room that has what was in this one; `merged_from` are the rooms whose contents this
+    `merged_into` is the room that has this one's contents; `merged_from` are the rooms whose contents this
     one took over, directly. `is_interleaved` says that events of other rooms were moved here: the order of
     indexes is not that of time.
     `event_count` counts the events that are there: retention takes old ones out. They are kept for

@@ -1,4 +1,4 @@
-"""When a scheduled send goes out, and what waits until then."""
+"""Scheduled sends, and when they go out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LocalTime:
     that comes twice it is the first.
 
     `window` is from when to when, in that zone, something may be sent; outside it is sent when the window
-    opens next, also when a worker is late. It may reach over midnight. Raises ValueError for what is no time.
+    opens next, also when a worker is late. It may reach over midnight. Raises ValueError for other texts.
     """
 
     time: clock_time | str
@@ -54,11 +54,11 @@ class LocalTime:
         try:
             return clock_time.fromisoformat(self.time)
         except ValueError:
-            raise ValueError(f"{self.time!r} is no time of day: write it like '09:00'") from None
+            raise ValueError(f"{self.time!r} is not a time of day: write it like '09:00'") from None
 
 
 type SendAt = datetime | LocalTime
-"""When something is sent: at an instant, or at somebody's time of day."""
+"""When a message is sent: at an instant, or at a recipient's time of day."""
 
 
 class ScheduledSend(Record):

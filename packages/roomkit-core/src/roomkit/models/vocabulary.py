@@ -89,7 +89,7 @@ class OpenVocabulary(Vocabulary):
 def declare[V: OpenVocabulary](vocabulary: type[V], word: str, **about: object) -> V:
     """Add a word to an open vocabulary, for this process; `about` is what the kernel has to know of it.
 
-    Declaring it again is harmless. Raises ValueError for a text that is no word, a word of the core, and one
+    Declaring it again is harmless. Raises ValueError for a text that is not a word, for the core's, and one
     that was declared otherwise.
     """
     member = vocabulary(word)
@@ -110,7 +110,7 @@ def is_declared(vocabulary: type[Vocabulary], word: str) -> bool:
 
 
 def about(vocabulary: type[Vocabulary], word: str) -> Mapping[str, object]:
-    """Return what was said of a word when it was declared; nothing of the core's own."""
+    """Return the declared description of a word; nothing for the core's own."""
     return _declared.get((vocabulary, word), _NOTHING)
 
 

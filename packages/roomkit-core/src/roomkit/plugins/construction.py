@@ -193,7 +193,7 @@ class Drawing:
 
     def _parts(self, kind: ComponentKind, value: object, where: str) -> list[Blueprint]:
         if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
-            self._problems.append(f'{where} is no list; write [{{ plugin = "...", ... }}, ...]')
+            self._problems.append(f'{where} is not a list; write [{{ plugin = "...", ... }}, ...]')
             return []
         drawn = [self._part(kind, each, f"{where}[{index}]") for index, each in enumerate(value)]
         return [blueprint for blueprint in drawn if blueprint is not None]

@@ -128,7 +128,7 @@ class PluginManager:
         return tuple(self._clashes)
 
     def namespace_of(self, module: str) -> str | None:
-        """Return the name of the plugin that a module belongs to, None if that is no plugin's."""
+        """Return the name of the plugin that a module belongs to, None if no plugin has it."""
         self.scan()
         known = ((each.name, each.module) for each in self._plugins.values() if each.name != _CORE)
         return plugin_of(module, known)

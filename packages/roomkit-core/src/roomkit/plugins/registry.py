@@ -131,7 +131,7 @@ class Registry:
         `roomkit_configure` and `roomkit_routes` get the component as `settings[name]`, programs as
         `kit.<name>`.
 
-        Raises `RegistrationError` for a name that is no identifier, or that the file or this plugin has
+        Raises `RegistrationError` for a name that is not an identifier, or that the file or this plugin has
         already.
         """
         if not name.isidentifier() or name.startswith("_"):
@@ -147,7 +147,7 @@ class Registry:
         """Add a method to every kit, without importing it: `add_method("call", "acme.calls:place_call")`.
 
         `target` is a function that takes the kit first. It is `kit.ext.<plugin>.<name>`, and for plugins of
-        RoomKit's own also `kit.<name>`. Raises `RegistrationError` for a name that is no identifier or is
+        RoomKit's own also `kit.<name>`. Raises `RegistrationError` for a name that is not an identifier or is
         declared already, and for a malformed reference.
         """
         if not name.isidentifier() or name.startswith("_"):

@@ -55,5 +55,5 @@ class FetchConfig(BaseModel):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         for host in hosts:
             if not _HOST.fullmatch(host):
-                raise ValueError(f"{host!r} is no host: write 'files.example' or 'files.example:8443'")
+                raise ValueError(f"{host!r} is not a host: write 'files.example' or 'files.example:8443'")
         return hosts

@@ -35,7 +35,7 @@ _TRIES = 100
 
 
 class DiskMediaStore(MediaStore):
-    """Keeps each file in a file of its own, and what is known of it in another.
+    """Keeps each file in a file of its own, and its description in another.
 
     `files/<room>/<id>` and `about/<id>`: digests, so that no id or file name becomes a path. A file is there
     once its second one is; both are flushed to the disk before a put returns.
@@ -100,7 +100,7 @@ class DiskMediaStore(MediaStore):
             return MediaRef.from_stored(text)
         except ValidationError:
             raise StoreError(
-                f"what is known of the file {media_id!r} cannot be read from {str(path)!r}: restore it from "
+                f"the description of file {media_id!r} cannot be read from {str(path)!r}: restore it from "
                 "a backup, or delete it"
             ) from None
 
@@ -140,7 +140,7 @@ class DiskMediaStore(MediaStore):
             self._remove(room_id, media_id)
 
     def _remove(self, room_id: str, media_id: str) -> bool:
-        """Remove a file of the room: first what is known of it, so that it is gone at once."""
+        """Remove a file of the room: first its description, so that it is gone at once."""
         path, about = self._path(room_id, media_id), self._about(media_id)
         was_whole = path.exists()
         if not was_whole and _room_of(about) != room_id:

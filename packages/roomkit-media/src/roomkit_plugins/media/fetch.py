@@ -123,7 +123,7 @@ class PinnedFetch(GuardedFetch):
         addresses = [own] if own is not None else await self._resolved(location)
         for address in addresses:
             if not (is_named or is_public(address) or self._is_allowed(address)):
-                # The address is not told: it would show the network to the one who gave the URL.
+                # Without the address, which would show the network to the one who gave the URL.
                 raise refused(
                     location.url,
                     "its host has an address that is not public; an operator allows it with allow_hosts or "

@@ -33,7 +33,7 @@ class Location(NamedTuple):
         """Read a URL. Raises FetchRefusedError for one that is not plain http(s)."""
         found = _URL.fullmatch(url) if _is_printable(url) else None
         if found is None:
-            raise refused(url, "it is no plain http:// or https:// URL")
+            raise refused(url, "it is not a plain http:// or https:// URL")
         scheme, authority = found[1].lower(), found[2]
         if "@" in authority:
             raise refused(url, "it holds a user name, which hides the host: leave it out")
@@ -101,7 +101,7 @@ def _host(url: str, host: str) -> str:
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         return _dotted(url, name)
     if len(name) > 253 or not _NAME.fullmatch(name):
-        raise refused(url, "its host is no name")
+        raise refused(url, "its host is not a name")
     return name
 
 
@@ -111,7 +111,7 @@ def _ascii(url: str, host: str) -> str:
     try:
         return idna.encode(unquote(host, errors="strict"), uts46=True).decode("ascii")
     except (ValueError, UnicodeError):  # IDNAError is one
-        raise refused(url, "its host is no name") from None
+        raise refused(url, "its host is not a name") from None
 
 
 def _dotted(url: str, name: str) -> str:

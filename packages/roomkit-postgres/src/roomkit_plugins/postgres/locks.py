@@ -249,7 +249,7 @@ class _Server:
         self._wake_all()
 
     async def _give_up_kept(self) -> None:
-        """Release what is kept while the connection is there: its end would notify no waiter."""
+        """Release kept locks while the connection is open: its end would notify no waiter."""
         self.kept.rest()
         if self._line.is_connected:
             with suppress(StoreError):  # the connection is gone, and the locks with it

@@ -1,6 +1,6 @@
 """A cache of the rooms in use, and its coherence with the storage.
 
-Each room in the storage has an `edition` that rises with every write to it: what is cached at one edition
+Each room in the storage has an `edition` that rises with every write to it: records cached at one edition
 need not be read again at the same one.
 """
 

@@ -101,7 +101,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _jump(self) -> None:
         self._now = self._scheduled[0].when()
-        # The loop runs what is due before `time() + resolution`: from 2**24 s on, that sum would be `time()`.
+        # The loop runs callbacks due before `time() + resolution`: from 2**24 s on, that would be `time()`.
         self._clock_resolution = max(_RESOLUTION, math.ulp(self._now))
         if self._now > self._horizon:
             raise DeadlockError(

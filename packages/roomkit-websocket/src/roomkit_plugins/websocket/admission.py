@@ -41,7 +41,7 @@ class Lost(Exception):
 
 
 def index_in(after: object) -> int | None:
-    """Return the index that a client says it has seen, None of none. Raises Lost for what is no index."""
+    """Return the index that a client says it has seen, None of none. Raises Lost otherwise."""
     if after is None:
         return None
     if not _INDEX.fullmatch(str(after)):

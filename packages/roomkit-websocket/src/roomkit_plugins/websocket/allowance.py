@@ -102,7 +102,7 @@ class ClientLimits:
         if not (frames_per_second > 0 and frame_burst >= 1 and max_refused >= 1):
             raise InvalidInputError(
                 f"frames_per_second is {frames_per_second}, frame_burst {frame_burst} and max_refused "
-                f"{max_refused}: give positive numbers; float('inf') frames per second are no limit"
+                f"{max_refused}: give positive numbers; float('inf') frames per second means no limit"
             )
         self._pace = _share(frames_per_second, frame_burst, whole)
         per_second, burst = self._pace

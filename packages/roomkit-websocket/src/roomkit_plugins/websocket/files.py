@@ -17,7 +17,7 @@ __all__ = ["with_files"]
 async def with_files(services: Services, event: RoomEvent) -> RoomEvent:
     """Return an event with URLs that a client can load in place of references to the kit's files.
 
-    Deliveries have them already; what is read from the timeline, or followed, has references.
+    Deliveries have them already; events read from the timeline, or followed, have references.
     """
     if event.content.type not in MEDIA_TYPES:
         return event

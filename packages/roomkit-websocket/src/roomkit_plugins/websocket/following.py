@@ -1,4 +1,4 @@
-"""The rooms that connections of this worker see, followed on whichever worker their events are committed."""
+"""The rooms that connections of this worker see, followed on every worker that commits their events."""
 
 from __future__ import annotations
 

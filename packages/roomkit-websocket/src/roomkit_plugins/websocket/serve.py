@@ -389,7 +389,7 @@ def _site(origin: str) -> _Site | None:
 async def _listen(session: Session, socket: ServerConnection) -> None:
     async for data in socket:
         await session.receive(data)
-        if session.is_over:  # what is still in the buffer is not read
+        if session.is_over:  # the rest of the buffer is not read
             return
 
 

@@ -63,7 +63,7 @@ _GOING_AWAY, _POLICY_VIOLATION, _TOO_BIG = 1001, 1008, 1009
 _PATIENCE = 5.0
 """Seconds that a client has to read why it is closed."""
 _ENDS = (TransportClosed, KitClosedError, ParticipantBannedError, ParticipantRemovedError, Lost)
-"""What ends a connection orderly."""
+"""Reasons that end a connection orderly."""
 _TURN = 4
 """Frames of one client that are taken in before others have their turn."""
 _NO_NEXT_STEP = "nothing was stored; sending it again unchanged will not help"
@@ -77,7 +77,7 @@ class _Listening(Protocol):
 
 
 class Session:
-    """Writes to one socket, and takes in what comes by it, for as long as it is entered.
+    """Writes to one socket, and receives its frames, for as long as it is entered.
 
     Entering sends `ready`, then missed events, then new ones. Between the registration and the end of the
     replay live frames are held back, so that a client that resumes sees every event once and in order. A
@@ -131,13 +131,13 @@ class Session:
 
     @property
     def connection_id(self) -> str:
-        """The id of the connection, which its client is told too."""
+        """The id of the connection, which its client knows too."""
         return self._connection_id
 
     async def __aenter__(self) -> Self:
         try:
             await self._enter()
-        except BaseException:  # raised again: what was entered in part is left
+        except BaseException:  # raised again: parts entered so far are left
             await self._leave()
             raise
         return self
@@ -281,7 +281,7 @@ class Session:
     async def _gone(self) -> None:
         """Unregister the connection. Raises ConnectionError.
 
-        So it is no failed delivery: there is no connection, and the client resumes from where it was.
+        So the delivery has not failed: there is no connection, and the client resumes from where it was.
         """
         self.is_over = True
         await self._kit.disconnect_websocket(self._channel_id, self._connection_id)

@@ -46,8 +46,8 @@ class GuardedFetch(ABC):
         to. `limit` counts bytes after decompression, and reading stops there.
 
         Raises FetchRefusedError for a URL that must not be requested, MediaTooLargeError,
-        MediaTypeRefusedError, and FetchFailedError for an answer that did not come or is no success.
+        MediaTypeRefusedError, and FetchFailedError for an answer that did not come or is not a success.
         """
 
     async def close(self) -> None:
-        """Release what is held. Idempotent."""
+        """Close connections. Idempotent."""

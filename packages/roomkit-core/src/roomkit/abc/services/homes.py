@@ -31,7 +31,7 @@ type RoomChanged = Callable[[Excerpt | None], None]
 
 @dataclass(slots=True, frozen=True)
 class Piece:
-    """What was added to an answer while it is generated; the first piece of an answer may be empty.
+    """A piece that an answer grew by while it is generated; the first piece of an answer may be empty.
 
     `stream_id` is the id that the answer's event will have. With an `error` it ended without one; otherwise
     it ends with that event, whose content is what counts.
@@ -100,7 +100,7 @@ class Homes(ABC):
         """Make this worker the home of a channel's live thing in a room, and claim pending deliveries to it.
 
         Call it when the live thing is there and can be delivered to. `channel_id` is the owner's own channel
-        by default. Taking a home that this worker has is no error. Raises HomeElsewhereError if another
+        by default. Taking a home that this worker has is not an error. Raises HomeElsewhereError if another
         worker in force has it, RoomNotFoundError, StoreError.
         """
 
@@ -132,7 +132,7 @@ class Homes(ABC):
         pieces: ShowPiece | None = None,
         changed: RoomChanged | None = None,
     ) -> Follow:
-        """Show each event of a room that is for a channel, once and in order of index, whoever commits it.
+        """Show each event of a room that is for a channel, once and in order of index, from any worker.
 
         Events after the index `after` are read from the timeline first; without it, those committed from now
         on are shown. What signals of other workers lose, double or reorder is repaired from the timeline: at

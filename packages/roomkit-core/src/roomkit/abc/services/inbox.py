@@ -1,4 +1,4 @@
-"""Taking in what comes from outside."""
+"""Receiving messages, receipts and signals from outside."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class MediaService(ABC):
 
     @abstractmethod
     async def find(self, media: str) -> MediaRef:
-        """Return what is known of a file. Raises MediaNotFoundError."""
+        """Return the description of a file. Raises MediaNotFoundError."""
 
     @abstractmethod
     def open(self, media: str, *, start: int = 0) -> AsyncIterator[bytes]:
@@ -65,5 +65,5 @@ class MediaService(ABC):
 
         `part` counts the files of the event's content from 0. It is fetched by the guarded fetch on any
         worker, retried for a day, and reported as `media_imported` or `media_import_failed`; a refusal leaves
-        the URL. Raises InvalidInputError for a part that is no such file.
+        the URL. Raises InvalidInputError for a part that names no such file.
         """

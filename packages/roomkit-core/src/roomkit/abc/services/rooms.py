@@ -41,7 +41,7 @@ class Excerpt:
 class RoomAccess(ABC):
     """Rooms as one owner reads them, and writes to them.
 
-    `channel_id` is the owner's channel by default. A plugin, which is no channel, names one: of those whose
+    `channel_id` is the owner's channel by default. A plugin that is not a channel names one: of those whose
     class belongs to it. The host names any. Another owner's channel raises InvalidInputError.
     """
 

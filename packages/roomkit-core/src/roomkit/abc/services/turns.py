@@ -52,18 +52,18 @@ class Speculation(ABC):
     async def confirm(
         self, message: InboundMessage, *, wait: Literal["settled", "committed"] = "committed"
     ) -> InboundResult:
-        """Take the message in, as `Inbox.receive` does for that room; its answer is what was prepared.
+        """Take the message in, as `Inbox.receive` does for that room; its answer is the prepared one.
 
         It is, if gates return the same words as before, apart from case, punctuation and spelling in Unicode,
         from the same sender to the same audience, and nothing else was committed to the room in between. If
-        not, what was prepared is withdrawn, and the intelligences are asked as for any message. Either way
+        not, the prepared answer is withdrawn, and the intelligences are asked as for any message. Either way
         each answers once. Once only: raises InvalidInputError the second time, and for a message of another
         channel; beside these what `Inbox.receive` raises.
         """
 
     @abstractmethod
     async def withdraw(self) -> None:
-        """Cancel what is prepared; of no effect once confirmed. Idempotent."""
+        """Cancel the prepared answer; of no effect once confirmed. Idempotent."""
 
 
 class Turns(ABC):
@@ -123,7 +123,7 @@ class Turns(ABC):
     async def interrupt(
         self, room_id: str, *, stream_id: str | None = None, reason: str = "interrupted"
     ) -> int:
-        """End the answers under way in a room, whichever intelligence gives them and on whichever worker.
+        """End the answers under way in a room, of every intelligence and on every worker.
 
         `stream_id` ends only the answer whose event will have that id. Generations are cancelled at once;
         what people were shown of them is committed with `reason` as the finish reason, and the delivery to

@@ -69,10 +69,10 @@ class Values(ABC):
     ) -> Value | None:
         """Replace a value's data by `fn(data)`; return the value.
 
-        `fn` gets None for no value, and returns None to remove it. It is synchronous and pure, and is called
-        again when the value changed in between: no change is lost. What is not given stays as it is; `fence`
-        is that of `put`. Raises StaleValueError for a value that changes all the time, HomeLostError, and
-        what `fn` raises.
+        `fn` gets None for no value, and returns None to remove it. It is synchronous and pure, and is
+        called again when the value changed in between: no change is lost. Arguments not given stay as they
+        are; `fence` is that of `put`. Raises StaleValueError for a value that changes all the time,
+        HomeLostError, and what `fn` raises.
         """
 
     @abstractmethod

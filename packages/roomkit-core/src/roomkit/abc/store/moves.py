@@ -19,7 +19,7 @@ class MoveStore(ABC):
         """Write everything in `move` or nothing; return how many events were moved.
 
         Indexes strictly rise in both rooms for ever: those of moved events are not used again in the source,
-        where they stay holes. What is found by an event's, delivery's or task's id, by a vendor's id or by an
+        where they stay holes. Entries found by an event's, delivery's or task's id, by a vendor's id or by an
         idempotency key that spans rooms is found as before.
 
         Raises what `commit` raises for either room. Raises RoomBusyError when a delivery of an event to be

@@ -1,4 +1,4 @@
-"""What goes into a store and comes out of it, beside the models."""
+"""Records that go into a store and come out of it, beside the models."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _rules(kind: type[object]) -> tuple[tuple[str, _Rule, bool], ...]:
     )
 
 
-def _rules_of(hint: Any) -> Iterator[_Rule]:  # Any: an annotation is no type
+def _rules_of(hint: Any) -> Iterator[_Rule]:  # Any: an annotation is not a type
     hint = getattr(hint, "__value__", hint)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         yield hint

@@ -108,7 +108,7 @@ class VoiceSession:
     def __setattr__(self, name: str, value: Any) -> None:  # Any: the value of any field
         """Set a field; a new `state` is checked.
 
-        Raises VoiceSessionEndedError if it leaves ENDED, InvalidInputError if it is no state. Another move
+        Raises VoiceSessionEndedError if it leaves ENDED, InvalidInputError if it is not a state. Another move
         that `VoiceSessionState` does not name is logged, and made.
         """
         if name == "state":

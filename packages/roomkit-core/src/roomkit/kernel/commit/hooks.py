@@ -278,7 +278,7 @@ class HookEngine:
     ) -> GateVerdict:
         """Put the payload of a message that is not committed to its gates; blocked where one allows no such.
 
-        They may write nothing meanwhile; what they return beside the verdict is the caller's to discard.
+        They may write nothing; other values that they return beside the verdict are the caller's to discard.
         """
         for hook in hooks:
             if not hook.speculative and hook.applies(context) is not False:

@@ -39,7 +39,7 @@ class HookRegistration:
     akin to it, as SMS matches MMS. Lower `priority` runs
     first, equal ones in order of registration. `on_error` is what a gate's failure means. `streams` is
     what a BEFORE_BROADCAST gate sees of an answer that is shown while it is generated: its segments, each
-    with the end of what was released before, and the whole before it is committed; or only the whole, which
+    with the end of the text released before, and the whole before it is committed; or only the whole, which
     no recipient then sees before. `plugin` is the one that registered it, whose name is before its own.
     `when` says whether it runs in a room at all: a pure function, which only looks. Without `speculative` it
     is not asked about messages that are not committed, and no answer to those that it judges is prepared.
@@ -70,7 +70,7 @@ class HookRegistration:
         when: object = self.when
         if when is not None and (not callable(when) or _is_async(when)):
             raise HookRegistrationError(
-                f"hook {self.name!r}: when is no plain function of a room; write `when=lambda room: ...`"
+                f"hook {self.name!r}: when is not a plain function of a room; write `when=lambda room: ...`"
             )
         try:
             self.trigger = declared(HookTrigger, self.trigger)

@@ -284,7 +284,7 @@ class Writer:
     async def rehearse(self, draft: Draft, version: int) -> Attempt | None:
         """Judge a draft as `write` would, and store nothing; None if that would refuse or add to it.
 
-        Not under the room's lock: it may change meanwhile. `version` is the one of the draft's record.
+        Not under the room's lock: it may change during the call. `version` is the one of the draft's record.
         """
         record = draft.record
         assert record is not None
@@ -526,7 +526,7 @@ class Writer:
 
 
 def _refuses(status: RoomStatus, event: RoomEvent) -> bool:
-    """Whether a room of that status takes no such event; one that moves takes what was begun before."""
+    """Whether a room of that status takes no such event; one that moves takes events begun before."""
     if status is RoomStatus.MOVING:
         return event.chain_depth == 0 and event.correlation_id is None
     return not status.is_open

@@ -32,7 +32,7 @@ OPTED_OUT = "opted_out"
 class ConsentCheck:
     """Asks the register of consents before each attempt of a channel that names a purpose.
 
-    While the register cannot be read, the delivery waits: that is no failure of its provider.
+    While the register cannot be read, the delivery waits: that is not a failure of its provider.
     """
 
     def __init__(self, consents: Consents, pacing: Pacing, require_opt_in: Collection[str]) -> None:

@@ -36,7 +36,7 @@ _CONFIRMED = frozenset({ReceiptState.DELIVERED, ReceiptState.READ})
 
 
 class Fallbacks:
-    """Sets a timer before the outcome is recorded, and acts on it once that is: whoever records it.
+    """Sets a timer before the outcome is recorded, and acts on it once that is, on any worker.
 
     The row of the other channel is made once, however often the timer fires. `take` starts it.
     """

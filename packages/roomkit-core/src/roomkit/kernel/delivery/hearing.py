@@ -60,7 +60,7 @@ class Hearings:
             at=self._clock.now(),
             heard=[Hearing(run.event.id, each) for each in found],
         )
-        self._changed(commit.room_id)  # an answer prepared meanwhile took more, or less, for heard
+        self._changed(commit.room_id)  # an answer prepared before took more, or less, for heard
         try:
             await self._store.commit(commit)
         except (RoomNotFoundError, EventNotFoundError):

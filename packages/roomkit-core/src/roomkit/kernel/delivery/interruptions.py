@@ -1,4 +1,4 @@
-"""Ending answers under way from outside, on whichever worker they are."""
+"""Ending answers under way from outside, on any worker."""
 
 from __future__ import annotations
 

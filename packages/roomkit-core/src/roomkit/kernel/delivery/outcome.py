@@ -195,7 +195,7 @@ def _no_skip(output: ChannelOutput, channel_id: str) -> ForeignCodeError:
 
 
 def _checked_result(result: object, channel_id: str) -> ProviderResult:
-    """Return a provider's result that is no plain success, without its ids: see `message_ids_of`."""
+    """Return a provider's result unless it is a plain success, without its ids: see `message_ids_of`."""
     if isinstance(result, ProviderResult):
         result = ProviderResult.trusted({**result.__dict__, "provider_message_id": None, "parts": ()})
     return checked(result, ProviderResult, f"of {owner_of(channel_id)}", ForeignCodeError)

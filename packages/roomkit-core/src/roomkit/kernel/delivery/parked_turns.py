@@ -138,7 +138,7 @@ class ParkedTurns:
                 )
             changed = _with_results(turn, results)
             if not changed.waiting:
-                # Due before the result is kept: whoever is killed after that leaves it to the timer.
+                # Due before the result is kept: a worker killed after that leaves it to the timer.
                 await self._store.set_timer(timer_of(changed, self._clock.now() + self._retry))
             try:
                 await self._store.put_value(_changed(head, changed), if_revision=head.revision)
@@ -200,7 +200,7 @@ class ParkedTurns:
     # -- the timer ----------------------------------------------------------------------------
 
     async def fire(self, timer: Timer) -> TimerOutcome:
-        """Look after a turn: expire its calls, finish what a killed worker began, clear what is over."""
+        """Look after a turn: expire its calls, finish the work of a killed worker, remove finished turns."""
         head = await self._rounds.head(room_of(timer), str(timer.data.get("turn_id")))
         if head is None:
             return TimerOutcome(None)

@@ -189,7 +189,7 @@ class Deliverer:
     ) -> RoomEvent:
         """Show the event's files as the channel takes them; retried while they cannot be read.
 
-        That is no attempt of the channel's, and no failure of its provider.
+        That is neither an attempt of the channel's nor a failure of its provider.
         """
         form = read_attribute(owner_of(binding.channel_id), channel, "media_form", MediaForm)
         policy, retry = binding.retry_policy or self._settings.retry_policy, 0
@@ -430,7 +430,7 @@ def _failure_of(
     channel_id: str,
     breaker: CircuitBreaker | None,
 ) -> ProviderError | None:
-    """Return the failure of an attempt; None for what ends it without being one, and is raised."""
+    """Return the failure of an attempt; None for an error that ends it without being one, and is raised."""
     if not isinstance(raised, asyncio.CancelledError | NoHomeError):
         return None if ends_task(raised) else as_provider_error(raised)
     if breaker is not None:

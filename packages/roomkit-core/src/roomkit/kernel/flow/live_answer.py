@@ -98,7 +98,7 @@ class LiveRecipient(TextStream):
         self._turn.set()
 
     def exclude(self) -> None:
-        """Show the recipient nothing beyond what was released so far."""
+        """Show the recipient nothing beyond the text released so far."""
         if not self.excluded:
             self.excluded, self._last = True, len(self._answer.pieces)
             self._answer.wake()

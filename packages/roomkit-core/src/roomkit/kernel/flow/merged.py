@@ -26,7 +26,7 @@ async def followed(store: ConversationStore, room: Room) -> Room:
             break
         room = after
     raise RoomNotFoundError(
-        f"no room has what was in room {room.id!r}: it was merged into {room.merged_into!r}, which is gone"
+        f"room {room.id!r} is gone: it was merged into {room.merged_into!r}, which was deleted"
     )
 
 

@@ -1,4 +1,4 @@
-"""Commits that are no event."""
+"""Commits without an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["QuietCommit"]
 
 @dataclass(slots=True, kw_only=True)
 class QuietCommit(Commit):
-    """A change of a room without an entry in its timeline, which is no activity for its timers."""
+    """A change of a room without an entry in its timeline; for its timers it is no activity."""
 
     entries: Sequence[Entry] = ()
     activity: bool = False

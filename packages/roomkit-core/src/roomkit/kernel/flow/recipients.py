@@ -73,7 +73,7 @@ def recipients(
         ):
             continue
         if is_consent and binding.category is not ChannelCategory.INTELLIGENCE:
-            continue  # what a person said to the kit is no message to others
+            continue  # words addressed to the kit are not a message to others
         if is_reaction and not binding.capabilities.supports_reactions:
             continue
         target = Target(binding, channel)

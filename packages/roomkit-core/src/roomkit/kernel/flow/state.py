@@ -56,7 +56,7 @@ def changed_state(room_id: str, state: Json, changes: Iterable[tuple[str, StateC
 def check_namespace(namespace: str) -> None:
     """Raise InvalidInputError for a namespace that is empty, that no store can hold, or the kernel's own."""
     if not (namespace and is_key(namespace)):
-        raise InvalidInputError(f"{namespace!r} is no namespace: give the name of a plugin, or 'app'")
+        raise InvalidInputError(f"{namespace!r} is not a namespace: give the name of a plugin, or 'app'")
     if namespace.partition(".")[0] == _KERNEL:
         raise InvalidInputError(
             f"the namespace {namespace!r} is the kernel's: keep state and values under one of your own"

@@ -1,1 +1,1 @@
-"""Followers of rooms: live things on any worker that are shown what is committed anywhere."""
+"""Followers of rooms: live things on any worker that see events committed on every worker."""

@@ -182,7 +182,7 @@ class Follower(Follow):
         return person in self.participants or not person.startswith(f"{binding.addresses}:")
 
     async def _put(self, event: RoomEvent) -> None:
-        """Show an event, after the rest of what was said of it."""
+        """Show an event, after the rest of its signals."""
         growth = self._shown.get(event.id, _UNSEEN)[0] or self._growths.get(event.id)
         if growth is not None and self._pieces is not None:
             await self._show_growth(growth, self._pieces)
@@ -209,7 +209,7 @@ class Follower(Follow):
     def _caught_up(self, latest: int, wanted: int) -> None:
         self.index = max(self.index, latest)
         self._forget_passed()
-        if self._target <= self.index:  # of what is over, no event comes that the channel may see
+        if self._target <= self.index:  # of a finished answer, no event comes that the channel may see
             self._shown = {name: seen for name, seen in self._shown.items() if name in self._growths}
         if wanted > self.index:
             _log.warning(
@@ -258,7 +258,7 @@ class Follower(Follow):
     # -- answers while they are generated -------------------------------------------------------
 
     async def _show_pieces(self, show: ShowPiece) -> bool:
-        """Show what was added to answers; return whether anything was."""
+        """Show how answers grew; return whether any did."""
         if self._broken:
             await self._call(show(self._broken.popleft()))
             return True

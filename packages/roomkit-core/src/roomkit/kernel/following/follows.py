@@ -73,13 +73,13 @@ class Follows:
 
     @cached_property
     def _has_others(self) -> bool:
-        """Whether other processes may serve the same rooms, and receive what is published."""
+        """Whether other processes may serve the same rooms, and receive published signals."""
         return not (self._store.is_process_local or self._realtime.is_process_local)
 
     # -- followers ------------------------------------------------------------------------------
 
     def follow(self, room_id: str, channel_id: str, **options: Any) -> Follower:
-        """Show a follower what is for a channel of a room; the options are those of `Homes.follow`."""
+        """Show a follower what a channel of a room may see; the options are those of `Homes.follow`."""
         feed = self._feed(room_id, channel_id)
         is_first = not feed.followers
         seconds = self._settings.delivery_timeout

@@ -90,7 +90,7 @@ class Outbox:
                     await self._hurry.wait()
 
     async def _publish_text(self, growth: Growth) -> None:
-        """Publish what was added to an answer; the first signal of it says whose it is."""
+        """Publish how an answer grew; the first signal of it says whose it is."""
         text = growth.text
         while True:
             offset, growth.announced = growth.announced, min(growth.announced + _LONGEST_TEXT, len(text))

@@ -53,7 +53,7 @@ class Signal(BaseModel):
         return event
 
     def read_source(self) -> EventSource | None:
-        """Return who answers, if that was sent. Raises ValueError for what is no source."""
+        """Return who answers, if that was sent. Raises ValueError for anything else."""
         return None if self.source is None else EventSource.from_stored(self.source)
 
 
@@ -84,7 +84,7 @@ def packed(room_id: str, channel_id: str, signal: Signal, *, by: str, at: dateti
 
 
 def unpacked(room_id: str, channel_id: str, received: EphemeralEvent) -> Signal:
-    """Return what another worker signals. Raises ValueError for what is no signal of this channel."""
+    """Return what another worker signals. Raises ValueError for anything else."""
     if received.room_id != room_id or received.channel_id != channel_id:
         raise ValueError(f"it is about channel {received.channel_id!r} in room {received.room_id!r}")
     return Signal.model_validate(dict(received.data))

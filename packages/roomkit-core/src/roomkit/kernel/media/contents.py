@@ -52,7 +52,7 @@ def referred(content: EventContent) -> list[str]:
 
 
 def with_urls(content: EventContent, urls: Mapping[str, str | MediaRef]) -> EventContent:
-    """Return a content with other URLs; for those that are files now, with what is known of the file."""
+    """Return a content with other URLs; for those that are files now, with the file's description."""
     match content:
         case MediaContent() if content.url in urls:
             found = urls[content.url]

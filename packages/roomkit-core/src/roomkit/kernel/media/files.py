@@ -169,7 +169,7 @@ class Files:
     # -- afterwards ---------------------------------------------------------------------------
 
     async def find(self, media: str) -> MediaRef:
-        """Return what is known of a file, by its id or its `media:` URL. Raises MediaNotFoundError."""
+        """Return the description of a file, by its id or its `media:` URL. Raises MediaNotFoundError."""
         media_id = id_of(media) or media
         found = await self.media.find(media_id)
         if found is None:

@@ -63,7 +63,7 @@ class MediaSweeper:
             await self._store.set_timer(Timer(id=MEDIA_SWEEP, kind=MEDIA_SWEEP, due_at=due_at))
 
     async def fire(self, timer: Timer) -> TimerOutcome:
-        """Delete what is unused: the files first, so that none is forgotten if this ends in between."""
+        """Delete unused files, then their rows, so that none is forgotten if this ends in between."""
         if not self._files.are_kept:
             return TimerOutcome(self._clock.now() + _SWEEP_EVERY)
         media, deleted = self._files.media, 0
@@ -108,7 +108,7 @@ class MediaImports:
         urls = [] if event is None else [*urls_of(event.content)]
         if event is None or not 0 <= part < len(urls) or not urls[part].lower().startswith("http"):
             raise InvalidInputError(
-                f"part {part} of event {event_id!r} is no file at an http(s) URL: name an event that is "
+                f"part {part} of event {event_id!r} is not a file at an http(s) URL: name an event that is "
                 "committed, and the number of one of its files, from 0 on"
             )
         timer = Timer(

@@ -279,7 +279,7 @@ class MovePlans:
         return commit
 
     def _into_timers(self, into: RoomRecord, rest: Timer | None) -> list[Timer]:
-        """Return the timers that the other room gets: what came may be older than it keeps events."""
+        """Return the timers that the other room gets: moved events may be older than it keeps events."""
         timers = [] if rest is None else [rest]
         if into.room.retention_seconds is not None:
             timers.append(
@@ -294,6 +294,6 @@ class MovePlans:
 
 
 def _addresses_of(bindings: Sequence[ChannelBinding], into: RoomRecord) -> list[Value]:
-    """Return what has the further addresses of bindings lead to their room."""
+    """Return the values by which further addresses of bindings lead to their room."""
     own = into.room.organization_id
     return [value for each in bindings if each.also for value in lasting_claims(each, own)]

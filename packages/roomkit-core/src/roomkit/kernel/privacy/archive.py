@@ -44,7 +44,7 @@ class _Sink(io.RawIOBase):
         return self._taken + len(self._waiting)
 
     def take(self, at_least: int = 1) -> bytes:
-        """Return what has come, if it is that much."""
+        """Return the buffered bytes, if there are that many."""
         if len(self._waiting) < at_least:
             return b""
         found = bytes(self._waiting)

@@ -20,7 +20,7 @@ type _Action = Literal["redacted", "removed", "skipped", "cleared"]
 _OUTSIDE = Retained(
     kind="copy",
     reason="outside",
-    why="what was sent is with the vendors and recipients, and logs and backups are the operator's: "
+    why="sent messages are with the vendors and recipients, and logs and backups are the operator's: "
     "none of them can be reached from here",
 )
 BEYOND_A_ROOM = (

@@ -38,7 +38,8 @@ class RightsSignals:
     """Publishes that rights in a room changed; passes on to the channels here what other workers publish.
 
     Channels with a live thing of the room here get their binding as it is now, and turns under way here end
-    if their agent may no longer answer: both happen on the worker that has them, whichever made the change.
+    if their agent may no longer answer: both happen on the worker that has them, not on the one that made
+    the change.
 
     A signal names the room and nothing else: the worker that receives it asks the store. It is published
     after the change is stored, also by a worker that has none of the room's channels. One that is lost

@@ -168,7 +168,7 @@ class Rooms:
         return deleted
 
     async def _delete_merged(self, room_id: str, into: str) -> None:
-        """Remove what is left of a room that was merged into a deleted one."""
+        """Remove the rest of a room that was merged into a deleted one."""
         room = await self._store.get_room(room_id)
         if room is not None and room.merged_into == into:
             await self.delete(room_id)

@@ -48,7 +48,7 @@ def zone_of_number(number: str) -> str | None:
 def instant_of(local: LocalTime, zone: ZoneInfo, now: datetime) -> datetime:
     """Return when a local time is, in UTC: the next one after `now`, or that of its day."""
     day = local.on or now.astimezone(zone).date()
-    # With the offset before a change (fold 0), a skipped time comes out later by what was skipped.
+    # With the offset before a change (fold 0), a skipped time comes out later by the skipped span.
     due = datetime.combine(day, local.at, zone).astimezone(UTC)
     if local.on is None and due <= now:
         due = datetime.combine(day + timedelta(days=1), local.at, zone).astimezone(UTC)

@@ -164,7 +164,7 @@ class ScheduledSends:
     async def edit(
         self, room_id: str, event_id: str, content: EventContent | None, at: SendAt | None
     ) -> ScheduledSend:
-        """Replace what is sent, or when; return it as it is then."""
+        """Replace the content or the time; return the new send."""
         record = await self._load(room_id)
         due = None if at is None else await self._due(at, record)
         for _ in range(_TRIES):
@@ -214,7 +214,7 @@ class ScheduledSends:
     # -- sending ------------------------------------------------------------------------------
 
     async def fire(self, timer: Timer) -> TimerOutcome:
-        """Send what is due, once, however often this is called."""
+        """Send a due message, once, however often this is called."""
         value = await self._value(room_of(timer), str(timer.data.get("event_id")))
         if value is None:
             return TimerOutcome(None)
@@ -265,7 +265,7 @@ class ScheduledSends:
     async def list(
         self, room_id: str | None, *, organization_id: str | None, limit: int
     ) -> list[ScheduledSend]:
-        """Return what waits in a room, in those of an organization, or in all, by when it is due."""
+        """Return the sends of a room, of an organization, or of all, by when they are due."""
         if room_id is not None:
             values = self._of_room(room_id)
         elif organization_id is not None:

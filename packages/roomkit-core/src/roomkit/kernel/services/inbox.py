@@ -1,4 +1,4 @@
-"""Taking in for one owner what comes from outside."""
+"""Receiving messages, receipts and signals from outside, for one owner."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Owner:
         return channel is not None and self._namespace_of(channel) == self.namespace
 
     def source(self, asked: str | None, direction: ChannelDirection) -> EventSource | None:
-        """Return by what hooks are selected; None for an owner that is no channel and names none."""
+        """Return by what hooks are selected; None for an owner that is not a channel and names none."""
         channel_id = self.channel_id if asked is None else self.channel(asked)
         if channel_id is None:
             return None

@@ -404,7 +404,7 @@ class GuardedFetchContract(ContractSuite):
         assert (caught.value.status, caught.value.retryable) == (int(status[:3]), retryable)
 
     async def test_a_connection_that_breaks_is_a_failure(self, fetch: GuardedFetch, site: Site) -> None:
-        """Before the answer, in the middle of it, or because nobody listens."""
+        """Before the answer, in the middle of it, or because no server listens."""
 
         async def nothing(writer: asyncio.StreamWriter) -> None:
             writer.close()

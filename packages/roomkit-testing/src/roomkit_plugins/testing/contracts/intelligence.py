@@ -150,7 +150,7 @@ class IntelligenceContract(ContractSuite):
 
     @pytest.fixture
     async def able(self, factory: Callable[[], Any]) -> Callable[[], Any]:
-        """Skip what is about speculation, unless the intelligence can do that."""
+        """Skip tests of speculation, unless the intelligence can do that."""
         channel = await make(factory)
         can = channel.speculates
         await close(channel)

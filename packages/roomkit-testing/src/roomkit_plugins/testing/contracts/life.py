@@ -75,7 +75,7 @@ class LifeContract(ContractSuite):
 
 
 class ProviderLifeContract(LifeContract):
-    """The same tests for what is behind a channel."""
+    """The same tests for the provider behind a channel."""
 
     def lend(self, kit: RoomKit, part: Any) -> None:
         """Bind the provider as a channel does that it is behind."""

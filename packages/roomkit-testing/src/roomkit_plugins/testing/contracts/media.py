@@ -52,7 +52,7 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 class MediaStoreContract(ContractSuite):
-    """Files: whole or not there, counted and hashed on their way, under ids that are no paths."""
+    """Files: whole or not there, counted and hashed on their way, under ids that are not paths."""
 
     @pytest.fixture
     async def media(self, factory: object) -> AsyncIterator[MediaStore]:

@@ -65,7 +65,7 @@ class RealtimeBackendContract(ContractSuite):
     @PROPERTY
     @given(event=records(EphemeralEvent))
     async def test_every_field_arrives(self, backend: RealtimeBackend, event: EphemeralEvent) -> None:
-        """What is published is what is seen, field by field."""
+        """Subscribers see each published field."""
         topic, ear = new_id(), Ear()
         subscription = await backend.subscribe(topic, ear)
         await backend.publish(topic, event)
@@ -176,7 +176,7 @@ class RealtimeBackendContract(ContractSuite):
         await other.close()
 
     async def test_nothing_is_replayed(self, backend: RealtimeBackend, topic: str) -> None:
-        """A subscription sees what comes after it."""
+        """A subscription sees later signals."""
         await backend.publish(topic, signal())
         await self.settle()
         ear = Ear()
@@ -262,7 +262,7 @@ class RealtimeBackendContract(ContractSuite):
         assert "between us" not in caplog.text
 
     async def test_unsubscribing_ends_it(self, backend: RealtimeBackend, topic: str) -> None:
-        """Once it is unsubscribed the callback is not called, not for what was waiting either."""
+        """Once it is unsubscribed the callback is not called, not for signals that were waiting either."""
         gone, ear = Ear(), Ear()
         subscription = await backend.subscribe(topic, gone)
         await backend.subscribe(topic, ear)

@@ -126,7 +126,7 @@ class SourceProviderContract(ContractSuite):
         assert await self.unacknowledged(source) == 0
 
     async def test_stop_makes_start_return(self, source: SourceProvider) -> None:
-        """Soon, without an error, however often it is told."""
+        """Soon, without an error, however often it is stopped."""
         emitted = Emitted()
         async with running(source, emitted):
             await self.bring(source, 1)

@@ -103,7 +103,7 @@ class ContentTranscoderContract(ContractSuite):
             assert all(card["title"] in words for card in content.cards)
 
     async def test_the_words_survive(self, transcoder: ContentTranscoder) -> None:
-        """Whatever the target lacks, what somebody said is still there."""
+        """Whatever the target lacks, the words are still there."""
         for media_types in ((ChannelMediaType.TEXT,), (ChannelMediaType.TEXT, ChannelMediaType.MEDIA)):
             capabilities = ChannelCapabilities(media_types=media_types)
             for content in EVERY_CONTENT:

@@ -19,7 +19,7 @@ type PoolMode = Literal["session", "transaction", "statement"]
 class PgBouncer(ServerProcess):
     """Pools the connections to the databases of the server with this DSN, as its user.
 
-    It takes any user without a password. `settings` are its own, as in pgbouncer.ini. It is no pip wheel:
+    It takes any user without a password. `settings` are its own, as in pgbouncer.ini. It is not a pip wheel:
     `PgBouncer.is_installed` says whether the program is in the path (Debian: `apt install pgbouncer`).
     """
 

@@ -50,7 +50,7 @@ def refused(message: str) -> AnthropicRefusedError:
 
 
 def first_invalid(error: ValidationError) -> str:
-    """Say what is wrong with a body that does not validate."""
+    """Describe the faults of a body that does not validate."""
     # Of a union that does not fit, report the member that fitted furthest.
     first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))

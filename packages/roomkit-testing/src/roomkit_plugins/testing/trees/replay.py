@@ -158,7 +158,7 @@ class Replay:
             return
         target = self._target(event)
         if target is None or target.deleted:
-            self._wrong("amends_nothing", event, f"{content.target_event_id} is no message of the room")
+            self._wrong("amends_nothing", event, f"{content.target_event_id} is not a message of the room")
             return
         if event.source.channel_id != SYSTEM_CHANNEL_ID and not _is_author(event, target.event):
             self._wrong("not_author", event, f"{target.event.id} was written by another")

@@ -152,7 +152,7 @@ def _judge_labels(facts: _Room) -> None:
     for label, events in facts.by_label.items():
         command = facts.commands.get(label)
         if command is None:
-            facts.wrong("stray", events[0].id, f"{label} is no command to this room")
+            facts.wrong("stray", events[0].id, f"{label} is not a command to this room")
         elif len(events) > 1 and command.kind in KEYED:
             facts.wrong("doubled", events[1].id, f"{label} is there {len(events)} times")
     answers = Counter(

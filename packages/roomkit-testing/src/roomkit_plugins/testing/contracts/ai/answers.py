@@ -113,7 +113,7 @@ class AIAnswersContract(AISuite):
             assert answer.metadata["finish_reason"]
 
     async def test_usage_is_conserved(self, provider: AIProvider, simulator: AISimulator) -> None:
-        """Fresh, read and written tokens are told apart and add up, in our words."""
+        """Fresh, read and written tokens are counted apart and add up, in our words."""
         simulator.reply("Hi", usage=ScriptedUsage(input=10, output=6, cache_read=90, cache_write=30))
         usage = (await provider.generate(ask())).usage
         assert usage.keys() <= USAGE_KEYS

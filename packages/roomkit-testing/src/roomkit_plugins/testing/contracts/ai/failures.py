@@ -122,13 +122,13 @@ class AIFailuresContract(AISuite):
     async def test_a_stream_that_breaks(
         self, provider: AIProvider, simulator: AISimulator, fault: Fault, code: ErrorCode
     ) -> None:
-        """What came stays, the error ends it, and the vendor is not asked again."""
+        """Text received before stays, the error ends it, and the vendor is not asked again."""
         simulator.reply("It was a dark and stormy night; the rain fell in torrents", fault=fault)
         heard: list[StreamEvent] = []
 
         async def hear() -> None:
             async for event in provider.generate_structured_stream(ask()):
-                heard.append(event)  # noqa: PERF401 - what was heard stays when the stream fails
+                heard.append(event)  # noqa: PERF401 - events received stay when the stream fails
 
         assert (await failure_of(hear())).error_code is code
         assert any(isinstance(event, StreamTextDelta) for event in heard)

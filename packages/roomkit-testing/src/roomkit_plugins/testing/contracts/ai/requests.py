@@ -1,4 +1,4 @@
-"""The contract of AI providers: what is sent."""
+"""The contract of AI providers: requests."""
 
 from __future__ import annotations
 

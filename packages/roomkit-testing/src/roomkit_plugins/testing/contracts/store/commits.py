@@ -92,7 +92,7 @@ class CommitContract(StoreSuite):
     async def test_how_much_was_heard_is_kept_beside_the_event(
         self, store: ConversationStore, room: Room
     ) -> None:
-        """For each channel, only rising; without an entry of its own, and without changing what was said."""
+        """For each channel, only rising; without an entry of its own, and without changing events."""
         (stored,) = await say(store, room.id, "Your order left us this morning.")
         before = await snapshot(store, room.id)
         for channel_id, chars, estimated, kept in (

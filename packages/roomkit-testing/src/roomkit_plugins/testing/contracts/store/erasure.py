@@ -233,7 +233,7 @@ class ErasureContract(StoreSuite):
     async def test_pruning_removes_the_oldest(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """Those made before the time, not at it; the counters say so, and what is left reads as before."""
+        """Those made before the time, not at it; the counters say so, and the rest reads as before."""
         for each in (store, other):
             assert await each.load(room.id, recent=10) is not None
         stored = [

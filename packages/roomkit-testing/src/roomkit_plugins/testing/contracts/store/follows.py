@@ -127,7 +127,7 @@ class Screen:
         return [text_of(event.content) for event in self.events if event.type is EventType.MESSAGE]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until what was shown meets a condition."""
+        """Wait until the shown events meet a condition."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 self._changed.clear()
@@ -187,7 +187,7 @@ class FollowsContract(StoreSuite):
             for name, kit in enumerate(kits):
                 group.create_task(talk(kit, name))
         realtime.chance = None
-        for kit in kits:  # which shows what was lost
+        for kit in kits:  # which shows the lost ones
             await _say(kit, room.id, "the end")
         for screen in screens:
             await screen.sees("the end", times=len(kits))
@@ -272,7 +272,7 @@ class FollowsContract(StoreSuite):
     async def test_the_loss_of_the_room_ends_a_follower(
         self, kits: list[RoomKit], room: Room, how: str
     ) -> None:
-        """On whichever worker it was lost."""
+        """On any worker."""
         first, second = kits
         lost: list[object] = []
         follow = Screen().follow(second, room.id, changed=lost.append)

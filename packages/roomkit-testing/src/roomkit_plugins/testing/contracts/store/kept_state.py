@@ -1,4 +1,4 @@
-"""The store's contract: what is kept with rooms and bindings, changed by several workers at once."""
+"""The store's contract: state kept with rooms and bindings, changed by several workers at once."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class LanesContract(StoreSuite):
     async def test_an_outcome_that_is_not_durable_frees_its_lane_and_is_written_again(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
     ) -> None:
-        """Others see it at once; writing it durably changes nothing, also in what has happened since."""
+        """Others see it at once; writing it durably changes nothing, also in later changes."""
         (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         ended = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=new_id())
         shown = await store.complete([ended], worker_id=worker, durable=False)

@@ -1,4 +1,4 @@
-"""The store's contract: what is found by a vendor's id and by an address."""
+"""The store's contract: look-ups by a vendor's id and by an address."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class MediaRegisterContract(StoreSuite):
     async def test_a_registered_file_has_a_room(
         self, store: ConversationStore, other: ConversationStore, room: Room, files: list[str]
     ) -> None:
-        """The first one that it was registered for; what is not registered has none."""
+        """The first one that it was registered for; an unregistered file has none."""
         await other.register_media("elsewhere", files, unused_at=NOW)
         found = await other.find_media_rooms([*files, "absent", "n\0l"])
         assert found == {each: {room.id} for each in files}

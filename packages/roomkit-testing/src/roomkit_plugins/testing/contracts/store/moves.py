@@ -192,7 +192,7 @@ class MovesContract(StoreSuite):
     async def test_both_commits_of_a_move_are_written(
         self, store: ConversationStore, other: ConversationStore, room: Room
     ) -> None:
-        """People and channels change rooms with it, and entries follow what was moved."""
+        """People and channels change rooms with it, and entries follow moved events."""
         into, number = await store.create_room(Room()), new_id()
         (said,) = await say(store, room.id, "hi")
         await store.add_binding(binding(room.id, "sms", address=number))
@@ -312,7 +312,7 @@ class MovesContract(StoreSuite):
     async def test_random_moves_lose_and_duplicate_nothing(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
-        """Each event is in one room, under one index, with its rows; what is loaded is what is listed."""
+        """Each event is in one room, under one index, with its rows; loading and listing agree."""
         dice = random.Random(7)
         rooms = [await store.create_room(Room()) for _ in range(3)]
         rows: dict[str, Delivery] = {}

@@ -134,7 +134,7 @@ class PeopleContract(StoreSuite):
         third = await join(rooms[2], who, identity_id=identity)
         other = await join(rooms[2], f"{who}2", identity_id=identity)
         first = await join(rooms[0], who)
-        await join(rooms[1], "somebody else", identity_id="other")
+        await join(rooms[1], "another person", identity_id="other")
         await store.add_binding(binding(rooms[1], "sms", participant_id=who))
         assert await store.find_participants(participant_id=who) == [first, third]
         assert await store.find_participants(identity_id=identity) == [third, other]

@@ -36,7 +36,7 @@ CONTRARY = (
 
 
 class ReceiptsContract(StoreSuite):
-    """A receipt finds its delivery, whichever of the two comes first, and only ever moves it forward."""
+    """A receipt finds its delivery, in either order of arrival, and only ever moves it forward."""
 
     @pytest.fixture
     async def row(self, store: ConversationStore, room: Room) -> Delivery:

@@ -376,7 +376,7 @@ class RoomsContract(StoreSuite):
         for room_id in (old, closed):
             await store.add_participant(Participant(id=who, room_id=room_id, channel_id="sms"))
         await store.add_binding(binding(middle, participant_id=who, channel_type=ChannelType.EMAIL))
-        await store.add_binding(binding(new, participant_id="somebody else"))
+        await store.add_binding(binding(new, participant_id="another person"))
 
         async def found(*filters: Any) -> str | None:
             latest = await store.find_latest_room(who, *filters)

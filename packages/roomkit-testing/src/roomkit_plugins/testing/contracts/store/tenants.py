@@ -93,7 +93,7 @@ LOOKUPS: dict[str, Lookup] = {
 
 
 class TenantsContract(StoreSuite):
-    """Given an organization, a lookup knows only what is of it."""
+    """Given an organization, a lookup finds only entries of it."""
 
     @pytest.mark.parametrize("name", LOOKUPS)
     async def test_what_is_anothers_is_answered_like_what_is_not_there(
