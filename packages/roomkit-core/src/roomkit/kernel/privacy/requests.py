@@ -318,9 +318,8 @@ class DataSubjectRequests:
         walk.after_index = page[-1].index if page else walk.after_index
         walk.is_over = len(page) < _PAGE
         if walk.is_over:
-            await self._erase_receipts(
-                walk.person, book
-            )  # the commit removes the keys that lead to the addresses
+            # Before the commit, which removes the keys that lead to the addresses.
+            await self._erase_receipts(walk.person, book)
             await self._add_last(commit, place, walk)
         if _says_something(commit):
             await self._commit(commit, walk, lanes, book)
