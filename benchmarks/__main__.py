@@ -9,7 +9,18 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks import agents, growth, lasting, messages, rooms, sharing, starting, storing, workers
+from benchmarks import (
+    agents,
+    growth,
+    lasting,
+    messages,
+    real_sockets,
+    rooms,
+    sharing,
+    starting,
+    storing,
+    workers,
+)
 from benchmarks.report import HEADING, Effort, Findings, as_json, as_table
 
 type Scenario = Callable[[Effort], Coroutine[None, None, Findings]]
@@ -20,6 +31,7 @@ SCENARIOS: dict[str, Scenario] = {
     "concurrent": messages.concurrent,
     "channels": growth.channels,
     "sockets": growth.sockets,
+    "real-sockets": real_sockets.real_sockets,
     "slow": growth.slow_socket,
     "length": growth.length,
     "rooms": growth.rooms,
