@@ -186,6 +186,25 @@ def test_the_family_is_found() -> None:
     assert len(found) >= 12
 
 
+@pytest.mark.parametrize(("args", "kwargs"), [((7,), {}), ((), {"channel_id": 7})], ids=["position", "name"])
+def test_an_argument_is_checked_however_it_is_given(args: Any, kwargs: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"int cannot be a channel id: get_channel\(\) takes str"):
+        RoomKit().get_channel(*args, **kwargs)
+
+
+async def test_every_one_of_repeated_arguments_is_checked(stage: Any) -> None:
+    with pytest.raises(InvalidInputError, match="int cannot be a key"):
+        await stage.kit.services.values.get("first", "second", 3)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), (("ws", "more"), {}), (("ws",), {"unasked": 1}), ((), {"unasked": 1})]
+)
+def test_missing_and_unknown_arguments_are_a_type_error(args: Any, kwargs: Any) -> None:
+    with pytest.raises(TypeError, match=r"get_channel\(\)"):
+        RoomKit().get_channel(*args, **kwargs)
+
+
 def test_the_kits_own_settings_are_checked_too() -> None:
     with pytest.raises(InvalidInputError, match="agent_response_policy cannot be 'soon'"):
         RoomKit(agent_response_policy="soon")  # type: ignore[arg-type]

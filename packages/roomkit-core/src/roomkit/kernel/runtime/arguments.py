@@ -22,6 +22,7 @@ __all__ = ["checks_arguments"]
 type _Types = Mapping[str, tuple[type, ...]]
 
 _LARGEST = 2**63 - 1
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _TYPES: _Types = {
     "str": (str,),
     "int": (int,),
@@ -48,9 +49,37 @@ _OF_SERVICES: _Types = {
 
 class _Parameter(NamedTuple):
     annotation: str
+    name: str
     types: tuple[type, ...]
     """What it takes; empty where that is not checked."""
-    is_repeated: bool
+
+
+class _Checks:
+    """The checks of one method's arguments, by position and by name.
+
+    `Signature.bind` would cost more than most methods do. Arguments that are missing or unknown are left
+    to the call.
+    """
+
+    __slots__ = ("_by_name", "_positional", "_repeated")
+
+    def __init__(self, signature: inspect.Signature, types: _Types) -> None:
+        parameters = signature.parameters.values()
+        self._positional = [_check_of(each, types) for each in parameters if each.kind in _POSITIONAL]
+        self._by_name = {each.name: _check_of(each, types) for each in parameters}
+        repeated = [each for each in parameters if each.kind is each.VAR_POSITIONAL]
+        self._repeated = _check_of(repeated[0], types) if repeated else None
+
+    def apply(self, method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        """Check what a method is called with. Raises InvalidInputError."""
+        for parameter, value in zip(self._positional, args, strict=False):
+            _check_one(method, parameter, value)
+        if self._repeated is not None and self._repeated.types:
+            for value in args[len(self._positional) :]:
+                _check_one(method, self._repeated, value)
+        for name, value in kwargs.items():
+            if (named := self._by_name.get(name)) is not None:
+                _check_one(method, named, value)
 
 
 def checks_arguments[C: type](*, but: Collection[str] = (), of_services: bool = False) -> Callable[[C], C]:
@@ -73,20 +102,19 @@ def checks_arguments[C: type](*, but: Collection[str] = (), of_services: bool = 
 
 
 def _door(method: Callable[..., Any], types: _Types) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-    checks = {each.name: _check_of(each, types) for each in signature.parameters.values()}
+    checks = _Checks(inspect.signature(method), types)
     if not inspect.iscoroutinefunction(method):
 
         @wraps(method)
         def called(*args: Any, **kwargs: Any) -> Any:
-            _check(method.__name__, checks, signature.bind(*args, **kwargs).arguments)
+            checks.apply(method.__name__, args, kwargs)
             return method(*args, **kwargs)
 
         return called
 
     @wraps(method)
     async def awaited(*args: Any, **kwargs: Any) -> Any:
-        _check(method.__name__, checks, signature.bind(*args, **kwargs).arguments)
+        checks.apply(method.__name__, args, kwargs)
         return await _typed(method.__name__, method(*args, **kwargs))
 
     return awaited
@@ -109,7 +137,7 @@ def _check_of(parameter: inspect.Parameter, known: _Types) -> _Parameter:
     names = [part.partition("[")[0] for part in _alternatives(annotation)]
     is_checked = parameter.kind is not parameter.VAR_KEYWORD and all(name in known for name in names)
     types = tuple(kind for name in names for kind in known[name]) if is_checked else ()
-    return _Parameter(annotation, types, parameter.kind is parameter.VAR_POSITIONAL)
+    return _Parameter(annotation, parameter.name, types)
 
 
 def _alternatives(annotation: str) -> list[str]:
@@ -124,20 +152,13 @@ def _alternatives(annotation: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _check(method: str, checks: Mapping[str, _Parameter], arguments: Mapping[str, Any]) -> None:
-    for name, given in arguments.items():
-        parameter = checks[name]
-        for value in given if parameter.is_repeated and parameter.types else (given,):
-            _check_one(method, name, parameter, value)
-
-
-def _check_one(method: str, name: str, parameter: _Parameter, value: object) -> None:
+def _check_one(method: str, parameter: _Parameter, value: object) -> None:
     if parameter.types and not isinstance(value, parameter.types):
         raise InvalidInputError(
-            f"{type(value).__name__} cannot be a {name.replace('_', ' ')}: {method}() takes "
+            f"{type(value).__name__} cannot be a {parameter.name.replace('_', ' ')}: {method}() takes "
             f"{parameter.annotation}"
         )
     if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
         raise InvalidInputError(
-            f"{name} cannot be a number of {value.bit_length()} bits: {method}() takes at most 64"
+            f"{parameter.name} cannot be a number of {value.bit_length()} bits: {method}() takes at most 64"
         )
