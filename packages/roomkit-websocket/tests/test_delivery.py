@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.kernel.kit import RoomKit
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.enums import DeliveryState
@@ -14,7 +15,56 @@ from roomkit.models.room import Room
 from roomkit_plugins.testing import assert_nothing_leaks
 from roomkit_plugins.websocket import WebSocketChannel
 
+from .conftest import Stage, Wire, WritingWire
+
 pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture(params=[Wire, WritingWire], ids=["awaited", "written at once"])
+async def stage(request):
+    """A kit on the test's own clock, and connections of either kind."""
+    kit = RoomKit()
+    yield Stage(kit, request.param)
+    await kit.close()
+
+
+async def test_connections_of_all_kinds_in_one_room_have_each_event_once_and_in_order():
+    """Whichever of them come first, and are slow in between."""
+    async with RoomKit() as kit:
+        stage, heard = Stage(kit), []
+
+        async def prompt(connection_id, event):
+            heard.append(event.content.body)
+
+        wires = [
+            kind(f"{kind.__name__} {number}").join(stage.channel, "room")
+            for number in range(4)
+            for kind in (WritingWire, Wire)
+        ]
+        stage.channel.register_connection("prompt", prompt, room_id="room")
+        wires += [WritingWire(f"late {number}").join(stage.channel, "room") for number in range(2)]
+        for number in range(40):
+            wires[number % 10].open.clear()
+            await stage.say(str(number))
+            wires[(number + 3) % 10].open.set()
+            await stage.turns()
+        for wire in wires:
+            wire.open.set()
+        await stage.turns(80)
+    assert [wire.texts for wire in wires] == [[str(number) for number in range(40)]] * 10
+    assert heard == [str(number) for number in range(40)]
+
+
+async def test_a_connection_that_writes_at_once_costs_no_task(stage, monkeypatch):
+    """Nor does one that was slow, once it has what waited."""
+    wires = [WritingWire(f"c{number}").join(stage.channel, "room") for number in range(3)]
+    wires[1].open.clear()
+    await stage.say("slow")
+    wires[1].open.set()
+    await stage.turns()
+    monkeypatch.setattr(asyncio, "Task", None)
+    await stage.say("quick")
+    assert [wire.texts for wire in wires] == [["slow", "quick"]] * 3
 
 
 async def test_nobody_there_is_told(stage):

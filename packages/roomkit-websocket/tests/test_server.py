@@ -446,6 +446,35 @@ async def test_authentication_decides_who_speaks():
         assert (await house.kit.get_timeline("room"))[-1].source.participant_id == "verified"
 
 
+async def test_frames_of_every_length_arrive_whole():
+    """A frame states its length in one, three or nine bytes."""
+    texts = ["x" * length for length in (1, 125, 126, 70_000, 65_535 - 600, 2)]
+    async with a_house() as house, house.client("alice") as alice, house.client("bob") as bob:
+        await house.tell(*texts)
+        assert await alice.texts(len(texts)) == await bob.texts(len(texts)) == texts
+        await alice.send({"type": "nonsense"})
+        assert 0 < len(json.dumps(await alice.next("error"))) < 126 * 4
+
+
+async def test_a_client_that_reads_late_has_every_event_once_and_in_order():
+    """While it does not read, frames wait for it; its own acknowledgements come in between."""
+    channel = WebSocketChannel("ws", send_timeout=3600.0)
+    async with a_house(channel) as house, house.client("alice") as alice, house.client("bob") as bob:
+        (waiting,) = (one for one in channel._connections.by_id.values() if one.participant_id == "bob")
+        bob.socket.transport.pause_reading()
+        sent = []  # bound: what the buffers of two sockets hold
+        while len(waiting.backlog) < 3:
+            sent.append(f"{len(sent)} " + "x" * 100_000)
+            await house.tell(sent[-1])
+        bob.socket.transport.resume_reading()
+        await alice.say("and one more")
+        assert await alice.texts(len(sent)) == sent
+        assert await bob.texts(len(sent) + 1) == [*sent, "and one more"]
+        assert not waiting.sending
+        await bob.say("thanks", "m1")
+        assert (await bob.next("ack"))["client_id"] == "m1"
+
+
 async def test_a_client_that_does_not_read_is_cut_off_and_delays_nobody():
     """Its socket is closed, so that it comes back and resumes."""
     channel = WebSocketChannel("ws", send_timeout=0.2)

@@ -567,6 +567,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket import WebSocketChannel as WebSocketChannel
     from roomkit_plugins.websocket import WebSocketChannelConfig as WebSocketChannelConfig
     from roomkit_plugins.websocket import WebSocketServer as WebSocketServer
+    from roomkit_plugins.websocket import WritesAtOnce as WritesAtOnce
 
     class PluginMethods:
         """The methods that plugins add to a kit, where their distribution is installed."""
@@ -1220,6 +1221,7 @@ HOMES = {
     "WhatsAppPersonalSourceProvider": "roomkit_plugins.neonize",
     "WhatsAppProvider": "roomkit.abc.whatsapp",
     "WorkStore": "roomkit.abc.store.work",
+    "WritesAtOnce": "roomkit_plugins.websocket",
     "ZoneFrom": "roomkit.models.scheduling",
     "ZoneName": "roomkit.models.zone",
     "admits": "roomkit.models.visibility",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import StreamMessage as StreamMessage
     from roomkit_plugins.websocket.frames import StreamSendFn as StreamSendFn
     from roomkit_plugins.websocket.frames import StreamStart as StreamStart
+    from roomkit_plugins.websocket.frames import WritesAtOnce as WritesAtOnce
     from roomkit_plugins.websocket.protocol import FrameError as FrameError
     from roomkit_plugins.websocket.serve import WebSocketServer as WebSocketServer
 else:
@@ -31,5 +32,6 @@ else:
             "WebSocketChannel": "channel",
             "WebSocketChannelConfig": "config",
             "WebSocketServer": "serve",
+            "WritesAtOnce": "frames",
         },
     )

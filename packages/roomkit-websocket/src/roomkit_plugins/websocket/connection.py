@@ -11,7 +11,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.authoring.coroutines import at_once, may_wait
 from roomkit.models.event import RoomEvent
-from roomkit_plugins.websocket.frames import StreamChunk
+from roomkit_plugins.websocket.frames import StreamChunk, WritesAtOnce
 
 if TYPE_CHECKING:
     from roomkit_plugins.websocket.frames import CloseFn, Frame, SendFn, StreamSendFn
@@ -50,6 +50,7 @@ class Connection:
         "stream_send_fn",
         "task",
         "timer",
+        "write_fn",
     )
 
     def __init__(
@@ -67,6 +68,8 @@ class Connection:
         self.stream_send_fn = stream_send_fn
         self.is_prompt = not may_wait(send_fn) and (stream_send_fn is None or not may_wait(stream_send_fn))
         """Whether no send can wait."""
+        self.write_fn = _write_fn(send_fn, stream_send_fn)
+        """Writes without waiting where it can; None for a connection that has no such function."""
         self.close_fn = close_fn
         self.participant_id = participant_id
         self.roams = roams
@@ -90,6 +93,12 @@ class Connection:
             self.timer = None
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel("the connection is gone")
+
+
+def _write_fn(send_fn: object, stream_send_fn: object) -> Callable[[str, Frame], bool] | None:
+    if isinstance(send_fn, WritesAtOnce) and (stream_send_fn is None or stream_send_fn is send_fn):
+        return send_fn.write
+    return None
 
 
 class _Gathered:
@@ -123,8 +132,9 @@ class _Round:
 class FanOut:
     """Sends frames to audiences.
 
-    Sends that never wait are called one after the other. From the first other one on, a frame is carried
-    from connection to connection by one task that starts at once. A send that does not complete in that
+    Frames are written at once where connections can do that, and sends that never wait are called one after
+    the other. From the first other one on, a frame is carried from connection to connection by one task that
+    starts at once. A send that does not complete in that
     step keeps its task, gets a deadline, and the round goes on with another task: so a connection that is
     quick costs a function call, and one that is slow costs the others nothing. Later frames wait in its
     bounded backlog, in order.
@@ -159,7 +169,7 @@ class FanOut:
     def send(self, audience: Sequence[Connection], frame: Frame) -> int:
         """Send `frame` to every connection; return how many have it, or have it queued. Never waits."""
         round_ = _Round(audience, frame)
-        if audience and audience[0].is_prompt:
+        if audience and (audience[0].write_fn is not None or audience[0].is_prompt):
             at_once(self._carry(round_, None))
         if round_.place == len(audience):
             return round_.taken
@@ -191,12 +201,18 @@ class FanOut:
         streamed = not isinstance(frame, RoomEvent)
         while round_.place < len(audience):
             connection = audience[round_.place]
+            if connection.sending or connection.gone:
+                round_.place += 1
+                round_.taken += self._queue(connection, frame)
+                continue
+            write = connection.write_fn
+            if write is not None and (wrote := self._write(connection, write, frame)) is not None:
+                round_.place += 1
+                round_.taken += wrote
+                continue
             if me is None and not connection.is_prompt:
                 return
             round_.place += 1
-            if connection.sending or connection.gone:
-                round_.taken += self._queue(connection, frame)
-                continue
             connection.sending = True
             # The same as _attempt, unrolled: this is what a quick connection costs.
             try:
@@ -219,6 +235,19 @@ class FanOut:
                 if round_.carrier is not me:
                     return
             connection.sending = False
+
+    def _write(
+        self, connection: Connection, write: Callable[[str, Frame], bool], frame: Frame
+    ) -> bool | None:
+        """Return whether a frame was written at once; None if that would have to wait."""
+        try:
+            if not write(connection.id, frame):
+                return None
+        except Exception as error:  # noqa: BLE001  # a write may raise anything: it is counted
+            self._failed(connection, error)
+            return False
+        connection.failures = 0
+        return True
 
     async def _catch_up(self, connection: Connection) -> None:
         """Send the frames queued during a slow send."""

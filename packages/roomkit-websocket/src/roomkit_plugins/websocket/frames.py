@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic_core import to_json
 
@@ -21,6 +21,7 @@ __all__ = [
     "StreamMessage",
     "StreamSendFn",
     "StreamStart",
+    "WritesAtOnce",
 ]
 
 type StreamErrorCode = Literal["answer_failed", "answer_cancelled", "answer_withheld"]
@@ -134,3 +135,17 @@ type CloseFn = Callable[[str, str], Awaitable[None]]
 
 type StreamSendFn = Callable[[str, StreamMessage], Awaitable[None]]
 """`async (connection_id, frame)`: writes one stream frame to the connection."""
+
+
+@runtime_checkable
+class WritesAtOnce(Protocol):
+    """A `send_fn` that is asked first to write without waiting, which costs a function call and no coroutine.
+
+    Give the same object as `stream_send_fn`, or none.
+    """
+
+    def write(self, connection_id: str, frame: Frame) -> bool:
+        """Write a whole frame now; False if that would have to wait: then the `send_fn` is called with it.
+
+        Called in order, and never while the `send_fn` is under way. Raising means that it could not.
+        """

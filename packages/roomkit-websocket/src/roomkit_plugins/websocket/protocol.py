@@ -42,7 +42,7 @@ connections and keys, former contents of edited events, usage of models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrameError",
-    "LastFrame",
+    "Latest",
     "More",
     "ack_frame",
     "encode",
@@ -298,17 +298,21 @@ def encode(frame: Frame) -> bytes:
     return frame.json_bytes
 
 
-class LastFrame:
-    """Encodes frames and keeps the last: the many clients of a room are sent the same one after the other."""
+class Latest[Given, Made]:
+    """A function that keeps its latest result: the many clients of a room are sent the same frame in turn."""
 
-    def __init__(self) -> None:
-        self._last: tuple[Frame, bytes] | None = None
+    __slots__ = ("_given", "_made", "_make")
 
-    def __call__(self, frame: Frame) -> bytes:
-        """Return what `encode` does."""
-        if self._last is None or self._last[0] is not frame:
-            self._last = (frame, encode(frame))
-        return self._last[1]
+    def __init__(self, make: Callable[[Given], Made]) -> None:
+        self._make = make
+        self._given: Given | None = None
+        self._made: Made | None = None
+
+    def __call__(self, given: Given) -> Made:
+        """Return what the function makes of the very object `given`."""
+        if self._given is not given or self._made is None:
+            self._given, self._made = given, self._make(given)
+        return self._made
 
 
 def ready_frame(*, room_id: str, participant_id: str | None, connection_id: str, index: int) -> bytes:

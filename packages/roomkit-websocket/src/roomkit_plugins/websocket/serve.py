@@ -19,7 +19,7 @@ from roomkit.models.base import new_id
 from roomkit.models.values import is_key
 from roomkit_plugins.websocket.admission import Lost, index_in, room_as_it_is
 from roomkit_plugins.websocket.allowance import ClientLimits
-from roomkit_plugins.websocket.protocol import LastFrame
+from roomkit_plugins.websocket.protocol import Latest, encode
 from roomkit_plugins.websocket.session import Session
 from roomkit_plugins.websocket.transport import TransportClosed
 
@@ -153,7 +153,8 @@ class WebSocketServer:
         self._withdraw: Callable[[], None] = _nothing
         self._sockets: WeakSet[ServerConnection] = WeakSet()
         self._serving: set[asyncio.Task[None]] = set()  # bound: open connections
-        self._encode = LastFrame()
+        self._encode = Latest(encode)
+        self._framed = Latest(_framed)
 
     @property
     def port(self) -> int:
@@ -335,7 +336,7 @@ class WebSocketServer:
             self._channel_id,
             admission.room_id,
             participant_id,
-            _ServerTransport(socket),
+            _ServerTransport(socket, self._framed),
             new_id(),
             after=admission.after,
             encode=self._encode,
@@ -396,13 +397,24 @@ async def _listen(session: Session, socket: ServerConnection) -> None:
 class _ServerTransport:
     """The socket of a client of this server."""
 
-    def __init__(self, socket: ServerConnection) -> None:
+    writes_at_once = True
+
+    def __init__(self, socket: ServerConnection, framed: Callable[[bytes], bytes]) -> None:
         from websockets.exceptions import ConnectionClosed
         from websockets.protocol import State
 
         self._socket = socket
+        self._framed = framed
         self._open = State.OPEN
         self._gone = ConnectionClosed
+
+    def write(self, data: bytes) -> bool:
+        socket = self._socket
+        transport = socket.transport
+        if socket.paused or socket.protocol.state is not self._open or transport.is_closing():
+            return False
+        transport.write(self._framed(data))  # no extension is negotiated, and nothing sent in fragments
+        return True
 
     async def send(self, data: bytes) -> None:
         if self._socket.state is not self._open:  # the library would wait until it is closed
@@ -417,6 +429,13 @@ class _ServerTransport:
 
     def abort(self) -> None:
         self._socket.transport.abort()
+
+
+def _framed(data: bytes) -> bytes:
+    """Return a text frame, as every client gets it: a server masks nothing (RFC 6455, section 5.1)."""
+    from websockets.frames import Frame, Opcode
+
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
 
 
 def _is_loopback(host: str) -> bool:

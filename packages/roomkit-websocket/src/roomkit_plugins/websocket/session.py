@@ -123,7 +123,7 @@ class Session:
         """Whether the connection was closed from this side, or its client was found to be gone."""
         self._taken = 0
         self._subscription: str | None = None
-        self._held: deque[Frame] | None = None  # bound: _HELD, kept by send
+        self._held: deque[Frame] | None = None  # bound: _HELD, kept by _hold
         self._replayed = -1
         self._answers: deque[str] = deque(maxlen=_ANSWERS)
         """Ids of the last answers replayed: they are not shown again as streams that come late."""
@@ -211,12 +211,13 @@ class Session:
     async def _join(self) -> None:
         """Have what happens sent here, from now on, and hold it back."""
         kit, room_id, channel_id = self._kit, self._room_id, self._channel_id
-        self._held = deque()  # bound: _HELD, kept by send
+        self._held = deque()  # bound: _HELD, kept by _hold
+        send = _Writer(self) if self._transport.writes_at_once else self.send
         await kit.connect_websocket(
             channel_id,
             self._connection_id,
-            self.send,
-            stream_send_fn=self.send,
+            send,
+            stream_send_fn=send,
             close_fn=self.dropped,
             room_id=room_id,
             participant_id=self._participant_id,
@@ -268,15 +269,27 @@ class Session:
     async def send(self, _connection_id: str, frame: Frame) -> None:
         """Write a frame, or keep it until the client has the earlier events."""
         if self._held is not None:
-            if len(self._held) >= _HELD:
-                self._abort()  # the client resumes from where it was
-                raise ConnectionError("too much happened while the client was catching up")
-            self._held.append(frame)
+            self._hold(frame, self._held)
         elif not self._was_replayed(frame):
             try:
-                await self._write(self._encode(frame))
+                await self._transport.send(self._encode(frame))
             except TransportClosed:
                 await self._gone()
+            except asyncio.CancelledError:
+                self._abort()  # evicted: a write under way is aborted
+                raise
+
+    def write(self, frame: Frame) -> bool:
+        """Write a frame without waiting; False where `send` has to."""
+        if self._held is not None or self._was_replayed(frame):
+            return False
+        return self._transport.write(self._encode(frame))
+
+    def _hold(self, frame: Frame, held: deque[Frame]) -> None:
+        if len(held) >= _HELD:
+            self._abort()  # the client resumes from where it was
+            raise ConnectionError("too much happened while the client was catching up")
+        held.append(frame)
 
     async def _gone(self) -> None:
         """Unregister the connection. Raises ConnectionError.
@@ -297,6 +310,8 @@ class Session:
             await self._write(ephemeral_frame(event))
 
     async def _write(self, data: bytes) -> None:
+        if self._transport.write(data):
+            return
         try:
             await self._transport.send(data)
         except asyncio.CancelledError:
@@ -364,6 +379,8 @@ class Session:
         return is_shown(event.replace(visibility="all") if mine else event, binding)
 
     def _was_replayed(self, frame: Frame) -> bool:
+        if self._replayed < 0:
+            return False
         if isinstance(frame, RoomEvent):
             return 0 <= frame.index <= self._replayed
         return frame.stream_id in self._answers
@@ -488,3 +505,18 @@ class Session:
                 client_id=message.external_id,
             )
         )
+
+
+class _Writer:
+    """Writes to the client of a session, at once where that can be."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def __call__(self, connection_id: str, frame: Frame) -> None:
+        await self._session.send(connection_id, frame)
+
+    def write(self, _connection_id: str, frame: Frame) -> bool:
+        return self._session.write(frame)

@@ -11,7 +11,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.models.base import new_id
 from roomkit.models.values import is_key
 from roomkit_plugins.websocket.allowance import ClientLimits
-from roomkit_plugins.websocket.protocol import LastFrame
+from roomkit_plugins.websocket.protocol import Latest, encode
 from roomkit_plugins.websocket.session import Session
 from roomkit_plugins.websocket.transport import FunctionTransport
 
@@ -45,7 +45,7 @@ class Sessions:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._limits: dict[tuple[float, int, int], ClientLimits] = {}  # bound: what the program gives
-        self._encode = LastFrame()
+        self._encode = Latest(encode)
         self._open: set[Session] = set()
 
     @asynccontextmanager
