@@ -217,5 +217,5 @@ async def test_a_consent_is_kept_though_it_cannot_be_announced(world, caplog):
     await world.kits[0].set_consent("phone", ANN, "revoked", purpose="recording")
     await asyncio.sleep(1)
     assert world.changes == [[CHANGE], []]
-    assert "was not announced to other workers" in caplog.text
+    assert "could not be announced to other workers" in caplog.text
     assert (await world.kits[1].consent("phone", ANN, purpose="recording")).state is REVOKED

@@ -119,7 +119,7 @@ async def test_a_change_holds_though_it_cannot_be_announced(pair: Pair, caplog: 
     await pair.there.remove_participant("r1", "bob", banned=True)
     await asyncio.sleep(1)  # virtual time
     assert [person.status for person in await pair.here.list_participants("r1")] == ["banned"]
-    assert "changed rights in room 'r1' could not be announced to other workers" in caplog.text
+    assert "'rights-changed' of 'r1' could not be announced to other workers" in caplog.text
 
 
 async def test_nothing_is_published_where_no_other_process_receives_it() -> None:

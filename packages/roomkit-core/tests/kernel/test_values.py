@@ -133,7 +133,7 @@ async def test_an_expired_value_counts_as_absent(kit: RoomKit, values: Values) -
     assert (await values.put("a", data={"n": 2}, if_revision=0)).data == {"n": 2}
     seen: list[Any] = []
     await values.change("b", fn=lambda data: seen.append(data) or {"n": 3})  # type: ignore[func-returns-value]
-    assert seen == [None]
+    assert set(seen) == {None}  # once more, if the store removes expired values between read and write
     changed = await values.get("b")
     assert changed is not None
     assert changed.expires_at is None

@@ -17,6 +17,7 @@ from roomkit.kernel.runtime.framework_events import FrameworkEvents
 from roomkit.kernel.runtime.lease import Lease
 from roomkit.kernel.runtime.supervisor import Supervisor
 from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
+from roomkit.kernel.runtime.worker_signals import WorkerSignals
 from roomkit.kernel.services.media import KitFetch
 from roomkit.memory.telemetry import NoopTelemetryProvider
 
@@ -40,6 +41,7 @@ class GroundParts:
     store: ConversationStore
     locks: RoomLockManager
     realtime: RealtimeBackend
+    signals: WorkerSignals
     telemetry: TelemetryProvider
     tracing: ConfiguredTelemetry | None
     clock: Clock
@@ -67,6 +69,7 @@ def lay_ground(settings: KitOptions, given: Backends) -> GroundParts:
         store=store,
         locks=shared.locks,
         realtime=shared.realtime,
+        signals=WorkerSignals(store=store, realtime=shared.realtime, clock=clock, supervisor=supervisor),
         telemetry=telemetry,
         tracing=telemetry if isinstance(telemetry, ConfiguredTelemetry) and telemetry.enabled else None,
         clock=clock,

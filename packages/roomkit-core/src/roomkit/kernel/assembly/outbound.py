@@ -122,8 +122,7 @@ def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: Conte
     consent_signals = ConsentSignals(
         settings=settings,
         store=store,
-        realtime=realtime,
-        clock=clock,
+        signals=ground.signals,
         supervisor=supervisor,
         channels=ground.channels,
         homes=homes,
@@ -131,7 +130,7 @@ def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: Conte
     consents = Consents(
         store=store, clock=clock, announce=consent_signals.announce, suppression_key=settings.suppression_key
     )
-    pause_signals = PauseSignals(store=store, realtime=realtime, clock=clock, supervisor=supervisor)
+    pause_signals = PauseSignals(ground.signals)
     pacing = Pacing(TokenBucketRateLimiter(), pause_signals.announce)
     breakers = Breakers()
     follows = Follows(settings=settings, store=store, realtime=realtime, clock=clock, supervisor=supervisor)
@@ -205,9 +204,7 @@ def build_work(ground: GroundParts, outcomes: OutcomeParts, sending: SendingPart
         rounds=rounds,
         speculations=speculations,
         lanes=lanes,
-        interruptions=Interruptions(
-            store=store, realtime=ground.realtime, clock=ground.clock, lanes=lanes, lease=lease
-        ),
+        interruptions=Interruptions(store=store, signals=ground.signals, lanes=lanes, lease=lease),
         dispatcher=LaneDispatcher(
             lanes=lanes, settling=outcomes.settling, wakeups=sending.wakeups, follows=sending.follows
         ),

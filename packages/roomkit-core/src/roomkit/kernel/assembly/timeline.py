@@ -150,7 +150,7 @@ def _rights_signals(ground: GroundParts, sending: SendingParts, work: WorkParts)
     return RightsSignals(
         settings=ground.settings,
         store=ground.store,
-        realtime=ground.realtime,
+        signals=ground.signals,
         clock=ground.clock,
         supervisor=ground.supervisor,
         channels=ground.channels,

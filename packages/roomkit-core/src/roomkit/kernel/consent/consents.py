@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import StaleValueError
 from roomkit.authoring.addresses import one_spelling
+from roomkit.kernel.runtime.kept_secret import KeptSecret
 from roomkit.models.consent import ALL_PURPOSES, Consent
 from roomkit.models.content import ConsentContent
 from roomkit.models.enums import ConsentState, EventType
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Consents"]
 
 _NAMESPACE = "core.consent"
-_KEY = ("key",)
 _MOST_SEEN = 8
 """How many of a value's last messages are remembered, so that a redelivered one changes nothing."""
 
@@ -51,8 +50,7 @@ class Consents:
         self._announce = announce
         self._store = store
         self._clock = clock
-        given = None if suppression_key is None else suppression_key.get_secret_value()
-        self._key = None if given is None else given.encode()
+        self._secret = KeptSecret(store, _NAMESPACE, suppression_key)
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -203,23 +201,10 @@ class Consents:
 
     async def _prefix(self, address_type: str, address: str) -> tuple[str, str]:
         who = json.dumps([address_type, one_spelling(address_type, address)])
-        return address_type, hmac.new(await self._secret(), who.encode(), sha256).hexdigest()
+        return address_type, hmac.new(await self._secret.get(), who.encode(), sha256).hexdigest()
 
     async def _value_key(self, address_type: str, address: str, purpose: str) -> tuple[str, ...]:
         return (*await self._prefix(address_type, address), purpose)
-
-    async def _secret(self) -> bytes:
-        """Return the key of the hashes: the one that was configured, else the store's own, made once."""
-        if self._key is None:
-            made = Value(namespace=_NAMESPACE, key=_KEY, data={"key": secrets.token_hex(32)})
-            try:
-                kept = await self._store.put_value(made, if_revision=0)
-            except StaleValueError:
-                found = await self._store.get_value(_NAMESPACE, _KEY)
-                assert found is not None  # it is never removed
-                kept = found
-            self._key = str(kept.data["key"]).encode()
-        return self._key
 
     async def _values(self, prefix: tuple[str, str], organization_id: str | None) -> AsyncIterator[Value]:
         after = None

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import RoomKitError
-from roomkit.abc.log import get_logger
-from roomkit.models.base import new_id
-from roomkit.models.enums import ChannelCategory, DeliveryState, EphemeralEventType
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.enums import ChannelCategory, DeliveryState
 
 if TYPE_CHECKING:
-    from roomkit.abc.clock import Clock
-    from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.delivery.lanes import Lanes
     from roomkit.kernel.runtime.lease import Lease
+    from roomkit.kernel.runtime.worker_signals import WorkerSignals
+    from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["Interruptions"]
 
-_log = get_logger("roomkit.kernel")
 _TOPIC = "turns-interrupted"
 _MOST_ROWS = 1_000
 
@@ -28,37 +23,22 @@ class Interruptions:
     """Ends turns in the lanes of this worker, and has the other workers end those in theirs."""
 
     def __init__(
-        self,
-        *,
-        store: ConversationStore,
-        realtime: RealtimeBackend,
-        clock: Clock,
-        lanes: Lanes,
-        lease: Lease,
+        self, *, store: ConversationStore, signals: WorkerSignals, lanes: Lanes, lease: Lease
     ) -> None:
         self._store = store
-        self._realtime = realtime
-        self._clock = clock
+        self._signals = signals
         self._lanes = lanes
         self._lease = lease
-        self._own_id = new_id()
-        self._is_on = False
 
     async def begin(self) -> None:
         """Take the other workers' calls, if the store has others."""
-        if self._is_on or self._lease.worker_id is None:
-            return
-        self._is_on = True
-        try:
-            await self._realtime.subscribe(_TOPIC, self._called)
-        except RoomKitError:
-            _log.warning("interruptions by other workers are not received", exc_info=True)
+        if self._lease.worker_id is not None:
+            await self._signals.listen(_TOPIC, self._called)
 
     async def _called(self, signal: EphemeralEvent) -> None:
-        if signal.user_id != self._own_id:
-            stream_id = signal.data.get("stream_id")
-            reason = str(signal.data.get("reason") or "interrupted")
-            self._lanes.interrupt(signal.room_id, None if stream_id is None else str(stream_id), reason)
+        stream_id = signal.data.get("stream_id")
+        reason = str(signal.data.get("reason") or "interrupted")
+        self._lanes.interrupt(signal.room_id, None if stream_id is None else str(stream_id), reason)
 
     async def interrupt(self, room_id: str, stream_id: str | None, reason: str) -> int:
         """End turns of a room; return how many: those here, and those that other workers hold."""
@@ -66,14 +46,7 @@ class Interruptions:
         own_id = self._lease.worker_id
         elsewhere = 0 if own_id is None else await self._held_elsewhere(room_id, own_id)
         if elsewhere:
-            signal = EphemeralEvent(
-                room_id=room_id,
-                type=EphemeralEventType.CUSTOM,
-                user_id=self._own_id,
-                data={"stream_id": stream_id, "reason": reason},
-                timestamp=self._clock.now(),
-            )
-            await self._realtime.publish(_TOPIC, signal)
+            await self._signals.publish(_TOPIC, {"stream_id": stream_id, "reason": reason}, room_id)
         return ended + elsewhere
 
     async def _held_elsewhere(self, room_id: str, own_id: str) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
-from roomkit.abc.errors import StaleValueError
-from roomkit.models.value import Value
+from roomkit.kernel.runtime.kept_secret import KeptSecret
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -20,16 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["MediaSigner"]
 
 _NAMESPACE = "core.media"
-_KEY = ("key",)
 
 
 class MediaSigner:
     """Signs with the key that was configured, else with one that the store keeps, made once."""
 
     def __init__(self, *, store: ConversationStore, base_url: str | None, key: SecretStr | None) -> None:
-        self._store = store
+        self._secret = KeptSecret(store, _NAMESPACE, key)
         self._base_url = None if base_url is None else base_url.rstrip("/")
-        self._key = None if key is None else key.get_secret_value().encode()
 
     async def url(self, media_id: str, expires_at: datetime) -> str | None:
         """Return the URL of a file; None if the kit does not know where it is reached."""
@@ -49,19 +45,7 @@ class MediaSigner:
         return hmac.compare_digest(signature, given) and now < _EPOCH + timedelta(seconds=int(until))
 
     async def _signature(self, media_id: str, until: int) -> str:
-        key = self._key or await self._kept_key()
-        return hmac.new(key, f"{until}:{media_id}".encode(), sha256).hexdigest()
-
-    async def _kept_key(self) -> bytes:
-        made = Value(namespace=_NAMESPACE, key=_KEY, data={"key": secrets.token_hex(32)})
-        try:
-            kept = await self._store.put_value(made, if_revision=0)
-        except StaleValueError:
-            found = await self._store.get_value(_NAMESPACE, _KEY)
-            assert found is not None  # it is never removed
-            kept = found
-        self._key = str(kept.data["key"]).encode()
-        return self._key
+        return hmac.new(await self._secret.get(), f"{until}:{media_id}".encode(), sha256).hexdigest()
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.attributes import read
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import RoomKitError
-from roomkit.abc.log import get_logger
 from roomkit.kernel.flow.contract import owner_of
-from roomkit.models.base import new_id
-from roomkit.models.enums import ConsentState, EphemeralEventType
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.enums import ConsentState
 
 if TYPE_CHECKING:
-    from roomkit.abc.clock import Clock
-    from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.delivery.homes import HeldHomes
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.worker_signals import WorkerSignals
     from roomkit.models.content import ConsentContent
     from roomkit.models.options import KitOptions
+    from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["ConsentSignals"]
 
 _TOPIC = "consents-changed"
 _MOST_ROOMS = 1_000
-_log = get_logger("roomkit.kernel")
 
 
 class ConsentSignals:
@@ -41,31 +37,22 @@ class ConsentSignals:
         *,
         settings: KitOptions,
         store: ConversationStore,
-        realtime: RealtimeBackend,
-        clock: Clock,
+        signals: WorkerSignals,
         supervisor: Supervisor,
         channels: Channels,
         homes: HeldHomes,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._realtime = realtime
-        self._clock = clock
+        self._signals = signals
         self._supervisor = supervisor
         self._channels = channels
         self._homes = homes
-        self._own_id = new_id()
-        self._is_on = False
 
     async def begin(self) -> None:
         """Subscribe to the other workers' changes, if there can be other workers."""
-        if self._is_on or self._store.is_process_local or self._realtime.is_process_local:
-            return
-        self._is_on = True
-        try:
-            await self._realtime.subscribe(_TOPIC, self._received)
-        except RoomKitError:
-            _log.warning("changes of consent on other workers are not received at once", exc_info=True)
+        if self._signals.has_others:
+            await self._signals.listen(_TOPIC, self._received)
 
     def announce(self, said: ConsentContent, organization_id: str | None) -> None:
         """Pass on, in the background, that a consent changed."""
@@ -76,35 +63,20 @@ class ConsentSignals:
             "state": said.state.value,
             "organization_id": organization_id,
         }
-        signal = EphemeralEvent(
-            room_id=_TOPIC,
-            type=EphemeralEventType.CUSTOM,
-            user_id=self._own_id,
-            data=data,
-            timestamp=self._clock.now(),
-        )
-        self._notify_all(signal)
-        if self._is_on:
-            self._supervisor.start(self._publish(signal), "announcement of a changed consent", eager=False)
-
-    async def _publish(self, signal: EphemeralEvent) -> None:
-        try:
-            await self._realtime.publish(_TOPIC, signal)
-        except Exception as error:  # noqa: BLE001  # a backend may raise anything: the consent is stored
-            _log.warning("a changed consent was not announced to other workers: %s", type(error).__name__)
+        self._notify_all(data)
+        self._signals.announce(_TOPIC, data)
 
     async def _received(self, signal: EphemeralEvent) -> None:
-        if signal.user_id != self._own_id:
-            self._notify_all(signal)
+        self._notify_all(signal.data)
 
-    def _notify_all(self, signal: EphemeralEvent) -> None:
+    def _notify_all(self, said: Mapping[str, Any]) -> None:
         for channel_id, channel in tuple(self._channels.items()):
             if type(channel).consent_changed is not Channel.consent_changed:
                 name = f"consent_changed of channel {channel_id}"
-                self._supervisor.start(self._notify(channel_id, channel, signal, name), name)
+                self._supervisor.start(self._notify(channel_id, channel, said, name), name)
 
-    async def _notify(self, channel_id: str, channel: Channel, signal: EphemeralEvent, name: str) -> None:
-        said, owner = signal.data, owner_of(channel_id)
+    async def _notify(self, channel_id: str, channel: Channel, said: Mapping[str, Any], name: str) -> None:
+        owner = owner_of(channel_id)
         kind = read(owner, "address_type", lambda: channel.address_type, str)
         if kind != said["address_type"]:
             return

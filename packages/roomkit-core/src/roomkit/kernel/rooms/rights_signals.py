@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import RoomKitError
-from roomkit.abc.log import get_logger
 from roomkit.abc.store import Commit
 from roomkit.kernel.flow.contract import type_of
-from roomkit.models.base import new_id
+from roomkit.models.base import EMPTY
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.enums import Access, EphemeralEventType, ParticipantStatus
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.enums import Access, ParticipantStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from roomkit.abc.clock import Clock
-    from roomkit.abc.realtime import RealtimeBackend
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.delivery.dispatch import LaneDispatcher
     from roomkit.kernel.delivery.homes import HeldHomes
@@ -26,12 +22,13 @@ if TYPE_CHECKING:
     from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.worker_signals import WorkerSignals
     from roomkit.models.options import KitOptions
+    from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["RightsSignals"]
 
 _TOPIC = "rights-changed"
-_log = get_logger("roomkit.kernel")
 
 
 class RightsSignals:
@@ -52,7 +49,7 @@ class RightsSignals:
         *,
         settings: KitOptions,
         store: ConversationStore,
-        realtime: RealtimeBackend,
+        signals: WorkerSignals,
         clock: Clock,
         supervisor: Supervisor,
         channels: Channels,
@@ -63,7 +60,7 @@ class RightsSignals:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._realtime = realtime
+        self._signals = signals
         self._clock = clock
         self._supervisor = supervisor
         self._channels = channels
@@ -71,46 +68,18 @@ class RightsSignals:
         self._lanes = lanes
         self._dispatcher = dispatcher
         self._follows = follows
-        self._own_id = new_id()
-        self._is_on = False
 
     async def begin(self) -> None:
         """Subscribe to the other workers' changes, if there can be other workers."""
-        if self._is_on or self._store.is_process_local or self._realtime.is_process_local:
-            return
-        self._is_on = True
-        try:
-            await self._realtime.subscribe(_TOPIC, self._received)
-        except RoomKitError:
-            _log.warning("changes of rights on other workers are not received at once", exc_info=True)
+        if self._signals.has_others:
+            await self._signals.listen(_TOPIC, self._received)
 
     def announce(self, room_id: str) -> None:
         """Publish, in the background, that rights in a room changed; followers here read it at once."""
         self._follows.renew(room_id)
-        if self._is_on:
-            name = f"announcement of changed rights in room {room_id}"
-            self._supervisor.start(self._publish(room_id), name, eager=False)
-
-    async def _publish(self, room_id: str) -> None:
-        signal = EphemeralEvent(
-            room_id=room_id,
-            type=EphemeralEventType.CUSTOM,
-            user_id=self._own_id,
-            timestamp=self._clock.now(),
-        )
-        try:
-            await self._realtime.publish(_TOPIC, signal)
-        except Exception as error:  # noqa: BLE001  # a backend may raise anything: the change is stored
-            _log.warning(
-                "changed rights in room %r could not be announced to other workers (%s); they notice at the "
-                "next frame, or when they next compare the room with the store",
-                room_id,
-                type(error).__name__,
-            )
+        self._signals.announce(_TOPIC, EMPTY, room_id)
 
     async def _received(self, signal: EphemeralEvent) -> None:
-        if signal.user_id == self._own_id:
-            return
         room_id = signal.room_id
         self._follows.renew(room_id)
         if live := self._homes.of_room(room_id):

@@ -51,7 +51,7 @@ class KitServices(Services):
         self._enter = enter
         ground = kernel.ground
         self.clock, self.realtime, self.telemetry = ground.clock, ground.realtime, ground.telemetry
-        self.has_other_workers = not (ground.store.is_process_local or ground.realtime.is_process_local)
+        self.has_other_workers = ground.signals.has_others
         self.inbox = KitInbox(kit, owner, receipt=receipt, signals=kernel.entry.signals, enter=enter)
         self.rooms = KitRoomAccess(
             kit,
