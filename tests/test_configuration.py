@@ -69,9 +69,9 @@ async def test_a_secret_does_not_show(path: Path) -> None:
 
 async def test_a_missing_plugin_is_named_with_what_to_install(path: Path) -> None:
     """At the place in the file that asks for it."""
-    path.write_text(CONFIGURATION.replace('"anthropic"', '"gemini"'))
+    path.write_text(f'{CONFIGURATION}\n[channels.phone]\nplugin = "voice"\n')
 
-    with pytest.raises(ConfigError, match=r"agents\.front\.provider: .* comes with roomkit-gemini"):
+    with pytest.raises(ConfigError, match=r"channels\.phone: .* comes with roomkit-voice"):
         await RoomKit.from_config(path)
 
 

@@ -417,7 +417,6 @@ combined = get_ai_context()
 
 LATER: dict[str, str] = {
     "from roomkit import Agent, GeminiAIProvider, GeminiConfig": "roomkit-agents",
-    "from roomkit import GeminiAIProvider, GeminiConfig": "roomkit-gemini",
     "from roomkit import ConversationPipeline, PipelineStage": "roomkit-agents",
     "from roomkit import ConversationState, get_conversation_state, set_conversation_state": "roomkit-agents",
     "from roomkit import VoiceChannel": "roomkit-voice",

@@ -13,6 +13,7 @@ from roomkit_plugins.testing.simulators import (
     AISimulator,
     AnthropicSimulator,
     Drop,
+    GeminiSimulator,
     OpenAISimulator,
     ReceivedRequest,
     Reply,
@@ -109,6 +110,136 @@ def test_anthropic_refuses(changes: dict[str, Any], said: str) -> None:
     assert refusal.status in (400, 404)
     assert refusal.body["type"] == "error"
     assert said in refusal.body["error"]["message"]
+
+
+ASKED = {"role": "user", "parts": [{"text": "Hi"}]}
+GEMINI: dict[str, Any] = {"contents": [ASKED]}
+FUNCTION = {"functionCall": {"id": "c1", "name": "now", "args": {}}}
+SKIPPED = {**FUNCTION, "thoughtSignature": "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="}
+ANSWERED = {"functionResponse": {"id": "c1", "name": "now", "response": {"output": "12:00"}}}
+
+
+def gemini(body: object, path: str = "gemini-3.8-flash:generateContent", **headers: str) -> ReceivedRequest:
+    given = {"x-goog-api-key": "sk-simulated", **headers}
+    return ReceivedRequest("POST", f"/v1beta/models/{path}", {}, given, json.dumps(body).encode())
+
+
+def turn(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": role, "parts": list(parts)}
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    return {"tools": [{"functionDeclarations": [{"name": "now", **fields}]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"unknown": 1}, 'Unknown name "unknown"'),
+        ({"contents": []}, "contents"),
+        ({"contents": [turn("system", {"text": "Hi"})]}, "contents.0.role"),
+        ({"contents": [turn("model", {"text": "Hi"}), ASKED]}, "begin with a user turn"),
+        ({"contents": [ASKED, turn("model", {"text": "The"})]}, "end with a user turn"),
+        ({"contents": [ASKED, ASKED]}, "alternate"),
+        ({"contents": [turn("user", {"text": ""})]}, "must not be empty"),
+        ({"contents": [turn("user", {"text": "a", "inlineData": {}})]}, "inlineData"),
+        ({"contents": [turn("user", {"fileData": {"fileUri": "http://x", "mimeType": "image/png"}})]}, "Uri"),
+        ({"contents": [ASKED, turn("model", SKIPPED), ASKED]}, "number of function response parts"),
+        ({"contents": [turn("user", ANSWERED)]}, "number of function response parts"),
+        (
+            {
+                "contents": [
+                    ASKED,
+                    turn("model", SKIPPED),
+                    turn("user", {"functionResponse": {**ANSWERED["functionResponse"], "id": "c2"}}),
+                ]
+            },
+            "ids and names of their calls",
+        ),
+        (
+            {"contents": [ASKED, turn("model", FUNCTION), turn("user", ANSWERED)]},
+            "missing a thought_signature",
+        ),
+        (
+            {"contents": [ASKED, turn("model", {"text": "a", "thoughtSignature": "c2ln"}), ASKED]},
+            "signature is not valid",
+        ),
+        (function(name="2fa"), "functionDeclarations.0.name"),
+        (
+            function(parametersJsonSchema={"type": "object", "not": {}}),
+            "unsupported JSON Schema keywords: not",
+        ),
+        (
+            function(parametersJsonSchema={"properties": {"a": {"$ref": "#/$defs/A", "title": "x"}}}),
+            "can not be set with other properties",
+        ),
+        ({"tools": 2 * function()["tools"]}, "Duplicate function declaration"),
+        ({"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}}, "without function_declarations"),
+        (
+            {
+                **function(),
+                "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["then"]}},
+            },
+            "not declared: then",
+        ),
+        (
+            {"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW", "thinkingBudget": 5}}},
+            "only set only one",
+        ),
+        ({"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}, "Budget 0 is invalid"),
+        ({"generationConfig": {"stopSequences": list("abcdef")}}, "stopSequences"),
+        ({"generationConfig": {"responseJsonSchema": {"type": "object"}}}, "requires response_mime_type"),
+        ({**function(), "cachedContent": "cachedContents/a"}, "CachedContent can not be used"),
+    ],
+)
+def test_gemini_refuses(changes: dict[str, Any], said: str) -> None:
+    """What the Gemini API refuses, with its error body."""
+    refusal = GeminiSimulator().refusal(gemini({**GEMINI, **changes}))
+    assert refusal is not None
+    assert refusal.status == 400
+    assert refusal.body["error"]["status"] == "INVALID_ARGUMENT"
+    assert said in refusal.body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("gemini-3.8-flash:generateContent", {}, None),
+        ("gemini-3.8-flash:generateContent", {"x-goog-api-key": "other"}, 400),
+        ("gemini-none:generateContent", {}, 404),
+        ("gemini-3.8-flash:sing", {}, 404),
+        ("gemini-3.8-flash:streamGenerateContent", {}, 400),
+    ],
+)
+def test_gemini_wants_its_key_and_path(path: str, headers: dict[str, str], status: int | None) -> None:
+    """The key in its header, a model that is there, and server-sent events for a stream."""
+    refusal = GeminiSimulator().refusal(gemini(GEMINI, path, **headers))
+    assert (refusal.status if refusal else None) == status
+
+
+def test_gemini_wants_its_signatures_back_in_the_current_turn() -> None:
+    """As they were given out; those of turns before may be missing."""
+    simulator = GeminiSimulator()
+    answer: Any = simulator.document(gemini(GEMINI), Reply(tool_calls=[ScriptedToolCall("now", id="c1")]))
+    (signed,) = answer["candidates"][0]["content"]["parts"]
+    loop = [ASKED, turn("model", signed), turn("user", ANSWERED)]
+    assert simulator.refusal(gemini({"contents": loop})) is None
+    assert (
+        simulator.refusal(gemini({"contents": [ASKED, turn("model", SKIPPED), turn("user", ANSWERED)]}))
+        is None
+    )
+    later = [ASKED, turn("model", FUNCTION), turn("user", ANSWERED), turn("model", {"text": "Noon."}), ASKED]
+    assert simulator.refusal(gemini({"contents": later})) is None
+
+
+async def test_gemini_lists_the_models_it_has() -> None:
+    async with GeminiSimulator() as simulator:
+        headers = f"x-goog-api-key: {simulator.api_key}"
+        status, listed = await ask(simulator, "GET", "/v1beta/models", None, headers)
+        assert (status, listed["models"][0]["name"]) == (200, f"models/{simulator.models[0]}")
+        path = f"/v1beta/models/{simulator.models[0]}"
+        assert (await ask(simulator, "GET", path, None, headers))[1]["displayName"] == simulator.models[0]
+        assert (await ask(simulator, "GET", "/v1beta/models/none", None, headers))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -321,13 +452,15 @@ def port_of(simulator: AISimulator) -> int:
     return int(simulator.origin.rpartition(":")[2])
 
 
-async def ask(simulator: AISimulator, method: str, path: str, body: object) -> tuple[int, Any]:
+async def ask(
+    simulator: AISimulator, method: str, path: str, body: object, more_headers: str = "x-more: none"
+) -> tuple[int, Any]:
     """Send one request over a socket of its own, and return the status and the JSON."""
     data = b"" if body is None else json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(simulator))
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
-        f"Authorization: Bearer {simulator.api_key}\r\n\r\n"
+        f"Authorization: Bearer {simulator.api_key}\r\n{more_headers}\r\n\r\n"
     )
     writer.write(head.encode() + data)
     try:

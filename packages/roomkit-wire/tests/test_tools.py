@@ -39,6 +39,17 @@ def test_ids_of_calls_are_taken_and_pairs_match(ids: list[str]) -> None:
     assert all(0 < len(one) <= 64 and one.isascii() and not set(one) & set(".: ") for one in written)
 
 
+@PROPERTY
+@given(st.lists(st.text(alphabet="a1_-é", min_size=1, max_size=12), unique=True))
+def test_a_name_can_have_to_begin_with_a_letter(names: list[str]) -> None:
+    """Or an underscore; two names still never become one."""
+    known = ToolNames(10, letter_first=True)
+    written = [known.to_wire(name) for name in names]
+    assert len(set(written)) == len(names)
+    assert all(len(name) <= 10 and (name[0].isalpha() or name[0] == "_") for name in written)
+    assert [known.from_wire(name) for name in written] == names
+
+
 def test_an_id_that_the_api_takes_stays() -> None:
     assert CallIds(r"(?s:.){1,40}").to_wire("functions.weather:0") == "functions.weather:0"
 

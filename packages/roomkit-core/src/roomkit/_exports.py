@@ -506,6 +506,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import estimate_tokens as estimate_tokens
     from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
+    from roomkit_plugins.gemini import GeminiAIProvider as GeminiAIProvider
+    from roomkit_plugins.gemini import GeminiConfig as GeminiConfig
     from roomkit_plugins.media import DiskMediaConfig as DiskMediaConfig
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
@@ -1396,7 +1398,7 @@ DISTRIBUTIONS = {
     "roomkit-elevenlabs": "planned",
     "roomkit-email": "planned",
     "roomkit-fastrtc": "planned",
-    "roomkit-gemini": "planned",
+    "roomkit-gemini": "built",
     "roomkit-gradium": "planned",
     "roomkit-http": "planned",
     "roomkit-local-audio": "planned",

@@ -18,17 +18,21 @@ __all__ = ["CallIds", "ToolNames", "arguments", "object_schema", "tool_choice"]
 
 
 class ToolNames:
-    """Tool names as an API takes them (letters, digits, `_` and `-`, up to `longest`), and back."""
+    """Tool names as an API takes them (letters, digits, `_` and `-`, up to `longest`), and back.
 
-    def __init__(self, longest: int) -> None:
+    With `letter_first` a name begins with a letter or `_`.
+    """
+
+    def __init__(self, longest: int, *, letter_first: bool = False) -> None:
         self._longest = longest
+        self._unfit_start = r"^(?=[0-9-])" if letter_first else r"(?!)"
         self._ours: dict[str, str] = {}  # bound: the tools of one request
         self._theirs: dict[str, str] = {}  # bound: the tools of one request
 
     def to_wire(self, name: str) -> str:
         """Return the vendor's form of `name`, always the same and never that of another."""
         if name not in self._theirs:
-            safe = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[: self._longest]
+            safe = re.sub(self._unfit_start, "_", re.sub(r"[^a-zA-Z0-9_-]", "_", name))[: self._longest]
             if safe != name or safe in self._ours:
                 digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
                 safe = f"{safe[: self._longest - 9]}_{digest}"

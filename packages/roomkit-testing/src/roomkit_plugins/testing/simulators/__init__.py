@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import WrongShape as WrongShape
     from roomkit_plugins.testing.simulators.anthropic import AnthropicSimulator as AnthropicSimulator
     from roomkit_plugins.testing.simulators.deviations import Deviation as Deviation
+    from roomkit_plugins.testing.simulators.gemini import GeminiSimulator as GeminiSimulator
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
     from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
     from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
@@ -45,6 +46,7 @@ else:
             "Exchange": "http",
             "FailMidStream": "ai",
             "Failure": "ai",
+            "GeminiSimulator": "gemini",
             "HTTPSimulator": "http",
             "NeverAnswer": "ai",
             "Malformed": "ai",

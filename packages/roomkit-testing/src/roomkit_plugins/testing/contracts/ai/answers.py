@@ -101,9 +101,11 @@ class AIAnswersContract(AISuite):
         assert (await provider.generate(ask())).content == ""
         assert response_of(await listen(provider, ask())).content == ""
 
-    @pytest.mark.parametrize("finish", ["stop", "length", "refusal"])
+    @pytest.mark.parametrize("finish", ["stop", "length", "content_filter", "refusal"])
     async def test_why_it_stopped(self, provider: AIProvider, simulator: AISimulator, finish: str) -> None:
         """Every vendor's word for it becomes ours, and stays to be read in the metadata."""
+        if finish not in self.finishes:
+            pytest.skip(f"this API has no word for {finish}")
         for _ in range(2):
             simulator.reply("So", finish=finish)  # type: ignore[arg-type]  # a parametrized Finish
         answers = [await provider.generate(ask()), response_of(await listen(provider, ask()))]
@@ -114,13 +116,14 @@ class AIAnswersContract(AISuite):
 
     async def test_usage_is_conserved(self, provider: AIProvider, simulator: AISimulator) -> None:
         """Fresh, read and written tokens are counted apart and add up, in our words."""
-        simulator.reply("Hi", usage=ScriptedUsage(input=10, output=6, cache_read=90, cache_write=30))
+        written = 30 if self.counts_cache_writes else 0
+        simulator.reply("Hi", usage=ScriptedUsage(input=10, output=6, cache_read=90, cache_write=written))
         usage = (await provider.generate(ask())).usage
         assert usage.keys() <= USAGE_KEYS
         assert usage["input_tokens"] == 10
         assert usage["cache_read_input_tokens"] == 90
-        assert usage["cache_creation_input_tokens"] == 30
-        assert usage["total_tokens"] == 10 + 90 + 30 + 6
+        assert usage.get("cache_creation_input_tokens", 0) == written
+        assert usage["total_tokens"] == 10 + 90 + written + 6
 
     async def test_what_is_left_out_or_null_changes_nothing(
         self, provider: AIProvider, simulator: AISimulator

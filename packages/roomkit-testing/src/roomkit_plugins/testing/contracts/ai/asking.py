@@ -162,7 +162,8 @@ def broken_conversation(shape: str) -> list[AIMessage]:
 def offered_name(request: ReceivedRequest) -> str:
     """Return the name under which the first tool was sent."""
     tool = request.json()["tools"][0]
-    name: str = tool.get("function", tool)["name"]
+    (first, *_) = tool.get("functionDeclarations") or [tool.get("function", tool)]
+    name: str = first["name"]
     return name
 
 

@@ -93,7 +93,8 @@ class AIRequestsContract(AISuite):
         if provider.supports_vision:
             simulator.reply("A pixel.")
             assert (await provider.generate(context)).content == "A pixel."
-            assert PIXEL.encode() in simulator.requests[0].body
+            # Some SDKs write base64 in its alphabet for URLs.
+            assert PIXEL.encode() in simulator.requests[0].body.translate(bytes.maketrans(b"-_", b"+/"))
             return
         error = await failure_of(provider.generate(context))
         assert error.error_code is ErrorCode.UNSUPPORTED_CONTENT

@@ -23,6 +23,16 @@ class AISuite(ProviderLifeContract):
         return True
 
     @property
+    def finishes(self) -> Sequence[str]:
+        """The reasons to stop, in our words, that this API has a word for."""
+        return ("stop", "length", "refusal")
+
+    @property
+    def counts_cache_writes(self) -> bool:
+        """Whether this API says how many tokens it wrote to a cache."""
+        return True
+
+    @property
     def sdk(self) -> str | None:
         """The module of the vendor's SDK, imported at the first call; None without one."""
         return None
