@@ -98,7 +98,7 @@ def test_a_paused_server_takes_connections_and_says_nothing(postgres_server: Pos
 
 def test_a_paused_server_can_be_killed_and_its_children_with_it(postgres_server: PostgresServer) -> None:
     family = [postgres_server.ensure_running().pid]
-    family += processes_module._children(family[0])
+    family += processes_module._children(family)
     assert len(family) > 3
     postgres_server.pause()
     postgres_server.kill()

@@ -53,6 +53,21 @@ def test_a_paused_server_says_nothing(redis_server: RedisServer, redis_url: str)
         assert connection.recv(7) == b"+PONG\r\n"
 
 
+def test_a_paused_server_is_resumed_where_it_must_run(redis_server: RedisServer, redis_url: str) -> None:
+    redis_server.pause()
+    redis_server.ensure_running()
+    assert RedisDatabase(redis_url).call("PING") == "PONG"
+
+
+def test_nothing_is_listed_for_a_server_that_runs(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test asks whether it runs: a list of all processes cost most of a test on PostgreSQL."""
+    redis_server.ensure_running()
+    monkeypatch.setattr(processes_module, "_parents", lambda: pytest.fail("all processes were listed"))
+    redis_server.ensure_running()
+
+
 def test_what_redis_refuses_is_told(redis_server: RedisServer, redis_url: str) -> None:
     with pytest.raises(ServiceError, match="refused NONSENSE"):
         RedisDatabase(redis_url).call("NONSENSE")

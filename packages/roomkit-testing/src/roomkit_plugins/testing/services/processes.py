@@ -75,6 +75,7 @@ class ServerProcess(ABC):
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
+        self._paused = False
 
     @override
     def __repr__(self) -> str:
@@ -165,17 +166,20 @@ class ServerProcess(ABC):
 
     def pause(self) -> None:
         """Stop it and its children where they are (SIGSTOP): it holds its connections and says nothing."""
+        self._paused = True
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on after `pause()`."""
         self._signal(signal.SIGCONT)
+        self._paused = False
 
     def ensure_running(self) -> Self:
         """Bring it back if a test left it paused or dead; start it if it never ran."""
         if not self.is_running:
             return self.start()
-        self.resume()
+        if self._paused:  # to signal its children lists all processes of the machine: too dear for each test
+            self.resume()
         return self
 
     def __enter__(self) -> Self:
@@ -247,6 +251,7 @@ class ServerProcess(ABC):
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
+        self._paused = False
         if process is not None:
             if how is signal.SIGKILL:
                 # First stopped, so that it makes no child that would be missed.
@@ -311,15 +316,19 @@ def _signal_family(pid: int, how: signal.Signals) -> list[int]:
 
     Not to the process group: a server's children may have groups of their own, as PostgreSQL's do.
     """
-    family = [pid]  # bound: the processes there are
-    for member in family:
-        _send(member, how)
-        family += _children(member)
+    family: list[int] = []
+    found = [pid]
+    while found:
+        for member in found:
+            _send(member, how)
+        family += found
+        found = _children(family)
     return family
 
 
-def _children(pid: int) -> list[int]:
-    return [child for child, parent in _parents() if parent == pid]
+def _children(family: Sequence[int]) -> list[int]:
+    """Return the children of these processes that are not among them."""
+    return [child for child, parent in _parents() if parent in family and child not in family]
 
 
 def _parents() -> Iterator[tuple[int, int]]:
