@@ -13,6 +13,8 @@ from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.testing.services import PostgresDatabases
 
 PATIENCE = 30.0
+TURNS = 500
+"""After so many the processor is left to the process that is waited for."""
 
 type LockMaker = Callable[..., PostgresLockManager]
 type RealtimeMaker = Callable[..., PostgresRealtime]
@@ -24,10 +26,12 @@ def configured(dsn: str, **options: object) -> PostgresConfig:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that sets no event of ours."""
+    """Wait for something that sets no event of ours: each turn of the loop, soon each millisecond."""
+    turns = 0
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # sockets and servers
-            await asyncio.sleep(0)
+        while not condition():
+            turns += 1
+            await asyncio.sleep(0 if turns < TURNS else 0.001)  # other processes
 
 
 async def once_back[T](attempt: Callable[[], Awaitable[T]]) -> T:
@@ -37,7 +41,7 @@ async def once_back[T](attempt: Callable[[], Awaitable[T]]) -> T:
             try:
                 return await attempt()
             except (LockLostError, StoreUnavailableError):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # other processes
 
 
 def end_sessions(dsn: str) -> None:
