@@ -21,7 +21,9 @@ NEWEST = "3.14"
 """Tested where an interpreter of it is found: not every machine has one yet."""
 EVERYTHING = ["--all-packages", "--all-groups"]
 """What sessions in the shared environment need: the README's first command goes without most of it."""
-BOTH_CORES = ["--numprocesses=2", "--dist=worksteal"]
+AT_ONCE = (os.cpu_count() or 1) + 1
+"""Processes that run tests: a third of a test's time it waits, for a server, a process or a deadline."""
+SPREAD = [f"--numprocesses={AT_ONCE}", "--dist=worksteal"]
 ABOUT_TEXT = (
     "benchmarks",
     "docs/test_layout.py",
@@ -102,7 +104,7 @@ def tests(session: nox.Session) -> None:
     """
     _sync(session, *EVERYTHING)
     rest = REST if session.python != PYTHONS[0] and not session.posargs else []
-    session.run("pytest", *BOTH_CORES, *rest, *session.posargs)
+    session.run("pytest", *SPREAD, *rest, *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -116,7 +118,7 @@ def newest(session: nox.Session) -> None:
     session.run_install("uv", "venv", "--quiet", "--clear", f"--python={found.stdout.strip()}", location)
     environment = {"UV_PROJECT_ENVIRONMENT": location, "VIRTUAL_ENV": location}
     session.run_install("uv", "sync", "--quiet", "--locked", *EVERYTHING, env=environment)
-    tests = ["pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]
+    tests = ["pytest", *SPREAD, "--ignore=tests/install", *session.posargs]
     session.run("uv", "run", "--quiet", "--no-sync", *tests, env=environment)
 
 
@@ -124,11 +126,13 @@ def newest(session: nox.Session) -> None:
 def plugin(session: nox.Session) -> None:
     """Import each distribution alone, from its wheel, and run its tests on the second Python.
 
-    Those named after `--` are tested on both. Two are tried at a time, each in an environment of its own.
+    Those named after `--` are tested on both. Some are tried at once, each in an environment of its own;
+    those with most tests come first, so that none is waited for alone at the end.
     """
     tested = bool(session.posargs) or session.python != PYTHONS[0]
-    names = session.posargs or DISTRIBUTIONS
-    folders = [session.virtualenv.location, f"{session.virtualenv.location}-second"]
+    names = session.posargs or sorted(DISTRIBUTIONS, key=_size_of_tests, reverse=True)
+    first = session.virtualenv.location
+    folders = [first, *(f"{first}-{number}" for number in range(2, AT_ONCE + 1))]
     rebuilt = (f"--reinstall-package={name}" for name in DISTRIBUTIONS)
     _sync(session, *ALONE, "--all-packages", *rebuilt)  # builds each wheel once, for the following too
     environments = SimpleQueue[str]()
@@ -167,7 +171,7 @@ def coverage(session: nox.Session) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = {"COVERAGE_FILE": str(folder / "data")}  # tests start processes in other folders
     _run(session, "coverage", "erase", env=file)
-    tests = ["-m", "pytest", *BOTH_CORES, "--ignore=tests/install", *session.posargs]
+    tests = ["-m", "pytest", *SPREAD, "--ignore=tests/install", *session.posargs]
     _run(session, "coverage", "run", *tests, env=file)
     _run(session, "coverage", "combine", "--quiet", env=file)
     for name in MODULES:
@@ -192,9 +196,9 @@ def soak(session: nox.Session) -> None:
     """Play long what the suite plays shortly: sequences of calls, trees of commands, and all properties."""
     long = {"ROOMKIT_SEQUENCES": "500", "ROOMKIT_TREES": "100"}
     chosen = ["packages", "-k", "any_sequence_of_calls or any_tree_of_commands", "--timeout=3600"]
-    _run(session, "pytest", *BOTH_CORES, *chosen, *session.posargs, env=long)
+    _run(session, "pytest", *SPREAD, *chosen, *session.posargs, env=long)
     properties = ["packages", "-m", "hypothesis", "--timeout=3600"]
-    _run(session, "pytest", *BOTH_CORES, *properties, *session.posargs, env={"ROOMKIT_EXAMPLES": "20"})
+    _run(session, "pytest", *SPREAD, *properties, *session.posargs, env={"ROOMKIT_EXAMPLES": "20"})
 
 
 @nox.session(venv_backend="none", default=False)
@@ -224,6 +228,10 @@ def _stands_alone(session: nox.Session, environments: SimpleQueue[str], name: st
     finally:
         environments.put(environment)
     return True
+
+
+def _size_of_tests(name: str) -> int:
+    return sum(path.stat().st_size for path in Path("packages", name, "tests").rglob("*.py"))
 
 
 def _run_in(session: nox.Session, environment: str, *arguments: str) -> str:
