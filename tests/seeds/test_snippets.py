@@ -134,20 +134,6 @@ await main()
     assert page.printed == ["Let me help you with that."]
 
 
-def test_the_whole_quickstart_says_what_to_install(page: Page) -> None:
-    """Its agents and pipelines come with a package that is not built."""
-    with pytest.raises(ImportError, match=r"roomkit\.Agent comes with roomkit-agents"):
-        page.run("""\
-import asyncio
-from roomkit import (
-    Agent, ChannelCategory, ConversationPipeline, ConversationState,
-    HandoffMemoryProvider, InboundMessage, MockAIProvider, PipelineStage,
-    RoomKit, SlidingWindowMemory, TextContent, WebSocketChannel,
-    set_conversation_state,
-)
-""")
-
-
 def test_hooks(kit_page: Page) -> None:
     """The compliance check sees what is said, the other one only what comes by SMS."""
     kit_page.run("""\
@@ -215,17 +201,6 @@ await say(room_id="support-room")
     assert context.system_prompt is not None
     assert context.system_prompt.startswith("You are a helpful support agent.")
     assert (context.temperature, [tool.name for tool in context.tools]) == (0.7, ["lookup_order"])
-
-
-def test_memory(page: Page) -> None:
-    """The window is there, the handoffs' memory is not."""
-    page.run(
-        "from roomkit import SlidingWindowMemory\n\n"
-        "# Recent N messages\nmemory = SlidingWindowMemory(max_events=50)"
-    )
-    assert page["memory"].name == "SlidingWindowMemory"
-    with pytest.raises(ImportError, match="comes with roomkit-agents, which is not installed"):
-        page.run("from roomkit import SlidingWindowMemory, HandoffMemoryProvider")
 
 
 def test_function_calling(kit_page: Page) -> None:
@@ -416,9 +391,6 @@ combined = get_ai_context()
 
 
 LATER: dict[str, str] = {
-    "from roomkit import Agent, GeminiAIProvider, GeminiConfig": "roomkit-agents",
-    "from roomkit import ConversationPipeline, PipelineStage": "roomkit-agents",
-    "from roomkit import ConversationState, get_conversation_state, set_conversation_state": "roomkit-agents",
     "from roomkit import VoiceChannel": "roomkit-voice",
     "from roomkit.voice.pipeline import AudioPipelineConfig, VADConfig": "roomkit-voice",
     "from roomkit import MCPToolProvider, compose_tool_handlers": "roomkit-mcp",

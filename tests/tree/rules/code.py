@@ -30,6 +30,8 @@ _MOVE = "move it to roomkit.authoring, or list it in DEFAULTS_OF_CONTRACTS with 
 
 
 DOORS = {
+    "roomkit_plugins.agents.handler": "what hands conversations over for a program",
+    "roomkit_plugins.agents.installing": "how a program puts a strategy to work on its kit",
     "roomkit_plugins.websocket.serve": "a server that a program starts for its kit",
     "roomkit_plugins.websocket.session": "one client of it",
     "roomkit_plugins.websocket.sessions": "the clients of a web framework",

@@ -484,6 +484,30 @@ if TYPE_CHECKING:
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
     from roomkit.models.zone import ZoneName as ZoneName
+    from roomkit_plugins.agents import HANDOFF_TOOL as HANDOFF_TOOL
+    from roomkit_plugins.agents import Agent as Agent
+    from roomkit_plugins.agents import AgentConfig as AgentConfig
+    from roomkit_plugins.agents import AgentOptions as AgentOptions
+    from roomkit_plugins.agents import ConversationPhase as ConversationPhase
+    from roomkit_plugins.agents import ConversationPipeline as ConversationPipeline
+    from roomkit_plugins.agents import ConversationRouter as ConversationRouter
+    from roomkit_plugins.agents import ConversationState as ConversationState
+    from roomkit_plugins.agents import Decision as Decision
+    from roomkit_plugins.agents import Handoff as Handoff
+    from roomkit_plugins.agents import HandoffHandler as HandoffHandler
+    from roomkit_plugins.agents import HandoffMemoryConfig as HandoffMemoryConfig
+    from roomkit_plugins.agents import HandoffMemoryProvider as HandoffMemoryProvider
+    from roomkit_plugins.agents import HandoffRequest as HandoffRequest
+    from roomkit_plugins.agents import HandoffResult as HandoffResult
+    from roomkit_plugins.agents import PhaseTransition as PhaseTransition
+    from roomkit_plugins.agents import PipelineStage as PipelineStage
+    from roomkit_plugins.agents import RoutingConditions as RoutingConditions
+    from roomkit_plugins.agents import RoutingRule as RoutingRule
+    from roomkit_plugins.agents import Strategy as Strategy
+    from roomkit_plugins.agents import build_handoff_tool as build_handoff_tool
+    from roomkit_plugins.agents import get_conversation_state as get_conversation_state
+    from roomkit_plugins.agents import set_conversation_state as set_conversation_state
+    from roomkit_plugins.agents import setup_handoff as setup_handoff
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
     from roomkit_plugins.ai import AnswerTooLongError as AnswerTooLongError
@@ -491,6 +515,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
     from roomkit_plugins.ai import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
+    from roomkit_plugins.ai import EndTurn as EndTurn
     from roomkit_plugins.ai import RoleOverride as RoleOverride
     from roomkit_plugins.ai import RunnableTool as RunnableTool
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
@@ -599,6 +624,8 @@ HOMES = {
     "ASGIApp": "roomkit.abc.route",
     "Access": "roomkit.models.enums",
     "Agent": "roomkit_plugins.agents",
+    "AgentConfig": "roomkit_plugins.agents",
+    "AgentOptions": "roomkit_plugins.agents",
     "AgentResponsePolicy": "roomkit.models.enums",
     "AgentsTeamsProvider": "roomkit_plugins.teams",
     "Amend": "roomkit.abc.store.records",
@@ -692,6 +719,7 @@ HOMES = {
     "DTMFEvent": "roomkit.abc.voice.streams",
     "DTMFStream": "roomkit.abc.voice.streams",
     "DeadlockError": "roomkit_plugins.testing",
+    "Decision": "roomkit_plugins.agents",
     "DeepgramSTTProvider": "roomkit_plugins.deepgram",
     "DefaultContentTranscoder": "roomkit.kernel.delivery.transcode",
     "DefaultInboundRoomRouter": "roomkit.kernel.inbound.routing",
@@ -728,6 +756,7 @@ HOMES = {
     "EmailProvider": "roomkit.abc.email",
     "EmitCallback": "roomkit.abc.source",
     "EndCause": "roomkit.abc.voice.session",
+    "EndTurn": "roomkit_plugins.ai",
     "Endpointing": "roomkit.abc.voice.turns",
     "EnergyVADProvider": "roomkit_plugins.vad_energy",
     "Entry": "roomkit.abc.store.records",
@@ -779,7 +808,9 @@ HOMES = {
     "HTTPHints": "roomkit.models.hints",
     "HTTPProvider": "roomkit.abc.http",
     "HTTPProviderConfig": "roomkit_plugins.http",
+    "Handoff": "roomkit_plugins.agents",
     "HandoffHandler": "roomkit_plugins.agents",
+    "HandoffMemoryConfig": "roomkit_plugins.agents",
     "HandoffMemoryProvider": "roomkit_plugins.agents",
     "HandoffRequest": "roomkit_plugins.agents",
     "HandoffResult": "roomkit_plugins.agents",
@@ -1088,6 +1119,7 @@ HOMES = {
     "StoreSchemaError": "roomkit.abc.errors",
     "StoreUnavailableError": "roomkit.abc.errors",
     "StoredRoom": "roomkit.memory.rooms",
+    "Strategy": "roomkit_plugins.agents",
     "StreamChunk": "roomkit_plugins.websocket",
     "StreamDone": "roomkit.models.ai",
     "StreamEnd": "roomkit_plugins.websocket",
@@ -1338,6 +1370,7 @@ COMPONENTS = {
     "media:sqlite": "roomkit-sqlite",
     "memory:budget-aware": "roomkit-ai",
     "memory:compacting": "roomkit-ai",
+    "memory:handoff": "roomkit-agents",
     "memory:sliding-window": "roomkit-ai",
     "messenger:facebook": "roomkit-messenger",
     "rcs:telnyx": "roomkit-telnyx",
@@ -1386,7 +1419,7 @@ COMPONENTS = {
 DISTRIBUTIONS = {
     "roomkit": "built",
     "roomkit-agc": "planned",
-    "roomkit-agents": "planned",
+    "roomkit-agents": "built",
     "roomkit-ai": "built",
     "roomkit-anthropic": "built",
     "roomkit-backchannel": "planned",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai.tokens import estimate_context_tokens as estimate_context_tokens
     from roomkit_plugins.ai.tokens import estimate_tokens as estimate_tokens
+    from roomkit_plugins.ai.tools import EndTurn as EndTurn
     from roomkit_plugins.ai.tools import RunnableTool as RunnableTool
     from roomkit_plugins.ai.tools import compose_tool_handlers as compose_tool_handlers
     from roomkit_plugins.ai.tools import current_tool_call as current_tool_call
@@ -36,6 +37,7 @@ else:
             "BudgetAwareMemoryConfig": "config",
             "CompactingMemory": "summary",
             "CompactingMemoryConfig": "config",
+            "EndTurn": "tools",
             "RoleOverride": "policy",
             "RunnableTool": "tools",
             "SlidingWindowMemory": "memory",

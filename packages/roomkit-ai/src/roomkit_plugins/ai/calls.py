@@ -16,7 +16,7 @@ from roomkit_plugins.ai.errors import UnknownToolError
 from roomkit_plugins.ai.overflow import cut
 from roomkit_plugins.ai.parking import waiting_call
 from roomkit_plugins.ai.schema import thawed
-from roomkit_plugins.ai.tools import refused, running_call
+from roomkit_plugins.ai.tools import EndTurn, refused, running_call
 from roomkit_plugins.ai.underway import ABANDON_AFTER, ToolRun, all_ended, end
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
         error = None
         if isinstance(result, Park):
             return Outcome("", parked=waiting_call(turn, use, result))
+        if isinstance(result, EndTurn):
+            turn.is_ended = True
         return Outcome(cut(_text(result), MAX_RESULT_CHARS))
     except UnknownToolError as failure:
         error = type(failure).__name__

@@ -144,6 +144,7 @@ class AIChannel(Channel):
         self.retry_policy = retry_policy
         self.error_reply = error_reply
         self.extra_tools: list[ToolLike] = []
+        self._offers_more = type(self).tools_for is not AIChannel.tools_for
         self._tools = [_checked_tool(tool) for tool in tools]
         self._draft = self._new_draft()
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
@@ -152,11 +153,12 @@ class AIChannel(Channel):
 
     @override
     def bind(self, services: Services) -> None:
-        """Take the kit's services, and hand the providers theirs."""
+        """Take the kit's services, and hand the providers and the memory theirs."""
         super().bind(services)
         for provider in (self.provider, self.fallback_provider):
             if provider is not None:
                 provider.bind(services.for_part(provider))
+        self.memory.bind(services.for_part(self.memory))
 
     @override
     async def start(self) -> None:
@@ -198,6 +200,12 @@ class AIChannel(Channel):
 
     def instructions(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Sequence[str]:
         """Return what else belongs into the system prompt of one turn; for subclasses."""
+        return ()
+
+    def tools_for(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> Iterable[ToolLike]:
+        """Return what else the model is offered in one turn, subject to the tool policy; for subclasses."""
         return ()
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
@@ -306,7 +314,9 @@ class AIChannel(Channel):
         sender = view.get_participant(source.participant_id or source.on_behalf_of)
         role = None if sender is None else sender.role
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
-        toolbox = self._toolbox(self._tools if tools is None else with_handlers(tools, self._tools), role)
+        own = self._tools if tools is None else with_handlers(tools, self._tools)
+        further = self.tools_for(event, binding, view) if self._offers_more else ()
+        toolbox = self._toolbox(own, further, role)
         is_noted = parked is None and not context.speculative
         memory = await self._recall(event, view, is_noted=is_noted)
         vision = self.provider.supports_vision
@@ -378,8 +388,11 @@ class AIChannel(Channel):
             error_reply=self.error_reply,
         )
 
-    def _toolbox(self, tools: Iterable[RunnableTool], role: str | None) -> Toolbox:
-        offered = [*tools, *map(runnable, self.extra_tools)] if self._options.max_tool_rounds else ()
+    def _toolbox(
+        self, tools: Iterable[RunnableTool], further: Iterable[ToolLike], role: str | None
+    ) -> Toolbox:
+        more = map(runnable, (*self.extra_tools, *further))
+        offered = [*tools, *more] if self._options.max_tool_rounds else ()
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 

@@ -99,6 +99,9 @@ async def _continue(turn: Turn, this: Round) -> bool:
     if turn.waiting:
         park(turn, this, results)
         return False
+    if turn.is_ended:
+        turn.finish_reason = "stop"
+        return False
     turn.add(
         _message("assistant", this.parts),
         _message("tool", results),

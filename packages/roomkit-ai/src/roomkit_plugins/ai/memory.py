@@ -11,6 +11,7 @@ from roomkit_plugins.ai.history import history_of, window_of
 from roomkit_plugins.ai.tokens import of_event, of_messages
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import Services
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -77,6 +78,10 @@ class BudgetAwareMemory(MemoryProvider):
         history = history_of(found.events, current_event, context.reader)
         left = self.budget - of_messages(found.messages) - of_event(current_event)
         return MemoryResult(found.messages, newest_that_fit(history, left, at_least=self.min_events))
+
+    def bind(self, services: Services) -> None:
+        """Pass them on."""
+        self.inner.bind(services)
 
     async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
         """Pass it on."""

@@ -23,6 +23,7 @@ from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
+    from roomkit.abc.services import Services
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -107,6 +108,10 @@ class CompactingMemory(MemoryProvider):
             start = cut
         said = [AIMessage(role="user", content=summary.text)] if summary else []
         return MemoryResult([*found.messages, *said], events[start:])
+
+    def bind(self, services: Services) -> None:
+        """Pass them on."""
+        self.inner.bind(services)
 
     async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
         """Pass it on."""

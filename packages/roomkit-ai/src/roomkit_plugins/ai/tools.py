@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.tool import ToolUse
 
 __all__ = [
+    "EndTurn",
     "RunnableTool",
     "SupportsTool",
     "ToolLike",
@@ -47,6 +48,16 @@ def current_tool_call() -> ToolUse:
         return running_call.get()
     except LookupError:
         raise LookupError("no tool is being run here: call this from a tool handler") from None
+
+
+class EndTurn(str):
+    """A tool's result after which the model is not asked again: the turn ends with what was said so far.
+
+    For tools that pass the conversation on, or by which a model decides to say nothing. The other calls of
+    the round are run, and a call among them that parks has precedence.
+    """
+
+    __slots__ = ()
 
 
 class SupportsTool(Protocol):

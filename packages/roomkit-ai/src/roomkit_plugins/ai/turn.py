@@ -80,6 +80,8 @@ class Turn:
     finish_reason: str | None = None
     compacted: bool = False
     last_round: bool = False
+    is_ended: bool = False
+    """Whether a tool ended the turn."""
     over: bool = False
     """Whether the answer is complete, and only to be handed over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
@@ -30,6 +31,12 @@ class MemoryProvider(ABC):
     def name(self) -> str:
         """The provider's component name."""
         return type(self).__name__
+
+    def bind(self, services: Services) -> None:
+        """Take the services of the agent's kit; synchronous, without I/O, and once for each agent of it.
+
+        Their namespace is that of the memory's class. A memory that wraps another one passes them on.
+        """
 
     @abstractmethod
     async def retrieve(
