@@ -70,6 +70,7 @@ __all__ = ["AIChannel"]
 MAX_TRANSCRIPTS = 512
 """Of how many rooms, those that spoke last, an agent keeps the messages that the events became."""
 _DEFAULTS = AIChannelConfig()
+_NOT_DONE = StreamDone()
 _OPTIONS = AIChannelConfig.model_fields.keys() - {"tools"}  # the constructor takes tools with handlers too
 _SETTINGS = ("system_prompt", "temperature", "max_tokens", "thinking_budget")
 
@@ -453,22 +454,26 @@ class AIChannel(Channel):
     async def _collect(self, turn: Turn, binding: ChannelBinding) -> ChannelOutput:
         """Run the turn to its end and make one event of it."""
         pieces: list[str] = []
-        done = StreamDone()
+        done = _NOT_DONE
+        self._turns[turn.id] = turn
         try:
-            async for item in self._run(turn):
-                if isinstance(item, StreamDone):
+            async for item in answer(turn):
+                if type(item) is StreamDone:
                     done = item
                 else:
                     pieces.append(item)
         except Exception as error:
+            failure = self._diagnosed(error)
             if self.error_reply is None:
-                raise
+                raise failure  # noqa: B904  # it is the error itself, or has it as its cause
             return ChannelOutput(
                 responded=True,
-                response_stream=_failed(pieces[-1:], done, error),
+                response_stream=_failed(pieces[-1:], done, failure),
                 tasks=turn.tasks,
                 observations=turn.observations,
             )
+        finally:
+            del self._turns[turn.id]
         text = "".join(pieces)
         return ChannelOutput(
             responded=True,

@@ -24,16 +24,16 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai.errors import AnswerTooLongError, StalledAnswerError
 from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_parts, check_response, fields_of
-from roomkit_plugins.ai.recovery import Recovery
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from roomkit.abc.ai import AIProvider
     from roomkit.models.ai import AIPart, AIToolCall, StreamEvent
+    from roomkit_plugins.ai.recovery import Recovery
     from roomkit_plugins.ai.turn import Turn
 
-__all__ = ["Echo", "Round", "generate", "streams"]
+__all__ = ["Echo", "Round", "generate", "streams", "whole"]
 
 SHORTEST_ECHO = 16
 _canonical = json.JSONEncoder(sort_keys=True).encode
@@ -141,26 +141,40 @@ class Echo:
         return held
 
 
-async def generate(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
+async def whole(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) -> str | None:
+    """Ask a model that does not stream; return what of its text is new, all of it collected in `answer`.
+
+    None when the turn's provider streams, from the start or as the fallback: `generate` asks that.
+    Raises as `generate` does.
+    """
+    while not streams(turn.provider, tools=bool(turn.request.tools)):
+        try:
+            return await _ask_whole(turn, answer, echo)
+        except ProviderError as error:
+            if answer.started:
+                raise
+            await recovery.recover(error)
+    return None
+
+
+async def generate(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) -> AsyncGenerator[str]:
     """Ask the model, and yield the text of its answer as it comes, all of it collected in `answer`.
 
     Raises ProviderError when it fails for good, and `Stopped` when the turn is to end. Once the
     provider has yielded anything, a failure is final: nothing is said twice.
     """
-    recovery = Recovery(turn)
-    while True:
+    while (text := await whole(turn, answer, echo, recovery)) is None:
         try:
-            if streams(turn.provider, tools=bool(turn.request.tools)):
-                async with aclosing(_ask(turn, answer, echo)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            elif text := await _ask_whole(turn, answer, echo):
-                yield text
+            async with aclosing(_ask(turn, answer, echo)) as pieces:
+                async for piece in pieces:
+                    yield piece
             return
         except ProviderError as error:
             if answer.started:
                 raise
             await recovery.recover(error)
+    if text:
+        yield text
 
 
 def streams(provider: AIProvider, *, tools: bool) -> bool:

@@ -14,8 +14,9 @@ from roomkit.models.ai import AIMessage, StreamDone
 from roomkit.models.base import EMPTY
 from roomkit_plugins.ai.calls import all_repeated, run_calls
 from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
-from roomkit_plugins.ai.generation import Echo, Round, generate
+from roomkit_plugins.ai.generation import Echo, Round, generate, whole
 from roomkit_plugins.ai.parking import park
+from roomkit_plugins.ai.recovery import Recovery
 from roomkit_plugins.ai.stop import Stopped
 
 if TYPE_CHECKING:
@@ -35,11 +36,27 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
     before. A cancelled turn ends like a complete one, for the reason `cancelled`.
     """
     _start_clock(turn)
+    before, asked = "", True
     try:
-        async with aclosing(_rounds(turn)) as pieces:
-            async for piece in pieces:
-                turn.last_piece = piece
-                yield piece
+        while asked:
+            turn.take_directions()
+            turn.signals.round = turn.rounds
+            this, echo, recovery, fresh = Round(), Echo(before), Recovery(turn), True
+            text = await whole(turn, this, echo, recovery)
+            if text:
+                turn.last_piece = text = _apart(turn, text)
+                yield text
+            elif text is None:
+                async with aclosing(generate(turn, this, echo, recovery)) as pieces:
+                    async for piece in pieces:
+                        turn.last_piece = shown = _apart(turn, piece) if fresh else piece
+                        fresh = False
+                        yield shown
+            _account(turn, this)
+            asked = await _continue(turn, this)
+            if asked:
+                before = this.text
+        turn.over = True
         if turn.last_round and not turn.last_piece and not turn.parked:
             raise ToolLoopError(f"{turn.channel_id} used {turn.rounds} tool rounds and gave no answer")
     except Exception as error:
@@ -61,25 +78,6 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
 def _apology(turn: Turn) -> list[str | StreamDone]:
     """Return what the agent says of its own failure, as an answer that is whole in itself."""
     return [_apart(turn, turn.error_reply), _done(turn)] if turn.error_reply else []
-
-
-async def _rounds(turn: Turn) -> AsyncGenerator[str]:
-    before = ""
-    asked = True
-    while asked:
-        turn.take_directions()
-        turn.signals.round = turn.rounds
-        this = Round()
-        fresh = True
-        async with aclosing(generate(turn, this, Echo(before))) as pieces:
-            async for piece in pieces:
-                yield _apart(turn, piece) if fresh else piece
-                fresh = False
-        _account(turn, this)
-        asked = await _continue(turn, this)
-        if asked:
-            before = this.text
-    turn.over = True
 
 
 async def _continue(turn: Turn, this: Round) -> bool:
