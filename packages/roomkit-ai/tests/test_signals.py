@@ -91,10 +91,38 @@ async def test_a_realtime_backend_that_is_down_costs_no_answer(stage, working, c
     async def down(room_id, event):
         raise ConnectionError(CANARY)
 
+    await stage.services.listen()
     stage.services.realtime.publish_to_room = down
     assert (await stage.ask(working, "Go")).text == "Done."
     assert "tool_call_start was not published: ConnectionError" in caplog.text
     assert CANARY not in caplog.text
+
+
+async def test_events_that_have_no_subscriber_are_not_made(stage, working):
+    published = []
+
+    async def publish(room_id, event):
+        published.append(event)
+
+    stage.services.realtime.publish_to_room = publish
+    await stage.services.listen("another room")
+    await stage.ask(working, "Go")
+    assert published == []
+    assert len(stage.services.calls()) == 1  # observers are no subscribers
+    await stage.services.listen()
+    await stage.ask(working, "Go")
+    assert published
+
+
+async def test_a_backend_that_cannot_say_who_subscribes_costs_no_answer(stage, working):
+    def broken(room_id):
+        raise ConnectionError(CANARY)
+
+    stage.services.realtime.has_subscribers_in_room = broken
+    await stage.services.listen()
+    assert (await stage.ask(working, "Go")).text == "Done."
+    await asyncio.sleep(0)
+    assert EphemeralEventType.TOOL_CALL_START in {signal.type for signal in stage.services.signals}
 
 
 async def test_each_request_and_call_has_a_span(stage, working):

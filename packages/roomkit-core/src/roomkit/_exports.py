@@ -280,6 +280,7 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.coroutines import at_once as at_once
+    from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
@@ -1288,6 +1289,7 @@ HOMES = {
     "get_conversation_state": "roomkit_plugins.agents",
     "get_llms_txt": "roomkit.ai_docs",
     "get_logger": "roomkit.abc.log",
+    "in_time": "roomkit.authoring.coroutines",
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
     "is_shown": "roomkit.models.visibility",

@@ -179,3 +179,24 @@ def test_a_bound_below_one_is_refused() -> None:
     """A queue that holds nothing would show nothing."""
     with pytest.raises(InvalidInputError, match="max_queue_size is 0"):
         InMemoryRealtime(max_queue_size=0)
+
+
+async def test_a_topic_without_a_subscription_says_so() -> None:
+    backend = InMemoryRealtime()
+
+    async def hear(event: EphemeralEvent) -> None: ...
+
+    await backend.subscribe("topic", hear)
+    subscription = await backend.subscribe_to_room("r", hear)
+    assert backend.has_subscribers("topic")
+    assert backend.has_subscribers_in_room("r")
+    assert not backend.has_subscribers("other")
+    await backend.unsubscribe(subscription)
+    assert not backend.has_subscribers_in_room("r")
+
+
+def test_a_subclass_may_show_events_to_others() -> None:
+    class Recording(InMemoryRealtime):
+        """As a program's own, which records what is published."""
+
+    assert Recording().has_subscribers("topic")

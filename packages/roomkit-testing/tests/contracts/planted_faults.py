@@ -237,6 +237,12 @@ class ForgetsWaitersInABreak(WithTokens):
             yield token
 
 
+class SharedRealtime(RealtimeBackendContract):
+    @property
+    def reaches_others(self) -> bool:
+        return True
+
+
 @planted(RealtimeBackendContract, "test_topics_may_have_any_name")
 class CutsTopics(InMemoryRealtime):
     async def subscribe(self, channel: str, callback: EphemeralCallback) -> str:
@@ -244,6 +250,18 @@ class CutsTopics(InMemoryRealtime):
 
     async def publish(self, channel: str, event: EphemeralEvent) -> None:
         await super().publish(channel[:63], event)
+
+
+@planted(RealtimeBackendContract, "test_a_topic_with_a_subscriber_says_so")
+class DeniesSubscribers(InMemoryRealtime):
+    def has_subscribers(self, channel: str) -> bool:
+        return False
+
+
+@planted(SharedRealtime, "test_a_topic_with_a_subscriber_says_so", "test_others_subscribers_see_it_too")
+class KnowsItsOwnSubscribers(InMemoryRealtime):
+    def has_subscribers(self, channel: str) -> bool:
+        return channel in self._topics
 
 
 @planted(RealtimeBackendContract, "test_large_events_arrive_in_their_place")
@@ -263,12 +281,6 @@ class SendsOneAtATime(InMemoryRealtime):
             await asyncio.sleep(0)
             self.is_busy = False
             await super().publish(channel, event)
-
-
-class SharedRealtime(RealtimeBackendContract):
-    @property
-    def reaches_others(self) -> bool:
-        return True
 
 
 @planted(SharedRealtime, "test_others_subscribers_see_it_too")

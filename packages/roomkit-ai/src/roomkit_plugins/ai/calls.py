@@ -21,8 +21,7 @@ from roomkit_plugins.ai.underway import ABANDON_AFTER, ToolRun, all_ended, end
 
 if TYPE_CHECKING:
     from roomkit.models.parking import ParkedCall
-    from roomkit_plugins.ai.generation import Call
-    from roomkit_plugins.ai.turn import Turn
+    from roomkit_plugins.ai.turn import Call, Turn
 
 __all__ = ["all_repeated", "run_calls"]
 
@@ -70,7 +69,7 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
     results = [await _abandoned(turn, run) if run.stuck else run.task.result() for run in runs]
     for call, refusal, result in zip(calls, repeated, results, strict=True):
         if refusal is None and result is not None:
-            _remember(turn, call, result)
+            turn.results.append((call, result.result))
     return [each for each in results if each is not None]
 
 
@@ -172,14 +171,14 @@ async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[Tool
         verdict = await turn.services.turns.run_gate(
             HookTrigger.BEFORE_TOOL_USE, use, room_id=turn.room_id, channel_id=turn.channel_id
         )
+        if verdict.allowed and verdict.payload is use:
+            return use, None
         passed = use.replace(name=verdict.payload.name, arguments=verdict.payload.arguments)
     except Exception:
         logger.exception("the gate of the tool %r failed, so it is not run", use.name)
         return use, f"the tool {use.name!r} could not be checked and was not run"
     if not verdict.allowed:
         return use, verdict.reason or f"the tool {use.name!r} was refused"
-    if verdict.payload is use:
-        return use, None
     return passed, turn.toolbox.refusal(passed.name, passed.arguments)
 
 
@@ -237,8 +236,12 @@ def _unreadable(call: Call) -> str | None:
 
 
 def _repeated(turn: Turn, call: Call) -> str | None:
+    most = turn.options.max_identical_calls
+    if turn.calls < most:  # what the calls were is not looked at before any can have been made so often
+        return None
+    _count_repeats(turn)
     _, times = turn.repeats.get(call.key, ("", 0))
-    if times < turn.options.max_identical_calls:
+    if times < most:
         return None
     return (
         f"this call was made {times} times with the same arguments and the same result; "
@@ -246,6 +249,8 @@ def _repeated(turn: Turn, call: Call) -> str | None:
     )
 
 
-def _remember(turn: Turn, call: Call, result: AIToolResultPart) -> None:
-    before, times = turn.repeats.get(call.key, ("", 0))
-    turn.repeats[call.key] = (result.result, times + 1 if result.result == before else 1)
+def _count_repeats(turn: Turn) -> None:
+    for call, result in turn.results:
+        before, times = turn.repeats.get(call.key, ("", 0))
+        turn.repeats[call.key] = (result, times + 1 if result == before else 1)
+    turn.results.clear()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, override
 from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import CloseError, InvalidInputError
-from roomkit.abc.memory import MemoryResult
+from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.authoring.coroutines import in_time
 from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id, utcnow
@@ -25,6 +26,7 @@ from roomkit.models.enums import (
 )
 from roomkit.models.event import EventSource, Generation, RoomEvent
 from roomkit.models.room import AIConfig
+from roomkit.models.values import repaired, vendor_json
 from roomkit.models.visibility import sees
 from roomkit_plugins.ai.config import AIChannelConfig
 from roomkit_plugins.ai.context import (
@@ -45,14 +47,13 @@ from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, diagnosed
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.signals import Signals
-from roomkit_plugins.ai.tools import Toolbox, runnable, with_handlers
+from roomkit_plugins.ai.tools import NO_TOOLS, Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import StuckHandlers
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
-    from roomkit.abc.memory import MemoryProvider
     from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
@@ -148,6 +149,8 @@ class AIChannel(Channel):
         self._offers_more = type(self).tools_for is not AIChannel.tools_for
         self._tools = [_checked_tool(tool) for tool in tools]
         self._draft = self._new_draft()
+        self._made: dict[str, Any] = {}  # bound: four fields
+        self._generation = Generation()
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
         self._transcripts: OrderedDict[str, Transcript] = OrderedDict()  # bound: MAX_TRANSCRIPTS
         self._abandoned = StuckHandlers()
@@ -319,13 +322,13 @@ class AIChannel(Channel):
         further = self.tools_for(event, binding, view) if self._offers_more else ()
         toolbox = self._toolbox(own, further, role)
         is_noted = parked is None and not context.speculative
-        memory = await self._recall(event, view, is_noted=is_noted)
+        memory = await self._recall(event, binding, view, is_noted=is_noted)
         vision = self.provider.supports_vision
         first = conversation(event, binding, memory, self._transcript(binding, view, vision=vision))
         if not first.messages:
             if context.speculative:
                 await context.confirmed()
-                await self._ingest(event, view.room.id)
+                await self._ingest(event, binding.room_id)
             return None
         if vision and not first.is_legal:
             first = FirstMessages(await with_images(first.messages, self.services))
@@ -337,13 +340,13 @@ class AIChannel(Channel):
             view,
             settings=settings,
             tools=toolbox.definitions,
-            instructions=[*extra, *system_texts(memory.messages)],
+            instructions=[*extra, *system_texts(memory.messages)] if memory.messages else extra,
         )
         turn = self._turn(event, binding, request, first.messages, toolbox, role)
         if first.is_legal and parked is None:
             turn.call_ids = set()
         if context.speculative:
-            turn.speculate(context, partial(self._ingest, event, view.room.id))
+            turn.speculate(context, partial(self._ingest, event, binding.room_id))
         if parked is not None:
             await continue_from(turn, parked)
         return turn
@@ -394,23 +397,20 @@ class AIChannel(Channel):
     ) -> Toolbox:
         more = map(runnable, (*self.extra_tools, *further))
         offered = [*tools, *more] if self._options.max_tool_rounds else ()
+        if not offered and self.tool_policy is None:
+            return NO_TOOLS
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
         return Toolbox(offered, handler=self.tool_handler, policy=policy)
 
-    async def _recall(self, event: RoomEvent, view: RoomContext, *, is_noted: bool) -> MemoryResult:
+    async def _recall(
+        self, event: RoomEvent, binding: ChannelBinding, view: RoomContext, *, is_noted: bool
+    ) -> MemoryResult:
         """Return the memory's answer; the memory takes note of the event, if `is_noted`."""
-        seconds = self._options.tool_loop_timeout_seconds or None
-        deadline = asyncio.timeout(seconds)
-        room_id = view.room.id
-        try:
-            async with deadline:
-                found = await self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
-                if is_noted:
-                    await self.memory.ingest(room_id, event, channel_id=self.channel_id)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise self._late_memory(seconds) from error
+        room_id = binding.room_id
+        retrieved = self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
+        found = await in_time(retrieved, self._options.tool_loop_timeout_seconds or None, self._late_memory)
+        if is_noted and getattr(self.memory.ingest, "__func__", None) is not MemoryProvider.ingest:
+            await self._ingest(event, room_id)
         if not isinstance(found, MemoryResult):
             raise mistyped(
                 f"memory {type(self.memory).__name__}", "what retrieve() returned", found, MemoryResult
@@ -418,18 +418,12 @@ class AIChannel(Channel):
         return found
 
     async def _ingest(self, event: RoomEvent, room_id: str) -> None:
-        """Have the memory take note of an event that is committed after all."""
-        seconds = self._options.tool_loop_timeout_seconds or None
-        deadline = asyncio.timeout(seconds)
-        try:
-            async with deadline:
-                await self.memory.ingest(room_id, event, channel_id=self.channel_id)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise self._late_memory(seconds) from error
+        """Have the memory take note of an event that is committed."""
+        work = self.memory.ingest(room_id, event, channel_id=self.channel_id)
+        await in_time(work, self._options.tool_loop_timeout_seconds or None, self._late_memory)
 
-    def _late_memory(self, seconds: float | None) -> TurnTimeoutError:
+    def _late_memory(self) -> TurnTimeoutError:
+        seconds = self._options.tool_loop_timeout_seconds
         return TurnTimeoutError(f"the memory of {self.channel_id} gave no answer in {seconds} s")
 
     async def _run(self, turn: Turn) -> AsyncGenerator[str | StreamDone]:
@@ -462,7 +456,7 @@ class AIChannel(Channel):
                     done = item
                 else:
                     pieces.append(item)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
             failure = self._diagnosed(error)
             if self.error_reply is None:
                 raise failure  # noqa: B904  # it is the error itself, or has it as its cause
@@ -488,19 +482,27 @@ class AIChannel(Channel):
         draft = self._draft
         if (draft.source.participant_id, draft.source.provider) != (binding.participant_id, provider):
             draft = self._draft = self._new_draft(binding.participant_id, provider)
+        body = repaired(text, keep_nul=True)
         return draft.replace(
             id=new_id(),
             created_at=utcnow(),
             room_id=binding.room_id,
-            content=TextContent(body=text),
-            generation=Generation(
-                provider=provider,
-                model=done.metadata["model"],
-                tool_rounds=done.metadata["tool_rounds"],
-                finish_reason=done.finish_reason,
-                usage=done.usage,
-            ),
+            content=TextContent.trusted({"type": "text", "body": body, "language": None}),
+            generation=self._generation_of(done),
         )
+
+    def _generation_of(self, done: StreamDone) -> Generation:
+        """Return how an answer was made; but for their usage, most are made as the one before."""
+        made = {
+            "provider": done.metadata["provider"],
+            "model": done.metadata["model"],
+            "tool_rounds": done.metadata["tool_rounds"],
+            "finish_reason": done.finish_reason,
+        }
+        if made != self._made:
+            self._made, self._generation = made, Generation(**made)
+        usage = done.usage
+        return self._generation.replace(usage=vendor_json(usage)) if usage else self._generation
 
     def _new_draft(self, participant_id: str | None = None, provider: str | None = None) -> RoomEvent:
         """Return an answer that has neither words nor a room yet."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIResponse
 from roomkit_plugins.ai.errors import AnswerTooLongError, StalledAnswerError
 from roomkit_plugins.ai.providers import KNOWN_RESPONSES, check_parts, check_response, fields_of
+from roomkit_plugins.ai.turn import Call
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Echo", "Round", "generate", "streams", "whole"]
 
 SHORTEST_ECHO = 16
-_canonical = json.JSONEncoder(sort_keys=True).encode
-
-
-@dataclass(slots=True)
-class Call:
-    """A tool call of a round; `invalid` says why its arguments cannot be read."""
-
-    part: AIToolCallPart
-    invalid: str | None = None
-    key: tuple[str, str] = field(init=False)
-    """The same for calls of one tool with equal arguments."""
-
-    def __post_init__(self) -> None:
-        self.key = self.part.name, _canonical(self.part.arguments)
 
 
 @dataclass(slots=True)

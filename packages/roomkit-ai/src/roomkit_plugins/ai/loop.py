@@ -39,7 +39,8 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
     before, asked = "", True
     try:
         while asked:
-            turn.take_directions()
+            if turn.inbox:
+                turn.take_directions()
             turn.signals.round = turn.rounds
             this, echo, recovery, fresh = Round(), Echo(before), Recovery(turn), True
             text = await whole(turn, this, echo, recovery)
@@ -104,7 +105,8 @@ async def _continue(turn: Turn, this: Round) -> bool:
         _message("assistant", this.parts),
         _message("tool", results),
     )
-    turn.take_directions()
+    if turn.inbox:
+        turn.take_directions()
     _bound(turn, stuck)
     return True
 
@@ -128,7 +130,8 @@ def _bound(turn: Turn, stuck: bool) -> None:
 def _account(turn: Turn, this: Round) -> None:
     if this.done is not None:
         turn.finish_reason = this.done.finish_reason
-        turn.count(this.done.usage.items())
+        if this.done.usage:
+            turn.count(this.done.usage.items())
 
 
 def _start_clock(turn: Turn) -> None:

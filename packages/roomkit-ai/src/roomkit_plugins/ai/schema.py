@@ -51,7 +51,7 @@ def thawed(value: Any) -> Any:
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, dict | Mapping):  # nearly always a dict, which costs less to find out
-        return {key: thawed(item) for key, item in value.items()}
+        return {key: item if type(item) is str else thawed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [thawed(item) for item in value]
     return value
@@ -97,7 +97,11 @@ def _compiled(parameters: str) -> Check:
     except _Inapplicable as error:
         problem = f"the tool's schema cannot be applied: {error}"
         return lambda arguments: [problem]
-    return lambda arguments: _described(validator.iter_errors(thawed(arguments)))
+
+    def check(arguments: Mapping[str, Any]) -> list[str]:
+        return [] if validator.is_valid(arguments) else _described(validator.iter_errors(thawed(arguments)))
+
+    return check
 
 
 class _Inapplicable(Exception):

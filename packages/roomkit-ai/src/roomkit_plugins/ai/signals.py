@@ -50,33 +50,28 @@ class Signals:
 
     async def tool_started(self, use: ToolUse) -> None:
         """Report that a call which passed every gate starts."""
+        if not self._is_seen:
+            return
         call = FrozenDict(id=use.call_id, name=use.name, arguments=use.arguments)
         await self._publish(EphemeralEventType.TOOL_CALL_START, {"tool_calls": FrozenList([call])})
 
     async def tool_ended(self, use: ToolUse) -> None:
         """Report the outcome of a call, run or refused."""
-        if self._services is None:
-            return
-        result = FrozenDict(
-            id=use.call_id,
-            name=use.name,
-            result=repaired((use.result or "")[:RESULT_PREVIEW], keep_nul=True),
-            is_error=use.is_error,
-            duration_ms=use.duration_ms,
-        )
-        details = {"tool_calls": FrozenList([result]), "duration_ms": use.duration_ms}
-        await self._publish(EphemeralEventType.TOOL_CALL_END, details)
+        if self._is_seen:
+            await self._publish(EphemeralEventType.TOOL_CALL_END, _outcome_of(use))
         await self._observe(HookTrigger.ON_TOOL_CALL, use)
 
     async def thinking_started(self) -> None:
         """Report that the model starts to reason."""
-        await self._publish(EphemeralEventType.THINKING_START, {})
+        if self._is_seen:
+            await self._publish(EphemeralEventType.THINKING_START, {})
 
     async def thinking_ended(self, thought: AIThinkingPart) -> None:
         """Report the model's reasoning; not for a redacted block, which has no text."""
-        preview = thought.thinking[:THINKING_PREVIEW]
-        details = {"thinking": preview, "thinking_length": len(thought.thinking)}
-        await self._publish(EphemeralEventType.THINKING_END, details)
+        if self._is_seen:
+            preview = thought.thinking[:THINKING_PREVIEW]
+            details = {"thinking": preview, "thinking_length": len(thought.thinking)}
+            await self._publish(EphemeralEventType.THINKING_END, details)
         if thought.thinking:
             await self._observe(HookTrigger.ON_AI_THINKING, thought)
 
@@ -121,6 +116,17 @@ class Signals:
         if span is None:
             return
         self._close(span, {Attr.DURATION_MS: milliseconds}, error)
+
+    @property
+    def _is_seen(self) -> bool:
+        """Whether a subscriber may see the turn's events: now, or once the turn may be noticed."""
+        services = self._services
+        if services is None or self.deferred is not None:
+            return services is not None
+        try:
+            return services.realtime.has_subscribers_in_room(self._room_id)
+        except Exception:  # noqa: BLE001  # a foreign backend may raise anything: it may have subscribers
+            return True
 
     @property
     def _traced(self) -> bool:
@@ -183,3 +189,14 @@ class Signals:
             await self._services.turns.observe(
                 trigger, payload, room_id=self._room_id, channel_id=self._channel_id
             )
+
+
+def _outcome_of(use: ToolUse) -> dict[str, Any]:
+    result = FrozenDict(
+        id=use.call_id,
+        name=use.name,
+        result=repaired((use.result or "")[:RESULT_PREVIEW], keep_nul=True),
+        is_error=use.is_error,
+        duration_ms=use.duration_ms,
+    )
+    return {"tool_calls": FrozenList([result]), "duration_ms": use.duration_ms}

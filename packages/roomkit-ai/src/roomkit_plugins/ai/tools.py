@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.tool import ToolUse
 
 __all__ = [
+    "NO_TOOLS",
     "EndTurn",
     "RunnableTool",
     "SupportsTool",
@@ -176,6 +177,10 @@ class Toolbox:
 
     def _permits(self, name: str) -> bool:
         return self._policy is None or self._policy.is_allowed(name)
+
+
+NO_TOOLS = Toolbox()
+"""The tools of a turn that has none."""
 
 
 def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:

@@ -45,6 +45,7 @@ class Transcript:
 
     __slots__ = (
         "_agents",
+        "_alternates",
         "_binding",
         "_bindings",
         "_crowd",
@@ -74,6 +75,7 @@ class Transcript:
         self._messages: Sequence[AIMessage | None] = ()
         self._roles: Sequence[str | None] = ()
         """The role of each message that is plain text."""
+        self._alternates = True
 
     def is_of(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> bool:
         """Return whether one made of these would turn every event into the same message."""
@@ -91,22 +93,23 @@ class Transcript:
         as its events are the same objects in the same order: a full window costs its new events only.
         """
         start, count = _overlap(self._events, events)
-        speakers = [*self._speakers[start : start + count], *map(self._person, events[count:])]
-        crowd = len({*speakers} - {None}) > 1
+        self._speakers = [*self._speakers[start : start + count], *map(self._person, events[count:])]
+        crowd = len({*self._speakers} - {None}) > 1
         if crowd is not self._crowd:
             self._crowd, count = crowd, 0
         self._names.clear()
         added = [*map(self._message, events[count:])]
         self._messages = [*self._messages[start : start + count], *added]
         self._roles = [*self._roles[start : start + count], *map(_role_of, added)]
-        self._events, self._speakers = events, speakers
+        # Of roles that alternated, any part does: only the new ones are looked at, and the last before them.
+        self._alternates = _alternate(self._roles[max(count - 1, 0) if self._alternates else 0 :])
+        self._events = events
         return self._messages
 
     @property
     def is_legal(self) -> bool:
         """Whether all messages are plain text whose roles alternate, beginning with the user."""
-        roles = self._roles
-        return None not in roles and roles[:1] == ["user"] and not any(map(eq, roles, islice(roles, 1, None)))
+        return self._alternates and self._roles[:1] == ["user"]
 
     def _message(self, event: RoomEvent) -> AIMessage | None:
         own = event.source.channel_id == self._binding.channel_id
@@ -175,9 +178,17 @@ def _overlap(before: Sequence[RoomEvent], now: Sequence[RoomEvent]) -> tuple[int
     first = now[0] if now else None
     for start, event in enumerate(before):
         if event is first:
+            count = len(before) - start
+            if before[start:] == now[:count]:
+                return start, count
             same = map(is_, islice(before, start, None), now)
             return start, sum(takewhile(bool, same))
     return 0, 0
+
+
+def _alternate(roles: Sequence[str | None]) -> bool:
+    """Return whether all of the messages are plain text, and no two neighbours of one role."""
+    return None not in roles and not any(map(eq, roles, islice(roles, 1, None)))
 
 
 def parts_of(content: EventContent, *, vision: bool) -> list[AIPart]:

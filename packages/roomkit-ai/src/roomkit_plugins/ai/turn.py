@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roomkit.models.ai import AIMessage
@@ -16,6 +16,7 @@ from roomkit_plugins.ai.stop import Stop
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
+    from roomkit.models.ai import AIToolCallPart
     from roomkit.models.channel import RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.enums import ParticipantRole
@@ -27,14 +28,26 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.tools import Toolbox
     from roomkit_plugins.ai.underway import StuckHandlers
 
-__all__ = ["MAX_INBOX", "Turn"]
+__all__ = ["MAX_INBOX", "Call", "Turn"]
 
 type Deferred = Callable[[], Awaitable[None]]
 
 MAX_INBOX = 100
 """How many directions may wait for the next round."""
-_FIELDS = [each.name for each in fields(AIContext)]
-_fields_of = attrgetter(*_FIELDS)
+_canonical = json.JSONEncoder(sort_keys=True).encode
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call of a round; `invalid` says why its arguments cannot be read."""
+
+    part: AIToolCallPart
+    invalid: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The same for calls of one tool with equal arguments."""
+        return self.part.name, _canonical(self.part.arguments)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -85,6 +98,9 @@ class Turn:
     over: bool = False
     """Whether the answer is complete, and only to be handed over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """The last result of each call, and how often it came in a row."""
+    results: list[tuple[Call, str]] = field(default_factory=list)  # bound: the calls of the turn
+    """The calls whose results `repeats` has not yet."""
     waiting: list[ParkedCall] = field(default_factory=list)
     """The calls of the round that wait for a result from outside."""
     parked: list[ParkedRound] = field(default_factory=list)  # bound: one
@@ -153,7 +169,22 @@ class Turn:
 
     def _ask(self, **changes: Any) -> None:
         """Have the next request be the last one with changes: fields of `AIContext`."""
-        fields: dict[str, Any] = dict(zip(_FIELDS, _fields_of(self.request), strict=True))
+        before = self.request
+        fields = {
+            "messages": before.messages,
+            "system_prompt": before.system_prompt,
+            "temperature": before.temperature,
+            "max_tokens": before.max_tokens,
+            "thinking_budget": before.thinking_budget,
+            "reasoning_effort": before.reasoning_effort,
+            "stop": before.stop,
+            "tools": before.tools,
+            "tool_choice": before.tool_choice,
+            "room": before.room,
+            "target_capabilities": before.target_capabilities,
+            "target_media_types": before.target_media_types,
+            "metadata": before.metadata,
+        }
         self.request = AIContext(**fields | changes)
 
     def retell(self, earlier: Sequence[AIMessage], own: list[AIMessage]) -> None:

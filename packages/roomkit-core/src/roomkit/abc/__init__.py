@@ -280,6 +280,7 @@ if TYPE_CHECKING:
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.coroutines import at_once as at_once
+    from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.options import checked_options as checked_options
@@ -569,6 +570,7 @@ else:
             "check_heard",
             "checked_options",
             "get_logger",
+            "in_time",
             "matches_type",
             "may_wait",
             "moved_key",

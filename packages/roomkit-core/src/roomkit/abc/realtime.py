@@ -52,6 +52,17 @@ class RealtimeBackend(ABC):
     async def unsubscribe(self, subscription_id: str) -> bool:
         """End a subscription; False when there is none of that id."""
 
+    def has_subscribers(self, channel: str) -> bool:
+        """Whether a subscriber may see what is published on the topic now; False only if it is certain.
+
+        A publisher need not make an event that has no subscriber. The default does not know, and says True.
+        """
+        return True
+
+    def has_subscribers_in_room(self, room_id: str) -> bool:
+        """As `has_subscribers`, for the room's topic."""
+        return self.has_subscribers(f"room:{room_id}")
+
     async def publish_to_room(self, room_id: str, event: EphemeralEvent) -> None:
         """Publish on the room's topic."""
         await self.publish(f"room:{room_id}", event)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dis
 import inspect
-from collections.abc import Awaitable, Callable
-from types import CodeType
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import CodeType, CoroutineType, coroutine
+from typing import Any
 
-__all__ = ["at_once", "may_wait"]
+__all__ = ["at_once", "in_time", "may_wait"]
 
 # By the code's address, as its hash is dear; the code is kept, so that no other gets its address.
 _PROMPT: dict[int, CodeType] = {}  # bound: the program's own functions
@@ -46,3 +48,45 @@ def at_once[T](work: Awaitable[T]) -> T:
         return result
     work.close()  # type: ignore[attr-defined]  # likewise
     raise RuntimeError(f"{work!r} waits, although its code has no await")
+
+
+async def in_time[T](work: Awaitable[T], seconds: float | None, late: Callable[[], Exception]) -> T:
+    """Return the result of `work`, which has so many seconds; None: no deadline.
+
+    Raises what `late` returns once they are over. One that never waits costs no timer.
+    """
+    waited: object = None
+    if type(work) is CoroutineType:
+        try:
+            waited = work.send(None)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        work = _rest(work, waited)
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            return await work
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise late() from error
+
+
+@coroutine
+def _rest[T](work: Coroutine[Any, Any, T], waited: object) -> Generator[object, None, T]:
+    """Go on with a coroutine that waits for `waited`."""
+    try:
+        while True:
+            try:
+                yield waited
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # what is thrown into a wait is the coroutine's
+                waited = work.throw(error)
+            else:
+                waited = work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result

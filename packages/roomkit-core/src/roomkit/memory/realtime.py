@@ -47,6 +47,10 @@ class InMemoryRealtime(RealtimeBackend):
         subscription = self._subscriptions.get(subscription_id)
         return 0 if subscription is None else subscription.dropped
 
+    def has_subscribers(self, channel: str) -> bool:
+        """Whether the topic has a subscription; a subclass may show events to others, so it does not know."""
+        return channel in self._topics or type(self) is not InMemoryRealtime
+
     async def publish(self, channel: str, event: EphemeralEvent) -> None:
         """Queue `event` for every subscriber of the topic; does not wait for them."""
         topic = self._topics.get(channel)

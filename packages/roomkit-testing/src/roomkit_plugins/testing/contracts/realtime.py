@@ -175,6 +175,22 @@ class RealtimeBackendContract(ContractSuite):
         assert [len(ear.heard) for ear in ears.values()] == [20, 20]
         await other.close()
 
+    async def test_a_topic_with_a_subscriber_says_so(
+        self,
+        backend: RealtimeBackend,
+        topic: str,
+        factory: Callable[[], RealtimeBackend | Awaitable[RealtimeBackend]],
+    ) -> None:
+        """Its own subscribers, and those of another backend that it reaches: else no event would be made."""
+        subscribed = await make(factory) if self.reaches_others else backend
+        await subscribed.subscribe(topic, Ear())
+        await subscribed.subscribe_to_room(topic, Ear())
+        await self.settle()
+        assert backend.has_subscribers(topic)
+        assert backend.has_subscribers_in_room(topic)
+        if subscribed is not backend:
+            await subscribed.close()
+
     async def test_nothing_is_replayed(self, backend: RealtimeBackend, topic: str) -> None:
         """A subscription sees later signals."""
         await backend.publish(topic, signal())
