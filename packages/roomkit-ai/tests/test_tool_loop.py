@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import InvalidInputError, UnknownToolError
 from roomkit.models.ai import AIThinkingPart, AITool, AIToolCall
 from roomkit_plugins.ai import (
     RunnableTool,
     ToolLoopError,
-    UnknownToolError,
     compose_tool_handlers,
     current_tool_call,
 )

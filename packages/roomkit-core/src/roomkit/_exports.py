@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
+    from roomkit.abc.errors import UnknownToolError as UnknownToolError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -148,6 +149,9 @@ if TYPE_CHECKING:
     from roomkit.abc.text_stream import TextStream as TextStream
     from roomkit.abc.text_stream import check_heard as check_heard
     from roomkit.abc.text_stream import text_stream_of as text_stream_of
+    from roomkit.abc.tools import ProvidedTool as ProvidedTool
+    from roomkit.abc.tools import ToolOffer as ToolOffer
+    from roomkit.abc.tools import ToolProvider as ToolProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.voice.audio import AudioChunk as AudioChunk
     from roomkit.abc.voice.audio import AudioFormat as AudioFormat
@@ -470,6 +474,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import Span as Span
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.timer import Timer as Timer
+    from roomkit.models.tool import ToolResult as ToolResult
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
     from roomkit.models.value import Value as Value
@@ -525,7 +530,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai import ToolPolicy as ToolPolicy
     from roomkit_plugins.ai import TurnTimeoutError as TurnTimeoutError
-    from roomkit_plugins.ai import UnknownToolError as UnknownToolError
     from roomkit_plugins.ai import compose_tool_handlers as compose_tool_handlers
     from roomkit_plugins.ai import current_tool_call as current_tool_call
     from roomkit_plugins.ai import estimate_context_tokens as estimate_context_tokens
@@ -534,6 +538,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
     from roomkit_plugins.gemini import GeminiAIProvider as GeminiAIProvider
     from roomkit_plugins.gemini import GeminiConfig as GeminiConfig
+    from roomkit_plugins.mcp import MCPConfig as MCPConfig
+    from roomkit_plugins.mcp import MCPToolError as MCPToolError
+    from roomkit_plugins.mcp import MCPToolProvider as MCPToolProvider
+    from roomkit_plugins.mcp import MCPUnavailableError as MCPUnavailableError
     from roomkit_plugins.media import DiskMediaConfig as DiskMediaConfig
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
@@ -550,6 +558,16 @@ if TYPE_CHECKING:
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
+    from roomkit_plugins.skills import ScriptExecutor as ScriptExecutor
+    from roomkit_plugins.skills import ScriptResult as ScriptResult
+    from roomkit_plugins.skills import Skill as Skill
+    from roomkit_plugins.skills import SkillError as SkillError
+    from roomkit_plugins.skills import SkillMetadata as SkillMetadata
+    from roomkit_plugins.skills import SkillNotFoundError as SkillNotFoundError
+    from roomkit_plugins.skills import SkillParseError as SkillParseError
+    from roomkit_plugins.skills import SkillRegistry as SkillRegistry
+    from roomkit_plugins.skills import SkillsConfig as SkillsConfig
+    from roomkit_plugins.skills import SkillValidationError as SkillValidationError
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
@@ -875,7 +893,10 @@ HOMES = {
     "LocalTime": "roomkit.models.scheduling",
     "LocationContent": "roomkit.models.content",
     "LockLostError": "roomkit.abc.errors",
+    "MCPConfig": "roomkit_plugins.mcp",
+    "MCPToolError": "roomkit_plugins.mcp",
     "MCPToolProvider": "roomkit_plugins.mcp",
+    "MCPUnavailableError": "roomkit_plugins.mcp",
     "MEDIA_TYPES": "roomkit.models.media",
     "MediaContent": "roomkit.models.content",
     "MediaForm": "roomkit.models.enums",
@@ -965,6 +986,7 @@ HOMES = {
     "PostgresStore": "roomkit_plugins.postgres",
     "ProcessTimeoutError": "roomkit.abc.errors",
     "ProtocolTrace": "roomkit.models.trace",
+    "ProvidedTool": "roomkit.abc.tools",
     "Provider": "roomkit.abc.provider",
     "ProviderError": "roomkit.abc.errors",
     "ProviderResult": "roomkit.models.delivery",
@@ -1085,10 +1107,13 @@ HOMES = {
     "SinchConfig": "roomkit_plugins.sinch",
     "SinchSMSProvider": "roomkit_plugins.sinch",
     "Skill": "roomkit_plugins.skills",
+    "SkillError": "roomkit_plugins.skills",
     "SkillMetadata": "roomkit_plugins.skills",
+    "SkillNotFoundError": "roomkit_plugins.skills",
     "SkillParseError": "roomkit_plugins.skills",
     "SkillRegistry": "roomkit_plugins.skills",
     "SkillValidationError": "roomkit_plugins.skills",
+    "SkillsConfig": "roomkit_plugins.skills",
     "SlidingWindowMemory": "roomkit_plugins.ai",
     "SlidingWindowMemoryConfig": "roomkit_plugins.ai",
     "SourceAlreadyAttachedError": "roomkit.abc.errors",
@@ -1178,7 +1203,10 @@ HOMES = {
     "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
     "ToolHandler": "roomkit.abc.ai",
     "ToolLoopError": "roomkit_plugins.ai",
+    "ToolOffer": "roomkit.abc.tools",
     "ToolPolicy": "roomkit_plugins.ai",
+    "ToolProvider": "roomkit.abc.tools",
+    "ToolResult": "roomkit.models.tool",
     "ToolUse": "roomkit.models.tool",
     "TranscriptionEvent": "roomkit.abc.voice.events",
     "TranscriptionResult": "roomkit.abc.voice.stt",
@@ -1199,7 +1227,7 @@ HOMES = {
     "TwilioRCSProvider": "roomkit_plugins.twilio",
     "TwilioSMSProvider": "roomkit_plugins.twilio",
     "UnknownContent": "roomkit.models.content",
-    "UnknownToolError": "roomkit_plugins.ai",
+    "UnknownToolError": "roomkit.abc.errors",
     "UpdateSystemPrompt": "roomkit.models.steering",
     "Utterance": "roomkit.abc.voice.playback",
     "VADAudioLevelEvent": "roomkit.abc.voice.events",
@@ -1401,6 +1429,8 @@ COMPONENTS = {
     "teams:botframework": "roomkit-teams",
     "telegram:bot": "roomkit-telegram",
     "telemetry:opentelemetry": "roomkit-opentelemetry",
+    "tools:mcp": "roomkit-mcp",
+    "tools:skills": "roomkit-skills",
     "tts:elevenlabs": "roomkit-elevenlabs",
     "tts:gradium": "roomkit-gradium",
     "tts:neutts": "roomkit-neutts",
@@ -1437,7 +1467,7 @@ DISTRIBUTIONS = {
     "roomkit-gradium": "planned",
     "roomkit-http": "planned",
     "roomkit-local-audio": "planned",
-    "roomkit-mcp": "planned",
+    "roomkit-mcp": "built",
     "roomkit-media": "built",
     "roomkit-messenger": "planned",
     "roomkit-mistral": "planned",
@@ -1460,7 +1490,7 @@ DISTRIBUTIONS = {
     "roomkit-sherpa": "planned",
     "roomkit-sinch": "planned",
     "roomkit-sip": "planned",
-    "roomkit-skills": "planned",
+    "roomkit-skills": "built",
     "roomkit-sms": "planned",
     "roomkit-smtp": "planned",
     "roomkit-sources": "planned",

@@ -100,6 +100,7 @@ RAISED_BY_OTHERS = {
     "LockLostError": "roomkit-redis, roomkit-postgres",
     "WebhookRejected": "the providers that take webhooks",
     "ProviderError": "the providers; the kernel turns it into a row of the ledger",
+    "UnknownToolError": "handlers of tools",
     "CallExpiredError": "none: its code and words are the result of the call",
     "StaleValueError": "the stores; the kernel claims again",
     "HomeLostError": "the stores, for a value that a former holder writes",

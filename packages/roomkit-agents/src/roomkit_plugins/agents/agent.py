@@ -24,6 +24,7 @@ from roomkit_plugins.ai.channel import AIChannel
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
     from roomkit.abc.memory import MemoryProvider
+    from roomkit.abc.tools import ToolProvider
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding, RetryPolicy
@@ -57,6 +58,7 @@ class AgentOptions(TypedDict, total=False):
     tool_policy: ToolPolicy | None
     thinking_budget: int | None
     tools: Iterable[ToolLike]
+    tool_providers: Iterable[ToolProvider]
     tool_timeout_seconds: float | None
     max_identical_calls: int
     max_tool_calls: int

@@ -19,7 +19,12 @@ def roomkit_register(registry: Registry) -> None:
         "roomkit_plugins.agents:Agent",
         config="roomkit_plugins.agents.config:AgentConfig",
         summary="An agent with a role, which can hand the conversation to others.",
-        parts={"provider": "ai", "fallback_provider": "ai", "memory": "memory"},
+        parts={
+            "provider": "ai",
+            "fallback_provider": "ai",
+            "memory": "memory",
+            "tool_providers": ["tools"],
+        },
     )
     registry.add(
         "memory",

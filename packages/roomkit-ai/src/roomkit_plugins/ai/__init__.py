@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.errors import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
-    from roomkit_plugins.ai.errors import UnknownToolError as UnknownToolError
     from roomkit_plugins.ai.memory import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
@@ -46,7 +45,6 @@ else:
             "ToolLoopError": "errors",
             "ToolPolicy": "policy",
             "TurnTimeoutError": "errors",
-            "UnknownToolError": "errors",
             "compose_tool_handlers": "tools",
             "current_tool_call": "tools",
             "estimate_context_tokens": "tokens",

@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from roomkit.abc.errors import UnknownToolError
 from roomkit.abc.log import get_logger
-from roomkit.models.ai import AIToolResultPart
+from roomkit.models.ai import AITextPart, AIToolResultPart
 from roomkit.models.enums import HookTrigger
 from roomkit.models.parking import Park
-from roomkit.models.tool import ToolUse
-from roomkit_plugins.ai.errors import UnknownToolError
+from roomkit.models.tool import ToolResult, ToolUse
 from roomkit_plugins.ai.overflow import cut
 from roomkit_plugins.ai.parking import waiting_call
 from roomkit_plugins.ai.schema import thawed
@@ -201,6 +201,8 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
             return Outcome("", parked=waiting_call(turn, use, result))
         if isinstance(result, EndTurn):
             turn.is_ended = True
+        if isinstance(result, ToolResult):
+            return _shown(turn, use, result)
         return Outcome(cut(_text(result), MAX_RESULT_CHARS))
     except UnknownToolError as failure:
         error = type(failure).__name__
@@ -220,6 +222,15 @@ async def _execute(turn: Turn, run: ToolRun) -> Outcome:
         return Outcome(f"Error executing tool {use.name!r}: {reason}", is_error=True)
     finally:
         turn.signals.tool_closed(span, (asyncio.get_running_loop().time() - began) * 1000, error)
+
+
+def _shown(turn: Turn, use: ToolUse, result: ToolResult) -> Outcome:
+    """Return a result's text; its images come after the results of the round, or as notes."""
+    if result.images and turn.provider.supports_vision:
+        turn.shown += (AITextPart(text=f"[Images that the tool {use.name!r} returned]"), *result.images)
+    notes = [each.note.text for each in result.images]
+    text = "\n".join(filter(None, (result.text, *notes)))
+    return Outcome(cut(_text(text), MAX_RESULT_CHARS), result.is_error)
 
 
 def _text(result: object) -> str:

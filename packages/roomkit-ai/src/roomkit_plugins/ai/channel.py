@@ -12,6 +12,7 @@ from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import CloseError, InvalidInputError
 from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.abc.tools import ToolOffer, ToolProvider
 from roomkit.authoring.coroutines import in_time
 from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
@@ -25,7 +26,7 @@ from roomkit.models.enums import (
     ChannelType,
 )
 from roomkit.models.event import EventSource, Generation, RoomEvent
-from roomkit.models.room import AIConfig
+from roomkit.models.room import AIConfig, Room
 from roomkit.models.values import repaired, vendor_json
 from roomkit.models.visibility import sees
 from roomkit_plugins.ai.config import AIChannelConfig
@@ -43,17 +44,19 @@ from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.images import with_images
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
+from roomkit_plugins.ai.offers import offers_for
 from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, diagnosed
 from roomkit_plugins.ai.schema import schema_problem
 from roomkit_plugins.ai.signals import Signals
-from roomkit_plugins.ai.tools import NO_TOOLS, Toolbox, runnable, with_handlers
+from roomkit_plugins.ai.tools import NO_OFFER, NO_TOOLS, Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import StuckHandlers
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.provider import Provider
     from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
     from roomkit.models.channel import ChannelBinding, RetryPolicy
@@ -99,7 +102,8 @@ class AIChannel(Channel):
     One object serves any number of rooms at once. `close` closes the providers and the memory.
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
     provider whose name, model or `supports_` flags cannot be read or have a wrong type. One that breaks
-    later fails its turns with that error.
+    later fails its turns with that error. `tool_providers` bring tools from elsewhere to every turn, after
+    the agent's own; one that fails is logged, and its tools are missing from that turn.
     """
 
     channel_type = ChannelType.AI
@@ -126,6 +130,7 @@ class AIChannel(Channel):
         tool_policy: ToolPolicy | None = _DEFAULTS.tool_policy,
         thinking_budget: int | None = _DEFAULTS.thinking_budget,
         tools: Iterable[ToolLike] = (),
+        tool_providers: Iterable[ToolProvider] = (),
         tool_timeout_seconds: float | None = _DEFAULTS.tool_timeout_seconds,
         max_identical_calls: int = _DEFAULTS.max_identical_calls,
         max_tool_calls: int = _DEFAULTS.max_tool_calls,
@@ -148,6 +153,7 @@ class AIChannel(Channel):
         self.extra_tools: list[ToolLike] = []
         self._offers_more = type(self).tools_for is not AIChannel.tools_for
         self._tools = [_checked_tool(tool) for tool in tools]
+        self.tool_providers = tuple(map(_checked_provider, tool_providers))
         self._draft = self._new_draft()
         self._made: dict[str, Any] = {}  # bound: four fields
         self._generation = Generation()
@@ -159,17 +165,19 @@ class AIChannel(Channel):
     def bind(self, services: Services) -> None:
         """Take the kit's services, and hand the providers and the memory theirs."""
         super().bind(services)
-        for provider in (self.provider, self.fallback_provider):
-            if provider is not None:
-                provider.bind(services.for_part(provider))
+        for provider in self._parts():
+            provider.bind(services.for_part(provider))
         self.memory.bind(services.for_part(self.memory))
 
     @override
     async def start(self) -> None:
         """Start the providers."""
-        for provider in (self.provider, self.fallback_provider):
-            if provider is not None:
-                await provider.start()
+        for provider in self._parts():
+            await provider.start()
+
+    def _parts(self) -> Iterable[Provider]:
+        fallback = () if self.fallback_provider is None else (self.fallback_provider,)
+        return (self.provider, *fallback, *self.tool_providers)
 
     @property
     def system_prompt(self) -> str | None:
@@ -295,8 +303,7 @@ class AIChannel(Channel):
     async def close(self) -> None:
         """Close the providers and the memory; raises CloseError with all that failed."""
         self._abandoned.cancel()
-        parts = (self.provider, self.fallback_provider, self.memory)
-        closing = [part.close() for part in parts if part is not None]
+        closing = [*(part.close() for part in self._parts()), self.memory.close()]
         results = await asyncio.gather(*closing, return_exceptions=True)
         failures = [result for result in results if isinstance(result, Exception)]
         if failures:
@@ -320,7 +327,8 @@ class AIChannel(Channel):
         settings, tools = settings_for(self._defaults, view.room.ai_config, binding)
         own = self._tools if tools is None else with_handlers(tools, self._tools)
         further = self.tools_for(event, binding, view) if self._offers_more else ()
-        toolbox = self._toolbox(own, further, role)
+        offer = await self._offer(view.room) if self.tool_providers else NO_OFFER
+        toolbox = self._toolbox(own, further, role, offer)
         is_noted = parked is None and not context.speculative
         memory = await self._recall(event, binding, view, is_noted=is_noted)
         vision = self.provider.supports_vision
@@ -340,16 +348,37 @@ class AIChannel(Channel):
             view,
             settings=settings,
             tools=toolbox.definitions,
-            instructions=[*extra, *system_texts(memory.messages)] if memory.messages else extra,
+            instructions=(
+                [*extra, *offer.instructions, *system_texts(memory.messages)]
+                if memory.messages or offer.instructions
+                else extra
+            ),
         )
         turn = self._turn(event, binding, request, first.messages, toolbox, role)
         if first.is_legal and parked is None:
             turn.call_ids = set()
         if context.speculative:
             turn.speculate(context, partial(self._ingest, event, binding.room_id))
+        if self.tool_providers:
+            turn.reoffer = partial(self._reoffer, own, further, role, binding.room_id)
         if parked is not None:
             await continue_from(turn, parked)
         return turn
+
+    async def _offer(self, room: Room) -> ToolOffer:
+        seconds = self._options.tool_timeout_seconds
+        return await offers_for(self.tool_providers, room, channel_id=self.channel_id, seconds=seconds)
+
+    async def _reoffer(
+        self,
+        own: Iterable[RunnableTool],
+        further: Iterable[ToolLike],
+        role: str | None,
+        room_id: str,
+    ) -> Toolbox:
+        """Ask the tool providers again, about the room as it is by now."""
+        room = Room(id=room_id) if self.services is None else await self.services.rooms.read_room(room_id)
+        return self._toolbox(own, further, role, await self._offer(room))
 
     def _transcript(self, binding: ChannelBinding, view: RoomContext, *, vision: bool) -> Transcript:
         """Return the transcript of the room's turn before, unless it is another reader's by now."""
@@ -393,14 +422,18 @@ class AIChannel(Channel):
         )
 
     def _toolbox(
-        self, tools: Iterable[RunnableTool], further: Iterable[ToolLike], role: str | None
+        self,
+        tools: Iterable[RunnableTool],
+        further: Iterable[ToolLike],
+        role: str | None,
+        offer: ToolOffer,
     ) -> Toolbox:
-        more = map(runnable, (*self.extra_tools, *further))
+        more = map(runnable, (*self.extra_tools, *further, *offer.tools))
         offered = [*tools, *more] if self._options.max_tool_rounds else ()
         if not offered and self.tool_policy is None:
             return NO_TOOLS
         policy = self.tool_policy.resolve(role) if self.tool_policy else None
-        return Toolbox(offered, handler=self.tool_handler, policy=policy)
+        return Toolbox(offered, handler=self.tool_handler, policy=policy, offer=offer)
 
     async def _recall(
         self, event: RoomEvent, binding: ChannelBinding, view: RoomContext, *, is_noted: bool
@@ -524,6 +557,12 @@ async def _failed(
         yield piece
     yield done
     raise error
+
+
+def _checked_provider(provider: object) -> ToolProvider:
+    if not isinstance(provider, ToolProvider):
+        raise InvalidInputError(f"{provider!r:.200} is no tool provider: pass a single tool in tools=")
+    return provider
 
 
 def _checked_tool(tool: ToolLike) -> RunnableTool:

@@ -9,14 +9,7 @@ __all__ = [
     "StalledAnswerError",
     "ToolLoopError",
     "TurnTimeoutError",
-    "UnknownToolError",
 ]
-
-
-class UnknownToolError(RoomKitError, LookupError):
-    """Raised by a tool handler that does not know the tool it was asked for."""
-
-    code = "unknown_tool"
 
 
 class TurnTimeoutError(RoomKitError, TimeoutError):

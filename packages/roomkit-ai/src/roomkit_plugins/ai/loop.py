@@ -105,6 +105,11 @@ async def _continue(turn: Turn, this: Round) -> bool:
         _message("assistant", this.parts),
         _message("tool", results),
     )
+    if turn.shown:
+        turn.add(_message("user", turn.shown))
+        turn.shown = ()
+    if turn.reoffer is not None:
+        await turn.offer_again(call.part.name for call in this.calls)
     if turn.inbox:
         turn.take_directions()
     _bound(turn, stuck)

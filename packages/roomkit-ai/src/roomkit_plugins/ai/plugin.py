@@ -19,7 +19,12 @@ def roomkit_register(registry: Registry) -> None:
         "roomkit_plugins.ai:AIChannel",
         config="roomkit_plugins.ai.config:AIChannelConfig",
         summary="An agent: answers messages by asking a model, with tools.",
-        parts={"provider": "ai", "fallback_provider": "ai", "memory": "memory"},
+        parts={
+            "provider": "ai",
+            "fallback_provider": "ai",
+            "memory": "memory",
+            "tool_providers": ["tools"],
+        },
     )
     registry.add(
         "memory",

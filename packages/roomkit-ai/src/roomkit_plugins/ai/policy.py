@@ -10,7 +10,7 @@ from pydantic import Field
 
 from roomkit.models.base import Record
 
-__all__ = ["RoleOverride", "ToolPolicy"]
+__all__ = ["RoleOverride", "ToolPolicy", "matches"]
 
 type Globs = tuple[str, ...]
 
@@ -66,10 +66,11 @@ class ToolPolicy(Record):
 
     def is_allowed(self, name: str) -> bool:
         """Return whether the tool `name` passes."""
-        if _matches(name, self.deny):
+        if matches(name, self.deny):
             return False
-        return all(_matches(name, globs) for globs in (self.allow, self.within) if globs)
+        return all(matches(name, globs) for globs in (self.allow, self.within) if globs)
 
 
-def _matches(name: str, globs: Iterable[str]) -> bool:
+def matches(name: str, globs: Iterable[str]) -> bool:
+    """Return whether a name matches one of the globs."""
     return any(fnmatchcase(name, glob) for glob in globs)

@@ -8,19 +8,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import InvalidInputError, UnknownToolError
 from roomkit.abc.log import get_logger
+from roomkit.abc.tools import ProvidedTool, ToolOffer
 from roomkit.models.ai import AITool
-from roomkit_plugins.ai.errors import UnknownToolError
-from roomkit_plugins.ai.policy import ToolPolicy
+from roomkit_plugins.ai.policy import ToolPolicy, matches
 from roomkit_plugins.ai.schema import check_arguments, schema_problem
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler
     from roomkit.models.parking import Park
-    from roomkit.models.tool import ToolUse
+    from roomkit.models.tool import ToolResult, ToolUse
 
 __all__ = [
+    "NO_OFFER",
     "NO_TOOLS",
     "EndTurn",
     "RunnableTool",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 logger = get_logger("roomkit.ai")
+
+NO_OFFER = ToolOffer()
 
 running_call: ContextVar[ToolUse] = ContextVar("running_call")
 
@@ -77,12 +80,15 @@ class SupportsTool(Protocol):
 class RunnableTool:
     """A tool with its handler; without one, the channel's `tool_handler` answers.
 
-    `timeout` in seconds takes the place of the channel's `tool_timeout_seconds`.
+    `timeout` in seconds takes the place of the channel's `tool_timeout_seconds`; for `changes_offer` and
+    `exempt` see `ProvidedTool`.
     """
 
     definition: AITool
     handler: ToolHandler | None = None
     timeout: float | None = None
+    changes_offer: bool = False
+    exempt: bool = False
 
 
 type ToolLike = AITool | SupportsTool | tuple[AITool, ToolHandler]
@@ -101,6 +107,8 @@ def runnable(tool: ToolLike) -> RunnableTool:
             return RunnableTool(tool)
         case (AITool() as definition, handler) if callable(handler):
             return RunnableTool(definition, handler)
+        case ProvidedTool():
+            return RunnableTool(tool.definition, tool.handler, tool.timeout, tool.changes_offer, tool.exempt)
     described: object = getattr(tool, "definition", None)
     if isinstance(described, AITool):
         return RunnableTool(described, getattr(tool, "handler", None), getattr(tool, "timeout", None))
@@ -122,10 +130,10 @@ class Toolbox:
     """The tools of one turn, after policy: the one place that decides which calls may run.
 
     Of two tools with one name the first is kept. A tool whose schema no vendor would take is left
-    out, with a warning, so that it does not spoil the request.
+    out, with a warning, so that it does not spoil the request. `offer` says which tools are withheld.
     """
 
-    __slots__ = ("_fallback", "_policy", "_tools")
+    __slots__ = ("_fallback", "_offer", "_policy", "_tools")
 
     def __init__(
         self,
@@ -133,13 +141,17 @@ class Toolbox:
         *,
         handler: ToolHandler | None = None,
         policy: ToolPolicy | None = None,
+        offer: ToolOffer = NO_OFFER,
     ) -> None:
         self._policy = policy
+        self._offer = offer
         self._fallback = handler
         self._tools: dict[str, RunnableTool] = {}  # bound: the tools configured
         for tool in tools:
-            if self._permits(tool.definition.name) and _usable(tool.definition):
-                self._tools.setdefault(tool.definition.name, tool)
+            name = tool.definition.name
+            permitted = tool.exempt or self._permits(name)
+            if permitted and not (offer.withheld and self._way_to(name)) and _usable(tool.definition):
+                self._tools.setdefault(name, tool)
 
     @property
     def definitions(self) -> list[AITool]:
@@ -148,10 +160,12 @@ class Toolbox:
 
     def refusal(self, name: str, arguments: Mapping[str, Any]) -> str | None:
         """Return why a call may not be made, in words for the model; None when it may."""
-        if not self._permits(name):
-            return f"the tool {name!r} is not permitted here"
         tool = self._tools.get(name)
         if tool is None:
+            if not self._permits(name):
+                return f"the tool {name!r} is not permitted here"
+            if (way := self._way_to(name)) is not None:
+                return way
             known = ", ".join(self._tools) or "none"
             return f"unknown tool {name!r}; the tools you may call: {known}"
         problems = check_arguments(tool.definition, arguments)
@@ -175,6 +189,16 @@ class Toolbox:
         """Return a tool's own deadline in seconds, if it has one."""
         return self._tools[name].timeout
 
+    def changes_offer(self, names: Iterable[str]) -> bool:
+        """Return whether calls of these tools may have changed what is offered."""
+        return any(name in self._tools and self._tools[name].changes_offer for name in names)
+
+    def _way_to(self, name: str) -> str | None:
+        """Return how the model gets a tool that is withheld; None for one that is not."""
+        if matches(name, self._offer.granted):
+            return None
+        return next((way for glob, way in self._offer.withheld.items() if matches(name, (glob,))), None)
+
     def _permits(self, name: str) -> bool:
         return self._policy is None or self._policy.is_allowed(name)
 
@@ -194,7 +218,7 @@ def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:
         raise ValueError(f"there is nothing to compose in {len(handlers)} handler(s): pass two or more")
     *others, last = handlers
 
-    async def composed(name: str, arguments: dict[str, Any]) -> str | Park:
+    async def composed(name: str, arguments: dict[str, Any]) -> str | ToolResult | Park:
         for handler in others:
             try:
                 result = await handler(name, arguments)

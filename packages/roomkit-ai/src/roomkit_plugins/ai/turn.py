@@ -16,7 +16,7 @@ from roomkit_plugins.ai.stop import Stop
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
-    from roomkit.models.ai import AIToolCallPart
+    from roomkit.models.ai import AIPart, AIToolCallPart
     from roomkit.models.channel import RetryPolicy
     from roomkit.models.context import RoomContext
     from roomkit.models.enums import ParticipantRole
@@ -76,6 +76,10 @@ class Turn:
     """The messages before the turn."""
     own: list[AIMessage]
     """The turn's own messages: the one it answers, then everything since."""
+    reoffer: Callable[[], Awaitable[Toolbox]] | None = None
+    """Asks the tool providers again; None without any."""
+    shown: tuple[AIPart, ...] = ()
+    """The images that the tools of a round returned, each group with its caption."""
     error_reply: str | None = None
     call_ids: set[str] | None = None
     """The ids of the conversation's tool calls; None until a call needs a unique id."""
@@ -196,6 +200,12 @@ class Turn:
         """Add to the system prompt."""
         prompt = "\n\n".join(filter(None, (self.request.system_prompt, text)))
         self._ask(system_prompt=prompt)
+
+    async def offer_again(self, names: Iterable[str]) -> None:
+        """Have the next request offer what the providers do after calls of these tools."""
+        if self.reoffer is not None and self.toolbox.changes_offer(names):
+            self.toolbox = await self.reoffer()
+            self._ask(tools=self.toolbox.definitions)
 
     def ask_for_answer(self, why: str) -> None:
         """Make the next round the last: no more tools, an answer."""

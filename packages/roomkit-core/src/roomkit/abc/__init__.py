@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreSchemaError as StoreSchemaError
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
+    from roomkit.abc.errors import UnknownToolError as UnknownToolError
     from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
@@ -151,6 +152,9 @@ if TYPE_CHECKING:
     from roomkit.abc.text_stream import TextStream as TextStream
     from roomkit.abc.text_stream import check_heard as check_heard
     from roomkit.abc.text_stream import text_stream_of as text_stream_of
+    from roomkit.abc.tools import ProvidedTool as ProvidedTool
+    from roomkit.abc.tools import ToolOffer as ToolOffer
+    from roomkit.abc.tools import ToolProvider as ToolProvider
     from roomkit.abc.transcoder import ContentTranscoder as ContentTranscoder
     from roomkit.abc.voice.audio import AudioChunk as AudioChunk
     from roomkit.abc.voice.audio import AudioFormat as AudioFormat
@@ -428,6 +432,7 @@ else:
             "PlaybackState",
             "Playout",
             "ProcessTimeoutError",
+            "ProvidedTool",
             "Provider",
             "ProviderError",
             "Quoted",
@@ -526,6 +531,8 @@ else:
             "TimerStore",
             "Timers",
             "ToolHandler",
+            "ToolOffer",
+            "ToolProvider",
             "TranscriptionEvent",
             "TranscriptionResult",
             "TransportChannel",
@@ -539,6 +546,7 @@ else:
             "TurnProfile",
             "TurnReport",
             "Turns",
+            "UnknownToolError",
             "Utterance",
             "VADAudioLevelEvent",
             "VADConfig",

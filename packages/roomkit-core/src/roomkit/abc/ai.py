@@ -18,11 +18,15 @@ from roomkit.models.ai import (
 if TYPE_CHECKING:
     from roomkit.models.generation import AIContext, AIResponse
     from roomkit.models.parking import Park
+    from roomkit.models.tool import ToolResult
 
 __all__ = ["AIProvider", "ToolHandler"]
 
-type ToolHandler = Callable[[str, dict[str, Any]], Awaitable[str | Park]]
-"""A coroutine function from a tool's name and arguments to its result, or to `Park` if that comes later."""
+type ToolHandler = Callable[[str, dict[str, Any]], Awaitable[str | ToolResult | Park]]
+"""A coroutine function from a tool's name and arguments to its result, or to `Park` if that comes later.
+
+A handler that does not know the tool raises `UnknownToolError`.
+"""
 
 
 class AIProvider(Provider):

@@ -66,6 +66,7 @@ __all__ = [
     "StoreSchemaError",
     "StoreUnavailableError",
     "TurnNotParkedError",
+    "UnknownToolError",
     "VoiceBackendNotConfiguredError",
     "VoiceNotConfiguredError",
     "WebhookRejected",
@@ -222,6 +223,12 @@ class CallExpiredError(RoomKitError, TimeoutError):
     """A parked tool call got no result before its deadline."""
 
     code = "call_expired"
+
+
+class UnknownToolError(RoomKitError, LookupError):
+    """Raised by a tool handler that does not know the tool it was asked for."""
+
+    code = "unknown_tool"
 
 
 class EventNotFoundError(RoomKitError):

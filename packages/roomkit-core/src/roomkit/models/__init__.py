@@ -160,6 +160,7 @@ if TYPE_CHECKING:
     from roomkit.models.telemetry import Span as Span
     from roomkit.models.telemetry import SpanKind as SpanKind
     from roomkit.models.timer import Timer as Timer
+    from roomkit.models.tool import ToolResult as ToolResult
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
     from roomkit.models.value import Value as Value
@@ -318,6 +319,7 @@ else:
             "TemplateContent",
             "TextContent",
             "Timer",
+            "ToolResult",
             "ToolUse",
             "UnknownContent",
             "UpdateSystemPrompt",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from roomkit.models.ai import AIImagePart
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import ParticipantRole
+from roomkit.models.values import Text
 
-__all__ = ["ToolUse"]
+__all__ = ["ToolResult", "ToolUse"]
 
 
 class ToolUse(Record):
@@ -26,3 +28,15 @@ class ToolUse(Record):
     result: str | None = None
     is_error: bool = False
     duration_ms: float | None = None
+
+
+class ToolResult(Record):
+    """What a tool answers, when it is more than text.
+
+    `images` are shown to a model that takes images, after the results of its round; another one reads a note
+    in their place. `is_error` says that the tool failed, and `text` why.
+    """
+
+    text: Text = ""
+    images: tuple[AIImagePart, ...] = ()
+    is_error: bool = False

@@ -23,6 +23,7 @@ class ComponentKind(OpenVocabulary):
     HTTP = "http"
     AI = "ai"
     MEMORY = "memory"
+    TOOLS = "tools"
     STORE = "store"
     LOCKS = "locks"
     REALTIME = "realtime"

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.telemetry import (
         TelemetryProviderContract as TelemetryProviderContract,
     )
+    from roomkit_plugins.testing.contracts.tools import ToolProviderContract as ToolProviderContract
     from roomkit_plugins.testing.contracts.transcoder import (
         ContentTranscoderContract as ContentTranscoderContract,
     )
@@ -80,6 +81,7 @@ else:
             "TeamsProviderContract": "providers",
             "TelegramProviderContract": "providers",
             "TelemetryProviderContract": "telemetry",
+            "ToolProviderContract": "tools",
             "TreesContract": "store.trees",
             "VendorPluginContract": "plugin",
             "WebhookContract": "webhooks",
