@@ -51,6 +51,7 @@ _VENDORS = {
     "media": "Files",
     "fetch": "Fetching of URLs",
     "memory": "Memories of agents",
+    "tools": "Tools for agents",
     "locks": "Room locks",
     "realtime": "Realtime events",
     "telemetry": "Telemetry",

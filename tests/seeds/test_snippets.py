@@ -377,6 +377,46 @@ await say()
         kit_page.run("# Or use OpenTelemetry for production\nfrom roomkit import OpenTelemetryProvider")
 
 
+def test_mcp_tools(page: Page) -> None:
+    """The handler is there before the server is: nothing runs on port 3000, and the others answer."""
+
+    async def my_custom_handler(name: str, arguments: dict[str, Any]) -> str:
+        return f"{name} is mine"
+
+    page.names["my_custom_handler"] = my_custom_handler
+    page.run("""\
+from roomkit import MCPToolProvider, compose_tool_handlers
+
+mcp = MCPToolProvider(server_url="http://localhost:3000")
+handler = compose_tool_handlers(mcp.handler, my_custom_handler)
+""")
+    page.run("answer = await handler('lookup_order', {})\nawait mcp.close()")
+    assert page["answer"] == "lookup_order is mine"
+
+
+def test_skills(page: Page) -> None:
+    """A skill in code is a tool of the agents that have the registry."""
+
+    async def my_weather_handler(name: str, arguments: dict[str, Any]) -> str:
+        return "sunny"
+
+    page.names["my_weather_handler"] = my_weather_handler
+    page.run("""\
+from roomkit import Skill, SkillMetadata, SkillRegistry
+
+registry = SkillRegistry()
+registry.register(Skill(
+    metadata=SkillMetadata(name="weather", description="Get weather forecasts"),
+    handler=my_weather_handler,
+))
+""")
+    page.names["room"] = roomkit.Room(id="room-1")
+    page.run("offer = await registry.offer(room)")
+    (tool,) = page["offer"].tools
+    assert (tool.definition.name, tool.definition.description) == ("weather", "Get weather forecasts")
+    assert tool.handler is my_weather_handler
+
+
 def test_ai_assistant_support(page: Page) -> None:
     """Three texts."""
     page.run("""\
@@ -393,8 +433,6 @@ combined = get_ai_context()
 LATER: dict[str, str] = {
     "from roomkit import VoiceChannel": "roomkit-voice",
     "from roomkit.voice.pipeline import AudioPipelineConfig, VADConfig": "roomkit-voice",
-    "from roomkit import MCPToolProvider, compose_tool_handlers": "roomkit-mcp",
-    "from roomkit import Skill, SkillMetadata, SkillRegistry": "roomkit-skills",
 }
 
 
