@@ -13,15 +13,20 @@ from threading import Thread
 
 import pytest
 
+from roomkit_plugins.testing.once import OncePerRun
 from tests.conftest import ROOT, uv
 
 
 @pytest.fixture(scope="session")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(tmp_path_factory: pytest.TempPathFactory, once_per_run: OncePerRun) -> Path:
     """Build all distributions as the pages say."""
-    folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--quiet", "--all-packages", "-o", folder, cwd=ROOT)
-    return folder
+
+    def build() -> str:
+        folder = tmp_path_factory.mktemp("dist")
+        uv("build", "--quiet", "--all-packages", "-o", folder, cwd=ROOT)
+        return str(folder)
+
+    return Path(once_per_run("dist", build))
 
 
 def foreign_wheel(folder: Path) -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from roomkit_plugins.testing.contracts.ai_provider import AIProviderContract
 from roomkit_plugins.testing.contracts.life import ProviderLifeContract
+from roomkit_plugins.testing.once import OncePerRun
 from tests.system.planted_ai_faults import FAULTS
 
 pytestmark = pytest.mark.timeout(300)  # one run of all faults, on a machine that may be busy
@@ -25,9 +26,13 @@ timeout = 20
 
 
 @pytest.fixture(scope="module")
-def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def failures(tmp_path_factory: pytest.TempPathFactory, once_per_run: OncePerRun) -> set[str]:
     """Run the tests that must fail once, in a process of their own; return what failed."""
-    folder = tmp_path_factory.mktemp("faults")
+    return set(once_per_run("planted-ai-faults", lambda: found(tmp_path_factory.mktemp("faults"))))
+
+
+def found(folder: Path) -> list[str]:
+    """Run the tests that must fail; return which did."""
     (folder / "pytest.ini").write_text(_CONFIG, encoding="utf-8")
     options = ["-c", str(folder / "pytest.ini"), "-q", "-rf", "--tb=no", "-p", "no:cacheprovider"]
     options += ["--import-mode=importlib"]
@@ -42,7 +47,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     )
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
     assert failed, run.stdout + run.stderr
-    return {line.split(" - ")[0].partition("::")[2] for line in failed}
+    return [line.split(" - ")[0].partition("::")[2] for line in failed]
 
 
 @pytest.mark.parametrize(("name", "test"), FAULTS.items())

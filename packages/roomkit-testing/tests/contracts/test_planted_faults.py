@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from roomkit_plugins.testing.contracts.base import ContractSuite
+from roomkit_plugins.testing.once import OncePerRun
 
 pytestmark = pytest.mark.timeout(300)  # one run of all faults, on a machine that may be busy
 
@@ -42,21 +43,20 @@ def faults() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def failures(tmp_path_factory: pytest.TempPathFactory, once_per_run: OncePerRun) -> set[str]:
     """Run those tests once, in a process of their own; return what failed."""
-    folder = tmp_path_factory.mktemp("faults")
+    return set(once_per_run("planted-faults", lambda: found(tmp_path_factory.mktemp("faults"))))
+
+
+def found(folder: Path) -> list[str]:
+    """Run the tests that must fail; return which did, as `Class::test`."""
     config = folder / "pytest.ini"
     config.write_text(_CONFIG, encoding="utf-8")
     options = ["-c", str(config), "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "--import-mode=importlib"]
     options.append("--hypothesis-profile=only-find")
+    files = (str(_HERE / file) for file in sorted(set(faults().values())))
     run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            *options,
-            *(str(_HERE / file) for file in sorted(set(faults().values()))),
-        ],
+        [sys.executable, "-m", "pytest", *options, *files],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -64,7 +64,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     )
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
     assert failed, run.stdout + run.stderr
-    return {line.split(" - ")[0].partition("::")[2] for line in failed}
+    return [line.split(" - ")[0].partition("::")[2] for line in failed]
 
 
 @pytest.mark.parametrize("fault", faults())

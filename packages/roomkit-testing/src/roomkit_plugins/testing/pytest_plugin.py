@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 if TYPE_CHECKING:
+    from roomkit_plugins.testing.once import OncePerRun
     from roomkit_plugins.testing.services import PostgresDatabases, PostgresPool, PostgresServer, RedisServer
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
@@ -57,6 +58,15 @@ def virtual_clock() -> VirtualClock:
     from roomkit_plugins.testing.virtual_time import VirtualClock
 
     return VirtualClock()
+
+
+@pytest.fixture(scope="session")
+def once_per_run(tmp_path_factory: pytest.TempPathFactory) -> OncePerRun:
+    """Return what makes a value once for all workers of pytest-xdist: `once_per_run(name, make)`."""
+    from roomkit_plugins.testing.once import OncePerRun
+
+    folder = tmp_path_factory.getbasetemp()
+    return OncePerRun(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture(scope="session")

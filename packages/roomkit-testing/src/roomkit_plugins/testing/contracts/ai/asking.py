@@ -27,7 +27,8 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.testing.simulators.http import ReceivedRequest
 
-PATIENCE = 20.0
+PATIENCE = 50.0
+"""Enough for the first use of an SDK on a busy machine: its import takes seconds of CPU."""
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = AITool(
