@@ -270,7 +270,7 @@ class Session:
         """Write a frame, or keep it until the client has the earlier events."""
         if self._held is not None:
             self._hold(frame, self._held)
-        elif not self._was_replayed(frame):
+        elif self._replayed < 0 or not self._was_replayed(frame):
             try:
                 await self._transport.send(self._encode(frame))
             except TransportClosed:
@@ -281,7 +281,7 @@ class Session:
 
     def write(self, frame: Frame) -> bool:
         """Write a frame without waiting; False where `send` has to."""
-        if self._held is not None or self._was_replayed(frame):
+        if self._held is not None or (self._replayed >= 0 and self._was_replayed(frame)):
             return False
         return self._transport.write(self._encode(frame))
 
@@ -379,8 +379,6 @@ class Session:
         return is_shown(event.replace(visibility="all") if mine else event, binding)
 
     def _was_replayed(self, frame: Frame) -> bool:
-        if self._replayed < 0:
-            return False
         if isinstance(frame, RoomEvent):
             return 0 <= frame.index <= self._replayed
         return frame.stream_id in self._answers

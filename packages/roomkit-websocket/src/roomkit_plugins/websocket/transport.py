@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,7 +58,8 @@ class FunctionTransport:
         self._kit = kit
         self._send = send
         self._close = close
-        self._writing = asyncio.Lock()
+        self._is_writing = False
+        self._waiting: deque[asyncio.Future[None]] = deque()  # bound: who writes to one client
         self._is_open = True
 
     def write(self, data: bytes) -> bool:
@@ -66,7 +68,9 @@ class FunctionTransport:
 
     async def send(self, data: bytes) -> None:
         """Write one text frame of UTF-8. Raises TransportClosed."""
-        await self._writing.acquire()  # `async with` costs two coroutines more for each socket
+        if self._is_writing:
+            await self._turn()
+        self._is_writing = True
         try:
             if self._is_open:
                 await self._send(data.decode())
@@ -76,8 +80,28 @@ class FunctionTransport:
             _log.info("a client is gone: %s", type(error).__name__)
             raise TransportClosed from error
         finally:
-            self._writing.release()
+            self._next()
         raise TransportClosed
+
+    async def _turn(self) -> None:
+        """Wait for the frames that came before. An `asyncio.Lock` costs each socket three calls more."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._next()  # its turn had come
+            raise
+
+    def _next(self) -> None:
+        """Have the next frame written that still waits."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._is_writing = False
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket with a close frame; never raises."""
