@@ -193,12 +193,14 @@ def kill(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def soak(session: nox.Session) -> None:
-    """Play long what the suite plays shortly: sequences of calls, trees of commands, and all properties."""
+    """Play long what the suite plays shortly: sequences of calls, trees of commands, all properties, load."""
     long = {"ROOMKIT_SEQUENCES": "500", "ROOMKIT_TREES": "100"}
     chosen = ["packages", "-k", "any_sequence_of_calls or any_tree_of_commands", "--timeout=3600"]
     _run(session, "pytest", *SPREAD, *chosen, *session.posargs, env=long)
     properties = ["packages", "-m", "hypothesis", "--timeout=3600"]
     _run(session, "pytest", *SPREAD, *properties, *session.posargs, env={"ROOMKIT_EXAMPLES": "20"})
+    load = ["tests/system/test_long_load.py", "--timeout=3600"]
+    _run(session, "pytest", *load, *session.posargs, env={"ROOMKIT_LOAD_MINUTES": "60"})
 
 
 @nox.session(venv_backend="none", default=False)
