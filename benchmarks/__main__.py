@@ -1,4 +1,4 @@
-"""One command: `python -m benchmarks [scenario ...] [--quick] [--json FILE] [--plot DIR]`."""
+"""One command: `python -m benchmarks [scenario ...] [--share PART] [--json FILE] [--plot DIR]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     agents,
+    crowds,
     growth,
     lasting,
     messages,
@@ -37,8 +38,10 @@ SCENARIOS: dict[str, Scenario] = {
     "rooms": growth.rooms,
     "create": rooms.create,
     "memory": rooms.memory,
+    "crowds": crowds.crowds,
     "reply": agents.reply,
     "tools": agents.tools,
+    "window": agents.window,
     "stream": agents.stream,
     "sqlite": storing.sqlite,
     "postgres": storing.postgres,
@@ -56,7 +59,7 @@ SCENARIOS: dict[str, Scenario] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scenarios, show what was found, and return 1 when an aim was missed."""
     options = _parser().parse_args(arguments)
-    effort = Effort(options.quick)
+    effort = Effort(options.quick, options.share)
     findings: dict[str, Findings] = {}
     names = options.scenario or list(SCENARIOS)
     for name in names:
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "scenario", nargs="*", choices=[*SCENARIOS, []], metavar="scenario", help=", ".join(SCENARIOS)
     )
     parser.add_argument("--quick", action="store_true", help="only prove that everything runs")
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="PART", help="measure only this part of the rounds"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and curves there")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw what grows, as SVG files in there")
     return parser

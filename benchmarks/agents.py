@@ -29,7 +29,7 @@ from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.websocket import WebSocketChannel
 
-__all__ = ["reply", "stream", "tools"]
+__all__ = ["reply", "stream", "tools", "window"]
 
 _BUSY_ROOMS = 100
 _FILLING = 26
@@ -194,7 +194,7 @@ async def reply(effort: Effort) -> Findings:
     floor = found["floor"].best
     return Findings(
         [
-            Figure("message and its answer by an agent, new room", found["agent"].best, "µs", floor, 150.0),
+            Figure("message and its answer by an agent, new room", found["agent"].best, "µs", floor, 110.0),
             Figure(
                 "message and its answer by an agent that reads 50 messages",
                 found["fifty"].best,
@@ -270,6 +270,24 @@ async def tools(effort: Effort) -> Findings:
     return Findings([Figure(name, found[case].best, "µs", floor, 250.0) for case, name in named.items()])
 
 
+async def window(effort: Effort) -> Findings:
+    """A message and its answer, by how many events the agent reads; all windows are full."""
+    sizes = effort.sizes(1, 10, 50, 200)
+    async with _Agents() as agents:
+        cases = {}
+        for size in sizes:
+            kit = await agents.kit(AIChannel("agent", Scripted(), max_context_events=size))
+            await send(kit, size // 2 + 1)
+            cases[f"{size}"] = Case(partial(send, kit), effort.items(100))
+        found = await contest(cases, effort.rounds(20))
+    points = [(float(size), found[f"{size}"].best) for size in sizes]
+    added = (points[-1][1] - points[0][1]) / max(1, sizes[-1] - sizes[0])
+    return Findings(
+        [Figure("each further event that an agent reads adds", added)],
+        [Curve("window", "events that the agent reads", "µs of CPU per message", {"RoomKit": points})],
+    )
+
+
 async def stream(effort: Effort) -> Findings:
     """A streamed answer: what a delta costs, and how many bytes it makes of a text."""
     sizes = effort.sizes(0, 100, 1_000, 3_000, 10_000)
@@ -321,7 +339,7 @@ async def stream(effort: Effort) -> Findings:
     }
     return Findings(
         [
-            Figure("each streamed delta adds", per_delta, "µs", found["floor"].best / most, 5.0),
+            Figure("each streamed delta adds", per_delta, "µs", found["floor"].best / most, 3.4),
             Figure("bytes sent for 10,000 deltas", sent, "bytes", text, 1_000_000.0),
             Figure("bytes sent, 10 times the text", (sent - start) / max(tenth - start, 1), "x", 10.0, 10.5),
         ],

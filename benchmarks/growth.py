@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import cycle
+from itertools import cycle, pairwise
 
 from benchmarks.floor import HandWritten
 from benchmarks.harness import Case, contest
@@ -23,7 +23,7 @@ __all__ = ["channels", "length", "rooms", "slow_socket", "sockets"]
 
 async def channels(effort: Effort) -> Findings:
     """What each attached channel adds to a message; every channel has one listener."""
-    sizes = effort.sizes(1, 10, 100, 300, 1000)
+    sizes = effort.sizes(1, 10, 100, 1000)
     async with AsyncExitStack() as stack:
         cases = {}
         for size in sizes:
@@ -46,23 +46,34 @@ async def sockets(effort: Effort) -> Findings:
             by_hand = HandWritten([Sink().send] * size)
             cases[f"floor {size}"] = Case(by_hand.messages, max(1, effort.items(8000) // (size + 39)))
         found = await contest(cases, effort.rounds(20))
-    return _grown("socket", "sockets of one channel", sizes, {n: b.best for n, b in found.items()}, 1.0)
+    return _grown("socket", "sockets of one channel", sizes, {n: b.best for n, b in found.items()}, 0.5)
 
 
 def _grown(what: str, x: str, sizes: list[int], cost: dict[str, float], aim: float) -> Findings:
-    """Return the marginal cost between the smallest and the largest size, and the curve between."""
-    least, most = sizes[0], sizes[-1]
-    steps = max(1, most - least)
-    added = (cost[f"{most}"] - cost[f"{least}"]) / steps
-    floor = (cost[f"floor {most}"] - cost[f"floor {least}"]) / steps
+    """Return the marginal cost between each size and the next, and between the ends; and the curve."""
+    spans = [*pairwise(sizes), (sizes[0], sizes[-1])] if len(sizes) > 2 else [(sizes[0], sizes[-1])]
     lines: dict[str, list[tuple[float, float]]] = {
         "RoomKit": [(size, cost[f"{size}"]) for size in sizes],
         "by hand": [(size, cost[f"floor {size}"]) for size in sizes],
     }
+    figures = [
+        Figure(
+            f"each {what} adds, {least:,} to {most:,}",
+            _added(cost, "", least, most),
+            "µs",
+            _added(cost, "floor ", least, most),
+            aim,
+        )
+        for least, most in spans
+    ]
     return Findings(
-        [Figure(f"each {what} adds", added, "µs", floor, aim)],
+        figures,
         [Curve(x.replace(" ", "-"), x, "µs of CPU per message", lines)],
     )
+
+
+def _added(cost: dict[str, float], of: str, least: int, most: int) -> float:
+    return (cost[f"{of}{most}"] - cost[f"{of}{least}"]) / max(1, most - least)
 
 
 async def slow_socket(effort: Effort) -> Findings:
@@ -155,8 +166,11 @@ async def rooms(effort: Effort) -> Findings:
         kind: [(float(size), found[f"{kind} {size}"].best) for size in sizes] for kind in ("named", "routed")
     }
     grown = {kind: points[-1][1] / points[0][1] for kind, points in lines.items()}
+    middle = sizes[min(1, len(sizes) - 1)]
+    routed = found[f"routed {middle}"].best
     return Findings(
         [
+            Figure(f"message, one of {middle:,} rooms, routed", routed, "µs", aim=40.0),
             Figure("message, one of 100,000 rooms / the only room, named", grown["named"], "x", 1.0, 1.05),
             Figure("message, one of 100,000 rooms / the only room, routed", grown["routed"], "x", 1.0, 1.05),
         ],

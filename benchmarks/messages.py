@@ -42,9 +42,9 @@ async def message(effort: Effort) -> Findings:
     return Findings(
         [
             Figure(
-                "message, two channels with a listener each", found["two channels"].best, "µs", floor, 60.0
+                "message, two channels with a listener each", found["two channels"].best, "µs", floor, 36.0
             ),
-            Figure("message, one channel with two listeners", found["one channel"].best, "µs", floor, 60.0),
+            Figure("message, one channel with two listeners", found["one channel"].best, "µs", floor, 36.0),
             Figure("message, sender's channel and another with one listener", found["one listener"].best),
             Figure("message, nobody listens", found["nobody"].best, "µs", found["floor nobody"].best),
         ]
@@ -65,25 +65,29 @@ async def hooks(effort: Effort) -> Findings:
             await gate(None, None)  # type: ignore[arg-type]  # it looks at neither
 
     async with AsyncExitStack() as stack:
-        kits = [await stack.enter_async_context(kit_of(1, 1)) for _ in range(4)]
-        _, gated, gated_ten, observed = kits
+        kits = [await stack.enter_async_context(kit_of(1, 1)) for _ in range(5)]
+        _, gated, gated_ten, observed, observed_ten = kits
         gated.hook(HookTrigger.BEFORE_BROADCAST)(gate)
         for number in range(11):
             gated_ten.hook(HookTrigger.BEFORE_BROADCAST, name=f"gate {number}")(gate)
         observed.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC)(observer)
+        for number in range(11):
+            observed_ten.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC, name=f"observer {number}")(
+                observer
+            )
         items = effort.items(400)
-        cases = {
-            name: Case(partial(send, kit), items)
-            for name, kit in zip(("plain", "gated", "ten more", "observed"), kits, strict=True)
-        }
+        names = ("plain", "gated", "ten more gates", "observed", "ten more observers")
+        cases = {name: Case(partial(send, kit), items) for name, kit in zip(names, kits, strict=True)}
         found = await contest({**cases, "floor": Case(bare, items * 10)}, effort.rounds(60))
     plain_cost, floor = found["plain"].best, found["floor"].best
-    ten_more = (found["ten more"].best - found["gated"].best) / 10
+    gates = (found["ten more gates"].best - found["gated"].best) / 10
+    observers = (found["ten more observers"].best - found["observed"].best) / 10
     return Findings(
         [
-            Figure("the first gate adds", found["gated"].best - plain_cost, "µs", floor, 1.5),
-            Figure("each further gate adds", ten_more, "µs", floor, 1.5),
+            Figure("the first gate adds", found["gated"].best - plain_cost, "µs", floor),
+            Figure("each further gate adds", gates, "µs", floor, 0.8),
             Figure("the first observer adds", found["observed"].best - plain_cost, "µs", floor),
+            Figure("each further observer adds", observers, "µs", floor, 1.5),
         ]
     )
 

@@ -19,13 +19,14 @@ HEADING = f"{'':<{_NAME}}  {'x floor':>8}  {'value':>12}  {'floor':>12}  {'aim':
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure. `quick` only proves that everything runs."""
+    """How much to measure. `quick` only proves that everything runs; `share` is the part of the rounds."""
 
     quick: bool = False
+    share: float = 1.0
 
     def rounds(self, wanted: int) -> int:
         """Return how many rounds to measure."""
-        return 1 if self.quick else wanted
+        return 1 if self.quick else max(2, round(wanted * self.share))
 
     def items(self, wanted: int) -> int:
         """Return how many items a round has."""

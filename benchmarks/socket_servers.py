@@ -80,7 +80,9 @@ async def server(name: str) -> AsyncIterator[Served]:
 
 
 def _run(name: str, pipe: Connection) -> None:
-    asyncio.run(_serve(name, pipe))
+    loop = uvicorn.Config(name, loop="auto").get_loop_factory()  # uvloop's if it is installed
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(_serve(name, pipe))
 
 
 async def _serve(name: str, pipe: Connection) -> None:

@@ -142,8 +142,10 @@ async def postgres(effort: Effort) -> Findings:
             Figure(
                 f"PostgreSQL load and commit, {of_many}", found["store together"].best, "µs", raw_many, 400.0
             ),
-            Figure("PostgreSQL message through the kit, one at a time", found["kit"].best, "µs", raw_one),
-            Figure(f"PostgreSQL message through the kit, {of_many}", kit_many, "µs", raw_many, 400.0),
+            Figure(
+                "PostgreSQL message through the kit, one at a time", found["kit"].best, "µs", raw_one, 700.0
+            ),
+            Figure(f"PostgreSQL message through the kit, {of_many}", kit_many, "µs", raw_many, 250.0),
             *trips,
         ]
     )

@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from benchmarks.durable import PostgresDisk, postgres_server
-from benchmarks.report import Effort, Figure, Findings
+from benchmarks.report import Curve, Effort, Figure, Findings
 from benchmarks.storing import kit_rooms, said, talking_kit
 from roomkit.kernel.kit import RoomKit
 from roomkit_plugins.testing.services.postgres import PostgresServer
@@ -114,7 +114,12 @@ async def workers(effort: Effort) -> Findings:
                     orders = [_order(way, number, count, seconds) for number in range(count)]
                     found[way, count].append(await _measure(server, disk, pipes, orders))
         idle = await _idle(disk.dsn, 0.2 if effort.quick else 15.0)
-    return Findings([*_figures(found), idle])
+    lines = {
+        way: [(float(count), min(each.each for each in found[way, count]) * 1e6) for count in _WORKERS]
+        for way in _WAYS
+    }
+    curve = Curve("workers", "workers", "µs per message", lines, log=False)
+    return Findings([*_figures(found), idle], [curve])
 
 
 def _order(way: str, number: int, count: int, seconds: float) -> _Order:
