@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -239,3 +240,20 @@ async def test_no_room_is_ever_seen_from_another(steps):
     await asyncio.gather(*talk)
     await kit.close()
     assert leaks == []
+
+
+async def test_a_further_room_costs_the_same_however_many_there_are(stage):
+    """Neither attaching nor detaching one copies a table of all of them."""
+    rooms = [f"room-{number}" for number in range(20_000)]
+    for room_id in rooms:
+        stage.channel._connections.attach(room_id)
+    tracemalloc.start()
+    try:
+        await stage.detach(rooms[7])
+        await stage.attach(rooms[7])
+        stage.join("follower", None)
+        stage.channel.unregister_connection("follower")
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - now < 50_000

@@ -72,7 +72,7 @@ class Connections:
         audience = self._audiences.get(room_id)
         if audience is None:
             everyone = [*self._members.get(room_id, {}).values()]
-            if self._followers and self._only_room == room_id:
+            if self._followers and self.only_room == room_id:
                 everyone += self._followers.values()
             if not everyone:
                 return _NOBODY
@@ -136,7 +136,7 @@ class Connections:
         """Subscribe a connection to a room. Idempotent."""
         if room_id in connection.rooms:
             return
-        followed = connection.follows and self._only_room == room_id
+        followed = connection.follows and self.only_room == room_id
         if connection.follows:
             connection.follows = False
             self._followers.pop(connection.id, None)
@@ -167,7 +167,8 @@ class Connections:
         if connection.follows:
             del self._followers[connection.id]
             self._audiences.clear()
-            self._left(tuple(self._attached))
+            if (followed := self.only_room) is not None:
+                self._left((followed,))
 
     def evict(self, connection: Connection, reason: str) -> None:
         """Remove a connection, report it, and have its owner close it. Idempotent."""
@@ -202,29 +203,26 @@ class Connections:
             self._background.run(work, f"close connection {connection.id}")
 
     @property
-    def attached(self) -> Sequence[str]:
-        """The rooms that the channel is attached to, as far as this worker knows."""
-        return tuple(self._attached)
-
-    @property
-    def _only_room(self) -> str | None:
+    def only_room(self) -> str | None:
         """The room that connections without one of their own follow."""
         return next(iter(self._attached)) if len(self._attached) == 1 else None
 
     def attach(self, room_id: str) -> None:
         """Note that the channel serves a room."""
-        self._serve({*self._attached, room_id})
+        if room_id not in self._attached:
+            self._attached.add(room_id)
+            self._serves_other_rooms(were=len(self._attached) - 1)
 
     def detach(self, room_id: str) -> None:
         """Note that the channel serves a room no more."""
-        self._serve(self._attached - {room_id})
+        if room_id in self._attached:
+            self._attached.remove(room_id)
+            self._serves_other_rooms(were=len(self._attached) + 1)
 
-    def _serve(self, room_ids: set[str]) -> None:
-        known, self._attached = len(self._attached), room_ids
-        if len(room_ids) != known:
-            if self._followers:
-                self._audiences.clear()
-            self._guide(tuple(self._followers.values()), were=known)
+    def _serves_other_rooms(self, were: int) -> None:
+        if self._followers:
+            self._audiences.clear()
+            self._guide(tuple(self._followers.values()), were=were)
 
     def _guide(self, followers: Sequence[Connection], were: int = 0) -> None:
         """Let followers join the room there now is, or report that they see none any more."""

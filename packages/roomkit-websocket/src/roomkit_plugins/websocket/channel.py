@@ -248,13 +248,14 @@ class WebSocketChannel(Channel):
 
     async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
         """Learn which rooms the channel serves."""
+        followed = self._connections.only_room
         if binding.access is Access.NONE:
             await self._rights.look(room_id)
             self._connections.detach(room_id)
         else:
             self._display.withhold(room_id, binding)
             self._connections.attach(room_id)
-        self._left((room_id, *self._connections.attached))
+        self._left((room_id,) if followed is None else (room_id, followed))
 
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room of the connection a message came by, if it has exactly one of its own."""
