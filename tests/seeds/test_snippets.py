@@ -359,7 +359,7 @@ def test_storage(kit_page: Page) -> None:
 
 
 def test_telemetry(kit_page: Page, caplog: pytest.LogCaptureFixture) -> None:
-    """To the log at once; OpenTelemetry says what to install."""
+    """To the log at once, or to whatever the OpenTelemetry SDK exports to."""
     kit_page.run("""\
 from roomkit import TelemetryConfig, ConsoleTelemetryProvider
 
@@ -373,8 +373,13 @@ await kit.attach_channel("room-1", "ws-user")
 await say()
 """)
     assert "span framework.inbound framework.inbound ok" in caplog.text
-    with pytest.raises(ImportError, match="comes with roomkit-opentelemetry, which is not installed"):
-        kit_page.run("# Or use OpenTelemetry for production\nfrom roomkit import OpenTelemetryProvider")
+    kit_page.run("""\
+# Or use OpenTelemetry for production
+from roomkit import OpenTelemetryProvider
+kit = RoomKit(telemetry=TelemetryConfig(provider=OpenTelemetryProvider()))
+""")
+    kit_page.run("await kit.start()")
+    assert isinstance(kit_page["kit"].telemetry, roomkit.TelemetryProvider)
 
 
 def test_mcp_tools(page: Page) -> None:

@@ -30,9 +30,16 @@ SAID = "canary"
 
 async def conversation(provider: MockTelemetryProvider, *, streaming: bool) -> None:
     """A gate and an observer, a delivery that goes well and one that fails, an agent that uses a tool."""
+    usage = {
+        "input_tokens": 3,
+        "output_tokens": 2,
+        "cache_read_input_tokens": 1,
+        "cache_creation_input_tokens": 1,
+        "reasoning_tokens": 1,
+    }
     answers = [
         AIResponse(content="", tool_calls=[AIToolCall(id="c1", name="look", arguments={})]),
-        AIResponse(content=SAID, usage={"input_tokens": 3, "output_tokens": 2}),
+        AIResponse(content=SAID, usage=usage),
     ]
     tool = AITool(name="look", description="Look.", parameters={"type": "object", "properties": {}})
 

@@ -550,6 +550,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
     from roomkit_plugins.openai import create_vllm_provider as create_vllm_provider
+    from roomkit_plugins.opentelemetry import OpenTelemetryConfig as OpenTelemetryConfig
+    from roomkit_plugins.opentelemetry import OpenTelemetryProvider as OpenTelemetryProvider
     from roomkit_plugins.postgres import PostgresConfig as PostgresConfig
     from roomkit_plugins.postgres import PostgresLockManager as PostgresLockManager
     from roomkit_plugins.postgres import PostgresMediaStore as PostgresMediaStore
@@ -953,6 +955,7 @@ HOMES = {
     "OpenAIAIProvider": "roomkit_plugins.openai",
     "OpenAIConfig": "roomkit_plugins.openai",
     "OpenAIRealtimeProvider": "roomkit_plugins.openai",
+    "OpenTelemetryConfig": "roomkit_plugins.opentelemetry",
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
     "OwnerTasks": "roomkit.abc.services.tasks",
@@ -1424,7 +1427,7 @@ COMPONENTS = {
     "stt:gradium": "roomkit-gradium",
     "stt:qwen": "roomkit-qwen",
     "stt:sherpa": "roomkit-sherpa",
-    "table:opentelemetry": "roomkit-opentelemetry",
+    "table:server": "roomkit-server",
     "teams:agents": "roomkit-teams",
     "teams:botframework": "roomkit-teams",
     "telegram:bot": "roomkit-telegram",
@@ -1475,7 +1478,7 @@ DISTRIBUTIONS = {
     "roomkit-neonize": "planned",
     "roomkit-neutts": "planned",
     "roomkit-openai": "built",
-    "roomkit-opentelemetry": "planned",
+    "roomkit-opentelemetry": "built",
     "roomkit-postgres": "built",
     "roomkit-pydantic-ai": "planned",
     "roomkit-pyroscope": "planned",
@@ -1487,6 +1490,7 @@ DISTRIBUTIONS = {
     "roomkit-rnnoise": "planned",
     "roomkit-rtp": "planned",
     "roomkit-sendgrid": "planned",
+    "roomkit-server": "planned",
     "roomkit-sherpa": "planned",
     "roomkit-sinch": "planned",
     "roomkit-sip": "planned",

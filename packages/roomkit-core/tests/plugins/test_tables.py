@@ -206,8 +206,8 @@ WRONG: Mapping[str, tuple[Mapping[str, Any], str]] = {
         "sources.a.run.auto_start is unknown; did you mean 'auto_restart'?",
     ),
     "a missing plugin's table": (
-        {"opentelemetry": {}},
-        "[opentelemetry] is a table of roomkit-opentelemetry, which is not installed: it is not built yet, "
+        {"server": {}},
+        "[server] is a table of roomkit-server, which is not installed: it is not built yet, "
         "and a package of that name on an index is not ours",
     ),
     "a table": ({"ticket": {"url": "x"}}, "ticket is unknown; did you mean 'tickets'?"),

@@ -29,6 +29,13 @@ __all__ = ["Signals"]
 
 logger = get_logger("roomkit.ai")
 
+_USAGE = {
+    "input_tokens": Attr.LLM_INPUT_TOKENS,
+    "output_tokens": Attr.LLM_OUTPUT_TOKENS,
+    "cache_read_input_tokens": Attr.LLM_CACHE_READ_TOKENS,
+    "cache_creation_input_tokens": Attr.LLM_CACHE_CREATION_TOKENS,
+    "reasoning_tokens": Attr.LLM_REASONING_TOKENS,
+}
 RESULT_PREVIEW = 500
 THINKING_PREVIEW = 1000
 
@@ -90,12 +97,9 @@ class Signals:
 
     def generation_ended(self, span: str | None, usage: Mapping[str, int], error: str | None) -> None:
         """Close the span of one request, with the tokens it took."""
-        attributes = {
-            Attr.LLM_INPUT_TOKENS: usage.get("input_tokens"),
-            Attr.LLM_OUTPUT_TOKENS: usage.get("output_tokens"),
-        }
-        known = {key: count for key, count in attributes.items() if count is not None}
-        self._close(span, known, error)
+        if span is not None:
+            known = {attribute: usage[key] for key, attribute in _USAGE.items() if key in usage}
+            self._close(span, known, error)
 
     def first_token(self, span: str | None, milliseconds: float) -> None:
         """Record how long a model took to say anything."""
