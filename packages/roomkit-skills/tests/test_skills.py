@@ -83,7 +83,7 @@ def test_a_broken_skill_says_what_is_wrong(tmp_path, text, problem):
 def test_a_deep_head_ends_as_an_error(tmp_path):
     (tmp_path / "weather").mkdir()
     (tmp_path / "weather" / "SKILL.md").write_text(f"---\nname: {'[' * 8000}\n---\n")
-    with pytest.raises(SkillParseError):
+    with pytest.raises(SkillParseError, match="nested too deep"):
         Skill.load(tmp_path / "weather")
 
 

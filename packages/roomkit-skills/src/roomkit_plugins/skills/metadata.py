@@ -6,7 +6,7 @@ The format is that of Agent Skills (agentskills.io), `SKILL.md`: YAML between tw
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
@@ -17,6 +17,7 @@ from roomkit_plugins.skills.errors import SkillParseError, SkillValidationError
 __all__ = ["SkillMetadata", "parsed"]
 
 MAX_HEAD_CHARS = 16_384
+MAX_HEAD_DEPTH = 8
 _HEAD = re.compile(
     r"\A\ufeff?---[ \t]*\r?\n(?P<head>.*?)^---[ \t]*\r?$\n?(?P<body>.*)\Z", re.DOTALL | re.MULTILINE
 )
@@ -87,13 +88,31 @@ def _head_of(head: str, where: str) -> dict[str, object]:
             f"{where} has a head of {len(head)} characters; at most {MAX_HEAD_CHARS} are read"
         )
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(head)):
-            raise SkillParseError(f"{where} has a YAML alias in its head; write the value out")
+        for depth, token in _tokens(head):
+            if isinstance(token, yaml.AliasToken):
+                raise SkillParseError(f"{where} has a YAML alias in its head; write the value out")
+            if depth > MAX_HEAD_DEPTH:
+                raise SkillParseError(f"{where} has a head that is nested too deep")
         loaded: object = yaml.safe_load(head)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, SkillParseError):
             raise
-        raise SkillParseError(f"{where} has a head that is no YAML: {error or 'nested too deep'}") from error
+        raise SkillParseError(f"{where} has a head that is no YAML: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise SkillParseError(f"{where} has a head that is no list of names and values")
     return loaded
+
+
+def _tokens(head: str) -> Iterator[tuple[int, object]]:
+    """Yield the tokens of YAML with their depth; they come one by one, so that nothing deep is read whole."""
+    import yaml
+
+    opening = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken)
+    closing = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+    depth = 0
+    for token in yaml.scan(head):
+        if isinstance(token, (*opening, yaml.BlockMappingStartToken)):
+            depth += 1
+        elif isinstance(token, closing):
+            depth -= 1
+        yield depth, token
