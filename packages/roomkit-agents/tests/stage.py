@@ -25,7 +25,7 @@ from roomkit import (
 )
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.memory.realtime import InMemoryRealtime
-from roomkit_plugins.testing import MockAIProvider, RecordingChannel, SharedStore
+from roomkit_plugins.testing import MockAIProvider, RecordingChannel, SharedStore, VirtualClock
 
 PIPELINE = ConversationPipeline(
     [
@@ -57,14 +57,15 @@ def agent(name: str, *answers: Any, streaming: bool = False, delay: float = 0, *
 def worker_maker() -> Callable[[], RoomKit]:
     """Return what makes kits that are workers on one store."""
     store, locks, realtime = SharedStore(), InMemoryLockManager(), InMemoryRealtime()
-    return lambda: RoomKit(store, lock_manager=locks, realtime=realtime, single_process=True)
+    parts: Any = {"lock_manager": locks, "realtime": realtime, "single_process": True}
+    return lambda: RoomKit(store, clock=VirtualClock(), **parts)
 
 
 class Stage:
     """A kit with a person, and agents that share their room."""
 
     def __init__(self, *agents: Agent, kit: RoomKit | None = None, streaming: bool = False) -> None:
-        self.kit = kit or RoomKit()
+        self.kit = kit or RoomKit(clock=VirtualClock())
         self.web = RecordingChannel("web", streaming=streaming)
         self.agents = agents
         for each in (self.web, *agents):

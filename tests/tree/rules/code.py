@@ -30,6 +30,8 @@ _MOVE = "move it to roomkit.authoring, or list it in DEFAULTS_OF_CONTRACTS with 
 
 
 DOORS = {
+    "roomkit_plugins.agents.delegation": "a method of the kit",
+    "roomkit_plugins.agents.desk": "what brings delegated results from one room of the kit to another",
     "roomkit_plugins.agents.handler": "what hands conversations over for a program",
     "roomkit_plugins.agents.installing": "how a program puts a strategy to work on its kit",
     "roomkit_plugins.websocket.serve": "a server that a program starts for its kit",

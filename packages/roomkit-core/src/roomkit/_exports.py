@@ -490,30 +490,47 @@ if TYPE_CHECKING:
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
     from roomkit.models.zone import ZoneName as ZoneName
+    from roomkit_plugins.agents import DELEGATE_TOOL as DELEGATE_TOOL
     from roomkit_plugins.agents import HANDOFF_TOOL as HANDOFF_TOOL
     from roomkit_plugins.agents import Agent as Agent
     from roomkit_plugins.agents import AgentConfig as AgentConfig
     from roomkit_plugins.agents import AgentOptions as AgentOptions
+    from roomkit_plugins.agents import ContextOnlyDelivery as ContextOnlyDelivery
     from roomkit_plugins.agents import ConversationPhase as ConversationPhase
     from roomkit_plugins.agents import ConversationPipeline as ConversationPipeline
     from roomkit_plugins.agents import ConversationRouter as ConversationRouter
     from roomkit_plugins.agents import ConversationState as ConversationState
     from roomkit_plugins.agents import Decision as Decision
+    from roomkit_plugins.agents import DelegatedTask as DelegatedTask
+    from roomkit_plugins.agents import DelegatedTaskResult as DelegatedTaskResult
+    from roomkit_plugins.agents import DelegateHandler as DelegateHandler
     from roomkit_plugins.agents import Handoff as Handoff
     from roomkit_plugins.agents import HandoffHandler as HandoffHandler
     from roomkit_plugins.agents import HandoffMemoryConfig as HandoffMemoryConfig
     from roomkit_plugins.agents import HandoffMemoryProvider as HandoffMemoryProvider
     from roomkit_plugins.agents import HandoffRequest as HandoffRequest
     from roomkit_plugins.agents import HandoffResult as HandoffResult
+    from roomkit_plugins.agents import ImmediateDelivery as ImmediateDelivery
+    from roomkit_plugins.agents import ModelDecides as ModelDecides
     from roomkit_plugins.agents import PhaseTransition as PhaseTransition
     from roomkit_plugins.agents import PipelineStage as PipelineStage
+    from roomkit_plugins.agents import ReviewLoop as ReviewLoop
     from roomkit_plugins.agents import RoutingConditions as RoutingConditions
     from roomkit_plugins.agents import RoutingRule as RoutingRule
+    from roomkit_plugins.agents import SpeakAlways as SpeakAlways
+    from roomkit_plugins.agents import SpeakIf as SpeakIf
+    from roomkit_plugins.agents import SpeakPolicy as SpeakPolicy
+    from roomkit_plugins.agents import SpeakWhenAddressed as SpeakWhenAddressed
     from roomkit_plugins.agents import Strategy as Strategy
+    from roomkit_plugins.agents import Supervisor as Supervisor
+    from roomkit_plugins.agents import Swarm as Swarm
+    from roomkit_plugins.agents import build_delegate_tool as build_delegate_tool
     from roomkit_plugins.agents import build_handoff_tool as build_handoff_tool
     from roomkit_plugins.agents import get_conversation_state as get_conversation_state
     from roomkit_plugins.agents import set_conversation_state as set_conversation_state
+    from roomkit_plugins.agents import setup_delegation as setup_delegation
     from roomkit_plugins.agents import setup_handoff as setup_handoff
+    from roomkit_plugins.agents.delegation import delegate as _delegate
     from roomkit_plugins.ai import AIChannel as AIChannel
     from roomkit_plugins.ai import AIChannelConfig as AIChannelConfig
     from roomkit_plugins.ai import AnswerTooLongError as AnswerTooLongError
@@ -619,6 +636,8 @@ if TYPE_CHECKING:
 
     class PluginMethods:
         """The methods that plugins add to a kit, where their distribution is installed."""
+
+        delegate = _delegate
 
 
 HOMES = {
@@ -941,6 +960,7 @@ HOMES = {
     "MockVADProvider": "roomkit_plugins.testing",
     "MockVoiceBackend": "roomkit_plugins.testing",
     "MockWhatsAppProvider": "roomkit_plugins.testing",
+    "ModelDecides": "roomkit_plugins.agents",
     "Move": "roomkit.abc.store.records",
     "MoveStore": "roomkit.abc.store.moves",
     "MuteStrategy": "roomkit.abc.voice.turns",
@@ -1045,6 +1065,7 @@ HOMES = {
     "ResultStream": "roomkit.abc.voice.streams",
     "Retained": "roomkit.models.rights",
     "RetryPolicy": "roomkit.models.channel",
+    "ReviewLoop": "roomkit_plugins.agents",
     "RichContent": "roomkit.models.content",
     "RoleOverride": "roomkit_plugins.ai",
     "Room": "roomkit.models.room",
@@ -1126,6 +1147,10 @@ HOMES = {
     "SourceStatus": "roomkit.models.enums",
     "Span": "roomkit.models.telemetry",
     "SpanKind": "roomkit.models.telemetry",
+    "SpeakAlways": "roomkit_plugins.agents",
+    "SpeakIf": "roomkit_plugins.agents",
+    "SpeakPolicy": "roomkit_plugins.agents",
+    "SpeakWhenAddressed": "roomkit_plugins.agents",
     "SpeakerChangeEvent": "roomkit.abc.voice.events",
     "Speculation": "roomkit.abc.services.turns",
     "SpeculationPolicy": "roomkit.abc.voice.turns",
@@ -1163,9 +1188,11 @@ HOMES = {
     "StreamToolCall": "roomkit.models.ai",
     "StripBrackets": "roomkit_plugins.voice",
     "StripInternalTags": "roomkit_plugins.voice",
+    "Supervisor": "roomkit_plugins.agents",
     "SupportsConnections": "roomkit.abc.channel",
     "SupportsParking": "roomkit.abc.channel",
     "SupportsSteering": "roomkit.abc.channel",
+    "Swarm": "roomkit_plugins.agents",
     "SystemClock": "roomkit.abc.clock",
     "SystemContent": "roomkit.models.content",
     "TTSCancelledEvent": "roomkit.abc.voice.events",

@@ -1,4 +1,4 @@
-"""Agents that share a conversation: identity, routing, handoff."""
+"""Agents that share a conversation: identity, routing, handoff, delegation."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.agent import AgentOptions as AgentOptions
     from roomkit_plugins.agents.config import AgentConfig as AgentConfig
     from roomkit_plugins.agents.config import HandoffMemoryConfig as HandoffMemoryConfig
+    from roomkit_plugins.agents.delegated import ContextOnlyDelivery as ContextOnlyDelivery
+    from roomkit_plugins.agents.delegated import DelegatedTaskResult as DelegatedTaskResult
+    from roomkit_plugins.agents.delegated import ImmediateDelivery as ImmediateDelivery
+    from roomkit_plugins.agents.delegation import DELEGATE_TOOL as DELEGATE_TOOL
+    from roomkit_plugins.agents.delegation import DelegatedTask as DelegatedTask
+    from roomkit_plugins.agents.delegation import DelegateHandler as DelegateHandler
+    from roomkit_plugins.agents.delegation import build_delegate_tool as build_delegate_tool
+    from roomkit_plugins.agents.delegation import setup_delegation as setup_delegation
     from roomkit_plugins.agents.handler import HandoffHandler as HandoffHandler
     from roomkit_plugins.agents.handler import setup_handoff as setup_handoff
     from roomkit_plugins.agents.handoff import HANDOFF_TOOL as HANDOFF_TOOL
@@ -22,11 +30,19 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.routing import ConversationRouter as ConversationRouter
     from roomkit_plugins.agents.routing import RoutingConditions as RoutingConditions
     from roomkit_plugins.agents.routing import RoutingRule as RoutingRule
+    from roomkit_plugins.agents.speaking import ModelDecides as ModelDecides
+    from roomkit_plugins.agents.speaking import SpeakAlways as SpeakAlways
+    from roomkit_plugins.agents.speaking import SpeakIf as SpeakIf
+    from roomkit_plugins.agents.speaking import SpeakPolicy as SpeakPolicy
+    from roomkit_plugins.agents.speaking import SpeakWhenAddressed as SpeakWhenAddressed
     from roomkit_plugins.agents.state import ConversationPhase as ConversationPhase
     from roomkit_plugins.agents.state import ConversationState as ConversationState
     from roomkit_plugins.agents.state import PhaseTransition as PhaseTransition
     from roomkit_plugins.agents.state import get_conversation_state as get_conversation_state
     from roomkit_plugins.agents.state import set_conversation_state as set_conversation_state
+    from roomkit_plugins.agents.strategies import ReviewLoop as ReviewLoop
+    from roomkit_plugins.agents.strategies import Supervisor as Supervisor
+    from roomkit_plugins.agents.strategies import Swarm as Swarm
     from roomkit_plugins.agents.strategy import Decision as Decision
     from roomkit_plugins.agents.strategy import Strategy as Strategy
 else:
@@ -36,11 +52,16 @@ else:
             "Agent": "agent",
             "AgentConfig": "config",
             "AgentOptions": "agent",
+            "ContextOnlyDelivery": "delegated",
             "ConversationPhase": "state",
             "ConversationPipeline": "pipeline",
             "ConversationRouter": "routing",
             "ConversationState": "state",
+            "DELEGATE_TOOL": "delegation",
             "Decision": "strategy",
+            "DelegateHandler": "delegation",
+            "DelegatedTask": "delegation",
+            "DelegatedTaskResult": "delegated",
             "HANDOFF_TOOL": "handoff",
             "Handoff": "handoff",
             "HandoffHandler": "handler",
@@ -48,14 +69,25 @@ else:
             "HandoffMemoryProvider": "memory",
             "HandoffRequest": "handoff",
             "HandoffResult": "handoff",
+            "ImmediateDelivery": "delegated",
+            "ModelDecides": "speaking",
             "PhaseTransition": "state",
             "PipelineStage": "pipeline",
+            "ReviewLoop": "strategies",
             "RoutingConditions": "routing",
             "RoutingRule": "routing",
+            "SpeakAlways": "speaking",
+            "SpeakIf": "speaking",
+            "SpeakPolicy": "speaking",
+            "SpeakWhenAddressed": "speaking",
             "Strategy": "strategy",
+            "Supervisor": "strategies",
+            "Swarm": "strategies",
+            "build_delegate_tool": "delegation",
             "build_handoff_tool": "handoff",
             "get_conversation_state": "state",
             "set_conversation_state": "state",
+            "setup_delegation": "delegation",
             "setup_handoff": "handler",
         },
     )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict, Unpack, override
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, override
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.ai import StreamDone
-from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.enums import ChannelDirection, EventType
 from roomkit.models.event import EventSource, RoomEvent
-from roomkit.models.task import Observation
 from roomkit_plugins.agents.config_only import ConfigOnly
 from roomkit_plugins.agents.handler import Duty
 from roomkit_plugins.agents.handoff import HANDS_OVER
 from roomkit_plugins.agents.identity import identity_block
+from roomkit_plugins.agents.speaking import SILENT_TOOL, unanswered
 from roomkit_plugins.agents.state import HUMAN, NAMESPACE, conversation_of
 from roomkit_plugins.ai.channel import AIChannel
+from roomkit_plugins.ai.tools import EndTurn, RunnableTool, current_tool_call
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.parking import ParkedRound
     from roomkit.models.room import Room
+    from roomkit.models.task import Observation
     from roomkit_plugins.agents.installed import InstalledStrategy
+    from roomkit_plugins.agents.speaking import SpeakPolicy
     from roomkit_plugins.agents.state import ConversationState
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.tools import ToolLike
@@ -74,8 +76,9 @@ class Agent(AIChannel):
     (`HandoffHandler.set_language`) has precedence over its own. `voice` names its voice in a call, and
     `greeting` is how it is to greet when the conversation is handed to it. `description` is also what other
     agents read of it. Without a `provider` it only configures a speech-to-speech channel: it is never asked
-    to answer. `options` are those of `AIChannel`. One object serves any number of rooms at once, and what
-    belongs to a room is kept with the room.
+    to answer. `speak` decides which of the messages that are put to it it answers, by default all of them;
+    why it is silent is recorded as an observation of category `unanswered`. `options` are those of
+    `AIChannel`. One object serves any number of rooms at once, and what belongs to a room is kept with it.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Agent(AIChannel):
         voice: str | None = None,
         greeting: str | None = None,
         language: str | None = None,
+        speak: SpeakPolicy | None = None,
         **options: Unpack[AgentOptions],
     ) -> None:
         super().__init__(channel_id, provider or ConfigOnly(channel_id), **options)
@@ -98,6 +102,7 @@ class Agent(AIChannel):
         self.voice = voice
         self.greeting = greeting
         self.language = language
+        self.speak = speak
         self.is_config_only = provider is None
         if self.is_config_only:
             self.responds_to: frozenset[EventType] = frozenset()
@@ -119,7 +124,10 @@ class Agent(AIChannel):
         state = _conversation(context.room)
         block = self.build_identity_block(None if state is None else state.language)
         greeting = self._greeting(event, context.room, state)
-        return [each for each in (block, greeting) if each]
+        installed = self._strategy_of(context.room)
+        briefing = None if installed is None else installed.strategy.briefing(self.channel_id)
+        manners = None if self.speak is None else self.speak.instruction
+        return [each for each in (block, briefing, manners, greeting) if each]
 
     def _greeting(self, event: RoomEvent, room: Room, state: ConversationState | None) -> str | None:
         installed = self._strategy_of(room)
@@ -153,10 +161,20 @@ class Agent(AIChannel):
     def tools_for(
         self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
     ) -> Iterable[ToolLike]:
-        """Return the handoff tool of the room's strategy."""
+        """Return the handoff tool of the room's strategy, and the one by which the model stays silent."""
         installed = self._strategy_of(context.room)
         tool = None if installed is None else installed.tool_for(self.channel_id, self.duty_in)
-        return () if tool is None else (tool,)
+        own = [] if tool is None else [tool]
+        if self.speak is not None and self.speak.lets_model_decide:
+            own.append(RunnableTool(SILENT_TOOL, self._stay_silent))
+        return own
+
+    async def _stay_silent(self, name: str, arguments: dict[str, Any]) -> str:
+        """End the turn; the reason is recorded with it."""
+        duty = self._duties.get(current_tool_call().room_id)
+        if duty is not None:
+            duty.found.append(unanswered(duty.event, self.channel_id, str(arguments["reason"])))
+        return EndTurn("You stay silent.")
 
     def _strategy_of(self, room: Room) -> InstalledStrategy | None:
         return next((installed for _, installed in self._strategies if installed.is_of(room)), None)
@@ -178,6 +196,10 @@ class Agent(AIChannel):
         """
         if parked is None and self._is_late(event, context.room):
             return self._passed_on(event, context.room)
+        if parked is None and self.speak is not None and self._concerned(event, binding):
+            reason = await self.speak.silence(self.channel_id, event, context)
+            if reason is not None:
+                return ChannelOutput(observations=[unanswered(event, self.channel_id, reason)])
         return await self._on_duty(event, binding, context, parked)
 
     @override
@@ -198,8 +220,13 @@ class Agent(AIChannel):
         finally:
             if output.response_stream is None:
                 self._duties.pop(room_id, None)
+        # The turn's tools, and so the policy's, add to the list until its stream has ended.
+        found = duty.found = _joined(output.observations, duty.found)
         if output.response_stream is not None:
-            return replace(output, response_stream=self._until_handed(output.response_stream, duty, room_id))
+            stream = self._until_handed(output.response_stream, duty, room_id)
+            return replace(output, response_stream=stream, observations=found)
+        if found:
+            output = replace(output, observations=found)
         if duty.is_handed and not output.response_events:
             return replace(output, responded=True, response_events=[self._wordless(room_id)])
         return output
@@ -242,15 +269,7 @@ class Agent(AIChannel):
         if state is None or state.active_agent_id != HUMAN:
             return ChannelOutput(responded=True, response_events=[self._wordless(room.id)])
         reason = f"a person has the conversation: {self.channel_id} does not answer"
-        silent = Observation(
-            id=new_id(),
-            room_id=room.id,
-            channel_id=self.channel_id,
-            content=reason,
-            category="unanswered",
-            metadata={"event_id": event.id},
-        )
-        return ChannelOutput(observations=[silent])
+        return ChannelOutput(observations=[unanswered(event, self.channel_id, reason)])
 
     def _wordless(self, room_id: str) -> RoomEvent:
         source = EventSource(
@@ -261,3 +280,10 @@ class Agent(AIChannel):
 
 def _conversation(room: Room) -> ConversationState | None:
     return conversation_of(room.state.get(NAMESPACE))
+
+
+def _joined(kept: list[Observation] | tuple[Observation, ...], own: list[Observation]) -> list[Observation]:
+    """Return the list that a turn adds its observations to, with those of its own; it stays the same list."""
+    found = kept if isinstance(kept, list) else [*kept]
+    found.extend(own)
+    return found

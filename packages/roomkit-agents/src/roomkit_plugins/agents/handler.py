@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import problems_of
-from roomkit.models.content import TextContent
-from roomkit.models.enums import ChannelCategory, ChannelType, HookTrigger
-from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
+from roomkit.models.enums import ChannelCategory, HookTrigger
+from roomkit.models.event import SYSTEM_CHANNEL_ID, RoomEvent
 from roomkit_plugins.agents.handoff import HANDOFF_TOOL, NAME, Handoff, HandoffRequest, HandoffResult
+from roomkit_plugins.agents.notes import note_to
 from roomkit_plugins.agents.state import (
     HUMAN,
     NAMESPACE,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.ai import AITool
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.task import Observation
     from roomkit_plugins.agents.strategy import Strategy
     from roomkit_plugins.ai.channel import AIChannel
 
@@ -64,6 +65,8 @@ class Duty:
 
     event: RoomEvent
     is_handed: bool = False
+    found: list[Observation] = field(default_factory=list)
+    """What it leaves behind beside its words."""
 
 
 class _Refused(Exception):
@@ -73,11 +76,12 @@ class _Refused(Exception):
 class HandoffHandler:
     """Hands conversations from one agent to another, or to a person (`human`).
 
-    An agent is asked for by its channel id or by one of `agent_aliases`; it must be attached to the room, or
-    be one of `known_agents`. `phase_map` gives the phase in which an agent has the conversation, and
+    An agent is asked for by its channel id or by one of `agent_aliases`; it must be attached to the room,
+    or be one of `known_agents`. `phase_map` gives the phase in which an agent has the conversation, and
     `allowed_transitions` the phases that may follow each; by default the `router` says both. `agents` are
-    those whose `voice` and `greeting` it knows. `on_handoff_complete(room_id, result)` is awaited after each
-    accepted handoff, and what it raises is raised. All methods may be called concurrently.
+    those whose `voice` and `greeting` it knows, `name` the strategy's (see `assign`).
+    `on_handoff_complete(room_id, result)` is awaited after each accepted handoff, and what it raises is
+    raised. All methods may be called concurrently.
     """
 
     def __init__(
@@ -92,8 +96,10 @@ class HandoffHandler:
         *,
         agents: Sequence[AIChannel] = (),
         greeting: Greeting | None = None,
+        name: str | None = None,
     ) -> None:
         self.kit = kit
+        self.name = name
         self.router = router
         self.agent_aliases = dict(agent_aliases or {})
         self.phase_map = dict(phase_map or {})
@@ -110,17 +116,23 @@ class HandoffHandler:
     # -- handoffs -----------------------------------------------------------------------------
 
     async def handle(
-        self, room_id: str, calling_agent_id: str, arguments: Mapping[str, Any]
+        self,
+        room_id: str,
+        calling_agent_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        on_behalf_of: str | None = None,
     ) -> HandoffResult:
         """Hand the conversation over as the arguments of the handoff tool say.
 
-        The agent that gets it is asked at once, by a note that no person sees. A request that is refused
+        The agent that gets it is asked at once, by a note that no person sees, to answer the participant
+        `on_behalf_of`. A request that is refused
         changes nothing; its result says why. ON_HANDOFF, ON_HANDOFF_REJECTED and, if the phase changes,
         ON_PHASE_TRANSITION are observed. Raises RoomNotFoundError, RoomClosedError.
         """
         result = await self.perform(room_id, calling_agent_id, arguments)
         if result.accepted and result.new_agent_id not in (None, HUMAN):
-            await self._ask(room_id, result)
+            await self._ask(room_id, result, on_behalf_of)
         return result
 
     async def perform(
@@ -292,24 +304,32 @@ class HandoffHandler:
         patch = {"agent": asked.target, "voice": voice}
         await self.kit.update_binding_metadata(asked.room_id, channel_id, patch)
 
-    async def _ask(self, room_id: str, result: HandoffResult) -> None:
+    async def _ask(self, room_id: str, result: HandoffResult, person: str | None) -> None:
         assert result.new_agent_id is not None
-        await self._post(room_id, result.new_agent_id, "The conversation was handed to you. Go on with it.")
+        words = "The conversation was handed to you. Go on with it."
+        await self._post(room_id, result.new_agent_id, words, person)
 
-    async def _post(self, room_id: str, agent_id: str, words: str) -> RoomEvent:
+    async def _post(self, room_id: str, agent_id: str, words: str, person: str | None = None) -> RoomEvent:
         """Ask an agent by a note that only it sees; everyone sees its answer."""
-        system = EventSource(channel_id=SYSTEM_CHANNEL_ID, channel_type=ChannelType.SYSTEM)
-        note = RoomEvent(
-            room_id=room_id,
-            source=system,
-            content=TextContent(body=words),
-            visibility=agent_id,
-            response_visibility="all",
-            addressed_to=(agent_id,),
-        )
+        note = note_to(agent_id, room_id, words, on_behalf_of=person)
         return await self.kit.send_event(room_id, SYSTEM_CHANNEL_ID, note)
 
     # -- owner, greeting, language ------------------------------------------------------------
+
+    async def assign(self, room_id: str) -> ConversationState:
+        """Have this strategy decide in a room from now on; return the state of the conversation.
+
+        For one that was installed with a name, which decides in no other rooms; for one without, it takes a
+        room back. The conversation begins again as the strategy says. Raises RoomNotFoundError,
+        RoomClosedError.
+        """
+        first = self.router.first() or ConversationState()
+
+        def change(own: OwnState) -> OwnState:
+            return stored(own, first, strategy=self.name, pending=None, chain=None)
+
+        await self._services.rooms.change_state(room_id, change)
+        return first
 
     async def release(
         self, room_id: str, to: str | None = None, *, reason: str = "released"
@@ -390,7 +410,9 @@ def handoff_tool(
         use = current_tool_call()
         duty = None if duty_in is None else duty_in(use.room_id)
         if duty is None:
-            result = await handler.handle(use.room_id, use.channel_id, arguments)
+            result = await handler.handle(
+                use.room_id, use.channel_id, arguments, on_behalf_of=use.participant_id
+            )
         else:
             result = await handler.perform(use.room_id, use.channel_id, arguments, duty.event)
             duty.is_handed |= result.accepted

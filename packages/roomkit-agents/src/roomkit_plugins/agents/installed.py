@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.models.base import new_id
 from roomkit.models.content import TextContent, text_of
-from roomkit.models.enums import EventType
+from roomkit.models.enums import ChannelCategory, EventType
 from roomkit.models.hook import HookResult, InjectedEvent
 from roomkit.models.task import Observation
 from roomkit_plugins.agents.handler import Duty, HandoffHandler, handoff_tool
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.tools import RunnableTool
 
 __all__ = ["InstalledStrategy"]
-
-UNANSWERED = "unanswered"
-"""The category of the observation that says why no agent answers a message."""
 
 
 class InstalledStrategy:
@@ -103,8 +100,8 @@ class InstalledStrategy:
         decision = self.strategy.asked(event, context, self.conversation(context.room))
         begun = decision.conversation or (None if conversation_of(own) else self.strategy.first())
         if begun is not None:
-            return self._verdict(event, decision, stored(own, begun, pending=None))
-        return self._verdict(event, decision, _not_pending if own and "pending" in own else None)
+            return self._verdict(event, context, decision, stored(own, begun, pending=None))
+        return self._verdict(event, context, decision, _not_pending if own and "pending" in own else None)
 
     def _of_agent(self, event: RoomEvent, context: RoomContext) -> HookResult:
         own, state = context.room.state.get(NAMESPACE), self.conversation(context.room)
@@ -120,9 +117,11 @@ class InstalledStrategy:
             return HookResult.allow()
         decision = self.strategy.answered(event, context, state)
         after = None if decision.conversation is None else stored(own, decision.conversation)
-        return self._verdict(event, decision, after)
+        return self._verdict(event, context, decision, after)
 
-    def _verdict(self, event: RoomEvent, decision: Decision, change: StateChange) -> HookResult:
+    def _verdict(
+        self, event: RoomEvent, context: RoomContext, decision: Decision, change: StateChange
+    ) -> HookResult:
         asked = decision.asked
         source = event.source.channel_id
         watchers = [each for each in self.strategy.watchers() if each != source]
@@ -137,8 +136,8 @@ class InstalledStrategy:
             "modify",
             event=after,
             state={} if change is None else {NAMESPACE: change},
-            observations=[_unanswered(event, decision.reason)] if decision.reason and not asked else (),
-            injected_events=_published(event, decision),
+            observations=[_recorded(event, decision)] if decision.reason and not asked else (),
+            injected_events=_published(event, decision, context),
         )
 
 
@@ -163,18 +162,18 @@ def _handed(event: RoomEvent, active: str | None, **changes: str) -> RoomEvent:
     return event.replace(addressed_to=asked, response_visibility="all", **changes)
 
 
-def _unanswered(event: RoomEvent, reason: str) -> Observation:
+def _recorded(event: RoomEvent, decision: Decision) -> Observation:
     return Observation(
         id=new_id(),
         room_id=event.room_id,
         channel_id=event.source.channel_id,
-        content=reason,
-        category=UNANSWERED,
+        content=decision.reason or "",
+        category=decision.category,
         metadata={"event_id": event.id},
     )
 
 
-def _published(event: RoomEvent, decision: Decision) -> Sequence[InjectedEvent]:
+def _published(event: RoomEvent, decision: Decision, context: RoomContext) -> Sequence[InjectedEvent]:
     if decision.publishes is None:
         return ()
     speaker = decision.speaker or event.source.channel_id
@@ -183,7 +182,10 @@ def _published(event: RoomEvent, decision: Decision) -> Sequence[InjectedEvent]:
         source=event.source.replace(channel_id=speaker),
         content=TextContent(body=decision.publishes),
         visibility="all",
+        response_visibility=None,
         addressed_to=(),
         idempotency_key=None,
+        generation=None,
     )
-    return (InjectedEvent(said),)
+    people = [each.channel_id for each in context.bindings if each.category is ChannelCategory.TRANSPORT]
+    return (InjectedEvent(said, people),)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.models.enums import HookTrigger
 from roomkit_plugins.agents.agent import Agent
+from roomkit_plugins.agents.delegation import DelegateHandler, build_delegate_tool, setup_delegation
 from roomkit_plugins.agents.handler import HandoffHandler, setup_handoff
 from roomkit_plugins.agents.handoff import build_handoff_tool
 from roomkit_plugins.agents.installed import InstalledStrategy
@@ -35,10 +36,11 @@ def install(
 ) -> HandoffHandler:
     """Put a strategy to work on a kit; with a `name`, in the rooms that are assigned to it."""
     installed = InstalledStrategy(strategy, [agent.channel_id for agent in agents], name)
-    handler = HandoffHandler(kit, strategy, aliases, phase_map, agents=agents, greeting=greeting)
+    handler = HandoffHandler(kit, strategy, aliases, phase_map, agents=agents, greeting=greeting, name=name)
     installed.handler = handler
     for agent in agents:
         _join(kit, installed, agent)
+        _delegates(kit, strategy, agent)
     when: Callable[[Room], bool] | None = None if name is None else installed.is_of
     hook = kit.hook(
         HookTrigger.BEFORE_BROADCAST,
@@ -48,6 +50,13 @@ def install(
     )
     hook(installed.gate)
     return handler
+
+
+def _delegates(kit: RoomKit, strategy: Strategy, agent: AIChannel) -> None:
+    workers = strategy.workers(agent.channel_id)
+    if workers:
+        tool = build_delegate_tool([*workers.items()])
+        setup_delegation(agent, DelegateHandler(kit), tool=tool)
 
 
 def _join(kit: RoomKit, installed: InstalledStrategy, agent: AIChannel) -> None:

@@ -130,13 +130,15 @@ class ConversationPipeline:
         voice_channel_id: str | None = None,
         greeting_prompt: str | None = None,
         farewell_prompt: str | None = None,
+        name: str | None = None,
     ) -> tuple[ConversationRouter, HandoffHandler]:
         """Route the messages of every room of `kit` that has one of `agents`, and let them hand over.
 
         An agent that is handed the conversation answers at once. With `greet_on_handoff` it is also told to
-        greet, by `greeting_prompt` or its own `greeting`. `farewell_prompt` is what an agent is to say before
-        it hands over. `voice_channel_id` is a channel that speaks with one voice at a time: at a handoff the
-        metadata of its binding gets the `agent` and its `voice`. Raises InvalidInputError for an agent that
+        greet, by `greeting_prompt` or its own `greeting`. `farewell_prompt` is what an agent is to say
+        before it hands over. `voice_channel_id` is a channel that speaks with one voice at a time: at a
+        handoff the metadata of its binding gets the `agent` and its `voice`. With a `name` it decides only
+        in the rooms that `HandoffHandler.assign` gives to it. Raises InvalidInputError for an agent that
         has been given to a strategy of that kit already.
         """
         from roomkit_plugins.agents.installing import install
@@ -148,6 +150,7 @@ class ConversationPipeline:
             agents,
             aliases=agent_aliases,
             hook_priority=hook_priority,
+            name=name,
             greeting=Greeting(greet_on_handoff, greeting_prompt, farewell_prompt, voice_channel_id),
         )
         return router, handler

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from roomkit.plugins import hookimpl
 
 if TYPE_CHECKING:
+    from roomkit.abc.services import Services
+    from roomkit.kernel.kit import RoomKit
     from roomkit.plugins import Registry
 
 
@@ -34,3 +37,15 @@ def roomkit_register(registry: Registry) -> None:
         summary="What the agent before left, and what another memory remembers.",
         parts={"inner": "memory"},
     )
+    registry.add_channel_type("agents")
+    registry.add_method("delegate", "roomkit_plugins.agents.delegation:delegate")
+
+
+@hookimpl
+def roomkit_configure(kit: RoomKit, services: Services, settings: Mapping[str, object]) -> None:
+    """Register the channel of delegated tasks, and their deadline."""
+    from roomkit_plugins.agents.desk import TaskDesk
+
+    desk = TaskDesk(kit)
+    kit.register_channel(desk)
+    services.timers.on("overdue", desk.overdue)

@@ -123,13 +123,21 @@ class ConversationRouter(Strategy):
         agent_aliases: dict[str, str] | None = None,
         phase_map: dict[str, str] | None = None,
         hook_priority: int = -100,
+        name: str | None = None,
     ) -> HandoffHandler:
         """Route the messages of every room of `kit` that has one of `agents`, and let these hand over.
 
-        Raises InvalidInputError for an agent that has been given to a strategy of that kit already.
+        With a `name`, only of the rooms that `HandoffHandler.assign` gives to it. Raises InvalidInputError
+        for an agent that has been given to a strategy of that kit already.
         """
         from roomkit_plugins.agents.installing import install
 
         return install(
-            kit, self, agents, aliases=agent_aliases, phase_map=phase_map, hook_priority=hook_priority
+            kit,
+            self,
+            agents,
+            aliases=agent_aliases,
+            phase_map=phase_map,
+            hook_priority=hook_priority,
+            name=name,
         )

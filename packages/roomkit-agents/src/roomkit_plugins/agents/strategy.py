@@ -21,10 +21,10 @@ class Decision:
     """What a strategy decides about one message.
 
     `asked` are the agents that answer it: None leaves that to the kit, `()` asks none. `reason` says why no
-    agent answers; it is recorded as an observation. `visibility` narrows who may see the message, and
-    `response_visibility` says who may see the answers to it. `conversation` is the state after it, None for
-    no change; it is committed with the message. `publishes` is a text that is said to everyone in place of
-    the hidden words, by `speaker`.
+    agent answers; it is recorded as an observation of that `category`. `visibility` narrows who may see the
+    message, and `response_visibility` says who may see the answers to it. `conversation` is the state after
+    it, None for no change; it is committed with the message. `publishes` is a text that is said to everyone
+    in place of the hidden words, by `speaker`.
     """
 
     asked: Sequence[str] | None
@@ -34,6 +34,7 @@ class Decision:
     conversation: ConversationState | None = None
     publishes: str | None = None
     speaker: str | None = None
+    category: str = "unanswered"
 
 
 class Strategy(ABC):
@@ -68,6 +69,14 @@ class Strategy(ABC):
 
         None offers it no handoff; an empty mapping lets it name any agent of the room.
         """
+        return None
+
+    def workers(self, agent_id: str) -> Mapping[str, str | None]:
+        """Return to whom an agent may delegate tasks, with what each does; empty for none."""
+        return {}
+
+    def briefing(self, agent_id: str) -> str | None:
+        """Return what an agent is to know of its part, for its instructions."""
         return None
 
     def phases(self, agent_id: str) -> Sequence[str]:

@@ -1,0 +1,209 @@
+"""Tasks that agents, and programs, give to other agents."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from stage import Stage, agent, calls, worker_maker
+
+from roomkit import (
+    ChannelNotRegisteredError,
+    ContextOnlyDelivery,
+    DelegatedTaskResult,
+    DelegateHandler,
+    HookTrigger,
+    InvalidInputError,
+    RoleOverride,
+    RoomStatus,
+    Supervisor,
+    TaskStatus,
+    ToolPolicy,
+    setup_delegation,
+)
+
+pytestmark = pytest.mark.virtual_time
+
+ASKS = calls("delegate_task", "One moment.", agent="clerk", task="look out", context={"city": "Ulm"})
+
+
+def watched(stage: Stage) -> Stage:
+    for trigger in (HookTrigger.ON_TASK_DELEGATED, HookTrigger.ON_TASK_COMPLETED):
+        stage.observe(trigger)
+    return stage
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_a_worker_does_a_task_in_a_room_of_its_own_and_the_supervisor_says_the_result(
+    streaming: bool,
+) -> None:
+    """People see what the supervisor says, and nothing of the task."""
+    lead = agent("lead", ASKS, "I asked.", "It rains.", streaming=streaming)
+    clerk = agent("clerk", "Rain.", streaming=streaming)
+    stage = watched(Stage(lead, clerk, streaming=streaming))
+    Supervisor("lead", {"clerk": "Looks out."}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("the weather?")
+        await asyncio.sleep(60)
+        assert "It rains." in " ".join(stage.web.texts())
+        assert "Rain." not in stage.web.texts()
+        request = str(stage.asked("clerk")[0].messages)
+        assert ("look out" in request, "Ulm" in request) == (True, True)
+        assert "has this result: Rain." in str(stage.asked("lead")[-1].messages[-1].content)
+        (task,) = await stage.kit.list_tasks("r1")
+        assert task.status is TaskStatus.COMPLETED
+        assert (await stage.kit.get_room(task.id)).status is RoomStatus.CLOSED
+    assert [trigger for trigger in stage.triggers if "task" in trigger] == [
+        "on_task_delegated",
+        "on_task_completed",
+    ]
+
+
+async def test_a_program_waits_for_a_structured_result() -> None:
+    stage = Stage(agent("clerk", '```json\n{"rain": true}\n```'))
+    seen: list[DelegatedTaskResult] = []
+
+    async def done(result: DelegatedTaskResult) -> None:
+        seen.append(result)
+
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        task = await stage.kit.delegate("r1", "clerk", "look out", schema=schema, on_complete=done)
+        result = await task.wait(30)
+    assert (result.status, result.data, result.error) == (TaskStatus.COMPLETED, {"rain": True}, None)
+    assert seen == [result]
+
+
+@pytest.mark.parametrize("answer", ["Rain.", '{"rain": "much"}', "[1]"])
+async def test_an_answer_of_another_form_fails_the_task(answer: str) -> None:
+    stage = Stage(agent("clerk", answer))
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        result = await (await stage.kit.delegate("r1", "clerk", "look out", schema=schema)).wait(30)
+    assert (result.status, result.output) == (TaskStatus.FAILED, answer)
+    assert result.error
+
+
+async def test_a_task_without_a_result_fails_when_its_time_is_over() -> None:
+    """Its agent is stopped, and the one that delegated is asked."""
+    stage = Stage(agent("lead", "Hello.", "Sorry."), agent("clerk", "late", delay=600))
+    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("hello")
+        task = await stage.kit.delegate("r1", "clerk", "look out", within=timedelta(minutes=1))
+        result = await task.wait(200)
+        assert (result.status, result.error) == (TaskStatus.FAILED, "no result in time")
+        await asyncio.sleep(1000)
+        assert stage.web.texts() == ["Hello.", "Sorry."]
+
+
+async def test_a_cancelled_task_stops_its_agent_and_has_no_result() -> None:
+    stage = Stage(agent("lead", "Hello.", "never"), agent("clerk", "never", delay=60))
+    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("hello")
+        task = await stage.kit.delegate("r1", "clerk", "look out")
+        await asyncio.sleep(1)
+        assert await task.cancel()
+        assert not await task.cancel()
+        await asyncio.sleep(1000)
+        assert (task.status, stage.web.texts()) == (TaskStatus.CANCELLED, ["Hello."])
+        events = await stage.kit.get_timeline(task.child_room_id)
+        assert "clerk" not in [each.source.channel_id for each in events if each.type == "message"]
+
+
+async def test_a_result_may_wait_until_the_agent_is_asked() -> None:
+    stage = Stage(agent("lead", "Hello.", "It rains, as I know."), agent("clerk", "Rain."))
+    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("hello")
+        quiet = ContextOnlyDelivery()
+        await (await stage.kit.delegate("r1", "clerk", "look out", delivery_strategy=quiet)).wait(30)
+        assert stage.web.texts() == ["Hello."]
+        await stage.says("and the weather?")
+        assert "has this result: Rain." in str(stage.asked("lead")[-1].messages)
+
+
+async def test_a_task_may_know_the_conversation_as_far_as_the_agent_that_delegates_sees_it() -> None:
+    stage = Stage(agent("lead", "Hello."), agent("clerk", "Rain."))
+    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        from roomkit import TextContent
+
+        await stage.kit.send_event("r1", "web", TextContent(body="a secret"), visibility="web")
+        await stage.says("I live in Ulm")
+        await (await stage.kit.delegate("r1", "clerk", "look out", inherit=10)).wait(30)
+    request = str(stage.asked("clerk")[0].messages)
+    assert ("I live in Ulm" in request, "a secret" in request) == (True, False)
+
+
+async def test_the_result_comes_back_once_whichever_worker_has_the_task() -> None:
+    """The worker that delegated is closed; the other one does the task and posts the result."""
+    make, stages = worker_maker(), []
+    for _ in range(2):
+        one = Stage(agent("lead", "Hello.", "It rains."), agent("clerk", "Rain."), kit=make())
+        Supervisor("lead", {"clerk": None}).install(one.kit, one.agents)
+        stages.append(one)
+    async with stages[1].kit:
+        async with stages[0].kit:
+            await stages[0].kit.create_room("r1")
+            for name in ("web", "lead"):
+                await stages[0].kit.attach_channel("r1", name)
+            await stages[0].says("hello")
+            task = await stages[0].kit.delegate("r1", "clerk", "look out", key="k")
+            again = await stages[1].kit.delegate("r1", "clerk", "look out", key="k")
+            assert again.id == task.id
+        await again.wait(60)
+        await asyncio.sleep(60)
+        assert sum(len(each.asked("clerk")) for each in stages) == 1
+        assert [text for each in stages for text in each.web.texts()].count("It rains.") == 1
+
+
+async def test_tasks_of_tasks_are_bounded() -> None:
+    """And only a registered agent is given one."""
+    stage = Stage(agent("clerk", "late", delay=60))
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        room_id = "r1"
+        for _ in range(3):
+            room_id = (await stage.kit.delegate(room_id, "clerk", "dig")).child_room_id
+        with pytest.raises(InvalidInputError, match="that is a task 3 deep"):
+            await stage.kit.delegate(room_id, "clerk", "dig")
+        with pytest.raises(ChannelNotRegisteredError, match="no agent 'web' is registered"):
+            await stage.kit.delegate("r1", "web", "dig")
+
+
+async def test_a_task_is_not_done_for_a_role_that_the_worker_restricts() -> None:
+    """In the room of the task no person is there, by whose role a tool could be judged."""
+    policy = ToolPolicy(role_overrides={"member": RoleOverride(deny=("*",))})
+    stage = Stage(agent("lead", ASKS, "No."), agent("clerk", "never", tool_policy=policy))
+    setup_delegation(stage.agents[0], handler := DelegateHandler(stage.kit))
+    with pytest.raises(InvalidInputError, match="'lead' has the tool 'delegate_task' already"):
+        setup_delegation(stage.agents[0], handler)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("the weather?")
+        answer: Any = stage.asked("lead")[-1].messages[-1].content[0]
+        assert "clerk may not work for a person of role" in answer.result
+        assert stage.asked("clerk") == []
