@@ -18,7 +18,7 @@ from roomkit import (
     InvalidInputError,
     RoleOverride,
     RoomStatus,
-    Supervisor,
+    Supervision,
     TaskStatus,
     ToolPolicy,
     setup_delegation,
@@ -43,7 +43,7 @@ async def test_a_worker_does_a_task_in_a_room_of_its_own_and_the_supervisor_says
     lead = agent("lead", ASKS, "I asked.", "It rains.", streaming=streaming)
     clerk = agent("clerk", "Rain.", streaming=streaming)
     stage = watched(Stage(lead, clerk, streaming=streaming))
-    Supervisor("lead", {"clerk": "Looks out."}).install(stage.kit, stage.agents)
+    Supervision("lead", {"clerk": "Looks out."}).install(stage.kit, stage.agents)
     async with stage.kit:
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
@@ -94,7 +94,7 @@ async def test_an_answer_of_another_form_fails_the_task(answer: str) -> None:
 async def test_a_task_without_a_result_fails_when_its_time_is_over() -> None:
     """Its agent is stopped, and the one that delegated is asked."""
     stage = Stage(agent("lead", "Hello.", "Sorry."), agent("clerk", "late", delay=600))
-    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    Supervision("lead", {"clerk": None}).install(stage.kit, stage.agents)
     async with stage.kit:
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
@@ -109,7 +109,7 @@ async def test_a_task_without_a_result_fails_when_its_time_is_over() -> None:
 
 async def test_a_cancelled_task_stops_its_agent_and_has_no_result() -> None:
     stage = Stage(agent("lead", "Hello.", "never"), agent("clerk", "never", delay=60))
-    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    Supervision("lead", {"clerk": None}).install(stage.kit, stage.agents)
     async with stage.kit:
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
@@ -127,7 +127,7 @@ async def test_a_cancelled_task_stops_its_agent_and_has_no_result() -> None:
 
 async def test_a_result_may_wait_until_the_agent_is_asked() -> None:
     stage = Stage(agent("lead", "Hello.", "It rains, as I know."), agent("clerk", "Rain."))
-    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    Supervision("lead", {"clerk": None}).install(stage.kit, stage.agents)
     async with stage.kit:
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
@@ -142,7 +142,7 @@ async def test_a_result_may_wait_until_the_agent_is_asked() -> None:
 
 async def test_a_task_may_know_the_conversation_as_far_as_the_agent_that_delegates_sees_it() -> None:
     stage = Stage(agent("lead", "Hello."), agent("clerk", "Rain."))
-    Supervisor("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    Supervision("lead", {"clerk": None}).install(stage.kit, stage.agents)
     async with stage.kit:
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
@@ -161,7 +161,7 @@ async def test_the_result_comes_back_once_whichever_worker_has_the_task() -> Non
     make, stages = worker_maker(), []
     for _ in range(2):
         one = Stage(agent("lead", "Hello.", "It rains."), agent("clerk", "Rain."), kit=make())
-        Supervisor("lead", {"clerk": None}).install(one.kit, one.agents)
+        Supervision("lead", {"clerk": None}).install(one.kit, one.agents)
         stages.append(one)
     async with stages[1].kit:
         async with stages[0].kit:

@@ -186,7 +186,7 @@ async def test_a_handoff_that_cannot_be_is_refused_and_changes_nothing(
 
 
 async def test_handoffs_at_the_same_time_have_one_winner() -> None:
-    """Whichever comes second finds that its caller has not got the conversation any more."""
+    """The second one finds that its caller does not have the conversation any more."""
     stage = Stage(agent("triage", "Hello."), agent("billing", "Billing."), agent("archive", "Archive."))
     swarm = ConversationPipeline(
         [

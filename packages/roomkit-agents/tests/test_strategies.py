@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from stage import Stage, agent, hands_to
 
-from roomkit import InvalidInputError, ReviewLoop, Supervisor, Swarm
+from roomkit import InvalidInputError, ReviewLoop, Supervision, Swarm
 
 pytestmark = pytest.mark.virtual_time
 
@@ -81,8 +81,8 @@ async def test_a_strategy_with_a_name_decides_in_the_rooms_it_is_given() -> None
         lambda: Swarm(["a"], first="b"),
         lambda: ReviewLoop("a", "a"),
         lambda: ReviewLoop("a", "b", max_rounds=0),
-        lambda: Supervisor("a", {}),
-        lambda: Supervisor("a", {"a": None}),
+        lambda: Supervision("a", {}),
+        lambda: Supervision("a", {"a": None}),
     ],
     ids=["no agents", "no first", "one agent", "no rounds", "no workers", "itself"],
 )

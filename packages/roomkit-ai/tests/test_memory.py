@@ -312,3 +312,27 @@ async def test_a_summary_never_tells_what_is_hidden(room):
     memory, model = compacting(inner=inner)
     await recall(memory, room)
     assert "secret" not in str(model.calls)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: inner,
+        lambda inner: BudgetAwareMemory(inner, 1000),
+        lambda inner: CompactingMemory(inner, MockAIProvider(), 1000),
+    ],
+    ids=["alone", "budget-aware", "compacting"],
+)
+def test_a_memory_gets_the_services_of_its_agents_kit(new_stage, wrap):
+    """Also one that another one wraps."""
+    bound = []
+
+    class Bound(MockMemoryProvider):
+        def bind(self, services):
+            bound.append(services)
+
+    room = new_stage()
+    agent = room.agent(MockAIProvider(), memory=wrap(Bound()))
+    bound.clear()
+    agent.bind(room.services)
+    assert bound == [room.services]

@@ -12,6 +12,7 @@ import pytest
 from roomkit.abc.errors import InvalidInputError, UnknownToolError
 from roomkit.models.ai import AIThinkingPart, AITool, AIToolCall
 from roomkit_plugins.ai import (
+    EndTurn,
     RunnableTool,
     ToolLoopError,
     compose_tool_handlers,
@@ -486,3 +487,27 @@ async def test_an_unknown_tool_error_reaches_the_model_as_a_result(stage, script
     agent = stage.agent(provider, tools=[script.tool("look")], tool_handler=handler)
     await stage.ask(agent, "Go")
     assert "no handler answers the tool 'look'" in script.results(provider.calls[1])[0].result
+
+
+async def test_a_tool_may_end_the_turn(stage, script):
+    """Its round is finished, the model is not asked again, and the words before it are the answer."""
+    ran = []
+
+    async def leave(name, arguments):
+        ran.append(name)
+        return EndTurn("left") if name == "leave" else "ok"
+
+    provider = stage.provider(script.calls("leave", "other", text="Bye."), script.says("never"))
+    agent = stage.agent(provider, tools=[(script.tool(name), leave) for name in ("leave", "other")])
+    heard = await stage.ask(agent, "Go")
+    assert (heard.text, sorted(ran), len(provider.calls)) == ("Bye.", ["leave", "other"], 1)
+    assert [use.result for use in stage.services.calls()] == ["left", "ok"]
+
+
+async def test_a_turn_that_ends_without_a_word_is_no_failure(stage, script):
+    async def leave(name, arguments):
+        return EndTurn("left")
+
+    provider = stage.provider(script.calls("leave"), script.says("never"))
+    heard = await stage.ask(stage.agent(provider, tools=[(script.tool("leave"), leave)]), "Go")
+    assert (heard.text, len(provider.calls)) == ("", 1)

@@ -522,7 +522,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents import SpeakPolicy as SpeakPolicy
     from roomkit_plugins.agents import SpeakWhenAddressed as SpeakWhenAddressed
     from roomkit_plugins.agents import Strategy as Strategy
-    from roomkit_plugins.agents import Supervisor as Supervisor
+    from roomkit_plugins.agents import Supervision as Supervision
     from roomkit_plugins.agents import Swarm as Swarm
     from roomkit_plugins.agents import build_delegate_tool as build_delegate_tool
     from roomkit_plugins.agents import build_handoff_tool as build_handoff_tool
@@ -1188,7 +1188,7 @@ HOMES = {
     "StreamToolCall": "roomkit.models.ai",
     "StripBrackets": "roomkit_plugins.voice",
     "StripInternalTags": "roomkit_plugins.voice",
-    "Supervisor": "roomkit_plugins.agents",
+    "Supervision": "roomkit_plugins.agents",
     "SupportsConnections": "roomkit.abc.channel",
     "SupportsParking": "roomkit.abc.channel",
     "SupportsSteering": "roomkit.abc.channel",

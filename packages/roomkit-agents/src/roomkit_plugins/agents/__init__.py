@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.state import get_conversation_state as get_conversation_state
     from roomkit_plugins.agents.state import set_conversation_state as set_conversation_state
     from roomkit_plugins.agents.strategies import ReviewLoop as ReviewLoop
-    from roomkit_plugins.agents.strategies import Supervisor as Supervisor
+    from roomkit_plugins.agents.strategies import Supervision as Supervision
     from roomkit_plugins.agents.strategies import Swarm as Swarm
     from roomkit_plugins.agents.strategy import Decision as Decision
     from roomkit_plugins.agents.strategy import Strategy as Strategy
@@ -81,7 +81,7 @@ else:
             "SpeakPolicy": "speaking",
             "SpeakWhenAddressed": "speaking",
             "Strategy": "strategy",
-            "Supervisor": "strategies",
+            "Supervision": "strategies",
             "Swarm": "strategies",
             "build_delegate_tool": "delegation",
             "build_handoff_tool": "handoff",

@@ -112,7 +112,7 @@ class Agent(AIChannel):
     # -- identity -----------------------------------------------------------------------------
 
     def build_identity_block(self, language: str | None = None) -> str | None:
-        """Return what is added to the instructions, None if no part of the identity is set.
+        """Return the identity block of the instructions, None if no part of the identity is set.
 
         `language` takes the place of the agent's own.
         """

@@ -73,7 +73,7 @@ class DelegatedTask:
 
     @property
     def task(self) -> str:
-        """What is to be done."""
+        """The text of the task."""
         return self._task.description or ""
 
     @property
@@ -128,7 +128,7 @@ async def delegate(
 ) -> DelegatedTask:
     """Have an agent do a task in a room of its own; the first thing that it answers there is the result.
 
-    The agent is told the `task`, the `context` (JSON values), and the last `inherit` messages of the room
+    The agent reads the `task`, the `context` (JSON values), and the last `inherit` messages of the room
     that `notify` may see. `notify` is the agent of the room that gets the result, by default the one that has
     the conversation; `delivery_strategy` says whether it is asked at once. The result is posted once, also if
     workers are killed; `on_complete` is awaited only if this process ends the task. With `schema`, a JSON
@@ -247,7 +247,7 @@ def _form(schema: Mapping[str, Any] | None) -> Sequence[str]:
 def _tool(agent: Mapping[str, Any], about: str) -> AITool:
     return AITool(
         name=NAME,
-        description=f"Give a task to another agent. You get its result later; go on meanwhile.{about}",
+        description=f"Give a task to another agent. You get its result later; continue without it.{about}",
         parameters={
             "type": "object",
             "properties": {

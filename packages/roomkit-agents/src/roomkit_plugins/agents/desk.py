@@ -150,7 +150,7 @@ def _object(answer: str | None) -> Mapping[str, Any] | None:
 
 
 def _unfit(task: Task, data: Mapping[str, Any] | None) -> str | None:
-    """Return why an answer is not what was asked for; None if it is."""
+    """Return why an answer does not fit the schema of its task; None if it does."""
     schema = task.metadata.get("schema")
     if schema is None:
         return None

@@ -1,4 +1,4 @@
-"""What the agent before left for the one that has the conversation now."""
+"""The summary of a handoff, for the agent that has the conversation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HandoffMemoryProvider(MemoryProvider):
         self._services: Services | None = None
 
     def bind(self, services: Services) -> None:
-        """Take the services that read what was left, and pass them on."""
+        """Take the services that read the summary, and pass them on."""
         self._services = services
         self.inner.bind(services)
 
@@ -41,7 +41,7 @@ class HandoffMemoryProvider(MemoryProvider):
         *,
         channel_id: str | None = None,
     ) -> MemoryResult:
-        """Return the inner memory, with a message of what was left in front."""
+        """Return the inner memory, after a message with the summary of the handoff."""
         found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
         left = await self._left(room_id, context, channel_id)
         return found if left is None else replace(found, messages=(left, *found.messages))

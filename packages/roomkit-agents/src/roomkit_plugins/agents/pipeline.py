@@ -134,7 +134,7 @@ class ConversationPipeline:
     ) -> tuple[ConversationRouter, HandoffHandler]:
         """Route the messages of every room of `kit` that has one of `agents`, and let them hand over.
 
-        An agent that is handed the conversation answers at once. With `greet_on_handoff` it is also told to
+        An agent that is handed the conversation answers at once. With `greet_on_handoff` it is also asked to
         greet, by `greeting_prompt` or its own `greeting`. `farewell_prompt` is what an agent is to say
         before it hands over. `voice_channel_id` is a channel that speaks with one voice at a time: at a
         handoff the metadata of its binding gets the `agent` and its `voice`. With a `name` it decides only

@@ -54,7 +54,7 @@ def unanswered(event: RoomEvent, channel_id: str, reason: str) -> Observation:
 
 
 class SpeakPolicy(ABC):
-    """Decides whether an agent answers what is put to it. One object may serve many agents and rooms.
+    """Decides whether an agent answers an event that is put to it. One object may serve many agents.
 
     It runs in the agent's turn, so it may wait, such as for a small model. What it raises fails the turn.
     """
@@ -83,7 +83,7 @@ class SpeakAlways(SpeakPolicy):
 
 
 class SpeakWhenAddressed(SpeakPolicy):
-    """The agent answers what is addressed to it: by `addressed_to`, such as by a router, or by name.
+    """The agent answers events that are addressed to it: by `addressed_to`, such as by a router, or by name.
 
     Its channel id and the further `names` count if they are in the text as a word, in any case, with or
     without `@`.

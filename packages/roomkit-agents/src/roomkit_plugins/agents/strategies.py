@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
-__all__ = ["APPROVED", "ReviewLoop", "Supervisor", "Swarm"]
+__all__ = ["APPROVED", "ReviewLoop", "Supervision", "Swarm"]
 
 APPROVED = "APPROVED"
 """How a reviewer's words begin that let a draft pass."""
@@ -62,7 +62,7 @@ class Swarm(ConversationRouter):
         return found or None
 
 
-class Supervisor(ConversationRouter):
+class Supervision(ConversationRouter):
     """An agent that people talk to, and workers that it gives tasks to; they do these in rooms of their own.
 
     The supervisor is offered the tool `delegate_task` for the workers. Raises InvalidInputError without any.

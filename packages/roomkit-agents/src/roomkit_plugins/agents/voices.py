@@ -9,7 +9,7 @@ __all__ = ["Greeting"]
 
 @dataclass(slots=True, frozen=True)
 class Greeting:
-    """What is said at a handoff, and the channel whose voice changes with the agent."""
+    """The words of a handoff, and the channel whose voice changes with the agent."""
 
     is_wanted: bool = False
     prompt: str | None = None
