@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from roomkit.kernel.runtime.deadline import Deadline
+from roomkit.kernel.runtime.deadline import Deadline, Expiry
+from roomkit_plugins.testing import run_virtual
 
 pytestmark = pytest.mark.virtual_time
 
@@ -248,3 +249,50 @@ def test_it_needs_a_task() -> None:
         assert "there is none running" in str(await failed)
 
     asyncio.run(in_a_callback())
+
+
+async def bounded(seconds: float, work: float, expiry: Expiry) -> tuple[str, float]:
+    """Say how a wait of `work` seconds under a deadline ended, and when."""
+    with Deadline(seconds, expiry) as deadline:
+        return await outcome(asyncio.sleep(work), deadline), now()
+
+
+async def test_deadlines_of_one_length_share_a_timer_and_each_has_its_own_time() -> None:
+    expiry = Expiry()
+
+    async def begun_at(start: float, work: float) -> tuple[str, float]:
+        await asyncio.sleep(start)
+        return await bounded(5, work, expiry)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(begun_at(start, work)) for start, work in ((0, 9), (1, 2), (2, 9), (2, 4))]
+        await asyncio.sleep(2.5)
+        assert timers() == 5  # four sleeping tasks, and the one of all deadlines
+    assert [task.result() for task in tasks] == [("late", 5), ("done", 3), ("late", 7), ("done", 6)]
+    assert not expiry.pending
+
+
+async def test_a_shorter_step_of_a_shared_deadline_has_a_timer_of_its_own() -> None:
+    """Afterwards the whole is still bounded."""
+    with Deadline(10, Expiry()) as deadline:
+        outer = deadline.enter(2)
+        assert await outcome(asyncio.sleep(5), deadline) == "late"
+        assert now() == 2
+        deadline.leave(outer)
+        assert await outcome(asyncio.sleep(20), deadline) == "late"
+        assert now() == 10
+
+
+async def test_a_step_as_long_as_the_whole_shares_its_timer() -> None:
+    with Deadline(10, Expiry()) as deadline:
+        deadline.enter(30)
+        assert timers() == 1
+        assert await outcome(asyncio.sleep(20), deadline) == "late"
+        assert now() == 10
+
+
+def test_a_shared_timer_serves_the_loop_that_it_is_used_in() -> None:
+    """A kit is used in one loop after another by scripts that call `asyncio.run` twice."""
+    expiry = Expiry()
+    assert run_virtual(bounded(5, 1, expiry)) == ("done", 1)
+    assert run_virtual(bounded(5, 9, expiry)) == ("late", 5)

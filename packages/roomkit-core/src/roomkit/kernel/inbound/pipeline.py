@@ -27,7 +27,7 @@ from roomkit.kernel.inbound.identity import IdentityDesk, known_sender
 from roomkit.kernel.inbound.replies import Replies, in_thread_of
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.checks import check_id
-from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
+from roomkit.kernel.runtime.deadline import Cause, Deadline, Expiry, cause_of
 from roomkit.kernel.runtime.scope import inside, present, working_for
 from roomkit.kernel.runtime.supervisor import Overdue, broken
 from roomkit.memory.locks import InMemoryLockManager
@@ -121,6 +121,7 @@ class Inbound:
         self._consents = consents
         self._waits = waits
         self._routing = InMemoryLockManager()
+        self._expiry = Expiry()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
 
     async def process(
@@ -258,7 +259,7 @@ class Inbound:
     ) -> InboundResult:
         """Process under the one deadline of everything before the commit."""
         seconds = self._settings.process_timeout
-        with Deadline(seconds) as deadline:
+        with Deadline(seconds, self._expiry) as deadline:
             try:
                 for attempt in count(1):
                     try:

@@ -8,7 +8,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Abandoned", "Cause", "Deadline", "cause_of", "ends_task"]
+__all__ = ["Abandoned", "Cause", "Deadline", "Expiry", "cause_of", "ends_task"]
 
 
 class Cause(Enum):
@@ -60,17 +60,50 @@ def ends_task(error: BaseException) -> bool:
     return isinstance(error, _ENDS_TASK)
 
 
+class Expiry:
+    """The one timer of all deadlines of the same length, which end in the order in which they began.
+
+    A deadline that is kept costs it an entry in a dict; the timer is armed once in each such length of time.
+    """
+
+    def __init__(self) -> None:
+        self.pending: dict[Deadline, float] = {}  # bound: the tasks that have such a deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, deadline: Deadline, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a deadline's time pass at an instant of its loop, which is no earlier than the others'."""
+        if self._loop is not loop:  # another loop has the kit now: the former one has ended
+            self.pending, self._timer, self._loop = {}, None, loop  # bound: as at first
+        self.pending[deadline] = at
+        if self._timer is None:
+            self._timer = loop.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        assert self._loop is not None
+        self._timer = None
+        while self.pending:
+            deadline, at = next(iter(self.pending.items()))
+            if at > self._loop.time():
+                self._timer = self._loop.call_at(at, self._on_time)
+                return
+            del self.pending[deadline]
+            deadline.pass_by()
+
+
 class Deadline:
     """An instant by which a task must be done, and earlier ones for its steps.
 
     Like `asyncio.timeout`, but with a single timer however many steps there are, and with none
-    until the task really waits when `lazy` (see `waiting`). A step that is late is cancelled;
-    the handler of the CancelledError asks `cause_of` whether it was this deadline's.
+    until the task really waits when `lazy` (see `waiting`), or while it shares one by its `expiry`. A step
+    that is late is cancelled; the handler of the CancelledError asks `cause_of` whether it was this
+    deadline's.
     """
 
     __slots__ = (
         "_baseline",
         "_begun",
+        "_expiry",
         "_handle",
         "_lazy",
         "_limit",
@@ -86,7 +119,7 @@ class Deadline:
         "on_stuck",
     )
 
-    def __init__(self, seconds: float | None, *, lazy: bool = False) -> None:
+    def __init__(self, seconds: float | None, expiry: Expiry | None = None, *, lazy: bool = False) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a Deadline bounds a task; there is none running")
@@ -101,6 +134,8 @@ class Deadline:
         """Whether the step under way is not cancelled although its time is up: it is bounded otherwise."""
         self._handle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        self._expiry: Expiry | None = None
+        """The timer that it shares, until it needs one of its own."""
         self.abandoned = False
         """Whether the task was left behind: from here on each step of it ends with `Abandoned`."""
         self.grace = 0.0
@@ -108,11 +143,15 @@ class Deadline:
         self.on_stuck: Callable[[], None] | None = None
         """Called for a step that does not."""
         self._lazy = lazy
-        self._begun = loop.time()
-        self.expires = None if seconds is None else self._begun + seconds
-        self._limit = self.expires
-        if not lazy and self._limit is not None:
+        self._begun = begun = loop.time()
+        self.expires = self._limit = limit = None if seconds is None else begun + seconds
+        if limit is None or lazy:
+            return
+        if expiry is None:
             self._arm()
+        else:
+            self._expiry = expiry
+            expiry.add(self, limit, loop)
 
     def _arm(self) -> None:
         assert self._limit is not None
@@ -123,6 +162,11 @@ class Deadline:
         self._lazy = False
         if self._limit is not None and self._handle is None:
             self._arm()
+
+    def pass_by(self) -> None:
+        """Cancel the step under way; its `expiry`, which calls this, has forgotten the deadline."""
+        self._expiry = None
+        self._on_time()
 
     def _on_time(self) -> None:
         self._handle = None
@@ -146,6 +190,9 @@ class Deadline:
                 if not self._lazy and (self._handle is None or limit < self._handle.when()):
                     if self._handle is not None:
                         self._handle.cancel()
+                    if self._expiry is not None:
+                        self._expiry.pending.pop(self, None)
+                        self._expiry = None
                     self._arm()
         return outer
 
@@ -173,7 +220,7 @@ class Deadline:
             # The step swallowed the cancellation, or ended in the very turn it was sent.
             self.fired = False
             self._task.uncancel()
-        if outer is not None and self._handle is None and not self._lazy:
+        if outer is not None and self._handle is None and self._expiry is None and not self._lazy:
             self._arm()
         return late
 
@@ -204,6 +251,9 @@ class Deadline:
         """
         limit, self._limit = self._limit, None
         late = self.fired or (limit is not None and self._loop.time() > limit)
+        if self._expiry is not None:
+            self._expiry.pending.pop(self, None)  # its timer stays for those that follow
+            self._expiry = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -218,7 +268,8 @@ class Deadline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if self._limit is not None or self._handle is not None:
+            self.close()
         if self.fired:
             # What we waited for swallowed the cancellation: it is not the caller's to find.
             self.fired = False
