@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 
 import pytest
 
@@ -14,7 +15,7 @@ from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import RichContent, TextContent, text_of
 from roomkit.models.delivery import ProviderResult
-from roomkit.models.enums import ChannelMediaType, ChannelType, HookTrigger
+from roomkit.models.enums import Access, ChannelMediaType, ChannelType, HookTrigger
 from roomkit.models.hook import HookResult
 
 pytestmark = pytest.mark.virtual_time
@@ -306,3 +307,36 @@ async def test_a_commit_that_is_not_started_can_be_erased(staging, kind):
         result = await said
         assert bob.calls == []
         assert result.delivery_results["bob"].reason == "erased"
+
+
+async def test_each_delivery_has_its_own_duration_and_end(staging):
+    """Also where they are made one after the other, and each keeps the loop for a time."""
+
+    def busy(channel, event, context):
+        asyncio.get_running_loop()._now += 2
+        return EMPTY
+
+    async with staging() as stage:
+        await stage.socket("alice")
+        for name in ("bob", "eve"):
+            await stage.join(Quick(name, busy))
+        await stage.say("one")
+        bob, eve = [row for row in await stage.kit.list_deliveries("r1") if row.channel_id in {"bob", "eve"}]
+    assert (bob.duration_ms, eve.duration_ms) == (2000, 2000)
+    assert eve.finished_at - bob.finished_at == timedelta(seconds=2)
+
+
+async def test_a_channel_registered_in_place_of_another_gets_the_next_message(staging):
+    """And one attached with other rights."""
+    async with staging() as stage:
+        await stage.socket("alice")
+        first = await stage.join(Quick("bob"))
+        await stage.say("one")
+        await stage.kit.unregister_channel("bob")
+        second = Quick("bob")
+        stage.kit.register_channel(second)
+        await stage.say("two")
+        await stage.kit.set_access("r1", "bob", Access.WRITE_ONLY)
+        await stage.say("three")
+    assert [text for text, _ in first.calls] == ["one"]
+    assert [text for text, _ in second.calls] == ["two"]

@@ -22,8 +22,8 @@ from roomkit.kernel.commit.gate_waits import GateWaits
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.draft import Written, repeated
 from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
-from roomkit.kernel.flow.recipients import Target, named_targets, recipients
-from roomkit.kernel.runtime.deadline import Cause, Deadline, cause_of
+from roomkit.kernel.flow.recipients import Known, Target, named_targets, recipients
+from roomkit.kernel.runtime.deadline import Cause, Deadline, Expiry, cause_of
 from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.kernel.runtime.tracing import under
@@ -111,7 +111,9 @@ class Writer:
         self._channels = channels
         self._departures = departures
         self._files = files
+        self._known: Known = {}  # bound: by `recipients`
         self._gate_waits = GateWaits()
+        self._expiry = Expiry()
         self._is_shared = not locks.is_process_local
 
     async def write(self, draft: Draft, deadline: Deadline | None = None) -> Written:
@@ -133,7 +135,7 @@ class Writer:
         if deadline is not None:
             return await write(draft, deadline)
         seconds = self._settings.process_timeout
-        with Deadline(seconds) as deadline:
+        with Deadline(seconds, self._expiry) as deadline:
             try:
                 return await write(draft, deadline)
             except (asyncio.CancelledError, TimeoutError) as error:
@@ -438,18 +440,11 @@ class Writer:
                 targets = named_targets(record, self._channels, draft.targets)
             elif not draft.lifecycle:
                 policy = self._settings.agent_response_policy
-                targets = recipients(record, self._channels, event, policy, answerable=draft.answerable)
+                targets = recipients(
+                    record, self._channels, event, policy, answerable=draft.answerable, known=self._known
+                )
         injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
-        return Attempt(
-            draft=draft,
-            record=record,
-            version=version,
-            event=event,
-            block=block,
-            targets=targets,
-            injected=injected,
-            verdict=verdict,
-        )
+        return Attempt(draft, record, version, event, block, targets, injected, verdict)
 
     async def _commit(self, attempt: Attempt, tenure: _Tenure) -> Written:
         if self._tracing is not None and not attempt.draft.lifecycle:

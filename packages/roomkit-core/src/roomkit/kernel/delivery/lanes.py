@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from roomkit.authoring.coroutines import at_once
+from roomkit.kernel.delivery.prompt import PromptDeliveries, PromptTime
 from roomkit.kernel.delivery.waits import Waits
 from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.job import Job, Undone
@@ -18,7 +19,6 @@ from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import DoubleText
 
 if TYPE_CHECKING:
-    from roomkit.kernel.delivery.prompt import PromptDeliveries
     from roomkit.kernel.flow.draft import Run
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
@@ -381,15 +381,15 @@ class Lanes:
     async def _deliver_at_once(self, batch: Batch) -> None:
         """Do the prompt jobs of a batch; put those that turn out to be none into their lanes."""
         run, prompt, deliver, lease = batch.run, batch.prompt, self._prompt.deliver, self.lease
-        room_id = run.event.room_id
+        room_id, time = run.event.room_id, PromptTime(self._prompt.clock)
         try:
-            with Work(room_id, event=run.event, cascade=run.cascade):
+            with Work(room_id, run.event, run.cascade):
                 while prompt:
                     job = batch.busy = prompt.popleft()
                     if self._lanes and (room_id, job.target.binding.channel_id) in self._lanes:
                         batch.queued.append((job, self._enqueue(job)))
                     elif lease.worker_id is None or self._is_ours(job):
-                        is_done = await deliver(job)
+                        is_done = await deliver(job, time)
                         if not is_done or batch.lane is not None:
                             self._leave_to_lane(batch, job, is_done=is_done)
                     batch.busy = None

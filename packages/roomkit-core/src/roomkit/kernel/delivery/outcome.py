@@ -55,20 +55,36 @@ _NO_ID = 2**128
 class SendOutcome:
     """The outcome of a delivery, before it is recorded."""
 
-    state = DeliveryState.SENT
-    attempts = 0
-    provider: str | None = None
-    failover: Failover | None = None
-    """The channel's providers, where it has several."""
-    seconds = 0.0
-    """How long an attempt may take."""
-    message_ids: Sequence[str] = ()
-    sent_parts = 0
-    rendered: EventContent | None = None
-    error: DeliveryError | None = None
-    reason: str | None = None
-    heard: int | None = None
-    binding_state: tuple[BindingStateChange, ...] = ()
+    __slots__ = (
+        "attempts",
+        "binding_state",
+        "error",
+        "failover",
+        "heard",
+        "message_ids",
+        "provider",
+        "reason",
+        "rendered",
+        "seconds",
+        "sent_parts",
+        "state",
+    )
+
+    def __init__(self, attempts: int = 0) -> None:
+        self.state = DeliveryState.SENT
+        self.attempts = attempts
+        self.provider: str | None = None
+        self.failover: Failover | None = None
+        """The channel's providers, where it has several."""
+        self.seconds = 0.0
+        """How long an attempt may take."""
+        self.message_ids: Sequence[str] = ()
+        self.sent_parts = 0
+        self.rendered: EventContent | None = None
+        self.error: DeliveryError | None = None
+        self.reason: str | None = None
+        self.heard: int | None = None
+        self.binding_state: tuple[BindingStateChange, ...] = ()
 
     def failed(self, error: DeliveryError) -> SendOutcome:
         """Turn it into a failure."""
@@ -270,9 +286,15 @@ def error_of(error: ProviderError) -> DeliveryError:
 
 def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> Delivery:
     """Return the ledger row of a delivery that was completed at a time, or is under way."""
-    event = job.run.event
+    event, claimed = job.run.event, job.claimed
     channel_id = job.target.binding.channel_id
-    ids = outcome.message_ids
+    provider = outcome.provider
+    message_id: str | None = None
+    parts: Sequence[str] = ()
+    if outcome.message_ids:
+        message_id, *parts = outcome.message_ids
+        # Without a provider's name the channel stands for it, so that receipts can match the message.
+        provider = provider or channel_id
     return Delivery.trusted(
         {
             "id": f"{event.id}:{channel_id}",
@@ -281,16 +303,15 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
             "event_index": event.index,
             "channel_id": channel_id,
             "state": outcome.state if at is not None else DeliveryState.PENDING,
-            "attempts": outcome.attempts + (job.claimed.attempts if job.claimed is not None else 0),
-            # Without a provider's name the channel stands for it, so that receipts can match the message.
-            "provider": outcome.provider or (channel_id if ids else None),
-            "provider_message_id": ids[0] if ids else None,
-            "parts": tuple(ids[1:]) if ids else (),
+            "attempts": outcome.attempts if claimed is None else outcome.attempts + claimed.attempts,
+            "provider": provider,
+            "provider_message_id": message_id,
+            "parts": tuple(parts),
             "sent_parts": outcome.sent_parts,
             "rendered": outcome.rendered,
             "error": outcome.error,
             "reason": outcome.reason,
-            "fallback_of": None if job.claimed is None else job.claimed.fallback_of,
+            "fallback_of": None if claimed is None else claimed.fallback_of,
             "receipt": None,
             "holder": None,
             "claims": 0,
@@ -298,5 +319,5 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
             "finished_at": at,
             "duration_ms": None if at is None else seconds * 1000,
         },
-        like=job.claimed,
+        like=claimed,
     )

@@ -24,10 +24,35 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.models.channel import ChannelBinding
 
-__all__ = ["PromptDeliveries"]
+__all__ = ["PromptDeliveries", "PromptTime"]
 
 _SECONDS = frozenset({int, float, type(None)})
 _REASON = frozenset({str, type(None)})
+
+
+_SAME_INSTANT = 0.001
+"""Seconds in which one wall-clock time does for all."""
+
+
+class PromptTime:
+    """The time of deliveries that are made one after the other, read once for each."""
+
+    __slots__ = ("_clock", "_known_at", "_monotonic", "_since", "at")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._monotonic = asyncio.get_running_loop().time
+        self._since = self._known_at = self._monotonic()
+        self.at = clock.now()
+        """When the last one ended."""
+
+    def passed(self) -> float:
+        """End a delivery; return how many seconds it took."""
+        now = self._monotonic()
+        seconds, self._since = now - self._since, now
+        if now - self._known_at > _SAME_INSTANT:
+            self._known_at, self.at = now, self._clock.now()
+        return seconds
 
 
 class PromptDeliveries:
@@ -48,14 +73,12 @@ class PromptDeliveries:
         pacing: Pacing,
         breakers: Breakers,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._channels = channels
         self._settling = settling
         self._learnt = learnt
         self._pacing = pacing
         self._breakers = breakers
-        self._known: dict[type[Channel], tuple[object, bool]] = {}  # bound: the program's own classes
-        """The `deliver` of a class, and whether it is prompt."""
 
     def may_take(self, job: Job) -> bool:
         """Whether a job may be given to `deliver`: an event, for a transport that never waits."""
@@ -63,13 +86,12 @@ class PromptDeliveries:
         channel = target.channel
         if channel is None or target.is_agent or job.recipient is not None or job.claimed is not None:
             return False
-        kind = type(channel)
-        known = self._known.get(kind)
-        if known is None or known[0] is not kind.deliver:
-            known = self._known[kind] = (kind.deliver, not may_wait(kind.deliver))
-        return known[1]
+        deliver = type(channel).deliver
+        if target.deliver is not deliver:
+            target.deliver, target.is_prompt = deliver, not may_wait(deliver)
+        return target.is_prompt
 
-    async def deliver(self, job: Job) -> bool:
+    async def deliver(self, job: Job, time: PromptTime) -> bool:
         """Carry a job out and settle it; False if that is left to its lane. Never waits."""
         run, target = job.run, job.target
         binding, channel, event = target.binding, target.channel, run.event
@@ -78,9 +100,7 @@ class PromptDeliveries:
             return False
         if not fits(event.content, binding):
             return False
-        time = asyncio.get_running_loop().time
-        started = time()
-        context = RecordContext(run.record, reader=binding, event=event, target=binding.channel_id)
+        context = RecordContext(run.record, binding, event, binding.channel_id)
         try:
             output = await channel.deliver(event, binding, context)
             is_plain = output is _EMPTY or _is_plain(output)
@@ -92,11 +112,11 @@ class PromptDeliveries:
         if not is_plain:
             job.begun = partial(_returned, output)
             return False
-        outcome = SendOutcome()
-        outcome.attempts, outcome.state = 1, output.state
+        outcome = _SENT
         if output.state is not DeliveryState.SENT:
-            outcome.reason = skip_reason(output.skip_reason)
-        self._settling.ended(run, row(job, outcome, time() - started, self._clock.now()))
+            outcome = SendOutcome(attempts=1)
+            outcome.state, outcome.reason = DeliveryState.SKIPPED, skip_reason(output.skip_reason)
+        self._settling.ended(run, row(job, outcome, time.passed(), time.at))
         return True
 
     def _is_plain(self, channel: Channel, binding: ChannelBinding) -> bool:
@@ -132,6 +152,7 @@ class PromptDeliveries:
 
 
 _EMPTY = ChannelOutput.empty()
+_SENT = SendOutcome(attempts=1)
 _NO_PROVIDER = Channel.__dict__["provider_name"]
 _NO_PURPOSE = Channel.consent_purpose
 

@@ -154,7 +154,7 @@ class Deliverer:
         if names:
             outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
             outcome.provider = outcome.failover.name
-        context = RecordContext(record, reader=binding, event=event, target=target)
+        context = RecordContext(record, binding, event, target)
         if fits(event.content, binding):
             begun = job.begun
             await self._send(event, channel, binding, context, deadline, outcome, is_limited, begun)
@@ -172,7 +172,7 @@ class Deliverer:
             return outcome
         resume(outcome, job.claimed)
         for part in range(outcome.sent_parts, len(pieces)):
-            context = RecordContext(record, reader=binding, event=event, target=target)
+            context = RecordContext(record, binding, event, target)
             context.part = part  # each has a context of its own, which keeps its key
             await self._send(pieces[part], channel, binding, context, deadline, outcome, is_limited)
             if outcome.state is not DeliveryState.SENT:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Target", "answers_to", "named_targets", "recipients"]
+__all__ = ["Known", "Target", "answers_to", "named_targets", "recipients"]
 
 _OWN = frozenset(EventType)
 """The core's event types."""
@@ -27,7 +27,7 @@ _OWN = frozenset(EventType)
 class Target:
     """One binding an event goes to; `channel` is None when the kit does not know it."""
 
-    __slots__ = ("binding", "channel", "failure", "is_agent")
+    __slots__ = ("binding", "channel", "deliver", "failure", "is_agent", "is_prompt")
 
     def __init__(self, binding: ChannelBinding, channel: Channel | None) -> None:
         self.binding = binding
@@ -35,6 +35,15 @@ class Target:
         self.failure: ForeignCodeError | None = None
         """Why the channel could not say whether it takes the event: the delivery fails."""
         self.is_agent = binding.category is ChannelCategory.INTELLIGENCE
+        self.deliver: object = None
+        """The method of the channel's class that `is_prompt` was found for."""
+        self.is_prompt = False
+        """Whether `deliver` never waits."""
+
+
+type Known = dict[int, Target]
+"""The targets of bindings that get every ordinary event, by the binding's address, which they keep."""
+_MOST_KNOWN = 8192
 
 
 def recipients(
@@ -44,8 +53,10 @@ def recipients(
     policy: AgentResponsePolicy,
     *,
     answerable: bool = True,
+    known: Known | None = None,
 ) -> list[Target]:
-    """Return the bindings `event` goes to, in order of attachment.
+    """Return the bindings `event` goes to, in order of attachment; a binding's target is kept in `known`.
+
     Not a channel that is another recipient's fallback. Not the source, unless its channel serves several
     recipients; not who may not read, nor whom the event's visibility leaves out; a reaction only to those
     that can show one; intelligences only as `answers_to` says, and not while they are muted.
@@ -55,6 +66,7 @@ def recipients(
     # What a plugin made up goes only to channels that know it, unless the plugin says otherwise.
     asks = event.type not in _OWN and about(EventType, event.type).get("delivered") is not True
     is_consent, is_reaction = event.type is EventType.CONSENT, event.type is EventType.REACTION
+    kept = known if event.type is EventType.MESSAGE and visibility == "all" else None
     found: list[Target] = []  # bound: the room's bindings
     has_fallbacks = False
     for channel_id, binding in record.bindings.items():
@@ -68,6 +80,11 @@ def recipients(
                 raise
             except BaseException as error:  # noqa: BLE001  # a property may raise anything: its delivery fails
                 failure = unreadable(owner_of(channel_id), "delivers_to_source", error)
+        if kept is not None and failure is None:
+            former = kept.get(id(binding))
+            if former is not None and former.channel is channel:
+                found.append(former)
+                continue
         if not binding.can_read or (
             visibility != "all" and not admits(visibility, channel_id, binding.category)
         ):
@@ -86,6 +103,10 @@ def recipients(
             continue
         if binding.fallback is not None:
             has_fallbacks = True
+        elif kept is not None and failure is None and not target.is_agent:
+            if len(kept) >= _MOST_KNOWN:
+                kept.clear()
+            kept[id(binding)] = target
         found.append(target)
     return _without_fallbacks(record, found) if has_fallbacks else found
 
