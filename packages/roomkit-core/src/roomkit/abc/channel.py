@@ -12,9 +12,16 @@ from roomkit.abc.provider import ReceivesWebhooks
 from roomkit.abc.text_stream import TextStream, text_stream_of
 from roomkit.models.base import new_id, utcnow
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities, ChannelOutput, default_address_type
-from roomkit.models.content import TextContent, text_of
-from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType, EventType, MediaForm
-from roomkit.models.event import ChannelData, EventSource, RoomEvent
+from roomkit.models.content import text_of
+from roomkit.models.enums import (
+    ChannelCategory,
+    ChannelDirection,
+    ChannelType,
+    EventStatus,
+    EventType,
+    MediaForm,
+)
+from roomkit.models.event import NO_CHANNEL_DATA, EventSource, RoomEvent
 from roomkit.models.vocabulary import declare, is_declared
 
 if TYPE_CHECKING:
@@ -36,17 +43,6 @@ type TraceObserver = Callable[[ProtocolTrace], Awaitable[None] | None]
 
 
 _TEXT_ONLY = ChannelCapabilities()
-# What `event_of` copies from: a copy is a fraction of a validation, and the message was validated.
-_SOURCE = EventSource.model_construct(channel_id="", channel_type=ChannelType.SYSTEM)
-_NO_DATA = ChannelData.model_construct()
-_EVENT = RoomEvent.model_construct(
-    id="",
-    room_id="",
-    source=_SOURCE,
-    content=TextContent.model_construct(body=""),
-    created_at=datetime.min,
-    channel_data=_NO_DATA,
-)
 _OURS = frozenset({(str, ChannelType, datetime), (type(None), ChannelType, datetime)})
 """The types that a channel's provider name, type and clock have to give an event."""
 
@@ -275,36 +271,54 @@ class Channel(ABC):
         """
         provider, channel_type = self.provider_name, self.channel_type
         now = utcnow() if self.services is None else self.services.clock.now()
-        event = _EVENT.replace(
-            id=new_id(),
-            room_id=context.room_id,
-            type=message.event_type,
-            source=_SOURCE.replace(
-                channel_id=self.channel_id,
-                channel_type=channel_type,
-                participant_id=message.sender_id or None,
-                connection_id=message.connection_id,
-                external_id=message.external_id,
-                provider=provider,
-                provider_message_id=message.provider_message_id,
-                raw_payload=message.raw_payload,
-            ),
-            content=message.content,
-            visibility=message.visibility or "all",
-            response_visibility=message.response_visibility,
-            addressed_to=message.addressed_to,
-            parent_event_id=message.parent_event_id,
-            idempotency_key=message.idempotency_key,
-            created_at=now,
-            metadata=message.metadata,
-            channel_data=_NO_DATA
-            if provider is message.external_id is message.thread_id is None and not message.extra
-            else _NO_DATA.replace(
-                provider=provider,
-                external_id=message.external_id,
-                thread_id=message.thread_id,
-                extra=message.extra,
-            ),
+        source = EventSource.trusted(
+            {
+                "channel_id": self.channel_id,
+                "channel_type": channel_type,
+                "direction": ChannelDirection.INBOUND,
+                "participant_id": message.sender_id or None,
+                "on_behalf_of": None,
+                "connection_id": message.connection_id,
+                "external_id": message.external_id,
+                "provider": provider,
+                "provider_message_id": message.provider_message_id,
+                "raw_payload": message.raw_payload,
+            }
+        )
+        event = RoomEvent.trusted(
+            {
+                "id": new_id(),
+                "room_id": context.room_id,
+                "type": message.event_type,
+                "source": source,
+                "content": message.content,
+                "status": EventStatus.PENDING,
+                "blocked_by": None,
+                "block_reason": None,
+                "visibility": message.visibility or "all",
+                "response_visibility": message.response_visibility,
+                "addressed_to": message.addressed_to,
+                "index": -1,
+                "chain_depth": 0,
+                "parent_event_id": message.parent_event_id,
+                "correlation_id": None,
+                "idempotency_key": message.idempotency_key,
+                "created_at": now,
+                "metadata": message.metadata,
+                "channel_data": NO_CHANNEL_DATA
+                if provider is message.external_id is message.thread_id is None and not message.extra
+                else NO_CHANNEL_DATA.replace(
+                    provider=provider,
+                    external_id=message.external_id,
+                    thread_id=message.thread_id,
+                    extra=message.extra,
+                ),
+                "generation": None,
+                "amendment": None,
+                "limited": None,
+                "origin": None,
+                "trace_parent": None,
+            }
         )
         if (type(provider), type(channel_type), type(now)) in _OURS:
             event.made_from(message)  # so the kit, which checked the message, need not check it again

@@ -211,7 +211,7 @@ _TEMPORARY = frozenset({"rate_limited", "process_timeout", "source_detached", "r
 """Refusals without an error after which the same message may be accepted."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class InboundResult:
     """What became of a message.
 
@@ -230,6 +230,29 @@ class InboundResult:
     delivery_results: Mapping[str, DeliveryResult] = field(default_factory=dict)
     duplicate: bool = False
     retry_after: float | None = None
+
+    def __init__(
+        self,
+        event: RoomEvent | None = None,
+        blocked: bool = False,
+        reason: str | None = None,
+        error: Exception | None = None,
+        delivery_results: Mapping[str, DeliveryResult] | None = None,
+        duplicate: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        # Each message has one, and a frozen dataclass sets its fields one by one, at ten times the price.
+        self.__dict__.update(
+            {
+                "event": event,
+                "blocked": blocked,
+                "reason": reason,
+                "error": error,
+                "delivery_results": {} if delivery_results is None else delivery_results,
+                "duplicate": duplicate,
+                "retry_after": retry_after,
+            }
+        )
 
     @property
     def stored(self) -> bool:

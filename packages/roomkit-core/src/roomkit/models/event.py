@@ -139,7 +139,7 @@ class EventOrigin(Record):
     index: Int = Field(ge=0)
 
 
-_NO_CHANNEL_DATA = ChannelData()
+NO_CHANNEL_DATA = ChannelData()
 _ERASED = "erased"
 _STAND_INS: Mapping[str, Any] = {
     "source": {"channel_id": SYSTEM_CHANNEL_ID, "channel_type": "system"},
@@ -183,7 +183,7 @@ class RoomEvent(Record):
     idempotency_key: Key | None = None
     created_at: datetime = Field(default_factory=utcnow)
     metadata: Json = EMPTY
-    channel_data: ChannelData = _NO_CHANNEL_DATA
+    channel_data: ChannelData = NO_CHANNEL_DATA
     generation: Generation | None = None
     amendment: Amendment | None = None
     limited: bool | None = None
@@ -328,7 +328,7 @@ class RoomEvent(Record):
             content=SystemContent(body="", code=_ERASED),
             source=source,
             metadata=EMPTY,
-            channel_data=_NO_CHANNEL_DATA,
+            channel_data=NO_CHANNEL_DATA,
             block_reason=None,
             amendment=Amendment(deleted_at=at, amended_by=SYSTEM_CHANNEL_ID),
         ).without_unknown()

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Self, override
+from typing import TYPE_CHECKING, Self, override
 
 __all__ = ["OpenVocabulary", "Vocabulary"]
 
@@ -43,6 +44,10 @@ class Vocabulary(StrEnum):
     There it becomes a member of its own, which is none of the declared ones and is written back as it
     came. If the vocabulary has a member UNKNOWN, the word equals it, and only `value` distinguishes the two.
     """
+
+    if not TYPE_CHECKING:  # checkers know the `value` of an enum, and its type
+        # The enum module's own takes two calls of Python, for each word of each record that is encoded.
+        value = property(attrgetter("_value_"))
 
     @classmethod
     @override

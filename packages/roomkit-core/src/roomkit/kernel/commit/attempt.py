@@ -42,7 +42,7 @@ class Block:
     reason: str
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Attempt:
     """One try to commit a draft: the room as it was loaded, and the decisions about it."""
 

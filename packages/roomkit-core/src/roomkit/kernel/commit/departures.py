@@ -99,7 +99,7 @@ class Departures:
         if commit.completed or commit.timers_done:
             after.append(partial(self._ledger.written, committed.completed))
         reason = None if block is None else block.reason
-        written = Written(run.event, block is not None, reason, run=run, draft=draft)
+        written = Written(run.event, block is not None, reason, False, False, run, draft)
         after.append(partial(self._launch, written, commit, runs, starts))
         return written
 

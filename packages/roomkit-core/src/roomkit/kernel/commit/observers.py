@@ -73,7 +73,7 @@ class Observers:
         Return whether all could do their work: not when the kit closed under them.
         """
         event = payload if type(payload) is RoomEvent else None
-        with Work(record.room_id, event=event, cascade=cascade):
+        with Work(record.room_id, event, cascade):
             failures = await self._hooks.observe(trigger, payload, RecordContext(record), source)
         return _kept(failures, cascade)
 
@@ -86,7 +86,7 @@ class Observers:
     def _observe_at_once(
         self, trigger: HookTrigger, event: RoomEvent, record: RoomRecord, cascade: Cascade
     ) -> bool:
-        with Work(record.room_id, event=event, cascade=cascade):
+        with Work(record.room_id, event, cascade):
             failures = self._hooks.observe_at_once(trigger, event, RecordContext(record), event.source)
         return not failures or _kept(failures, cascade)
 

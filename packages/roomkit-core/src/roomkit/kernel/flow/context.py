@@ -63,10 +63,10 @@ class RecordContext(RoomContext):
     def __init__(
         self,
         record: RoomRecord,
-        *,
         reader: ChannelBinding | None = None,
         event: RoomEvent | None = None,
         target: str | None = None,
+        *,
         hidden: Collection[str] = (),
         store: ConversationStore | None = None,
     ) -> None:

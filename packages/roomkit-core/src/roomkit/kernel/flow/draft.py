@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from roomkit.models.base import EMPTY
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "Run", "Written", "repeated"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Draft:
     """An event proposed to a timeline, and how to write it.
 
@@ -54,6 +54,7 @@ class Draft:
 
     event: RoomEvent
     cascade: Cascade
+    _: KW_ONLY
     gated: bool = True
     answerable: bool = True
     lifecycle: bool = False

@@ -22,7 +22,6 @@ from roomkit.kernel.inbound.claims import Home
 from roomkit.kernel.inbound.identity import IdentityDesk, SenderCheck, seated
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.runtime.supervisor import broken
-from roomkit.models.base import EMPTY
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EventStatus
@@ -115,21 +114,20 @@ class Drafting:
             await self._challenge(verdict, message, cascade)
             raise Refused(verdict.reason)
         bound = None if record is None else record.bindings.get(message.channel_id)
-        draft = Draft(
-            event=verdict.event,
-            cascade=cascade,
-            answerable=not message.limited,
-            plan=None if verdict.seat is None else partial(seated, verdict.seat),
-            record=None if settled_in else record,
-            binding_state=EMPTY
-            if type(channel).binding_state is Channel.binding_state  # as nearly always
-            else learnt_state(message, channel),
-            readdressed=None  # as nearly always
-            if bound is None or message.sender_id not in bound.also
-            else first_fields(message, channel, home),
-            channel_key=key,
-            address=event.source.participant_id if verdict.event.source is event.source else None,
-        )
+        draft = Draft(verdict.event, cascade)
+        draft.channel_key = key
+        if not settled_in:
+            draft.record = record
+        if message.limited:
+            draft.answerable = False
+        if verdict.seat is not None:
+            draft.plan = partial(seated, verdict.seat)
+        if type(channel).binding_state is not Channel.binding_state:
+            draft.binding_state = learnt_state(message, channel)
+        if bound is not None and message.sender_id in bound.also:
+            draft.readdressed = first_fields(message, channel, home)
+        if verdict.event.source is event.source:
+            draft.address = event.source.participant_id
         return draft, fresh
 
     async def _check_parent(

@@ -12,7 +12,7 @@ from roomkit.abc.errors import InvalidInputError
 from roomkit.models.base import EMPTY
 from roomkit.models.channel import default_address_type
 from roomkit.models.enums import EventStatus, ParticipantRole, RoomStatus
-from roomkit.models.event import ChannelData, RoomEvent
+from roomkit.models.event import NO_CHANNEL_DATA, RoomEvent
 from roomkit.models.participant import namesake_id
 from roomkit.models.visibility import admits, sees
 
@@ -273,16 +273,13 @@ class Place:
         }
 
 
-_NO_CHANNEL_DATA = ChannelData()
-
-
 def shown(event: RoomEvent) -> RoomEvent:
     """Return another person's event as a reader sees it: the content, without the data beside it."""
     source = event.source.replace(
         raw_payload=EMPTY, connection_id=None, external_id=None, provider_message_id=None
     )
     return event.without_former_contents().replace(
-        source=source, metadata=EMPTY, channel_data=_NO_CHANNEL_DATA, block_reason=None
+        source=source, metadata=EMPTY, channel_data=NO_CHANNEL_DATA, block_reason=None
     )
 
 

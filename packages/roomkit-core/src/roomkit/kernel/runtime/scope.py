@@ -63,12 +63,12 @@ class Work:
     def __init__(
         self,
         room_id: str,
+        event: RoomEvent | None = None,
+        cascade: Cascade | None = None,
         *,
         is_gate: bool = False,
         after: list[Callable[[], None]] | None = None,
         fence: int | None = None,
-        event: RoomEvent | None = None,
-        cascade: Cascade | None = None,
         speculative: bool = False,
     ) -> None:
         self.room_id = room_id
