@@ -196,7 +196,9 @@ class Ledger:
             if not is_open:
                 refused.append(delivery.id)
                 continue
-            row = _after(delivery, before)
+            row = delivery
+            if before is not None or delivery.holder is not None or delivery.claims:
+                row = _after(delivery, before)
             if before is not None and before.receipt is not None:
                 row = self._in_parts(row, before)
             self._write(row, before)
