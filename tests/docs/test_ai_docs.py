@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 import roomkit
-from roomkit import get_ai_context
+from roomkit import get_ai_context, get_llms_txt
 from tests.docs.blocks import ROOT
+from tests.tree.rules.naming import LIBRARIES
+from tools.source import Tree
 
 AI_DOCS = ROOT / "packages/roomkit-core/src/roomkit/ai_docs"
 
@@ -17,6 +19,15 @@ def test_no_name_is_made_up() -> None:
         if line.startswith("from roomkit import "):
             for name in line.removeprefix("from roomkit import ").split(", "):
                 assert name == "X" or hasattr(roomkit, name)
+
+
+def test_every_distribution_is_listed_with_what_it_brings() -> None:
+    """What is installed is known from the installation, not from a text."""
+    section = get_llms_txt().partition("## Installed here\n\n")[2]
+    for plugin in Tree().plugins:
+        assert plugin.name in LIBRARIES or f"- `{plugin.name}` 1.0.0: " in section
+    assert "Components: `tools:mcp`." in section
+    assert "From `roomkit`: `MCPConfig`, " in section
 
 
 @pytest.mark.parametrize("name", ["AGENTS.md", "llms.txt"])

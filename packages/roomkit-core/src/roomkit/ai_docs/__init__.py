@@ -8,8 +8,13 @@ __all__ = ["get_agents_md", "get_ai_context", "get_llms_txt"]
 
 
 def get_llms_txt() -> str:
-    """Return `llms.txt`: what RoomKit is and where its documentation is."""
-    return _read("llms.txt")
+    """Return `llms.txt`: what RoomKit is, where its documentation is, and which plugins are installed here.
+
+    Each plugin has its version, and those of RoomKit the names and components that they bring.
+    """
+    from roomkit.ai_docs.installed import installed_section
+
+    return f"{_read('llms.txt')}\n{installed_section()}"
 
 
 def get_agents_md() -> str:
