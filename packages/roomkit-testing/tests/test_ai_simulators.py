@@ -14,6 +14,7 @@ from roomkit_plugins.testing.simulators import (
     AnthropicSimulator,
     Drop,
     GeminiSimulator,
+    MistralSimulator,
     OpenAISimulator,
     ReceivedRequest,
     Reply,
@@ -230,6 +231,90 @@ def test_gemini_wants_its_signatures_back_in_the_current_turn() -> None:
     )
     later = [ASKED, turn("model", FUNCTION), turn("user", ANSWERED), turn("model", {"text": "Noon."}), ASKED]
     assert simulator.refusal(gemini({"contents": later})) is None
+
+
+CALLED_BY_MISTRAL = {"id": "abcdefghi", "function": {"name": "now", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": "", "tool_calls": [CALLED_BY_MISTRAL]}
+TOLD = {"role": "tool", "tool_call_id": "abcdefghi", "name": "now", "content": "12:00"}
+MISTRAL: dict[str, Any] = {"model": "mistral-large-latest", "messages": [USER]}
+OFFERED = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+
+
+def mistral(body: object, key: str = "sk-simulated") -> ReceivedRequest:
+    return openai("/v1/chat/completions", body, key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({"unknown": 1}, 422, "Extra inputs are not permitted"),
+        ({"messages": []}, 422, "at least 1 item"),
+        ({"temperature": 2}, 422, "less than or equal to 1.5"),
+        ({"model": "mistral-none"}, 400, "Invalid model: mistral-none"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}, USER]}, 400, "Unexpected role 'assistant'"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "Hi"}]},
+            400,
+            "Expected last role User or Tool",
+        ),
+        ({"messages": [USER, {"role": "assistant", "content": ""}, USER]}, 400, "content or tool_calls"),
+        ({"messages": [USER, CALLS, USER]}, 400, "Not the same number of function calls"),
+        ({"messages": [USER, CALLS, TOLD, USER]}, 400, "Unexpected role 'user' after role 'tool'"),
+        ({"messages": [USER, CALLS, {**TOLD, "tool_call_id": "123456789"}]}, 400, "Unexpected tool call id"),
+        ({"messages": [USER, CALLS, TOLD, CALLS, TOLD]}, 400, "Duplicate tool call id"),
+        ({"messages": [USER, {**CALLS, "tool_calls": [{**CALLED_BY_MISTRAL, "id": "c1"}]}]}, 422, "pattern"),
+        (
+            {
+                "messages": [
+                    USER,
+                    {
+                        "role": "assistant",
+                        "content": [{"type": "thinking", "thinking": [], "signature": "forged"}],
+                    },
+                    USER,
+                ]
+            },
+            400,
+            "Invalid signature",
+        ),
+        ({"tools": [OFFERED, OFFERED]}, 400, "Duplicate function name"),
+        ({"tool_choice": "any"}, 400, "no tools were provided"),
+        (
+            {"tools": [OFFERED], "tool_choice": {"type": "function", "function": {"name": "then"}}},
+            400,
+            "Function then of tool_choice",
+        ),
+    ],
+)
+def test_mistral_refuses(changes: dict[str, Any], status: int, said: str) -> None:
+    """What the chat API refuses, with its error body."""
+    refusal = MistralSimulator().refusal(mistral({**MISTRAL, **changes}))
+    assert refusal is not None
+    assert refusal.status == status
+    assert said in json.dumps(refusal.body)
+
+
+def test_mistral_takes_what_it_gave_out() -> None:
+    """A whole answer with signed thoughts comes back as it was, and a wrong key is refused."""
+    simulator = MistralSimulator()
+    reply = Reply(
+        "Hi", thinking=[ScriptedThinking("Hm.", "c2ln")], tool_calls=[ScriptedToolCall("now", id="abcdefghi")]
+    )
+    answer: Any = simulator.document(mistral(MISTRAL), reply)
+    said = {**MISTRAL, "messages": [USER, answer["choices"][0]["message"], TOLD]}
+    assert simulator.refusal(mistral(said)) is None
+    refusal = simulator.refusal(mistral(said, "sk-other"))
+    assert refusal is not None
+    assert refusal.status == 401
+
+
+async def test_mistral_lists_the_models_it_has() -> None:
+    async with MistralSimulator() as simulator:
+        status, listed = await ask(simulator, "GET", "/v1/models", None)
+        assert (status, listed["data"][0]["id"]) == (200, simulator.models[0])
+        assert (await ask(simulator, "GET", f"/v1/models/{simulator.models[0]}", None))[0] == 200
+        assert (await ask(simulator, "GET", "/v1/models/none", None))[0] == 404
+        assert (await ask(simulator, "GET", "/v1/songs", None))[0] == 404
 
 
 async def test_gemini_lists_the_models_it_has() -> None:

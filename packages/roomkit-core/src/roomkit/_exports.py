@@ -563,6 +563,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
     from roomkit_plugins.media import PinnedFetch as PinnedFetch
+    from roomkit_plugins.mistral import MistralAIProvider as MistralAIProvider
+    from roomkit_plugins.mistral import MistralConfig as MistralConfig
     from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
@@ -1500,7 +1502,7 @@ DISTRIBUTIONS = {
     "roomkit-mcp": "built",
     "roomkit-media": "built",
     "roomkit-messenger": "planned",
-    "roomkit-mistral": "planned",
+    "roomkit-mistral": "built",
     "roomkit-nats": "planned",
     "roomkit-neonize": "planned",
     "roomkit-neutts": "planned",

@@ -27,7 +27,6 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
-from roomkit_plugins.openai.fragments import Fragments
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
@@ -42,6 +41,7 @@ from roomkit_plugins.openai.wire import (
     usage,
 )
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.fragments import Fragments
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from typing import Any
@@ -49,17 +50,22 @@ class CallIds:
     """Ids of tool calls as an API takes them, the same in every request.
 
     An id is another vendor's when a fallback provider is asked. `allowed` is the whole pattern of
-    an id, whose length it bounds; any other id is replaced by a digest.
+    an id, whose length it bounds; any other id is replaced by a digest, of `letters` letters and digits alone
+    if that is given.
     """
 
-    def __init__(self, allowed: str) -> None:
+    def __init__(self, allowed: str, *, letters: int | None = None) -> None:
         self._allowed = re.compile(allowed)
+        self._letters = letters
 
     def to_wire(self, call_id: str) -> str:
         """Return the vendor's form of `call_id`, never that of another."""
         if self._allowed.fullmatch(call_id):
             return call_id
-        return f"call_{hashlib.sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+        digest = hashlib.sha256(call_id.encode("utf-8", "surrogatepass"))
+        if self._letters is None:
+            return f"call_{digest.hexdigest()[:32]}"
+        return re.sub(r"[^a-zA-Z0-9]", "", base64.b64encode(digest.digest()).decode())[: self._letters]
 
 
 def object_schema(tool: AITool, origin: Origin) -> dict[str, Any]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
     from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
     from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
+    from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
 else:
@@ -50,6 +51,7 @@ else:
             "HTTPSimulator": "http",
             "NeverAnswer": "ai",
             "Malformed": "ai",
+            "MistralSimulator": "mistral",
             "OpenAISimulator": "openai",
             "Reply": "ai",
             "ReceivedRequest": "http",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomkit_plugins.openai.fragments import Fragments
 from roomkit_plugins.testing.contracts.strategies import examples
+from roomkit_plugins.wire.fragments import Fragments
 
 
 def put_together(pieces: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
