@@ -576,6 +576,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.postgres import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
     from roomkit_plugins.postgres import PostgresStore as PostgresStore
+    from roomkit_plugins.pydantic_ai import PydanticAIConfig as PydanticAIConfig
+    from roomkit_plugins.pydantic_ai import PydanticAIProvider as PydanticAIProvider
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
@@ -1015,6 +1017,7 @@ HOMES = {
     "Provider": "roomkit.abc.provider",
     "ProviderError": "roomkit.abc.errors",
     "ProviderResult": "roomkit.models.delivery",
+    "PydanticAIConfig": "roomkit_plugins.pydantic_ai",
     "PydanticAIProvider": "roomkit_plugins.pydantic_ai",
     "PyroscopeProfiler": "roomkit_plugins.pyroscope",
     "PythonMixerProvider": "roomkit_plugins.voice",
@@ -1509,7 +1512,7 @@ DISTRIBUTIONS = {
     "roomkit-openai": "built",
     "roomkit-opentelemetry": "built",
     "roomkit-postgres": "built",
-    "roomkit-pydantic-ai": "planned",
+    "roomkit-pydantic-ai": "built",
     "roomkit-pyroscope": "planned",
     "roomkit-qwen": "planned",
     "roomkit-rcs": "planned",

@@ -133,6 +133,8 @@ class AIAnswersContract(AISuite):
         Null is absent, what only informs is not required, fragments of a call belong together by
         id or index, and an answer that ended is whole even if it does not say why.
         """
+        if not self.reads_the_wire:
+            pytest.skip("a library reads the vendor's answers")
         simulator.reply("Hello")
         await provider.generate(ask())
         ways = simulator.deviations(simulator.requests[-1])
@@ -149,6 +151,8 @@ class AIAnswersContract(AISuite):
 
     async def test_an_empty_reason_cuts_nothing(self, provider: AIProvider, simulator: AISimulator) -> None:
         """What a stream says after a chunk with an empty field is part of the answer."""
+        if not self.reads_the_wire:
+            pytest.skip("a library reads the vendor's answers")
         simulator.reply("Hello")
         await listen(provider, ask())
         for way in simulator.deviations(simulator.requests[-1]):

@@ -28,6 +28,16 @@ class AISuite(ProviderLifeContract):
         return ("stop", "length", "refusal")
 
     @property
+    def reads_the_wire(self) -> bool:
+        """Whether the provider reads the vendor's answers itself, and no library does."""
+        return True
+
+    @property
+    def says_auto(self) -> bool:
+        """Whether every request with tools says how to choose, so that `auto` makes no difference."""
+        return False
+
+    @property
     def counts_cache_writes(self) -> bool:
         """Whether this API says how many tokens it wrote to a cache."""
         return True
