@@ -80,22 +80,24 @@ class Shop:
 
 
 @asynccontextmanager
-async def served(app: Any, port: int) -> AsyncIterator[str]:
-    """Serve an ASGI app on 127.0.0.1."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1, lifespan="on"
-    )
+async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """Serve an ASGI app on 127.0.0.1, on a free port if none is given; yield its endpoint."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="on")
     server = uvicorn.Server(config)
     server.capture_signals = _nothing  # type: ignore[method-assign]  # signals are pytest's
-    running = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0)
         assert not running.done(), "the server did not start"
     try:
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
     finally:
         server.should_exit = server.force_exit = True
         await running
+        listener.close()
 
 
 def _nothing() -> Any:
@@ -111,7 +113,7 @@ def shop() -> Shop:
 @pytest.fixture
 async def url(shop: Shop) -> AsyncIterator[str]:
     """Serve the shop over streamable HTTP; return its endpoint."""
-    async with served(shop.server.streamable_http_app(), free_port()) as endpoint:
+    async with served(shop.server.streamable_http_app()) as endpoint:
         yield endpoint
 
 

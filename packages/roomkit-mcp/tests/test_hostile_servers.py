@@ -8,7 +8,7 @@ import pytest
 
 from roomkit import MCPToolProvider, Room
 
-from .conftest import Scripted, free_port, served
+from .conftest import Scripted, served
 
 GOOD = {"name": "good", "inputSchema": {"type": "object", "properties": {"a": {"type": "string"}}}}
 
@@ -53,7 +53,7 @@ HOSTILE = {
 async def test_one_bad_tool_is_left_out_with_its_reason(tool, name, reason, caplog):
     """And the good ones around it are offered; the warning is not repeated at each turn."""
     other = {**GOOD, "name": "other"}
-    async with served(Scripted(GOOD, tool, other), free_port()) as url:
+    async with served(Scripted(GOOD, tool, other)) as url:
         tools = MCPToolProvider(url)
         with caplog.at_level(logging.WARNING, "roomkit.mcp"):
             offers = [await tools.offer(Room(id="room")) for _ in range(2)]
@@ -69,6 +69,6 @@ async def test_one_bad_tool_is_left_out_with_its_reason(tool, name, reason, capl
 
 async def test_more_tools_than_wanted_are_left_out():
     many = [{**GOOD, "name": f"tool{number}"} for number in range(5)]
-    async with served(Scripted(*many), free_port()) as url, MCPToolProvider(url, max_tools=3) as tools:
+    async with served(Scripted(*many)) as url, MCPToolProvider(url, max_tools=3) as tools:
         assert tools.tool_names == ["tool0", "tool1", "tool2"]
         assert "only 3 are" in tools.disabled_tools["tool4"]

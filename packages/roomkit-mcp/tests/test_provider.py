@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -44,7 +45,7 @@ class TestOverHTTP(ToolProviderContract):
 class TestOverSSE(ToolProviderContract):
     @pytest.fixture
     async def factory(self, shop):
-        async with served(shop.server.sse_app(), free_port()) as endpoint:
+        async with served(shop.server.sse_app()) as endpoint:
             yield lambda: MCPToolProvider(endpoint.replace("/mcp", "/sse"), transport="sse")
 
 
@@ -132,14 +133,13 @@ async def test_calls_run_at_the_same_time(tools, shop):
 async def test_a_server_that_went_and_came_back_is_connected_to_again(shop, monkeypatch):
     """Its tools stay on offer meanwhile, and a call of one fails."""
     monkeypatch.setattr("roomkit_plugins.mcp.connection.FIRST_DELAY", 0.0)
-    port = free_port()
-    async with served(shop.server.streamable_http_app(), port) as endpoint:
+    async with served(shop.server.streamable_http_app()) as endpoint:
         tools = MCPToolProvider(endpoint)
         assert await tools.handler("add", {"a": 1, "b": 2}) == "3"
     with pytest.raises(MCPUnavailableError):
         await tools.handler("add", {"a": 1, "b": 2})
     assert "add" in await offered(tools)
-    async with served(Shop().server.streamable_http_app(), port):
+    async with served(Shop().server.streamable_http_app(), urlsplit(endpoint).port):
         assert await tools.handler("add", {"a": 1, "b": 2}) == "3"
         await tools.close()
 
