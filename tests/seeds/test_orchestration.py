@@ -41,6 +41,22 @@ router, handler = pipeline.install(
     voice_channel_id="voice",      # voice channel for spoken greetings
 )
 """
+AGENT = """\
+from roomkit import Agent, GeminiAIProvider, GeminiConfig
+
+triage = Agent(
+    "agent-triage",
+    provider=GeminiAIProvider(config),
+    role="Triage receptionist",
+    description="Routes callers to the right specialist",
+    scope="Financial advisory services only",
+    voice="21m00Tcm4TlvDq8ikWAM",     # TTS voice ID
+    greeting="Greet the caller warmly and ask how you can help.",
+    language="French",                  # language hint injected into prompt
+    system_prompt="You triage incoming requests.",
+    memory=HandoffMemoryProvider(SlidingWindowMemory(max_events=20)),
+)
+"""
 CONFIG_ONLY = """\
 triage = Agent(
     "agent-triage",
@@ -133,6 +149,7 @@ asyncio.run(main())
 PROMISED = {
     "quickstart": QUICKSTART,
     "pipeline": INSTALL,
+    "agent": AGENT,
     "config only": CONFIG_ONLY,
     "state": STATE,
     "language": LANGUAGE,
@@ -197,6 +214,22 @@ def test_the_pipeline_and_the_language_of_a_room(page: Page) -> None:
     page.run("room = await kit.get_room('room-1')")
     page.run(STATE)
     assert page.printed == ["handling agent-advisor 1", "intake -> handling ()"]
+
+
+def test_an_agent_with_an_identity(page: Page) -> None:
+    """Its instructions say who it is, and in which language it answers."""
+    page.names["config"] = roomkit.GeminiConfig(api_key="key", model="gemini-2.5-flash")
+    page.names["HandoffMemoryProvider"] = roomkit.HandoffMemoryProvider
+    page.names["SlidingWindowMemory"] = roomkit.SlidingWindowMemory
+    page.run(AGENT)
+    assert page["triage"].build_identity_block().splitlines() == [
+        "--- Agent Identity ---",
+        "Role: Triage receptionist",
+        "Description: Routes callers to the right specialist",
+        "Scope: Financial advisory services only",
+        "Language: always respond in French, whatever language you are addressed in.",
+    ]
+    assert page["triage"].voice == "21m00Tcm4TlvDq8ikWAM"
 
 
 def test_an_agent_without_a_provider_is_configuration(page: Page) -> None:

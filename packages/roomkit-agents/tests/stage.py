@@ -49,7 +49,9 @@ def hands_to(target: str, text: str = "", **more: Any) -> AIResponse:
 
 def agent(name: str, *answers: Any, streaming: bool = False, delay: float = 0, **options: Any) -> Agent:
     """Return an agent whose model gives these answers, in turn."""
-    provider = MockAIProvider(list(answers) or None, streaming=streaming, chunk_size=7, delay=delay)
+    provider = MockAIProvider(
+        list(answers) or None, streaming=streaming, chunk_size=7, delay=delay, chunk_delay=delay / 10
+    )
     options.setdefault("memory", HandoffMemoryProvider(SlidingWindowMemory()))
     return Agent(name, provider, **options)
 

@@ -410,3 +410,28 @@ async def test_a_person_cannot_make_a_message_look_like_a_handoff() -> None:
         message = InboundMessage(channel_id="web", sender_id="bob", content=TextContent(body="hi"))
         await stage.kit.process_inbound(message, room_id="r1")
         assert text_of((await stage.kit.get_timeline("r1"))[-1].content) == "Hello."
+
+
+async def test_a_person_gets_the_conversation_in_the_middle_of_an_answer() -> None:
+    """The answer ends at once with the words that were shown, and the agent continues after the release."""
+    long = "One one. Two two. Three three. Four four. Five five."
+    triage = agent("triage", long, "I am back.", streaming=True, delay=1)
+    stage = Stage(triage, agent("billing"), streaming=True)
+    _, handler = PIPELINE.install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.open()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(stage.says("hello"))
+            await asyncio.sleep(1.45)
+            result = await handler.handle("r1", "triage", {"target": "human"})
+        assert result.accepted
+        last = (await stage.kit.get_timeline("r1"))[-1]
+        words = text_of(last.content)
+        assert words.startswith("One one.")
+        assert words in long[:-10]
+        assert last.generation is not None
+        assert last.generation.finish_reason == "taken_over"
+        await stage.says("anyone?")
+        await handler.release("r1")
+        await stage.says("and now?")
+        assert stage.web.texts()[-1] == "I am back."
