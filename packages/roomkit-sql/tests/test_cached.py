@@ -123,7 +123,7 @@ def test_a_write_after_one_that_was_not_seen_is_not_applied(rooms: CachedRooms, 
     skipped = after(after(START, events=1), events=1)
     rooms.apply("room", Change(skipped, stored=[said(3)]))
     assert record.counters == START
-    assert rooms.known("room") == Known(1, 10, 3, 5)
+    assert rooms.known("room") == Known(1, 10, 3, 5, 2)
 
 
 def test_the_rooms_last_used_are_kept(rooms: CachedRooms, record: CachedRoom) -> None:

@@ -53,7 +53,7 @@ def test_metadata_is_merged_and_keys_are_unset() -> None:
     ("fields", "changes", "raises"),
     [
         ({}, False, False),
-        ({"redact": ["e"]}, False, False),
+        ({"redact": ["e"]}, False, True),
         ({"metadata": {"a": 1}}, True, True),
         ({"room_changes": {"status": "paused"}}, True, True),
         ({"bindings": [binding("room", "sms")]}, False, True),

@@ -400,3 +400,44 @@ class RemembersTheFirstOwner(InMemoryStore):
 class ListsTheOldestRowsFirst(InMemoryStore):
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
         return await super().query_deliveries(replace(query, newest_first=False))
+
+
+# -- rooms in memory --------------------------------------------------------------------------------
+
+
+class Recalling(InMemoryStore):
+    """A store that has the rooms in memory that were loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recalled: dict[str, Any] = {}
+
+    async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> Any:
+        record = await super().load(room_id, recent=recent, key=key)
+        if record is not None:
+            self._recalled[room_id] = self._remembered(record)
+        return record
+
+    def _remembered(self, record: Any) -> Any:
+        return record
+
+    def recall(self, room_id: str, *, recent: int = 0) -> Any:
+        return self._recalled.get(room_id)
+
+
+@found_by("test_a_commit_brings_what_others_added_before_it")
+class RecallsTheMessagesThatItRead(Recalling):
+    def _remembered(self, record: Any) -> Any:
+        read = list(record.recent(1000))
+        return Altered(record, recent=lambda limit: read[-limit:])
+
+
+@found_by("test_a_commit_that_expects_no_version_leaves_nothing_outdated")
+class RecallsThePeopleThatItRead(Recalling):
+    def _remembered(self, record: Any) -> Any:
+        return Altered(record, participants=dict(record.participants))
+
+
+@found_by("test_a_room_that_others_deleted_takes_no_commit")
+class RecallsADeletedRoom(Recalling):
+    """What was deleted is in memory still."""

@@ -261,7 +261,9 @@ class Channel(ABC):
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Make the event of a message that came in, usually with `event_of`; no I/O.
 
-        Raises InvalidInputError when the message makes no event.
+        It may be called again for one message, if the room has changed when the event is committed. Of the
+        context's recent events, the newest that other workers took may be missing. Raises InvalidInputError
+        when the message makes no event.
         """
 
     def event_of(self, message: InboundMessage, context: RoomContext) -> RoomEvent:

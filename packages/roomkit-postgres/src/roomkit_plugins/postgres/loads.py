@@ -19,11 +19,12 @@ from roomkit_plugins.postgres.rows import (
     load_event,
     load_record,
     load_room,
+    unread_event,
 )
 from roomkit_plugins.postgres.turns import BatchTurn, BatchTurns
 from roomkit_plugins.sql.cached import Counters, Known, Reading
 
-__all__ = ["LOAD", "Loaded", "Loads"]
+__all__ = ["LOAD", "Loads"]
 
 _TOGETHER = 64
 _EVENT = f"ROW({EVENTS.select('e')}, e.idx)"
@@ -59,14 +60,6 @@ JOIN roomkit_rooms r ON r.id = k.id JOIN roomkit_heads h ON h.room = r.seq
 """
 
 
-@dataclass(slots=True)
-class Loaded:
-    """A room as it was read. `is_growth`: its tail are only the events that were added."""
-
-    reading: Reading
-    is_growth: bool
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """The cached state of a room, and the parts to read."""
@@ -83,17 +76,14 @@ class Loads:
         self._waiting: list[_Job] = []  # bound: the callers of load()
         self._turns = BatchTurns(self._start)
 
-    async def load(
-        self, room_id: str, known: Known, next_index: int, wanted: int, key: str | None
-    ) -> Loaded | None:
+    async def load(self, room_id: str, known: Known, wanted: int, key: str | None) -> Reading | None:
         """Read the uncached parts of a room, and the event of a key; None when the room does not exist."""
         await self._database.open()
-        knows = (room_id, known.seq, known.edition, known.version, known.tail, next_index, wanted, key)
-        job = _Job(knows, asyncio.get_running_loop().create_future())
+        job = _Job((room_id, *known, wanted, key), asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._start()
         row = await job.outcome
-        return None if row is None else _loaded(room_id, known, wanted, row)
+        return None if row is None else _reading(room_id, known, wanted, row)
 
     def _start(self) -> None:
         if self._waiting and self._turns.is_free:
@@ -132,7 +122,7 @@ class Loads:
                 job.outcome.set_result(by_place.get(place))
 
 
-def _loaded(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Loaded:
+def _reading(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Reading:
     reading = Reading(Counters(*row[1:7]))
     room, bindings, people, tail, keyed = row[7:]
     if room is not None:
@@ -140,8 +130,9 @@ def _loaded(room_id: str, known: Known, wanted: int, row: Sequence[Any]) -> Load
         reading.bindings = {each[0]: load_record(BINDINGS, each, room_id) for each in bindings}
         reading.participants = {each[0]: load_record(PARTICIPANTS, each, room_id) for each in people}
     if tail is not None:
-        reading.tail = [load_event(room_id, each) for each in reversed(tail)]
+        reading.tail = [unread_event(room_id, each) for each in reversed(tail)]
         reading.tail_size = max(wanted, known.tail)
+        reading.is_growth = room is None and wanted <= known.tail
     if keyed:
         reading.keyed = load_event(room_id, keyed[0])
-    return Loaded(reading, tail is not None and room is None and wanted <= known.tail)
+    return reading

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -27,6 +28,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room, RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
+from roomkit_plugins.sql.cached import UnreadEvent
 from roomkit_plugins.sql.damaged import (
     damaged_event,
     damaged_record,
@@ -64,6 +66,7 @@ __all__ = [
     "load_timers",
     "readable_room",
     "table_of",
+    "unread_event",
 ]
 
 type Row = Sequence[Any]
@@ -463,6 +466,11 @@ def load_event(room_id: str, row: Row, start: int = 0) -> RoomEvent:
     except StoreError:
         fields = EVENTS.readable(row, start)
         return damaged_event(fields, event_id=row[start], room_id=room_id, index=index)
+
+
+def unread_event(room_id: str, row: Row) -> UnreadEvent:
+    """Return the event of such a row, decoded when it is asked for."""
+    return UnreadEvent(row[EVENTS.width], partial(load_event, room_id, row))
 
 
 # -- the ledger ---------------------------------------------------------------------------------

@@ -287,6 +287,9 @@ _NINTH = ()
 # Functions in which receipts lead to the same state whatever their order.
 _TENTH = ()
 
+# A commit answers what others added to the room since the committing worker read it.
+_ELEVENTH = ()
+
 # After the last step the functions are replaced by those of this version, which also serve workers of the
 # version before.
 STEPS = (
@@ -300,6 +303,7 @@ STEPS = (
     Step(8, "files, and the events that refer to them", _EIGHTH),
     Step(9, "rooms that meet", _NINTH),
     Step(10, "one order of receipts", _TENTH),
+    Step(11, "commits that answer what others added", _ELEVENTH),
 )
 """All steps, oldest first; a step that was released is never changed."""
 

@@ -42,7 +42,6 @@ from roomkit.models.value import Value, encoded_key
 from roomkit.models.values import findable
 from roomkit_plugins.postgres import ledger, moving, reading, searching, values
 from roomkit_plugins.postgres.batches import Batches
-from roomkit_plugins.postgres.cache import GrowingRooms
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.errors import FAILURES, translated
@@ -69,7 +68,7 @@ from roomkit_plugins.postgres.writing import (
     timer_rows,
     value_row,
 )
-from roomkit_plugins.sql.cached import Change, Known, Reading
+from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.damaged import is_receipt_for
 from roomkit_plugins.sql.filters import halves
@@ -103,19 +102,18 @@ class PostgresStore(SQLStore):
     """Keeps everything in PostgreSQL, for many workers at once; see `ConversationStore`.
 
     Give it a DSN, or a `PostgresConfig`. It opens at the first call, or at `open()`, making or migrating
-    its tables. A message costs two round trips: `load` and `commit`. A connection that breaks is
-    replaced; a write that was under way is found out about, and neither lost nor made twice.
+    its tables. A message costs one round trip, its commit, while its room is in memory. A connection that
+    breaks is replaced; a write that was under way is found out about, and neither lost nor made twice.
     """
 
     write_delay = 0.02
-    _rooms: GrowingRooms
 
     def __init__(self, config: PostgresConfig | str) -> None:
         self.config = PostgresConfig.of(config)
         self._database = Database(self.config)
         self._loads = Loads(self._database)
         self._batches = Batches(self._database)
-        self._rooms = GrowingRooms(_CACHED_ROOMS)
+        self._rooms = CachedRooms(_CACHED_ROOMS)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self.config.where!r})"
@@ -179,15 +177,7 @@ class PostgresStore(SQLStore):
 
     @override
     async def _read_room(self, room_id: str, known: Known, recent: int, key: str | None) -> Reading | None:
-        next_index = self._rooms.next_index(room_id) if known.seq >= 0 else 0
-        loaded = await self._loads.load(room_id, known, next_index, recent, key)
-        if loaded is None:
-            return None
-        read = loaded.reading
-        if loaded.is_growth:
-            read.tail = self._rooms.grown(room_id, known, read.tail or [])
-            read.tail_size = known.tail if read.tail is not None else 0
-        return read
+        return await self._loads.load(room_id, known, recent, key)
 
     @override
     async def commit(self, commit: Commit) -> Committed:
@@ -208,6 +198,7 @@ class PostgresStore(SQLStore):
         for attempt in range(_TRIES):
             if prepared.needs_basis:
                 prepared.on(await self._basis(prepared, again=attempt > 0))
+            prepared.after(self._rooms.known(room_id))
             answer = await self._batches.write(room_id, prepared.encoded(), done)
             if changes:
                 return answer, changes[0]
@@ -239,7 +230,7 @@ class PostgresStore(SQLStore):
         return found[0] if found else None
 
     async def _basis(self, prepared: CommitParameters, *, again: bool) -> Basis:
-        record = self._rooms.get(prepared.room_id)
+        record = self._rooms.recall(prepared.room_id, 0)
         if again or prepared.wanted or record is None:
             return await reading.get_basis(self._database, prepared.room_id, prepared.wanted)
         return Basis(record.room)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, override
+from typing import Any
 from zlib import crc32
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from roomkit.models.value import Value, encoded_key
 from roomkit_plugins.postgres.rows import (
     BINDINGS,
     DELIVERIES,
+    EVENTS,
     OBSERVATIONS,
     PARTICIPANTS,
     TASKS,
@@ -28,9 +29,10 @@ from roomkit_plugins.postgres.rows import (
     dump_event,
     dump_room,
     encoded,
+    unread_event,
 )
 from roomkit_plugins.sql import commits as sql
-from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.cached import Change, Counters, Known, RoomGrowth
 from roomkit_plugins.sql.damaged import damaged_record, readable_fields, stored_receipt
 from roomkit_plugins.sql.refusals import (
     event_twice,
@@ -54,6 +56,9 @@ __all__ = [
     "timer_rows",
     "value_row",
 ]
+
+
+_CREATED_AT = [column.name for column in EVENTS.columns].index("created_at")
 
 
 @dataclass(slots=True)
@@ -94,12 +99,6 @@ class CommitParameters(sql.PreparedCommit):
         keys = [event.idempotency_key for event in self.events if event.idempotency_key is not None]
         if len(ids) < len(self.events) or len(set(keys)) < len(keys):
             raise event_twice(self.room_id)
-
-    @property
-    @override
-    def raises_version(self) -> bool:
-        """Also when an event is replaced: while the version stands, a room's events are only added to."""
-        return super().raises_version or bool(self.wanted)
 
     def _encode(self, given: Commit) -> dict[str, Any]:
         events = [{**dump_event(event), "i": place} for place, event in enumerate(self.events)]
@@ -148,12 +147,6 @@ class CommitParameters(sql.PreparedCommit):
     # -- on a basis ---------------------------------------------------------------------------
 
     @property
-    def wanted(self) -> tuple[str, ...]:
-        """The events that have to be known."""
-        amended = () if self.amend is None else (self.amend.event_id,)
-        return (*self.redact, *amended, *(each.event_id for each in self.heard))
-
-    @property
     def needs_basis(self) -> bool:
         """Whether the write depends on stored rows."""
         return bool(self.changes_room or self.wanted)
@@ -182,6 +175,12 @@ class CommitParameters(sql.PreparedCommit):
         if self._replaced:
             self._operation["replaced"] = [dump_event(event) for event in self._replaced]
 
+    def after(self, known: Known) -> None:
+        """Have the answer tell what others added to the room since it was `known`."""
+        self.known = known
+        if known.seq >= 0:
+            self._operation["known"] = (known.edition, known.next_index, known.tail)
+
     def encoded(self) -> str:
         """Return the operation for the database."""
         return encoded(self._operation)
@@ -203,7 +202,11 @@ class CommitParameters(sql.PreparedCommit):
                 version=counters.version,
                 timers=room.timers.replace(last_activity_at=counters.last_activity),
             )
-        return self.done(counters, room, stored, self._replaced)
+        rows = answer.get("added")
+        growth = None
+        if rows is not None:
+            growth = RoomGrowth(self.known, [unread_event(self.room_id, _timed(row)) for row in rows])
+        return self.done(counters, room, stored, self._replaced, growth)
 
     def elsewhere(self, answer: Mapping[str, Any]) -> dict[str, str | None]:
         """Return whom the deliveries belong to that are not the committer's to carry out."""
@@ -345,6 +348,13 @@ def counters_of(row: Sequence[Any]) -> Counters:
     """Return the counters in an answer."""
     seq, edition, version, next_index, event_count, last_activity = row
     return Counters(seq, edition, version, next_index, event_count, moment(last_activity))
+
+
+def _timed(row: Sequence[Any]) -> Sequence[Any]:
+    """Return the row of an event as a query has it: in an answer, its time is a text."""
+    timed = list(row)
+    timed[_CREATED_AT] = moment(row[_CREATED_AT])
+    return timed
 
 
 def moment(text: str | None) -> datetime | None:

@@ -7,10 +7,10 @@ need not be read again at the same one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from roomkit.abc.store import RECENT_SCAN
 from roomkit.models.channel import ChannelBinding
@@ -19,7 +19,7 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 
-__all__ = ["CachedRoom", "CachedRooms", "Change", "Counters", "Known", "Reading"]
+__all__ = ["CachedRoom", "CachedRooms", "Change", "Counters", "Known", "Reading", "RoomGrowth", "UnreadEvent"]
 
 _SPARE = 64
 _KEYS = 16
@@ -43,6 +43,30 @@ class Known(NamedTuple):
     edition: int = -1
     version: int = -1
     tail: int = 0
+    next_index: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class UnreadEvent:
+    """A message of a room's tail, decoded when it is asked for: in most rooms none is."""
+
+    index: int
+    read: Callable[[], RoomEvent]
+
+
+type TailEntry = RoomEvent | UnreadEvent
+
+
+class RoomGrowth(NamedTuple):
+    """What other processes added to a room after it was `known` and before a write of this one.
+
+    `events` are the newest messages that were added, up to `known.tail` of them. `is_whole`: they are the
+    newest of all, because older ones may have changed.
+    """
+
+    known: Known
+    events: Sequence[TailEntry]
+    is_whole: bool = False
 
 
 @dataclass(slots=True)
@@ -58,22 +82,25 @@ class Change:
     participants: Sequence[Participant] = ()
     removed: Sequence[str] = ()
     pruned: bool = False
+    growth: RoomGrowth | None = None
 
 
 @dataclass(slots=True)
 class Reading:
     """The result of a read: the room's counters, and the rest as far as it was not cached.
 
-    `keyed` is the event with the idempotency key that was asked for.
+    `keyed` is the event with the idempotency key that was asked for. `is_growth`: the tail are only the
+    messages that were added since, up to `tail_size`.
     """
 
     counters: Counters
     room: Room | None = None
     bindings: Mapping[str, ChannelBinding] = field(default_factory=dict)
     participants: Mapping[str, Participant] = field(default_factory=dict)
-    tail: list[RoomEvent] | None = None
+    tail: Sequence[TailEntry] | None = None
     tail_size: int = 0
     keyed: RoomEvent | None = None
+    is_growth: bool = False
 
 
 class CachedRoom:
@@ -84,15 +111,16 @@ class CachedRoom:
     """
 
     __slots__ = (
+        "_has_unread",
         "_keyed",
         "_room",
+        "_tail",
         "bindings",
         "counters",
         "is_interleaved",
         "participants",
         "room_id",
         "status",
-        "tail",
         "tail_size",
     )
 
@@ -104,11 +132,31 @@ class CachedRoom:
         self.counters = reading.counters
         self.bindings: dict[str, ChannelBinding] = dict(reading.bindings)
         self.participants: dict[str, Participant] = dict(reading.participants)
-        self.tail: list[RoomEvent] = reading.tail or []
-        self.tail_size = reading.tail_size
+        self._tail: list[TailEntry] = []  # bound: tail_size and _SPARE
+        self._has_unread = False
+        self.replace_tail(reading.tail, reading.tail_size)
         self._keyed: OrderedDict[str, RoomEvent] = OrderedDict()  # bound: _KEYS
         if reading.keyed is not None:
             self.remember(reading.keyed)
+
+    @property
+    def tail(self) -> list[RoomEvent]:
+        """The newest messages, oldest first."""
+        if self._has_unread:
+            self._tail = [each.read() if isinstance(each, UnreadEvent) else each for each in self._tail]
+            self._has_unread = False
+        return cast("list[RoomEvent]", self._tail)
+
+    def replace_tail(self, tail: Sequence[TailEntry] | None, size: int) -> None:
+        """Keep other newest messages."""
+        self._tail, self.tail_size, self._has_unread = list(tail or ()), size, bool(tail)
+
+    def tail_with(self, events: Sequence[TailEntry]) -> list[TailEntry]:
+        """Return the tail with newer messages; without those that it had at or after the first of them."""
+        if not events:
+            return self._tail
+        first = events[0].index
+        return [*(each for each in self._tail if each.index < first), *events][-self.tail_size :]
 
     @property
     def room(self) -> Room:
@@ -154,7 +202,7 @@ class CachedRoom:
     def known(self) -> Known:
         """What need not be read again while the file says the same numbers."""
         now = self.counters
-        return Known(now.seq, now.edition, now.version, self.tail_size)
+        return Known(now.seq, now.edition, now.version, self.tail_size, now.next_index)
 
     def apply(self, change: Change) -> None:
         """Follow a write of this process."""
@@ -180,24 +228,35 @@ class CachedRoom:
             if event.idempotency_key is not None:
                 self.remember(event)
         if self.tail_size:
-            self.tail.extend(event for event in change.stored if event.is_history)
-            if len(self.tail) > self.tail_size + _SPARE:
-                del self.tail[: -self.tail_size]
+            self._tail.extend(event for event in change.stored if event.is_history)
+            if len(self._tail) > self.tail_size + _SPARE:
+                del self._tail[: -self.tail_size]
+
+    def grow(self, growth: RoomGrowth) -> None:
+        """Follow what other processes added before a write of this one, which is applied next."""
+        self._keyed.clear()  # another process may have changed or removed them
+        asked = growth.known.tail
+        if growth.is_whole:
+            self.replace_tail(growth.events, asked)
+        elif asked < self.tail_size and len(growth.events) == asked:
+            self._forget_tail()  # there may be more between these and those in memory
+        elif growth.events:
+            self._tail, self._has_unread = self.tail_with(growth.events), True
 
     def _amend(self, event: RoomEvent) -> None:
         if event.idempotency_key in self._keyed:
             self.remember(event)
-        for place, each in enumerate(self.tail):
+        tail = self.tail
+        for place, each in enumerate(tail):
             if each.id == event.id:
                 if event.is_history:
-                    self.tail[place] = event
+                    tail[place] = event
                 else:
                     self._forget_tail()  # an older one takes its place, which is not in memory
                 return
 
     def _forget_tail(self) -> None:
-        self.tail_size = 0
-        self.tail = []
+        self.replace_tail(None, 0)
 
     def follow(self, reading: Reading) -> None:
         """Replace the cached state with a newer read."""
@@ -206,7 +265,7 @@ class CachedRoom:
             self.is_interleaved = reading.room.is_interleaved
             self.bindings, self.participants = dict(reading.bindings), dict(reading.participants)
         self.counters = reading.counters
-        self.tail, self.tail_size = reading.tail or [], reading.tail_size
+        self.replace_tail(reading.tail, reading.tail_size)
         self._keyed.clear()  # another process may have changed or removed them
 
 
@@ -225,6 +284,26 @@ class CachedRooms:
         record = self._records.get(room_id)
         return Known() if record is None else record.known
 
+    def recall(self, room_id: str, recent: int) -> CachedRoom | None:
+        """Return the cached room as it is, current or not; None without so many of its messages."""
+        record = self._records.get(room_id)
+        if record is None or record.tail_size < recent:
+            return None
+        self._records.move_to_end(room_id)
+        return record
+
+    def complete(self, room_id: str, known: Known, reading: Reading) -> None:
+        """Put the messages that were `known` before those that a reading found added.
+
+        If they are not in memory any more, it has none.
+        """
+        record = self._records.get(room_id)
+        if record is None or record.counters.seq != known.seq or record.tail_size != known.tail:
+            reading.tail, reading.tail_size = None, 0
+        else:
+            reading.tail = record.tail_with(reading.tail or ())
+        reading.is_growth = False
+
     def forget(self, room_id: str, seq: int | None = None) -> None:
         """Let go of a room that is no more."""
         record = self._records.get(room_id)
@@ -232,11 +311,16 @@ class CachedRooms:
             del self._records[room_id]
 
     def apply(self, room_id: str, change: Change) -> None:
-        """Follow a write of this process, if nothing else was written between the cached state and it."""
+        """Follow a write of this process, unless another that is not known came before it."""
         record = self._records.get(room_id)
         if record is not None:
-            before, after = record.counters, change.counters
-            if before.seq == after.seq and before.edition == after.edition - 1:
+            before, after, growth = record.counters, change.counters, change.growth
+            if before.seq != after.seq:
+                return
+            if before.edition == after.edition - 1:
+                record.apply(change)
+            elif growth is not None and before.edition == growth.known.edition:
+                record.grow(growth)
                 record.apply(change)
 
     def absorb(self, room_id: str, reading: Reading, recent: int) -> CachedRoom | None:
@@ -249,7 +333,7 @@ class CachedRooms:
                     return None
                 record.follow(reading)
             elif here.edition == read.edition and reading.tail_size > record.tail_size:
-                record.tail, record.tail_size = reading.tail or [], reading.tail_size
+                record.replace_tail(reading.tail, reading.tail_size)
             if record.tail_size < recent:
                 return None
             if reading.keyed is not None and record.counters.edition == read.edition:

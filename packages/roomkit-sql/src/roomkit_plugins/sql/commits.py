@@ -12,7 +12,7 @@ from roomkit.models.enums import EventStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit.models.values import error_text
-from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.cached import Change, Counters, Known, RoomGrowth
 
 __all__ = ["PreparedCommit", "prepare", "prepare_move"]
 
@@ -68,6 +68,8 @@ class PreparedCommit:
         self.timers_done = tuple(given.timers_done)
         self.binding = binding
         self.participant = participant
+        self.known = Known()
+        """The room as it is cached: what others added since is read with the commit."""
 
     @property
     def changes_room(self) -> bool:
@@ -76,10 +78,24 @@ class PreparedCommit:
 
     @property
     def raises_version(self) -> bool:
-        """Whether something changes that a plan depends on."""
+        """Whether something changes that a plan depends on, or an event.
+
+        While the version stands, a room's events are only added to.
+        """
         return bool(
-            self.changes_room or self.bindings or self.participants or self.unbind or self.remove_participants
+            self.changes_room
+            or self.bindings
+            or self.participants
+            or self.unbind
+            or self.remove_participants
+            or self.wanted
         )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The events that have to be known."""
+        amended = () if self.amend is None else (self.amend.event_id,)
+        return (*self.redact, *amended, *(each.event_id for each in self.heard))
 
     def changed_room(self, before: Room, unset: Collection[str] = ()) -> Room:
         """Return the room with the fields that the commit sets, and its metadata without `unset`."""
@@ -92,9 +108,17 @@ class PreparedCommit:
         return before.replace(**{"updated_at": self.at, **changes})
 
     def done(
-        self, counters: Counters, room: Room | None, stored: Sequence[RoomEvent], amended: Sequence[RoomEvent]
+        self,
+        counters: Counters,
+        room: Room | None,
+        stored: Sequence[RoomEvent],
+        amended: Sequence[RoomEvent],
+        growth: RoomGrowth | None = None,
     ) -> Change:
-        """Return what the commit did to its room, which is `room` if more of it changed than its counters."""
+        """Return what the commit did to its room, which is `room` if more of it changed than its counters.
+
+        `growth` is what others did to it before, if its version says that they did nothing else.
+        """
         return Change(
             counters,
             room=room,
@@ -104,7 +128,13 @@ class PreparedCommit:
             unbound=self.unbind,
             participants=self.participants,
             removed=self.remove_participants,
+            growth=growth if self._version_stood(counters) else None,
         )
+
+    def _version_stood(self, now: Counters) -> bool:
+        """Whether the version was before the commit as it is cached."""
+        before = now.version - self.raises_version
+        return (self.known.seq, self.known.version) == (now.seq, before)
 
 
 def _as_stored(event: RoomEvent, at: datetime) -> RoomEvent:

@@ -59,8 +59,11 @@ class SQLStore(ConversationStore):
     @override
     async def load(self, room_id: str, *, recent: int = 0, key: str | None = None) -> RoomRecord | None:
         recent = max(recent, 0)
-        reading = await self._read_room(room_id, self._rooms.known(room_id), recent, key)
+        known = self._rooms.known(room_id)
+        reading = await self._read_room(room_id, known, recent, key)
         if reading is not None:
+            if reading.is_growth:
+                self._rooms.complete(room_id, known, reading)
             record = self._rooms.absorb(room_id, reading, recent)
             if record is not None:
                 return record
@@ -70,6 +73,10 @@ class SQLStore(ConversationStore):
                 return self._rooms.absorb(room_id, reading, recent) or CachedRoom(reading.room, reading)
         self._rooms.forget(room_id)
         return None
+
+    @override
+    def recall(self, room_id: str, *, recent: int = 0) -> RoomRecord | None:
+        return self._rooms.recall(room_id, recent)
 
     async def _put(
         self, room_id: str, *, binding: str | None = None, participant: str | None = None, **given: Any

@@ -9,6 +9,7 @@ import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
-from roomkit_plugins.sql.cached import Counters, Known, Reading
+from roomkit_plugins.sql.cached import Counters, Known, Reading, UnreadEvent
 from roomkit_plugins.sql.filters import bounded, clamp, has_metadata, statuses
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 from roomkit_plugins.sqlite.rows import (
@@ -46,11 +47,13 @@ __all__ = [
     "find_keyed_event",
     "find_latest_room",
     "find_participants",
+    "first_unknown",
     "get_event",
     "get_identity",
     "get_room",
     "get_task",
     "list_marks",
+    "messages",
     "query_events",
     "query_rooms",
     "read_room",
@@ -78,7 +81,7 @@ def read_room(
 ) -> Reading | None:
     """Read the parts of a room that are not cached: mostly one row of numbers, and the event of the key.
 
-    When its numbers moved, the messages are read again; when its version did, everything is.
+    When its numbers moved, the messages that were added are read; when its version did, everything is.
     """
     reading = _glance(connection, room_id, key)
     if reading is None or _is_current(reading, known, recent):
@@ -97,7 +100,11 @@ def read_room(
                 each.id: each for each in records_of_room(connection, Participant, room_id)
             }
         reading.tail_size = max(recent, known.tail)
-        reading.tail = _tail(connection, room_id, counters, reading.tail_size)
+        since = 0
+        if reading.room is None and recent <= known.tail:
+            since = first_unknown(known, counters.edition, counters.next_index)
+            reading.is_growth = since > 0
+        reading.tail = messages(connection, room_id, counters, reading.tail_size, since, counters.next_index)
         return reading
 
 
@@ -116,19 +123,32 @@ def _is_current(reading: Reading, known: Known, recent: int) -> bool:
     return (now.seq, now.edition) == (known.seq, known.edition) and recent <= known.tail
 
 
-def _tail(connection: sqlite3.Connection, room_id: str, counters: Counters, size: int) -> list[RoomEvent]:
+def first_unknown(known: Known, edition: int, next_index: int) -> int:
+    """Return the index from which a room's messages have to be read, if its version stands.
+
+    Those before are as they were `known` if each write since then added an event: one of an older version
+    of this package may have changed some, and left the version as it was.
+    """
+    return known.next_index if edition - known.edition <= next_index - known.next_index else 0
+
+
+def messages(
+    connection: sqlite3.Connection, room_id: str, counters: Counters, size: int, since: int, until: int
+) -> list[UnreadEvent]:
+    """Return the newest messages from one index to before another, the oldest first."""
     rows = connection.execute(
-        f"SELECT {EVENT} FROM events e WHERE room = ? AND idx >= ? AND type = ? AND status <> ? "
+        f"SELECT {EVENT} FROM events e WHERE room = ? AND idx >= ? AND idx < ? AND type = ? AND status <> ? "
         "AND NOT deleted ORDER BY idx DESC LIMIT ?",
         (
             counters.seq,
-            counters.next_index - size * RECENT_SCAN,
+            max(since, until - size * RECENT_SCAN),
+            until,
             EventType.MESSAGE.value,
             EventStatus.BLOCKED.value,
             size,
         ),
     ).fetchall()
-    return [event_of(room_id, row) for row in reversed(rows)]
+    return [UnreadEvent(row[2], partial(event_of, room_id, row)) for row in reversed(rows)]
 
 
 def get_room(connection: sqlite3.Connection, room_id: str, organization_id: str | None = None) -> Room | None:

@@ -180,6 +180,7 @@ class SQLiteStore(SQLStore):
         def done(written: writing.WrittenCommit) -> None:
             self._rooms.apply(prepared.room_id, written.change)
 
+        prepared.known = self._rooms.known(prepared.room_id)
         work = partial(writing.commit, prepared=prepared, now=self._now)
         return (await self._database.write(work, done)).committed
 

@@ -22,7 +22,7 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit_plugins.sql import commits as sql
-from roomkit_plugins.sql.cached import Change, Counters
+from roomkit_plugins.sql.cached import Change, Counters, RoomGrowth
 from roomkit_plugins.sql.filters import clamp
 from roomkit_plugins.sql.refusals import (
     duplicate_event,
@@ -46,6 +46,7 @@ from roomkit_plugins.sqlite.ledger import (
     redact_deliveries,
 )
 from roomkit_plugins.sqlite.media import release_media, use_media
+from roomkit_plugins.sqlite.reading import first_unknown, messages
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
     EVENT,
@@ -181,6 +182,7 @@ def commit(connection: sqlite3.Connection, prepared: CommitRows, now: Clock) -> 
     counters = _touch(connection, prepared)
     room, first = counters.seq, counters.next_index - len(prepared.entries)
     _require(connection, room, prepared)
+    growth = _growth(connection, prepared, counters, first)
     completed = NOTHING_COMPLETED
     if prepared.completed or prepared.timers_done:
         completed = complete(connection, prepared.completed, prepared.worker, prepared.timers_done)
@@ -201,10 +203,22 @@ def commit(connection: sqlite3.Connection, prepared: CommitRows, now: Clock) -> 
         of_room = room if timer.room_id == prepared.room_id else _room_of(connection, timer)
         put_timer(connection, of_room, timer, worker if timer.due_at <= prepared.due else None)
     room_after = _set_fields(connection, prepared) if prepared.changes_room else None
-    change = prepared.done(counters, room_after, stored, amended)
+    change = prepared.done(counters, room_after, stored, amended, growth)
     return WrittenCommit(
         Committed(stored, elsewhere if prepared.worker is not None else {}, completed), change
     )
+
+
+def _growth(
+    connection: sqlite3.Connection, prepared: CommitRows, counters: Counters, first: int
+) -> RoomGrowth | None:
+    """Return the messages that others added to the room since it was cached; None if they wrote nothing."""
+    known, edition = prepared.known, counters.edition - 1
+    if known.seq != counters.seq or known.edition == edition:
+        return None
+    since = first_unknown(known, edition, first)
+    added = messages(connection, prepared.room_id, counters, known.tail, since, first)
+    return RoomGrowth(known, added, is_whole=not since)
 
 
 def _write_members(connection: sqlite3.Connection, room: int, prepared: CommitRows) -> None:

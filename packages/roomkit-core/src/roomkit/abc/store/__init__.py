@@ -116,6 +116,14 @@ class ConversationStore(
         need not.
         """
 
+    def recall(self, room_id: str, *, recent: int = 0) -> RoomRecord | None:
+        """Return the room from memory, without asking the storage, able to answer `recent(n)` as `load` says.
+
+        None when it is not in memory. It may be out of date: a commit that expects its version finds out.
+        A commit that succeeds leaves the record up to date, with the messages that others added before.
+        """
+        return None
+
     @abstractmethod
     async def commit(self, commit: Commit) -> Committed:
         """Write everything in `commit` or nothing.

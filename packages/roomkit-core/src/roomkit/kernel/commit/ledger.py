@@ -89,7 +89,9 @@ class OutcomeWriter:
         """How many outcomes came too late: another worker had reclaimed the delivery."""
 
     def __bool__(self) -> bool:
-        return bool(self._rows or self._timers or self._seen or self._unseen or self._showing.locked())
+        if self._rows or self._timers or self._seen or self._unseen:
+            return True
+        return self._showing.locked() or self._writing.locked()
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._seen)

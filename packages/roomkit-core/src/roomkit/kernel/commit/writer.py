@@ -317,14 +317,18 @@ class Writer:
         if draft.gated and not draft.lifecycle:
             hooks = self._hooks.select(HookTrigger.BEFORE_BROADCAST, event.room_id, event.source)
         key = event.idempotency_key
-        record = draft.record
+        record, is_recalled = draft.record, draft.recalled is not None
         if record is None or hooks or (key is not None and key != draft.channel_key):
-            record = await self._load(event.room_id, key)
+            record, is_recalled = await self._load(event.room_id, key), False
         if key is not None and (first := record.keyed(key)) is not None:
             return repeated(first)
         version = record.version  # before the gates: a change that they make is planned for again
+        if draft.recalled is not None and draft.recalled != version:
+            raise _outdated(event.room_id)
         planned = await self._planned(record, draft)
         if isinstance(planned, Written):
+            if is_recalled:
+                raise _outdated(event.room_id)
             return planned
         verdict = await self._gate(record, planned, hooks, tenure) if hooks else None
         seen = _seen(record, version) if verdict is not None and verdict.state else None
@@ -337,6 +341,8 @@ class Writer:
             except DuplicateEventError as duplicate:
                 return _duplicated(duplicate, draft)
             except StaleRoomError:
+                if is_recalled:
+                    raise
                 if tenure.is_turn:
                     raise _NeedsLock from None
                 record = await self._load(event.room_id, None)
@@ -518,6 +524,12 @@ class Writer:
                 for hook, action, milliseconds in verdict.ran
             ],
         )
+
+
+def _outdated(room_id: str) -> StaleRoomError:
+    return StaleRoomError(
+        f"room {room_id!r} may have changed since it was in memory: load it and decide again"
+    )
 
 
 def _refuses(status: RoomStatus, event: RoomEvent) -> bool:

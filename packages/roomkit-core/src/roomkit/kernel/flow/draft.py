@@ -49,7 +49,8 @@ class Draft:
     `activity` leaves the room's timers alone. `state` are changes of the room's state, in their order,
     `values` are put with it. `binding_state` is merged into the state of its source's binding. `readdressed`
     are the fields of that binding to its sender, who is one of its further addresses. `speculated` are the
-    answers that were prepared to it.
+    answers that were prepared to it. `recalled` is the version of `record` if that came from memory: it is
+    committed at this version, or not at all.
     """
 
     event: RoomEvent
@@ -86,6 +87,7 @@ class Draft:
     channel_key: str | None = None
     address: str | None = None
     speculated: HeldAnswers | None = None
+    recalled: int | None = None
 
 
 class Run:

@@ -12,6 +12,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of, type_of
 from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.inbound.claims import Home
+from roomkit.kernel.inbound.recall import Recall
 from roomkit.kernel.inbound.replies import Replies, may_attach
 from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter
 from roomkit.kernel.runtime.supervisor import broken
@@ -146,11 +147,15 @@ class RoomFinder:
                 tracing.set_attribute(span, Attr.ROOM_ID, found)
             return found
 
-    async def routed(self, message: InboundMessage, channel: Channel, key: str | None) -> Home | None:
-        """Return the room that the kit's router finds; None for a new one."""
+    async def routed(
+        self, message: InboundMessage, channel: Channel, key: str | None, recall: Recall | None
+    ) -> Home | None:
+        """Return the room that the kit's router finds, from memory if it may be; None for a new one."""
         room_id = await self._route(message, channel)
         if room_id is None:
             return None
+        if recall is not None and (recalled := recall.home(room_id, message.channel_id)) is not None:
+            return recalled
         record = await self._store.load(room_id, recent=RECENT_EVENTS, key=key)
         if record is not None and record.status is RoomStatus.CLOSED:
             room_id, record = await self.merged((room_id, record), key)

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from roomkit.abc.attributes import read_attribute
 from roomkit.abc.channel import Channel
 from roomkit.abc.choice import check_choice
-from roomkit.abc.errors import InvalidInputError, ProcessTimeoutError, RoomKitError, RoomNotFoundError
+from roomkit.abc.errors import (
+    InvalidInputError,
+    ProcessTimeoutError,
+    RoomKitError,
+    RoomNotFoundError,
+    StaleRoomError,
+)
 from roomkit.abc.records import checked
+from roomkit.abc.store import ConversationStore
 from roomkit.authoring.addresses import one_spelling
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.flow.cascade import Cascade, DeliveryResults, result_of
@@ -24,6 +31,7 @@ from roomkit.kernel.inbound.arrivals import Arrivals
 from roomkit.kernel.inbound.drafting import Drafting, Refused, parsed
 from roomkit.kernel.inbound.finding import RoomFinder
 from roomkit.kernel.inbound.identity import IdentityDesk, known_sender
+from roomkit.kernel.inbound.recall import Recall
 from roomkit.kernel.inbound.replies import Replies, in_thread_of
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.checks import check_id
@@ -39,7 +47,6 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.telemetry import Attr, SpanKind
 
 if TYPE_CHECKING:
-    from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
@@ -71,6 +78,10 @@ _NO_PLACE = frozenset(
 
 class _Outrun(Exception):
     """The room that a message was routed to was closed, deleted or detached before the commit."""
+
+
+class _Outdated(Exception):
+    """The room in memory, on which a message was decided, may not be as it is now."""
 
 
 class Inbound:
@@ -120,6 +131,8 @@ class Inbound:
         self._organizations = organizations
         self._consents = consents
         self._waits = waits
+        self._recalls = type(store).recall is not ConversationStore.recall
+        """Whether the store has rooms in memory that cost more to load."""
         self._routing = InMemoryLockManager()
         self._expiry = Expiry()
         self._in_flight: dict[tuple[str, str], Cascade] = {}
@@ -261,11 +274,15 @@ class Inbound:
         seconds = self._settings.process_timeout
         with Deadline(seconds, self._expiry) as deadline:
             try:
+                recalls = self._recalls and self._may_recall(message, channel)
                 for attempt in count(1):
                     try:
+                        recall = Recall(self._store) if recalls else None
                         return await self._process(
-                            message, channel, room_id, wait, deadline, make_room, speculated
+                            message, channel, room_id, wait, deadline, make_room, speculated, recall
                         )
+                    except _Outdated:
+                        recalls = False
                     except _Outrun as outrun:
                         if attempt == _MAX_ROUTES:
                             raise Refused(str(outrun)) from None
@@ -280,6 +297,15 @@ class Inbound:
                 )
                 return InboundResult(blocked=True, reason=ProcessTimeoutError.code)
 
+    def _may_recall(self, message: InboundMessage, channel: Channel) -> bool:
+        """Whether a message is only to be committed: nothing else of it asks how its room is now."""
+        return (
+            message.parent_event_id is None
+            and not message.in_reply_to
+            and message.event_type not in EPHEMERAL
+            and not self._desk.applies(channel, message.channel_id)
+        )
+
     async def _process(
         self,
         message: InboundMessage,
@@ -289,12 +315,13 @@ class Inbound:
         deadline: Deadline,
         make_room: bool,
         speculated: HeldAnswers | None,
+        recall: Recall | None,
     ) -> InboundResult:
         cascade = Cascade()
-        stored_key = None
-        if message.idempotency_key:
-            stored_key = inbound_key(message.channel_id, message.idempotency_key)
+        own_key = message.idempotency_key
+        stored_key = inbound_key(message.channel_id, own_key) if own_key else None
         routed = room_id is None
+        prepare = self._drafting.prepare if recall is None else partial(self._draft, recall)
         answered = await self._replies.answered(message, channel) if message.in_reply_to else None
         if room_id is None and (message.room_id is not None or message.session is not None):
             room_id = await self.finder.named(message)
@@ -307,29 +334,29 @@ class Inbound:
         if room_id is None:
             # One at a time per sender, until the room knows them: two first messages make one room.
             async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
-                home = await self._home_of(message, channel, stored_key, make_room)
+                home = await self._home_of(message, channel, stored_key, make_room, recall)
                 if isinstance(home, RoomEvent):
                     return await self._repeated(home, cascade, message, channel, wait, stored_key)
                 if answered is not None:
                     message = in_thread_of(message, answered, *home)
                 try:
-                    draft, fresh = await self._drafting.prepare(
-                        message, channel, home, stored_key, cascade, make_room
-                    )
+                    draft, fresh = await prepare(message, channel, home, stored_key, cascade, make_room)
                 except RoomNotFoundError as deleted:
                     raise _Outrun("room_not_found") from deleted
         else:
             check_id(room_id, "room")
-            home = room_id, await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key)
+            recalled = None if recall is None else recall.home(room_id, message.channel_id)
+            home = recalled or (
+                room_id,
+                await self._store.load(room_id, recent=RECENT_EVENTS, key=stored_key),
+            )
             if home[1] is not None and home[1].status is RoomStatus.CLOSED:
                 home = await self.finder.merged(home, stored_key)
             if self._organization_id is not None and not self.finder.owns(home[1]):
                 raise Refused("room_not_found")
             if answered is not None:
                 message = in_thread_of(message, answered, *home)
-            draft, fresh = await self._drafting.prepare(
-                message, channel, home, stored_key, cascade, make_room
-            )
+            draft, fresh = await prepare(message, channel, home, stored_key, cascade, make_room)
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
             return InboundResult(draft.event)
@@ -340,7 +367,7 @@ class Inbound:
         if key is not None and key not in self._in_flight:
             self._in_flight[key] = cascade
         try:
-            written = await self._writer.write(draft, deadline)
+            written = await (self._writer.write if recall is None else self._write)(draft, deadline)
             if written.blocked and (reason := await self._outrun_by(written, draft, routed)) is not None:
                 raise _Outrun(reason)
             deadline.close()
@@ -360,6 +387,38 @@ class Inbound:
                 else:
                     del self._in_flight[key]
 
+    async def _draft(
+        self,
+        recall: Recall,
+        message: InboundMessage,
+        channel: Channel,
+        home: Home,
+        key: str | None,
+        cascade: Cascade,
+        make_room: bool,
+    ) -> tuple[Draft, bool]:
+        """Return what `Drafting.prepare` does. Of a room from memory only a draft to be committed is made."""
+        prepare = self._drafting.prepare
+        if recall.version is None:
+            return await prepare(message, channel, home, key, cascade, make_room)
+        try:
+            made = await prepare(message, channel, home, key, cascade, make_room)
+        except (Refused, RoomKitError) as refused:
+            raise _Outdated from refused
+        made[0].recalled = recall.version
+        if made[0].event.type in EPHEMERAL:
+            raise _Outdated
+        return made
+
+    async def _write(self, draft: Draft, deadline: Deadline) -> Written:
+        """Write a draft that may be of a room from memory."""
+        try:
+            return await self._writer.write(draft, deadline)
+        except (StaleRoomError, RoomNotFoundError) as error:
+            if draft.recalled is None:
+                raise
+            raise _Outdated from error
+
     async def _outrun_by(self, written: Written, draft: Draft, routed: bool) -> str | None:
         """Return why the room takes the message no more, where another room may; else None."""
         if written.event is not None or written.reason not in _NO_PLACE:
@@ -368,10 +427,15 @@ class Inbound:
         return written.reason if moved else None
 
     async def _home_of(
-        self, message: InboundMessage, channel: Channel, key: str | None, make_room: bool
+        self,
+        message: InboundMessage,
+        channel: Channel,
+        key: str | None,
+        make_room: bool,
+        recall: Recall | None,
     ) -> Home | RoomEvent:
         """Return where a message goes that no room was named for; its first event if it is redelivered."""
-        home = await self.finder.routed(message, channel, key)
+        home = await self.finder.routed(message, channel, key, recall)
         if home is not None:
             return home
         if not make_room or message.event_type in EPHEMERAL:
@@ -398,7 +462,7 @@ class Inbound:
                 room_id = await self._replies.room_of(answered, message, channel)
         if room_id is not None:
             return room_id
-        home = await self.finder.routed(message, channel, None) or await self._claims.known(message)
+        home = await self.finder.routed(message, channel, None, None) or await self._claims.known(message)
         return None if home is None else home[0]
 
     # -- afterwards ---------------------------------------------------------------------------

@@ -1,5 +1,23 @@
 -- The one write path.
 
+-- The newest messages that were added to a room from one index to before another, the oldest first, as rows of
+-- text. Looked for among the newest entries only, as a load does.
+CREATE OR REPLACE FUNCTION roomkit_added(of_room bigint, since bigint, until bigint, at_most bigint)
+RETURNS json STABLE LANGUAGE sql AS $$
+    SELECT coalesce(json_agg(found.columns ORDER BY found.idx), '[]') FROM (
+        SELECT e.idx, json_build_array(
+            e.id, e.type, e.source::text, e.content::text, e.status, e.blocked_by, e.block_reason,
+            e.visibility, e.response_visibility, e.addressed_to::text, e.chain_depth, e.parent_event_id,
+            e.correlation_id, e.idempotency_key, e.created_at, e.metadata::text, e.channel_data::text,
+            e.generation::text, e.amendment::text, e.more::text, e.idx
+        ) AS columns
+        FROM roomkit_events e
+        WHERE e.room = of_room AND e.is_history AND e.idx < until
+            AND e.idx >= greatest(since, until - at_most * 10)
+        ORDER BY e.idx DESC LIMIT at_most
+    ) AS found
+$$;
+
 CREATE OR REPLACE FUNCTION roomkit_write_one(operation json)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
@@ -12,16 +30,18 @@ DECLARE
     completed json;
     elsewhere json;
     counters json;
+    added json;
 BEGIN
     SELECT * INTO c FROM json_to_record(operation) AS c (
         room text, expected bigint, fence bigint, worker text, at timestamptz, activity boolean, bump int,
         base bigint, missing text, binding text, participant text, changed json, events json, targets json,
         replaced json, bindings json, unbind json, participants json, removed json, tasks json,
         observations json, alarms json, completed json, keys json, alarms_done json,
-        absent text[], agents text[], kept json, redacted json, media json
+        absent text[], agents text[], kept json, redacted json, media json, known bigint[]
     );
     IF c.room IS NOT NULL THEN
-        SELECT h.room, h.version, h.fence, h.next_index, coalesce(r.organization_id, '') AS scope INTO head
+        SELECT h.room, h.edition, h.version, h.fence, h.next_index,
+            coalesce(r.organization_id, '') AS scope INTO head
         FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq
         WHERE r.id = c.room FOR NO KEY UPDATE OF h;
         IF NOT FOUND THEN
@@ -302,8 +322,12 @@ BEGIN
     WHERE h.room = head.room
     RETURNING json_build_array(h.room, h.edition, h.version, h.next_index, h.event_count, h.last_activity)
     INTO counters;
+    IF c.known[1] <> head.edition THEN
+        added := roomkit_added(head.room, c.known[2], head.next_index, c.known[3]);
+    END IF;
     RETURN json_build_object(
-        'counters', counters, 'elsewhere', elsewhere, 'completed', completed, 'unbound', unbound
+        'counters', counters, 'elsewhere', elsewhere, 'completed', completed, 'unbound', unbound,
+        'added', added
     );
 END
 $$;

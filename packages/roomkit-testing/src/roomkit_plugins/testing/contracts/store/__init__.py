@@ -18,6 +18,7 @@ from roomkit_plugins.testing.contracts.store.media_register import MediaRegister
 from roomkit_plugins.testing.contracts.store.moves import MovesContract
 from roomkit_plugins.testing.contracts.store.newer import NewerVersionContract
 from roomkit_plugins.testing.contracts.store.people import PeopleContract
+from roomkit_plugins.testing.contracts.store.recalled import RecalledRoomContract
 from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
 from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
@@ -33,6 +34,7 @@ __all__ = ["ConversationStoreContract"]
 class ConversationStoreContract(
     RoomsContract,
     CommitContract,
+    RecalledRoomContract,
     TimelineContract,
     PeopleContract,
     TenantsContract,
