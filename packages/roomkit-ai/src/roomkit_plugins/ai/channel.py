@@ -332,7 +332,7 @@ class AIChannel(Channel):
         is_noted = parked is None and not context.speculative
         memory = await self._recall(event, binding, view, is_noted=is_noted)
         vision = self.provider.supports_vision
-        first = conversation(event, binding, memory, self._transcript(binding, view, vision=vision))
+        first = conversation(event, binding, view, memory, self._transcript(binding, view, vision=vision))
         if not first.messages:
             if context.speculative:
                 await context.confirmed()

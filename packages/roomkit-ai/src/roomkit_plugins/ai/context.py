@@ -76,13 +76,17 @@ class FirstMessages(NamedTuple):
 
 
 def conversation(
-    event: RoomEvent, binding: ChannelBinding, memory: MemoryResult, transcript: Transcript
+    event: RoomEvent,
+    binding: ChannelBinding,
+    room: RoomContext,
+    memory: MemoryResult,
+    transcript: Transcript,
 ) -> FirstMessages:
     """Return the remembered history, then `event`; nothing if that says nothing a model could answer.
 
     The agent may see the event. Every other message is from an event that it may see, or from its memory.
     """
-    said = transcript.messages((*history_of(memory.events, event, binding), event))
+    said = transcript.messages((*history_of(memory.events, event, binding), event), room)
     if said[-1] is None:
         return FirstMessages([])
     remembered = [message for message in memory.messages if message.role != "system"]

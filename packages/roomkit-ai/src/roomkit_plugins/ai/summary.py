@@ -202,5 +202,5 @@ def _reader(room_id: str, channel_id: str | None) -> ChannelBinding:
 
 
 def _lines(events: Sequence[RoomEvent], context: RoomContext, reader: ChannelBinding) -> list[str]:
-    messages = filter(None, Transcript(reader, context, vision=False).messages(events))
+    messages = filter(None, Transcript(reader, context, vision=False).messages((*events,), context))
     return [f"{one.name or one.role}: {one.content}" for one in messages if isinstance(one.content, str)]

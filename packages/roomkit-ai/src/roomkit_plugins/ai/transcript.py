@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice, takewhile
-from operator import eq, is_
+from operator import call, eq, is_
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from roomkit.models.ai import AIImagePart, AIMessage, AITextPart
 from roomkit.models.base import EMPTY
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from roomkit.models.content import EventContent
     from roomkit.models.context import RoomContext
     from roomkit.models.event import EventSource, Heard, RoomEvent
-    from roomkit.models.participant import Participant
 
 __all__ = ["Transcript", "parts_of"]
 
@@ -41,38 +42,51 @@ class Transcript:
     """Turns events of one room into messages, as one agent (its `binding`) sees them.
 
     People without a display name are kept apart by their ids when several speak in the events.
+
+    Messages are kept for the room's next turn as long as their events are: the transcript itself keeps
+    neither events, participants nor bindings, so that nothing of what the store erases stays here.
     """
 
     __slots__ = (
+        "__weakref__",
         "_agents",
         "_alternates",
-        "_binding",
         "_bindings",
+        "_channel_id",
+        "_context",
         "_crowd",
+        "_drop",
         "_events",
         "_messages",
         "_names",
         "_participants",
-        "_people",
         "_roles",
         "_speakers",
         "_vision",
     )
 
     def __init__(self, binding: ChannelBinding, context: RoomContext, *, vision: bool) -> None:
-        self._binding = binding
+        self._channel_id = binding.channel_id
         self._vision = vision
-        self._participants = context.participants
-        self._people: Mapping[str, Participant] = {one.id: one for one in self._participants}
-        self._bindings = context.bindings
+        itself = ref(self)
+        forget = partial(_forget, itself)
+        self._participants = [ref(one, forget) for one in context.participants]
+        self._bindings = [ref(one, forget) for one in context.bindings]
+        self._drop = partial(_drop, itself)
         self._agents = {
-            one.channel_id for one in self._bindings if one.category is ChannelCategory.INTELLIGENCE
+            one.channel_id for one in context.bindings if one.category is ChannelCategory.INTELLIGENCE
         }
-        self._crowd = False
         self._names: dict[tuple[str, str | None], str | None] = {}  # bound: the speakers of the events
-        self._events: Sequence[RoomEvent] = ()
+        self._context: RoomContext | None = None
+        """The room, while its events become messages."""
+        self._crowd = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget every message."""
+        self._events: list[ref[RoomEvent]] = []  # bound: the events of a window
         self._speakers: Sequence[str | None] = ()
-        self._messages: Sequence[AIMessage | None] = ()
+        self._messages: list[AIMessage | None] = []  # bound: likewise
         self._roles: Sequence[str | None] = ()
         """The role of each message that is plain text."""
         self._alternates = True
@@ -81,30 +95,45 @@ class Transcript:
         """Return whether one made of these would turn every event into the same message."""
         return (
             self._vision is vision
-            and self._binding.channel_id == binding.channel_id
-            and self._participants == context.participants
-            and self._bindings == context.bindings
+            and self._channel_id == binding.channel_id
+            and (*map(call, self._participants),) == context.participants
+            and (*map(call, self._bindings),) == context.bindings
         )
 
-    def messages(self, events: Sequence[RoomEvent]) -> Sequence[AIMessage | None]:
+    def messages(self, events: Sequence[RoomEvent], context: RoomContext) -> Sequence[AIMessage | None]:
         """Return each of the events as a message, None for one that says nothing.
 
         `events` are all that the agent is shown, and may see. Messages of the call before are reused as far
         as its events are the same objects in the same order: a full window costs its new events only.
         """
         start, count = _overlap(self._events, events)
-        self._speakers = [*self._speakers[start : start + count], *map(self._person, events[count:])]
-        crowd = len({*self._speakers} - {None}) > 1
+        added = events[count:]
+        kept = self._events[start : start + count]
+        speakers = [*self._speakers[start : start + count], *map(self._person, added)]
+        crowd = len({*speakers} - {None}) > 1
         if crowd is not self._crowd:
-            self._crowd, count = crowd, 0
-        self._names.clear()
-        added = [*map(self._message, events[count:])]
-        self._messages = [*self._messages[start : start + count], *added]
-        self._roles = [*self._roles[start : start + count], *map(_role_of, added)]
+            count, added = 0, events
+        self._crowd, self._context = crowd, context
+        try:
+            new = [*map(self._message, added)]
+        except BaseException:
+            self.forget()
+            raise
+        finally:
+            self._context = None
+            self._names.clear()
+        roles = [*self._roles[start : start + count], *map(_role_of, new)]
         # Of roles that alternated, any part does: only the new ones are looked at, and the last before them.
-        self._alternates = _alternate(self._roles[max(count - 1, 0) if self._alternates else 0 :])
-        self._events = events
+        self._alternates = _alternate(roles[max(count - 1, 0) if self._alternates else 0 :])
+        self._events = [*kept, *[ref(event, self._drop) for event in events[len(kept) :]]]
+        self._messages = [*self._messages[start : start + count], *new]
+        self._speakers, self._roles = speakers, roles
         return self._messages
+
+    def drop(self, event: ref[RoomEvent]) -> None:
+        """Drop the message of an event that is gone."""
+        if event in self._events:
+            self._messages[self._events.index(event)] = None
 
     @property
     def is_legal(self) -> bool:
@@ -112,7 +141,7 @@ class Transcript:
         return self._alternates and self._roles[:1] == ["user"]
 
     def _message(self, event: RoomEvent) -> AIMessage | None:
-        own = event.source.channel_id == self._binding.channel_id
+        own = event.source.channel_id == self._channel_id
         said = event.content
         if event.generation is not None and event.generation.heard:
             said = self._perceived(event, event.generation.heard)
@@ -141,10 +170,11 @@ class Transcript:
 
     def _channels_of(self, participant_id: str | None) -> set[str]:
         """Return the channels that carry what is said to a participant to them."""
-        person = self._people.get(participant_id or "")
-        if person is None:
+        room = self._context
+        person = None if room is None else room.get_participant(participant_id)
+        if room is None or person is None:
             return set()
-        bound = {one.channel_id for one in self._bindings if one.participant_id == person.id}
+        bound = {one.channel_id for one in room.bindings if one.participant_id == person.id}
         return {*bound, *person.connected_via, person.channel_id}
 
     def _person(self, event: RoomEvent) -> str | None:
@@ -167,22 +197,36 @@ class Transcript:
             return "[system]"
         if source.channel_id in self._agents or source.channel_type is ChannelType.AI:
             return f"[agent {_label(source.channel_id)}]"
-        person = self._people.get(source.participant_id or "")
+        room = self._context
+        person = None if room is None else room.get_participant(source.participant_id)
         if person is not None and person.display_name:
             return _label(person.display_name) or None
         return _label(source.participant_id) if self._crowd and source.participant_id else None
 
 
-def _overlap(before: Sequence[RoomEvent], now: Sequence[RoomEvent]) -> tuple[int, int]:
+def _forget(itself: ref[Transcript], _gone: object) -> None:
+    transcript = itself()
+    if transcript is not None:
+        transcript.forget()
+
+
+def _drop(itself: ref[Transcript], event: ref[RoomEvent]) -> None:
+    transcript = itself()
+    if transcript is not None:
+        transcript.drop(event)
+
+
+def _overlap(before: Sequence[ref[RoomEvent]], now: Sequence[RoomEvent]) -> tuple[int, int]:
     """Return from where, and for how many, the events of `before` are the very first ones of `now`."""
-    first = now[0] if now else None
+    if not now:
+        return 0, 0
+    first = now[0]
     for start, event in enumerate(before):
-        if event is first:
-            count = len(before) - start
-            if before[start:] == now[:count]:
-                return start, count
-            same = map(is_, islice(before, start, None), now)
-            return start, sum(takewhile(bool, same))
+        if event() is first:
+            kept = (*map(call, before[start:]),)
+            if kept == now[: len(kept)]:
+                return start, len(kept)
+            return start, sum(takewhile(bool, map(is_, kept, now)))
     return 0, 0
 
 
