@@ -151,6 +151,7 @@ async def growth(load: Load, phases: int, conversations: int) -> list[float]:
 async def load(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Load]:
     """What is kept of deleted rooms has bounds; they are lowered, so that they are reached in a phase."""
     monkeypatch.setattr("roomkit_plugins.ai.channel.MAX_TRANSCRIPTS", BOUND)
+    monkeypatch.setattr("roomkit.kernel.flow.recipients._MOST_KNOWN", 1)  # emptied when it is full
     locks = InMemoryLockManager(max_locks=BOUND)
     async with RoomKit(
         clock=VirtualClock(), lock_manager=locks, plugins=PluginManager(entry_points=())
