@@ -33,8 +33,8 @@ class MCPConfig(BaseModel):
     """Globs on the server's names of the tools to offer; without any, all are."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$", max_length=32)
     """What the offered names begin with, so that the tools of two servers differ."""
-    connect_timeout: float = Field(default=10.0, gt=0)
-    """Seconds that connecting, and asking for the tools, may take."""
+    connect_timeout: float = Field(default=30.0, gt=0)
+    """Seconds that connecting, with the start of a program, and asking for the tools may take."""
     call_timeout: float = Field(default=60.0, gt=0)
     """Seconds that a call may take."""
     max_tools: int = Field(default=128, ge=1)
@@ -47,7 +47,7 @@ class MCPConfig(BaseModel):
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("it is no http(s) URL of a server")
+            raise ValueError("it is not an http(s) URL of a server")
         if parts.username or parts.password:
             raise ValueError("it has credentials in it; give them as a header, as SecretStr")
         return url
