@@ -156,6 +156,28 @@ async def test_a_task_may_know_the_conversation_as_far_as_the_agent_that_delegat
     assert ("I live in Ulm" in request, "a secret" in request) == (True, False)
 
 
+async def test_a_task_inherits_the_newest_messages_of_a_long_room() -> None:
+    """Of those with a text, in their order; more than a task takes is refused, as is what no agent sees."""
+    stage = Stage(agent("lead", *["Hm."] * 60), agent("clerk", "Rain."))
+    Supervision("lead", {"clerk": None}).install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        for number in range(60):
+            await stage.says(f"word {number}.")
+        await (await stage.kit.delegate("r1", "clerk", "look out", inherit=3)).wait(30)
+        request = str(stage.asked("clerk")[0].messages)
+        assert [number for number in range(60) if f"word {number}." in request] == [59]
+        assert request.index("Hm.") < request.index("word 59.") < request.rindex("Hm.")
+        for inherit in (-1, 51):
+            with pytest.raises(InvalidInputError, match="0 to 50 messages"):
+                await stage.kit.delegate("r1", "clerk", "look out", inherit=inherit)
+        await stage.kit.create_room("r2")
+        with pytest.raises(InvalidInputError, match="give notify"):
+            await stage.kit.delegate("r2", "clerk", "look out", inherit=3)
+
+
 async def test_the_result_comes_back_once_whichever_worker_has_the_task() -> None:
     """The worker that delegated is closed; the other one does the task and posts the result."""
     make, stages = worker_maker(), []

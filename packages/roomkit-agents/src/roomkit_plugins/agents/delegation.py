@@ -24,6 +24,7 @@ from roomkit_plugins.ai.tools import RunnableTool, current_tool_call
 
 if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit
+    from roomkit.models.event import RoomEvent
     from roomkit_plugins.ai.channel import AIChannel
 
 __all__ = [
@@ -128,12 +129,12 @@ async def delegate(
 ) -> DelegatedTask:
     """Have an agent do a task in a room of its own; the first thing that it answers there is the result.
 
-    The agent reads the `task`, the `context` (JSON values), and the last `inherit` messages of the room
-    that `notify` may see. `notify` is the agent of the room that gets the result, by default the one that has
-    the conversation; `delivery_strategy` says whether it is asked at once. The result is posted once, also if
-    workers are killed; `on_complete` is awaited only if this process ends the task. With `schema`, a JSON
-    Schema of an object, another answer fails the task; so does none `within` that time. A `key` makes it one
-    task however often it is delegated.
+    The agent reads the `task`, the `context` (JSON values), and the last `inherit` messages (at most 50) of
+    the room that `notify` may see. `notify` is the agent of the room that gets the result, by default the one
+    that has the conversation; `delivery_strategy` says whether it is asked at once. The result is posted
+    once, also if workers are killed; `on_complete` is awaited only if this process ends the task. With
+    `schema`, a JSON Schema of an object, another answer fails the task; so does none `within` that time. A
+    `key` makes it one task however often it is delegated.
 
     Raises RoomNotFoundError, RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for what
     cannot be stored, or for tasks from tasks more than 3 deep.
@@ -147,6 +148,7 @@ async def delegate(
             "do it there"
         )
     notify = notify or get_conversation_state(room).active_agent_id
+    _check_inherited(inherit, notify)
     desk = desk_of(kit)
     task_id = f"task-{key or new_id()}"
     made = Task(
@@ -197,6 +199,15 @@ def desk_of(kit: RoomKit) -> TaskDesk:
     return desk
 
 
+def _check_inherited(inherit: int, notify: str | None) -> None:
+    if not 0 <= inherit <= MAX_INHERITED:
+        raise InvalidInputError(f"a task inherits 0 to {MAX_INHERITED} messages, not {inherit}")
+    if inherit and notify is None:
+        raise InvalidInputError(
+            "a task inherits messages that `notify` may see, and no agent has the conversation: give notify"
+        )
+
+
 def _check_agent(kit: RoomKit, agent_id: str) -> None:
     channel = kit.get_channel(agent_id)
     if channel is None or channel.category is not ChannelCategory.INTELLIGENCE:
@@ -225,14 +236,25 @@ async def _context(
     if context:
         words.append(f"Context: {json.dumps(dict(context), ensure_ascii=False, default=str)}")
     if inherit > 0 and notify is not None:
-        events = await kit.get_timeline(room_id, as_channel=notify)
         said = [
             f"{each.source.participant_id or each.source.channel_id}: {text_of(each.content)}"
-            for each in events
-            if each.is_history and text_of(each.content)
+            for each in await _newest_messages(kit, room_id, notify, inherit)
         ]
-        words.append("The conversation so far:\n" + "\n".join(said[-min(inherit, MAX_INHERITED) :]))
+        words.append("The conversation so far:\n" + "\n".join(said))
     return words
+
+
+async def _newest_messages(kit: RoomKit, room_id: str, reader: str, count: int) -> list[RoomEvent]:
+    """Return the newest messages with a text that a channel may see, oldest first."""
+    found: list[RoomEvent] = []
+    before = None
+    while len(found) < count:
+        page = await kit.get_timeline(room_id, before_index=before, as_channel=reader, newest_first=True)
+        if not page:
+            break
+        found += [each for each in page if each.is_history and text_of(each.content)]
+        before = page[-1].index
+    return found[:count][::-1]
 
 
 def _form(schema: Mapping[str, Any] | None) -> Sequence[str]:
